@@ -1,0 +1,235 @@
+"""Build a tree from a stream of entries in tree order, in memory that does not grow with their number.
+
+Tree order: within a directory by the bytes of the name, a directory's content right after it. What is held at any
+moment is one unfinished slice a level of each directory that is open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from penstock.errors import UsageError
+
+from .codec import encode_index, encode_leaf, encode_page
+from .entry import (
+    INLINE_BLOCKS,
+    MAX_DEPTH,
+    Entry,
+    Kind,
+    Location,
+    NodeRef,
+    PageRef,
+    block_count,
+    display_path,
+)
+from .hashing import HASH_SIZE, content_hash, pages_of
+from .split import MAX_INDEX_ITEMS, MAX_LEAF_ENTRIES, MAX_LEAF_WEIGHT, cut_level, entry_weight
+
+__all__ = ["DirectoryWriter", "MemorySink", "NodeSink", "TreeBuilder"]
+
+
+class NodeSink(Protocol):
+    """Where finished frames go. Locations it gives may name a pack by a stand-in until the pack is full."""
+
+    def write(self, frame: bytes) -> Location:
+        """Take a frame; say where it lies."""
+        ...
+
+    def resolve(self, pack: bytes) -> bytes:
+        """Turn a pack's stand-in into its hash, or b"" when it is the pack the next frame goes to."""
+        ...
+
+
+class MemorySink:
+    """Keeps frames in a dict by digest: for computing hashes with nothing stored, and for small trees."""
+
+    def __init__(self) -> None:
+        self.frames: dict[bytes, bytes] = {}
+
+    def write(self, frame: bytes) -> Location:
+        """Keep the frame."""
+        digest = content_hash(frame)
+        self.frames[digest] = frame
+        return Location(bytes(HASH_SIZE), 0, len(frame), digest)
+
+    def resolve(self, pack: bytes) -> bytes:
+        """Every frame is in the one pack of zeros."""
+        return pack
+
+
+class DiscardSink(MemorySink):
+    """Forgets frames: when only the hash of the tree is wanted."""
+
+    def write(self, frame: bytes) -> Location:
+        """Count the frame's length as its place; nothing is kept."""
+        return Location(bytes(HASH_SIZE), 0, len(frame), bytes(HASH_SIZE))
+
+
+class _Level:
+    """The unfinished slice at one level: entries at level 0, references to nodes with their last names above."""
+
+    __slots__ = ("closed", "emitted", "entries", "lasts", "refs", "weight")
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.lasts: list[bytes] = []
+        self.refs: list[NodeRef] = []
+        self.weight = 0
+        self.closed = False  # a cut follows the last item; acted on when another item comes
+        self.emitted = 0
+
+
+class DirectoryWriter:
+    """Takes one directory's entries in order, and whole nodes of an older tree where nothing changed.
+
+    A slice that is due to end is only ended when something follows it, so that a directory that fits one node has
+    no index above it.
+    """
+
+    def __init__(self, sink: NodeSink) -> None:
+        self._sink = sink
+        self._levels = [_Level()]
+        self._last: bytes | None = None
+
+    def put(self, entry: Entry) -> None:
+        """Add the next entry; UsageError when its name does not sort after the last one."""
+        name = entry.name
+        if self._last is not None and name <= self._last:
+            raise UsageError(
+                f"{name!r} comes after {self._last!r}", why="entries must come in byte order, each name once"
+            )
+        self._last = name
+        level = self._levels[0]
+        if level.closed:
+            self._flush(0)
+        level.entries.append(entry)
+        level.weight += entry_weight(entry)
+        level.closed = cut_level(name) >= 1 or len(level.entries) >= MAX_LEAF_ENTRIES or level.weight >= MAX_LEAF_WEIGHT
+
+    def put_node(self, level: int, last: bytes, ref: NodeRef) -> bool:
+        """Add a whole node of an older tree, whose last name is `last`; False when it does not fit here.
+
+        It fits where every slice up to its level has just ended. The caller sees to it that the node ended at a
+        cut in the older tree as well, or that nothing follows.
+        """
+        while len(self._levels) <= level + 1:
+            self._levels.append(_Level())
+        for number in range(level + 1):
+            if self._levels[number].closed:
+                self._flush(number)
+            if self._levels[number].entries or self._levels[number].refs:
+                return False
+        self._levels[level].emitted += 1
+        self._add_ref(level + 1, last, ref)
+        self._last = last
+        return True
+
+    def _add_ref(self, number: int, last: bytes, ref: NodeRef) -> None:
+        if len(self._levels) <= number:
+            self._levels.append(_Level())
+        level = self._levels[number]
+        if level.closed:
+            self._flush(number)
+        level.refs.append(ref)
+        level.lasts.append(last)
+        level.closed = cut_level(last) > number or len(level.refs) >= MAX_INDEX_ITEMS
+
+    def _flush(self, number: int) -> None:
+        """Write the slice at a level as a node, and hand its reference to the level above."""
+        level = self._levels[number]
+        if number == 0:
+            entries = level.entries
+            digest, frame = encode_leaf(entries, self._sink.resolve)
+            last = entries[-1].name if entries else b""
+            count = sum([1 + entry.directory.entries if entry.directory else 1 for entry in entries])
+            size = sum([entry.size for entry in entries if entry.kind != Kind.SYMLINK])
+            level.entries = []
+            level.weight = 0
+        else:
+            digest, frame = encode_index(number, level.lasts, level.refs, self._sink.resolve)
+            last = level.lasts[-1]
+            count = sum([ref.entries for ref in level.refs])
+            size = sum([ref.size for ref in level.refs])
+            level.refs = []
+            level.lasts = []
+        level.closed = False
+        level.emitted += 1
+        self._add_ref(number + 1, last, NodeRef(digest, count, size, self._sink.write(frame)))
+
+    def finish(self) -> NodeRef:
+        """End the directory: the reference to its root node. An empty directory is a leaf with no entries."""
+        bottom = self._levels[0]
+        if bottom.entries or (self._last is None and not bottom.emitted):
+            self._flush(0)
+        number = 1
+        while True:
+            level = self._levels[number]
+            above = self._levels[number + 1 :]
+            if len(level.refs) == 1 and not level.emitted and not any(each.refs or each.emitted for each in above):
+                return level.refs[0]
+            if level.refs:
+                self._flush(number)
+            number += 1
+
+
+class TreeBuilder:
+    """Build a whole tree: `add` files and symlinks, `enter` and `leave` directories, `finish`."""
+
+    def __init__(self, sink: NodeSink) -> None:
+        self._sink = sink
+        self._open: list[tuple[Entry, DirectoryWriter]] = []
+        self._writer = DirectoryWriter(sink)
+
+    def add(self, entry: Entry) -> None:
+        """Add a file, a symlink, or a directory whose nodes are written already, to the directory that is open."""
+        self._writer.put(entry)
+
+    def add_file(self, entry: Entry, blocks: bytes) -> None:
+        """Add a file with the joined hashes of its blocks, wherever they belong: in the leaf or in pages."""
+        self._writer.put(with_blocks(entry, blocks, self._sink.write))
+
+    def enter(self, name: bytes, *, mtime_ns: int = 0, metadata: bytes = b"") -> None:
+        """Open a directory inside the one that is open."""
+        if len(self._open) + 1 >= MAX_DEPTH:
+            path = display_path([entry.name for entry, _ in self._open][:8])
+            raise UsageError(f"{path}/… is nested too deeply", why=f"the most is {MAX_DEPTH} levels")
+        self._open.append((Entry(name, Kind.DIRECTORY, mtime_ns=mtime_ns, metadata=metadata), self._writer))
+        self._writer = DirectoryWriter(self._sink)
+
+    def leave(self) -> NodeRef:
+        """Close the directory opened last."""
+        ref = self._writer.finish()
+        entry, self._writer = self._open.pop()
+        self._writer.put(directory_entry(entry, ref))
+        return ref
+
+    def finish(self) -> NodeRef:
+        """End the tree: the reference to its root node."""
+        assert not self._open
+        return self._writer.finish()
+
+
+def directory_entry(entry: Entry, ref: NodeRef) -> Entry:
+    """Return the entry of a directory with this content, with name, time and metadata of `entry`."""
+    return Entry(entry.name, Kind.DIRECTORY, ref.size, ref.hash, entry.mtime_ns, entry.metadata, directory=ref)
+
+
+def with_blocks(entry: Entry, blocks: bytes, write: Callable[[bytes], Location]) -> Entry:
+    """Return a file's entry with its block hashes: in the entry itself, or in pages that are written first."""
+    if block_count(entry.size) <= INLINE_BLOCKS:
+        pages: tuple[PageRef, ...] = ()
+    else:
+        pages = tuple(PageRef(digest, write(frame)) for digest, frame in map(encode_page, pages_of(blocks)))
+        blocks = b""
+    return Entry(
+        entry.name,
+        entry.kind,
+        entry.size,
+        entry.hash,
+        entry.mtime_ns,
+        entry.metadata,
+        extents=entry.extents,
+        blocks=blocks,
+        pages=pages,
+    )

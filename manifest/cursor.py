@@ -1,0 +1,77 @@
+"""Walk one directory's nodes in order, opening only those that must be looked into. Used by diff and update."""
+
+from __future__ import annotations
+
+from .entry import Entry, NodeRef
+from .node import IndexNode, Leaf, Node
+from .tree import LoadNode
+
+__all__ = ["Cursor"]
+
+
+class Cursor:
+    """Stands at an entry, or at a node not opened yet; `None` for the directory means one that is empty.
+
+    Invariant: unless `done`, the top of the stack has a current item.
+    """
+
+    def __init__(self, directory: NodeRef | None, load: LoadNode) -> None:
+        self._load = load
+        self._stack: list[tuple[Node, int]] = []
+        if directory is not None:
+            node = load(directory)
+            if len(node):
+                self._stack.append((node, 0))
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing left."""
+        return not self._stack
+
+    @property
+    def level(self) -> int:
+        """Level of the node it stands at; -1 when it stands at an entry."""
+        return self._stack[-1][0].level - 1
+
+    @property
+    def leaf(self) -> tuple[Leaf, int]:
+        """The leaf and the index in it, when it stands at an entry."""
+        node, at = self._stack[-1]
+        assert isinstance(node, Leaf)
+        return node, at
+
+    @property
+    def name(self) -> bytes:
+        """Name of the entry it stands at."""
+        leaf, at = self.leaf
+        return leaf.names[at]
+
+    @property
+    def entry(self) -> Entry:
+        """The entry it stands at."""
+        leaf, at = self.leaf
+        return leaf.entry(at)
+
+    @property
+    def node(self) -> tuple[bytes, NodeRef]:
+        """The last name of the node it stands at, and the reference to it."""
+        node, at = self._stack[-1]
+        assert isinstance(node, IndexNode)
+        return node.lasts[at], node.children[at]
+
+    @property
+    def rightmost(self) -> bool:
+        """Whether nothing of the directory follows the item it stands at."""
+        return all(at == len(node) - 1 for node, at in self._stack)
+
+    def open(self) -> None:
+        """Go into the node it stands at."""
+        self._stack.append((self._load(self.node[1]), 0))
+
+    def advance(self) -> None:
+        """Go past the item it stands at."""
+        while self._stack:
+            node, at = self._stack.pop()
+            if at + 1 < len(node):
+                self._stack.append((node, at + 1))
+                return

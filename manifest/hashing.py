@@ -1,0 +1,165 @@
+"""What is hashed, and how. BLAKE3 throughout; every purpose but plain content has a key-derivation context.
+
+A file of at most one block is the plain BLAKE3 of its bytes, so its hash is also its block's. A larger one is the
+hash of the hashes of its blocks, in pages: an edit then costs the blocks it touched and one page, where a flat
+hash would mean reading the whole file again (docs/design/001).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from blake3 import blake3
+
+from penstock.errors import UsageError
+
+from .entry import BLOCK_SIZE, MAX_METADATA, PAGE_BLOCKS, block_count
+
+__all__ = [
+    "HASH_SIZE",
+    "ContentHasher",
+    "canonical_json",
+    "commit_id",
+    "content_hash",
+    "file_hash",
+    "hash_of_blocks",
+    "index_hash",
+    "leaf_hash",
+    "page_hash",
+    "pages_of",
+    "top_hash",
+]
+
+HASH_SIZE = 32
+_PAGE_BYTES = PAGE_BLOCKS * HASH_SIZE
+
+
+def content_hash(data: bytes | bytearray | memoryview) -> bytes:
+    """Plain BLAKE3: of a block, a data object, a node pack, a frame, a symlink's target."""
+    return blake3(data).digest()
+
+
+def leaf_hash(logical: bytes) -> bytes:
+    """Hash the logical part of a leaf."""
+    return blake3(logical, derive_key_context="penstock 1 leaf").digest()
+
+
+def index_hash(logical: bytes) -> bytes:
+    """Hash the logical part of an index node."""
+    return blake3(logical, derive_key_context="penstock 1 index").digest()
+
+
+def page_hash(hashes: bytes) -> bytes:
+    """Hash one page: the joined hashes of up to PAGE_BLOCKS blocks."""
+    return blake3(hashes, derive_key_context="penstock 1 page").digest()
+
+
+def file_hash(size: int, page_hashes: bytes) -> bytes:
+    """Hash a file of more than one block: its size and the joined hashes of its pages."""
+    return blake3(size.to_bytes(8, "little") + page_hashes, derive_key_context="penstock 1 file").digest()
+
+
+def top_hash(logical: bytes) -> bytes:
+    """Hash what a manifest contains: see `records.Manifest.logical`."""
+    return blake3(logical, derive_key_context="penstock 1 manifest").digest()
+
+
+def commit_id(body: bytes) -> bytes:
+    """Hash a commit record as it is stored."""
+    return blake3(body, derive_key_context="penstock 1 commit").digest()
+
+
+def pages_of(blocks: bytes) -> Iterator[bytes]:
+    """Cut joined block hashes into pages."""
+    for start in range(0, len(blocks), _PAGE_BYTES):
+        yield blocks[start : start + _PAGE_BYTES]
+
+
+def hash_of_blocks(size: int, blocks: bytes) -> bytes:
+    """Hash a file from the joined hashes of its two or more blocks."""
+    return file_hash(size, b"".join(page_hash(page) for page in pages_of(blocks)))
+
+
+class ContentHasher:
+    """Hash a file as its bytes go by, in pieces of any size; the last call is `finish`.
+
+    Memory: 32 bytes a block.
+    """
+
+    def __init__(self) -> None:
+        self._block = blake3()
+        self._room = BLOCK_SIZE
+        self._blocks = bytearray()
+        self.size = 0
+
+    def update(self, data: bytes | bytearray | memoryview) -> None:
+        """Take the next bytes of the file."""
+        view = memoryview(data)
+        self.size += len(view)
+        while len(view) > 0:
+            if self._room == 0:
+                self._close_block()
+            part = view[: self._room]
+            self._block.update(part)
+            self._room -= len(part)
+            view = view[len(part) :]
+
+    def _close_block(self) -> None:
+        self._blocks += self._block.digest()
+        self._block = blake3()
+        self._room = BLOCK_SIZE
+
+    def finish(self) -> tuple[bytes, bytes]:
+        """Return the file's hash, and the joined hashes of its blocks (empty for a file of at most one)."""
+        if self.size <= BLOCK_SIZE:
+            return self._block.digest(), b""
+        self._close_block()
+        blocks = bytes(self._blocks)
+        assert len(blocks) == HASH_SIZE * block_count(self.size)
+        return hash_of_blocks(self.size, blocks), blocks
+
+
+def canonical_json(value: Any) -> bytes:
+    """Encode metadata so that equal values give equal bytes: sorted keys, no white space, UTF-8, no NaN.
+
+    Empty metadata (None or {}) is the empty string of bytes. UsageError: not JSON, NaN or infinite, keys that are
+    not text, larger than MAX_METADATA.
+    """
+    if value is None or value == {}:
+        return b""
+    if not isinstance(value, dict):
+        raise UsageError("metadata must be a JSON object", why=f"it is a {type(value).__name__}")
+    try:
+        text = json.dumps(
+            value,
+            sort_keys=True,
+            separators=(",", ":"),
+            ensure_ascii=False,
+            allow_nan=False,
+        )
+        body = text.encode("utf-8")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UsageError("metadata that is not JSON", why=str(error)) from error
+    _check_keys(value)  # json.dumps turns numbers into keys; it has also made sure that there is no cycle
+    if len(body) > MAX_METADATA:
+        raise UsageError(
+            f"metadata of {len(body)} bytes",
+            why=f"the most is {MAX_METADATA} an entry",
+            fix="Put it into a file of the dataset.",
+        )
+    return body
+
+
+def _check_keys(value: dict[Any, Any]) -> None:
+    stack: list[Any] = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict):
+            for key in item:
+                if not isinstance(key, str):
+                    raise UsageError(f"metadata key {key!r}", why="keys of a JSON object are text")
+            stack.extend(item.values())
+        elif isinstance(item, (list, tuple)):
+            stack.extend(item)

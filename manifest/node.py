@@ -1,0 +1,203 @@
+"""Decoded nodes: a leaf's entries in columns, an index node's children. Immutable once made.
+
+A leaf keeps the columns as they are decoded and makes an `Entry` when asked for one, so that holding a node costs
+about 150 bytes an entry and walking past entries costs almost nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+from bisect import bisect_left, bisect_right
+from functools import cached_property
+
+import msgspec
+
+from .entry import Entry, Extent, External, Kind, Location, NodeRef, PageRef
+from .hashing import HASH_SIZE
+
+__all__ = ["IndexNode", "Leaf", "LeafLogical", "LeafPhysical", "Node"]
+
+Packed = tuple[int, int, int, bytes]
+"""A location inside a node: index into the node's pack table, offset, length, digest."""
+Piece = tuple[int, int, int]
+"""An extent inside a leaf: index into the leaf's object table, offset, length."""
+
+
+class LeafLogical(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What is hashed of a leaf. Columns run over all entries, or over the directories or symlinks among them."""
+
+    names: list[bytes]
+    kinds: bytes
+    sizes: list[int]
+    hashes: bytes
+    below: list[int]
+    targets: list[bytes]
+    metadata: list[tuple[int, bytes]]
+
+
+class LeafPhysical(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What is not hashed of a leaf: times, and where things are. Object and offset columns run over the files."""
+
+    mtimes: list[int]
+    objects: list[bytes | tuple[str, str | None, str | None]]
+    file_objects: list[int]
+    file_offsets: list[int]
+    pieces: list[tuple[int, list[Piece]]]
+    blocks: list[tuple[int, bytes]]
+    pages: list[tuple[int, list[tuple[bytes, int, int, int, bytes]]]]
+    packs: list[bytes]
+    directories: list[Packed]
+
+
+class Leaf:
+    """A slice of a directory, or all of it: consecutive entries in byte order of their names."""
+
+    level = 0
+
+    def __init__(self, logical: LeafLogical, physical: LeafPhysical, own_pack: bytes) -> None:
+        self._logical = logical
+        self._physical = physical
+        self._own_pack = own_pack
+        self.names = logical.names
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @cached_property
+    def _ranks(self) -> tuple[list[int], list[int], list[int]]:
+        """For each entry, how many files, directories and symlinks come before it in this leaf."""
+        kinds = self._logical.kinds
+        return (
+            list(itertools.accumulate((kind <= Kind.EXECUTABLE for kind in kinds), initial=0)),
+            list(itertools.accumulate((kind == Kind.DIRECTORY for kind in kinds), initial=0)),
+            list(itertools.accumulate((kind == Kind.SYMLINK for kind in kinds), initial=0)),
+        )
+
+    @cached_property
+    def positions(self) -> list[int]:
+        """For each entry, its position among all entries below the directory that start in this slice; then the sum."""
+        below = self._logical.below
+        if not below:
+            return list(range(len(self.names) + 1))
+        counts = iter(below)
+        return list(
+            itertools.accumulate(
+                (1 + next(counts) if kind == Kind.DIRECTORY else 1 for kind in self._logical.kinds), initial=0
+            )
+        )
+
+    @property
+    def entries(self) -> int:
+        """All entries at and below this slice."""
+        return len(self.names) + sum(self._logical.below)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files at and below this slice."""
+        return sum(
+            size for size, kind in zip(self._logical.sizes, self._logical.kinds, strict=True) if kind != Kind.SYMLINK
+        )
+
+    def find(self, name: bytes) -> int:
+        """Return the index of the entry with this name, or -1."""
+        at = bisect_left(self.names, name)
+        return at if at < len(self.names) and self.names[at] == name else -1
+
+    def at_position(self, position: int) -> tuple[int, int]:
+        """Return the entry that holds a position, and how far below the entry itself it lies (0: the entry)."""
+        at = bisect_right(self.positions, position) - 1
+        return at, position - self.positions[at]
+
+    def kind(self, at: int) -> Kind:
+        """Return the kind of an entry without making the entry."""
+        return Kind(self._logical.kinds[at])
+
+    def _location(self, pack: int, offset: int, length: int, digest: bytes) -> Location:
+        return Location(self._physical.packs[pack] or self._own_pack, offset, length, digest)
+
+    def _object(self, at: int) -> bytes | External:
+        found = self._physical.objects[at]
+        return found if isinstance(found, bytes) else External(*found)
+
+    @cached_property
+    def _sparse(
+        self,
+    ) -> tuple[dict[int, bytes], dict[int, list[Piece]], dict[int, bytes], dict[int, list[PageRef]]]:
+        physical = self._physical
+        return (
+            dict(self._logical.metadata),
+            dict(physical.pieces),
+            dict(physical.blocks),
+            {
+                at: [PageRef(page, self._location(*where)) for page, *where in pages]  # type: ignore[arg-type]  # unpacking loses the tuple's types
+                for at, pages in physical.pages
+            },
+        )
+
+    def hash(self, at: int) -> bytes:
+        """Return the hash of an entry without making the entry."""
+        return self._logical.hashes[at * HASH_SIZE : (at + 1) * HASH_SIZE]
+
+    def entry(self, at: int) -> Entry:
+        """Make the entry at an index."""
+        logical = self._logical
+        physical = self._physical
+        kind = Kind(logical.kinds[at])
+        size = logical.sizes[at]
+        metadata, pieces, blocks, pages = self._sparse
+        files, directories, symlinks = self._ranks
+        digest = logical.hashes[at * HASH_SIZE : (at + 1) * HASH_SIZE]
+        common = (self.names[at], kind, size, digest, physical.mtimes[at], metadata.get(at, b""))
+        if kind is Kind.DIRECTORY:
+            rank = directories[at]
+            ref = NodeRef(digest, logical.below[rank], size, self._location(*physical.directories[rank]))
+            return Entry(*common, directory=ref)
+        if kind is Kind.SYMLINK:
+            return Entry(*common, target=logical.targets[symlinks[at]])
+        if size == 0:
+            return Entry(*common)
+        if at in pieces:
+            extents = tuple(Extent(self._object(obj), offset, length) for obj, offset, length in pieces[at])
+        else:
+            rank = files[at]
+            extents = (Extent(self._object(physical.file_objects[rank]), physical.file_offsets[rank], size),)
+        return Entry(*common, extents=extents, blocks=blocks.get(at, b""), pages=tuple(pages.get(at, ())))
+
+
+class IndexNode:
+    """The nodes that one level of a large directory is cut into; `lasts` holds the last name below each."""
+
+    def __init__(self, level: int, lasts: list[bytes], children: list[NodeRef]) -> None:
+        self.level = level
+        self.lasts = lasts
+        self.children = children
+
+    def __len__(self) -> int:
+        return len(self.children)
+
+    @cached_property
+    def positions(self) -> list[int]:
+        """For each child, how many entries come before it in this node; then the sum."""
+        return list(itertools.accumulate((child.entries for child in self.children), initial=0))
+
+    @property
+    def entries(self) -> int:
+        """All entries below."""
+        return self.positions[-1]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files below."""
+        return sum(child.size for child in self.children)
+
+    def child_for(self, name: bytes) -> int:
+        """Return the index of the child that would hold a name; `len(self)` when it sorts after all."""
+        return bisect_left(self.lasts, name)
+
+    def at_position(self, position: int) -> tuple[int, int]:
+        """Return the child that holds a position, and the position within it."""
+        at = bisect_right(self.positions, position) - 1
+        return at, position - self.positions[at]
+
+
+Node = Leaf | IndexNode

@@ -1,0 +1,183 @@
+"""Look into a tree: by path, by inode number, one directory at a time. Pure: nodes come from a callable.
+
+The inode number of an entry is its position in pre-order, the root being 1: it is found from a path and back by the
+counts in the nodes alone. There is no table of inodes, whatever the number of files.
+
+The callable either returns the node, fetching it if need be, or raises `NodeMissing`, for callers that must not
+block: they fetch the node and ask again. A look-up asks for one node a level, so asking again is cheap.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from typing import NewType
+
+from penstock.errors import IntegrityError, NotFoundError
+
+from .entry import Entry, Kind, NodeRef, display_path
+from .node import IndexNode, Leaf, Node
+
+__all__ = ["ROOT_INODE", "Inode", "LoadNode", "NodeMissing", "Tree"]
+
+Inode = NewType("Inode", int)
+LoadNode = Callable[[NodeRef], Node]
+ROOT_INODE = Inode(1)
+
+
+class NodeMissing(Exception):  # noqa: N818  # a signal between two callers, not an error
+    """Raised by a `LoadNode` that does not fetch: `ref` is what it would need."""
+
+    def __init__(self, ref: NodeRef) -> None:
+        super().__init__(ref)
+        self.ref = ref
+
+
+class Tree:
+    """The tree below one directory, which has inode number 1 here."""
+
+    def __init__(self, root: NodeRef, load: LoadNode) -> None:
+        self.root = root
+        self._load = load
+
+    def _child(self, parent: IndexNode, at: int) -> Node:
+        node = self._load(parent.children[at])
+        if node.level != parent.level - 1:
+            raise IntegrityError("a node stands at the wrong level of its directory")
+        return node
+
+    def find(self, directory: NodeRef, name: bytes) -> tuple[Entry, int] | None:
+        """Look up a name in a directory: the entry, and its position below the directory; None: no such name."""
+        node = self._load(directory)
+        before = 0
+        while isinstance(node, IndexNode):
+            at = node.child_for(name)
+            if at == len(node):
+                return None
+            before += node.positions[at]
+            node = self._child(node, at)
+        at = node.find(name)
+        return (node.entry(at), before + node.positions[at]) if at >= 0 else None
+
+    def lookup(self, parent: Inode, directory: NodeRef, name: bytes) -> tuple[Inode, Entry] | None:
+        """Like `find`, with inode numbers: `directory` is the content of the directory `parent`."""
+        found = self.find(directory, name)
+        return (Inode(parent + 1 + found[1]), found[0]) if found is not None else None
+
+    def resolve(self, names: tuple[bytes, ...]) -> tuple[Inode, Entry]:
+        """Follow a path from the root. NotFoundError names the first component that is not there."""
+        inode = ROOT_INODE
+        entry = root_entry(self.root)
+        for depth, name in enumerate(names):
+            if entry.directory is None:
+                raise NotFoundError(f"{display_path(names[:depth])!r} is not a directory")
+            found = self.lookup(inode, entry.directory, name)
+            if found is None:
+                raise NotFoundError(f"no such file or directory: {display_path(names[: depth + 1])!r}")
+            inode, entry = found
+        return inode, entry
+
+    def by_inode(self, inode: Inode) -> Entry:
+        """Return the entry with an inode number; NotFoundError when the tree has none such."""
+        entry = root_entry(self.root)
+        for entry in self._descend(inode):  # noqa: B007  # the last one is meant
+            pass
+        return entry
+
+    def path_of(self, inode: Inode) -> tuple[bytes, ...]:
+        """Return the names that lead to an inode number."""
+        return tuple(entry.name for entry in self._descend(inode))
+
+    def _descend(self, inode: Inode) -> Iterator[Entry]:
+        """Yield the entries on the way from the root (not included) to the entry with this number."""
+        below = inode - ROOT_INODE
+        if not 0 <= below <= self.root.entries:
+            raise NotFoundError(f"no inode {inode}", why=f"the tree has {self.root.entries} entries")
+        ref = self.root
+        while below:
+            node = self._load(ref)
+            position = below - 1
+            while isinstance(node, IndexNode):
+                at, position = node.at_position(position)
+                node = self._child(node, at)
+            at, below = node.at_position(position)
+            entry = node.entry(at)
+            yield entry
+            if below:
+                assert entry.directory is not None  # only directories have positions below them
+                ref = entry.directory
+
+    def children(self, directory: NodeRef, *, after: bytes | None = None) -> Iterator[tuple[int, Entry]]:
+        """Yield a directory's entries in order, each with its position below it, from the name behind `after` on."""
+        for before, leaf, first in self._leaves(directory, after):
+            for at in range(first, len(leaf)):
+                yield before + leaf.positions[at], leaf.entry(at)
+
+    def children_from(self, directory: NodeRef, position: int) -> Iterator[tuple[int, Entry]]:
+        """Like `children`, from the entry that starts at a position on (or the first one behind it)."""
+        node = self._load(directory)
+        stack: list[tuple[int, IndexNode, int]] = []
+        before = 0
+        if position >= directory.entries:
+            return
+        while isinstance(node, IndexNode):
+            at, _ = node.at_position(position - before)
+            stack.append((before, node, at))
+            before += node.positions[at]
+            node = self._child(node, at)
+        at, inside = node.at_position(position - before)
+        for start, leaf, first in self._from(stack, before, node, at + bool(inside)):
+            for index in range(first, len(leaf)):
+                yield start + leaf.positions[index], leaf.entry(index)
+
+    def _leaves(self, directory: NodeRef, after: bytes | None) -> Iterator[tuple[int, Leaf, int]]:
+        """Yield a directory's leaves: positions before it, the leaf, the index of the first entry that is meant."""
+        node = self._load(directory)
+        stack: list[tuple[int, IndexNode, int]] = []
+        before = 0
+        while isinstance(node, IndexNode):
+            at = 0 if after is None else bisect_right(node.lasts, after)
+            if at == len(node):
+                return
+            stack.append((before, node, at))
+            before += node.positions[at]
+            node = self._child(node, at)
+        yield from self._from(stack, before, node, 0 if after is None else bisect_right(node.names, after))
+
+    def _from(
+        self, stack: list[tuple[int, IndexNode, int]], before: int, leaf: Leaf, first: int
+    ) -> Iterator[tuple[int, Leaf, int]]:
+        yield before, leaf, first
+        while stack:
+            start, parent, at = stack.pop()
+            at += 1
+            if at == len(parent):
+                continue
+            stack.append((start, parent, at))
+            start += parent.positions[at]
+            node = self._child(parent, at)
+            while isinstance(node, IndexNode):
+                stack.append((start, node, 0))
+                node = self._child(node, 0)
+            yield start, node, 0
+
+    def walk(self, directory: NodeRef | None = None) -> Iterator[tuple[tuple[bytes, ...], Entry]]:
+        """Yield every entry below a directory (default: the root) with its path, in tree order."""
+        start: tuple[bytes, ...] = ()
+        stack = [(start, self.children(directory or self.root))]
+        while stack:
+            path, children = stack[-1]
+            for _, entry in children:
+                names = (*path, entry.name)
+                yield names, entry
+                if entry.kind is Kind.DIRECTORY:
+                    assert entry.directory is not None  # decoding gives every directory its node
+                    stack.append((names, self.children(entry.directory)))
+                    break
+            else:
+                stack.pop()
+
+
+def root_entry(ref: NodeRef) -> Entry:
+    """Return an entry, with an empty name, for the directory at the root of a tree."""
+    return Entry(b"", Kind.DIRECTORY, ref.size, ref.hash, directory=ref)
