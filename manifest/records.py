@@ -1,0 +1,233 @@
+"""The JSON objects around a tree: manifest, commit, reference, dataset. Strict both ways, small, readable by eye.
+
+Each carries ``"penstock": 1``; a higher number is refused before anything else is looked at.
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any, TypeVar
+
+import msgspec
+
+from penstock.errors import FormatTooNewError, IntegrityError
+
+from .entry import BLOCK_SIZE, MAX_METADATA, Location, NodeRef
+from .frame import MAX_FRAME
+from .hashing import HASH_SIZE, canonical_json, commit_id, top_hash
+
+__all__ = ["FORMAT", "Commit", "DatasetInfo", "Manifest", "RefRecord", "format_time", "parse_time"]
+
+FORMAT = 1
+MAX_RECORD = 1 << 20
+"""Bytes of the largest record that is read."""
+
+_T = TypeVar("_T")
+
+
+class _Version(msgspec.Struct):
+    penstock: int
+
+
+class _Root(msgspec.Struct, frozen=True):
+    hash: str
+    entries: int
+    size: int
+    pack: str
+    offset: int
+    length: int
+    digest: str
+
+
+class _ManifestJson(msgspec.Struct, frozen=True):
+    top_hash: str
+    block_size: int
+    root: _Root
+    metadata: dict[str, Any] = {}
+
+
+def _decode(body: bytes, kind: type[_T], what: str) -> _T:
+    if len(body) > MAX_RECORD:
+        raise IntegrityError(f"a {what} of {len(body)} bytes", why=f"the most is {MAX_RECORD}")
+    try:
+        version = msgspec.json.decode(body, type=_Version).penstock
+        if version > FORMAT:
+            raise FormatTooNewError(
+                f"a {what} of format {version}",
+                why=f"this Penstock reads up to format {FORMAT}",
+                fix="Upgrade Penstock.",
+            )
+        if version < 1:
+            raise IntegrityError(f"a {what} of format {version}", why="there is no such format")
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise IntegrityError(f"a {what} is malformed", why=str(error)) from error
+
+
+def _encode(record: msgspec.Struct) -> bytes:
+    return msgspec.json.format(msgspec.json.encode({"penstock": FORMAT, **msgspec.to_builtins(record)}), indent=1)
+
+
+def _hash(text: str, what: str) -> bytes:
+    try:
+        found = bytes.fromhex(text)
+    except ValueError:
+        found = b""
+    if len(found) != HASH_SIZE or found.hex() != text:
+        raise IntegrityError(f"a {what} is malformed", why=f"{text[:80]!r} is not 64 lower-case hex digits")
+    return found
+
+
+def format_time(when: datetime.datetime) -> str:
+    """Write a moment as ISO 8601 in UTC with microseconds: ``2026-11-21T08:40:00.000000Z``."""
+    return when.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def parse_time(text: str, what: str = "time") -> datetime.datetime:
+    """Read what `format_time` wrote; IntegrityError otherwise."""
+    try:
+        return datetime.datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=datetime.UTC)
+    except ValueError as error:
+        raise IntegrityError(f"a {what} is malformed", why=f"{text[:80]!r} is no time in UTC") from error
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """A version's content: the root of its tree, and metadata of the whole, as canonical JSON."""
+
+    root: NodeRef
+    metadata: bytes = b""
+
+    @property
+    def logical(self) -> bytes:
+        """What the top hash is the hash of."""
+        root = self.root
+        return msgspec.msgpack.encode((FORMAT, BLOCK_SIZE, root.hash, root.entries, root.size, self.metadata))
+
+    @property
+    def top_hash(self) -> bytes:
+        """The hash of all that the version contains: names, kinds, bytes and metadata; not times, not places."""
+        return top_hash(self.logical)
+
+    def encode(self) -> bytes:
+        """Write the record."""
+        root, where = self.root, self.root.location
+        return _encode(
+            _ManifestJson(
+                self.top_hash.hex(),
+                BLOCK_SIZE,
+                _Root(
+                    root.hash.hex(),
+                    root.entries,
+                    root.size,
+                    where.pack.hex(),
+                    where.offset,
+                    where.length,
+                    where.digest.hex(),
+                ),
+                msgspec.json.decode(self.metadata) if self.metadata else {},
+            )
+        )
+
+    @classmethod
+    def decode(cls, body: bytes, expected: bytes) -> Manifest:
+        """Read the record of the version whose top hash is `expected`, and hold it against that hash."""
+        found = _decode(body, _ManifestJson, "manifest")
+        if found.block_size != BLOCK_SIZE:
+            raise IntegrityError("a manifest is malformed", why=f"its block size is {found.block_size}")
+        root = found.root
+        where = Location(_hash(root.pack, "manifest"), root.offset, root.length, _hash(root.digest, "manifest"))
+        if not (0 <= where.offset < 1 << 62 and 0 < where.length <= MAX_FRAME and 0 <= root.entries < 1 << 48):
+            raise IntegrityError("a manifest is malformed", why="its root cannot be where it says")
+        if not 0 <= root.size < 1 << 63:
+            raise IntegrityError("a manifest is malformed", why="its size is out of bounds")
+        metadata = canonical_json(found.metadata)
+        assert len(metadata) <= MAX_METADATA
+        manifest = cls(NodeRef(_hash(root.hash, "manifest"), root.entries, root.size, where), metadata)
+        if manifest.top_hash != expected:
+            raise IntegrityError(
+                "a manifest is not the one that was asked for",
+                why=f"its content hashes to {manifest.top_hash.hex()}, not to {expected.hex()}",
+            )
+        return manifest
+
+
+class Commit(msgspec.Struct, frozen=True):
+    """A version in its history. Hashes are 64 hex digits; `time` is as `format_time` writes it.
+
+    `environment` says how the version came to be: text by name.
+    """
+
+    top_hash: str
+    entries: int
+    size: int
+    parents: tuple[str, ...]
+    author: str
+    time: str
+    message: str
+    environment: dict[str, str] = {}
+
+    def encode(self) -> bytes:
+        """Write the record; its id is `hashing.commit_id` of these bytes."""
+        return _encode(self)
+
+    @classmethod
+    def decode(cls, body: bytes, expected: bytes) -> Commit:
+        """Read the record whose id is `expected`."""
+        found = _decode(body, cls, "commit")
+        if commit_id(body) != expected:
+            raise IntegrityError("a commit is not the one that was asked for", why=f"expected {expected.hex()}")
+        for text in (found.top_hash, *found.parents):
+            _hash(text, "commit")
+        parse_time(found.time, "commit")
+        return found
+
+
+class RefRecord(msgspec.Struct, frozen=True):
+    """One move of a branch, or a tag. `commit` is None where the branch was deleted.
+
+    `write_id` is random: it tells whose record it is when an answer was lost.
+    """
+
+    commit: str | None
+    top_hash: str | None
+    author: str
+    time: str
+    operation: str
+    write_id: str
+
+    def encode(self) -> bytes:
+        """Write the record."""
+        return _encode(self)
+
+    @classmethod
+    def decode(cls, body: bytes) -> RefRecord:
+        """Read the record."""
+        found = _decode(body, cls, "ref")
+        for text in (found.commit, found.top_hash):
+            if text is not None:
+                _hash(text, "ref")
+        if (found.commit is None) != (found.top_hash is None):
+            raise IntegrityError("a ref is malformed", why="it names a commit or a top hash but not both")
+        parse_time(found.time, "ref")
+        return found
+
+
+class DatasetInfo(msgspec.Struct, frozen=True):
+    """What a catalogue says of a dataset; not part of any version."""
+
+    title: str
+    description: str
+    author: str
+    created: str
+    write_id: str
+
+    def encode(self) -> bytes:
+        """Write the record."""
+        return _encode(self)
+
+    @classmethod
+    def decode(cls, body: bytes) -> DatasetInfo:
+        """Read the record."""
+        found = _decode(body, cls, "dataset record")
+        parse_time(found.created, "dataset record")
+        return found
