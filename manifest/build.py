@@ -24,7 +24,9 @@ from .entry import (
     display_path,
 )
 from .hashing import HASH_SIZE, content_hash, pages_of
+from .node import IndexNode
 from .split import MAX_INDEX_ITEMS, MAX_LEAF_ENTRIES, MAX_LEAF_WEIGHT, cut_level, entry_weight
+from .tree import LoadNode
 
 __all__ = ["DirectoryWriter", "MemorySink", "NodeSink", "TreeBuilder"]
 
@@ -85,10 +87,14 @@ class DirectoryWriter:
 
     A slice that is due to end is only ended when something follows it, so that a directory that fits one node has
     no index above it.
+
+    With `base`, an older state of the directory and how to load its nodes, a node that comes out the same is not
+    written again but referred to where it lies.
     """
 
-    def __init__(self, sink: NodeSink) -> None:
+    def __init__(self, sink: NodeSink, base: tuple[NodeRef, LoadNode] | None = None) -> None:
         self._sink = sink
+        self._base = base
         self._levels = [_Level()]
         self._last: bytes | None = None
 
@@ -155,7 +161,23 @@ class DirectoryWriter:
             level.lasts = []
         level.closed = False
         level.emitted += 1
-        self._add_ref(number + 1, last, NodeRef(digest, count, size, self._sink.write(frame)))
+        ref = self._written_before(number, last, digest) or NodeRef(digest, count, size, self._sink.write(frame))
+        self._add_ref(number + 1, last, ref)
+
+    def _written_before(self, level: int, last: bytes, digest: bytes) -> NodeRef | None:
+        """Return the base's node of this level and content, if it has one. Nodes are cut alike in both."""
+        if self._base is None:
+            return None
+        ref, load = self._base
+        while ref.hash != digest:
+            node = load(ref)
+            if node.level <= level or not isinstance(node, IndexNode):
+                return None
+            at = node.child_for(last)
+            if at == len(node):
+                return None
+            ref = node.children[at]
+        return ref
 
     def finish(self) -> NodeRef:
         """End the directory: the reference to its root node. An empty directory is a leaf with no entries."""
@@ -176,10 +198,14 @@ class DirectoryWriter:
 class TreeBuilder:
     """Build a whole tree: `add` files and symlinks, `enter` and `leave` directories, `finish`."""
 
-    def __init__(self, sink: NodeSink) -> None:
+    def __init__(self, sink: NodeSink, base: NodeRef | None = None, load: LoadNode | None = None) -> None:
         self._sink = sink
+        self._load = load
         self._open: list[tuple[Entry, DirectoryWriter]] = []
-        self._writer = DirectoryWriter(sink)
+        self._writer = self._directory(base)
+
+    def _directory(self, base: NodeRef | None) -> DirectoryWriter:
+        return DirectoryWriter(self._sink, (base, self._load) if base is not None and self._load is not None else None)
 
     def add(self, entry: Entry) -> None:
         """Add a file, a symlink, or a directory whose nodes are written already, to the directory that is open."""
@@ -189,13 +215,13 @@ class TreeBuilder:
         """Add a file with the joined hashes of its blocks, wherever they belong: in the leaf or in pages."""
         self._writer.put(with_blocks(entry, blocks, self._sink.write))
 
-    def enter(self, name: bytes, *, mtime_ns: int = 0, metadata: bytes = b"") -> None:
-        """Open a directory inside the one that is open."""
+    def enter(self, name: bytes, *, mtime_ns: int = 0, metadata: bytes = b"", base: NodeRef | None = None) -> None:
+        """Open a directory inside the one that is open; `base` is an older state of it."""
         if len(self._open) + 1 >= MAX_DEPTH:
             path = display_path([entry.name for entry, _ in self._open][:8])
             raise UsageError(f"{path}/… is nested too deeply", why=f"the most is {MAX_DEPTH} levels")
         self._open.append((Entry(name, Kind.DIRECTORY, mtime_ns=mtime_ns, metadata=metadata), self._writer))
-        self._writer = DirectoryWriter(self._sink)
+        self._writer = self._directory(base)
 
     def leave(self) -> NodeRef:
         """Close the directory opened last."""

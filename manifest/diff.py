@@ -15,8 +15,8 @@ __all__ = ["Change", "diff", "same_content"]
 class Change(NamedTuple):
     """One path that differs: `old` is None where it was added, `new` is None where it was removed.
 
-    A directory is listed when it appears, goes, becomes a directory or ceases to be one, or when its metadata changed; not
-    because something below it changed. Everything below an added or removed directory is listed.
+    A directory is listed when it appears or goes, becomes one or ceases to be one, or when its metadata changed;
+    not because something below it changed. Everything below an added or removed directory is listed.
     """
 
     path: tuple[bytes, ...]

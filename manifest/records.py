@@ -5,7 +5,7 @@ Each carries ``"penstock": 1``; a higher number is refused before anything else 
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from typing import Any, TypeVar
 
 import msgspec
@@ -78,15 +78,15 @@ def _hash(text: str, what: str) -> bytes:
     return found
 
 
-def format_time(when: datetime.datetime) -> str:
+def format_time(when: dt.datetime) -> str:
     """Write a moment as ISO 8601 in UTC with microseconds: ``2026-11-21T08:40:00.000000Z``."""
-    return when.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return when.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def parse_time(text: str, what: str = "time") -> datetime.datetime:
+def parse_time(text: str, what: str = "time") -> dt.datetime:
     """Read what `format_time` wrote; IntegrityError otherwise."""
     try:
-        return datetime.datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=datetime.UTC)
+        return dt.datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=dt.UTC)
     except ValueError as error:
         raise IntegrityError(f"a {what} is malformed", why=f"{text[:80]!r} is no time in UTC") from error
 

@@ -99,8 +99,8 @@ class _Open:
 def update(root: NodeRef, edits: Iterable[Edit], load: LoadNode, sink: NodeSink) -> NodeRef:
     """Return the root of the tree with the edits applied.
 
-    Edits come in tree order (plain order of their paths), each path once. NotFoundError: an edit removes what is not there.
-    ConflictError: an edit goes below a file. UsageError: bad order, bad name, too deep.
+    Edits come in tree order (plain order of their paths), each path once. NotFoundError: an edit removes what is
+    not there. ConflictError: an edit goes below a file. UsageError: bad order, bad name, too deep.
     """
     stack = [_Open(Entry(b"", Kind.DIRECTORY), root, load, sink)]
     path: tuple[bytes, ...] = ()  # of the directory on top of the stack
