@@ -1,0 +1,131 @@
+"""Exceptions to exit codes and to what the user is told: the one place for both.
+
+| code | meaning |
+|---|---|
+| 0 | done |
+| 1 | it differs, or only a part could be done |
+| 2 | usage: an argument, a handle, a setting |
+| 3 | not found, or a prefix that fits several |
+| 4 | conflict |
+| 5 | integrity: bytes are not what they should be |
+| 6 | access refused |
+| 7 | store unreachable |
+| 70 | a fault in Penstock itself |
+| 130 | interrupted |
+| 141 | whoever read the output went away (``penstock ls | head``); as the shell reports it, and silent |
+
+Scripts depend on these and on the `kind` strings: they are never given another meaning. Called by `main` alone.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import traceback
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+import click
+import platformdirs
+
+from penstock import __version__
+from penstock.errors import (
+    AccessError,
+    AmbiguousError,
+    ConflictError,
+    FormatTooNewError,
+    IntegrityError,
+    NotFoundError,
+    PenstockError,
+    StoreUnreachableError,
+    UsageError,
+)
+
+__all__ = ["ExitCode", "Failure", "describe", "save_traceback"]
+
+
+class ExitCode(IntEnum):
+    """What the process ends with."""
+
+    OK = 0
+    DIFFERS = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    CONFLICT = 4
+    INTEGRITY = 5
+    ACCESS = 6
+    UNREACHABLE = 7
+    INTERNAL = 70
+    INTERRUPTED = 130
+    PIPE_CLOSED = 141
+
+
+_KINDS: tuple[tuple[type[PenstockError], str, ExitCode], ...] = (
+    # A class before the one that it derives from.
+    (UsageError, "usage", ExitCode.USAGE),
+    (AmbiguousError, "ambiguous", ExitCode.NOT_FOUND),
+    (NotFoundError, "not_found", ExitCode.NOT_FOUND),
+    (ConflictError, "conflict", ExitCode.CONFLICT),
+    (FormatTooNewError, "format_too_new", ExitCode.INTEGRITY),
+    (IntegrityError, "integrity", ExitCode.INTEGRITY),
+    (AccessError, "access", ExitCode.ACCESS),
+    (StoreUnreachableError, "unreachable", ExitCode.UNREACHABLE),
+    (PenstockError, "failed", ExitCode.DIFFERS),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An exception as the user meets it. `kind` is for programs; no `what` means that nothing is said."""
+
+    code: ExitCode
+    kind: str
+    what: str
+    why: str = ""
+    fix: str = ""
+    candidates: tuple[str, ...] = ()
+
+
+def describe(error: BaseException) -> Failure:
+    """Return what `error` means to the user and to the process's exit code."""
+    if isinstance(error, PenstockError):
+        kind, code = next((kind, code) for cls, kind, code in _KINDS if isinstance(error, cls))
+        candidates = error.candidates if isinstance(error, AmbiguousError) else ()
+        return Failure(code, kind, error.what, error.why, error.fix, candidates)
+    if isinstance(error, click.UsageError):
+        fix = f"{error.ctx.command_path} --help shows the options, with examples" if error.ctx else ""
+        return Failure(ExitCode.USAGE, "usage", error.format_message().rstrip("."), fix=fix)
+    if isinstance(error, click.ClickException):
+        return Failure(ExitCode.USAGE, "usage", error.format_message().rstrip("."))
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        return Failure(ExitCode.INTERRUPTED, "interrupted", "interrupted")
+    if isinstance(error, BrokenPipeError) and _reader_is_gone():
+        return Failure(ExitCode.PIPE_CLOSED, "pipe_closed", "")
+    what = f"a fault in Penstock {__version__}: {type(error).__name__}"
+    return Failure(ExitCode.INTERNAL, "internal", what, str(error), "Please report it, with the traceback")
+
+
+def save_traceback(error: BaseException) -> Path | None:
+    """Write the traceback of `error` to the user's log folder, in place of the last one; None when that fails."""
+    try:
+        path = Path(platformdirs.user_log_dir("penstock", ensure_exists=True)) / "last-fault.txt"
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as stream:
+            stream.write(f"Penstock {__version__}, Python {sys.version}\n")
+            traceback.print_exception(error, file=stream)
+    except OSError:
+        return None
+    return path
+
+
+def _reader_is_gone() -> bool:
+    """Tell a closed standard output from a broken pipe or socket elsewhere, which would be a fault to hear of."""
+    poll = select.poll()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            poll.register(stream.fileno(), 0)
+        except (OSError, ValueError):
+            continue
+    return any(event & select.POLLERR for _, event in poll.poll(0))

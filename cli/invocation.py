@@ -1,0 +1,53 @@
+"""One run of the command line: the options that every command has, and what is made from them.
+
+`Invocation` is made before anything is parsed, so that an error in parsing is already told in the wanted form, and
+travels as click's context object; commands take it with `pass_invocation`.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .output import Output
+
+if TYPE_CHECKING:
+    from penstock.repo.settings import Settings
+
+    from .progress import Progress
+
+__all__ = ["Invocation", "pass_invocation"]
+
+
+@dataclass(slots=True)
+class Invocation:
+    """State of one run. Changes only while options are parsed."""
+
+    json: bool = False
+    verbose: int = 0
+    config: Path | None = None
+
+    @property
+    def output(self) -> Output:
+        """Where to write."""
+        return Output(self.json, sys.stdout, sys.stderr)
+
+    def settings(self, *, cache_directory: Path | None = None, cache_size: int | None = None) -> Settings:
+        """Read the settings; the arguments are the command's own options, `cache_size` in bytes."""
+        # Not at the top: it brings the stores along, and --help needs none.
+        from penstock.repo.settings import Settings
+
+        return Settings.load(config=self.config, cache_directory=cache_directory, cache_size=cache_size)
+
+    def progress(self) -> Progress:
+        """Return a progress display, to be entered; it shows on a terminal only, and never with ``--json``."""
+        from .progress import Progress
+
+        return Progress(sys.stderr, shown=not self.json)
+
+
+pass_invocation = click.make_pass_decorator(Invocation)

@@ -1,0 +1,141 @@
+"""The command line's entry: the list of commands, and the one place where a run ends.
+
+`main` is the console script and ``python -m penstock``; `root` is the group, which tests run in process. Whatever
+happens in a command leaves here as an exit code and, when there is something to say, as a message: `exits` decides
+which. A new command is one line in `_COMMANDS` and a file of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from penstock import __version__
+from penstock.errors import AccessError
+
+from .commands import LazyCommand, LazyGroup
+from .exits import ExitCode, Failure, describe, save_traceback
+from .invocation import Invocation, pass_invocation
+
+__all__ = ["COMPLETE_VARIABLE", "main", "root"]
+
+COMPLETE_VARIABLE = "_PENSTOCK_COMPLETE"
+
+_COMMANDS = {
+    "completion": LazyCommand("completion:completion", "Print the completion script of a shell."),
+    "remote": LazyCommand("remote:remote", "Give buckets names: add, list, remove."),
+}
+
+
+class _Root(LazyGroup):
+    """The group whose `main` maps every exception to an exit code, for the real process and for tests alike."""
+
+    def main(  # type: ignore[override]  # click overloads it by standalone_mode; here a run always ends the process
+        self, args: Sequence[str] | None = None, **_: Any
+    ) -> NoReturn:
+        """Run `args`, by default the process's, and raise SystemExit with the code."""
+        arguments = list(sys.argv[1:] if args is None else args)
+        if instruction := os.environ.get(COMPLETE_VARIABLE):
+            from click.shell_completion import shell_complete
+
+            sys.exit(shell_complete(self, {}, "penstock", COMPLETE_VARIABLE, instruction))
+        # Looked up before parsing: what parsing finds wrong is to be told in JSON too.
+        options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+        invocation = Invocation(json="--json" in options)
+        try:
+            with self.make_context("penstock", arguments, obj=invocation) as context:
+                self.invoke(context)
+            code: int = ExitCode.OK
+        except click.exceptions.Exit as ended:
+            code = ended.exit_code
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # the last place that can tell the user
+            code = _report(error, invocation)
+        sys.exit(_flushed(code, invocation))
+
+
+@click.group(
+    cls=_Root,
+    lazy=_COMMANDS,
+    invoke_without_command=True,
+    examples=(
+        "penstock remote add demo file:///srv/store",
+        "penstock remote list",
+        "penstock completion bash",
+    ),
+)
+@click.version_option(__version__, message="penstock %(version)s")
+@click.option(
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Read and write settings there, not in the user's configuration folder.",
+)
+@pass_invocation
+@click.pass_context
+def root(context: click.Context, invocation: Invocation, config: Path | None) -> None:
+    """Mount versions of datasets that live in object storage as plain files."""
+    invocation.config = config
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+def main() -> NoReturn:
+    """Run the command line of this process."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            # Closed by whoever started this process (`>&-`): what is written there is meant for nobody.
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  # stays open to the end
+        else:
+            # A name that the terminal's encoding lacks is shown escaped, not answered by a traceback.
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        root.main()
+    finally:
+        # From here on threads are joined and files closed: a second Ctrl-C ends that without a traceback.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _report(error: BaseException, invocation: Invocation) -> int:
+    """Tell the user about `error`; return the exit code."""
+    failure = describe(error)
+    to_people = not invocation.json
+    try:
+        if to_people and invocation.verbose >= (1 if failure.code is ExitCode.INTERNAL else 2):
+            traceback.print_exception(error)
+        elif failure.code is ExitCode.INTERNAL:
+            failure = _with_place(failure, save_traceback(error))
+        if failure.what:
+            invocation.output.failure(failure)
+    except BrokenPipeError:
+        _drop(sys.stderr)
+    return failure.code
+
+
+def _with_place(failure: Failure, path: Path | None) -> Failure:
+    return replace(failure, fix=f"{failure.fix}: " + (str(path) if path else "run it again with -v to see it"))
+
+
+def _flushed(code: int, invocation: Invocation) -> int:
+    """Write out what is buffered, while a failure to do so can still be told; return the exit code."""
+    try:
+        invocation.output.finish()
+    except (BrokenPipeError, AccessError) as error:
+        _drop(sys.stdout)
+        return _report(error, invocation) if code == ExitCode.OK else code
+    return code
+
+
+def _drop(stream: Any) -> None:
+    """Send what `stream` still holds nowhere: the interpreter flushes it once more, and complains aloud."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

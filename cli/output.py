@@ -1,0 +1,98 @@
+r"""What a command writes: data on standard output, all else on standard error.
+
+With ``--json`` standard output is one JSON document, or one a line for listings (`record`), and an error is one JSON
+line on standard error. Sizes are exact there and times are seconds since 1970; in text they are for people. JSON is
+written in ASCII, so no name can reach the terminal raw; a name that is not UTF-8 has its odd bytes as lone
+surrogates ``\udc80`` to ``\udcff``, which Python reads back with ``os.fsencode``.
+
+Used by every command, through `Invocation.output`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TextIO, TypeAlias
+
+from penstock.errors import AccessError
+
+from .exits import Failure
+from .text import escape, quote_name, table_lines
+
+__all__ = ["JsonValue", "Output"]
+
+JsonValue: TypeAlias = "str | int | float | bool | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Both streams of one run. `json` says which of the two forms is wanted; commands ask it."""
+
+    json: bool
+    stdout: TextIO
+    stderr: TextIO
+
+    def document(self, value: JsonValue) -> None:
+        """Write the one JSON document that is the whole answer."""
+        self._write(_dump(value))
+
+    def record(self, value: JsonValue) -> None:
+        """Write one JSON line of many."""
+        self._write(_dump(value))
+
+    def line(self, text: str = "") -> None:
+        """Write one line of text; what is not printable in it is escaped."""
+        self._write(escape(text))
+
+    def table(self, rows: Iterable[Sequence[str]], *, headers: Sequence[str] = (), right: Collection[int] = ()) -> None:
+        """Write `rows` in columns; the columns whose index is in `right` are flush right."""
+        for line in table_lines((tuple(map(escape, row)) for row in rows), headers=headers, right=right):
+            self._write(line)
+
+    def notice(self, text: str) -> None:
+        """Tell people, on standard error, what is no part of the answer. Programs are not told."""
+        if not self.json:
+            print(f"penstock: {escape(text)}", file=self.stderr, flush=True)
+
+    def failure(self, failure: Failure) -> None:
+        """Tell what went wrong, on standard error."""
+        if self.json:
+            error: JsonValue = {
+                "kind": failure.kind,
+                "what": failure.what,
+                "why": failure.why,
+                "fix": failure.fix,
+                "candidates": failure.candidates,
+            }
+            lines = [_dump({"error": error})]
+        else:
+            lines = [f"penstock: {escape(failure.what)}"]
+            # Click's messages and some causes have several lines.
+            for label, text in (("why", failure.why), ("fix", failure.fix)):
+                lines += [f"  {label}: {escape(' '.join(text.split()))}"] if text else []
+            lines += [f"    {quote_name(candidate)}" for candidate in failure.candidates]
+        print("\n".join(lines), file=self.stderr, flush=True)
+
+    def finish(self) -> None:
+        """Push out what is buffered. Raises AccessError when it cannot be written, as on a full disk."""
+        self._guarded(self.stdout.flush)
+
+    def _write(self, line: str) -> None:
+        self._guarded(lambda: self.stdout.write(line + "\n"))
+
+    @staticmethod
+    def _guarded(write: Callable[[], object]) -> None:
+        try:
+            write()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise AccessError(
+                "standard output cannot be written", why=error.strerror or str(error), fix="Look where it is sent"
+            ) from error
+
+
+def _dump(value: JsonValue) -> str:
+    # json writes every character above ~ as an escape, but not DEL.
+    return json.dumps(value, allow_nan=False).replace("\x7f", "\\u007f")

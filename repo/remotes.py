@@ -1,0 +1,126 @@
+"""A remote: the name that the configuration gives to a bucket's address, and how to reach it.
+
+`Remote` is a checked value; `FIELDS` says which keys a ``[remotes.NAME]`` section may have and of what type, and is
+the one list that the configuration file, its editor and the command line are held to. Pure but for
+`absolute_address`, which looks at the working directory. Used by `settings`, `config_file` and the command line.
+"""
+
+from __future__ import annotations
+
+import os.path
+import re
+from dataclasses import dataclass, fields
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import quote
+
+from penstock.errors import UsageError
+from penstock.store.options import StoreOptions
+
+from .handle import check_bucket_name
+
+__all__ = ["ADDRESSING_STYLES", "ENCRYPTIONS", "FIELDS", "Remote", "absolute_address"]
+
+ADDRESSING_STYLES = ("auto", "path", "virtual")
+ENCRYPTIONS = ("AES256", "aws:kms", "aws:kms:dsse")
+
+_S3_ADDRESS = re.compile(r"s3://([^/]+)((?:/[^/]+)*)/?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remote:
+    """How to reach one bucket. Raises UsageError when the fields are not valid together.
+
+    `url` is ``s3://bucket[/prefix]`` or ``file:///dir``; all else is for S3 only, None or False where the AWS
+    configuration and environment decide. `deadline` is in seconds for a whole call with its retries.
+    """
+
+    name: str
+    url: str
+    endpoint_url: str | None = None
+    profile: str | None = None
+    region: str | None = None
+    addressing_style: str | None = None
+    anonymous: bool = False
+    request_payer: bool = False
+    sse: str | None = None
+    sse_kms_key_id: str | None = None
+    deadline: float | None = None
+
+    def __post_init__(self) -> None:
+        check_bucket_name(self.name)
+        _check_url(self.name, self.url)
+        fix = "penstock remote add --help shows the options"
+        if self.url.startswith("file://") and (given := sorted(self.settings().keys() - {"url"})):
+            raise UsageError(f"remote {self.name!r} cannot have {given[0]}", why=f"{self.url} is a directory", fix=fix)
+        if self.anonymous and self.profile is not None:
+            raise UsageError(f"remote {self.name!r} cannot have a profile", why="anonymous requests use none", fix=fix)
+        try:
+            self.store_options()
+        except UsageError as error:
+            raise UsageError(f"remote {self.name!r}: {error.what}", why=error.why, fix=error.fix or fix) from error
+
+    def settings(self) -> dict[str, str | bool | float]:
+        """Return what is set, as ``[remotes.NAME]`` holds it."""
+        values = {key: getattr(self, key) for key in FIELDS}
+        return {key: value for key, value in values.items() if value is not None and value is not False}
+
+    def store_options(self) -> StoreOptions:
+        """Return how to open the store at `url`."""
+        options: dict[str, Any] = self.settings()
+        del options["url"]
+        return StoreOptions(**options)
+
+
+FIELDS = MappingProxyType(
+    {
+        field.name: {"anonymous": bool, "request_payer": bool, "deadline": float}.get(field.name, str)
+        for field in fields(Remote)
+        if field.name != "name"
+    }
+)
+"""Keys of a ``[remotes.NAME]`` section and their types."""
+
+
+def absolute_address(address: str, directory: str | None = None) -> str:
+    """Return `address` as a configuration can keep it: a directory is made absolute, ``s3://`` stays as it is.
+
+    A directory may be given as a URL, ``file:///dir``, ``file://relative`` or ``file:relative``, or as a path with a
+    slash, whose percent signs and odd characters are then escaped; it is relative to `directory`, by default the
+    working directory. Raises UsageError for what is neither.
+    """
+    if address.startswith("s3://"):
+        return address.rstrip("/")
+    if address.startswith("file:"):
+        path = address.removeprefix("file:").removeprefix("//")
+    elif "://" not in address and ("/" in address or address in {".", ".."}):
+        path = _as_url_path(os.path.expanduser(address))
+    else:
+        path = ""
+    if not path:
+        raise UsageError(
+            f"{address[:120]!r} is not an address",
+            why="a bucket is reached by s3://bucket[/prefix] or file:///dir",
+            fix="For a directory below this one write ./dir",
+        )
+    path = os.path.normpath(os.path.join(_as_url_path(directory or os.getcwd()), path))
+    # POSIX lets two leading slashes stand, for meanings that Linux does not have.
+    return "file:///" + path.lstrip("/")
+
+
+def _as_url_path(path: str) -> str:
+    """Escape what a URL or a TOML file cannot hold, and leave the rest to be read by people."""
+    return "".join(c if c.isprintable() and c != "%" else quote(os.fsencode(c), safe="") for c in path)
+
+
+def _check_url(name: str, url: str) -> None:
+    if url.startswith("file:///") and "\0" not in url:
+        return
+    match = _S3_ADDRESS.fullmatch(url)
+    if match is None or not url.isprintable():
+        raise UsageError(
+            f"remote {name!r} cannot have url = {url[:120]!r}",
+            why="it is s3://bucket[/prefix] or file:///dir, with an absolute path",
+            fix=f"penstock remote add --force {name} URL",
+        )
+    check_bucket_name(match.group(1))
