@@ -1,9 +1,13 @@
 """The interface every object store answers to, and the values that cross it.
 
-Blocking and thread-safe. Keys are relative to the store's root: ``/``-separated, printable, never starting with
-``/``, without empty, ``.`` or ``..`` components. Every call ends within its deadline, in an answer or in one of
-`penstock.errors`: NotFoundError (no such object, no such bucket), AccessError, ConflictError (`create` only),
-StoreUnreachableError, IntegrityError (a body shorter than the server promised, after retries).
+Blocking and thread-safe; a store pickles as its address and survives a fork. Keys are relative to the store's root:
+``/``-separated, printable, never starting with ``/``, without empty, ``.`` or ``..`` components (`keys.check_key`).
+Every call ends within its deadline, in an answer or in one of `penstock.errors`: NotFoundError (no such object, no
+such bucket), AccessError, ConflictError (`get` with an etag only), StoreUnreachableError, IntegrityError (the server
+says again and again that bytes arrived damaged), UsageError (a key, an argument or a setting that cannot be).
+
+**Invariant:** a reader never sees half an object, and what `put`, `create` and `copy` return for survives a crash.
+**Invariant:** of any number of `create` calls for one key, with different bodies, exactly one returns True.
 """
 
 from __future__ import annotations
@@ -11,6 +15,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
 
 Buffer = bytes | bytearray | memoryview
 
@@ -24,6 +30,10 @@ class ByteRange:
     offset: int
     length: int
 
+    def __post_init__(self) -> None:
+        if self.offset < 0 or self.length < 0:
+            raise ValueError(f"negative range: {self.offset}+{self.length}")
+
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
@@ -33,7 +43,9 @@ class ObjectInfo:
     size: int
     modified: float
     etag: str | None = None
+    """Changes when the content does; without quotes. Only this store understands it."""
     version_id: str | None = None
+    """Set by `head` in a bucket that keeps versions."""
 
 
 class Store(ABC):
@@ -65,8 +77,9 @@ class Store(ABC):
     def create(self, key: str, body: Buffer) -> bool:
         """Write the object if there is none: the one primitive that moves refs.
 
-        True: this call's body is what is stored (also when a retry met its own earlier success). False: another
-        body is there, and stays.
+        True: this call's body is what is stored (also when a retry met its own earlier success, which is told by
+        the bytes alone: put something random into the body). False: another body is there, and stays. After
+        StoreUnreachableError it is not known whether the object was written.
         """
 
     @abstractmethod
@@ -75,7 +88,10 @@ class Store(ABC):
 
     @abstractmethod
     def list(self, prefix: str = "", *, start_after: str = "", limit: int | None = None) -> Iterator[ObjectInfo]:
-        """Yield objects whose key starts with `prefix`, in byte order of keys, after `start_after`."""
+        """Yield objects whose key starts with `prefix`, in byte order of keys, after `start_after`.
+
+        `limit` is the largest number to yield. A local directory that does not exist is an empty store.
+        """
 
     @abstractmethod
     def list_folders(self, prefix: str = "") -> Iterator[str]:
@@ -86,11 +102,22 @@ class Store(ABC):
 
     @abstractmethod
     def delete(self, keys: Iterable[str]) -> None:
-        """Delete the objects; those already gone are no error."""
+        """Delete the objects; those already gone are no error. May have deleted some when it raises."""
 
     @abstractmethod
     def copy(self, source: Store, source_key: str, key: str, *, source_version_id: str | None = None) -> None:
         """Copy an object from `source` (of the same kind) to `key` here, without the bytes passing this process."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - a store without connections has nothing to let go of
         """Let go of connections. The store is not to be used afterwards."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.url}>"

@@ -1,0 +1,70 @@
+"""From a URL to a store: ``s3://bucket[/prefix]`` and ``file:///dir``.
+
+The one way to make a store; called by `penstock.repo` and by whoever unpickles one. boto3 costs 300 ms to import, so
+it is imported when the first S3 store opens, not before. Opening does no I/O on a store that it would have to wait
+for, and creates nothing: a wrong name shows at the first call.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote_to_bytes
+
+from penstock.errors import UsageError
+
+from .base import Store
+from .keys import check_key
+from .local import LocalStore
+from .options import StoreOptions
+
+__all__ = ["StoreOptions", "open_store"]
+
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")  # looser than AWS: other servers are
+_EXAMPLES = "Examples: s3://bucket, s3://bucket/prefix, file:///srv/data"
+_DEFAULTS = StoreOptions()
+
+
+def open_store(url: str, options: StoreOptions = _DEFAULTS) -> Store:
+    """Return the store at `url`. Raises UsageError when it is no address of a store."""
+    scheme, colon, rest = url.partition("://")
+    if colon and scheme == "s3":
+        return _open_s3(url, rest, options)
+    if colon and scheme == "file":
+        return LocalStore(_local_path(url, rest))
+    if url.startswith("/"):
+        raise UsageError(f"{url!r} is no address of a store", fix=f"A local directory is written file://{url}")
+    why = f"{scheme}:// is not supported" if colon else "it has no scheme"
+    raise UsageError(f"{url!r} is no address of a store", why=why, fix=_EXAMPLES)
+
+
+def _open_s3(url: str, rest: str, options: StoreOptions) -> Store:
+    bucket, _, prefix = rest.partition("/")
+    if not _BUCKET.fullmatch(bucket):
+        raise UsageError(
+            f"{url!r} names no bucket",
+            why="a bucket's name has at least two letters, digits, dots, dashes or underscores",
+            fix=_EXAMPLES,
+        )
+    prefix = prefix.rstrip("/")
+    if prefix:
+        check_key(prefix)
+    from .s3 import S3Store  # the reason is at the top
+
+    return S3Store(bucket, prefix, options)
+
+
+def _local_path(url: str, rest: str) -> bytes:
+    """Return the absolute path in a file URL (RFC 8089); percent escapes are undone."""
+    host, slash, path = rest.partition("/")
+    if host not in ("", "localhost"):
+        raise UsageError(
+            f"{url!r} names a directory of another machine",
+            why=f"the host {host!r} stands where a third slash should",
+            fix=f"Write file:///{rest}" if slash else _EXAMPLES,
+        )
+    if not slash:
+        raise UsageError(f"{url!r} names no directory", fix=_EXAMPLES)
+    plain = b"/" + unquote_to_bytes(path)
+    if b"\0" in plain:
+        raise UsageError(f"{url!r} names no directory", why="a path holds no NUL")
+    return plain

@@ -1,0 +1,87 @@
+"""One call to a bucket: attempts until one succeeds, fails for good, or the time is up.
+
+Used by `s3` only. What an attempt does is the caller's; that it is bounded, retried and explained is decided here.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from botocore.exceptions import ClientError
+
+from .options import StoreOptions
+from .retry import Deadline
+from .s3_client import ClientSource
+from .s3_errors import FAILURES, Call, explain, is_transient, status_of
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+__all__ = ["BucketCalls"]
+
+T = TypeVar("T")
+
+_REFUSALS = frozenset({301, 307, 400, 401, 403})
+
+
+class BucketCalls:
+    """Makes calls to one bucket, and remembers whether it is known to exist. Thread-safe."""
+
+    def __init__(self, bucket: str, options: StoreOptions) -> None:
+        self.bucket = bucket
+        self.options = options
+        self.clients = ClientSource(options)
+        self._bucket_seen = False
+
+    def make(self, verb: str, subject: str, attempt: Callable[[S3Client, Deadline], T], *, carried: int = 0) -> T:
+        """Return what `attempt` returns; it must be safe to repeat.
+
+        `verb` and `subject` are for messages; `carried` is how many bytes go over the line. Raises one of
+        `penstock.errors` for all of FAILURES.
+        """
+        policy = self.clients.policy
+        deadline = policy.start(carried)
+        started = time.monotonic()
+        for failures in itertools.count(1):
+            try:
+                result = attempt(self.clients.get(), deadline)
+                break
+            except FAILURES as error:
+                pause = policy.pause(failures, deadline) if is_transient(error) else None
+                if pause is None:
+                    call = Call(
+                        verb,
+                        subject,
+                        self.bucket,
+                        self.clients.endpoint(),
+                        self.options.anonymous,
+                        failures,
+                        time.monotonic() - started,
+                    )
+                    raise explain(error, call) from error
+            time.sleep(pause)
+        self._bucket_seen = True
+        return result
+
+    def check_bucket(self, client: S3Client) -> None:
+        """Raise NoSuchBucket when there is none: to HEAD, a missing object looks the same."""
+        if self._bucket_seen:
+            return
+        try:
+            client.head_bucket(Bucket=self.bucket)
+        except ClientError as error:
+            if status_of(error) == 404:
+                error.response["Error"] = {"Code": "NoSuchBucket"}
+                raise
+            if is_transient(error):
+                raise
+            # Otherwise it may not be looked at, but it is there: the object alone is missing.
+
+    def ask_why(self, client: S3Client, error: ClientError) -> None:
+        """Raise the reason why a HEAD was refused, if a GET can tell: the answer to HEAD has no body for it."""
+        if status_of(error) in _REFUSALS:
+            payer = {"RequestPayer": "requester"} if self.options.request_payer else {}
+            client.list_objects_v2(Bucket=self.bucket, MaxKeys=1, **payer)

@@ -1,0 +1,113 @@
+"""The boto3 client of a store: made once, late, under a lock, and anew after a fork.
+
+Called by `s3` only. A client is thread-safe, making one is not. A child process must not share the parent's
+sockets, nor wait for a lock that a thread of the parent held: both are replaced when the fork returns in the child.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import boto3.session
+from botocore import UNSIGNED
+from botocore.config import Config
+
+from penstock.errors import UsageError
+
+from .options import StoreOptions
+from .retry import RetryPolicy
+from .s3_body import content_md5
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+__all__ = ["ClientSource"]
+
+_CONNECTIONS = 64
+
+
+class ClientSource:
+    """Hands out the one client for `options`, and knows the time limits that it was given."""
+
+    def __init__(self, options: StoreOptions) -> None:
+        self._options = options
+        # Cut so that even a short deadline has room for a second attempt after one that failed fast.
+        self._connect_timeout = min(options.connect_timeout, options.deadline / 4)
+        self._read_timeout = min(options.read_timeout, options.deadline / 2)
+        self.policy = RetryPolicy(options.deadline, options.max_attempts, self._connect_timeout + self._read_timeout)
+        self._client: S3Client | None = None
+        self._lock = threading.Lock()
+        _sources.add(self)
+
+    def get(self) -> S3Client:
+        """Return the client. Raises UsageError, and what boto3 raises for an impossible configuration."""
+        client = self._client
+        if client is None:
+            with self._lock:
+                if self._client is None:
+                    self._client = self._make()
+                client = self._client
+        return client
+
+    def endpoint(self) -> str:
+        """Return the address of the server, for messages; as far as it can be told."""
+        return self._client.meta.endpoint_url if self._client is not None else self._options.endpoint_url or "S3"
+
+    def close(self) -> None:
+        """Close the connections. A later `get` makes a new client."""
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def forget(self) -> None:
+        """Start afresh in a forked child. The parent's client is left as it is: its sockets are shared."""
+        self._lock = threading.Lock()
+        self._client = None
+
+    def _make(self) -> S3Client:
+        options = self._options
+        settings: dict[str, Any] = {
+            "connect_timeout": self._connect_timeout,
+            "read_timeout": self._read_timeout,
+            "max_pool_connections": _CONNECTIONS,
+            "tcp_keepalive": True,
+            "retries": {"total_max_attempts": 1, "mode": "standard"},  # they are ours: see `retry`
+            # Ceph stores the trailer that carries a checksum as part of the object.
+            "request_checksum_calculation": "when_required",
+            "response_checksum_validation": "when_required",
+        }
+        if options.addressing_style != "auto":  # else ~/.aws/config may have its say
+            settings["s3"] = {"addressing_style": options.addressing_style}
+        if options.anonymous:
+            settings["signature_version"] = UNSIGNED
+        session = boto3.session.Session(profile_name=options.profile, region_name=options.region)
+        try:
+            client = session.client("s3", endpoint_url=options.endpoint_url, config=Config(**settings))
+        except ValueError as error:
+            raise UsageError(
+                "the S3 endpoint cannot be used",
+                why=str(error),
+                fix="Check endpoint_url, AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_S3",
+            ) from error
+        client.meta.events.register("before-call.s3.DeleteObjects", _add_md5)
+        return client
+
+
+def _add_md5(params: dict[str, Any], **_: object) -> None:
+    # botocore sends a CRC32 instead, which older servers do not take for the Content-MD5 that they insist on.
+    params["headers"]["Content-MD5"] = content_md5(params["body"])
+
+
+_sources: weakref.WeakSet[ClientSource] = weakref.WeakSet()
+
+
+def _forget_in_child() -> None:
+    for source in list(_sources):
+        source.forget()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)
