@@ -30,7 +30,7 @@ __all__ = ["COMPLETE_VARIABLE", "main", "root"]
 COMPLETE_VARIABLE = "_PENSTOCK_COMPLETE"
 
 _COMMANDS = {
-    "completion": LazyCommand("completion:completion", "Print the completion script of a shell."),
+    "completion": LazyCommand("completion:completion", "Print the completion script of SHELL: bash, zsh or fish."),
     "remote": LazyCommand("remote:remote", "Give buckets names: add, list, remove."),
 }
 

@@ -1,0 +1,140 @@
+"""The frame of the command line: what every command has, and what happens when things go wrong."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import Result
+
+from penstock import __version__
+from penstock.cli.commands import Command, LazyGroup
+from penstock.cli.main import root
+from penstock.errors import ConflictError
+
+Run = Callable[..., Result]
+
+
+def commands(group: click.Group = root, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        yield (*path, name), command
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+
+
+ALL = list(commands())
+
+
+@pytest.mark.parametrize(("path", "command"), ALL, ids=[" ".join(path) for path, _ in ALL])
+def test_every_command_takes_json_and_shows_examples(path: tuple[str, ...], command: click.Command, run: Run) -> None:
+    assert isinstance(command, Command | LazyGroup)
+    names = [option for parameter in command.params for option in parameter.opts]
+    assert {"--json", "--verbose"} <= set(names)
+    assert len(names) == len(set(names))
+    result = run(*path, "--help")
+    assert result.exit_code == 0
+    assert f"Examples:\n  penstock {' '.join(path)}" in result.stdout
+    for line in command.examples:
+        assert line in result.stdout
+
+
+def test_the_list_says_what_the_commands_say() -> None:
+    for name, lazy in root.lazy.items():
+        assert lazy.load().get_short_help_str(200) == lazy.short_help
+        assert lazy.load().name == name
+
+
+def test_without_a_command_there_is_help(run: Run) -> None:
+    for arguments in ((), ("--json",), ("remote",)):
+        result = run(*arguments)
+        assert result.exit_code == 0
+        assert "Commands:" in result.stdout
+
+
+def test_the_version(run: Run) -> None:
+    assert run("--version").stdout == f"penstock {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["remot"], "did you mean 'remote'?"),
+        (["remote", "lst"], "did you mean 'list'?"),
+        (["zzz"], "there is no command 'zzz'"),
+        (["remote", "list", "--jsn"], "--json"),
+        (["remote", "add", "x"], "Missing argument 'URL'"),
+        (["--bogus"], "--bogus"),
+        (["remote", "add", "x", "s3://b", "--sse", "rot13"], "AES256"),
+    ],
+)
+def test_a_wrong_command_line(arguments: list[str], words: str, run: Run) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert "--help" in result.stderr
+    assert result.stdout == ""
+    for placed in (["--json", *arguments], [*arguments, "--json"]):
+        error = json.loads(run(*placed).stderr)["error"]
+        assert error["kind"] == "usage"
+        assert words in error["what"]
+
+
+def test_after_two_dashes_json_is_a_word(run: Run) -> None:
+    result = run("remote", "remove", "--", "--json")
+    assert result.stderr.startswith("penstock: there is no remote '--json'")
+
+
+def failing(error: BaseException) -> click.Command:
+    def fail() -> None:
+        raise error
+
+    return Command("fail", callback=fail)
+
+
+def test_an_expected_error(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(root.commands, "fail", failing(ConflictError("it moved", why="by another", fix="try again")))
+    result = run("fail")
+    assert result.exit_code == 4
+    assert result.stderr == "penstock: it moved\n  why: by another\n  fix: try again\n"
+    assert "Traceback" in run("-vv", "fail").stderr
+    assert "Traceback" not in run("fail", "-v").stderr
+    assert json.loads(run("fail", "--json", "-vv").stderr)["error"]["kind"] == "conflict"
+
+
+def test_a_fault(run: Run, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    monkeypatch.setitem(root.commands, "fail", failing(KeyError("the key")))
+    result = run("fail")
+    assert result.exit_code == 70
+    assert "KeyError" in result.stderr
+    assert "Traceback" not in result.stderr
+    (path,) = home.rglob("last-fault.txt")
+    assert str(path) in result.stderr
+    assert "the key" in path.read_text()
+    assert "Traceback" in run("fail", "-v").stderr
+    error = json.loads(run("fail", "--json", "-v").stderr)["error"]
+    assert error["kind"] == "internal"
+    assert str(path) in error["fix"]
+
+
+def test_an_interrupt_in_process(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(root.commands, "fail", failing(KeyboardInterrupt()))
+    result = run("fail")
+    assert (result.exit_code, result.stderr) == (130, "penstock: interrupted\n")
+
+
+def test_verbose_shows_the_log(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = logging.getLogger("penstock")
+    monkeypatch.setattr(log, "level", log.level)
+    levels = []
+    monkeypatch.setitem(root.commands, "show", Command("show", callback=lambda: levels.append(log.getEffectiveLevel())))
+    assert run("show", "-v").exit_code == 0
+    assert run("show", "-vv").exit_code == 0
+    assert run("-v", "show", "-v").exit_code == 0
+    assert levels == [logging.INFO, logging.DEBUG, logging.DEBUG]
