@@ -1,0 +1,81 @@
+"""The folders at the top, the links inside penstock/ and the packaging metadata name the same packages.
+
+Three places say which packages there are; a package missing from one of them works here and fails elsewhere.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+NOT_PACKAGES = {"penstock", "tests", "scripts", "docs", "build", "dist"}
+
+
+def project():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def folders():
+    """Return the top-level folders that are packages: those with an __init__.py."""
+    return {path.parent.name for path in ROOT.glob("[a-z]*/__init__.py")} - NOT_PACKAGES
+
+
+def modules():
+    """Return the dotted name of every module, from its file: nothing is imported before its own test."""
+    files = [path for name in folders() for path in ROOT.glob(f"{name}/**/*.py")]
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in files}
+    return ["penstock", "penstock.errors", *sorted(f"penstock.{name.removesuffix('.__init__')}" for name in names)]
+
+
+def test_every_folder_has_its_link():
+    links = {path.name: os.readlink(path) for path in (ROOT / "penstock").iterdir() if path.is_symlink()}
+    assert links == {name: f"../{name}" for name in folders()}
+
+
+def test_setuptools_maps_every_folder():
+    expected = {"penstock": "penstock"} | {f"penstock.{name}": name for name in folders()}
+    settings = project()["tool"]["setuptools"]
+    assert settings["package-dir"] == expected
+    assert sorted(settings["packages"]) == sorted(expected)
+
+
+def test_nested_folders_are_not_forgotten_by_setuptools():
+    """A package within a package would need a line of its own in pyproject.toml: there is none so far."""
+    assert {path for name in folders() for path in ROOT.glob(f"{name}/*/__init__.py")} == set()
+
+
+def test_every_tool_looks_at_every_folder():
+    tools = project()["tool"]
+    everything = {"penstock"} | folders()
+    assert everything <= set(tools["pyright"]["include"])
+    assert everything == set(tools["coverage"]["run"]["source"])
+    links = {f"penstock/{name}" for name in folders()}
+    assert links <= set(tools["ruff"]["extend-exclude"])
+    assert links <= set(tools["pyright"]["exclude"])
+
+
+def test_every_folder_has_its_place_in_the_layers():
+    contracts = project()["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    placed = {name.strip() for layer in layers for name in layer.split("|")}
+    assert placed == {f"penstock.{name}" for name in folders()} | {"penstock.errors"}
+
+
+@pytest.mark.parametrize("name", modules())
+def test_every_module_can_be_imported(name):
+    assert importlib.import_module(name).__name__ == name
+
+
+def test_importing_penstock_costs_none_of_the_large_libraries():
+    program = "import sys, penstock; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd="/")
+    loaded = set(done.stdout.split())
+    assert "penstock" in loaded
+    assert loaded.isdisjoint({"boto3", "botocore", "lmdb", "pyfuse3", "trio", "click", "rich"})
