@@ -1,0 +1,78 @@
+"""Where things lie in a bucket. The only place that knows the keys; docs/FORMAT.md describes them.
+
+    .penstock/data/<2 hex>/<64 hex>                   data object: a pack of small files, or a piece of a large one
+    .penstock/nodes/<2 hex>/<64 hex>                  node pack
+    .penstock/datasets/<name>/info/<number>           title and description
+    .penstock/datasets/<name>/manifests/<top hash>    root of a version's tree
+    .penstock/datasets/<name>/commits/<commit id>     a version in its history
+    .penstock/datasets/<name>/heads/<branch>/<number> moves of a branch
+    .penstock/datasets/<name>/tags/<tag>              a tag
+
+Data and nodes are the bucket's, so that datasets share them. A <number> counts down from 16 hex f's: the newest
+record sorts first, and a LIST of one key finds it.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "DATASETS",
+    "commit_key",
+    "data_key",
+    "dataset_prefix",
+    "manifest_key",
+    "node_key",
+    "number_key",
+    "number_of",
+    "tag_key",
+]
+
+_ROOT = ".penstock/"
+DATASETS = _ROOT + "datasets/"
+_LAST = (1 << 64) - 1
+
+
+def data_key(digest: bytes) -> str:
+    """Return the key of a data object by its hash."""
+    name = digest.hex()
+    return f"{_ROOT}data/{name[:2]}/{name}"
+
+
+def node_key(digest: bytes) -> str:
+    """Return the key of a node pack by its hash."""
+    name = digest.hex()
+    return f"{_ROOT}nodes/{name[:2]}/{name}"
+
+
+def dataset_prefix(dataset: str) -> str:
+    """Return what the keys of a dataset's own records start with."""
+    return f"{DATASETS}{dataset}/"
+
+
+def manifest_key(dataset: str, top_hash: str) -> str:
+    """Return the key of a manifest; of a prefix of the hash, a prefix of the key."""
+    return f"{dataset_prefix(dataset)}manifests/{top_hash}"
+
+
+def commit_key(dataset: str, commit: str) -> str:
+    """Return the key of a commit; of a prefix of the id, a prefix of the key."""
+    return f"{dataset_prefix(dataset)}commits/{commit}"
+
+
+def tag_key(dataset: str, tag: str) -> str:
+    """Return the key of a tag."""
+    return f"{dataset_prefix(dataset)}tags/{tag}"
+
+
+def number_key(prefix: str, number: int) -> str:
+    """Return the key of the record with this number (0 is the first) in a sequence."""
+    return f"{prefix}{_LAST - number:016x}"
+
+
+def number_of(prefix: str, key: str) -> int | None:
+    """Return the number of a record in a sequence from its key; None when the key is no such key."""
+    name = key[len(prefix) :]
+    try:
+        number = _LAST - int(name, 16)
+    except ValueError:
+        return None
+    return number if key == number_key(prefix, number) else None

@@ -1,0 +1,189 @@
+"""Nodes by reference: from memory, else from the block cache, else from the bucket; and node packs on their way up.
+
+A node is fetched with what lies around it in its pack: the nodes below it come just before it, its siblings next to
+it, so that a walk over a whole tree costs one request for half a MiB of nodes. Whatever came along is kept under
+its own hash, in memory and in the block cache; only what is asked for by hash is ever believed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from penstock.cache import BlockCache
+from penstock.errors import IntegrityError, NotFoundError
+from penstock.manifest.codec import decode_node, decode_page
+from penstock.manifest.entry import Location, NodeRef, PageRef
+from penstock.manifest.frame import frames_around
+from penstock.manifest.hashing import content_hash
+from penstock.manifest.node import Node
+from penstock.manifest.tree import NodeMissing
+from penstock.store.base import ByteRange, Store
+
+from . import layout
+from .counters import Counters
+
+__all__ = ["NodePackWriter", "Nodes"]
+
+T = TypeVar("T")
+
+_BEHIND = 256 << 10
+_AHEAD = 256 << 10
+_RAW_BYTES = 16 << 20
+_NODE_WEIGHT = 400_000
+"""Entries in decoded nodes that are kept in memory, at 80 to 150 bytes each."""
+_PACK_BYTES = 8 << 20
+
+
+class _Lru(Generic[T]):
+    """The most recently used values up to a total weight. Thread-safe."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._weight = 0
+        self._values: OrderedDict[bytes, tuple[T, int]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: bytes) -> T | None:
+        with self._lock:
+            found = self._values.get(key)
+            if found is None:
+                return None
+            self._values.move_to_end(key)
+            return found[0]
+
+    def put(self, key: bytes, value: T, weight: int) -> None:
+        with self._lock:
+            old = self._values.pop(key, None)
+            self._weight += weight - (old[1] if old is not None else 0)
+            self._values[key] = (value, weight)
+            while self._weight > self._most and len(self._values) > 1:
+                self._weight -= self._values.popitem(last=False)[1][1]
+
+
+class Nodes:
+    """Loads nodes and pages of one bucket. Blocking, thread-safe; `peek` never blocks."""
+
+    def __init__(self, store: Store, cache: BlockCache | None, counters: Counters) -> None:
+        self._store = store
+        self._cache = cache
+        self._counters = counters
+        self._nodes: _Lru[Node] = _Lru(_NODE_WEIGHT)
+        self._raw: _Lru[bytes] = _Lru(_RAW_BYTES)
+
+    def peek(self, ref: NodeRef) -> Node:
+        """Return a node that is in memory; NodeMissing otherwise."""
+        node = self._nodes.get(ref.location.digest)
+        if node is None:
+            raise NodeMissing(ref)
+        return node
+
+    def load(self, ref: NodeRef) -> Node:
+        """Return a node from wherever it is nearest."""
+        digest = ref.location.digest
+        found = self._nodes.get(digest)
+        if found is None:
+            found = decode_node(self._frame(ref.location), ref)
+            self._nodes.put(digest, found, len(found) + 20)
+        return found
+
+    def page(self, ref: PageRef) -> bytes:
+        """Return the joined block hashes of a page."""
+        return decode_page(self._frame(ref.location), ref.hash)
+
+    def _frame(self, where: Location) -> bytes | memoryview:
+        raw = self._raw.get(where.digest)
+        if raw is not None:
+            return raw
+        if self._cache is not None and (cached := self._cache.get(where.digest)) is not None:
+            return cached
+        return self._fetch(where)
+
+    def _fetch(self, where: Location) -> bytes:
+        start = max(0, where.offset - _BEHIND)
+        end = where.offset + max(where.length, _AHEAD)
+        key = layout.node_key(where.pack)
+        try:
+            window = self._store.get(key, ByteRange(start, end - start))
+        except NotFoundError as error:
+            raise IntegrityError(
+                f"a node pack is missing: {key} in {self._store.url}",
+                why=error.what,
+                fix="Restore the object, or push the data again from its source.",
+            ) from error
+        self._counters.add(gets=1, bytes_fetched=len(window), node_gets=1)
+        position = where.offset - start
+        frame = bytes(window[position : position + where.length])
+        if content_hash(frame) != where.digest:
+            raise IntegrityError(
+                f"a node at {where.offset} of {key} in {self._store.url} is not what was written",
+                why="its hash is another",
+                fix="Restore the object, or push the data again from its source.",
+            )
+        self._keep(window, position)
+        return frame
+
+    def _keep(self, window: bytes, position: int) -> None:
+        frames = []
+        for at, length in frames_around(window, position):
+            frame = window[at : at + length]
+            digest = content_hash(frame)
+            self._raw.put(digest, frame, length)
+            frames.append((digest, frame))
+        if self._cache is not None:
+            self._cache.put_many(frames)
+
+
+class NodePackWriter:
+    """Gathers frames into node packs and hands each full one to `upload`. The `NodeSink` of a push or commit.
+
+    A pack's hash is known when it is full; until then its frames go by a stand-in of 8 bytes.
+    """
+
+    def __init__(self, upload: Callable[[str, bytes], None]) -> None:
+        self._upload = upload
+        self._buffer = bytearray()
+        self._number = 0
+        self._hashes: dict[bytes, bytes] = {}
+        self.packs = 0
+        self.bytes = 0
+
+    def _stand_in(self) -> bytes:
+        return self._number.to_bytes(8, "big")
+
+    def write(self, frame: bytes) -> Location:
+        """Add a frame to the pack."""
+        where = Location(self._stand_in(), len(self._buffer), len(frame), content_hash(frame))
+        # The pack ends after a frame, never before one: the frame may say "in my own pack" of what it refers to.
+        self._buffer += frame
+        if len(self._buffer) >= _PACK_BYTES:
+            self.flush()
+        return where
+
+    def resolve(self, pack: bytes) -> bytes:
+        """Turn a stand-in into the pack's hash; b"" while it is the pack being filled."""
+        if len(pack) != 8:
+            return pack
+        return b"" if pack == self._stand_in() else self._hashes[pack]
+
+    def flush(self) -> None:
+        """Hand the pack on, full or not."""
+        if not self._buffer:
+            return
+        body = bytes(self._buffer)
+        digest = content_hash(body)
+        self._hashes[self._stand_in()] = digest
+        self._number += 1
+        self._buffer.clear()
+        self.packs += 1
+        self.bytes += len(body)
+        self._upload(layout.node_key(digest), body)
+
+    def located(self, ref: NodeRef) -> NodeRef:
+        """Return the reference with its pack's hash in place of a stand-in; only after `flush`."""
+        where = ref.location
+        pack = self.resolve(where.pack)
+        assert pack
+        return NodeRef(ref.hash, ref.entries, ref.size, Location(pack, where.offset, where.length, where.digest))

@@ -1,0 +1,216 @@
+"""From files that were read to entries in a tree: what is there already is referred to, the rest goes into packs.
+
+Small new files are fused into packs in tree order. An entry needs its pack's hash, which is known when the pack is
+full: what comes after it waits too, so that the tree is built in order. **Invariant:** all that waits, waits for the
+one pack that is being filled.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+
+from penstock.manifest.build import TreeBuilder
+from penstock.manifest.entry import BLOCK_SIZE, Entry, Extent, Kind, NodeRef, block_count
+from penstock.manifest.hashing import HASH_SIZE, content_hash
+from penstock.manifest.tree import Tree
+
+from . import layout
+from .places import KnownPlaces
+from .reading import FileRead, Piece, ReadStep
+from .source import EnterDirectory, LeaveDirectory
+from .upload import Upload
+
+__all__ = ["Packer", "Parent"]
+
+_PACK_BYTES = 32 << 20
+_PACK_WAITING = 65536
+_MOST_RUNS = 8
+"""A piece of which more separate runs of blocks changed is sent whole: extents cost every later read."""
+
+
+class Parent:
+    """The tree that a branch has now, for finding what did not change."""
+
+    def __init__(self, tree: Tree, block_hash: Callable[[Entry, int], bytes]) -> None:
+        self.tree = tree
+        self.block_hash = block_hash
+
+
+class Packer:
+    """Takes what was read, in order; builds the tree; sends the data that is new.
+
+    A file of the same path and content as in `parent` keeps its place, and so does every unchanged block of a large
+    file. Other small files are looked up by their hash among the known `places`.
+    """
+
+    def __init__(self, builder: TreeBuilder, upload: Upload, places: KnownPlaces, parent: Parent | None) -> None:
+        self._builder = builder
+        self._upload = upload
+        self._places = places
+        self._parent = parent
+        self._folders: list[NodeRef | None] = [parent.tree.root if parent is not None else None]
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._pack = bytearray()
+        self._pack_hash = b""
+        self._packed: dict[bytes, int] = {}
+        self._extents: list[Extent] = []
+        self._old: Entry | None = None
+        self.files = 0
+        self.bytes = 0
+
+    def take(self, step: ReadStep) -> None:
+        """Take the next step of `reading.read_ahead`."""
+        if isinstance(step, Piece):
+            self._take_piece(step)
+        elif isinstance(step, FileRead):
+            self.files += 1
+            self.bytes += step.size
+            self._take_file(step)
+        elif isinstance(step, EnterDirectory):
+            base = self._in_parent(step.names[-1])
+            folder = base.directory if base is not None else None
+            self._folders.append(folder)
+            self._then(partial(self._builder.enter, step.names[-1], mtime_ns=step.mtime_ns, base=folder))
+        else:
+            assert isinstance(step, LeaveDirectory)
+            self._folders.pop()
+            self._then(self._leave)
+
+    def finish(self) -> NodeRef:
+        """Send the last pack; return the root of the tree."""
+        self._seal()
+        return self._builder.finish()
+
+    def _leave(self) -> None:
+        self._builder.leave()
+
+    def _then(self, action: Callable[[], None]) -> None:
+        if self._waiting:
+            self._waiting.append(action)
+            if len(self._waiting) >= _PACK_WAITING:
+                self._seal()
+        else:
+            action()
+
+    def _in_parent(self, name: bytes) -> Entry | None:
+        folder = self._folders[-1]
+        if folder is None or self._parent is None:
+            return None
+        found = self._parent.tree.find(folder, name)
+        return found[0] if found is not None else None
+
+    def _take_file(self, read: FileRead) -> None:
+        if read.file.kind is Kind.SYMLINK or not read.size:
+            self._then(partial(self._add, read, ()))
+        elif not read.data:
+            extents, self._extents, self._old = tuple(self._extents), [], None
+            self._then(partial(self._add, read, extents))
+        else:
+            self._take_small(read)
+
+    def _take_small(self, read: FileRead) -> None:
+        old = self._in_parent(read.file.names[-1])
+        if old is not None and old.hash == read.hash and old.is_file:
+            extents = old.extents
+        elif read.hash in self._packed:
+            self._waiting.append(partial(self._add_packed, read._replace(data=b""), self._packed[read.hash]))
+            return
+        else:
+            place = self._places.find(read.hash, read.size)
+            if place is None:
+                self._pack_up(read)
+                return
+            extents = (Extent(*place, read.size),)
+        self._then(partial(self._add, read._replace(data=b""), extents))
+
+    def _pack_up(self, read: FileRead) -> None:
+        if self._pack and len(self._pack) + read.size > _PACK_BYTES:
+            self._seal()
+        offset = len(self._pack)
+        self._pack += read.data
+        self._packed[read.hash] = offset
+        self._waiting.append(partial(self._add_packed, read._replace(data=b""), offset))
+        if len(self._waiting) >= _PACK_WAITING:
+            self._seal()
+
+    def _seal(self) -> None:
+        """End the pack that is being filled: it is sent, and what waited for its hash goes on."""
+        if self._pack:
+            self._pack_hash = content_hash(self._pack)
+            self._upload.send(layout.data_key(self._pack_hash), self._pack, data=True)
+            self._places.add(self._pack_hash, self._packed)
+            self._pack = bytearray()
+            self._packed = {}
+        while self._waiting:
+            self._waiting.popleft()()
+
+    def _add_packed(self, read: FileRead, offset: int) -> None:
+        self._add(read, (Extent(self._pack_hash, offset, read.size),))
+
+    def _add(self, read: FileRead, extents: tuple[Extent, ...]) -> None:
+        file = read.file
+        target = read.data if file.kind is Kind.SYMLINK else b""
+        entry = Entry(file.names[-1], file.kind, read.size, read.hash, file.mtime_ns, target=target, extents=extents)
+        if read.blocks:
+            self._builder.add_file(entry, read.blocks)
+        else:
+            self._builder.add(entry)
+
+    def _take_piece(self, piece: Piece) -> None:
+        if piece.offset == 0:
+            self._old = self._in_parent(piece.file.names[-1])
+            if self._old is not None and not (self._old.is_file and self._old.size > BLOCK_SIZE):
+                self._old = None
+        data = memoryview(piece.data)
+        at = 0
+        for changed, length in self._runs(piece):
+            if not changed:
+                assert self._old is not None
+                self._extend(cut_extents(self._old.extents, piece.offset + at, length))
+            else:
+                body = piece.data if length == len(data) else bytes(data[at : at + length])
+                digest = piece.hash if length == len(data) else content_hash(body)
+                self._upload.send(layout.data_key(digest), body, data=True)
+                self._extend([Extent(digest, 0, length)])
+            at += length
+
+    def _runs(self, piece: Piece) -> list[tuple[bool, int]]:
+        """Cut a piece into runs of changed and unchanged blocks: (changed, bytes)."""
+        whole = [(True, len(piece.data))]
+        if self._old is None or self._parent is None:
+            return whole
+        old_blocks = self._old.size // BLOCK_SIZE if self._old.size != piece.file.size else block_count(self._old.size)
+        runs: list[tuple[bool, int]] = []
+        first = piece.offset // BLOCK_SIZE
+        for number in range(len(piece.blocks) // HASH_SIZE):
+            digest = piece.blocks[number * HASH_SIZE : (number + 1) * HASH_SIZE]
+            index = first + number
+            changed = index >= old_blocks or self._parent.block_hash(self._old, index) != digest
+            length = min(BLOCK_SIZE, len(piece.data) - number * BLOCK_SIZE)
+            if runs and runs[-1][0] == changed:
+                runs[-1] = (changed, runs[-1][1] + length)
+            else:
+                runs.append((changed, length))
+        return runs if len(runs) <= _MOST_RUNS else whole
+
+    def _extend(self, extents: list[Extent]) -> None:
+        for extent in extents:
+            last = self._extents[-1] if self._extents else None
+            if last is not None and last.object == extent.object and last.offset + last.length == extent.offset:
+                self._extents[-1] = Extent(last.object, last.offset, last.length + extent.length)
+            else:
+                self._extents.append(extent)
+
+
+def cut_extents(extents: tuple[Extent, ...], start: int, length: int) -> list[Extent]:
+    """Return the extents of `length` bytes of a file from byte `start` on."""
+    found = []
+    at = 0
+    for extent in extents:
+        low, high = max(start, at), min(start + length, at + extent.length)
+        if low < high:
+            found.append(Extent(extent.object, extent.offset + low - at, high - low))
+        at += extent.length
+    return found

@@ -1,0 +1,99 @@
+"""Publish a tree as a version: manifest, commit record, ref, tag, in an order that a crash cannot turn into harm.
+
+All data and nodes are in the bucket before the first of these is written; the ref moves after all the rest. A crash
+anywhere leaves the old version whole, and at most objects that nothing refers to.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+from penstock.errors import ConflictError, IntegrityError
+from penstock.manifest.build import TreeBuilder
+from penstock.manifest.hashing import commit_id
+from penstock.manifest.records import Commit, DatasetInfo, Manifest, RefRecord, format_time
+
+from . import layout
+from .authorship import environment
+from .nodes import NodePackWriter
+from .refs import Head, write_id
+from .repository import DEFAULT_BRANCH, Repository
+
+__all__ = ["Authorship", "Published", "create_dataset", "publish", "tag_version"]
+
+
+@dataclass(frozen=True, slots=True)
+class Authorship:
+    """What a person says of a version: who made it, and why."""
+
+    author: str
+    message: str
+    operation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A version that is there for all to see."""
+
+    top_hash: bytes
+    commit: bytes
+
+
+def _record(authorship: Authorship, published: Published, time: str) -> RefRecord:
+    return RefRecord(
+        published.commit.hex(), published.top_hash.hex(), authorship.author, time, authorship.operation, write_id()
+    )
+
+
+def publish(
+    repository: Repository, branch: str, head: Head | None, manifest: Manifest, authorship: Authorship
+) -> Published:
+    """Make a manifest the next version of a branch that was seen at `head`. ConflictError: it moved meanwhile."""
+    store, dataset = repository.store, repository.dataset
+    time = format_time(dt.datetime.now(dt.UTC))
+    top_hash = manifest.top_hash
+    if not store.create(layout.manifest_key(dataset, top_hash.hex()), manifest.encode()):
+        # The same content was published before, perhaps from other packs: those stay the ones in use.
+        repository.manifest(top_hash)
+    commit = Commit(
+        top_hash.hex(),
+        manifest.root.entries,
+        manifest.root.size,
+        (head.record.commit,) if head is not None and head.record.commit else (),
+        authorship.author,
+        time,
+        authorship.message,
+        environment(authorship.operation),
+    )
+    body = commit.encode()
+    published = Published(top_hash, commit_id(body))
+    if not store.create(layout.commit_key(dataset, published.commit.hex()), body):
+        raise IntegrityError(
+            f"commit {published.commit.hex()} in {store.url} is not what its id says",
+            fix="Run `penstock verify`; the object was changed by something else.",
+        )
+    repository.refs.move(branch, head, _record(authorship, published, time))
+    return published
+
+
+def tag_version(repository: Repository, tag: str, published: Published, authorship: Authorship) -> None:
+    """Give a version a tag. ConflictError: the tag stands for another one."""
+    repository.refs.create_tag(tag, _record(authorship, published, format_time(dt.datetime.now(dt.UTC))))
+
+
+def create_dataset(repository: Repository, title: str, description: str, authorship: Authorship) -> Published:
+    """Make a dataset with one version, which is empty. ConflictError: the branch has a version already."""
+    refs = repository.refs
+    if refs.head(DEFAULT_BRANCH) is not None or refs.info() is not None:
+        raise ConflictError(
+            f"dataset {repository.dataset!r} in {repository.store.url} exists already",
+            fix="Choose another name, or push to it.",
+        )
+    sink = NodePackWriter(repository.store.put)
+    root = TreeBuilder(sink).finish()
+    sink.flush()
+    time = format_time(dt.datetime.now(dt.UTC))
+    published = publish(repository, DEFAULT_BRANCH, None, Manifest(sink.located(root)), authorship)
+    refs.set_info(lambda _: DatasetInfo(title, description, authorship.author, time, write_id()))
+    return published

@@ -1,0 +1,143 @@
+"""Branches and tags: sequences of records that only ever grow, moved by create-if-absent alone.
+
+A branch is ``heads/<name>/<number>``: the highest number is where it stands, all of them are its history (the
+reflog). To move it is to create the next number; whoever comes second is told so. A tag is one record, made once.
+
+**Invariant:** no record is ever changed. What `create` answered False to was not written by this call.
+"""
+
+from __future__ import annotations
+
+import difflib
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from penstock.errors import ConflictError, IntegrityError
+from penstock.manifest.records import DatasetInfo, RefRecord
+from penstock.store.base import Store
+
+from . import layout
+
+__all__ = ["Head", "Refs", "nearest", "write_id"]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a branch stands: the record, and its number in the branch's sequence."""
+
+    branch: str
+    number: int
+    record: RefRecord
+
+
+def write_id() -> str:
+    """Return 32 random hex digits: they tell one writer's record from another's that says the same."""
+    return secrets.token_hex(16)
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """Say which known names a name may have been meant for, as the end of a message."""
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    if close:
+        return f"Did you mean {' or '.join(map(repr, close))}?"
+    if known:
+        return f"There is {', '.join(map(repr, known[:5]))}{' and more' if len(known) > 5 else ''}."
+    return ""
+
+
+class Refs:
+    """The refs of one dataset."""
+
+    def __init__(self, store: Store, dataset: str) -> None:
+        self._store = store
+        self._dataset = dataset
+        self._prefix = layout.dataset_prefix(dataset)
+
+    def _newest(self, prefix: str) -> tuple[int, bytes] | None:
+        for found in self._store.list(prefix, limit=1):
+            number = layout.number_of(prefix, found.key)
+            if number is None:
+                raise IntegrityError(
+                    f"{found.key!r} in {self._store.url} does not belong there",
+                    why="records of a ref are named by 16 hex digits",
+                    fix="Remove the object; Penstock did not write it.",
+                )
+            return number, self._store.get(found.key)
+        return None
+
+    def head(self, branch: str) -> Head | None:
+        """Return where a branch stands; None when there is no such branch, or it was deleted."""
+        newest = self._newest(f"{self._prefix}heads/{branch}/")
+        if newest is None:
+            return None
+        record = RefRecord.decode(newest[1])
+        return Head(branch, newest[0], record) if record.commit is not None else None
+
+    def move(self, branch: str, expected: Head | None, record: RefRecord) -> Head:
+        """Move a branch from where it was seen; ConflictError when it has moved since. `expected` None: make it."""
+        prefix = f"{self._prefix}heads/{branch}/"
+        if expected is None:
+            newest = self._newest(prefix)  # a deleted branch goes on behind its last record
+            number = newest[0] + 1 if newest is not None else 0
+            if newest is not None and RefRecord.decode(newest[1]).commit is not None:
+                raise self._moved(branch)
+        else:
+            number = expected.number + 1
+        if not self._store.create(layout.number_key(prefix, number), record.encode()):
+            raise self._moved(branch)
+        return Head(branch, number, record)
+
+    def _moved(self, branch: str) -> ConflictError:
+        return ConflictError(
+            f"branch {branch!r} of {self._dataset!r} has moved meanwhile",
+            why="somebody else published a version",
+            fix="Run the command again: what was uploaded is not uploaded a second time.",
+        )
+
+    def branches(self) -> Iterator[str]:
+        """Yield the names of branches, deleted ones too."""
+        return self._store.list_folders(f"{self._prefix}heads/")
+
+    def tag(self, name: str) -> RefRecord | None:
+        """Return a tag's record; None when there is no such tag."""
+        body = self._get(layout.tag_key(self._dataset, name))
+        return RefRecord.decode(body) if body is not None else None
+
+    def create_tag(self, name: str, record: RefRecord) -> None:
+        """Make a tag. ConflictError when it stands for another commit; one that stands for the same is kept."""
+        if self._store.create(layout.tag_key(self._dataset, name), record.encode()):
+            return
+        existing = self.tag(name)
+        if existing is None or existing.commit != record.commit:
+            where = existing.commit[:12] if existing is not None and existing.commit else "another commit"
+            raise ConflictError(
+                f"tag {name!r} of {self._dataset!r} exists already",
+                why=f"it stands for {where}, and tags never move",
+                fix="Choose another name.",
+            )
+
+    def tags(self) -> Iterator[str]:
+        """Yield the names of tags."""
+        prefix = layout.tag_key(self._dataset, "")
+        return (found.key[len(prefix) :] for found in self._store.list(prefix))
+
+    def info(self) -> DatasetInfo | None:
+        """Return what is said of the dataset; None when nothing was."""
+        newest = self._newest(f"{self._prefix}info/")
+        return DatasetInfo.decode(newest[1]) if newest is not None else None
+
+    def set_info(self, change: Callable[[DatasetInfo | None], DatasetInfo]) -> DatasetInfo:
+        """Say something else of the dataset: `change` makes the next record of the newest one."""
+        prefix = f"{self._prefix}info/"
+        newest = self._newest(prefix)
+        record = change(DatasetInfo.decode(newest[1]) if newest is not None else None)
+        number = newest[0] + 1 if newest is not None else 0
+        if not self._store.create(layout.number_key(prefix, number), record.encode()):
+            raise ConflictError(
+                f"the description of {self._dataset!r} has changed meanwhile", fix="Run the command again."
+            )
+        return record
+
+    def _get(self, key: str) -> bytes | None:
+        return self._store.get(key) if self._store.head(key) is not None else None

@@ -1,0 +1,119 @@
+"""One dataset in a bucket: what versions it has, and how a name leads to one. Blocking, thread-safe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from penstock.errors import AmbiguousError, NotFoundError
+from penstock.manifest.records import Commit, Manifest
+from penstock.store.base import Store
+
+from . import layout
+from .handle import Handle, check_dataset_name
+from .refs import Refs, nearest
+
+__all__ = ["DEFAULT_BRANCH", "Repository", "Version", "datasets_in"]
+
+DEFAULT_BRANCH = "main"
+_SHORTEST_PREFIX = 7
+_MOST_CANDIDATES = 20
+_HEX = frozenset("0123456789abcdef")
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What a ref stands for. `commit` is None when it was named by its top hash; `ref` is how it was named."""
+
+    top_hash: bytes
+    commit: bytes | None
+    ref: str
+
+
+def datasets_in(store: Store) -> list[str]:
+    """Return the names of the datasets in a bucket, in byte order."""
+    return list(store.list_folders(layout.DATASETS))
+
+
+class Repository:
+    """The versions of one dataset."""
+
+    def __init__(self, store: Store, dataset: str) -> None:
+        check_dataset_name(dataset)
+        self.store = store
+        self.dataset = dataset
+        self.refs = Refs(store, dataset)
+
+    def __repr__(self) -> str:
+        return f"Repository({self.store.url!r}, {self.dataset!r})"
+
+    def exists(self) -> bool:
+        """Whether the bucket holds anything of this dataset."""
+        return any(True for _ in self.store.list(layout.dataset_prefix(self.dataset), limit=1))
+
+    def resolve(self, ref: str | None = None) -> Version:
+        """Find the version that a branch, tag, commit id or top hash (or a prefix of 7 digits) stands for.
+
+        Tried in that order. NotFoundError names what is near; AmbiguousError lists what a prefix fits.
+        """
+        name = ref or DEFAULT_BRANCH
+        head = self.refs.head(name)
+        if head is not None and head.record.commit and head.record.top_hash:
+            return Version(bytes.fromhex(head.record.top_hash), bytes.fromhex(head.record.commit), name)
+        tag = self.refs.tag(name)
+        if tag is not None and tag.commit and tag.top_hash:
+            return Version(bytes.fromhex(tag.top_hash), bytes.fromhex(tag.commit), name)
+        if len(name) >= _SHORTEST_PREFIX and _HEX.issuperset(name.lower()) and len(name) <= 64:
+            found = self._by_prefix(name.lower())
+            if found is not None:
+                return found
+        raise self._not_found(name, ref)
+
+    def _by_prefix(self, prefix: str) -> Version | None:
+        commits = self._with_prefix(layout.commit_key(self.dataset, prefix), layout.commit_key(self.dataset, ""))
+        manifests = self._with_prefix(layout.manifest_key(self.dataset, prefix), layout.manifest_key(self.dataset, ""))
+        if len(commits) + len(manifests) > 1:
+            candidates = [f"{name} (commit)" for name in commits] + [f"{name} (top hash)" for name in manifests]
+            raise AmbiguousError(
+                f"{prefix!r} is ambiguous in {self.dataset!r}",
+                candidates=candidates,
+                why=f"it fits {', '.join(candidates[:5])}{' and more' if len(candidates) > 5 else ''}",
+                fix="Give more digits.",
+            )
+        if commits:
+            commit_id = bytes.fromhex(commits[0])
+            return Version(bytes.fromhex(self.commit(commit_id).top_hash), commit_id, prefix)
+        return Version(bytes.fromhex(manifests[0]), None, prefix) if manifests else None
+
+    def _with_prefix(self, prefix: str, root: str) -> list[str]:
+        names = [found.key[len(root) :] for found in self.store.list(prefix, limit=_MOST_CANDIDATES)]
+        return [name for name in names if len(name) == 64 and _HEX.issuperset(name)]
+
+    def _not_found(self, name: str, ref: str | None) -> NotFoundError:
+        if not self.exists():
+            known = datasets_in(self.store)
+            return NotFoundError(
+                f"no dataset {self.dataset!r} in {self.store.url}",
+                why="" if known else "the bucket holds no dataset yet",
+                fix=nearest(self.dataset, known) or f"Make one: penstock push DIR …/{self.dataset}",
+            )
+        known = [*self.refs.branches(), *self.refs.tags()]
+        if ref is None:
+            return NotFoundError(
+                f"{self.dataset!r} has no branch {DEFAULT_BRANCH!r}", fix=nearest(name, known) or "Name a ref."
+            )
+        return NotFoundError(f"no version {name!r} of {self.dataset!r}", fix=nearest(name, known))
+
+    def commit(self, commit_id: bytes) -> Commit:
+        """Read a commit; NotFoundError when there is none with this id."""
+        return Commit.decode(self.store.get(layout.commit_key(self.dataset, commit_id.hex())), commit_id)
+
+    def manifest(self, top_hash: bytes) -> Manifest:
+        """Read the root of a version's tree."""
+        return Manifest.decode(self.store.get(layout.manifest_key(self.dataset, top_hash.hex())), top_hash)
+
+
+def dataset_of(handle: Handle) -> str:
+    """Return the dataset that a handle names; NotFoundError when it names a bucket only."""
+    if handle.dataset is None:
+        raise NotFoundError(f"{str(handle)!r} names a bucket", fix="Name a dataset in it: bucket/dataset[:ref]")
+    return handle.dataset

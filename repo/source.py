@@ -1,0 +1,122 @@
+"""A local directory as a stream of what would become entries: in tree order, one directory held at a time."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from penstock.errors import AccessError, ConflictError, IntegrityError, NotFoundError, PenstockError, UsageError
+from penstock.manifest.entry import MAX_DEPTH, Kind, check_name
+
+from .ignore import IgnoreRules
+
+__all__ = ["EnterDirectory", "LeaveDirectory", "LocalFile", "Skipped", "Step", "file_error", "walk_directory"]
+
+
+class EnterDirectory(NamedTuple):
+    """What follows lies in this directory, until the `LeaveDirectory` that belongs to it."""
+
+    names: tuple[bytes, ...]
+    mtime_ns: int
+
+
+class LeaveDirectory(NamedTuple):
+    """The directory entered last is complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """A file or symlink: where it is, and what `lstat` said of it when it was listed."""
+
+    names: tuple[bytes, ...]
+    path: bytes
+    kind: Kind
+    size: int
+    mtime_ns: int
+
+
+class Skipped(NamedTuple):
+    """Something that no version can hold, and what it is."""
+
+    path: bytes
+    what: str
+
+
+Step = EnterDirectory | LeaveDirectory | LocalFile
+
+_SPECIAL = {
+    stat.S_IFSOCK: "socket",
+    stat.S_IFIFO: "named pipe",
+    stat.S_IFCHR: "character device",
+    stat.S_IFBLK: "block device",
+}
+
+
+def file_error(path: bytes, error: OSError) -> PenstockError:
+    """Turn what the system said of a local file into an error that says what to do."""
+    shown = os.fsdecode(path)
+    if isinstance(error, PermissionError):
+        return AccessError(f"cannot read {shown!r}", why="permission denied", fix="Give yourself access, or ignore it.")
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return ConflictError(
+            f"{shown!r} went away while it was being read",
+            why="nothing was published",
+            fix="Run the command again when nothing changes the directory.",
+        )
+    return IntegrityError(f"cannot read {shown!r}", why=error.strerror or str(error), fix="Check the disk.")
+
+
+def walk_directory(top: str, skipped: Callable[[Skipped], None]) -> Iterator[Step]:
+    """Yield the content of a directory in tree order. Sockets, pipes and devices are named to `skipped`.
+
+    The rules of ignore files hold. Symlinks are never followed, but for `top` itself. NotFoundError, UsageError:
+    `top` is not there, or no directory; AccessError: something in it may not be read.
+    """
+    root = os.fsencode(top)
+    if not os.path.isdir(root):
+        if not os.path.lexists(root):
+            raise NotFoundError(f"no directory {top!r}", fix="Name the directory to read.")
+        raise UsageError(f"{top!r} is not a directory", fix="Name a directory; a single file is put into one first.")
+    stack: list[tuple[tuple[bytes, ...], IgnoreRules, Iterator[os.DirEntry[bytes]]]] = []
+    stack.append(((), IgnoreRules.none().within(root, 0), iter(_list(root))))
+    while stack:
+        names, rules, listing = stack[-1]
+        for item in listing:
+            path = (*names, check_name(item.name))
+            try:
+                facts = item.stat(follow_symlinks=False)
+            except OSError as error:
+                raise file_error(item.path, error) from error
+            form = stat.S_IFMT(facts.st_mode)
+            if rules.ignores(path, directory=form == stat.S_IFDIR):
+                continue
+            if form == stat.S_IFDIR:
+                if len(path) >= MAX_DEPTH:
+                    raise UsageError(
+                        f"{os.fsdecode(item.path)[:80]!r}… is nested too deeply", why=f"the most is {MAX_DEPTH}"
+                    )
+                yield EnterDirectory(path, facts.st_mtime_ns)
+                stack.append((path, rules.within(item.path, len(path)), iter(_list(item.path))))
+                break
+            if form == stat.S_IFREG:
+                kind = Kind.EXECUTABLE if facts.st_mode & stat.S_IXUSR else Kind.FILE
+                yield LocalFile(path, item.path, kind, facts.st_size, facts.st_mtime_ns)
+            elif form == stat.S_IFLNK:
+                yield LocalFile(path, item.path, Kind.SYMLINK, facts.st_size, facts.st_mtime_ns)
+            else:
+                skipped(Skipped(item.path, _SPECIAL.get(form, "special file")))
+        else:
+            stack.pop()
+            if stack:
+                yield LeaveDirectory()
+
+
+def _list(directory: bytes) -> list[os.DirEntry[bytes]]:
+    try:
+        with os.scandir(directory) as listing:
+            return sorted(listing, key=lambda item: item.name)
+    except OSError as error:
+        raise file_error(directory, error) from error
