@@ -12,6 +12,8 @@ from .main import COMPLETE_VARIABLE
 __all__ = ["completion"]
 
 _SHELLS = ("bash", "zsh", "fish")
+# After a bucket and its slash the dataset follows, and no space. fish knows that by itself.
+_NO_SPACE = "[[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == */ ]] && compopt -o nospace 2>/dev/null"
 
 
 @click.command(
@@ -31,6 +33,8 @@ def completion(context: click.Context, invocation: Invocation, shell: str) -> No
     made = get_completion_class(shell)
     assert made is not None
     script = made(context.find_root().command, {}, "penstock", COMPLETE_VARIABLE).source()
+    if shell == "bash":
+        script = script.replace("    return 0\n", f"    {_NO_SPACE}\n    return 0\n", 1)
     if invocation.output.json:
         invocation.output.document({"shell": shell, "script": script})
     else:

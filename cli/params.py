@@ -5,6 +5,9 @@ Used by the files that define commands.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 import click
 from click.shell_completion import CompletionItem
 
@@ -14,20 +17,48 @@ from penstock.repo.sizes import parse_size
 
 from .invocation import Invocation
 
+if TYPE_CHECKING:
+    from penstock.repo.settings import Settings
+
 __all__ = ["HANDLE", "SIZE", "complete_remote_names"]
+
+_PATIENCE = 1.5  # seconds
 
 
 def complete_remote_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Return the configured remotes that start with `incomplete`; none when the configuration cannot be read."""
-    # No object was made for the context: completion parses the words of a command line that nobody runs.
-    config = ctx.find_root().params.get("config")
-    try:
-        remotes = Invocation(config=config).settings().remotes
-    except PenstockError:
-        return []
+    settings = _settings(ctx)
+    remotes = settings.remotes if settings else {}
     return [
         CompletionItem(name, help=remote.url) for name, remote in sorted(remotes.items()) if name.startswith(incomplete)
     ]
+
+
+def _settings(ctx: click.Context) -> Settings | None:
+    # No object was made for the context: completion parses the words of a command line that nobody runs.
+    try:
+        return Invocation(config=ctx.find_root().params.get("config")).settings()
+    except PenstockError:
+        return None
+
+
+def _datasets(settings: Settings | None, bucket: str) -> list[str]:
+    """Return the datasets of a remote, if it answers at once: somebody waits with a finger on the key."""
+    if settings is None or bucket not in settings.remotes:
+        return []
+
+    from penstock.repo.repository import datasets_in
+    from penstock.store.opening import open_store
+
+    url, options = settings.locate_bucket(bucket)
+    try:
+        store = open_store(url, replace(options, connect_timeout=1.0, deadline=_PATIENCE, max_attempts=1))
+        try:
+            return datasets_in(store)
+        finally:
+            store.close()
+    except PenstockError:
+        return []
 
 
 class _HandleType(click.ParamType[Handle]):
@@ -42,9 +73,12 @@ class _HandleType(click.ParamType[Handle]):
         return GRAMMAR
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        if "/" in incomplete:
-            return []
-        return complete_remote_names(ctx, param, incomplete)
+        bucket, slash, dataset = incomplete.partition("/")
+        if not slash:
+            names = complete_remote_names(ctx, param, bucket)
+            return [CompletionItem(f"{item.value}/", help=item.help) for item in names]
+        datasets = _datasets(_settings(ctx), bucket)
+        return [CompletionItem(f"{bucket}/{name}") for name in datasets if name.startswith(dataset)]
 
 
 class _SizeType(click.ParamType[int]):

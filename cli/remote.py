@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from penstock.repo.config_file import add_remote, remove_remote
+from penstock.repo.config_edit import add_remote, remove_remote
 from penstock.repo.remotes import ADDRESSING_STYLES, ENCRYPTIONS, Remote, absolute_address
 from penstock.repo.settings import find_config
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +19,9 @@ from penstock.cli.commands import Command
 from penstock.cli.main import COMPLETE_VARIABLE, root
 from penstock.cli.params import HANDLE, SIZE
 from penstock.errors import UsageError
+from penstock.repo import layout
 from penstock.repo.handle import Handle
+from penstock.store.opening import open_store
 
 Run = Callable[..., Result]
 
@@ -54,11 +58,34 @@ def test_remotes_where_a_remote_or_a_handle_is_due(run: Run, monkeypatch: pytest
     assert completions(["remote", "remove"], "d") == ["data", "demo"]
     show = Command("show", params=[click.Argument(["handle"], type=HANDLE)])
     monkeypatch.setitem(root.commands, "show", show)
-    assert completions(["show"], "d") == ["data", "demo"]
-    assert completions(["show"], "demo/") == []
+    assert completions(["show"], "d") == ["data/", "demo/"]
+    assert completions(["show"], "elsewhere/") == []
     other = tmp_path / "other.toml"
     run("--config", str(other), "remote", "add", "deep", "s3://bucket")
-    assert completions(["--config", str(other), "show"], "d") == ["deep"]
+    assert completions(["--config", str(other), "show"], "d") == ["deep/"]
+
+
+def test_datasets_of_a_remote(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    store = open_store(f"file://{tmp_path}/store")
+    for dataset in ("clipart", "photos"):
+        store.put(layout.dataset_prefix(dataset) + "x", b"")
+    run("remote", "add", "demo", f"{tmp_path}/store")
+    run("remote", "add", "gone", f"{tmp_path}/gone")
+    monkeypatch.setitem(root.commands, "show", Command("show", params=[click.Argument(["handle"], type=HANDLE)]))
+    assert completions(["show"], "demo/") == ["demo/clipart", "demo/photos"]
+    assert completions(["show"], "demo/c") == ["demo/clipart"]
+    assert completions(["show"], "gone/") == []
+
+
+def test_a_server_that_does_not_answer_is_not_waited_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setitem(root.commands, "show", Command("show", params=[click.Argument(["handle"], type=HANDLE)]))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        run("remote", "add", "slow", "s3://bucket", "--endpoint-url", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        started = time.monotonic()
+        assert completions(["show"], "slow/") == []
+        assert time.monotonic() - started < 20  # boto3 itself takes seconds to import on a busy machine
 
 
 def test_a_file_that_is_wrong_completes_nothing(config: Path) -> None:
@@ -97,3 +124,4 @@ def test_bash_completes(run: Run, tmp_path: Path) -> None:
     )
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == "demo\n"
+    assert "compopt -o nospace" in run("completion", "bash").stdout

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from penstock.errors import AccessError, ConflictError, NotFoundError, UsageError
-from penstock.repo import config_file
-from penstock.repo.config_file import ConfigFile, add_remote, read_config, remove_remote
+from penstock.repo import config_edit
+from penstock.repo.config_edit import add_remote, remove_remote
+from penstock.repo.config_file import ConfigFile, read_config
 from penstock.repo.remotes import Remote
 
 WRITTEN_BY_HAND = """\
@@ -214,7 +215,7 @@ def test_no_edit_is_lost_when_many_edit_at_once(written: Path) -> None:
 
 
 def test_a_lock_that_is_never_let_go(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(config_file, "_LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(config_edit, "_LOCK_SECONDS", 0.1)
     with open(f"{written}.lock", "w") as holder:
         fcntl.flock(holder, fcntl.LOCK_EX)
         with pytest.raises(ConflictError, match="another process"):
@@ -227,7 +228,7 @@ def test_a_write_that_fails_leaves_the_old_file(written: Path) -> None:
         "import resource, sys\n"
         "from pathlib import Path\n"
         "from penstock.errors import AccessError\n"
-        "from penstock.repo.config_file import add_remote\n"
+        "from penstock.repo.config_edit import add_remote\n"
         "from penstock.repo.remotes import Remote\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20))\n"
         "try:\n"
