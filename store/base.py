@@ -1,10 +1,11 @@
 """The interface every object store answers to, and the values that cross it.
 
 Blocking and thread-safe; a store pickles as its address and survives a fork. Keys are relative to the store's root:
-``/``-separated, printable, never starting with ``/``, without empty, ``.`` or ``..`` components (`keys.check_key`).
-Every call ends within its deadline, in an answer or in one of `penstock.errors`: NotFoundError (no such object, no
-such bucket), AccessError, ConflictError (`get` with an etag only), StoreUnreachableError, IntegrityError (the server
-says again and again that bytes arrived damaged), UsageError (a key, an argument or a setting that cannot be).
+``/``-separated text without control characters, never starting with ``/``, without empty, ``.`` or ``..`` components
+(`keys.check_key`). Every call ends within its deadline, in an answer or in one of `penstock.errors`: NotFoundError
+(no such object, no such bucket), AccessError, ConflictError (`get` with an etag only), StoreUnreachableError,
+IntegrityError (the server says again and again that bytes arrived damaged), UsageError (a key, an argument or a
+setting that cannot be).
 
 **Invariant:** a reader never sees half an object, and what `put`, `create` and `copy` return for survives a crash.
 **Invariant:** of any number of `create` calls for one key, with different bodies, exactly one returns True.
@@ -90,7 +91,8 @@ class Store(ABC):
     def list(self, prefix: str = "", *, start_after: str = "", limit: int | None = None) -> Iterator[ObjectInfo]:
         """Yield objects whose key starts with `prefix`, in byte order of keys, after `start_after`.
 
-        `limit` is the largest number to yield. A local directory that does not exist is an empty store.
+        `start_after` need not be a key, nor start with `prefix`. `limit` is the largest number to yield. A local
+        directory that does not exist is an empty store.
         """
 
     @abstractmethod

@@ -1,8 +1,8 @@
 """What may be a key: one rule for every store, so that a dataset can move between them.
 
 Pure. Called by the stores on every key that they write, and by the local store on every key, where a bad one would
-be a path outside its folder. A key is at most 1024 bytes of UTF-8 (the limit of S3) without control characters; its
-``/``-separated components are neither empty nor ``.`` nor ``..``.
+be a path outside its folder. A key is at most 1024 bytes of UTF-8 (the limit of S3) without control characters and
+noncharacters; its ``/``-separated components are neither empty nor ``.`` nor ``..``.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ import re
 
 from penstock.errors import UsageError
 
-__all__ = ["MAX_KEY_BYTES", "check_key", "check_prefix", "is_key"]
+__all__ = ["MAX_KEY_BYTES", "check_key", "check_prefix", "check_start_after", "is_key"]
 
 MAX_KEY_BYTES = 1024
 
 # One search decides for the good ones (0.5 us); what exactly is wrong is worked out only for the bad.
 _BAD_COMPONENT = re.compile(r"(?:\A|/)\.{0,2}(?:/|\Z)")
-_BAD_CHARACTER = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+# What XML cannot carry, S3 cannot list or delete; Ceph 16 answers 500 to a listing that starts after U+FFFF.
+_BAD_CHARACTER = re.compile("[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+_NOT_TEXT = "it holds a control character, or is not text"
 
 
 def is_key(text: str) -> bool:
@@ -45,9 +47,16 @@ def check_prefix(prefix: str) -> str:
     return prefix
 
 
+def check_start_after(text: str) -> str:
+    """Return `text` if a listing can start after it, or raise UsageError. It need not be a key."""
+    if _BAD_CHARACTER.search(text):
+        raise UsageError(f"no listing starts after {text!r}", why=_NOT_TEXT)
+    return text
+
+
 def _complaint(key: str) -> str | None:
     if _BAD_CHARACTER.search(key):
-        return "it holds a control character, or is not text"
+        return _NOT_TEXT
     if _BAD_COMPONENT.search(key):
         if not key:
             return "it is empty"

@@ -29,7 +29,7 @@ from .durable import (
     write_all,
     write_temporary,
 )
-from .keys import check_key, check_prefix
+from .keys import check_key, check_prefix, check_start_after
 from .local_errors import explained
 from .local_walk import has_objects, subfolders, walk
 
@@ -109,6 +109,7 @@ class LocalStore(Store):
     def list(self, prefix: str = "", *, start_after: str = "", limit: int | None = None) -> Iterator[ObjectInfo]:
         """See `Store.list`. Memory: the names of one folder on each level."""
         check_prefix(prefix)
+        check_start_after(start_after)
         with explained("list", os.path.join(self.path, prefix)):
             for key, status in itertools.islice(walk(self.path, prefix, start_after), limit):
                 yield _info(key, status)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Deadline", "RetryPolicy"]
+__all__ = ["SLOWEST_LINE", "Deadline", "RetryPolicy"]
 
 # A slow line is not a dead store: 64 MiB over 2 Mbit/s take four minutes, and the deadline is for small calls.
 SLOWEST_LINE = 128 * 1024  # bytes per second
@@ -24,10 +24,17 @@ _LONGEST_PAUSE = 5.0
 
 @dataclass(slots=True)
 class Deadline:
-    """The end of one call, in seconds of `clock`. Belongs to the thread that makes the call."""
+    """The end of one call that carries `carried` bytes, in seconds of `clock`. Belongs to the thread of the call."""
 
     end: float
+    carried: int = 0
     clock: Callable[[], float] = time.monotonic
+
+    def carry(self, size: int) -> None:
+        """Allow for `size` bytes in all, if that is more than was known so far."""
+        if size > self.carried:
+            self.end += (size - self.carried) / SLOWEST_LINE
+            self.carried = size
 
     def remaining(self) -> float:
         """Return the seconds that are left; negative when it has passed."""
@@ -44,7 +51,9 @@ class RetryPolicy:
 
     def start(self, carried: int = 0, *, clock: Callable[[], float] = time.monotonic) -> Deadline:
         """Return the deadline of a call that starts now and carries that many bytes."""
-        return Deadline(clock() + self.deadline + carried / SLOWEST_LINE, clock)
+        deadline = Deadline(clock() + self.deadline, clock=clock)
+        deadline.carry(carried)
+        return deadline
 
     def pause(self, failures: int, deadline: Deadline, *, draw: Callable[[], float] = random.random) -> float | None:
         """Return the seconds to wait before the next attempt, or None to give up.

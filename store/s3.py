@@ -11,7 +11,7 @@ where the newer checksum headers are ignored by some and stored as data by other
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError
 from penstock.errors import ConflictError, NotFoundError, UsageError
 
 from .base import Buffer, ByteRange, ObjectInfo, Store
-from .keys import check_key, check_prefix
+from .keys import check_key, check_prefix, check_start_after
 from .options import StoreOptions
 from .retry import Deadline
 from .s3_body import SentBody, content_md5, read_body
@@ -29,7 +29,7 @@ from .s3_errors import Vanished, code_of, status_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, ListObjectsV2OutputTypeDef, ObjectIdentifierTypeDef
+    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
 
 __all__ = ["S3Store"]
 
@@ -74,12 +74,14 @@ class S3Store(Store):
         etag: str | None = None,
     ) -> bytes:
         """See `Store.get`. Any key that S3 has can be read, also one that `put` refuses."""
-        arguments = self._object(key) | ({"VersionId": version_id} if version_id else {})
-        asked = arguments
+        arguments = self._object(key)
+        if version_id:
+            arguments["VersionId"] = version_id
+        asked = dict(arguments)
         if byte_range is not None:
             # A range of nothing cannot be asked for: ask for one byte, to learn whether the object is there.
             last = byte_range.offset + max(byte_range.length, 1) - 1
-            asked = arguments | {"Range": f"bytes={byte_range.offset}-{last}"}
+            asked["Range"] = f"bytes={byte_range.offset}-{last}"
 
         def attempt(client: S3Client, deadline: Deadline) -> bytes:
             try:
@@ -96,7 +98,11 @@ class S3Store(Store):
                 answer["Body"].close()
                 raise
             body = read_body(answer["Body"], answer.get("ContentLength"), deadline)
-            return body if byte_range is None else _cut(body, byte_range, answer)
+            if byte_range is None:
+                return body
+            if answer["ResponseMetadata"]["HTTPStatusCode"] != 206:  # something on the way ignores ranges
+                return body[byte_range.offset : byte_range.offset + byte_range.length]
+            return body if byte_range.length else b""
 
         return self._call("read", key, attempt, carried=byte_range.length if byte_range else 0)
 
@@ -115,7 +121,7 @@ class S3Store(Store):
         After a lost answer the next attempt meets what the lost one did: 412 if it was written, and the comparison
         tells whose it is.
         """
-        arguments = self._writing(key, body) | {"IfNoneMatch": "*"}
+        arguments = {**self._writing(key, body), "IfNoneMatch": "*"}
 
         def attempt(client: S3Client, deadline: Deadline) -> bool:
             try:
@@ -155,6 +161,7 @@ class S3Store(Store):
     def list(self, prefix: str = "", *, start_after: str = "", limit: int | None = None) -> Iterator[ObjectInfo]:
         """See `Store.list`. One request for each thousand."""
         check_prefix(prefix)
+        check_start_after(start_after)
         arguments: dict[str, Any] = {"Prefix": self._base + prefix}
         if start_after:
             arguments["StartAfter"] = self._base + start_after
@@ -184,7 +191,7 @@ class S3Store(Store):
         """See `Store.delete`. One request for each thousand."""
         remaining = iter(keys)
         while names := tuple(itertools.islice(remaining, _LARGEST_DELETE)):
-            self._delete([{"Key": self._base + key} for key in names])
+            self._delete(names)
 
     def copy(self, source: Store, source_key: str, key: str, *, source_version_id: str | None = None) -> None:
         """See `Store.copy`. Up to 5 GiB, within one endpoint, with the credentials of this store."""
@@ -193,7 +200,7 @@ class S3Store(Store):
         place = {"Bucket": source.bucket, "Key": source._base + source_key}  # noqa: SLF001 - same class
         if source_version_id:
             place["VersionId"] = source_version_id
-        arguments = self._object(check_key(key)) | self._encryption | {"CopySource": place}
+        arguments = {**self._object(check_key(key)), **self._encryption, "CopySource": place}
 
         def attempt(client: S3Client, _: Deadline) -> None:
             here, there = client.meta.endpoint_url, source._calls.clients.get().meta.endpoint_url  # noqa: SLF001
@@ -223,7 +230,7 @@ class S3Store(Store):
     def _writing(self, key: str, body: Buffer) -> dict[str, Any]:
         if memoryview(body).nbytes > _LARGEST_PUT:
             raise UsageError(f"cannot write {self.url}/{key}", why="one object holds at most 5 GiB")
-        return self._object(check_key(key)) | self._encryption | {"ContentMD5": content_md5(body)}
+        return {**self._object(check_key(key)), **self._encryption, "ContentMD5": content_md5(body)}
 
     def _compare(self, key: str, wanted: str | None, found: str) -> None:
         if wanted is not None and wanted.strip('"') != found.strip('"'):
@@ -242,14 +249,14 @@ class S3Store(Store):
             raise
         return read_body(answer["Body"], answer.get("ContentLength"), deadline) == body
 
-    def _pages(self, prefix: str, arguments: dict[str, Any], limit: int | None) -> Iterator[ListObjectsV2OutputTypeDef]:
+    def _pages(self, prefix: str, arguments: dict[str, Any], limit: int | None) -> Iterator[Mapping[str, Any]]:
         fetched = 0
-        while limit is None or fetched < limit:
-            size = _LARGEST_PAGE if limit is None else min(_LARGEST_PAGE, limit - fetched)
+        while True:  # until the last page, or until the reader has had enough
+            size = _LARGEST_PAGE if limit is None else min(_LARGEST_PAGE, max(1, limit - fetched))
             request = {"Bucket": self.bucket, "MaxKeys": size, **self._payer, **arguments}
 
-            def attempt(client: S3Client, _: Deadline, request: dict[str, Any] = request) -> ListObjectsV2OutputTypeDef:
-                return client.list_objects_v2(**request)
+            def attempt(client: S3Client, _: Deadline, request: dict[str, Any] = request) -> Mapping[str, Any]:
+                return cast("Mapping[str, Any]", client.list_objects_v2(**request))
 
             page = self._call("list", prefix, attempt)
             yield page
@@ -259,28 +266,25 @@ class S3Store(Store):
             arguments = {name: value for name, value in arguments.items() if name != "StartAfter"}
             arguments["ContinuationToken"] = page["NextContinuationToken"]
 
-    def _delete(self, batch: Sequence[ObjectIdentifierTypeDef]) -> None:
+    def _delete(self, keys: Sequence[str]) -> None:
+        batch: Sequence[ObjectIdentifierTypeDef] = [{"Key": self._base + key} for key in keys]
+
         def attempt(client: S3Client, _: Deadline) -> None:
             answer = client.delete_objects(Bucket=self.bucket, Delete={"Objects": batch, "Quiet": True}, **self._payer)
             for failed in answer.get("Errors", ()):
                 if failed.get("Code") != "NoSuchKey":
                     status = 403 if failed.get("Code") == "AccessDenied" else 400
+                    # Its code says whether to try again; those already deleted are deleted once more.
                     response: Any = {"Error": failed, "ResponseMetadata": {"HTTPStatusCode": status}}
                     raise ClientError(response, "DeleteObjects")
 
-        self._call("delete", batch[0]["Key"][len(self._base) :], attempt)
+        self._call("delete", keys[0] if len(keys) == 1 else "", attempt)
 
 
 def _sendable(body: Buffer, deadline: Deadline) -> bytes | IO[bytes]:
     if memoryview(body).nbytes <= _SMALL_BODY:
         return bytes(body)
     return cast("IO[bytes]", SentBody(body, deadline))  # as much of a file as botocore needs
-
-
-def _cut(body: bytes, byte_range: ByteRange, answer: GetObjectOutputTypeDef) -> bytes:
-    if "ContentRange" not in answer:  # the server, or something in between, ignores ranges
-        return body[byte_range.offset : byte_range.offset + byte_range.length]
-    return body if byte_range.length else b""
 
 
 def _is_aws(endpoint: str) -> bool:

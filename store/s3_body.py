@@ -38,6 +38,7 @@ def read_body(stream: StreamingBody, expected: int | None, deadline: Deadline) -
     """
     # read1 is the one call that returns what a single wait brought; botocore's wrapper does not pass it through.
     raw = stream._raw_stream  # type: ignore[attr-defined]  # noqa: SLF001  # pyright: ignore[reportAttributeAccessIssue]
+    deadline.carry(expected or 0)
     pieces: list[bytes] = []
     received = 0
     try:

@@ -5,10 +5,9 @@ Used by `s3` only. What an attempt does is the caller's; that it is bounded, ret
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import ClientError
 
@@ -45,26 +44,22 @@ class BucketCalls:
         policy = self.clients.policy
         deadline = policy.start(carried)
         started = time.monotonic()
-        for failures in itertools.count(1):
+        failures = 0
+        while True:
             try:
                 result = attempt(self.clients.get(), deadline)
-                break
             except FAILURES as error:
+                failures += 1
                 pause = policy.pause(failures, deadline) if is_transient(error) else None
                 if pause is None:
-                    call = Call(
-                        verb,
-                        subject,
-                        self.bucket,
-                        self.clients.endpoint(),
-                        self.options.anonymous,
-                        failures,
-                        time.monotonic() - started,
-                    )
+                    seconds = time.monotonic() - started
+                    endpoint = self.clients.endpoint()
+                    call = Call(verb, subject, self.bucket, endpoint, self.options.anonymous, failures, seconds)
                     raise explain(error, call) from error
+            else:
+                self._bucket_seen = True
+                return result
             time.sleep(pause)
-        self._bucket_seen = True
-        return result
 
     def check_bucket(self, client: S3Client) -> None:
         """Raise NoSuchBucket when there is none: to HEAD, a missing object looks the same."""
@@ -83,5 +78,5 @@ class BucketCalls:
     def ask_why(self, client: S3Client, error: ClientError) -> None:
         """Raise the reason why a HEAD was refused, if a GET can tell: the answer to HEAD has no body for it."""
         if status_of(error) in _REFUSALS:
-            payer = {"RequestPayer": "requester"} if self.options.request_payer else {}
+            payer: dict[str, Any] = {"RequestPayer": "requester"} if self.options.request_payer else {}
             client.list_objects_v2(Bucket=self.bucket, MaxKeys=1, **payer)

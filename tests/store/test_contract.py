@@ -158,7 +158,24 @@ def test_odd_keys(store: Store, key: str) -> None:
 
 @pytest.mark.parametrize(
     "key",
-    ["", "/", "/a", "a/", "a//b", ".", "..", "a/../b", "../a", "a/.", "nul\0", "line\n", "\x7f", "\ud800", "k" * 1025],
+    [
+        "",
+        "/",
+        "/a",
+        "a/",
+        "a//b",
+        ".",
+        "..",
+        "a/../b",
+        "../a",
+        "a/.",
+        "nul\0",
+        "line\n",
+        "\uffff",
+        "\x7f",
+        "\ud800",
+        "k" * 1025,
+    ],
 )
 def test_what_cannot_be_a_key(store: Store, key: str) -> None:
     for write in (lambda: store.put(key, b""), lambda: store.create(key, b"")):
@@ -251,7 +268,7 @@ def test_an_empty_store_lists_nothing(store: Store) -> None:
     assert list(store.list_folders("a/")) == []
 
 
-NAMES = ["a-b", "a/b", "a/b-c", "a/b/c", "a.b", "a0", "B", "Z/z", "é", "日本/x", "\uffff", "😀", "a/é/x", "a/😀", "z"]
+NAMES = ["a-b", "a/b", "a/b-c", "a/b/c", "a.b", "a0", "B", "Z/z", "é", "日本/x", "\ufffd", "😀", "a/é/x", "a/😀", "z"]
 # The local store cannot hold an object a/b and one below it, so that neither is among them.
 NAMES.remove("a/b")
 
@@ -264,7 +281,7 @@ def test_list_is_in_byte_order_of_whole_keys(store: Store) -> None:
 def test_list_starts_after(store: Store) -> None:
     put_all(store, NAMES)
     ordered = sorted(NAMES, key=str.encode)
-    for after in [*ordered, "a", "a/", "a/b/", "a/b/b", "a/b/d", "a/\uffff", "0", "~", "a-", "Z/"]:
+    for after in [*ordered, "a", "a/", "a/b/", "a/b/b", "a/b/d", "a/\ufffd", "0", "~", "a-", "Z/"]:
         expected = [name for name in ordered if name.encode() > after.encode()]
         assert keys(store.list(start_after=after)) == expected, after
         below = [name for name in expected if name.startswith("a/")]
@@ -295,10 +312,10 @@ def test_list_says_what_head_says(store: Store) -> None:
 
 
 def test_list_over_several_pages(store: Store) -> None:
-    names = [f"many/{number:05}" for number in range(2105)]
+    names = [f"many/{number:05}" for number in range(1105)]
     put_all(store, names)
     assert keys(store.list("many/")) == names
-    assert keys(store.list("many/", start_after="many/00998", limit=1005)) == names[999:2004]
+    assert keys(store.list("many/", start_after="many/00048", limit=1005)) == names[49:1054]
     assert keys(itertools.islice(store.list(), 3)) == names[:3]
     store.delete(names)
     assert keys(store.list()) == []
