@@ -30,7 +30,14 @@ __all__ = ["COMPLETE_VARIABLE", "main", "root"]
 COMPLETE_VARIABLE = "_PENSTOCK_COMPLETE"
 
 _COMMANDS = {
+    "cache": LazyCommand("cache:cache", "Look after the block cache: info, clear, verify."),
+    "cat": LazyCommand("browse:cat", "Write files of a version to standard output."),
     "completion": LazyCommand("completion:completion", "Print the completion script of SHELL: bash, zsh or fish."),
+    "hash": LazyCommand("push:hash_", "Print the top hash that a directory would have."),
+    "info": LazyCommand("browse:info", "Tell what a version is."),
+    "init": LazyCommand("init:init", "Make a dataset, with an empty first version."),
+    "ls": LazyCommand("browse:ls", "List a directory of a version, or the datasets of a bucket."),
+    "push": LazyCommand("push:push_", "Make a directory the next version of a dataset."),
     "remote": LazyCommand("remote:remote", "Give buckets names: add, list, remove."),
 }
 

@@ -19,7 +19,7 @@ from penstock.store.opening import open_store
 
 from .blocks import Blocks
 from .counters import Counters
-from .handle import check_ref_name, parse_handle
+from .handle import Handle, check_ref_name
 from .nodes import NodePackWriter, Nodes
 from .packing import Packer, Parent
 from .places import KnownPlaces
@@ -68,7 +68,7 @@ def _threads() -> int:
 
 def push(
     directory: str,
-    handle_text: str,
+    handle: Handle,
     settings: Settings,
     authorship: Authorship,
     progress: Progress,
@@ -79,7 +79,6 @@ def push(
     Any of `penstock.errors` may come up; the branch is then where it was, and what was sent already is found again
     by the next push.
     """
-    handle = parse_handle(handle_text)
     dataset = dataset_of(handle)
     if handle.subdir:
         raise UsageError(

@@ -1,0 +1,193 @@
+"""``penstock ls``, ``info`` and ``cat``: look into a version without mounting it. Only what is shown is fetched."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import islice
+
+import click
+
+from penstock.errors import UsageError
+from penstock.manifest.entry import Entry, Kind, display_path, split_path
+from penstock.repo.handle import Handle
+from penstock.repo.repository import Repository, datasets_in
+from penstock.repo.sizes import format_size
+from penstock.repo.snapshot import Snapshot, open_snapshot
+
+from .commands import Command
+from .invocation import Invocation, pass_invocation
+from .output import JsonValue
+from .params import HANDLE
+from .text import quote_name
+
+__all__ = ["cat", "info", "ls"]
+
+_KINDS = {Kind.FILE: "file", Kind.EXECUTABLE: "executable", Kind.DIRECTORY: "directory", Kind.SYMLINK: "symlink"}
+_LETTERS = {Kind.FILE: "-", Kind.EXECUTABLE: "x", Kind.DIRECTORY: "d", Kind.SYMLINK: "l"}
+_BATCH = 1000
+
+
+def _open(invocation: Invocation, handle: Handle) -> tuple[Snapshot, str]:
+    """Open the version that a handle names; the path in it is returned, and may be that of a file."""
+    whole = Handle(handle.bucket, handle.dataset, handle.ref)
+    return open_snapshot(str(whole), invocation.settings()), handle.subdir
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "penstock ls demo                              # the datasets in a bucket",
+        "penstock ls demo/clipart:main/animals",
+        "penstock ls -l --json demo/clipart:v1 --recursive --limit 1000",
+    ),
+)
+@click.argument("handle", type=HANDLE)
+@click.option("-l", "--long", is_flag=True, help="Show kind, size, time and hash; with --json, everything.")
+@click.option("-r", "--recursive", is_flag=True, help="Go into directories, too.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Show N entries at the most.")
+@click.option("--after", metavar="NAME", help="Begin behind this name of the directory.")
+@pass_invocation
+def ls(
+    invocation: Invocation, handle: Handle, long: bool, recursive: bool, limit: int | None, after: str | None
+) -> None:
+    """List a directory of a version, or the datasets of a bucket."""
+    if handle.dataset is None:
+        with closing(invocation.settings().open_bucket(handle.bucket)) as store:
+            for name in datasets_in(store):
+                if invocation.output.json:
+                    invocation.output.record({"dataset": name})
+                else:
+                    invocation.output.line(name)
+        return
+    snapshot, path = _open(invocation, handle)
+    with closing(snapshot):
+        listed = islice(_listing(snapshot, path, recursive, after), limit)
+        if invocation.output.json:
+            for key, entry in listed:
+                invocation.output.record(_as_json(snapshot, key, entry, long))
+        elif long:
+            while rows := [_row(key, entry) for key, entry in islice(listed, _BATCH)]:
+                invocation.output.table(rows, right=(1,))
+        else:
+            for key, entry in listed:
+                invocation.output.line(quote_name(key) + ("/" if entry.kind is Kind.DIRECTORY else ""))
+
+
+def _listing(snapshot: Snapshot, path: str, recursive: bool, after: str | None) -> Iterator[tuple[str, Entry]]:
+    entry = snapshot.find(path)
+    if entry.directory is None:
+        yield path.strip("/"), entry
+        return
+    tree = snapshot.tree
+    if recursive:
+        if after is not None:
+            raise UsageError("--after with --recursive", why="it names an entry of one directory", fix="Leave one out.")
+        for names, below in tree.walk(entry.directory):
+            yield display_path(names), below
+        return
+    behind = split_path(after)[-1] if after else None
+    for _, below in tree.children(entry.directory, after=behind):
+        yield display_path([below.name]), below
+
+
+def _time(entry: Entry) -> dt.datetime | None:
+    return dt.datetime.fromtimestamp(entry.mtime_ns / 1e9, dt.UTC) if entry.mtime_ns > 0 else None
+
+
+def _row(key: str, entry: Entry) -> tuple[str, ...]:
+    when = _time(entry)
+    shown = quote_name(key) + ("/" if entry.kind is Kind.DIRECTORY else "")
+    if entry.kind is Kind.SYMLINK:
+        shown += f" -> {quote_name(entry.target.decode('utf-8', 'surrogateescape'))}"
+    stamp = when.strftime("%Y-%m-%d %H:%M") if when else "-"
+    return _LETTERS[entry.kind], format_size(entry.size), stamp, entry.hash.hex()[:12], shown
+
+
+def _as_json(snapshot: Snapshot, key: str, entry: Entry, long: bool) -> dict[str, JsonValue]:
+    record: dict[str, JsonValue] = {"logical_key": key, "kind": _KINDS[entry.kind], "size": entry.size}
+    if entry.kind is Kind.DIRECTORY:
+        record["entries"] = entry.entries
+    if entry.kind is Kind.SYMLINK:
+        record["target"] = entry.target.decode("utf-8", "surrogateescape")
+    if long:
+        record["hash"] = entry.hash.hex()
+        record["metadata"] = json.loads(entry.metadata) if entry.metadata else {}
+        record["physical_key"] = [place.to_json() for place in snapshot.physical(entry)]
+        record["modified"] = entry.mtime_ns / 1e9
+    return record
+
+
+@click.command(
+    cls=Command,
+    examples=("penstock info demo/clipart", "penstock info demo/clipart:v1 --json"),
+)
+@click.argument("handle", type=HANDLE)
+@pass_invocation
+def info(invocation: Invocation, handle: Handle) -> None:
+    """Tell what a version is: its hashes, size, author and message, and the refs of the dataset."""
+    snapshot, path = _open(invocation, handle)
+    with closing(snapshot):
+        facts = _facts(snapshot, snapshot.find(path))
+    if invocation.output.json:
+        invocation.output.document({"path": path, **facts})
+        return
+    for name, value in facts.items():
+        if isinstance(value, (list, tuple)):
+            value = ", ".join(map(str, value))
+        if name == "bytes" and isinstance(value, int):
+            value = f"{format_size(value)} ({value})"
+        if value not in (None, "", {}):
+            invocation.output.line(f"{name.replace('_', ' ') + ':':<14}{value}")
+
+
+def _facts(snapshot: Snapshot, entry: Entry) -> dict[str, JsonValue]:
+    repository: Repository = snapshot.repository
+    refs = repository.refs
+    commit = snapshot.commit()
+    described = refs.info()
+    return {
+        "dataset": snapshot.dataset,
+        "bucket": snapshot.bucket_url,
+        "title": described.title if described else "",
+        "description": described.description if described else "",
+        "top_hash": snapshot.top_hash.hex(),
+        "commit": snapshot.commit_id.hex() if snapshot.commit_id else None,
+        "kind": _KINDS[entry.kind],
+        "entries": entry.entries,
+        "bytes": entry.size,
+        "hash": entry.hash.hex(),
+        "author": commit.author if commit else None,
+        "time": commit.time if commit else None,
+        "message": commit.message if commit else None,
+        "parents": list(commit.parents) if commit else [],
+        "environment": commit.environment if commit else {},
+        "branches": [name for name in refs.branches() if refs.head(name) is not None],
+        "tags": list(refs.tags()),
+    }
+
+
+@click.command(
+    cls=Command,
+    examples=("penstock cat demo/clipart:main/README", "penstock cat demo/clipart/data.csv | head"),
+)
+@click.argument("handles", type=HANDLE, nargs=-1, required=True)
+@pass_invocation
+def cat(invocation: Invocation, handles: tuple[Handle, ...]) -> None:
+    """Write the bytes of files of a version to standard output, verified block by block."""
+    invocation.output.finish()
+    out = sys.stdout.buffer
+    for handle in handles:
+        snapshot, path = _open(invocation, handle)
+        with closing(snapshot):
+            entry = snapshot.find(path)
+            if not entry.is_file:
+                raise UsageError(
+                    f"{handle} is a {_KINDS[entry.kind]}", fix="Name a file; `penstock ls` shows what there is."
+                )
+            for block in snapshot.read(entry):
+                out.write(block)
+    out.flush()

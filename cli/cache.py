@@ -1,0 +1,73 @@
+"""``penstock cache``: how full the block cache is, empty it, check it."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import asdict
+
+import click
+
+from penstock.repo.sizes import format_size
+from penstock.repo.snapshot import open_cache
+
+from .commands import Command, LazyGroup
+from .exits import ExitCode
+from .invocation import Invocation, pass_invocation
+
+__all__ = ["cache"]
+
+
+@click.group(
+    cls=LazyGroup,
+    invoke_without_command=True,
+    examples=("penstock cache info", "penstock cache clear", "penstock cache verify"),
+)
+@click.pass_context
+def cache(context: click.Context) -> None:
+    """Look after the block cache: info, clear, verify."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+@cache.command(cls=Command, examples=("penstock cache info", "penstock cache info --json"))
+@pass_invocation
+def info(invocation: Invocation) -> None:
+    """Tell where the cache is, how full, and whether it works."""
+    with closing(open_cache(invocation.settings())) as blocks:
+        found = blocks.info()
+    if invocation.output.json:
+        invocation.output.document({**asdict(found), "directory": str(found.directory)})
+        return
+    invocation.output.line(f"directory:   {found.directory}")
+    invocation.output.line(f"size:        {format_size(found.bytes)} of {format_size(found.max_bytes)}")
+    invocation.output.line(f"blocks:      {found.blocks} in {found.segments} segments")
+    invocation.output.line(f"quarantined: {found.quarantined}")
+    invocation.output.line(f"state:       {found.mode}")
+
+
+@cache.command(cls=Command, examples=("penstock cache clear",))
+@pass_invocation
+def clear(invocation: Invocation) -> None:
+    """Remove every block from the cache. Mounts that are using it go on, and fetch again."""
+    with closing(open_cache(invocation.settings())) as blocks:
+        freed = blocks.clear()
+    if invocation.output.json:
+        invocation.output.document({"bytes_freed": freed})
+    else:
+        invocation.output.line(f"{format_size(freed)} freed")
+
+
+@cache.command(cls=Command, examples=("penstock cache verify",))
+@pass_invocation
+def verify(invocation: Invocation) -> None:
+    """Read every block and check it; bad ones are dropped, to be fetched again. Exit code 1 when there was one."""
+    with closing(open_cache(invocation.settings())) as blocks:
+        report = blocks.verify()
+    if invocation.output.json:
+        invocation.output.document(asdict(report))
+    else:
+        invocation.output.line(
+            ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in asdict(report).items())
+        )
+    if report.bad:
+        raise click.exceptions.Exit(ExitCode.DIFFERS)

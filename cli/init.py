@@ -1,0 +1,50 @@
+"""``penstock init``: make a dataset that has a description and an empty version."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import click
+
+from penstock.repo.authorship import default_author
+from penstock.repo.handle import Handle
+from penstock.repo.publish import Authorship, create_dataset
+from penstock.repo.repository import Repository, dataset_of
+
+from .commands import Command
+from .invocation import Invocation, pass_invocation
+from .params import HANDLE
+
+__all__ = ["init"]
+
+
+@click.command(
+    cls=Command,
+    examples=("penstock init demo/photos", 'penstock init demo/photos --title "Photos" --description "Of all sites"'),
+)
+@click.argument("handle", type=HANDLE)
+@click.option("--title", default="", metavar="TEXT", help="Title, for people who look for it.")
+@click.option("--description", default="", metavar="TEXT", help="What it is.")
+@click.option("--author", metavar="NAME", help="Who made it; as git has it by default.")
+@pass_invocation
+def init(invocation: Invocation, handle: Handle, title: str, description: str, author: str | None) -> None:
+    """Make a dataset, with an empty first version.
+
+    Not needed before a push, which makes what is missing; of use to describe a dataset, or to mount one that is still
+    to be filled.
+    """
+    dataset = dataset_of(handle)
+    authorship = Authorship(author or default_author(), "", "init")
+    with closing(invocation.settings().open_bucket(handle.bucket)) as store:
+        published = create_dataset(Repository(store, dataset), title, description, authorship)
+    if invocation.output.json:
+        invocation.output.document(
+            {
+                "handle": f"{handle.bucket}/{dataset}:main",
+                "top_hash": published.top_hash.hex(),
+                "commit": published.commit.hex(),
+            }
+        )
+    else:
+        invocation.output.line(f"{handle.bucket}/{dataset}:main is there, and empty")
+        invocation.output.line(f"  top hash  {published.top_hash.hex()}")

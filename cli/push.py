@@ -1,0 +1,133 @@
+"""``penstock push`` and ``penstock hash``: a directory as a version, and what its top hash would be."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from penstock.repo.authorship import default_author
+from penstock.repo.handle import Handle
+from penstock.repo.publish import Authorship
+from penstock.repo.push import PushReport, hash_directory, push
+from penstock.repo.sizes import format_size
+from penstock.repo.source import Skipped
+
+from .commands import Command
+from .invocation import Invocation, pass_invocation
+from .output import JsonValue, Output
+from .params import HANDLE
+from .progress import Task
+
+__all__ = ["hash_", "push_"]
+
+_DIRECTORY = click.Path(file_okay=True, dir_okay=True)
+
+
+class _Told:
+    """Passes the progress of a push on to the lines on the screen."""
+
+    def __init__(self, read: Task, sent: Task) -> None:
+        self._read = read
+        self._sent = sent
+
+    def read(self, files: int, size: int) -> None:  # noqa: ARG002  # bytes are what takes time
+        self._read.advance(size)
+
+    def sent(self, size: int) -> None:
+        self._sent.advance(size)
+
+
+@click.command(
+    "push",
+    cls=Command,
+    examples=(
+        "penstock push ./photos demo/photos",
+        'penstock push ./photos demo/photos:main -m "first batch" --tag v1',
+        "penstock push ./photos file:///srv/store/photos:review",
+    ),
+)
+@click.argument("directory", type=_DIRECTORY)
+@click.argument("handle", type=HANDLE)
+@click.option("-m", "--message", default="", metavar="TEXT", help="Say what this version is.")
+@click.option("--tag", metavar="NAME", help="Give the version a tag, too.")
+@click.option("--author", metavar="NAME", help="Who made it; as git has it by default.")
+@pass_invocation
+def push_(
+    invocation: Invocation, directory: str, handle: Handle, message: str, tag: str | None, author: str | None
+) -> None:
+    """Make what is in DIRECTORY the next version of a dataset.
+
+    The handle names the branch, main by default; dataset and branch are made when they are not there. Only what the
+    bucket does not have yet is uploaded. Files that .penstockignore names (as .gitignore does for git) are left out;
+    symlinks are kept as they are; sockets, pipes and devices are named and skipped.
+    """
+    authorship = Authorship(author or default_author(), message, "push")
+    settings = invocation.settings()
+    with invocation.progress() as progress:
+        told = _Told(progress.task("reading"), progress.task("uploading"))
+        report = push(directory, handle, settings, authorship, told, tag)
+    _tell_skipped(invocation.output, report.skipped)
+    if invocation.output.json:
+        invocation.output.document(_as_json(report, tag))
+        return
+    line = invocation.output.line
+    uploaded = "nothing" if not report.bytes_uploaded else format_size(report.bytes_uploaded)
+    line(f"{report.handle}{f' and tag {tag}' if tag else ''}")
+    line(f"  top hash  {report.top_hash.hex()}")
+    line(f"  version   {report.commit.hex() if report.commit else 'no change: the branch stays where it is'}")
+    line(f"  content   {report.files} files, {format_size(report.bytes)}")
+    line(f"  uploaded  {uploaded} of data, {format_size(report.metadata_bytes_uploaded)} of metadata")
+
+
+def _tell_skipped(output: Output, skipped: list[Skipped]) -> None:
+    for path, what in skipped[:20]:
+        output.notice(f"skipped {os.fsdecode(path)}: a {what} is no file")
+    if len(skipped) > 20:
+        output.notice(f"skipped {len(skipped) - 20} more")
+
+
+def _skipped_json(skipped: list[Skipped]) -> list[JsonValue]:
+    return [{"path": os.fsdecode(path), "what": what} for path, what in skipped]
+
+
+def _as_json(report: PushReport, tag: str | None) -> dict[str, JsonValue]:
+    return {
+        "handle": report.handle,
+        "tag": tag,
+        "top_hash": report.top_hash.hex(),
+        "commit": report.commit.hex() if report.commit else None,
+        "changed": report.commit is not None,
+        "files": report.files,
+        "bytes": report.bytes,
+        "bytes_uploaded": report.bytes_uploaded,
+        "objects_uploaded": report.objects_uploaded,
+        "metadata_bytes_uploaded": report.metadata_bytes_uploaded,
+        "metadata_objects_uploaded": report.metadata_objects_uploaded,
+        "skipped": _skipped_json(report.skipped),
+    }
+
+
+@click.command(
+    "hash",
+    cls=Command,
+    examples=("penstock hash ./photos", "penstock hash /mnt/photos --json"),
+)
+@click.argument("directory", type=_DIRECTORY)
+@pass_invocation
+def hash_(invocation: Invocation, directory: str) -> None:
+    """Print the top hash that DIRECTORY would have as a version.
+
+    Nothing is uploaded and no bucket is needed. Two directories with the same names, bytes, symlinks and executable
+    bits have the same top hash, on any machine; times and owners do not count.
+    """
+    with invocation.progress() as progress:
+        task = progress.task("hashing")
+        top_hash, files, size, skipped = hash_directory(directory, lambda _, more: task.advance(more))
+    _tell_skipped(invocation.output, skipped)
+    if invocation.output.json:
+        invocation.output.document(
+            {"top_hash": top_hash.hex(), "files": files, "bytes": size, "skipped": _skipped_json(skipped)}
+        )
+    else:
+        invocation.output.line(top_hash.hex())
