@@ -116,7 +116,7 @@ def _as_json(snapshot: Snapshot, key: str, entry: Entry, long: bool) -> dict[str
     if long:
         record["hash"] = entry.hash.hex()
         record["metadata"] = json.loads(entry.metadata) if entry.metadata else {}
-        record["physical_key"] = [place.to_json() for place in snapshot.physical(entry)]
+        record["physical_key"] = snapshot.physical(entry)
         record["modified"] = entry.mtime_ns / 1e9
     return record
 

@@ -69,5 +69,5 @@ def verify(invocation: Invocation) -> None:
         invocation.output.line(
             ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in asdict(report).items())
         )
-    if report.bad:
+    if report.damaged or report.missing:
         raise click.exceptions.Exit(ExitCode.DIFFERS)

@@ -66,7 +66,8 @@ class Packer:
             self._take_piece(step)
         elif isinstance(step, FileRead):
             self.files += 1
-            self.bytes += step.size
+            if step.file.kind is not Kind.SYMLINK:
+                self.bytes += step.size
             self._take_file(step)
         elif isinstance(step, EnterDirectory):
             base = self._in_parent(step.names[-1])

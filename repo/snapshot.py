@@ -180,7 +180,7 @@ class Snapshot:
         """Count a file's blocks: those in the cache, and all."""
         return self._blocks.count_cached(entry), block_count(entry.size)
 
-    def physical(self, entry: Entry) -> list[dict[str, object]]:
+    def physical(self, entry: Entry) -> list[dict[str, str | int]]:
         """Say where a file's bytes lie: a list of {"uri", "offset", "length"}."""
         return [
             {"uri": describe_object(self.repository.store, e.object), "offset": e.offset, "length": e.length}
