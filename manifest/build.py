@@ -12,6 +12,7 @@ from typing import Protocol
 from penstock.errors import UsageError
 
 from .codec import encode_index, encode_leaf, encode_page
+from .descend import LoadNode
 from .entry import (
     INLINE_BLOCKS,
     MAX_DEPTH,
@@ -21,14 +22,14 @@ from .entry import (
     NodeRef,
     PageRef,
     block_count,
+    check_name,
     display_path,
 )
 from .hashing import HASH_SIZE, content_hash, pages_of
 from .node import IndexNode
 from .split import MAX_INDEX_ITEMS, MAX_LEAF_ENTRIES, MAX_LEAF_WEIGHT, cut_level, entry_weight
-from .tree import LoadNode
 
-__all__ = ["DirectoryWriter", "MemorySink", "NodeSink", "TreeBuilder"]
+__all__ = ["DirectoryWriter", "DiscardSink", "MemorySink", "NodeSink", "TreeBuilder"]
 
 
 class NodeSink(Protocol):
@@ -99,8 +100,8 @@ class DirectoryWriter:
         self._last: bytes | None = None
 
     def put(self, entry: Entry) -> None:
-        """Add the next entry; UsageError when its name does not sort after the last one."""
-        name = entry.name
+        """Add the next entry; UsageError when it cannot be named so, or its name does not sort after the last one."""
+        name = check_name(entry.name)
         if self._last is not None and name <= self._last:
             raise UsageError(
                 f"{name!r} comes after {self._last!r}", why="entries must come in byte order, each name once"
@@ -217,7 +218,7 @@ class TreeBuilder:
 
     def enter(self, name: bytes, *, mtime_ns: int = 0, metadata: bytes = b"", base: NodeRef | None = None) -> None:
         """Open a directory inside the one that is open; `base` is an older state of it."""
-        if len(self._open) + 1 >= MAX_DEPTH:
+        if len(self._open) >= MAX_DEPTH - 1:  # so that what lies in it is not too deep either
             path = display_path([entry.name for entry, _ in self._open][:8])
             raise UsageError(f"{path}/… is nested too deeply", why=f"the most is {MAX_DEPTH} levels")
         self._open.append((Entry(name, Kind.DIRECTORY, mtime_ns=mtime_ns, metadata=metadata), self._writer))

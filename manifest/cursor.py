@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from .descend import LoadNode, open_child
 from .entry import Entry, NodeRef
 from .node import IndexNode, Leaf, Node
-from .tree import LoadNode
 
 __all__ = ["Cursor"]
 
@@ -17,11 +17,11 @@ class Cursor:
 
     def __init__(self, directory: NodeRef | None, load: LoadNode) -> None:
         self._load = load
-        self._stack: list[tuple[Node, int]] = []
+        self._stack: list[tuple[Node, int, bytes]] = []  # a node, the item in it, the name that all of it sorts after
         if directory is not None:
             node = load(directory)
             if len(node):
-                self._stack.append((node, 0))
+                self._stack.append((node, 0, b""))
 
     @property
     def done(self) -> bool:
@@ -36,7 +36,7 @@ class Cursor:
     @property
     def leaf(self) -> tuple[Leaf, int]:
         """The leaf and the index in it, when it stands at an entry."""
-        node, at = self._stack[-1]
+        node, at, _ = self._stack[-1]
         assert isinstance(node, Leaf)
         return node, at
 
@@ -55,23 +55,26 @@ class Cursor:
     @property
     def node(self) -> tuple[bytes, NodeRef]:
         """The last name of the node it stands at, and the reference to it."""
-        node, at = self._stack[-1]
+        node, at, _ = self._stack[-1]
         assert isinstance(node, IndexNode)
         return node.lasts[at], node.children[at]
 
     @property
     def rightmost(self) -> bool:
         """Whether nothing of the directory follows the item it stands at."""
-        return all(at == len(node) - 1 for node, at in self._stack)
+        return all(at == len(node) - 1 for node, at, _ in self._stack)
 
     def open(self) -> None:
         """Go into the node it stands at."""
-        self._stack.append((self._load(self.node[1]), 0))
+        parent, at, low = self._stack[-1]
+        assert isinstance(parent, IndexNode)
+        node, low = open_child(parent, at, low, self._load)
+        self._stack.append((node, 0, low))
 
     def advance(self) -> None:
         """Go past the item it stands at."""
         while self._stack:
-            node, at = self._stack.pop()
+            node, at, low = self._stack.pop()
             if at + 1 < len(node):
-                self._stack.append((node, at + 1))
+                self._stack.append((node, at + 1, low))
                 return

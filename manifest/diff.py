@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from .cursor import Cursor
+from .descend import LoadNode, check_depth
 from .entry import Entry, Kind, NodeRef
-from .tree import LoadNode
 
 __all__ = ["Change", "diff", "same_content"]
 
@@ -93,4 +93,5 @@ def _compare(parent: tuple[bytes, ...], old: Entry | None, new: Entry | None) ->
     ):
         yield Change(path, old, new)
     if below_old is not None or below_new is not None:
+        check_depth(len(path))
         yield _Pair(path, below_old, below_new)

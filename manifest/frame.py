@@ -21,13 +21,14 @@ from collections.abc import Iterator
 
 import zstandard
 
-from penstock.errors import FormatTooNewError, IntegrityError
+from penstock.errors import FormatTooNewError, IntegrityError, UsageError
 
 __all__ = [
     "FRAME_INDEX",
     "FRAME_LEAF",
     "FRAME_PAGE",
     "MAX_CONTENT",
+    "MAX_FRAME",
     "decode_frame",
     "encode_frame",
     "frames_around",
@@ -36,14 +37,19 @@ __all__ = [
 FRAME_LEAF = 0
 FRAME_INDEX = 1
 FRAME_PAGE = 2
-MAX_CONTENT = 64 << 20
-"""Bytes that a node may unpack to. Larger is refused before anything is unpacked."""
+MAX_CONTENT = 16 << 20
+"""Bytes that a node may unpack to. Larger is refused before anything is unpacked.
+
+A leaf of 4096 files with 32 block hashes each, or with long addresses, takes 4 to 5 MiB. What bounds it from above
+is memory: hostile content of many small extents takes about 20 times its size when it is decoded.
+"""
 
 _HEADER = struct.Struct("<4sB3sII")
 _TRAILER = struct.Struct("<I")
 _MAGIC = b"PSN1"
 _OVERHEAD = _HEADER.size + _TRAILER.size
-MAX_FRAME = MAX_CONTENT + _OVERHEAD
+MAX_FRAME = MAX_CONTENT + (MAX_CONTENT >> 8) + 1024
+"""Bytes of a frame: zstandard makes what it cannot compress a little longer."""
 _LEVEL = 3
 _context = threading.local()  # zstandard's contexts serve one thread at a time
 
@@ -63,9 +69,13 @@ def _decompressor() -> zstandard.ZstdDecompressor:
 
 
 def encode_frame(kind: int, content: bytes) -> bytes:
-    """Wrap the content of a node or page."""
+    """Wrap the content of a node or page. UsageError: it is larger than MAX_CONTENT."""
     if len(content) > MAX_CONTENT:
-        raise IntegrityError(f"a node of {len(content)} bytes", why=f"the most is {MAX_CONTENT}")
+        raise UsageError(
+            f"a node of {len(content)} bytes",
+            why=f"the most is {MAX_CONTENT}: its files are in too many pieces",
+            fix="Write the files that were changed in many places anew, as a whole.",
+        )
     body = content if kind == FRAME_PAGE else _compressor().compress(content)
     header = _HEADER.pack(_MAGIC, kind, b"\0\0\0", len(body), len(content))
     return b"".join((header, body, _TRAILER.pack(len(body) + _OVERHEAD)))
@@ -99,7 +109,7 @@ def decode_frame(frame: bytes | memoryview) -> tuple[int, bytes]:
             declared = zstandard.frame_content_size(body)
             if declared != content_length:
                 raise IntegrityError("a node is corrupt", why="its two content lengths differ")
-            content = _decompressor().decompress(body)
+            content = _decompressor().decompress(body, allow_extra_data=False)
         except zstandard.ZstdError as error:
             raise IntegrityError("a node is corrupt", why=str(error)) from error
     if len(content) != content_length:

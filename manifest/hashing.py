@@ -7,20 +7,15 @@ hash would mean reading the whole file again (docs/design/001).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from typing import Any
 
 from blake3 import blake3
 
-from penstock.errors import UsageError
-
-from .entry import BLOCK_SIZE, MAX_METADATA, PAGE_BLOCKS, block_count
+from .entry import BLOCK_SIZE, PAGE_BLOCKS, block_count
 
 __all__ = [
     "HASH_SIZE",
     "ContentHasher",
-    "canonical_json",
     "commit_id",
     "content_hash",
     "file_hash",
@@ -119,47 +114,3 @@ class ContentHasher:
         blocks = bytes(self._blocks)
         assert len(blocks) == HASH_SIZE * block_count(self.size)
         return hash_of_blocks(self.size, blocks), blocks
-
-
-def canonical_json(value: Any) -> bytes:
-    """Encode metadata so that equal values give equal bytes: sorted keys, no white space, UTF-8, no NaN.
-
-    Empty metadata (None or {}) is the empty string of bytes. UsageError: not JSON, NaN or infinite, keys that are
-    not text, larger than MAX_METADATA.
-    """
-    if value is None or value == {}:
-        return b""
-    if not isinstance(value, dict):
-        raise UsageError("metadata must be a JSON object", why=f"it is a {type(value).__name__}")
-    try:
-        text = json.dumps(
-            value,
-            sort_keys=True,
-            separators=(",", ":"),
-            ensure_ascii=False,
-            allow_nan=False,
-        )
-        body = text.encode("utf-8")
-    except (ValueError, TypeError, RecursionError) as error:
-        raise UsageError("metadata that is not JSON", why=str(error)) from error
-    _check_keys(value)  # json.dumps turns numbers into keys; it has also made sure that there is no cycle
-    if len(body) > MAX_METADATA:
-        raise UsageError(
-            f"metadata of {len(body)} bytes",
-            why=f"the most is {MAX_METADATA} an entry",
-            fix="Put it into a file of the dataset.",
-        )
-    return body
-
-
-def _check_keys(value: dict[Any, Any]) -> None:
-    stack: list[Any] = [value]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, dict):
-            for key in item:
-                if not isinstance(key, str):
-                    raise UsageError(f"metadata key {key!r}", why="keys of a JSON object are text")
-            stack.extend(item.values())
-        elif isinstance(item, (list, tuple)):
-            stack.extend(item)

@@ -15,7 +15,7 @@ import msgspec
 from .entry import Entry, Extent, External, Kind, Location, NodeRef, PageRef
 from .hashing import HASH_SIZE
 
-__all__ = ["IndexNode", "Leaf", "LeafLogical", "LeafPhysical", "Node"]
+__all__ = ["IndexLogical", "IndexNode", "IndexPhysical", "Leaf", "LeafLogical", "LeafPhysical", "Node", "Packed"]
 
 Packed = tuple[int, int, int, bytes]
 """A location inside a node: index into the node's pack table, offset, length, digest."""
@@ -47,6 +47,23 @@ class LeafPhysical(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_
     pages: list[tuple[int, list[tuple[bytes, int, int, int, bytes]]]]
     packs: list[bytes]
     directories: list[Packed]
+
+
+class IndexLogical(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What is hashed of an index node. All columns run over its children."""
+
+    level: int
+    lasts: list[bytes]
+    hashes: bytes
+    entries: list[int]
+    sizes: list[int]
+
+
+class IndexPhysical(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What is not hashed of an index node: where its children lie."""
+
+    packs: list[bytes]
+    children: list[Packed]
 
 
 class Leaf:
@@ -171,6 +188,11 @@ class IndexNode:
         self.level = level
         self.lasts = lasts
         self.children = children
+
+    @property
+    def names(self) -> list[bytes]:
+        """Names in order of which the last is the last below; the first may not be the first."""
+        return self.lasts
 
     def __len__(self) -> int:
         return len(self.children)

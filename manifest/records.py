@@ -10,11 +10,13 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from penstock.errors import FormatTooNewError, IntegrityError
+from penstock.errors import FormatTooNewError, IntegrityError, UsageError
 
-from .entry import BLOCK_SIZE, MAX_METADATA, Location, NodeRef
+from .entry import BLOCK_SIZE, MAX_SIZE, Location, NodeRef
 from .frame import MAX_FRAME
-from .hashing import HASH_SIZE, canonical_json, commit_id, top_hash
+from .hashing import HASH_SIZE, commit_id, top_hash
+from .metadata import canonical_json, parse_metadata
+from .rules import COUNT_LIMIT
 
 __all__ = ["FORMAT", "Commit", "DatasetInfo", "Manifest", "RefRecord", "format_time", "parse_time"]
 
@@ -60,7 +62,7 @@ def _decode(body: bytes, kind: type[_T], what: str) -> _T:
         if version < 1:
             raise IntegrityError(f"a {what} of format {version}", why="there is no such format")
         return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise IntegrityError(f"a {what} is malformed", why=str(error)) from error
 
 
@@ -78,17 +80,26 @@ def _hash(text: str, what: str) -> bytes:
     return found
 
 
+def _check_counts(entries: int, size: int, what: str) -> None:
+    if not (0 <= entries < COUNT_LIMIT and 0 <= size <= MAX_SIZE):
+        raise IntegrityError(f"a {what} is malformed", why="its counts are out of bounds")
+
+
 def format_time(when: dt.datetime) -> str:
     """Write a moment as ISO 8601 in UTC with microseconds: ``2026-11-21T08:40:00.000000Z``."""
-    return when.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return when.astimezone(dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def parse_time(text: str, what: str = "time") -> dt.datetime:
     """Read what `format_time` wrote; IntegrityError otherwise."""
+    why = f"{text[:80]!r} is no time in UTC with microseconds"
     try:
-        return dt.datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=dt.UTC)
+        found = dt.datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=dt.UTC)
     except ValueError as error:
-        raise IntegrityError(f"a {what} is malformed", why=f"{text[:80]!r} is no time in UTC") from error
+        raise IntegrityError(f"a {what} is malformed", why=why) from error
+    if format_time(found) != text:
+        raise IntegrityError(f"a {what} is malformed", why=why)
+    return found
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -124,7 +135,7 @@ class Manifest(msgspec.Struct, frozen=True):
                     where.length,
                     where.digest.hex(),
                 ),
-                msgspec.json.decode(self.metadata) if self.metadata else {},
+                parse_metadata(self.metadata),
             )
         )
 
@@ -136,14 +147,15 @@ class Manifest(msgspec.Struct, frozen=True):
             raise IntegrityError("a manifest is malformed", why=f"its block size is {found.block_size}")
         root = found.root
         where = Location(_hash(root.pack, "manifest"), root.offset, root.length, _hash(root.digest, "manifest"))
-        if not (0 <= where.offset < 1 << 62 and 0 < where.length <= MAX_FRAME and 0 <= root.entries < 1 << 48):
+        if not (0 <= where.offset <= MAX_SIZE - MAX_FRAME and 0 < where.length <= MAX_FRAME):
             raise IntegrityError("a manifest is malformed", why="its root cannot be where it says")
-        if not 0 <= root.size < 1 << 63:
-            raise IntegrityError("a manifest is malformed", why="its size is out of bounds")
-        metadata = canonical_json(found.metadata)
-        assert len(metadata) <= MAX_METADATA
+        _check_counts(root.entries, root.size, "manifest")
+        try:
+            metadata = canonical_json(found.metadata)
+        except UsageError as error:
+            raise IntegrityError("a manifest is malformed", why=str(error)) from error
         manifest = cls(NodeRef(_hash(root.hash, "manifest"), root.entries, root.size, where), metadata)
-        if manifest.top_hash != expected:
+        if manifest.top_hash != expected or found.top_hash != expected.hex():
             raise IntegrityError(
                 "a manifest is not the one that was asked for",
                 why=f"its content hashes to {manifest.top_hash.hex()}, not to {expected.hex()}",
@@ -179,6 +191,7 @@ class Commit(msgspec.Struct, frozen=True):
         for text in (found.top_hash, *found.parents):
             _hash(text, "commit")
         parse_time(found.time, "commit")
+        _check_counts(found.entries, found.size, "commit")
         return found
 
 

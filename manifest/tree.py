@@ -10,19 +10,21 @@ block: they fetch the node and ask again. A look-up asks for one node a level, s
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NewType
 
-from penstock.errors import IntegrityError, NotFoundError
+from penstock.errors import NotFoundError
 
+from .descend import LoadNode, check_depth, open_child
 from .entry import Entry, Kind, NodeRef, display_path
-from .node import IndexNode, Leaf, Node
+from .node import IndexNode, Leaf
 
 __all__ = ["ROOT_INODE", "Inode", "LoadNode", "NodeMissing", "Tree"]
 
 Inode = NewType("Inode", int)
-LoadNode = Callable[[NodeRef], Node]
 ROOT_INODE = Inode(1)
+_Step = tuple[int, IndexNode, int, bytes]
+"""Where a listing stands in an index node: positions before the node, the node, the child, the name all sort after."""
 
 
 class NodeMissing(Exception):  # noqa: N818  # a signal between two callers, not an error
@@ -40,22 +42,17 @@ class Tree:
         self.root = root
         self._load = load
 
-    def _child(self, parent: IndexNode, at: int) -> Node:
-        node = self._load(parent.children[at])
-        if node.level != parent.level - 1:
-            raise IntegrityError("a node stands at the wrong level of its directory")
-        return node
-
     def find(self, directory: NodeRef, name: bytes) -> tuple[Entry, int] | None:
         """Look up a name in a directory: the entry, and its position below the directory; None: no such name."""
         node = self._load(directory)
         before = 0
+        low = b""
         while isinstance(node, IndexNode):
             at = node.child_for(name)
             if at == len(node):
                 return None
             before += node.positions[at]
-            node = self._child(node, at)
+            node, low = open_child(node, at, low, self._load)
         at = node.find(name)
         return (node.entry(at), before + node.positions[at]) if at >= 0 else None
 
@@ -94,12 +91,16 @@ class Tree:
         if not 0 <= below <= self.root.entries:
             raise NotFoundError(f"no inode {inode}", why=f"the tree has {self.root.entries} entries")
         ref = self.root
+        depth = 0
         while below:
+            check_depth(depth)
+            depth += 1
             node = self._load(ref)
             position = below - 1
+            low = b""
             while isinstance(node, IndexNode):
                 at, position = node.at_position(position)
-                node = self._child(node, at)
+                node, low = open_child(node, at, low, self._load)
             at, below = node.at_position(position)
             entry = node.entry(at)
             yield entry
@@ -115,16 +116,17 @@ class Tree:
 
     def children_from(self, directory: NodeRef, position: int) -> Iterator[tuple[int, Entry]]:
         """Like `children`, from the entry that starts at a position on (or the first one behind it)."""
-        node = self._load(directory)
-        stack: list[tuple[int, IndexNode, int]] = []
-        before = 0
         if position >= directory.entries:
             return
+        node = self._load(directory)
+        stack: list[_Step] = []
+        before = 0
+        low = b""
         while isinstance(node, IndexNode):
             at, _ = node.at_position(position - before)
-            stack.append((before, node, at))
+            stack.append((before, node, at, low))
             before += node.positions[at]
-            node = self._child(node, at)
+            node, low = open_child(node, at, low, self._load)
         at, inside = node.at_position(position - before)
         for start, leaf, first in self._from(stack, before, node, at + bool(inside)):
             for index in range(first, len(leaf)):
@@ -133,38 +135,38 @@ class Tree:
     def _leaves(self, directory: NodeRef, after: bytes | None) -> Iterator[tuple[int, Leaf, int]]:
         """Yield a directory's leaves: positions before it, the leaf, the index of the first entry that is meant."""
         node = self._load(directory)
-        stack: list[tuple[int, IndexNode, int]] = []
+        stack: list[_Step] = []
         before = 0
+        low = b""
         while isinstance(node, IndexNode):
             at = 0 if after is None else bisect_right(node.lasts, after)
             if at == len(node):
                 return
-            stack.append((before, node, at))
+            stack.append((before, node, at, low))
             before += node.positions[at]
-            node = self._child(node, at)
+            node, low = open_child(node, at, low, self._load)
         yield from self._from(stack, before, node, 0 if after is None else bisect_right(node.names, after))
 
-    def _from(
-        self, stack: list[tuple[int, IndexNode, int]], before: int, leaf: Leaf, first: int
-    ) -> Iterator[tuple[int, Leaf, int]]:
+    def _from(self, stack: list[_Step], before: int, leaf: Leaf, first: int) -> Iterator[tuple[int, Leaf, int]]:
         yield before, leaf, first
         while stack:
-            start, parent, at = stack.pop()
+            start, parent, at, low = stack.pop()
             at += 1
             if at == len(parent):
                 continue
-            stack.append((start, parent, at))
+            stack.append((start, parent, at, low))
             start += parent.positions[at]
-            node = self._child(parent, at)
+            node, low = open_child(parent, at, low, self._load)
             while isinstance(node, IndexNode):
-                stack.append((start, node, 0))
-                node = self._child(node, 0)
+                stack.append((start, node, 0, low))
+                node, low = open_child(node, 0, low, self._load)
             yield start, node, 0
 
     def walk(self, directory: NodeRef | None = None) -> Iterator[tuple[tuple[bytes, ...], Entry]]:
         """Yield every entry below a directory (default: the root) with its path, in tree order."""
-        start: tuple[bytes, ...] = ()
-        stack = [(start, self.children(directory or self.root))]
+        stack: list[tuple[tuple[bytes, ...], Iterator[tuple[int, Entry]]]] = [
+            ((), self.children(directory or self.root)),
+        ]
         while stack:
             path, children = stack[-1]
             for _, entry in children:
@@ -172,6 +174,7 @@ class Tree:
                 yield names, entry
                 if entry.kind is Kind.DIRECTORY:
                     assert entry.directory is not None  # decoding gives every directory its node
+                    check_depth(len(names))
                     stack.append((names, self.children(entry.directory)))
                     break
             else:

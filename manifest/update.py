@@ -9,9 +9,9 @@ from penstock.errors import ConflictError, NotFoundError, UsageError
 
 from .build import DirectoryWriter, NodeSink, directory_entry
 from .cursor import Cursor
+from .descend import LoadNode
 from .entry import MAX_DEPTH, Entry, Kind, NodeRef, check_name, display_path
 from .node import IndexNode
-from .tree import LoadNode
 
 __all__ = ["Edit", "update"]
 
@@ -154,7 +154,8 @@ def _check(edit: Edit, last: tuple[bytes, ...]) -> None:
             f"edit of {display_path(edit.path)!r} out of order",
             why="edits come in tree order, each path once",
         )
-    if len(edit.path) > MAX_DEPTH:
+    folder = edit.entry is not None and edit.entry.kind is Kind.DIRECTORY
+    if len(edit.path) + folder > MAX_DEPTH:  # what lies in a directory is not to be too deep either
         raise UsageError(f"a path of {len(edit.path)} levels", why=f"the deepest is {MAX_DEPTH}")
     for name in edit.path:
         check_name(name)

@@ -1,0 +1,216 @@
+"""The rules that a decoded node keeps, beyond its shape: docs/FORMAT.md, word for word. Called by ``codec`` alone.
+
+**Invariant:** what passes here can be read by ``node`` and ``tree`` without an index out of range, and every number
+in it is small enough to add up.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import NoReturn
+
+from penstock.errors import IntegrityError
+
+from .entry import (
+    INLINE_BLOCKS,
+    MAX_METADATA,
+    MAX_NAME,
+    MAX_SIZE,
+    MAX_TARGET,
+    PAGE_BLOCKS,
+    Kind,
+    block_count,
+)
+from .frame import MAX_FRAME
+from .hashing import HASH_SIZE, content_hash, file_hash, hash_of_blocks
+from .metadata import parse_metadata
+from .node import IndexLogical, IndexPhysical, LeafLogical, LeafPhysical, Packed
+from .split import MAX_INDEX_ITEMS, MAX_LEAF_ENTRIES
+
+__all__ = ["COUNT_LIMIT", "MAX_LEVEL", "bad", "check_index", "check_leaf"]
+
+MAX_LEVEL = 8
+"""Index nodes above each other in one directory."""
+COUNT_LIMIT = 1 << 48
+"""Entries below a directory: fewer than this. An inode number then fits wherever 64 bits do."""
+_NOTHING = content_hash(b"")
+
+
+def bad(what: str) -> NoReturn:
+    """Refuse a node."""
+    raise IntegrityError(what, fix="Run `penstock verify` on the version, and push the data again from its source.")
+
+
+def check_leaf(logical: LeafLogical, physical: LeafPhysical) -> None:
+    """Hold a leaf against the rules."""
+    names = logical.names
+    count = len(names)
+    kinds = logical.kinds
+    files = kinds.count(Kind.FILE) + kinds.count(Kind.EXECUTABLE)
+    directories = kinds.count(Kind.DIRECTORY)
+    symlinks = kinds.count(Kind.SYMLINK)
+    if count > MAX_LEAF_ENTRIES:
+        bad("a leaf has too many entries")
+    if files + directories + symlinks != len(kinds):
+        bad("a leaf holds an entry of an unknown kind")
+    lengths = (len(kinds), len(logical.sizes), len(logical.hashes) // HASH_SIZE, len(physical.mtimes))
+    if any(length != count for length in lengths) or len(logical.hashes) % HASH_SIZE:
+        bad("a leaf's columns differ in length")
+    if len(logical.below) != directories or len(physical.directories) != directories:
+        bad("a leaf's directories do not add up")
+    if len(physical.file_objects) != files or len(physical.file_offsets) != files:
+        bad("a leaf's files do not add up")
+    _check_names(names)
+    _check_sums(logical.below, logical.sizes, least=0)
+    _check_packs(physical.packs, physical.directories)
+    _check_symlinks(logical, symlinks)
+    if any(not -MAX_SIZE <= mtime <= MAX_SIZE for mtime in physical.mtimes):
+        bad("a modification time is out of bounds")
+    _check_metadata(logical, count)
+    _check_objects(physical)
+    _check_files(logical, physical)
+
+
+def check_index(logical: IndexLogical, physical: IndexPhysical) -> None:
+    """Hold an index node against the rules."""
+    count = len(logical.lasts)
+    lengths = (len(logical.hashes) // HASH_SIZE, len(logical.entries), len(logical.sizes), len(physical.children))
+    if not 0 < count <= MAX_INDEX_ITEMS:
+        bad("an index node has no children, or too many")
+    if any(length != count for length in lengths) or len(logical.hashes) % HASH_SIZE:
+        bad("an index node's columns differ in length")
+    if not 1 <= logical.level <= MAX_LEVEL:
+        bad("an index node's level is out of bounds")
+    _check_names(logical.lasts)
+    _check_sums(logical.entries, logical.sizes, least=1)
+    _check_packs(physical.packs, physical.children)
+
+
+def _check_names(names: list[bytes]) -> None:
+    if not all(map(operator.lt, names, names[1:])):
+        bad("a node's names are not in order")
+    joined = b"\0".join(names)
+    if joined.count(b"\0") != max(len(names) - 1, 0) or b"/" in joined:
+        bad("a node holds a name with a slash or a NUL byte")
+    if names and (not names[0] or max(map(len, names)) > MAX_NAME):
+        bad("a node holds an empty name or one of more than 255 bytes")
+    for special in (b".", b".."):
+        if special in names:
+            bad(f"a node holds the name {special.decode()!r}")
+
+
+def _check_sums(counts: list[int], sizes: list[int], *, least: int) -> None:
+    if counts and not (min(counts) >= least and sum(counts) < COUNT_LIMIT):
+        bad("a node's counts are out of bounds")
+    if sizes and not (min(sizes) >= 0 and sum(sizes) <= MAX_SIZE):
+        bad("a node's sizes are out of bounds")
+
+
+def _check_packs(packs: list[bytes], located: Sequence[Packed]) -> None:
+    if any(len(pack) not in (0, HASH_SIZE) for pack in packs):
+        bad("a node names a pack by something that is no hash")
+    for pack, offset, length, digest in located:
+        if not (0 <= pack < len(packs) and 0 <= offset <= MAX_SIZE - MAX_FRAME and 0 < length <= MAX_FRAME):
+            bad("a node gives a place that cannot be")
+        if len(digest) != HASH_SIZE:
+            bad("a node gives a digest of the wrong length")
+
+
+def _hash(logical: LeafLogical, at: int) -> bytes:
+    return logical.hashes[at * HASH_SIZE : (at + 1) * HASH_SIZE]
+
+
+def _check_symlinks(logical: LeafLogical, symlinks: int) -> None:
+    if len(logical.targets) != symlinks:
+        bad("a leaf's symlinks do not add up")
+    if any(not 0 < len(target) <= MAX_TARGET or b"\0" in target for target in logical.targets):
+        bad("a symlink's target is empty, too long, or holds a NUL byte")
+    places = [at for at, kind in enumerate(logical.kinds) if kind == Kind.SYMLINK] if symlinks else []
+    for at, target in zip(places, logical.targets, strict=True):
+        if logical.sizes[at] != len(target) or _hash(logical, at) != content_hash(target):
+            bad("a symlink's size or hash is not that of its target")
+
+
+def _check_metadata(logical: LeafLogical, count: int) -> None:
+    last = -1
+    for at, body in logical.metadata:
+        if not last < at < count or not 0 < len(body) <= MAX_METADATA:
+            bad("a leaf's metadata is out of order, empty or too large")
+        parse_metadata(body)
+        last = at
+
+
+def _check_objects(physical: LeafPhysical) -> None:
+    for found in physical.objects:
+        if isinstance(found, bytes):
+            if len(found) != HASH_SIZE:
+                bad("a leaf names an object by something that is no hash")
+        elif not found[0].startswith(("s3://", "file:///")):
+            bad("a leaf points to an address of an unknown kind")
+
+
+def _check_files(logical: LeafLogical, physical: LeafPhysical) -> None:
+    pieces = dict(physical.pieces)
+    blocks = dict(physical.blocks)
+    pages = dict(physical.pages)
+    if len(pieces) != len(physical.pieces) or len(blocks) != len(physical.blocks) or len(pages) != len(physical.pages):
+        bad("a leaf lists a file twice")
+    objects = len(physical.objects)
+    rank = -1
+    for at, kind in enumerate(logical.kinds):
+        if kind > Kind.EXECUTABLE:
+            continue
+        rank += 1
+        size = logical.sizes[at]
+        if size == 0:
+            if _hash(logical, at) != _NOTHING:
+                bad("an empty file's hash is not that of no bytes")
+            continue
+        if at in pieces:
+            _check_pieces(size, objects, pieces.pop(at))
+        else:
+            _check_extent(objects, physical.file_objects[rank], physical.file_offsets[rank], size)
+        if block_count(size) > 1:
+            if at in blocks:
+                _check_inline(logical, at, size, blocks.pop(at))
+            elif at in pages:
+                _check_pages(logical, physical, at, size, pages.pop(at))
+            else:
+                bad("a large file has no block hashes")
+    if pieces or blocks or pages:
+        bad("a leaf says more of a file than it may")
+
+
+def _check_extent(objects: int, number: int, offset: int, length: int) -> None:
+    if not (0 <= number < objects and 0 <= offset <= MAX_SIZE - length and length > 0):
+        bad("an extent cannot be")
+
+
+def _check_pieces(size: int, objects: int, pieces: list[tuple[int, int, int]]) -> None:
+    if len(pieces) < 2 or sum(length for _, _, length in pieces) != size:
+        bad("a file's extents do not cover it")
+    for piece in pieces:
+        _check_extent(objects, *piece)
+
+
+def _check_inline(logical: LeafLogical, at: int, size: int, hashes: bytes) -> None:
+    if len(hashes) != HASH_SIZE * block_count(size) or block_count(size) > INLINE_BLOCKS:
+        bad("a file has the wrong number of block hashes")
+    if hash_of_blocks(size, hashes) != _hash(logical, at):
+        bad("a file's block hashes are not those of the file")
+
+
+def _check_pages(
+    logical: LeafLogical,
+    physical: LeafPhysical,
+    at: int,
+    size: int,
+    pages: list[tuple[bytes, int, int, int, bytes]],
+) -> None:
+    wanted = (block_count(size) + PAGE_BLOCKS - 1) // PAGE_BLOCKS
+    if len(pages) != wanted or block_count(size) <= INLINE_BLOCKS or any(len(page[0]) != HASH_SIZE for page in pages):
+        bad("a file has the wrong number of pages of block hashes")
+    _check_packs(physical.packs, [page[1:] for page in pages])
+    if file_hash(size, b"".join([page[0] for page in pages])) != _hash(logical, at):
+        bad("a file's pages of block hashes are not those of the file")
