@@ -1,0 +1,50 @@
+"""What `scripts/bench` runs: the benchmarks that were asked for, and a table of their figures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from figures import Figure, Figures
+from finding import bench_find
+from pushing import bench_push
+from trees import bench_tree
+from world import World
+
+BENCHMARKS: dict[str, tuple[Callable[[World, Figures], None], str]] = {
+    "push": (bench_push, "push of openclipart, first and again, beside rclone copy"),
+    "find": (bench_find, "mount and find over openclipart, beside rclone mount"),
+    "tree": (bench_tree, "a tree of ten million entries: build, mount, look up, find"),
+}
+
+
+def main() -> int:
+    """Run them; 1 when a bar was missed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(BENCHMARKS)}; all by default")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    parser.add_argument("--entries", type=int, default=10_000_000, help="size of the tree benchmark")
+    parser.add_argument("--scratch", type=Path, help="where data goes; a temporary folder by default")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - set(BENCHMARKS):
+        parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
+    figures = Figures()
+    with tempfile.TemporaryDirectory(dir=arguments.scratch) as scratch, World(Path(scratch), arguments.entries) as world:
+        for name, (bench, what) in BENCHMARKS.items():
+            if not arguments.names or name in arguments.names:
+                print(f"{name}: {what}", file=sys.stderr)
+                bench(world, figures)
+    print(figures.table())
+    if arguments.json:
+        facts = {"python": platform.python_version(), "system": platform.platform()}
+        arguments.json.write_text(json.dumps({**facts, "figures": [Figure.as_dict(each) for each in figures.all]}, indent=1))
+    return 0 if figures.all_met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+"""What the benchmarks run against: a real S3 server behind a proxy that makes it 25 ms away, real data, and peers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from servers.latency import LatencyProxy
+from servers.rgw import RadosGateway
+
+__all__ = ["World"]
+
+DELAY_MS, JITTER_MS, MEGABYTES_PER_SECOND = 25, 5, 100
+
+
+class World:
+    """Starts what is asked for when it is asked for, and ends all of it."""
+
+    def __init__(self, scratch: Path, entries: int) -> None:
+        self.scratch = scratch
+        self.entries = entries
+        self._stack = ExitStack()
+        self._buckets = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    @cached_property
+    def gateway(self) -> RadosGateway:
+        """The S3 server."""
+        return self._stack.enter_context(RadosGateway())
+
+    @cached_property
+    def proxy(self) -> LatencyProxy:
+        """What stands in front of it: 25 ms +- 5 to the first byte, 100 MB/s a connection."""
+        return self._stack.enter_context(
+            LatencyProxy(
+                self.gateway.endpoint,
+                delay_ms=DELAY_MS,
+                jitter_ms=JITTER_MS,
+                megabytes_per_second=MEGABYTES_PER_SECOND,
+            )
+        )
+
+    @cached_property
+    def clipart(self) -> Path:
+        """The content of Debian's openclipart-png: 8,121 PNG files in 173 directories."""
+        kept = Path(os.environ.get("PENSTOCK_BENCH_DATA", "")) if os.environ.get("PENSTOCK_BENCH_DATA") else None
+        if kept is not None:
+            return kept
+        where = self.scratch / "clipart"
+        where.mkdir()
+        packages = self.scratch / "packages"
+        packages.mkdir()
+        subprocess.run(["apt-get", "download", "-qq", "openclipart-png"], cwd=packages, check=True)
+        (package,) = packages.glob("*.deb")
+        subprocess.run(["dpkg", "-x", package, where], check=True)
+        return where
+
+    def bucket(self) -> str:
+        """Make a new bucket; its name."""
+        self._buckets += 1
+        name = f"bench-{self._buckets}"
+        self.gateway.make_bucket(name)
+        return name
+
+    @cached_property
+    def environment(self) -> dict[str, str]:
+        """Variables for a program that talks to the server through the proxy, with nothing cached."""
+        home = self.scratch / "home"
+        home.mkdir(exist_ok=True)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PENSTOCK_", "RCLONE_"))}
+        return {
+            **kept,
+            "HOME": str(home),
+            "XDG_RUNTIME_DIR": str(home),
+            "AWS_ENDPOINT_URL": self.proxy.endpoint,
+            "AWS_ACCESS_KEY_ID": self.gateway.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.gateway.secret_key,
+            "AWS_DEFAULT_REGION": self.gateway.region,
+            "PENSTOCK_CONFIG": str(home / "penstock.toml"),
+            "PENSTOCK_CACHE_DIR": str(home / "cache"),
+            "RCLONE_CONFIG": str(home / "rclone.conf"),
+            "RCLONE_CONFIG_S_TYPE": "s3",
+            "RCLONE_CONFIG_S_PROVIDER": "Ceph",
+            "RCLONE_CONFIG_S_ENV_AUTH": "true",
+            "RCLONE_CONFIG_S_ENDPOINT": self.proxy.endpoint,
+        }
+
+    def forget_cache(self) -> None:
+        """Empty the block cache and what else Penstock keeps between runs."""
+        shutil.rmtree(self.environment["PENSTOCK_CACHE_DIR"], ignore_errors=True)
+
+    def run(self, *command: str | Path) -> tuple[float, str]:
+        """Run a program to its end: seconds, and what it printed. Ends the benchmark if it fails."""
+        begin = time.perf_counter()
+        done = subprocess.run(
+            [str(word) for word in command], env=self.environment, capture_output=True, text=True, check=False
+        )
+        took = time.perf_counter() - begin
+        if done.returncode:
+            sys.exit(f"{' '.join(map(str, command))}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+        return took, done.stdout
+
+    @contextmanager
+    def rclone_mount(self, bucket: str, *options: str) -> Iterator[Path]:
+        """Mount a bucket with rclone until the block ends."""
+        where = self.scratch / f"rclone-{bucket}"
+        where.mkdir()
+        process = subprocess.Popen(
+            ["rclone", "mount", f"s:{bucket}", where, "--read-only", *options], env=self.environment
+        )
+        try:
+            deadline = time.monotonic() + 30
+            while not where.is_mount():
+                if process.poll() is not None or time.monotonic() > deadline:
+                    sys.exit("rclone did not mount")
+                time.sleep(0.05)
+            yield where
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(30)
