@@ -1,0 +1,279 @@
+"""A version as a read-only file system, without a kernel: inodes in, attributes, names and bytes out.
+
+An inode number is a position in pre-order (`manifest.tree`), so nothing is kept for an inode that the kernel knows,
+and there is nothing to forget. What is kept: the directories used last, open files, open directories.
+
+Every question about the tree is first asked of nodes in memory. When one is missing it is loaded in a thread, once
+for all who want it, and the question is asked again.
+
+Errors: `errnos.Refusal` is an answer (ENOENT is not one of them: `lookup` returns None); anything of
+`penstock.errors` is a failure of the source. Used by `fuse` and by tests, in one event loop.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Callable
+from operator import attrgetter
+from typing import NamedTuple, NewType, TypeVar
+
+import msgspec
+import trio
+
+from penstock.manifest.entry import Entry, Kind, NodeRef, block_count
+from penstock.manifest.node import Node
+from penstock.manifest.tree import ROOT_INODE, Inode, NodeMissing, Tree
+
+from .attributes import Attributes, FileSystemSize, attributes_of, file_system_size
+from .blocks import BlockReader
+from .errnos import Refusal
+from .readahead import Readahead
+from .singleflight import SingleFlight
+from .source import Source
+from .workers import Workers
+from .xattrs import PREFIX, extended_attributes
+
+__all__ = ["FileHandle", "Item", "ReadOnlyFileSystem"]
+
+FileHandle = NewType("FileHandle", int)
+_T = TypeVar("_T")
+
+_DIRECTORIES = 16384
+"""Directories kept by inode, at about 500 bytes each."""
+_BATCH = 128
+"""Entries made ready at once by `readdir`: 16 KiB of names and attributes in the kernel's form, 0.5 ms of work."""
+_CHILDREN = 2
+"""Offset in a directory of its first child; 0 and 1 are ``.`` and ``..``."""
+
+
+class Item(msgspec.Struct, frozen=True, gc=False):
+    """One name in a directory. `next` is the offset to go on from."""
+
+    name: bytes
+    attributes: Attributes
+    next: int
+
+
+class _Directory(NamedTuple):
+    """The content of a directory, and its parent's inode (the root is its own)."""
+
+    ref: NodeRef
+    parent: Inode
+
+
+class _OpenFile:
+    __slots__ = ("entry", "readahead")
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+        self.readahead = Readahead(block_count(entry.size))
+
+
+class _OpenDirectory:
+    """`ready` are items that follow each other; they are used when the reader goes on where they lie."""
+
+    __slots__ = ("begin", "directory", "inode", "ready")
+
+    def __init__(self, inode: Inode, directory: _Directory) -> None:
+        self.inode = inode
+        self.directory = directory
+        self.begin = -1
+        self.ready: list[Item] = []
+
+
+class ReadOnlyFileSystem:
+    """The tree of `source`. Times that the version does not record are `epoch_ns`, in nanoseconds since 1970.
+
+    Fetches run in `nursery`; cancel it to end them.
+    """
+
+    def __init__(self, source: Source, nursery: trio.Nursery, workers: Workers, *, epoch_ns: int = 0) -> None:
+        self._source = source
+        self._workers = workers
+        self._epoch_ns = epoch_ns
+        self._tree = Tree(source.root, source.peek)
+        self._nodes: SingleFlight[bytes, Node] = SingleFlight(nursery, workers)
+        self._blocks = BlockReader(source, nursery, workers)
+        self._directories: OrderedDict[Inode, _Directory] = OrderedDict()
+        self._numbers = itertools.count(1)
+        self._files: dict[FileHandle, _OpenFile] = {}
+        self._open_directories: dict[FileHandle, _OpenDirectory] = {}
+
+    async def _ask(self, question: Callable[[Tree], _T]) -> _T:
+        """Answer a question about the tree, loading nodes until it can be answered."""
+        try:
+            return question(self._tree)
+        except NodeMissing as missing:
+            ref = missing.ref
+        # What was loaded for this question is held until it is answered: memory may be too small to keep it all.
+        held: dict[bytes, Node] = {}
+
+        def look(wanted: NodeRef) -> Node:
+            node = held.get(wanted.location.digest)
+            return node if node is not None else self._source.peek(wanted)
+
+        tree = Tree(self._source.root, look)
+        while True:
+            held[ref.location.digest] = await self._load(ref)
+            try:
+                return question(tree)
+            except NodeMissing as missing:
+                ref = missing.ref
+
+    async def _load(self, ref: NodeRef) -> Node:
+        digest = ref.location.digest
+        flight = self._nodes.join(digest)
+        if flight is None:
+            flight = self._nodes.start([digest], lambda: [self._source.load(ref)])
+        return await flight.wait(digest)
+
+    async def _entry(self, inode: int) -> Entry:
+        if not 0 <= inode - ROOT_INODE <= self._source.root.entries:
+            raise Refusal(errno.ESTALE)
+        return await self._ask(lambda tree: tree.by_inode(Inode(inode)))
+
+    async def _directory(self, inode: int) -> _Directory:
+        known = self._directories.get(Inode(inode))
+        if known is not None:
+            self._directories.move_to_end(Inode(inode))
+            return known
+        entry = await self._entry(inode)
+        if entry.directory is None:
+            raise Refusal(errno.ENOTDIR)
+        parent = await self._ask(lambda tree: tree.resolve(tree.path_of(Inode(inode))[:-1])[0])
+        return self._keep_directory(Inode(inode), entry.directory, parent)
+
+    def _keep_directory(self, inode: Inode, ref: NodeRef, parent: Inode) -> _Directory:
+        directory = self._directories[inode] = _Directory(ref, parent)
+        self._directories.move_to_end(inode)
+        if len(self._directories) > _DIRECTORIES:
+            self._directories.popitem(last=False)
+        return directory
+
+    async def lookup(self, parent: int, name: bytes) -> Attributes | None:
+        """Return the attributes of a name in a directory; None when there is no such name. ENOTDIR, ESTALE."""
+        directory = await self._directory(parent)
+        if name == b".":
+            return await self.getattr(parent)
+        if name == b"..":
+            return await self.getattr(directory.parent)
+        found = await self._ask(lambda tree: tree.lookup(Inode(parent), directory.ref, name))
+        if found is None:
+            return None
+        inode, entry = found
+        if entry.directory is not None:
+            self._keep_directory(inode, entry.directory, Inode(parent))
+        return attributes_of(inode, entry, self._epoch_ns)
+
+    async def getattr(self, inode: int) -> Attributes:
+        """Return the attributes of an inode. ESTALE: there is none with this number."""
+        return attributes_of(inode, await self._entry(inode), self._epoch_ns)
+
+    async def readlink(self, inode: int) -> bytes:
+        """Return what a symlink points to. EINVAL: it is none."""
+        entry = await self._entry(inode)
+        if entry.kind is not Kind.SYMLINK:
+            raise Refusal(errno.EINVAL)
+        return entry.target
+
+    async def open(self, inode: int, flags: int) -> FileHandle:
+        """Open a file for reading. EROFS: for anything else; EISDIR, ELOOP: it is no file."""
+        if flags & os.O_ACCMODE != os.O_RDONLY or flags & os.O_TRUNC:
+            raise Refusal(errno.EROFS)
+        entry = await self._entry(inode)
+        if not entry.is_file:
+            raise Refusal(errno.EISDIR if entry.kind is Kind.DIRECTORY else errno.ELOOP)
+        handle = FileHandle(next(self._numbers))
+        self._files[handle] = _OpenFile(entry)
+        return handle
+
+    async def read(self, handle: int, offset: int, size: int) -> bytes | memoryview:
+        """Return up to `size` bytes of an open file, fewer only at its end. EBADF: no such handle."""
+        file = self._files.get(FileHandle(handle))
+        if file is None:
+            raise Refusal(errno.EBADF)
+        end = min(offset + size, file.entry.size)
+        if not 0 <= offset < end:
+            return b""
+        ahead = file.readahead.observe(offset, end)
+        if ahead:
+            self._blocks.fetch_ahead(file.entry, ahead)
+        return await self._blocks.read(file.entry, offset, end)
+
+    def release(self, handle: int) -> None:
+        """Close a file."""
+        self._files.pop(FileHandle(handle), None)
+
+    async def opendir(self, inode: int) -> FileHandle:
+        """Open a directory for listing. ENOTDIR, ESTALE."""
+        directory = await self._directory(inode)
+        handle = FileHandle(next(self._numbers))
+        self._open_directories[handle] = _OpenDirectory(Inode(inode), directory)
+        return handle
+
+    async def readdir(self, handle: int, start: int) -> list[Item]:
+        """Return the entries from offset `start` on, as many as are at hand; none at the end. EBADF.
+
+        Offset 0 is the beginning; any other one is the `next` of an item, of this listing or an earlier one. The
+        order is ``.``, ``..``, then names by their bytes. The cost does not depend on the offset.
+        """
+        stream = self._open_directories.get(FileHandle(handle))
+        if stream is None:
+            raise Refusal(errno.EBADF)
+        if stream.begin <= start and stream.ready and start < stream.ready[-1].next:
+            return stream.ready[bisect_right(stream.ready, start, key=attrgetter("next")) :]
+        items = await self._dots(stream, start) if start < _CHILDREN else []
+        items += await self._children(stream, max(start - _CHILDREN, 0))
+        stream.begin, stream.ready = start, items
+        return items
+
+    async def _dots(self, stream: _OpenDirectory, start: int) -> list[Item]:
+        dots = [
+            Item(b".", await self.getattr(stream.inode), 1),
+            Item(b"..", await self.getattr(stream.directory.parent), _CHILDREN),
+        ]
+        return dots[max(start, 0) :]
+
+    async def _children(self, stream: _OpenDirectory, position: int) -> list[Item]:
+        ref = stream.directory.ref
+        base = stream.inode + 1
+
+        def batch(tree: Tree) -> list[Item]:
+            items: list[Item] = []
+            try:
+                for at, entry in itertools.islice(tree.children_from(ref, position), _BATCH):
+                    inode = Inode(base + at)
+                    if entry.directory is not None:
+                        self._keep_directory(inode, entry.directory, stream.inode)
+                    items.append(Item(entry.name, attributes_of(inode, entry, self._epoch_ns), at + 1 + _CHILDREN))
+            except NodeMissing:
+                if not items:
+                    raise
+            return items
+
+        return await self._ask(batch)
+
+    def releasedir(self, handle: int) -> None:
+        """Close a directory."""
+        self._open_directories.pop(FileHandle(handle), None)
+
+    def statfs(self) -> FileSystemSize:
+        """Return the size of the whole."""
+        return file_system_size(self._source.root)
+
+    async def listxattr(self, inode: int) -> list[bytes]:
+        """Return the names of an inode's extended attributes."""
+        return list(extended_attributes(self._source, await self._entry(inode), is_root=inode == ROOT_INODE))
+
+    async def getxattr(self, inode: int, name: bytes) -> bytes:
+        """Return an extended attribute. ENODATA: there is no such."""
+        if not name.startswith(PREFIX):  # security.* and system.*: asked for by ls, never there
+            raise Refusal(errno.ENODATA)
+        value = extended_attributes(self._source, await self._entry(inode), is_root=inode == ROOT_INODE).get(name)
+        if value is None:
+            raise Refusal(errno.ENODATA)
+        return await self._workers.run(value)

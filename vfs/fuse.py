@@ -1,0 +1,158 @@
+"""FUSE requests to calls of `filesystem`: protocol adapter only.
+
+A version never changes: names, attributes and pages stay valid for ever, names that are not there too. Called by
+pyfuse3 alone.
+"""
+
+# ruff: noqa: ARG002  # pyfuse3 fixes what handlers take
+from __future__ import annotations
+
+import errno
+from collections.abc import Awaitable, Callable, Sequence
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+import pyfuse3
+import trio
+from pyfuse3 import EntryAttributes, FileInfo, FUSEError, ReaddirToken, RequestContext, StatvfsData
+
+from .attributes import Attributes
+from .errnos import errno_of
+from .filesystem import ReadOnlyFileSystem
+
+__all__ = ["FuseOperations"]
+
+_FOR_EVER = 10 * 365 * 86400
+_MOST_NAME = 255
+_BLOCK = 1 << 20
+_Handler = TypeVar("_Handler", bound=Callable[..., Awaitable[Any]])
+
+
+def _answering(handler: _Handler) -> _Handler:
+    """Turn what a handler raises into its errno: an exception that left it would end the mount."""
+    name = handler.__name__
+
+    @wraps(handler)
+    async def answered(self: FuseOperations, *args: Any) -> Any:
+        try:
+            return await handler(self, *args)
+        except FUSEError:
+            raise
+        except Exception as error:  # noqa: BLE001  # one request fails, the mount lives on
+            raise FUSEError(errno_of(error, f"{name}{args[:1]}")) from None
+
+    return cast(_Handler, answered)
+
+
+class FuseOperations(pyfuse3.Operations):
+    """Answers the kernel. `initialized` is set when it has sent its first request."""
+
+    supports_dot_lookup = True
+    enable_writeback_cache = False
+
+    def __init__(self, file_system: ReadOnlyFileSystem, *, uid: int, gid: int) -> None:
+        super().__init__()
+        self._fs = file_system
+        self._uid = uid
+        self._gid = gid
+        self.initialized = trio.Event()
+
+    def init(self) -> None:
+        """Take note that the kernel is there."""
+        self.initialized.set()
+
+    def _filled(self, attributes: Attributes) -> EntryAttributes:
+        out = EntryAttributes()
+        out.st_ino = attributes.inode
+        out.st_mode = attributes.mode
+        out.st_size = attributes.size
+        out.st_blocks = attributes.blocks
+        out.st_blksize = _BLOCK
+        out.st_uid = self._uid
+        out.st_gid = self._gid
+        out.st_mtime_ns = out.st_ctime_ns = out.st_atime_ns = attributes.mtime_ns
+        out.entry_timeout = out.attr_timeout = _FOR_EVER
+        return out
+
+    @_answering
+    async def lookup(self, parent_inode: int, name: bytes, ctx: RequestContext) -> EntryAttributes:
+        """Find a name; inode 0 tells the kernel to remember that there is none."""
+        if len(name) > _MOST_NAME:
+            raise FUSEError(errno.ENAMETOOLONG)
+        found = await self._fs.lookup(parent_inode, name)
+        if found is not None:
+            return self._filled(found)
+        absent = EntryAttributes()
+        absent.st_ino = 0
+        absent.entry_timeout = _FOR_EVER
+        return absent
+
+    @_answering
+    async def getattr(self, inode: int, ctx: RequestContext) -> EntryAttributes:
+        """Answer stat(2)."""
+        return self._filled(await self._fs.getattr(inode))
+
+    @_answering
+    async def readlink(self, inode: int, ctx: RequestContext) -> bytes:
+        """Say where a symlink points."""
+        return await self._fs.readlink(inode)
+
+    @_answering
+    async def open(self, inode: int, flags: int, ctx: RequestContext) -> FileInfo:
+        """Open a file; pages that the kernel has of it are kept."""
+        handle = await self._fs.open(inode, flags)
+        return FileInfo(fh=handle, keep_cache=True)
+
+    @_answering
+    async def read(  # type: ignore[override]  # pyfuse3 takes any buffer: a view of the cache goes out uncopied
+        self, fh: int, off: int, size: int
+    ) -> bytes | memoryview:
+        """Read from a file."""
+        return await self._fs.read(fh, off, size)
+
+    async def flush(self, fh: int) -> None:
+        """Tell the kernel never to ask again: 5k opens a second become 8k."""
+        raise FUSEError(errno.ENOSYS)
+
+    async def release(self, fh: int) -> None:
+        """Close a file."""
+        self._fs.release(fh)
+
+    @_answering
+    async def opendir(self, inode: int, ctx: RequestContext) -> int:
+        """Open a directory."""
+        return await self._fs.opendir(inode)
+
+    @_answering
+    async def readdir(self, fh: int, start_id: int, token: ReaddirToken) -> None:
+        """List a directory, with attributes, until the kernel's buffer is full or a batch is used up."""
+        for item in await self._fs.readdir(fh, start_id):
+            if not pyfuse3.readdir_reply(token, item.name, self._filled(item.attributes), item.next):
+                return
+
+    async def releasedir(self, fh: int) -> None:
+        """Close a directory."""
+        self._fs.releasedir(fh)
+
+    @_answering
+    async def statfs(self, ctx: RequestContext) -> StatvfsData:
+        """Answer statvfs(3)."""
+        size = self._fs.statfs()
+        out = StatvfsData()
+        out.f_bsize = out.f_frsize = size.unit
+        out.f_blocks = size.blocks
+        out.f_bfree = out.f_bavail = 0
+        out.f_files = size.files
+        out.f_ffree = out.f_favail = 0
+        out.f_namemax = _MOST_NAME
+        return out
+
+    @_answering
+    async def getxattr(self, inode: int, name: bytes, ctx: RequestContext) -> bytes:
+        """Give an extended attribute."""
+        return await self._fs.getxattr(inode, name)
+
+    @_answering
+    async def listxattr(self, inode: int, ctx: RequestContext) -> Sequence[bytes]:
+        """Give the names of the extended attributes."""
+        return await self._fs.listxattr(inode)

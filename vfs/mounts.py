@@ -1,0 +1,83 @@
+"""Which mounts there are: what the kernel has, joined with what the daemons say of themselves."""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass
+
+from penstock.errors import AccessError
+
+from .mountinfo import KernelMount, kernel_mounts
+from .registry import MountRecord, live_records
+
+__all__ = ["MountInfo", "info_of", "is_dead", "list_mounts", "record_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class MountInfo:
+    """One mount. All but `mountpoint`, `handle` and `alive` are None when its daemon is dead or another user's.
+
+    `handle` is then as mount(8) shows it. `since` is ISO 8601 in UTC; hashes are hex; `log` is a path.
+    """
+
+    mountpoint: str
+    handle: str
+    alive: bool
+    pid: int | None = None
+    bucket_url: str | None = None
+    dataset: str | None = None
+    top_hash: str | None = None
+    commit: str | None = None
+    since: str | None = None
+    log: str | None = None
+
+
+def info_of(record: MountRecord) -> MountInfo:
+    """Return what is known of a mount from its daemon's record."""
+    return MountInfo(
+        record.mountpoint,
+        record.handle,
+        True,
+        record.pid,
+        record.bucket_url,
+        record.dataset,
+        record.top_hash,
+        record.commit,
+        record.since,
+        record.log,
+    )
+
+
+def record_of(mount: KernelMount) -> MountRecord | None:
+    """Return the record of a mount's daemon; None when it is dead or another user's."""
+    try:
+        records = live_records()
+    except AccessError:  # no place for records: then there are none
+        return None
+    return next((record for record in records if record.device == mount.device), None)
+
+
+def is_dead(mount: KernelMount) -> bool:
+    """Whether the daemon of a mount of ours is gone."""
+    if record_of(mount) is not None:
+        return False
+    try:
+        # Not stat(2): the kernel remembers attributes for ever, also when nobody is left to ask.
+        os.statvfs(mount.mountpoint)
+    except OSError as error:
+        return error.errno in (errno.ENOTCONN, errno.ECONNABORTED)
+    return False
+
+
+def list_mounts() -> list[MountInfo]:
+    """Return all mounts of Penstock's that this process sees, in the order they were mounted."""
+    found = []
+    for mount in kernel_mounts():
+        if mount.is_ours:
+            record = record_of(mount)
+            if record is not None:
+                found.append(info_of(record))
+            else:
+                found.append(MountInfo(mount.mountpoint, mount.source, alive=not is_dead(mount)))
+    return found

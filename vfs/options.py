@@ -1,0 +1,22 @@
+"""How to mount: a value that the command line makes and the daemon is sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["MountOptions"]
+
+
+@dataclass(frozen=True, slots=True)
+class MountOptions:
+    """`uid` and `gid` own all files, by default the mounting user's; `allow_other` lets other users in.
+
+    `non_empty` mounts over a directory that has files. `read_ahead_kib`: how far the kernel reads ahead, in KiB (one
+    block by default; set where the system permits it).
+    """
+
+    uid: int | None = None
+    gid: int | None = None
+    allow_other: bool = False
+    non_empty: bool = False
+    read_ahead_kib: int = 1024

@@ -1,0 +1,237 @@
+"""Serve one mount in this process until it is unmounted or the process is asked to end.
+
+The order of things: the root is read without a kernel, so that a store that fails says why; the kernel mounts; the
+tree is read once through the kernel; the state file is written; only then is `ready` called.
+
+The end always comes: SIGTERM unmounts; while that is refused because the mount is in use, files go on being served
+for a grace period; then the mount is taken out of sight and whoever still uses it gets errors.
+**Invariant:** the mountpoint is unmounted only while it is this mount that is on top of it.
+
+pyfuse3 has one session a process. Used by `daemon` and `mounting` (in the foreground).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import errno
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+
+import pyfuse3
+import trio
+
+from penstock.errors import PenstockError
+from penstock.manifest.records import format_time, parse_time
+from penstock.repo.snapshot import Snapshot, open_snapshot
+
+from .detach import detach
+from .filesystem import ReadOnlyFileSystem
+from .fuse import FuseOperations
+from .mountinfo import SUBTYPE, KernelMount, fs_name, top_mount
+from .preflight import mount_failure
+from .processes import start_time
+from .registry import MountRecord, register, sweep, unregister
+from .tuning import tune
+from .wire import MountRequest
+from .workers import Workers
+
+__all__ = ["serve"]
+
+_log = logging.getLogger(__name__)
+
+_TASKS = 256
+"""Requests answered at once: as many as the kernel sends in the background."""
+_GRACE = 5.0
+"""Seconds for which a mount in use is served on after SIGTERM."""
+_RETRY = 0.2
+_DRAIN = 2.0
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def serve(request: MountRequest, ready: Callable[[MountRecord], None]) -> None:
+    """Mount and serve; returns when the mount is gone. `ready` is called, in the event loop, when it is readable.
+
+    Any of `penstock.errors`, as long as it is not readable.
+    """
+    snapshot = open_snapshot(request.handle, request.settings)
+    workers = Workers()
+    try:
+        trio.run(_Serving(request, snapshot, workers, ready).run)
+    finally:
+        # A thread that waits for the store is left to the end of the process, and so is what it uses.
+        if workers.drain(_DRAIN):
+            snapshot.close()
+
+
+class _Serving:
+    """One mount on its way from mounting to the end."""
+
+    def __init__(
+        self, request: MountRequest, snapshot: Snapshot, workers: Workers, ready: Callable[[MountRecord], None]
+    ) -> None:
+        self._request = request
+        self._snapshot = snapshot
+        self._workers = workers
+        self._ready = ready
+        self._mount: KernelMount | None = None
+        self._failure: PenstockError | None = None
+
+    async def run(self) -> None:
+        """Do it all."""
+        epoch_ns = await self._workers.run(_epoch_ns, self._snapshot)
+        async with trio.open_nursery() as nursery:
+            options = self._request.options
+            file_system = ReadOnlyFileSystem(self._snapshot, nursery, self._workers, epoch_ns=epoch_ns)
+            operations = FuseOperations(
+                file_system,
+                uid=os.getuid() if options.uid is None else options.uid,
+                gid=os.getgid() if options.gid is None else options.gid,
+            )
+            try:
+                await _read_root(file_system)
+                self._mount = _mount(operations, self._request)
+            except PenstockError as error:
+                self._failure = error
+            else:
+                await self._serve(operations)
+            nursery.cancel_scope.cancel()
+        if self._failure is not None:
+            raise self._failure
+
+    async def _serve(self, operations: FuseOperations) -> None:
+        record: MountRecord | None = None
+        try:
+            async with trio.open_nursery() as serving:
+                serving.start_soon(self._end_on_signal)
+                serving.start_soon(self._loop, serving.cancel_scope)
+                await operations.initialized.wait()
+                record = await self._settle()
+        finally:
+            if record is not None:
+                unregister(record)
+            # Lazily, and only where nobody else has done it: libfuse goes by the path alone.
+            pyfuse3.close(unmount=self._is_mounted())
+
+    async def _loop(self, scope: trio.CancelScope) -> None:
+        try:
+            await pyfuse3.main(max_tasks=_TASKS)
+        finally:
+            scope.cancel()
+
+    async def _settle(self) -> MountRecord | None:
+        """Read the tree through the kernel, tune, register, and say that it is ready."""
+        request, snapshot, mount = self._request, self._snapshot, self._mount
+        assert mount is not None
+        tune(mount.device, request.options.read_ahead_kib)
+        record = MountRecord(
+            pid=os.getpid(),
+            started=start_time(os.getpid()) or 0,
+            mountpoint=request.mountpoint,
+            device=mount.device,
+            handle=request.handle,
+            bucket_url=snapshot.bucket_url,
+            dataset=snapshot.dataset,
+            top_hash=snapshot.top_hash.hex(),
+            commit=snapshot.commit_id.hex() if snapshot.commit_id is not None else None,
+            since=format_time(dt.datetime.now(dt.UTC)),
+            log=request.log,
+        )
+        try:
+            await self._workers.run(_look, request.mountpoint)
+            sweep()
+            register(record)
+            self._ready(record)
+        except (OSError, PenstockError) as error:
+            self._failure = (
+                error
+                if isinstance(error, PenstockError)
+                else PenstockError(f"{request.mountpoint} is mounted but not readable", why=str(error))
+            )
+            pyfuse3.terminate()
+            return None
+        _log.info("mounted %s at %s, version %s", request.handle, request.mountpoint, record.top_hash)
+        return record
+
+    async def _end_on_signal(self) -> None:
+        with trio.open_signal_receiver(*_SIGNALS) as received:
+            number = await anext(received)
+            _log.info("%s: unmounting", signal.Signals(number).name)
+            with trio.move_on_after(_GRACE):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._unmount_when_free, nursery.cancel_scope)
+                    await anext(received)  # a second signal: at once, then
+                    nursery.cancel_scope.cancel()
+            if self._is_mounted():
+                _log.warning("%s is still in use: its users get errors from now on", self._request.mountpoint)
+                await self._workers.run(_detach_lazily, self._request.mountpoint)
+            pyfuse3.terminate()
+
+    async def _unmount_when_free(self, scope: trio.CancelScope) -> None:
+        while self._is_mounted():
+            try:
+                await self._workers.run(detach, self._request.mountpoint, lazy=False)
+            except OSError as error:
+                if error.errno != errno.EBUSY:
+                    _log.warning("unmounting failed: %s", error.strerror)
+                    break
+            await trio.sleep(_RETRY)
+        scope.cancel()
+
+    def _is_mounted(self) -> bool:
+        return self._mount is not None and top_mount(self._request.mountpoint) == self._mount
+
+
+def _epoch_ns(snapshot: Snapshot) -> int:
+    """Return the time of the version, in nanoseconds since 1970; 0 when it was named by its top hash."""
+    commit = snapshot.commit()
+    return round(parse_time(commit.time).timestamp()) * 1_000_000_000 if commit is not None else 0
+
+
+async def _read_root(file_system: ReadOnlyFileSystem) -> None:
+    handle = await file_system.opendir(pyfuse3.ROOT_INODE)
+    await file_system.readdir(handle, 0)
+    file_system.releasedir(handle)
+
+
+def _mount(operations: FuseOperations, request: MountRequest) -> KernelMount:
+    """Have the kernel mount; libfuse and fusermount3 give their reasons on standard error only."""
+    options = {
+        "ro",
+        "default_permissions",
+        f"fsname={fs_name(request.handle)}",
+        f"subtype={SUBTYPE}",
+        *(["allow_other"] if request.options.allow_other else []),
+    }
+    sys.stderr.flush()
+    before = os.dup(2)
+    told = os.memfd_create("libfuse")
+    try:
+        os.dup2(told, 2)
+        try:
+            pyfuse3.init(operations, request.mountpoint, options)
+        finally:
+            os.dup2(before, 2)
+    except RuntimeError as error:
+        reasons = os.pread(told, 4096, 0).decode("utf-8", "replace")
+        raise mount_failure(request.mountpoint, reasons) from error
+    finally:
+        os.close(before)
+        os.close(told)
+    mount = top_mount(request.mountpoint)
+    assert mount is not None  # the kernel has just said so
+    return mount
+
+
+def _look(mountpoint: str) -> None:
+    os.stat(mountpoint)
+    with os.scandir(mountpoint) as entries:
+        next(entries, None)
+
+
+def _detach_lazily(mountpoint: str) -> None:
+    with suppress(OSError):  # it was unmounted meanwhile
+        detach(mountpoint, lazy=True)

@@ -1,0 +1,94 @@
+"""Unmount: take the file system out of sight and see its daemon off. Needs neither pyfuse3 nor trio."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+
+from penstock.errors import AccessError, ConflictError, NotFoundError, PenstockError
+
+from .detach import detach
+from .mountinfo import KernelMount, enclosing, kernel_mounts, top_mount
+from .mounts import is_dead, record_of
+from .processes import end, holders, wait_for_end
+from .registry import sweep
+
+__all__ = ["unmount"]
+
+_RETRY = 0.05
+_PATIENCE = 1.0
+"""Seconds in which a mount that is busy may become free: a process that has just ended still holds it."""
+_SHOWN = 5
+
+
+def unmount(mountpoint: str, *, lazy: bool = False, force: bool = False, timeout: float = 10.0) -> bool:
+    """Unmount what Penstock has mounted at a directory; True when its daemon has ended (or had before).
+
+    A mount in use is a ConflictError that names who uses it. With `lazy` it is taken out of sight at once and the
+    daemon serves on until the last user is done: False then. With `force` the daemon is ended as well, and who
+    still uses the mount gets errors. `timeout` in seconds, for the daemon to end before it is made to.
+    NotFoundError: nothing of ours is mounted there. AccessError: it is another user's.
+    """
+    mount = _find(mountpoint)
+    record = record_of(mount)
+    # A dead mount serves nobody: whoever still stands in it keeps it from going no longer.
+    _detach(mount, lazy=lazy or force or is_dead(mount))
+    if record is None:
+        sweep()
+        return True
+    if force:
+        return end(record.pid, record.started, timeout)
+    ended = wait_for_end(record.pid, record.started, 0.5 if lazy else timeout)
+    return ended or (not lazy and end(record.pid, record.started, timeout))
+
+
+def _find(mountpoint: str) -> KernelMount:
+    """Return the mount at a path, following symlinks only where that cannot touch a mount that does not answer."""
+    path = os.path.abspath(mountpoint)
+    beside = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+    ours = {found.mountpoint for found in kernel_mounts() if found.is_ours}
+    place = next((each for each in (path, beside) if each in ours), None) or os.path.realpath(beside)
+    found = top_mount(place)
+    if found is not None and found.is_ours:
+        return found
+    if found is not None:
+        raise NotFoundError(f"{mountpoint} is no mount of Penstock's", why=f"{found.fstype} is mounted there")
+    around = enclosing(place)
+    raise NotFoundError(
+        f"nothing is mounted at {mountpoint}",
+        why=f"it lies inside the mount at {around.mountpoint}" if around else "",
+        fix=f"penstock umount {around.mountpoint}" if around else "penstock mounts lists what is mounted.",
+    )
+
+
+def _detach(mount: KernelMount, *, lazy: bool) -> None:
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return detach(mount.mountpoint, lazy=lazy)
+        except OSError as error:
+            if error.errno == errno.EBUSY:
+                if time.monotonic() < until:
+                    time.sleep(_RETRY)
+                    continue
+                raise _busy(mount) from error
+            if error.errno == errno.EINVAL and top_mount(mount.mountpoint) != mount:
+                return None  # somebody else has just unmounted it
+            if error.errno == errno.EPERM:
+                raise AccessError(
+                    f"{mount.mountpoint} cannot be unmounted", why="another user mounted it", fix="Do it as root."
+                ) from error
+            raise PenstockError(f"{mount.mountpoint} cannot be unmounted", why=str(error.strerror)) from error
+
+
+def _busy(mount: KernelMount) -> ConflictError:
+    found = holders(mount)
+    told = ", ".join(str(holder) for holder in found[:_SHOWN])
+    if len(found) > _SHOWN:
+        told += f" and {len(found) - _SHOWN} more"
+    return ConflictError(
+        f"{mount.mountpoint} is busy",
+        why=f"in use by {told}" if told else "in use by a process that cannot be seen from here",
+        fix=f"End them, or: penstock umount --lazy {mount.mountpoint}",
+    )
