@@ -37,8 +37,11 @@ _COMMANDS = {
     "info": LazyCommand("browse:info", "Tell what a version is."),
     "init": LazyCommand("init:init", "Make a dataset, with an empty first version."),
     "ls": LazyCommand("browse:ls", "List a directory of a version, or the datasets of a bucket."),
+    "mount": LazyCommand("mount:mount_", "Show a version as a read-only directory."),
+    "mounts": LazyCommand("mount:mounts", "List what is mounted."),
     "push": LazyCommand("push:push_", "Make a directory the next version of a dataset."),
     "remote": LazyCommand("remote:remote", "Give buckets names: add, list, remove."),
+    "umount": LazyCommand("mount:umount", "Unmount what Penstock has mounted."),
 }
 
 
@@ -74,8 +77,8 @@ class _Root(LazyGroup):
     invoke_without_command=True,
     examples=(
         "penstock remote add demo file:///srv/store",
-        "penstock remote list",
-        "penstock completion bash",
+        "penstock push ./photos demo/photos",
+        "penstock mount demo/photos /mnt/photos",
     ),
 )
 @click.version_option(__version__, message="penstock %(version)s")

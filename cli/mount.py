@@ -1,0 +1,114 @@
+"""``penstock mount``, ``umount`` and ``mounts``."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from penstock.repo.handle import Handle
+from penstock.vfs.mounting import mount, mount_foreground
+from penstock.vfs.mounts import MountInfo, list_mounts
+from penstock.vfs.options import MountOptions
+from penstock.vfs.unmounting import unmount
+
+from .commands import Command
+from .exits import ExitCode
+from .invocation import Invocation, pass_invocation
+from .output import Output
+from .params import HANDLE, SIZE
+
+__all__ = ["mount_", "mounts", "umount"]
+
+
+@click.command(
+    "mount",
+    cls=Command,
+    examples=(
+        "penstock mount demo/photos /mnt/photos",
+        "penstock mount demo/photos:v1/2024 /mnt/last-year",
+        "penstock mount --foreground lab/photos:main ./photos",
+    ),
+)
+@click.argument("handle", type=HANDLE)
+@click.argument("directory", type=click.Path())
+@click.option("-f", "--foreground", is_flag=True, help="Serve in this process, until it is interrupted or unmounted.")
+@click.option("--cache-dir", type=click.Path(path_type=Path), metavar="DIR", help="Keep blocks there.")
+@click.option("--cache-size", type=SIZE, metavar="SIZE", help="Keep so many bytes of them at the most, as 50GB.")
+@click.option("--allow-other", is_flag=True, help="Let other users in.")
+@click.option("--uid", type=click.IntRange(min=0), metavar="N", help="Who owns the files; you by default.")
+@click.option("--gid", type=click.IntRange(min=0), metavar="N", help="Which group owns the files.")
+@click.option("--non-empty", is_flag=True, help="Mount over a directory that holds files.")
+@pass_invocation
+def mount_(
+    invocation: Invocation,
+    /,
+    handle: Handle,
+    directory: str,
+    foreground: bool,
+    cache_dir: Path | None,
+    cache_size: int | None,
+    **options: bool,
+) -> None:
+    """Show a version, or a folder of it, as a read-only directory.
+
+    Returns when the tree is readable; a process in the background serves it until `penstock umount`. The mount stays
+    with the version that the handle names now, whatever is pushed later.
+    """
+    settings = invocation.settings(cache_directory=cache_dir, cache_size=cache_size)
+    wanted = MountOptions(**options)
+    if foreground:
+        mount_foreground(str(handle), directory, settings, wanted, ready=lambda made: _tell(invocation.output, made))
+    else:
+        _tell(invocation.output, mount(str(handle), directory, settings, wanted))
+
+
+def _tell(output: Output, made: MountInfo) -> None:
+    if output.json:
+        output.document(asdict(made))
+    else:
+        output.line(f"{made.handle} is at {made.mountpoint}")
+        output.line(f"  top hash  {made.top_hash}")
+    output.finish()
+
+
+@click.command(
+    cls=Command,
+    examples=("penstock umount /mnt/photos", "penstock umount --lazy /mnt/photos"),
+)
+@click.argument("directories", nargs=-1, required=True, type=click.Path())
+@click.option("-l", "--lazy", is_flag=True, help="Out of sight now; gone when its last user is done.")
+@click.option("-f", "--force", is_flag=True, help="Now, whoever still uses it: they get errors.")
+@pass_invocation
+def umount(invocation: Invocation, directories: tuple[str, ...], lazy: bool, force: bool) -> None:
+    """Unmount what Penstock has mounted at each DIRECTORY; also what a dead mount has left behind."""
+    for directory in directories:
+        ended = unmount(directory, lazy=lazy, force=force)
+        if invocation.output.json:
+            invocation.output.record({"mountpoint": os.path.abspath(directory), "ended": ended})
+        elif not ended:
+            invocation.output.notice(f"{directory} is out of sight; it goes when its last user is done")
+
+
+@click.command(cls=Command, examples=("penstock mounts", "penstock mounts --json"))
+@pass_invocation
+def mounts(invocation: Invocation) -> None:
+    """List what is mounted. Exit code 1 when a mount is dead."""
+    found = list_mounts()
+    if invocation.output.json:
+        invocation.output.document([asdict(each) for each in found])
+    elif found:
+        rows = []
+        for each in found:
+            state = "" if each.alive else "dead"
+            rows.append((each.mountpoint, each.handle, (each.top_hash or "")[:12], str(each.pid or ""), state))
+        invocation.output.table(rows, headers=("DIRECTORY", "HANDLE", "TOP HASH", "PID", ""))
+    else:
+        invocation.output.notice("nothing is mounted")
+    for each in found:
+        if not each.alive:
+            invocation.output.notice(f"{each.mountpoint} is dead; penstock umount {each.mountpoint} cleans it up")
+    if not all(each.alive for each in found):
+        raise click.exceptions.Exit(ExitCode.DIFFERS)
