@@ -25,8 +25,8 @@ _ENCRYPTIONS: tuple[str, ...] = get_args(Encryption)
 class StoreOptions:
     """Options of `open_store`. A local directory has no use for any of them. Raises UsageError for bad values.
 
-    `deadline` is in seconds for a whole call with its retries; a call that carries bytes gets more time in proportion
-    (see `penstock.store.retry`). `connect_timeout` and `read_timeout` are in seconds for one attempt; both are cut to
+    `deadline` is in seconds for a whole call with its retries; bytes that move give a call more time (see
+    `penstock.store.retry`). `connect_timeout` and `read_timeout` are in seconds for one attempt; both are cut to
     fit into the deadline. `anonymous` sends unsigned requests. `request_payer` accepts to be charged.
     """
 

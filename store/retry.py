@@ -3,7 +3,7 @@
 Called by the S3 store. botocore's own retries are off, because they know no deadline. A call starts attempts only
 while one that goes as badly as its timeouts allow would still end in time, so `deadline` holds for the whole call.
 
-**Invariant:** a call ends within `deadline` seconds, plus eight for each MiB that it carries. One exception: a body
+**Invariant:** a call ends within `deadline` seconds, plus eight for each MiB that has moved. One exception: a body
 that comes to a stop just before the end is given up one read timeout later.
 """
 
@@ -24,17 +24,17 @@ _LONGEST_PAUSE = 5.0
 
 @dataclass(slots=True)
 class Deadline:
-    """The end of one call that carries `carried` bytes, in seconds of `clock`. Belongs to the thread of the call."""
+    """The end of one call, in seconds of `clock`; it moves with the bytes. Belongs to the thread of the call."""
 
     end: float
-    carried: int = 0
+    moved: int = 0
     clock: Callable[[], float] = time.monotonic
 
-    def carry(self, size: int) -> None:
-        """Allow for `size` bytes in all, if that is more than was known so far."""
-        if size > self.carried:
-            self.end += (size - self.carried) / SLOWEST_LINE
-            self.carried = size
+    def progress(self, size: int) -> None:
+        """Allow for `size` bytes that have moved, if that is more than in any attempt so far."""
+        if size > self.moved:
+            self.end += (size - self.moved) / SLOWEST_LINE
+            self.moved = size
 
     def remaining(self) -> float:
         """Return the seconds that are left; negative when it has passed."""
@@ -49,11 +49,9 @@ class RetryPolicy:
     max_attempts: int
     slowest_attempt: float
 
-    def start(self, carried: int = 0, *, clock: Callable[[], float] = time.monotonic) -> Deadline:
-        """Return the deadline of a call that starts now and carries that many bytes."""
-        deadline = Deadline(clock() + self.deadline, clock=clock)
-        deadline.carry(carried)
-        return deadline
+    def start(self, *, clock: Callable[[], float] = time.monotonic) -> Deadline:
+        """Return the deadline of a call that starts now."""
+        return Deadline(clock() + self.deadline, clock=clock)
 
     def pause(self, failures: int, deadline: Deadline, *, draw: Callable[[], float] = random.random) -> float | None:
         """Return the seconds to wait before the next attempt, or None to give up.

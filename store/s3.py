@@ -104,7 +104,7 @@ class S3Store(Store):
                 return body[byte_range.offset : byte_range.offset + byte_range.length]
             return body if byte_range.length else b""
 
-        return self._call("read", key, attempt, carried=byte_range.length if byte_range else 0)
+        return self._call("read", key, attempt)
 
     def put(self, key: str, body: Buffer) -> None:
         """See `Store.put`. One PUT: up to 5 GiB. The server verifies what arrives."""
@@ -113,7 +113,7 @@ class S3Store(Store):
         def attempt(client: S3Client, deadline: Deadline) -> None:
             client.put_object(**arguments, Body=_sendable(body, deadline))
 
-        self._call("write", key, attempt, carried=memoryview(body).nbytes)
+        self._call("write", key, attempt)
 
     def create(self, key: str, body: Buffer) -> bool:
         """See `Store.create`.
@@ -132,7 +132,7 @@ class S3Store(Store):
                 return self._holds(client, key, body, deadline)
             return True
 
-        return self._call("create", key, attempt, carried=2 * memoryview(body).nbytes)
+        return self._call("create", key, attempt)
 
     def head(self, key: str) -> ObjectInfo | None:
         """See `Store.head`."""
@@ -219,8 +219,8 @@ class S3Store(Store):
 
         self._call(f"copy {source.url}/{source_key} to", key, attempt)
 
-    def _call(self, verb: str, key: str, attempt: Callable[[S3Client, Deadline], T], *, carried: int = 0) -> T:
-        return self._calls.make(verb, f"{self.url}/{key}" if key else self.url, attempt, carried=carried)
+    def _call(self, verb: str, key: str, attempt: Callable[[S3Client, Deadline], T]) -> T:
+        return self._calls.make(verb, f"{self.url}/{key}" if key else self.url, attempt)
 
     def _object(self, key: str) -> dict[str, Any]:
         if not key:

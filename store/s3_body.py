@@ -38,7 +38,6 @@ def read_body(stream: StreamingBody, expected: int | None, deadline: Deadline) -
     """
     # read1 is the one call that returns what a single wait brought; botocore's wrapper does not pass it through.
     raw = stream._raw_stream  # type: ignore[attr-defined]  # noqa: SLF001  # pyright: ignore[reportAttributeAccessIssue]
-    deadline.carry(expected or 0)
     pieces: list[bytes] = []
     received = 0
     try:
@@ -48,6 +47,7 @@ def read_body(stream: StreamingBody, expected: int | None, deadline: Deadline) -
             received += len(piece)
             if received == expected:
                 break
+            deadline.progress(received)
             if deadline.remaining() <= 0:
                 raise DeadlinePassed(f"{received} of {'?' if expected is None else expected} bytes had come")
     except BaseException:
@@ -73,6 +73,7 @@ class SentBody(io.RawIOBase):
 
     def read(self, size: int = -1, /) -> bytes:
         """Return the next `size` bytes. Raises DeadlinePassed."""
+        self._deadline.progress(self._position)
         if self._deadline.remaining() <= 0:
             raise DeadlinePassed(f"{self._position} of {len(self._body)} bytes were sent")
         end = len(self._body) if size < 0 else min(self._position + size, len(self._body))

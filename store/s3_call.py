@@ -35,14 +35,13 @@ class BucketCalls:
         self.clients = ClientSource(options)
         self._bucket_seen = False
 
-    def make(self, verb: str, subject: str, attempt: Callable[[S3Client, Deadline], T], *, carried: int = 0) -> T:
+    def make(self, verb: str, subject: str, attempt: Callable[[S3Client, Deadline], T]) -> T:
         """Return what `attempt` returns; it must be safe to repeat.
 
-        `verb` and `subject` are for messages; `carried` is how many bytes go over the line. Raises one of
-        `penstock.errors` for all of FAILURES.
+        `verb` and `subject` are for messages. Raises one of `penstock.errors` for all of FAILURES.
         """
         policy = self.clients.policy
-        deadline = policy.start(carried)
+        deadline = policy.start()
         started = time.monotonic()
         failures = 0
         while True:

@@ -19,7 +19,7 @@ from penstock.errors import UsageError
 
 from .options import StoreOptions
 from .retry import RetryPolicy
-from .s3_body import content_md5
+from .s3_body import SentBody, content_md5
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -94,12 +94,26 @@ class ClientSource:
                 fix="Check endpoint_url, AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_S3",
             ) from error
         client.meta.events.register("before-call.s3.DeleteObjects", _add_md5)
+        client.meta.events.register_last("before-call.s3", _announce_only_large)
+        client.meta.events.register("before-call.s3.HeadBucket", _do_not_follow)
         return client
 
 
 def _add_md5(params: dict[str, Any], **_: object) -> None:
     # botocore sends a CRC32 instead, which older servers do not take for the Content-MD5 that they insist on.
     params["headers"]["Content-MD5"] = content_md5(params["body"])
+
+
+def _announce_only_large(params: dict[str, Any], **_: object) -> None:
+    # botocore asks for leave to send every body (Expect: 100-continue), one round trip that a small one is not worth.
+    if not isinstance(params.get("body"), SentBody):
+        params["headers"].pop("Expect", None)
+
+
+def _do_not_follow(params: dict[str, Any], **_: object) -> None:
+    # To follow a redirect botocore asks HeadBucket for the region, and follows its redirect, and so on until the
+    # stack is full, when a server redirects all requests: http to https, for one.
+    params["context"].setdefault("s3_redirect", {})["redirected"] = True
 
 
 _sources: weakref.WeakSet[ClientSource] = weakref.WeakSet()

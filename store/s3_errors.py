@@ -6,6 +6,7 @@ out the message, and an answer to HEAD has neither, so a status alone must do.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -56,6 +57,9 @@ _TRANSIENT_STATUSES = frozenset({408, 429, 500, 502, 503, 504, 507, 509})
 _REGION_CODES = frozenset({"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"})
 _EXPIRED_CODES = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken"})
 _SKEW_CODES = frozenset({"RequestTimeTooSkewed", "RequestExpired"})
+
+# urllib3 begins with the connection's repr: "HTTPConnection(host='localhost', port=80): Connection refused"
+_REPR = re.compile(r"\A<?[\w.]+(?: object at \w+>|\(.*?\)): ")
 
 _FIND_CREDENTIALS = (
     "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, run `aws configure`, name a profile with --profile, "
@@ -159,7 +163,7 @@ def _explain_answer(error: boto.ClientError, call: Call) -> PenstockError:
         return NotFoundError(
             f"no bucket {call.bucket!r} at {call.endpoint}",
             why=f"asked for to {call.verb} {call.subject}",
-            fix="Check its name; `penstock remote add` gives a name an address, endpoint and profile",
+            fix="Check its name and the endpoint; `penstock remote add` gives a name an address, endpoint and profile",
         )
     if code in _DAMAGED_CODES:
         return IntegrityError(
@@ -212,8 +216,8 @@ def _explain_region(error: boto.ClientError, call: Call) -> UsageError:
             why=f"the bucket is in region {region}",
             fix=f"Set AWS_REGION={region}, or pass --region {region}",
         )
-    elsewhere = _detail(error).get("Endpoint")
-    why = f"the bucket is served at {elsewhere}" if elsewhere else "the bucket is in another region"
+    elsewhere = _detail(error).get("Endpoint") or _metadata(error).get("HTTPHeaders", {}).get("location")
+    why = f"{call.endpoint} sends us on to {elsewhere}" if elsewhere else "the bucket is in another region"
     return UsageError(call.what, why=why, fix="Set the region, or the endpoint, of the bucket")
 
 
@@ -228,9 +232,8 @@ def _unreachable(cause: str, call: Call) -> StoreUnreachableError:
 def _cause(error: Exception) -> str:
     """Return the innermost reason: botocore wraps urllib3, which wraps the operating system."""
     inner: object = error.kwargs.get("error") if isinstance(error, boto.BotoCoreError) else None
-    text = str(inner) if isinstance(error, boto.HTTPClientError) and inner else str(error)
-    # urllib3 begins with the connection's repr: "<...HTTPConnection object at 0x7f...>: Connection refused"
-    return _one_line(text.rpartition(">: ")[2] or type(error).__name__)
+    text = str(inner) if isinstance(error, (boto.HTTPClientError, boto.ConnectionError)) and inner else str(error)
+    return _one_line(_REPR.sub("", text) or type(error).__name__)
 
 
 def _said(error: boto.ClientError) -> str:
@@ -238,6 +241,8 @@ def _said(error: boto.ClientError) -> str:
     code, message = str(detail.get("Code", "")), detail.get("Message")
     status = str(status_of(error))
     said = status if code == status else f"{status} {code}".strip()
+    if _metadata(error).get("HTTPHeaders", {}).get("content-type", "").startswith("text/html"):
+        return f"{said} with a web page, as an S3 server does not"
     return f"{said}: {_one_line(str(message))}" if message else said
 
 

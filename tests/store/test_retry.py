@@ -48,14 +48,15 @@ def test_pauses_double_up_to_a_bound() -> None:
     assert policy.pause(100, call) is None
 
 
-def test_what_is_carried_takes_time() -> None:
+def test_what_moves_is_given_time() -> None:
     clock = Clock()
-    call = RetryPolicy(10.0, 3, 1.0).start(SLOWEST_LINE * 5, clock=clock)
+    call = RetryPolicy(10.0, 3, 1.0).start(clock=clock)
+    call.progress(SLOWEST_LINE * 5)
     assert call.remaining() == 15
-    call.carry(SLOWEST_LINE * 5)
-    call.carry(100)
+    call.progress(SLOWEST_LINE * 5)
+    call.progress(100)  # the next attempt begins at the beginning
     assert call.remaining() == 15
-    call.carry(SLOWEST_LINE * 7)
+    call.progress(SLOWEST_LINE * 7)
     assert call.remaining() == 17
     clock.now += 18
     assert call.remaining() == -1
