@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import codecs
+import errno
 import os
+import stat
 
 from pathspec import GitIgnoreSpec
 from pathspec.patterns.gitignore import GitIgnorePatternError
 
 from penstock.errors import UsageError
+
+from .local_paths import file_error, open_path
 
 __all__ = ["IGNORE_FILE", "IgnoreRules"]
 
@@ -33,15 +38,20 @@ class IgnoreRules:
         """Return the rules inside a directory `depth` levels below the top, reading its ignore file if it has one."""
         path = os.path.join(directory, IGNORE_FILE)
         try:
-            with open(path, encoding="utf-8", errors="surrogateescape") as file:
-                lines = file.read().splitlines()
-        except (FileNotFoundError, IsADirectoryError):
+            lines = _read_lines(path)
+        except FileNotFoundError:
+            return self
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # a socket
+                return self
+            raise file_error(path, error) from error
+        if lines is None:
             return self
         try:
             return IgnoreRules(GitIgnoreSpec.from_lines(lines), depth, self)
         except (GitIgnorePatternError, ValueError) as error:
             raise UsageError(
-                f"bad pattern in {os.fsdecode(path)}", why=str(error), fix="Correct the pattern."
+                f"bad pattern in {os.fsdecode(path)!r}", why=str(error), fix="Correct the pattern."
             ) from error
 
     def ignores(self, names: tuple[bytes, ...], *, directory: bool) -> bool:
@@ -55,3 +65,17 @@ class IgnoreRules:
                     return found
             rules = rules.parent
         return False
+
+
+def _read_lines(path: bytes) -> list[str] | None:
+    """Return the lines of an ignore file as git cuts them; None when it is a directory, a pipe or the like."""
+    # O_NONBLOCK: to open a pipe would wait for somebody who writes to it.
+    descriptor = open_path(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        with open(descriptor, "rb", closefd=False) as file:
+            body = file.read().removeprefix(codecs.BOM_UTF8)
+    finally:
+        os.close(descriptor)
+    return [line.removesuffix("\r") for line in body.decode("utf-8", "surrogateescape").split("\n")]

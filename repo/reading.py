@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
@@ -18,7 +18,8 @@ from penstock.errors import ConflictError
 from penstock.manifest.entry import BLOCK_SIZE, MAX_TARGET, Kind
 from penstock.manifest.hashing import ContentHasher, content_hash, hash_of_blocks
 
-from .source import EnterDirectory, LeaveDirectory, LocalFile, Step, file_error
+from .local_paths import file_error, open_path, read_link
+from .source import EnterDirectory, LeaveDirectory, LocalFile, Step
 
 __all__ = ["PACKED_SIZE", "PIECE_SIZE", "FileRead", "Piece", "ReadStep", "read_ahead"]
 
@@ -65,7 +66,7 @@ def _facts(descriptor: int) -> tuple[int, int, int]:
 
 def _open(path: bytes) -> int:
     # O_NONBLOCK: a pipe that took the file's place must not hang the push.
-    return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    return open_path(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _changed(path: bytes) -> ConflictError:
@@ -79,7 +80,7 @@ def _changed(path: bytes) -> ConflictError:
 def _read_small(file: LocalFile) -> FileRead:
     try:
         if file.kind is Kind.SYMLINK:
-            target = os.readlink(file.path)
+            target = read_link(file.path)
             if not 0 < len(target) <= MAX_TARGET:
                 raise _changed(file.path)
             return FileRead(file, len(target), content_hash(target), b"", target)
@@ -173,7 +174,7 @@ def _large(file: LocalFile) -> Iterator[tuple[_Task | list[ReadStep], int]]:
         yield partial(_read_piece, file, offset, facts), min(PIECE_SIZE, facts[0] - offset)
 
 
-def read_ahead(steps: Iterable[Step], pool: ThreadPoolExecutor) -> Iterator[ReadStep]:
+def read_ahead(steps: Iterable[Step], pool: ThreadPoolExecutor) -> Generator[ReadStep, None, None]:
     """Yield the steps in order, files read and hashed. What is read ahead is at most 128 MiB and one piece.
 
     AccessError, ConflictError (changed or went while it was read), IntegrityError (the disk failed): as they come up.

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from penstock.errors import AccessError, ConflictError, IntegrityError, NotFoundError, PenstockError, UsageError
+from penstock.errors import NotFoundError, UsageError
 from penstock.manifest.entry import MAX_DEPTH, Kind, check_name
 
 from .ignore import IgnoreRules
+from .local_paths import FoundName, file_error, list_directory
 
-__all__ = ["EnterDirectory", "LeaveDirectory", "LocalFile", "Skipped", "Step", "file_error", "walk_directory"]
+__all__ = ["EnterDirectory", "LeaveDirectory", "LocalFile", "Skipped", "Step", "walk_directory"]
 
 
 class EnterDirectory(NamedTuple):
@@ -55,20 +56,6 @@ _SPECIAL = {
 }
 
 
-def file_error(path: bytes, error: OSError) -> PenstockError:
-    """Turn what the system said of a local file into an error that says what to do."""
-    shown = os.fsdecode(path)
-    if isinstance(error, PermissionError):
-        return AccessError(f"cannot read {shown!r}", why="permission denied", fix="Give yourself access, or ignore it.")
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return ConflictError(
-            f"{shown!r} went away while it was being read",
-            why="nothing was published",
-            fix="Run the command again when nothing changes the directory.",
-        )
-    return IntegrityError(f"cannot read {shown!r}", why=error.strerror or str(error), fix="Check the disk.")
-
-
 def walk_directory(top: str, skipped: Callable[[Skipped], None]) -> Iterator[Step]:
     """Yield the content of a directory in tree order. Sockets, pipes and devices are named to `skipped`.
 
@@ -80,8 +67,8 @@ def walk_directory(top: str, skipped: Callable[[Skipped], None]) -> Iterator[Ste
         if not os.path.lexists(root):
             raise NotFoundError(f"no directory {top!r}", fix="Name the directory to read.")
         raise UsageError(f"{top!r} is not a directory", fix="Name a directory; a single file is put into one first.")
-    stack: list[tuple[tuple[bytes, ...], IgnoreRules, Iterator[os.DirEntry[bytes]]]] = []
-    stack.append(((), IgnoreRules.none().within(root, 0), iter(_list(root))))
+    stack: list[tuple[tuple[bytes, ...], IgnoreRules, Iterator[FoundName]]] = []
+    stack.append(((), IgnoreRules.none().within(root, 0), _list(root)))
     while stack:
         names, rules, listing = stack[-1]
         for item in listing:
@@ -99,7 +86,7 @@ def walk_directory(top: str, skipped: Callable[[Skipped], None]) -> Iterator[Ste
                         f"{os.fsdecode(item.path)[:80]!r}… is nested too deeply", why=f"the most is {MAX_DEPTH}"
                     )
                 yield EnterDirectory(path, facts.st_mtime_ns)
-                stack.append((path, rules.within(item.path, len(path)), iter(_list(item.path))))
+                stack.append((path, rules.within(item.path, len(path)), _list(item.path)))
                 break
             if form == stat.S_IFREG:
                 kind = Kind.EXECUTABLE if facts.st_mode & stat.S_IXUSR else Kind.FILE
@@ -114,9 +101,8 @@ def walk_directory(top: str, skipped: Callable[[Skipped], None]) -> Iterator[Ste
                 yield LeaveDirectory()
 
 
-def _list(directory: bytes) -> list[os.DirEntry[bytes]]:
+def _list(directory: bytes) -> Iterator[FoundName]:
     try:
-        with os.scandir(directory) as listing:
-            return sorted(listing, key=lambda item: item.name)
+        return iter(list_directory(directory))
     except OSError as error:
         raise file_error(directory, error) from error
