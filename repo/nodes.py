@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 from penstock.cache import BlockCache
@@ -35,6 +36,7 @@ _RAW_BYTES = 16 << 20
 _NODE_WEIGHT = 400_000
 """Entries in decoded nodes that are kept in memory, at 80 to 150 bytes each."""
 _PACK_BYTES = 8 << 20
+_RESTORE = "Restore the object, or push the data again from its source."
 
 
 class _Lru(Generic[T]):
@@ -85,13 +87,25 @@ class Nodes:
         digest = ref.location.digest
         found = self._nodes.get(digest)
         if found is None:
-            found = decode_node(self._frame(ref.location), ref)
+            with self._naming(ref.location):
+                found = decode_node(self._frame(ref.location), ref)
             self._nodes.put(digest, found, len(found) + 20)
         return found
 
     def page(self, ref: PageRef) -> bytes:
         """Return the joined block hashes of a page."""
-        return decode_page(self._frame(ref.location), ref.hash)
+        with self._naming(ref.location):
+            return decode_page(self._frame(ref.location), ref.hash)
+
+    @contextmanager
+    def _naming(self, where: Location) -> Iterator[None]:
+        """Add to what is wrong with a node where it lies."""
+        try:
+            yield
+        except IntegrityError as error:
+            why = f"{error.what}: {error.why}" if error.why else error.what
+            place = f"{layout.node_key(where.pack)} in {self._store.url}"
+            raise type(error)(f"cannot use the node at {where.offset} of {place}", why=why, fix=error.fix) from error
 
     def _frame(self, where: Location) -> bytes | memoryview:
         raw = self._raw.get(where.digest)
@@ -103,27 +117,27 @@ class Nodes:
 
     def _fetch(self, where: Location) -> bytes:
         start = max(0, where.offset - _BEHIND)
-        end = where.offset + max(where.length, _AHEAD)
-        key = layout.node_key(where.pack)
-        try:
-            window = self._store.get(key, ByteRange(start, end - start))
-        except NotFoundError as error:
-            raise IntegrityError(
-                f"a node pack is missing: {key} in {self._store.url}",
-                why=error.what,
-                fix="Restore the object, or push the data again from its source.",
-            ) from error
-        self._counters.add(gets=1, bytes_fetched=len(window), node_gets=1)
         position = where.offset - start
+        wanted = ByteRange(start, position + max(where.length, _AHEAD))
+        window = self._window(where.pack, wanted)
         frame = bytes(window[position : position + where.length])
         if content_hash(frame) != where.digest:
-            raise IntegrityError(
-                f"a node at {where.offset} of {key} in {self._store.url} is not what was written",
-                why="its hash is another",
-                fix="Restore the object, or push the data again from its source.",
-            )
+            # Once more: the fault may have been on the way. A second time it is in the store.
+            window = self._window(where.pack, wanted)
+            frame = bytes(window[position : position + where.length])
+            if content_hash(frame) != where.digest:
+                raise IntegrityError("it is not what was written", why="its hash is another", fix=_RESTORE)
+            self._counters.add(corrupt_answers=1)
         self._keep(window, position)
         return frame
+
+    def _window(self, pack: bytes, wanted: ByteRange) -> bytes:
+        try:
+            window = self._store.get(layout.node_key(pack), wanted)
+        except NotFoundError as error:
+            raise IntegrityError("it is missing", why=error.what, fix=_RESTORE) from error
+        self._counters.add(gets=1, bytes_fetched=len(window), node_gets=1)
+        return window
 
     def _keep(self, window: bytes, position: int) -> None:
         frames = []

@@ -12,14 +12,21 @@ import difflib
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from penstock.errors import ConflictError, IntegrityError
 from penstock.manifest.records import DatasetInfo, RefRecord
 from penstock.store.base import Store
 
 from . import layout
+from .records import read_record
 
 __all__ = ["Head", "Refs", "nearest", "write_id"]
+
+T = TypeVar("T")
+
+_MOST = 1 << 48
+"""The number of a record beyond which nobody counted: a foreign object whose name happens to be hex."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,33 +61,35 @@ class Refs:
         self._dataset = dataset
         self._prefix = layout.dataset_prefix(dataset)
 
-    def _newest(self, prefix: str) -> tuple[int, bytes] | None:
-        for found in self._store.list(prefix, limit=1):
+    def _newest(self, prefix: str, decode: Callable[[bytes], T]) -> tuple[int, T] | None:
+        for found in self._store.list(prefix, limit=2):
+            if found.key == prefix:
+                continue  # the marker that a console makes for a folder
             number = layout.number_of(prefix, found.key)
-            if number is None:
+            if number is None or number > _MOST:
                 raise IntegrityError(
                     f"{found.key!r} in {self._store.url} does not belong there",
-                    why="records of a ref are named by 16 hex digits",
+                    why="the records of a ref are named by 16 hex digits, counting down from ffffffffffffffff",
                     fix="Remove the object; Penstock did not write it.",
                 )
-            return number, self._store.get(found.key)
+            return number, read_record(self._store, found.key, decode)
         return None
+
+    def _newest_move(self, branch: str) -> tuple[int, RefRecord] | None:
+        return self._newest(f"{self._prefix}heads/{branch}/", RefRecord.decode)
 
     def head(self, branch: str) -> Head | None:
         """Return where a branch stands; None when there is no such branch, or it was deleted."""
-        newest = self._newest(f"{self._prefix}heads/{branch}/")
-        if newest is None:
-            return None
-        record = RefRecord.decode(newest[1])
-        return Head(branch, newest[0], record) if record.commit is not None else None
+        newest = self._newest_move(branch)
+        return Head(branch, *newest) if newest is not None and newest[1].commit is not None else None
 
     def move(self, branch: str, expected: Head | None, record: RefRecord) -> Head:
         """Move a branch from where it was seen; ConflictError when it has moved since. `expected` None: make it."""
         prefix = f"{self._prefix}heads/{branch}/"
         if expected is None:
-            newest = self._newest(prefix)  # a deleted branch goes on behind its last record
+            newest = self._newest_move(branch)  # a deleted branch goes on behind its last record
             number = newest[0] + 1 if newest is not None else 0
-            if newest is not None and RefRecord.decode(newest[1]).commit is not None:
+            if newest is not None and newest[1].commit is not None:
                 raise self._moved(branch)
         else:
             number = expected.number + 1
@@ -101,8 +110,8 @@ class Refs:
 
     def tag(self, name: str) -> RefRecord | None:
         """Return a tag's record; None when there is no such tag."""
-        body = self._get(layout.tag_key(self._dataset, name))
-        return RefRecord.decode(body) if body is not None else None
+        key = layout.tag_key(self._dataset, name)
+        return read_record(self._store, key, RefRecord.decode) if self._store.head(key) is not None else None
 
     def create_tag(self, name: str, record: RefRecord) -> None:
         """Make a tag. ConflictError when it stands for another commit; one that stands for the same is kept."""
@@ -120,24 +129,21 @@ class Refs:
     def tags(self) -> Iterator[str]:
         """Yield the names of tags."""
         prefix = layout.tag_key(self._dataset, "")
-        return (found.key[len(prefix) :] for found in self._store.list(prefix))
+        return (found.key[len(prefix) :] for found in self._store.list(prefix) if found.key != prefix)
 
     def info(self) -> DatasetInfo | None:
         """Return what is said of the dataset; None when nothing was."""
-        newest = self._newest(f"{self._prefix}info/")
-        return DatasetInfo.decode(newest[1]) if newest is not None else None
+        newest = self._newest(f"{self._prefix}info/", DatasetInfo.decode)
+        return newest[1] if newest is not None else None
 
     def set_info(self, change: Callable[[DatasetInfo | None], DatasetInfo]) -> DatasetInfo:
         """Say something else of the dataset: `change` makes the next record of the newest one."""
         prefix = f"{self._prefix}info/"
-        newest = self._newest(prefix)
-        record = change(DatasetInfo.decode(newest[1]) if newest is not None else None)
+        newest = self._newest(prefix, DatasetInfo.decode)
+        record = change(newest[1] if newest is not None else None)
         number = newest[0] + 1 if newest is not None else 0
         if not self._store.create(layout.number_key(prefix, number), record.encode()):
             raise ConflictError(
                 f"the description of {self._dataset!r} has changed meanwhile", fix="Run the command again."
             )
         return record
-
-    def _get(self, key: str) -> bytes | None:
-        return self._store.get(key) if self._store.head(key) is not None else None

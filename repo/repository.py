@@ -10,6 +10,7 @@ from penstock.store.base import Store
 
 from . import layout
 from .handle import Handle, check_dataset_name
+from .records import require_record
 from .refs import Refs, nearest
 
 __all__ = ["DEFAULT_BRANCH", "Repository", "Version", "datasets_in"]
@@ -104,12 +105,14 @@ class Repository:
         return NotFoundError(f"no version {name!r} of {self.dataset!r}", fix=nearest(name, known))
 
     def commit(self, commit_id: bytes) -> Commit:
-        """Read a commit; NotFoundError when there is none with this id."""
-        return Commit.decode(self.store.get(layout.commit_key(self.dataset, commit_id.hex())), commit_id)
+        """Read a commit that a record names; IntegrityError when it is missing or not what it was."""
+        key = layout.commit_key(self.dataset, commit_id.hex())
+        return require_record(self.store, key, lambda body: Commit.decode(body, commit_id))
 
     def manifest(self, top_hash: bytes) -> Manifest:
-        """Read the root of a version's tree."""
-        return Manifest.decode(self.store.get(layout.manifest_key(self.dataset, top_hash.hex())), top_hash)
+        """Read the root of a version's tree; IntegrityError when it is missing or not what it was."""
+        key = layout.manifest_key(self.dataset, top_hash.hex())
+        return require_record(self.store, key, lambda body: Manifest.decode(body, top_hash))
 
 
 def dataset_of(handle: Handle) -> str:

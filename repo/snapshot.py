@@ -218,8 +218,9 @@ def open_snapshot(handle_text: str, settings: Settings, *, cached: bool = True) 
         manifest = repository.manifest(version.top_hash)
         cache = open_cache(settings) if cached else None
         snapshot = Snapshot(handle_text, repository, version, manifest, cache, Externals(settings, options))
+    with _closing_on_error(snapshot):
         snapshot.narrow(handle.subdir)
-        return snapshot
+    return snapshot
 
 
 def open_cache(settings: Settings) -> BlockCache:
@@ -228,10 +229,10 @@ def open_cache(settings: Settings) -> BlockCache:
 
 
 @contextmanager
-def _closing_on_error(store: Store) -> Iterator[None]:
+def _closing_on_error(opened: Store | Snapshot) -> Iterator[None]:
     try:
         yield
     except BaseException:
         with suppress(PenstockError, OSError):
-            store.close()
+            opened.close()
         raise
