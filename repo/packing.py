@@ -65,8 +65,8 @@ class Packer:
         if isinstance(step, Piece):
             self._take_piece(step)
         elif isinstance(step, FileRead):
-            self.files += 1
             if step.file.kind is not Kind.SYMLINK:
+                self.files += 1
                 self.bytes += step.size
             self._take_file(step)
         elif isinstance(step, EnterDirectory):

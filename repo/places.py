@@ -39,6 +39,7 @@ class KnownPlaces:
         self._parent = parent
         self._top_hash = top_hash
         self._sizes: dict[bytes, int] = {}
+        self._complete = parent is None
 
     def find(self, content: bytes, size: int) -> Place | None:
         """Return where this content lies; None when it is nowhere, as far as is known."""
@@ -52,6 +53,17 @@ class KnownPlaces:
         """Enter the contents of a pack that this push sends: offset by content hash."""
         self._sizes[digest] = 1 << 62
         self._put((content, (digest, offset)) for content, offset in offsets.items())
+
+    def published(self, top_hash: bytes) -> None:
+        """Note that all of the new version is entered, if it is: then no later push has to read its tree for that.
+
+        It is when its parent was: what the version has beyond the parent came by `add`.
+        """
+        if self._complete or self._is_entered():
+            self._index.put_many(self._namespace, [(_mark(top_hash), b"\1")])
+
+    def _is_entered(self) -> bool:
+        return self._top_hash is not None and self._index.get(self._namespace, _mark(self._top_hash)) is not None
 
     def _look(self, content: bytes, size: int) -> Place | None:
         value = self._index.get(self._namespace, content)
@@ -81,11 +93,14 @@ class KnownPlaces:
         parent, self._parent = self._parent, None
         assert parent is not None
         assert self._top_hash is not None
-        mark = content_hash(b"entered" + self._top_hash)
-        if self._index.get(self._namespace, mark) is not None:
-            return
-        self._put(_places_of(parent))
-        self._index.put_many(self._namespace, [(mark, b"\1")])
+        if not self._is_entered():
+            self._put(_places_of(parent))
+            self._index.put_many(self._namespace, [(_mark(self._top_hash), b"\1")])
+        self._complete = True
+
+
+def _mark(top_hash: bytes) -> bytes:
+    return content_hash(b"entered" + top_hash)
 
 
 def _places_of(tree: Tree) -> Iterator[tuple[bytes, Place]]:

@@ -92,7 +92,7 @@ def push(
         store = stack.enter_context(closing(open_store(url, options)))
         target = _Target(Repository(store, dataset), handle.ref or DEFAULT_BRANCH, tag)
         cache = stack.enter_context(closing(open_cache(settings)))
-        index = stack.enter_context(closing(LocationIndex(settings.cache_directory)))
+        index = stack.enter_context(closing(LocationIndex(settings.cache_directory, settings.cache_size)))
         externals = stack.enter_context(closing(Externals(settings, options)))
         upload = stack.enter_context(closing(Upload(store, progress.sent)))
         pool = stack.enter_context(ThreadPoolExecutor(_threads(), "penstock-read"))
@@ -106,7 +106,8 @@ def push(
         places = KnownPlaces(store, index, parent.tree if parent is not None else None, target.top_hash)
         packer = Packer(TreeBuilder(sink, target.root, nodes.load), upload, places, parent)
         skipped: list[Skipped] = []
-        for step in read_ahead(walk_directory(directory, skipped.append), pool):
+        steps = stack.enter_context(closing(read_ahead(walk_directory(directory, skipped.append), pool)))
+        for step in steps:
             packer.take(step)
             _tell(step, progress.read)
         root = packer.finish()
@@ -114,6 +115,7 @@ def push(
         upload.finish()
         manifest = Manifest(sink.located(root))
         commit = target.publish(manifest, authorship)
+        places.published(manifest.top_hash)
         data, metadata = upload.sent[True], upload.sent[False]
         return PushReport(
             str(replace(handle, ref=target.branch)),
@@ -144,12 +146,10 @@ class _Target:
             raise UsageError(
                 f"{branch!r} is a tag of {repository.dataset!r}", why="tags never move", fix="Push to a branch."
             )
-        if tag is not None and refs.tag(tag) is not None:
-            raise ConflictError(
-                f"tag {tag!r} of {repository.dataset!r} exists already",
-                why="tags never move",
-                fix="Choose another name.",
-            )
+        tagged = refs.tag(tag) if tag is not None else None
+        self.tag_is_taken = tagged is not None
+        if tagged is not None and (self.head is None or tagged.commit != self.head.record.commit):
+            raise self._tag_conflict()
         if self.head is not None and self.head.record.top_hash is not None:
             self.top_hash = bytes.fromhex(self.head.record.top_hash)
             self.root = repository.manifest(self.top_hash).root
@@ -160,11 +160,20 @@ class _Target:
         if self.head is not None and self.head.record.commit is not None and self.top_hash == manifest.top_hash:
             published = Published(manifest.top_hash, bytes.fromhex(self.head.record.commit))
         else:
+            if self.tag_is_taken:  # by the version that the branch has now
+                raise self._tag_conflict()
             published = publish(self.repository, self.branch, self.head, manifest, authorship)
             commit = published.commit
         if self.tag is not None:
             tag_version(self.repository, self.tag, published, authorship)
         return commit
+
+    def _tag_conflict(self) -> ConflictError:
+        return ConflictError(
+            f"tag {self.tag!r} of {self.repository.dataset!r} stands for another version",
+            why="tags never move",
+            fix="Choose another name.",
+        )
 
 
 def _tell(step: ReadStep, told: Callable[[int, int], None]) -> None:
@@ -182,8 +191,10 @@ def hash_directory(directory: str, progress: Callable[[int, int], None]) -> tupl
     skipped: list[Skipped] = []
     builder = TreeBuilder(DiscardSink())
     files = size = 0
-    with ThreadPoolExecutor(_threads(), "penstock-read") as pool:
-        for step in read_ahead(walk_directory(directory, skipped.append), pool):
+    with ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(_threads(), "penstock-read"))
+        steps = stack.enter_context(closing(read_ahead(walk_directory(directory, skipped.append), pool)))
+        for step in steps:
             if isinstance(step, EnterDirectory):
                 builder.enter(step.names[-1])
             elif isinstance(step, LeaveDirectory):
@@ -191,7 +202,8 @@ def hash_directory(directory: str, progress: Callable[[int, int], None]) -> tupl
             elif isinstance(step, FileRead):
                 target = step.data if step.file.kind is Kind.SYMLINK else b""
                 builder.add(Entry(step.file.names[-1], step.file.kind, step.size, step.hash, target=target))
-                files += 1
-                size += step.size
+                if step.file.kind is not Kind.SYMLINK:
+                    files += 1
+                    size += step.size
             _tell(step, progress)
     return Manifest(builder.finish()).top_hash, files, size, skipped
