@@ -1,0 +1,350 @@
+"""`BlockCache`: blocks by their BLAKE3, for all threads and all processes of a user.
+
+**Invariant:** a byte that `get` returns was, in this process, either hashed on its way in or hashed where it lies.
+**Invariant:** trouble with the disk never leaves here as an exception: a block is not held, or not stored, and
+`info().mode` says why.
+
+Lock order: the cache's lock, the layout lock (flock), an environment's lock (and LMDB's writer mutex). The hot path
+of `get` takes none. See docs/CACHE.md.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from weakref import WeakSet
+
+from blake3 import blake3
+
+from penstock.errors import AccessError, IntegrityError, UsageError
+from penstock.store.base import Buffer
+
+from .directory import CacheDirectory, disk_usage
+from .environment import IndexDamagedError
+from .health import Health
+from .index import Location
+from .layout import LARGEST_BLOCK, Budget
+from .report import CacheInfo, VerifyReport
+from .session import Session, rebuilt
+from .trust import IndexState, boot_id
+
+__all__ = ["BlockCache"]
+
+_VERIFY_ROWS = 1024
+
+
+class BlockCache:
+    """A directory of blocks within a bound. Thread-safe; shared by processes; usable in a forked child."""
+
+    def __init__(
+        self, directory: Path, max_bytes: int, *, boot: str | None = None, retry_seconds: float = 60.0
+    ) -> None:
+        """Open the cache in `directory`, made if need be, of at most `max_bytes` on disk.
+
+        UsageError when the bound is too small, AccessError when the directory is another user's or open to others'
+        writing. A disk that refuses raises nothing: the cache then holds nothing until it comes back. `boot` stands
+        in for the kernel's boot id, `retry_seconds` for how long a faulty disk is left alone.
+        """
+        self.directory = Path(os.path.abspath(directory))
+        self.budget = Budget.of(max_bytes)
+        root = str(self.directory)
+        self._files = CacheDirectory(root)
+        self._state = IndexState(self._files.state, self._files.index, boot or boot_id())
+        self._opening = Health(root, retry_seconds)
+        self._writing = Health(root, retry_seconds)
+        self._lock = threading.RLock()
+        self._session: Session | None = None
+        self._closed = False
+        try:
+            self._files.prepare()
+        except OSError as error:
+            self._opening.fail(error)
+        _caches.add(self)
+        self._current()
+
+    def get(self, key: bytes) -> memoryview | None:
+        """Return the block, read-only and without a copy, or None when it is not held (whole) here.
+
+        The view stays right for as long as it is kept, also when the block is evicted or the cache cleared.
+        """
+        session = self._session
+        if session is not None and session.cell[0] == session.seen:
+            found = session.recent.younger.get(key)
+            if found is not None:
+                mapped, start, end = found
+                view = mapped.view
+                if view is not None:
+                    mapped.hit = True
+                    return view[start:end]
+        return self._find(key)
+
+    def put(self, key: bytes, data: Buffer) -> bool:
+        """Store a block of 1 byte to 4 MiB; whether it is held now. IntegrityError when `key` is not its BLAKE3."""
+        return self.put_many([(key, data)])[0]
+
+    def put_many(self, items: Iterable[tuple[bytes, Buffer]]) -> list[bool]:
+        """Store blocks as `put` does, with one index transaction for each 32; whether each is held now."""
+        blocks: list[tuple[bytes, memoryview]] = []
+        for key, data in items:
+            if blake3(data).digest() != key:
+                raise IntegrityError("a block is not what its hash says", why=f"it should be {key.hex()}")
+            blocks.append((key, memoryview(data).cast("B")))
+        with self._lock:
+            session = self._current()
+            if session is None or not self._writing.usable():
+                return [False] * len(blocks)
+            try:
+                held = self._store(session, blocks)
+            except IndexDamagedError:
+                self._rebuild(session)
+                return [False] * len(blocks)
+            except OSError as error:
+                self._writing.fail(error)
+                return [False] * len(blocks)
+            self._writing.recover()
+            return held
+
+    def __contains__(self, key: object) -> bool:
+        """Whether the block is held, as far as the index knows: `get` may still find it damaged."""
+        return isinstance(key, bytes) and not self.missing([key])
+
+    def missing(self, keys: Sequence[bytes]) -> list[bytes]:
+        """Return those of `keys` whose blocks are not held, in the same order."""
+        session = self._current()
+        if session is None:
+            return list(keys)
+        try:
+            found = session.index.get_many(keys)
+        except IndexDamagedError:
+            self._rebuild(session)
+            return list(keys)
+        except OSError as error:
+            self._refuse(error)
+            return list(keys)
+        alive = session.alive
+        return [key for key, at in zip(keys, found, strict=True) if at is None or at.segment not in alive]
+
+    def info(self) -> CacheInfo:
+        """Return what the cache holds and how it is."""
+        session = self._current()
+        blocks = quarantined = 0
+        if session is not None:
+            try:
+                blocks, quarantined = session.index.counts()
+            except IndexDamagedError:
+                self._rebuild(session)
+            except OSError as error:
+                self._refuse(error)
+        why = self._opening.why or self._writing.why
+        return CacheInfo(
+            directory=self.directory,
+            max_bytes=self.budget.max_bytes,
+            blocks=blocks,
+            bytes=disk_usage(str(self.directory)),
+            segments=0 if session is None else len(session.alive),
+            quarantined=quarantined,
+            mode=f"degraded: {why}" if why else "ok",
+        )
+
+    def clear(self) -> int:
+        """Drop every block and return the bytes freed on disk. Other processes go on, with an empty cache."""
+        with self._lock:
+            before = disk_usage(str(self.directory))
+            try:
+                self._leave()
+                with self._files.layout():
+                    for segment in self._files.segments():
+                        os.unlink(segment.path)
+                self._session = rebuilt(self._files, self._state, self.budget)
+            except OSError as error:
+                self._refuse(error)
+            return max(0, before - disk_usage(str(self.directory)))
+
+    def verify(self) -> VerifyReport:
+        """Read and hash every block; quarantine those that are damaged."""
+        blocks = size = damaged = missing = 0
+        last = b""
+        while (session := self._current()) is not None:
+            try:
+                rows = session.index.after(last, _VERIFY_ROWS)
+                if not rows:
+                    break
+                last = rows[-1][0]
+                for key, at in sorted(rows, key=lambda row: row[1]):
+                    if session.maps.get(at.segment) is None:
+                        missing += session.index.remove([(key, at)])
+                    elif self._checked(session, key, at) is None:
+                        damaged += 1
+                    else:
+                        blocks += 1
+                        size += at.length
+            except IndexDamagedError:
+                self._rebuild(session)
+                last = b""
+                blocks = size = damaged = missing = 0
+            except OSError as error:
+                self._refuse(error)
+        return VerifyReport(blocks=blocks, bytes=size, damaged=damaged, missing=missing)
+
+    def trim(self) -> None:
+        """Let go of segments that other processes evicted; their bytes stay on disk while they are mapped here.
+
+        Every `get` and `put` does so as well: this is for a process that may be idle for long.
+        """
+        self._current()
+
+    def close(self) -> None:
+        """Let go of everything. Views handed out stay right; a closed cache holds nothing and stores nothing."""
+        with self._lock:
+            self._closed = True
+            self._leave(leave_clean=True)
+
+    def _find(self, key: bytes) -> memoryview | None:
+        """Look in the index, and hash the block: its first use in this process, or the first for long."""
+        session = self._current()
+        if session is None:
+            return None
+        known = session.recent.older.get(key) or session.recent.younger.get(key)
+        if known is not None and (view := known[0].view) is not None:
+            session.recent.add(key, known[0], known[1], known[2] - known[1])
+            known[0].hit = True
+            return view[known[1] : known[2]]
+        try:
+            at = session.index.get(key)
+            return None if at is None else self._checked(session, key, at)
+        except IndexDamagedError:
+            self._rebuild(session)
+        except OSError as error:
+            self._refuse(error)
+        return None
+
+    def _checked(self, session: Session, key: bytes, at: Location) -> memoryview | None:
+        """Return the block at `at` if it is whole; otherwise drop its record, and quarantine it if it is there."""
+        mapped = session.maps.get(at.segment)
+        if mapped is None:
+            session.index.remove([(key, at)])
+            return None
+        view = mapped.block(at.offset, at.length)
+        if view is None or blake3(view).digest() != key:
+            session.recent.discard(key)
+            if mapped.view is not None:
+                session.index.quarantine(key, at)
+            return None
+        mapped.hit = True
+        session.recent.add(key, mapped, at.offset, at.length)
+        return view
+
+    def _store(self, session: Session, blocks: list[tuple[bytes, memoryview]]) -> list[bool]:
+        found = session.index.get_many([key for key, _ in blocks])
+        held = [at is not None and at.segment in session.alive for at in found]
+        if stale := [
+            (key, at)
+            for (key, _), at in zip(blocks, found, strict=True)
+            if at is not None and at.segment not in session.alive
+        ]:
+            session.index.remove(stale)
+        written: list[tuple[int, bytes, Location]] = []
+        placed: set[bytes] = set()
+        for position, (key, data) in enumerate(blocks):
+            if held[position] or not 0 < len(data) <= LARGEST_BLOCK:
+                continue
+            if key in placed:
+                held[position] = True
+                continue
+            if not session.writer.ready(len(data)):
+                self._record(session, written, held)
+                if not session.writer.reserve(len(data)):
+                    break
+                if not session.catch_up():
+                    raise IndexDamagedError("the cache index was replaced")
+            written.append((position, key, session.writer.append(key, data)))
+            placed.add(key)
+        self._record(session, written, held)
+        return held
+
+    def _record(self, session: Session, written: list[tuple[int, bytes, Location]], held: list[bool]) -> None:
+        """Enter what was written into the index, evicting when the index has no room, and empty the list."""
+        if not written:
+            return
+        items = [(key, at) for _, key, at in written]
+        while not session.index.insert(items):
+            if not session.writer.evict_one():
+                written.clear()
+                return
+        for position, key, at in written:
+            held[position] = True
+            mapped = session.maps.get(at.segment)
+            if mapped is not None:
+                session.recent.add(key, mapped, at.offset, at.length)
+        written.clear()
+
+    def _current(self) -> Session | None:
+        """Return a session that has caught up with the directory; None while the disk refuses."""
+        session = self._session
+        if session is not None and session.cell[0] == session.seen:
+            return session
+        with self._lock:
+            session = self._session
+            try:
+                if session is not None and session.catch_up():
+                    return session
+                self._leave()
+                if self._closed or not self._opening.usable():
+                    return None
+                self._session = Session(self._files, self._state, self.budget)
+                self._opening.recover()
+            except IndexDamagedError:
+                self._rebuild(session)
+            except (AccessError, UsageError) as error:
+                # The directory changed hands while it was in use.
+                self._refuse(OSError(str(error)))
+            except OSError as error:
+                self._refuse(error)
+            return self._session
+
+    def _rebuild(self, seen: Session | None) -> None:
+        """Replace a damaged index by one made from the segments, unless another thread has done so."""
+        with self._lock:
+            if self._session is not seen or self._closed:
+                return
+            try:
+                self._leave()
+                self._session = rebuilt(self._files, self._state, self.budget)
+                self._opening.recover()
+            except IndexDamagedError as error:
+                self._refuse(OSError(str(error)))
+            except OSError as error:
+                self._refuse(error)
+
+    def _refuse(self, error: OSError) -> None:
+        """Hold nothing for a while: the disk fails."""
+        with self._lock:
+            self._opening.fail(error)
+            session, self._session = self._session, None
+            if session is not None:
+                session.close(leave_clean=False)
+
+    def _leave(self, *, leave_clean: bool = False) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            try:
+                session.close(leave_clean=leave_clean)
+            except (OSError, IndexDamagedError) as error:
+                self._opening.why = str(error)
+
+    def _start_over_in_child(self) -> None:
+        self._lock = threading.RLock()
+        self._session = None
+
+
+_caches: WeakSet[BlockCache] = WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for cache in list(_caches):
+        cache._start_over_in_child()  # noqa: SLF001 - the class's own fork hook
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

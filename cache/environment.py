@@ -1,0 +1,214 @@
+"""LMDB environments: one a process for each file, safe under fork, their errors in our terms.
+
+LMDB must not open one file twice in a process, nor use or close in a child what the parent opened. So environments
+are shared here by the identity of their file, and a child drops those it inherited: py-lmdb frees an environment of
+another process without touching it. For that to be complete no other reference may exist, hence:
+
+**Invariant:** a transaction lives, and LMDB's handles are referenced, only under the environment's lock; fork waits
+for that lock.
+
+Durability: nothing is synced at commit. Within one boot the kernel keeps what was written whatever dies; what a power
+loss leaves is never opened (see `trust`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import threading
+from collections.abc import Iterator
+from typing import Any
+from weakref import WeakValueDictionary
+
+import lmdb
+
+from penstock.errors import IntegrityError
+
+__all__ = ["Environment", "IndexDamagedError", "open_environment"]
+
+_MAP_BYTES = 64 << 30
+"""Address space, not disk: the size of the file is held down by whoever writes (`Environment.file_pages`)."""
+
+_READERS = 1024
+_FORK_WAIT_SECONDS = 5.0
+PAGE_BYTES = os.sysconf("SC_PAGESIZE")
+
+_DAMAGE = (
+    lmdb.BadDbiError,
+    lmdb.BadTxnError,
+    lmdb.BadValsizeError,
+    lmdb.CorruptedError,
+    lmdb.CursorFullError,
+    lmdb.DbsFullError,
+    lmdb.IncompatibleError,
+    lmdb.InvalidError,
+    lmdb.MapFullError,
+    lmdb.PageFullError,
+    lmdb.PageNotFoundError,
+    lmdb.PanicError,
+    lmdb.TxnFullError,
+    lmdb.VersionMismatchError,
+)
+
+
+class IndexDamagedError(IntegrityError):
+    """The LMDB file is not what it should be; it never leaves `penstock.cache`, which rebuilds the index."""
+
+
+class Environment:
+    """An open environment and its named databases. Thread-safe: one transaction at a time."""
+
+    def __init__(self, path: str, names: tuple[bytes, ...]) -> None:
+        self.lock = threading.Lock()
+        with _translated():
+            self._environment: lmdb.Environment | None = lmdb.open(
+                path,
+                map_size=_MAP_BYTES,
+                mode=0o600,
+                metasync=False,
+                sync=False,
+                readahead=False,
+                max_readers=_READERS,
+                max_dbs=len(names),
+                # A spare read transaction is shared with a forked child, whose release of it breaks the parent's.
+                max_spare_txns=0,
+            )
+        with _translated():
+            self._check_length(path)
+            # Slots of readers that were killed pin old pages, and the file would grow for ever.
+            self._environment.reader_check()
+            self._databases = [self._environment.open_db(name) for name in names]
+
+    def get(self, database: int, key: bytes) -> bytes | None:
+        """Return the value of `key` in the database of that position."""
+        with self.lock:
+            environment = self._environment
+            if environment is None:
+                return None
+            try:
+                with environment.begin(self._databases[database]) as transaction:
+                    return transaction.get(key)
+            except lmdb.Error as error:
+                raise _in_our_terms(error) from error
+
+    @contextlib.contextmanager
+    def transaction(self, *, write: bool = False) -> Iterator[tuple[lmdb.Transaction[bytes], list[Any]]]:
+        """Yield a transaction and the databases; it commits when the block ends well and aborts otherwise."""
+        with self.lock, _translated():
+            environment = self._environment
+            if environment is None:
+                raise OSError(errno.ESTALE, "the index was opened before a fork")
+            with environment.begin(write=write) as transaction:
+                yield transaction, self._databases
+
+    def file_pages(self) -> int:
+        """Return the pages that the file has ever used: it never shrinks."""
+        with self.lock:
+            return 0 if self._environment is None else self._environment.info()["last_pgno"] + 1
+
+    def check_readers(self) -> None:
+        """Free the slots of readers that were killed."""
+        with self.lock, _translated():
+            if self._environment is not None:
+                self._environment.reader_check()
+
+    def sync(self) -> None:
+        """Write everything to the disk."""
+        with self.lock, _translated():
+            if self._environment is not None:
+                self._environment.sync(True)
+
+    def abandon(self) -> None:
+        """Forget, in a child, what the parent opened, without closing it."""
+        self._databases = []
+        self._environment = None
+        self.lock = threading.Lock()
+
+    def _check_length(self, path: str) -> None:
+        """Refuse a file shorter than its last page: looking beyond its end would be a SIGBUS."""
+        environment = self._environment
+        assert environment is not None
+        pages = environment.info()["last_pgno"] + 1
+        if os.stat(os.path.join(path, "data.mdb")).st_size < pages * PAGE_BYTES and pages > 2:
+            raise IndexDamagedError("the cache index is truncated")
+
+
+_Identity = tuple[int, int]
+
+
+class _Registry:
+    """The environments that this process has open, by the identity of their file."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.open: WeakValueDictionary[_Identity, Environment] = WeakValueDictionary()
+        self._stopped: list[threading.Lock] = []
+
+    def before_fork(self) -> None:
+        for lock in (self.lock, *(environment.lock for environment in list(self.open.values()))):
+            # A writer that waits for a stopped process must not keep this one from forking for ever.
+            if lock.acquire(timeout=_FORK_WAIT_SECONDS):
+                self._stopped.append(lock)
+
+    def after_fork_in_parent(self) -> None:
+        for lock in self._stopped:
+            lock.release()
+        self._stopped.clear()
+
+    def after_fork_in_child(self) -> None:
+        self._stopped.clear()
+        self.lock = threading.Lock()
+        for environment in list(self.open.values()):
+            environment.abandon()
+        self.open.clear()
+
+
+_registry = _Registry()
+os.register_at_fork(
+    before=_registry.before_fork,
+    after_in_parent=_registry.after_fork_in_parent,
+    after_in_child=_registry.after_fork_in_child,
+)
+
+
+def open_environment(path: str, names: tuple[bytes, ...]) -> Environment:
+    """Open the environment at `path`, or share the one that this process has open there.
+
+    IndexDamagedError when it cannot be trusted; OSError when the disk refuses.
+    """
+    with _registry.lock:
+        identity = _identify(path)
+        if identity is not None and (shared := _registry.open.get(identity)) is not None:
+            return shared
+        environment = Environment(path, names)
+        identity = _identify(path)
+        if identity is not None:
+            _registry.open[identity] = environment
+        return environment
+
+
+def _identify(path: str) -> _Identity | None:
+    try:
+        found = os.stat(os.path.join(path, "data.mdb"))
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except lmdb.Error as error:
+        raise _in_our_terms(error) from error
+
+
+def _in_our_terms(error: lmdb.Error) -> OSError | IndexDamagedError:
+    if isinstance(error, _DAMAGE):
+        return IndexDamagedError("the cache index is damaged", why=str(error))
+    if isinstance(error, lmdb.DiskError):
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if isinstance(error, lmdb.ReadonlyError):
+        return OSError(errno.EROFS, os.strerror(errno.EROFS))
+    return OSError(errno.EIO, f"the cache index: {error}")

@@ -1,0 +1,194 @@
+"""The index: which segment holds a block, which segments were read when, how many blocks went bad.
+
+All of it can be lost. `open_index` builds it again from the segments when what lies on disk cannot be trusted; its
+callers hold the layout lock. A record may point to a segment that is gone: that is a miss, and the finder drops it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+from .directory import CacheDirectory, Clock
+from .environment import PAGE_BYTES, Environment, IndexDamagedError, open_environment
+from .layout import Budget
+from .record import KEY_BYTES, Record
+from .segment import read_records
+from .trust import IndexState
+
+__all__ = ["BlockIndex", "Location", "open_index", "rebuild_index"]
+
+_NAMES = (b"blocks", b"uses")
+_BLOCKS, _USES = 0, 1
+_LOCATION = struct.Struct(">QII")
+_NUMBER = struct.Struct(">Q")
+_QUARANTINED = b"quarantined"
+
+_BATCH = 32
+"""Changes in one transaction: it bounds the pages that a transaction copies, and so the file between two looks."""
+
+_SLACK_PAGES = 384
+"""Pages that transactions in flight may take beyond those in use: three of them, each 32 paths of four pages."""
+
+
+class Location(NamedTuple):
+    """Where a block lies: `offset` and `length` in bytes, within the file of `segment`."""
+
+    segment: int
+    offset: int
+    length: int
+
+
+class BlockIndex:
+    """The records of one environment. Thread-safe; IndexDamagedError and OSError from every method."""
+
+    def __init__(self, directory: CacheDirectory, budget: Budget) -> None:
+        self._data = os.path.join(directory.index, "data.mdb")
+        self._pages = budget.index_bytes // PAGE_BYTES
+        self._environment: Environment = open_environment(directory.index, _NAMES)
+        self._inode = os.stat(self._data).st_ino
+
+    def current(self) -> bool:
+        """Whether this is still the index of the directory, rather than one that was replaced."""
+        try:
+            return os.stat(self._data).st_ino == self._inode
+        except FileNotFoundError:
+            return False
+
+    def get(self, key: bytes) -> Location | None:
+        """Return where the block is."""
+        value = self._environment.get(_BLOCKS, key)
+        return None if value is None else Location._make(_LOCATION.unpack(value))
+
+    def get_many(self, keys: Iterable[bytes]) -> list[Location | None]:
+        """Return where the blocks are, in the order asked."""
+        with self._environment.transaction() as (transaction, databases):
+            values = [transaction.get(key, db=databases[_BLOCKS]) for key in keys]
+        return [None if value is None else Location._make(_LOCATION.unpack(value)) for value in values]
+
+    def insert(self, items: Sequence[tuple[bytes, Location]]) -> bool:
+        """Add records, keeping what is there already. False when the index has no room: evict and try again.
+
+        IndexDamagedError when the file outgrew its share although its records fit: rebuild it.
+        """
+        for start in range(0, len(items), _BATCH):
+            with self._environment.transaction(write=True) as (transaction, databases):
+                found = transaction.stat(databases[_BLOCKS])
+                if found["branch_pages"] + found["leaf_pages"] > self._pages - _SLACK_PAGES:
+                    return False
+                for key, location in items[start : start + _BATCH]:
+                    transaction.put(key, _LOCATION.pack(*location), overwrite=False, db=databases[_BLOCKS])
+            if self._environment.file_pages() > self._pages - _SLACK_PAGES // 8:
+                raise IndexDamagedError("the cache index outgrew its share")
+        return True
+
+    def remove(self, items: Iterable[tuple[bytes, Location]]) -> int:
+        """Drop records that (still) say so; return how many did."""
+        removed = 0
+        pending = iter(items)
+        while batch := list(islice(pending, _BATCH)):
+            with self._environment.transaction(write=True) as (transaction, databases):
+                for key, location in batch:
+                    if transaction.get(key, db=databases[_BLOCKS]) == _LOCATION.pack(*location):
+                        removed += transaction.delete(key, db=databases[_BLOCKS])
+        return removed
+
+    def forget_segment(self, number: int, records: Iterable[Record]) -> None:
+        """Drop all that is known of a segment about to be evicted."""
+        self.remove((key, Location(number, offset, length)) for key, offset, length in records)
+        with self._environment.transaction(write=True) as (transaction, databases):
+            transaction.delete(_NUMBER.pack(number), db=databases[_USES])
+
+    def quarantine(self, key: bytes, location: Location) -> None:
+        """Drop the record of a damaged block, and count it once however many find it."""
+        if not self.remove([(key, location)]):
+            return
+        with self._environment.transaction(write=True) as (transaction, databases):
+            count = _NUMBER.unpack(transaction.get(_QUARANTINED, bytes(8), db=databases[_USES]))[0]
+            transaction.put(_QUARANTINED, _NUMBER.pack(count + 1), db=databases[_USES])
+
+    def mark_hits(self, segments: Sequence[int], clock: int) -> None:
+        """Note that the segments were read when the newest had the number `clock`."""
+        for start in range(0, len(segments), _BATCH):
+            with self._environment.transaction(write=True) as (transaction, databases):
+                for number in segments[start : start + _BATCH]:
+                    transaction.put(_NUMBER.pack(number), _NUMBER.pack(clock), db=databases[_USES])
+
+    def hits(self, segments: Iterable[int]) -> dict[int, int]:
+        """Return the clock at the last hit of those segments that had one."""
+        with self._environment.transaction() as (transaction, databases):
+            found = {number: transaction.get(_NUMBER.pack(number), db=databases[_USES]) for number in segments}
+        return {number: _NUMBER.unpack(value)[0] for number, value in found.items() if value is not None}
+
+    def counts(self) -> tuple[int, int]:
+        """Return the number of blocks, and of those that were quarantined."""
+        with self._environment.transaction() as (transaction, databases):
+            blocks = transaction.stat(databases[_BLOCKS])["entries"]
+            return blocks, _NUMBER.unpack(transaction.get(_QUARANTINED, bytes(8), db=databases[_USES]))[0]
+
+    def after(self, key: bytes, limit: int) -> list[tuple[bytes, Location]]:
+        """Return the records of up to `limit` blocks, by key, from the first whose key is greater."""
+        with (
+            self._environment.transaction() as (transaction, databases),
+            transaction.cursor(databases[_BLOCKS]) as cursor,
+        ):
+            # An unpositioned cursor would iterate from the start.
+            rows = list(islice(cursor.iternext(), limit)) if cursor.set_range(key + b"\0") else []
+        return [(found, Location._make(_LOCATION.unpack(value))) for found, value in rows]
+
+    def check_readers(self) -> None:
+        """Free what killed readers pinned."""
+        self._environment.check_readers()
+
+    def sync(self) -> None:
+        """Write the index to the disk."""
+        self._environment.sync()
+
+
+def open_index(directory: CacheDirectory, state: IndexState, budget: Budget, clock: Clock, *, sole: bool) -> BlockIndex:
+    """Open the index, or rebuild it; under the layout lock. `sole`: no other process has it open."""
+    if state.trusted(sole=sole):
+        try:
+            index = BlockIndex(directory, budget)
+        except IndexDamagedError:
+            return rebuild_index(directory, state, budget, clock)
+        state.begin()
+        return index
+    return rebuild_index(directory, state, budget, clock)
+
+
+def rebuild_index(directory: CacheDirectory, state: IndexState, budget: Budget, clock: Clock) -> BlockIndex:
+    """Put a new index, made from the segments, in the place of the old one; under the layout lock.
+
+    Others go on with the old one, whose file is unlinked, until they see the clock tick. Where two segments hold a
+    block, the newer counts: the older copy may have been quarantined. Segments that find no room are unlinked.
+    """
+    state.forget()
+    shutil.rmtree(directory.index, ignore_errors=True)
+    segments = directory.segments()
+    clock.advance(segments[-1].number if segments else 0)
+    os.mkdir(directory.index, 0o700)
+    index = BlockIndex(directory, budget)
+    room = True
+    for segment in reversed(segments):
+        room = room and index.insert(_located(directory, segment.number))
+        if not room and segment.sealed:
+            os.unlink(segment.path)
+    state.begin()
+    return index
+
+
+def _located(directory: CacheDirectory, number: int) -> list[tuple[bytes, Location]]:
+    descriptor = directory.open_segment(number)
+    if descriptor is None:
+        return []
+    try:
+        records = read_records(descriptor)
+    finally:
+        os.close(descriptor)
+    latest = {key: Location(number, offset, length) for key, offset, length in records if len(key) == KEY_BYTES}
+    return sorted(latest.items())

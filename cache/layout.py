@@ -1,0 +1,94 @@
+"""How a cache directory is laid out and how its bound is divided. Pure arithmetic and names; no I/O.
+
+    DIRECTORY/                0700, owned by the user
+        layout.lock           flock, held for every change of which segments and which index exist
+        users.lock            flock, shared by every process that has the index open
+        clock                 8 bytes, mapped by all: the number of the newest segment or other layout change
+        state                 JSON: the boot in which the index was last used, and whether it was closed cleanly
+        index/                LMDB: key -> (segment, offset, length)
+        segments/N.open       a segment that is being, or may again be, appended to
+        segments/N.sealed     a full segment
+        locations/ ...        the environment of `LocationIndex`, with a lock and a state of its own
+
+**Invariant:** segments + index + locations + FIXED_BYTES <= max_bytes, each counted at its largest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from penstock.errors import UsageError
+
+__all__ = [
+    "DEFAULT_BOUND",
+    "FIXED_BYTES",
+    "LARGEST_BLOCK",
+    "SEGMENT_OVERHEAD",
+    "SMALLEST_BOUND",
+    "Budget",
+]
+
+MIB = 1 << 20
+PAGE = 4096
+
+LARGEST_BLOCK = 4 * MIB
+"""Bytes of the largest block that a segment can hold."""
+
+SMALLEST_BOUND = 32 * MIB
+"""Bytes below which eviction by segment cannot work: six segments and the indexes just fit."""
+
+DEFAULT_BOUND = 50_000_000_000
+"""Bytes a cache may use when nobody says otherwise."""
+
+FIXED_BYTES = 512 * 1024
+"""Lock files (reader tables of LMDB), state, clock and directories, rounded up."""
+
+SEGMENT_OVERHEAD = 2 * PAGE
+"""What a file system may add to a segment's size in blocks of its own (extent tree, directory entry)."""
+
+_SMALLEST_SEGMENT = LARGEST_BLOCK + 64 * 1024
+_USUAL_SEGMENT = 64 * MIB
+_LARGEST_SEGMENT = 1024 * MIB
+_MOST_SEGMENTS = 1 << 14
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A bound in bytes and its division. All figures are bytes."""
+
+    max_bytes: int
+    segment_bytes: int
+    segments_bytes: int
+    index_bytes: int
+    location_bytes: int
+
+    @classmethod
+    def of(cls, max_bytes: int) -> Budget:
+        """Divide `max_bytes`; UsageError when it is too small for a cache to work in."""
+        if max_bytes < SMALLEST_BOUND:
+            raise UsageError(
+                f"a block cache of {max_bytes:,} bytes is too small",
+                why=f"its segments and its index need {SMALLEST_BOUND:,} bytes",
+                fix=f"Give it at least {SMALLEST_BOUND // MIB}MiB",
+            )
+        # An index entry takes about 87 bytes in LMDB: a fortieth is enough for blocks of 3.5 KB and more on
+        # average; smaller ones fill the index first, and eviction then goes by the index.
+        index_bytes = _page_floor(max(max_bytes // 40, 3 * MIB))
+        location_bytes = location_share(max_bytes)
+        segments_bytes = max_bytes - index_bytes - location_bytes - FIXED_BYTES
+        largest = min(_LARGEST_SEGMENT, max(_USUAL_SEGMENT, segments_bytes // _MOST_SEGMENTS))
+        segment_bytes = min(max(_page_floor(segments_bytes // 16), _SMALLEST_SEGMENT), _page_floor(largest))
+        return cls(max_bytes, segment_bytes, segments_bytes, index_bytes, location_bytes)
+
+    def admits(self, segment_sizes: list[int]) -> bool:
+        """Whether segments of these sizes (bytes) stay within the bound."""
+        return sum(segment_sizes) + SEGMENT_OVERHEAD * len(segment_sizes) <= self.segments_bytes
+
+
+def location_share(max_bytes: int) -> int:
+    """Bytes of a directory bounded by `max_bytes` that belong to `LocationIndex`."""
+    return _page_floor(max(max_bytes // 80, 2 * MIB))
+
+
+def _page_floor(size: int) -> int:
+    return size // PAGE * PAGE

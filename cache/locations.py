@@ -1,0 +1,218 @@
+"""`LocationIndex`: which object of a bucket holds a content, so that a push can skip what is already there.
+
+Every answer is a hint: it may be missing, and what it names may be gone from the bucket. Values are opaque and carry
+a checksum; namespaces (a bucket's url) are hashed to 16 bytes. Nothing here raises because of the disk: an index
+that does not work knows nothing. It lives in the directory of the block cache, within that cache's bound.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import threading
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from pathlib import Path
+from zlib import crc32
+
+from blake3 import blake3
+
+from .directory import CacheDirectory, prepare_directory
+from .environment import PAGE_BYTES, Environment, IndexDamagedError, open_environment
+from .health import Health
+from .layout import DEFAULT_BOUND, location_share
+from .locking import LockedFile
+from .trust import IndexState, boot_id
+
+__all__ = ["LocationIndex"]
+
+_NAMESPACE_BYTES = 16
+_CHECK_BYTES = 4
+_BATCH = 32
+_SLACK_PAGES = 256
+_THINNED = 32
+"""One entry in so many goes when the index is full."""
+
+
+class LocationIndex:
+    """A map (namespace, content hash) -> value. Thread-safe; shared by processes; usable in a forked child."""
+
+    def __init__(
+        self,
+        directory: Path,
+        max_bytes: int = DEFAULT_BOUND,
+        *,
+        boot: str | None = None,
+        retry_seconds: float = 60.0,
+    ) -> None:
+        """Open the index in the cache `directory`, whose bound is `max_bytes` (an eightieth of it is used here).
+
+        AccessError, UsageError: the directory is not the user's own, as for `BlockCache`.
+        """
+        root = os.path.abspath(directory)
+        self._files = CacheDirectory(os.path.join(root, "locations"))
+        self._state = IndexState(self._files.state, self._files.index, boot or boot_id())
+        self._pages = location_share(max_bytes) // PAGE_BYTES
+        self._health = Health(root, retry_seconds)
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self._environment: Environment | None = None
+        self._users: LockedFile | None = None
+        try:
+            prepare_directory(root)
+            prepare_directory(self._files.root)
+        except OSError as error:
+            self._health.fail(error)
+
+    def get(self, namespace: bytes, content: bytes) -> bytes | None:
+        """Return the value of `content`, or None."""
+        return self.get_many(namespace, [content])[0]
+
+    def get_many(self, namespace: bytes, contents: Sequence[bytes]) -> list[bytes | None]:
+        """Return the values of `contents`, in their order."""
+        keys = [_key(namespace, content) for content in contents]
+        with self._lock:
+            environment = self._open()
+            if environment is None:
+                return [None] * len(keys)
+            try:
+                with environment.transaction() as (transaction, databases):
+                    found = [transaction.get(key, db=databases[0]) for key in keys]
+            except (OSError, IndexDamagedError) as error:
+                self._give_up(error)
+                return [None] * len(keys)
+        return [_opened(key, value) for key, value in zip(keys, found, strict=True)]
+
+    def put_many(self, namespace: bytes, items: Iterable[tuple[bytes, bytes]]) -> None:
+        """Set the value of each content; a full index forgets some others."""
+        pending = iter(items)
+        while batch := list(islice(pending, _BATCH)):
+            rows = [(key, _sealed(key, value)) for content, value in batch for key in [_key(namespace, content)]]
+            with self._lock:
+                environment = self._open()
+                if environment is None:
+                    return
+                try:
+                    self._make_room(environment, namespace)
+                    with environment.transaction(write=True) as (transaction, databases):
+                        for key, value in rows:
+                            transaction.put(key, value, db=databases[0])
+                except (OSError, IndexDamagedError) as error:
+                    self._give_up(error)
+                    return
+
+    def clear(self, namespace: bytes) -> None:
+        """Forget everything about a namespace."""
+        prefix = _prefix(namespace)
+        with self._lock:
+            environment = self._open()
+            try:
+                while environment is not None and _delete_from(environment, prefix, _BATCH, prefix):
+                    pass
+            except (OSError, IndexDamagedError) as error:
+                self._give_up(error)
+
+    def close(self) -> None:
+        """Let go; the last user leaves the index fit to be trusted after a reboot."""
+        with self._lock:
+            environment, users = self._environment, self._users
+            if environment is None or users is None or self._pid != os.getpid():
+                return
+            try:
+                with self._files.layout():
+                    if users.upgrade():
+                        environment.sync()
+                        self._state.end()
+            except (OSError, IndexDamagedError) as error:
+                self._give_up(error)
+            self._environment = None
+            users.close()
+
+    def _open(self) -> Environment | None:
+        """Return the environment, opened by this process; None while the disk refuses."""
+        if self._environment is not None and self._pid == os.getpid():
+            return self._environment
+        if not self._health.usable():
+            return None
+        self._pid = os.getpid()
+        self._environment = None
+        try:
+            prepare_directory(self._files.root)
+            with self._files.layout():
+                self._users = LockedFile(self._files.users, exclusive=False)
+                sole = self._users.upgrade()
+                self._users.downgrade()
+                self._environment = self._opened_or_new(sole=sole)
+                self._state.begin()
+        except (OSError, IndexDamagedError) as error:
+            self._give_up(error)
+            return None
+        self._health.recover()
+        return self._environment
+
+    def _opened_or_new(self, *, sole: bool) -> Environment:
+        if self._state.trusted(sole=sole, rebuildable=False):
+            try:
+                return open_environment(self._files.index, (b"locations",))
+            except IndexDamagedError:
+                pass
+        self._state.forget()
+        shutil.rmtree(self._files.index, ignore_errors=True)
+        os.mkdir(self._files.index, 0o700)
+        return open_environment(self._files.index, (b"locations",))
+
+    def _give_up(self, error: OSError | IndexDamagedError) -> None:
+        """Know nothing for a while. A damaged index is thrown away: there is nothing to make it from."""
+        self._environment = None
+        if isinstance(error, IndexDamagedError):
+            shutil.rmtree(self._files.index, ignore_errors=True)
+            return
+        self._health.fail(error)
+
+    def _make_room(self, environment: Environment, namespace: bytes) -> None:
+        while True:
+            with environment.transaction() as (transaction, databases):
+                found = transaction.stat(databases[0])
+            if found["branch_pages"] + found["leaf_pages"] <= self._pages - _SLACK_PAGES:
+                break
+            # Contents are hashes: what follows a random one is a random sample.
+            start = _prefix(namespace) + secrets.token_bytes(32)
+            excess = max(_BATCH, found["entries"] // _THINNED)
+            while excess > 0:
+                removed = _delete_from(environment, start, _BATCH) or _delete_from(environment, b"\0", _BATCH)
+                excess -= removed or excess
+        if environment.file_pages() > self._pages - _SLACK_PAGES // 8:
+            raise IndexDamagedError("the location index outgrew its share")
+
+
+def _delete_from(environment: Environment, start: bytes, limit: int, prefix: bytes = b"") -> int:
+    """Delete up to `limit` entries whose keys are `start` or greater and begin with `prefix`; return how many."""
+    removed = 0
+    with (
+        environment.transaction(write=True) as (transaction, databases),
+        transaction.cursor(databases[0]) as cursor,
+    ):
+        there = cursor.set_range(start)
+        while there and removed < limit and cursor.key().startswith(prefix):
+            there = cursor.delete() and bool(cursor.key())
+            removed += 1
+    return removed
+
+
+def _prefix(namespace: bytes) -> bytes:
+    return blake3(namespace).digest(_NAMESPACE_BYTES)
+
+
+def _key(namespace: bytes, content: bytes) -> bytes:
+    return _prefix(namespace) + content
+
+
+def _sealed(key: bytes, value: bytes) -> bytes:
+    return crc32(value, crc32(key)).to_bytes(_CHECK_BYTES, "big") + value
+
+
+def _opened(key: bytes, value: bytes | None) -> bytes | None:
+    if value is None or crc32(value[_CHECK_BYTES:], crc32(key)).to_bytes(4, "big") != value[:_CHECK_BYTES]:
+        return None
+    return value[_CHECK_BYTES:]

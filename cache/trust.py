@@ -1,0 +1,105 @@
+"""Whether an LMDB file found on disk may be opened at all.
+
+LMDB checks no page: a damaged one can crash the process that follows it. So an index is opened only when it cannot
+have been damaged unnoticed, and is rebuilt otherwise. It is trusted when
+
+- another live process has it open in this boot: the kernel holds the truth, whatever was killed; or
+- the last user closed it cleanly, and size, time and (up to DIGESTED bytes) BLAKE3 are what they were then; or
+- it was used in this boot, its last user was killed, and it is larger than CHEAP: rebuilding a small one costs
+  less than doubting it, a large one would make the next mount wait.
+
+After a power loss none of them holds. **Invariant:** only the holder of the layout lock reads or writes the state.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+from blake3 import blake3
+
+__all__ = ["IndexState", "boot_id"]
+
+DIGESTED = 64 << 20
+CHEAP = 32 << 20
+_FORMAT = 1
+
+
+def boot_id() -> str:
+    """Return what the kernel drew at boot."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+class _Clean(msgspec.Struct, frozen=True):
+    size: int
+    modified_ns: int
+    digest: str
+
+
+class _State(msgspec.Struct, frozen=True):
+    format: int
+    boot: str
+    clean: _Clean | None
+
+
+class IndexState:
+    """The state file that goes with an environment."""
+
+    def __init__(self, path: str, environment: str, boot: str) -> None:
+        self._path = path
+        self._data = os.path.join(environment, "data.mdb")
+        self._lock = os.path.join(environment, "lock.mdb")
+        self._boot = boot
+
+    def trusted(self, *, sole: bool, rebuildable: bool = True) -> bool:
+        """Whether the environment may be opened.
+
+        `sole`: no other process has it open. `rebuildable`: nothing is lost by distrust but a moment.
+        """
+        if not os.path.exists(self._data):
+            return False
+        if not sole:
+            # Without the lock file that the others use, there would be two sets of locks on one file.
+            return os.path.exists(self._lock)
+        state = self._read()
+        if state is None or state.format != _FORMAT:
+            return False
+        if state.clean is not None:
+            return self._measure() == state.clean
+        return state.boot == self._boot and not (rebuildable and os.path.getsize(self._data) <= CHEAP)
+
+    def begin(self) -> None:
+        """Note that the environment is in use in this boot."""
+        if self._read() != (state := _State(_FORMAT, self._boot, None)):
+            self._write(state)
+
+    def end(self) -> None:
+        """Note that the environment was synced and its last user is about to leave."""
+        self._write(_State(_FORMAT, self._boot, self._measure()))
+
+    def forget(self) -> None:
+        """Distrust the environment until `begin`: it is about to be replaced."""
+        Path(self._path).unlink(missing_ok=True)
+
+    def _read(self) -> _State | None:
+        try:
+            return msgspec.json.decode(Path(self._path).read_bytes(), type=_State)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None
+
+    def _write(self, state: _State) -> None:
+        fresh = self._path + ".new"
+        with open(fresh, "wb") as file:
+            file.write(msgspec.json.encode(state))
+            if state.clean is not None:
+                file.flush()
+                os.fsync(file.fileno())
+        os.rename(fresh, self._path)
+
+    def _measure(self) -> _Clean:
+        found = os.stat(self._data)
+        digest = ""
+        if found.st_size <= DIGESTED:
+            digest = blake3(Path(self._data).read_bytes()).hexdigest()
+        return _Clean(found.st_size, found.st_mtime_ns, digest)
