@@ -20,12 +20,14 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 import pyfuse3
 import trio
 
 from penstock.errors import PenstockError
 from penstock.manifest.records import format_time, parse_time
+from penstock.repo.handle import parse_handle
 from penstock.repo.snapshot import Snapshot, open_snapshot
 
 from .detach import detach
@@ -93,7 +95,7 @@ class _Serving:
             )
             try:
                 await _read_root(file_system)
-                self._mount = _mount(operations, self._request)
+                self._mount = _mount(operations, self._request, _full_name(self._snapshot))
             except PenstockError as error:
                 self._failure = error
             else:
@@ -185,6 +187,11 @@ class _Serving:
         return self._mount is not None and top_mount(self._request.mountpoint) == self._mount
 
 
+def _full_name(snapshot: Snapshot) -> str:
+    """Return the handle with the ref that it leaves out."""
+    return str(replace(parse_handle(snapshot.handle), ref=snapshot.version.ref))
+
+
 def _epoch_ns(snapshot: Snapshot) -> int:
     """Return the time of the version, in nanoseconds since 1970; 0 when it was named by its top hash."""
     commit = snapshot.commit()
@@ -197,12 +204,12 @@ async def _read_root(file_system: ReadOnlyFileSystem) -> None:
     file_system.releasedir(handle)
 
 
-def _mount(operations: FuseOperations, request: MountRequest) -> KernelMount:
-    """Have the kernel mount; libfuse and fusermount3 give their reasons on standard error only."""
+def _mount(operations: FuseOperations, request: MountRequest, name: str) -> KernelMount:
+    """Have the kernel mount, as `name`; libfuse and fusermount3 give their reasons on standard error only."""
     options = {
         "ro",
         "default_permissions",
-        f"fsname={fs_name(request.handle)}",
+        f"fsname={fs_name(name)}",
         f"subtype={SUBTYPE}",
         *(["allow_other"] if request.options.allow_other else []),
     }

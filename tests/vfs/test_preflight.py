@@ -1,0 +1,115 @@
+"""What can be said before anything is started: each refusal says what to do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from penstock.errors import AccessError, NotFoundError, PenstockError, UsageError
+from penstock.vfs.options import MountOptions
+from penstock.vfs.preflight import check_fuse, check_mountpoint, mount_failure
+from penstock.vfs.unmounting import unmount
+
+PLAIN = MountOptions()
+
+
+def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="mkdir -p"):
+        check_mountpoint(str(tmp_path / "nothing"), tmp_path / "cache", PLAIN)
+
+
+def test_something_that_is_no_directory(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="not a directory"):
+        check_mountpoint(str(tmp_path / "file"), tmp_path / "cache", PLAIN)
+
+
+def test_a_directory_that_has_files(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    (place / "file").mkdir(parents=True)
+    with pytest.raises(UsageError, match="--non-empty"):
+        check_mountpoint(str(place), tmp_path / "cache", PLAIN)
+    assert check_mountpoint(str(place), tmp_path / "cache", MountOptions(non_empty=True)) == str(place)
+
+
+def test_links_and_relative_paths_are_resolved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "place").mkdir()
+    (tmp_path / "link").symlink_to("place")
+    monkeypatch.chdir(tmp_path)
+    for name in ("place", "./place/", "link", "link/", str(tmp_path / "link")):
+        assert check_mountpoint(name, tmp_path / "cache", PLAIN) == str(tmp_path / "place")
+
+
+@pytest.mark.parametrize("below", ["cache", "cache/inside", "."])
+def test_the_cache_and_the_mount_must_not_lie_in_each_other(tmp_path: Path, below: str) -> None:
+    (tmp_path / "top" / "cache" / "inside").mkdir(parents=True)
+    with pytest.raises(UsageError, match="cache"):
+        check_mountpoint(str(tmp_path / "top" / below), tmp_path / "top" / "cache", MountOptions(non_empty=True))
+
+
+def test_a_cache_beside_the_mount_is_fine(tmp_path: Path) -> None:
+    (tmp_path / "place").mkdir()
+    check_mountpoint(str(tmp_path / "place"), tmp_path / "place-cache", PLAIN)
+
+
+def as_nobody(code: str, *arguments: str) -> str:
+    """Run a piece of Python as a user without rights, with all modules loaded before the rights go."""
+    prelude = (
+        "import os, sys\n"
+        "from penstock.vfs import preflight\n"
+        "from penstock.vfs.options import MountOptions\n"
+        "from pathlib import Path\n"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "try:\n"
+    )
+    body = f"    {code}\nexcept preflight.PenstockError as error:\n    print(type(error).__name__, error)\n"
+    done = subprocess.run(
+        [sys.executable, "-c", prelude + body, *arguments], capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_other_users_need_what_they_need(tmp_path: Path) -> None:
+    assert "apt install fuse3" in as_nobody("os.environ['PATH'] = '/nowhere'; preflight.check_fuse(MountOptions())")
+    told = as_nobody("preflight.check_fuse(MountOptions(allow_other=True))")
+    assert "user_allow_other" in told
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can lose the capability")
+def test_root_without_the_capability_is_told() -> None:
+    code = "from penstock.vfs import preflight, options; preflight.check_fuse(options.MountOptions())"
+    done = subprocess.run(
+        ["setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin", sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "CAP_SYS_ADMIN" in done.stderr
+    assert "--cap-add SYS_ADMIN" in done.stderr
+
+
+@pytest.mark.fuse
+def test_this_machine_can_mount() -> None:
+    check_fuse(PLAIN)
+
+
+def test_what_libfuse_says_reaches_the_user() -> None:
+    told = mount_failure("/mnt", "fusermount3: mount failed: Operation not permitted\n")
+    assert isinstance(told, AccessError)
+    assert "Operation not permitted" in told.why
+    assert "--cap-add" in told.fix
+    other = mount_failure("/mnt", "fuse: unknown option\nmore\n")
+    assert type(other) is PenstockError
+    assert other.why == "fuse: unknown option; more"
+
+
+def test_unmounting_what_is_not_mounted(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="nothing is mounted"):
+        unmount(str(tmp_path))
+    with pytest.raises(NotFoundError, match="proc is mounted there"):
+        unmount("/proc")

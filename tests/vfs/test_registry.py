@@ -1,0 +1,130 @@
+"""State files, processes, and what goes over the wire between a mount and its daemon."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from penstock.errors import AccessError, AmbiguousError, NotFoundError, PenstockError, StoreUnreachableError
+from penstock.repo.remotes import Remote
+from penstock.repo.settings import Settings
+from penstock.vfs.mounts import list_mounts
+from penstock.vfs.options import MountOptions
+from penstock.vfs.processes import end, start_time, wait_for_end
+from penstock.vfs.registry import MountRecord, live_records, log_path, register, sweep, unregister
+from penstock.vfs.wire import MountRequest, decode_answer, decode_request, encode_failure, encode_ready, encode_request
+
+
+def record() -> MountRecord:
+    started = start_time(os.getpid())
+    assert started is not None
+    return MountRecord(
+        os.getpid(), started, "/mnt/\udcff", (0, 99), "demo/x", "file:///b", "x", "ab", None, "2026-01-01", "/log"
+    )
+
+
+def state_files(home: Path) -> list[str]:
+    return sorted(os.listdir(home / "run" / "penstock" / "mounts"))
+
+
+def test_a_record_comes_back_as_it_was_and_goes(isolated_home: Path) -> None:
+    mine = record()
+    register(mine)
+    assert live_records() == [mine]
+    facts = (isolated_home / "run" / "penstock" / "mounts" / f"{os.getpid()}.json").stat()
+    assert facts.st_mode & 0o777 == 0o600
+    unregister(mine)
+    unregister(mine)
+    assert live_records() == []
+    assert state_files(isolated_home) == []
+
+
+def test_records_of_the_dead_are_ignored_and_swept(isolated_home: Path) -> None:
+    mine = record()
+    register(mine)
+    register(replace(mine, pid=os.getppid(), started=1))  # the id came again
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    register(replace(mine, pid=process.pid))
+    (isolated_home / "run" / "penstock" / "mounts" / "5.json").write_text("not json")
+    assert live_records() == [mine]
+    assert len(state_files(isolated_home)) == 4
+    sweep()
+    assert state_files(isolated_home) == [f"{os.getpid()}.json"]
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770])
+def test_a_directory_that_others_may_write_is_refused(isolated_home: Path, mode: int) -> None:
+    directory = isolated_home / "run" / "penstock"
+    directory.mkdir()
+    directory.chmod(mode)
+    with pytest.raises(AccessError, match="XDG_RUNTIME_DIR"):
+        register(record())
+    assert isinstance(list_mounts(), list)  # which has to work all the same
+
+
+def test_a_link_in_place_of_the_directory_is_refused(isolated_home: Path, tmp_path: Path) -> None:
+    (isolated_home / "run" / "penstock").symlink_to(tmp_path)
+    with pytest.raises(AccessError, match="not safe"):
+        register(record())
+
+
+def test_processes_end_and_are_known_to_have() -> None:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    started = start_time(process.pid)
+    assert started is not None
+    assert not wait_for_end(process.pid, started, 0.01)
+    assert wait_for_end(process.pid, started + 1, 0.01)  # another one
+    assert end(process.pid, started, 10)
+    assert start_time(process.pid) is None  # a zombie is as good as gone
+    process.communicate()
+    assert wait_for_end(process.pid, started, 0.01)
+
+
+def test_a_process_that_does_not_listen_is_killed() -> None:
+    code = "import signal; signal.signal(15, signal.SIG_IGN); print(flush=True); signal.pause()"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    started = start_time(process.pid)
+    assert started is not None
+    assert end(process.pid, started, 0.2)
+    process.communicate()
+    assert process.returncode == -9
+
+
+def test_requests_cross_the_wire() -> None:
+    remotes = {"demo": Remote(name="demo", url="s3://b/p", profile="x", deadline=2.5)}
+    settings = Settings(Path("/c/\udcff.toml"), Path("/cache"), 123, remotes)
+    request = MountRequest("demo/ü", "/mnt/\udcff", settings, MountOptions(uid=7, allow_other=True), "/log")
+    assert decode_request(encode_request(request)) == request
+
+
+def test_answers_cross_the_wire() -> None:
+    assert decode_answer(encode_ready(record())) == record()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        NotFoundError("no x", why="because", fix="Try y"),
+        StoreUnreachableError("no answer"),
+        PenstockError("odd"),
+        AmbiguousError("which", candidates=["a", "b"], why="two"),
+    ],
+)
+def test_failures_cross_the_wire(error: PenstockError) -> None:
+    with pytest.raises(type(error)) as told:
+        decode_answer(encode_failure(error))
+    assert (type(told.value), told.value.__dict__) == (type(error), error.__dict__)
+
+
+def test_logs_have_readable_names() -> None:
+    assert os.path.basename(log_path("/mnt/my data")) == "mnt-my data.log"
+    assert len(os.path.basename(log_path("/" + "x" * 250 + "/y"))) < 160
+    assert os.path.isdir(os.path.dirname(log_path("/")))

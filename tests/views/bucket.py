@@ -1,0 +1,62 @@
+"""A real bucket in a directory, with datasets pushed into it, and the settings that lead to it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from penstock.repo.handle import parse_handle
+from penstock.repo.publish import Authorship
+from penstock.repo.push import PushReport, push
+from penstock.repo.remotes import Remote
+from penstock.repo.settings import Settings
+
+from .memory import Link, Made, Spec
+
+__all__ = ["LocalBucket", "write_tree"]
+
+
+class _Silent:
+    def read(self, files: int, size: int) -> None:
+        """Nobody watches."""
+
+    def sent(self, size: int) -> None:
+        """Nobody watches."""
+
+
+class LocalBucket:
+    """The bucket ``demo`` below a directory, and a block cache beside it."""
+
+    def __init__(self, directory: Path, cache_size: int = 1 << 30) -> None:
+        self.directory = directory / "bucket"
+        self.directory.mkdir(parents=True)
+        remote = Remote(name="demo", url=f"file://{self.directory}")
+        self.settings = Settings(directory / "config.toml", directory / "blocks", cache_size, {"demo": remote})
+
+    def push(self, source: Path, handle: str = "demo/data") -> PushReport:
+        return push(os.fspath(source), parse_handle(handle), self.settings, Authorship("me", "", "push"), _Silent())
+
+    def data_objects(self) -> list[Path]:
+        return sorted(path for path in (self.directory / ".penstock" / "data").rglob("*") if path.is_file())
+
+
+def write_tree(directory: Path, spec: Spec) -> None:
+    """Make a directory on disk from what describes it."""
+    _write(os.fsencode(directory), spec)
+
+
+def _write(directory: bytes, spec: Spec) -> None:
+    os.makedirs(directory, exist_ok=True)
+    for name, item in spec.items():
+        path = os.path.join(directory, name)
+        if isinstance(item, Link):
+            os.symlink(item.target, path)
+        elif isinstance(item, Made):
+            with open(path, "wb") as stream:
+                stream.write(item.data)
+            os.chmod(path, 0o755 if item.executable else 0o644)
+            os.utime(path, ns=(item.mtime_ns, item.mtime_ns))
+        else:
+            assert isinstance(item, Mapping)
+            _write(path, item)
