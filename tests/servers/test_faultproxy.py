@@ -162,6 +162,32 @@ class TestFaults:
         assert client.send("GET", stored).status == 200
         assert client.send("GET", stored.replace("object", "other")).status == 500
 
+    def test_faults_strike_in_the_order_of_arming_until_healed(self, fault_proxy, client, stored):
+        for code in (500, 502, 503):
+            fault_proxy.fail(fault=Status(code))
+        assert [client.send("GET", stored).status for _ in range(2)] == [500, 502]
+        fault_proxy.heal()
+        assert client.send("GET", stored).status == 200
+
+    def test_a_client_that_leaves_amid_its_body_leaves_nothing(self, gateway, fault_proxy, bucket):
+        path = f"/{bucket}/half"
+        signed = sign(
+            "PUT",
+            fault_proxy.endpoint + path,
+            BODY,
+            access_key=gateway.access_key,
+            secret_key=gateway.secret_key,
+            headers={"Content-Length": str(len(BODY))},
+        )
+        head = f"PUT {path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in signed.items())
+        with socket.create_connection(("127.0.0.1", fault_proxy.port), timeout=20) as raw:
+            raw.sendall(head.encode() + b"\r\n" + BODY[:1000])
+            raw.shutdown(socket.SHUT_WR)
+            with pytest.raises(ConnectionResetError):
+                raw.recv(1000)
+        assert fault_proxy.requests[0].body_length == 1000
+        assert gateway.request("HEAD", path).status == 404
+
     def test_reset_before_the_server_saw_it(self, gateway, fault_proxy, client, bucket):
         path = f"/{bucket}/never"
         fault_proxy.fail(fault=Reset())
