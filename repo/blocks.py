@@ -19,6 +19,8 @@ from .nodes import Nodes
 
 __all__ = ["Blocks", "describe_object"]
 
+_RESTORE = "Restore the object from a copy of the bucket."
+
 OpenExternal = Callable[[str], tuple[Store, str]]
 """Turns the URI of an object into the store that holds it and its key there."""
 
@@ -85,15 +87,16 @@ class Blocks:
             return block
         # Once more: the fault may have been on the way. A second time it is in the store.
         start = index * BLOCK_SIZE
-        again = self._read(entry, start, min(entry.size, start + BLOCK_SIZE))
+        end = min(entry.size, start + BLOCK_SIZE)
+        again = self._read(entry, start, end)
         if content_hash(again) == expected:
             self._counters.add(corrupt_answers=1)
             return memoryview(again)
-        places = sorted({describe_object(self._store, extent.object) for extent in entry.extents})
+        places = [describe_object(self._store, found) for found, _, _ in self._spans(entry, start, end)]
         raise IntegrityError(
             f"block {index} of {entry.name.decode('utf-8', 'replace')!r} is not what was written",
-            why=f"the bytes in {', '.join(places[:3])} have another hash",
-            fix="Restore the object, or push the data again from its source.",
+            why=f"the bytes in {' and '.join(places)} have another hash",
+            fix=_RESTORE,
         )
 
     def _read(self, entry: Entry, start: int, end: int) -> bytes:
@@ -129,12 +132,13 @@ class Blocks:
                 body = store.get(key, wanted, version_id=found.version_id, etag=found.etag)
         except (NotFoundError, ConflictError) as error:
             raise IntegrityError(
-                f"{entry.name.decode('utf-8', 'replace')!r} cannot be read", why=error.what, fix=error.fix
+                f"{entry.name.decode('utf-8', 'replace')!r} cannot be read", why=error.what, fix=error.fix or _RESTORE
             ) from error
         self._counters.add(gets=1, bytes_fetched=len(body))
         if len(body) != length:
             raise IntegrityError(
                 f"{entry.name.decode('utf-8', 'replace')!r} cannot be read",
                 why=f"{describe_object(self._store, found)} ends before byte {offset + length}",
+                fix=_RESTORE,
             )
         return body

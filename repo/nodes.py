@@ -36,7 +36,7 @@ _RAW_BYTES = 16 << 20
 _NODE_WEIGHT = 400_000
 """Entries in decoded nodes that are kept in memory, at 80 to 150 bytes each."""
 _PACK_BYTES = 8 << 20
-_RESTORE = "Restore the object, or push the data again from its source."
+_RESTORE = "Restore the object from a copy of the bucket."
 
 
 class _Lru(Generic[T]):

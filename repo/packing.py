@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
-from penstock.manifest.build import TreeBuilder
-from penstock.manifest.entry import BLOCK_SIZE, Entry, Extent, Kind, NodeRef, block_count
+from penstock.manifest.build import NodeSink, TreeBuilder, with_blocks
+from penstock.manifest.entry import BLOCK_SIZE, Entry, Extent, Kind, Location, NodeRef, PageRef, block_count
 from penstock.manifest.hashing import HASH_SIZE, content_hash
 from penstock.manifest.tree import Tree
 
@@ -45,8 +45,11 @@ class Packer:
     file. Other small files are looked up by their hash among the known `places`.
     """
 
-    def __init__(self, builder: TreeBuilder, upload: Upload, places: KnownPlaces, parent: Parent | None) -> None:
+    def __init__(
+        self, builder: TreeBuilder, sink: NodeSink, upload: Upload, places: KnownPlaces, parent: Parent | None
+    ) -> None:
         self._builder = builder
+        self._sink = sink
         self._upload = upload
         self._places = places
         self._parent = parent
@@ -106,8 +109,9 @@ class Packer:
         if read.file.kind is Kind.SYMLINK or not read.size:
             self._then(partial(self._add, read, ()))
         elif not read.data:
-            extents, self._extents, self._old = tuple(self._extents), [], None
-            self._then(partial(self._add, read, extents))
+            extents, old_pages = tuple(self._extents), self._old.pages if self._old is not None else ()
+            self._extents, self._old = [], None
+            self._then(partial(self._add, read, extents, old_pages))
         else:
             self._take_small(read)
 
@@ -150,14 +154,18 @@ class Packer:
     def _add_packed(self, read: FileRead, offset: int) -> None:
         self._add(read, (Extent(self._pack_hash, offset, read.size),))
 
-    def _add(self, read: FileRead, extents: tuple[Extent, ...]) -> None:
+    def _add(self, read: FileRead, extents: tuple[Extent, ...], old_pages: tuple[PageRef, ...] = ()) -> None:
         file = read.file
         target = read.data if file.kind is Kind.SYMLINK else b""
         entry = Entry(file.names[-1], file.kind, read.size, read.hash, file.mtime_ns, target=target, extents=extents)
         if read.blocks:
-            self._builder.add_file(entry, read.blocks)
-        else:
-            self._builder.add(entry)
+            known = {page.location.digest: page.location for page in old_pages}
+            entry = with_blocks(entry, read.blocks, lambda frame: self._write_page(frame, known))
+        self._builder.add(entry)
+
+    def _write_page(self, frame: bytes, known: dict[bytes, Location]) -> Location:
+        """Write a page of block hashes, or refer to where the file's older state has the same one."""
+        return (known.get(content_hash(frame)) if known else None) or self._sink.write(frame)
 
     def _take_piece(self, piece: Piece) -> None:
         if piece.offset == 0:

@@ -104,7 +104,7 @@ def push(
             parent = Parent(Tree(target.root, nodes.load), blocks.hash)
         sink = NodePackWriter(lambda key, body: upload.send(key, body, data=False))
         places = KnownPlaces(store, index, parent.tree if parent is not None else None, target.top_hash)
-        packer = Packer(TreeBuilder(sink, target.root, nodes.load), upload, places, parent)
+        packer = Packer(TreeBuilder(sink, target.root, nodes.load), sink, upload, places, parent)
         skipped: list[Skipped] = []
         steps = stack.enter_context(closing(read_ahead(walk_directory(directory, skipped.append), pool)))
         for step in steps:
