@@ -1,4 +1,4 @@
-"""A store in an S3 bucket, or below a prefix of one, through boto3.
+"""A store in an S3 bucket, or below a prefix of one, through botocore, the lower half of boto3.
 
 Made by `opening.open_store`, which imports this late. Works with AWS and with what imitates it; the tests run it on
 Ceph. Every call is bounded by a deadline and retried by `retry`; failures are sorted and explained by `s3_errors`.

@@ -1,19 +1,24 @@
-"""The boto3 client of a store: made once, late, under a lock, and anew after a fork.
+"""The boto client of a store: made once, late, under a lock, and anew after a fork.
 
-Called by `s3` only. A client is thread-safe, making one is not. A child process must not share the parent's
+Called by `s3_call` only. A client is thread-safe, making one is not. A child process must not share the parent's
 sockets, nor wait for a lock that a thread of the parent held: both are replaced when the fork returns in the child.
+
+Made from botocore, the lower half of boto3: the same settings, credentials and environment without 80 ms of import.
+What describes S3's API is read once for all clients: 12 ms for each further one instead of 65.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-import boto3.session
+import botocore.session
 from botocore import UNSIGNED
 from botocore.config import Config
+from botocore.loaders import Loader, create_loader
 
 from penstock import __version__
 from penstock.errors import UsageError
@@ -40,14 +45,13 @@ class ClientSource:
         self._read_timeout = min(options.read_timeout, options.deadline / 2)
         self.policy = RetryPolicy(options.deadline, options.max_attempts, self._connect_timeout + self._read_timeout)
         self._client: S3Client | None = None
-        self._lock = threading.Lock()
         _sources.add(self)
 
     def get(self) -> S3Client:
-        """Return the client. Raises UsageError, and what boto3 raises for an impossible configuration."""
+        """Return the client. Raises UsageError, and what botocore raises for an impossible configuration."""
         client = self._client
         if client is None:
-            with self._lock:
+            with _making:
                 if self._client is None:
                     self._client = self._make()
                 client = self._client
@@ -59,14 +63,12 @@ class ClientSource:
 
     def close(self) -> None:
         """Close the connections. A later `get` makes a new client."""
-        with self._lock:
-            client, self._client = self._client, None
+        client, self._client = self._client, None
         if client is not None:
             client.close()
 
     def forget(self) -> None:
         """Start afresh in a forked child. The parent's client is left as it is: its sockets are shared."""
-        self._lock = threading.Lock()
         self._client = None
 
     def _make(self) -> S3Client:
@@ -87,15 +89,19 @@ class ClientSource:
             settings["s3"] = {"addressing_style": options.addressing_style}
         if options.anonymous:
             settings["signature_version"] = UNSIGNED
-        session = boto3.session.Session(profile_name=options.profile, region_name=options.region)
+        session = botocore.session.Session(profile=options.profile)
+        session.register_component("data_loader", _models())
         try:
-            client = session.client("s3", endpoint_url=options.endpoint_url, config=Config(**settings))
+            made = session.create_client(
+                "s3", region_name=options.region, endpoint_url=options.endpoint_url, config=Config(**settings)
+            )
         except ValueError as error:
             raise UsageError(
                 "the S3 endpoint cannot be used",
                 why=str(error),
                 fix="Check endpoint_url, AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_S3",
             ) from error
+        client = cast("S3Client", made)
         client.meta.events.register("before-call.s3.DeleteObjects", _add_md5)
         client.meta.events.register_last("before-call.s3", _announce_only_large)
         client.meta.events.register("before-call.s3.HeadBucket", _do_not_follow)
@@ -119,10 +125,18 @@ def _do_not_follow(params: dict[str, Any], **_: object) -> None:
     params["context"].setdefault("s3_redirect", {})["redirected"] = True
 
 
+@functools.cache
+def _models() -> Loader:
+    return create_loader(os.environ.get("AWS_DATA_PATH"))
+
+
 _sources: weakref.WeakSet[ClientSource] = weakref.WeakSet()
+_making = threading.Lock()
 
 
 def _forget_in_child() -> None:
+    global _making  # whoever held it in the parent is not here
+    _making = threading.Lock()
     for source in list(_sources):
         source.forget()
 

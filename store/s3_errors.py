@@ -45,7 +45,7 @@ FAILURES = (
     TruncatedBody,
     Vanished,
 )
-"""All that a call through boto3 raises because of the store, the network or the configuration."""
+"""All that a call through botocore raises because of the store, the network or the configuration."""
 
 _DAMAGED_CODES = frozenset({"BadDigest", "XAmzContentSHA256Mismatch"})
 _BUSY_CODES = frozenset({"SlowDown", "SlowDownRead", "SlowDownWrite", "Throttling", "ThrottlingException"})

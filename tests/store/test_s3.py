@@ -411,13 +411,12 @@ def test_an_etag_that_changed_is_not_downloaded(store: Store) -> None:
 _FORK = """
 import os, sys, threading
 from penstock.store import open_store
-from penstock.store.s3_client import ClientSource
+from penstock.store import s3_client
 store = open_store(sys.argv[1])
 assert store.get("key")
-[source] = __import__("penstock.store.s3_client", fromlist=["_sources"])._sources
 inside, leave = threading.Event(), threading.Event()
 def hold():
-    with source._lock:
+    with s3_client._making:
         inside.set()
         leave.wait()
 holder = threading.Thread(target=hold)

@@ -161,7 +161,7 @@ def test_a_store_that_is_down(store: Store, fault_proxy: FaultProxy, name: str) 
 @pytest.mark.parametrize("name", CALLS)
 def test_a_store_that_only_stalls(store: Store, fault_proxy: FaultProxy, name: str) -> None:
     fault_proxy.fail(fault=Stall(60), times=1000)
-    with impatient(store, fault_proxy) as given_up:
+    with impatient(store, fault_proxy, attempts=4) as given_up:
         started = time.monotonic()
         with pytest.raises(StoreUnreachableError) as caught:
             CALLS[name][1](given_up)
