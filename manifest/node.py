@@ -9,11 +9,13 @@ from __future__ import annotations
 import itertools
 from bisect import bisect_left, bisect_right
 from functools import cached_property
+from typing import Annotated, TypeVar
 
 import msgspec
 
 from .entry import Entry, Extent, External, Kind, Location, NodeRef, PageRef
 from .hashing import HASH_SIZE
+from .split import MAX_INDEX_ITEMS, MAX_LEAF_ENTRIES
 
 __all__ = ["IndexLogical", "IndexNode", "IndexPhysical", "Leaf", "LeafLogical", "LeafPhysical", "Node", "Packed"]
 
@@ -23,47 +25,53 @@ Piece = tuple[int, int, int]
 """An extent inside a leaf: index into the leaf's object table, offset, length."""
 
 
+_T = TypeVar("_T")
+_Column = Annotated[list[_T], msgspec.Meta(max_length=MAX_LEAF_ENTRIES)]
+_Children = Annotated[list[_T], msgspec.Meta(min_length=1, max_length=MAX_INDEX_ITEMS)]
+# The bounds are here, and not among the rules, so that a longer list is refused before it takes memory.
+
+
 class LeafLogical(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """What is hashed of a leaf. Columns run over all entries, or over the directories or symlinks among them."""
 
-    names: list[bytes]
+    names: _Column[bytes]
     kinds: bytes
-    sizes: list[int]
+    sizes: _Column[int]
     hashes: bytes
-    below: list[int]
-    targets: list[bytes]
-    metadata: list[tuple[int, bytes]]
+    below: _Column[int]
+    targets: _Column[bytes]
+    metadata: _Column[tuple[int, bytes]]
 
 
 class LeafPhysical(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """What is not hashed of a leaf: times, and where things are. Object and offset columns run over the files."""
 
-    mtimes: list[int]
+    mtimes: _Column[int]
     objects: list[bytes | tuple[str, str | None, str | None]]
-    file_objects: list[int]
-    file_offsets: list[int]
-    pieces: list[tuple[int, list[Piece]]]
-    blocks: list[tuple[int, bytes]]
-    pages: list[tuple[int, list[tuple[bytes, int, int, int, bytes]]]]
+    file_objects: _Column[int]
+    file_offsets: _Column[int]
+    pieces: _Column[tuple[int, list[Piece]]]
+    blocks: _Column[tuple[int, bytes]]
+    pages: _Column[tuple[int, list[tuple[bytes, int, int, int, bytes]]]]
     packs: list[bytes]
-    directories: list[Packed]
+    directories: _Column[Packed]
 
 
 class IndexLogical(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """What is hashed of an index node. All columns run over its children."""
 
     level: int
-    lasts: list[bytes]
+    lasts: _Children[bytes]
     hashes: bytes
-    entries: list[int]
-    sizes: list[int]
+    entries: _Children[int]
+    sizes: _Children[int]
 
 
 class IndexPhysical(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """What is not hashed of an index node: where its children lie."""
 
     packs: list[bytes]
-    children: list[Packed]
+    children: _Children[Packed]
 
 
 class Leaf:

@@ -26,7 +26,6 @@ from .frame import MAX_FRAME
 from .hashing import HASH_SIZE, content_hash, file_hash, hash_of_blocks
 from .metadata import parse_metadata
 from .node import IndexLogical, IndexPhysical, LeafLogical, LeafPhysical, Packed
-from .split import MAX_INDEX_ITEMS, MAX_LEAF_ENTRIES
 
 __all__ = ["COUNT_LIMIT", "MAX_LEVEL", "bad", "check_index", "check_leaf"]
 
@@ -50,8 +49,6 @@ def check_leaf(logical: LeafLogical, physical: LeafPhysical) -> None:
     files = kinds.count(Kind.FILE) + kinds.count(Kind.EXECUTABLE)
     directories = kinds.count(Kind.DIRECTORY)
     symlinks = kinds.count(Kind.SYMLINK)
-    if count > MAX_LEAF_ENTRIES:
-        bad("a leaf has too many entries")
     if files + directories + symlinks != len(kinds):
         bad("a leaf holds an entry of an unknown kind")
     lengths = (len(kinds), len(logical.sizes), len(logical.hashes) // HASH_SIZE, len(physical.mtimes))
@@ -62,7 +59,7 @@ def check_leaf(logical: LeafLogical, physical: LeafPhysical) -> None:
     if len(physical.file_objects) != files or len(physical.file_offsets) != files:
         bad("a leaf's files do not add up")
     _check_names(names)
-    _check_sums(logical.below, logical.sizes, least=0)
+    _check_sums(logical.below, logical.sizes, least=0, more=count)
     _check_packs(physical.packs, physical.directories)
     _check_symlinks(logical, symlinks)
     if any(not -MAX_SIZE <= mtime <= MAX_SIZE for mtime in physical.mtimes):
@@ -76,14 +73,12 @@ def check_index(logical: IndexLogical, physical: IndexPhysical) -> None:
     """Hold an index node against the rules."""
     count = len(logical.lasts)
     lengths = (len(logical.hashes) // HASH_SIZE, len(logical.entries), len(logical.sizes), len(physical.children))
-    if not 0 < count <= MAX_INDEX_ITEMS:
-        bad("an index node has no children, or too many")
     if any(length != count for length in lengths) or len(logical.hashes) % HASH_SIZE:
         bad("an index node's columns differ in length")
     if not 1 <= logical.level <= MAX_LEVEL:
         bad("an index node's level is out of bounds")
     _check_names(logical.lasts)
-    _check_sums(logical.entries, logical.sizes, least=1)
+    _check_sums(logical.entries, logical.sizes, least=1, more=0)
     _check_packs(physical.packs, physical.children)
 
 
@@ -100,8 +95,8 @@ def _check_names(names: list[bytes]) -> None:
             bad(f"a node holds the name {special.decode()!r}")
 
 
-def _check_sums(counts: list[int], sizes: list[int], *, least: int) -> None:
-    if counts and not (min(counts) >= least and sum(counts) < COUNT_LIMIT):
+def _check_sums(counts: list[int], sizes: list[int], *, least: int, more: int) -> None:
+    if counts and not (min(counts) >= least and sum(counts) + more < COUNT_LIMIT):
         bad("a node's counts are out of bounds")
     if sizes and not (min(sizes) >= 0 and sum(sizes) <= MAX_SIZE):
         bad("a node's sizes are out of bounds")

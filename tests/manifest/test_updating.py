@@ -1,0 +1,203 @@
+"""An edited tree is the tree that a rebuild would give, node for node, and little is written for it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from trees.model import File, Folder, Loader, bare, build, built, flatten, reachable
+from trees.strategies import Made, Step, apply, edits_for, file_of, folders, quick, steps
+
+from penstock.errors import ConflictError, IntegrityError, NotFoundError, UsageError
+from penstock.manifest.build import MemorySink, with_blocks
+from penstock.manifest.codec import encode_index
+from penstock.manifest.entry import MAX_DEPTH, Entry, Kind, NodeRef
+from penstock.manifest.tree import Tree
+from penstock.manifest.update import Edit, update
+
+pytestmark = pytest.mark.usefixtures("small_nodes")
+
+
+def _edits(made: list[Made], tree: Tree, sink: MemorySink) -> list[Edit]:
+    edits = []
+    for path, item, origin in made:
+        if item is None:
+            edits.append(Edit(path, None))
+        elif isinstance(item, File):
+            entry = with_blocks(item.entry, item.blocks, sink.write) if item.blocks else item.entry
+            edits.append(Edit(path, entry))
+        else:
+            below = tree.resolve(origin)[1].directory if origin is not None else None
+            edits.append(
+                Edit(
+                    path, Entry(path[-1], Kind.DIRECTORY, 0, b"", item.mtime_ns, item.metadata, b"", (), b"", (), below)
+                )
+            )
+    return edits
+
+
+def _check(folder: Folder, made: list[Made]) -> None:
+    sink = MemorySink()
+    root = build(folder, sink)
+    load = Loader(sink)
+    updated = update(root, _edits(made, Tree(root, load), sink), load, sink)
+    wanted = apply(folder, made)
+    rebuilt, fresh = built(wanted)
+    assert [(path, bare(entry)) for path, entry in Tree(updated, load).walk()] == list(flatten(wanted))
+    assert reachable(updated, load) == reachable(rebuilt, fresh)
+
+
+@quick
+@given(folders(), steps)
+def test_update_equals_rebuild(folder: Folder, wanted: list[Step]) -> None:
+    _check(folder, edits_for(folder, wanted))
+
+
+_numbers = st.integers(0, 249)
+
+
+@quick
+@given(
+    st.integers(1, 250),
+    st.integers(1, 3),
+    st.sets(_numbers, max_size=12),
+    st.sets(_numbers, max_size=12),
+    st.tuples(_numbers, _numbers),
+)
+def test_update_equals_rebuild_in_tall_directories(
+    count: int, step: int, put: set[int], removed: set[int], gap: tuple[int, int]
+) -> None:
+    names = [b"%03d" % number for number in range(0, count, step)]
+    folder = Folder({name: file_of(name, 1) for name in names})
+    gone = removed | set(range(min(gap), max(gap)))  # a whole run too: whole nodes go, and the tree gets lower
+    edits: dict[tuple[bytes, ...], File | None] = {(b"%03d" % n,): None for n in gone if b"%03d" % n in folder.children}
+    edits.update({(b"%03d" % n,): file_of(b"%03d" % n, 2) for n in put})
+    _check(folder, [(path, item, None) for path, item in sorted(edits.items())])
+
+
+@quick
+@given(st.integers(0, 250), st.integers(1, 250))
+def test_every_prefix_and_suffix_of_a_directory_can_go(kept: int, count: int) -> None:
+    names = [b"%03d" % number for number in range(count)]
+    folder = Folder({name: file_of(name, 1) for name in names})
+    _check(folder, [((name,), None, None) for name in names[kept:]])
+    _check(folder, [((name,), None, None) for name in names[:kept]])
+
+
+def test_no_edits_give_the_tree_itself() -> None:
+    sink = MemorySink()
+    root = build(Folder({b"a": file_of(b"a", 1)}), sink)
+    assert update(root, [], Loader(sink), MemorySink()) is root
+
+
+def test_a_directory_moves_by_reference_without_being_read() -> None:
+    inner = Folder({b"%03d" % number: file_of(b"%03d" % number, 1) for number in range(200)})
+    folder = Folder({b"old": inner, b"other": Folder()})
+    sink = MemorySink()
+    root = build(folder, sink)
+    load = Loader(sink)
+    moved = Tree(root, load).resolve((b"old",))[1].directory
+    load.count = 0
+    new = MemorySink()
+    edits = [
+        Edit((b"new",), Entry(b"new", Kind.DIRECTORY, directory=moved)),
+        Edit((b"old",), None),
+    ]
+    updated = update(root, edits, load, new)
+    assert load.count == len(new.frames) == 1
+    assert Tree(updated, Loader(sink, new)).resolve((b"new",))[1].directory == moved
+    wanted, _ = built(Folder({b"new": inner, b"other": Folder()}))
+    assert updated.hash == wanted.hash
+
+
+def test_edits_below_a_directory_that_moves_go_into_its_new_place() -> None:
+    sink = MemorySink()
+    root = build(Folder({b"old": Folder({b"a": file_of(b"a", 1), b"b": file_of(b"b", 1)})}), sink)
+    load = Loader(sink)
+    moved = Tree(root, load).resolve((b"old",))[1].directory
+    edits = [
+        Edit((b"new",), Entry(b"new", Kind.DIRECTORY, directory=moved)),
+        Edit((b"new", b"a"), None),
+        Edit((b"new", b"c"), file_of(b"c", 2).entry),
+        Edit((b"old", b"a"), None),
+    ]
+    updated = update(root, edits, load, sink)
+    assert [path for path, _ in Tree(updated, load).walk()] == [
+        (b"new",),
+        (b"new", b"b"),
+        (b"new", b"c"),
+        (b"old",),
+        (b"old", b"b"),
+    ]
+
+
+def test_missing_parents_are_made() -> None:
+    sink = MemorySink()
+    root = build(Folder(), sink)
+    updated = update(root, [Edit((b"a", b"b", b"c"), file_of(b"c", 1).entry)], Loader(sink), sink)
+    wanted, _ = built(Folder({b"a": Folder({b"b": Folder({b"c": file_of(b"c", 1)})})}))
+    assert updated == wanted
+
+
+def test_a_file_becomes_a_directory_and_back() -> None:
+    sink = MemorySink()
+    root = build(Folder({b"a": file_of(b"a", 1)}), sink)
+    load = Loader(sink)
+    folder = update(
+        root, [Edit((b"a",), Entry(b"a", Kind.DIRECTORY)), Edit((b"a", b"b"), file_of(b"b", 1).entry)], load, sink
+    )
+    assert [path for path, _ in Tree(folder, load).walk()] == [(b"a",), (b"a", b"b")]
+    assert update(folder, [Edit((b"a",), file_of(b"a", 1).entry)], load, sink) == root
+    emptied = update(folder, [Edit((b"a",), None), Edit((b"a", b"c"), file_of(b"c", 1).entry)], load, sink)
+    assert [path for path, _ in Tree(emptied, load).walk()] == [(b"a",), (b"a", b"c")]
+
+
+def _small() -> tuple[NodeRef, Loader, MemorySink]:
+    sink = MemorySink()
+    root = build(Folder({b"d": Folder({b"x": file_of(b"x", 1)}), b"f": file_of(b"f", 1)}), sink)
+    return root, Loader(sink), sink
+
+
+FILE = file_of(b"f", 1).entry
+DEEP = tuple([b"d"] * (MAX_DEPTH - 1))
+
+
+@pytest.mark.parametrize(
+    ("edits", "error", "words"),
+    [
+        ([Edit((b"nope",), None)], NotFoundError, "'nope'"),
+        ([Edit((b"d", b"nope"), None)], NotFoundError, "'d/nope'"),
+        ([Edit((b"f", b"x"), None)], ConflictError, "'f' is a file"),
+        ([Edit((b"f", b"f"), FILE)], ConflictError, "'f' is a file"),
+        ([Edit((b"f",), FILE), Edit((b"f", b"f"), FILE)], ConflictError, "a file and a directory"),
+        ([Edit((b"f",), FILE), Edit((b"f", b"a", b"f"), FILE)], ConflictError, "a file and a directory"),
+        ([Edit((b"f",), FILE), Edit((b"f",), FILE)], UsageError, "out of order"),
+        ([Edit((b"x", b"f"), FILE), Edit((b"f",), FILE)], UsageError, "out of order"),
+        ([Edit((), None)], UsageError, "out of order"),
+        ([Edit((b"g",), FILE)], UsageError, "names differ"),
+        ([Edit((b"..", b"f"), FILE)], UsageError, "bad name"),
+        ([Edit((*DEEP, b"d", b"f"), FILE)], UsageError, "levels"),
+        ([Edit((*DEEP, b"d"), Entry(b"d", Kind.DIRECTORY))], UsageError, "levels"),
+    ],
+)
+def test_edits_that_cannot_be_are_refused(edits: list[Edit], error: type[Exception], words: str) -> None:
+    root, load, sink = _small()
+    with pytest.raises(error, match=words):
+        update(root, edits, load, sink)
+
+
+def test_the_deepest_path_can_be_made() -> None:
+    root, load, sink = _small()
+    path = (*DEEP, b"f")
+    updated = update(root, [Edit(path, FILE)], load, sink)
+    assert Tree(updated, load).resolve(path)[1] == FILE
+
+
+def test_a_hostile_tree_is_refused_while_it_is_copied() -> None:
+    sink = MemorySink()
+    first = build(Folder({b"b": file_of(b"b", 1), b"c": file_of(b"c", 1)}), sink)
+    second = build(Folder({b"a": file_of(b"a", 1), b"z": file_of(b"z", 1)}), sink)
+    digest, frame = encode_index(1, [b"c", b"z"], [first, second], sink.resolve)
+    root = NodeRef(digest, 4, first.size + second.size, sink.write(frame))
+    with pytest.raises(IntegrityError, match="wrong place"):
+        update(root, [Edit((b"y",), file_of(b"y", 1).entry)], Loader(sink), sink)

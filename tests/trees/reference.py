@@ -1,0 +1,119 @@
+"""docs/FORMAT.md once more, as short and slow as it can be: the hash of a tree from nothing but the text.
+
+Shares no code with `penstock.manifest` beyond the values it is asked about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
+from blake3 import blake3
+
+from penstock.manifest.entry import Entry, Kind
+
+from .model import File, Folder
+
+__all__ = ["Split", "node_hash"]
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The constants of the cut rule; the defaults are those of the format."""
+
+    leaf_bits: int = 9
+    index_bits: int = 8
+    most_entries: int = 4096
+    most_items: int = 2048
+    most_weight: int = 1 << 20
+
+    def level(self, name: bytes) -> int:
+        """How many levels a name ends."""
+        bits = int.from_bytes(blake3(name).digest()[:8], "little")
+        if bits % 2**self.leaf_bits:
+            return 0
+        level = 1
+        bits //= 2**self.leaf_bits
+        while level < 6 and bits % 2**self.index_bits == 0:
+            level += 1
+            bits //= 2**self.index_bits
+        return level
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    hash: bytes
+    last: bytes
+    entries: int
+    size: int
+
+
+def _derive(context: str, value: object) -> bytes:
+    return blake3(msgspec.msgpack.encode(value), derive_key_context=context).digest()
+
+
+def _slices(items: Sequence[_T], ends: Callable[[list[_T]], bool]) -> list[list[_T]]:
+    slices: list[list[_T]] = []
+    for item in items:
+        if not slices or ends(slices[-1]):
+            slices.append([])
+        slices[-1].append(item)
+    return slices
+
+
+def node_hash(folder: Folder, split: Split = Split()) -> tuple[bytes, int, int]:
+    """Return hash, entries and size of the root node of a directory."""
+    rows = []
+    for name, item in sorted(folder.children.items()):
+        if isinstance(item, File):
+            rows.append((item.entry, 0))
+        else:
+            digest, below, size = node_hash(item, split)
+            rows.append((Entry(name, Kind.DIRECTORY, size, digest, 0, item.metadata), below))
+
+    def leaf_ends(rows: list[tuple[Entry, int]]) -> bool:
+        weight = sum(64 + len(row.name) + len(row.metadata) + len(row.target) for row, _ in rows)
+        last = rows[-1][0].name
+        return split.level(last) >= 1 or len(rows) >= split.most_entries or weight >= split.most_weight
+
+    nodes = [_leaf(rows) for rows in _slices(rows, leaf_ends)] or [_leaf([])]
+    level = 1
+    while len(nodes) > 1:
+
+        def index_ends(nodes: list[_Node], level: int = level) -> bool:
+            return split.level(nodes[-1].last) > level or len(nodes) >= split.most_items
+
+        nodes = [_index(level, part) for part in _slices(nodes, index_ends)]
+        level += 1
+    return nodes[0].hash, nodes[0].entries, nodes[0].size
+
+
+def _leaf(rows: list[tuple[Entry, int]]) -> _Node:
+    value = [
+        [entry.name for entry, _ in rows],
+        bytes(int(entry.kind) for entry, _ in rows),
+        [entry.size for entry, _ in rows],
+        b"".join(entry.hash for entry, _ in rows),
+        [below for entry, below in rows if entry.kind == 2],
+        [entry.target for entry, _ in rows if entry.kind == 3],
+        [[at, entry.metadata] for at, (entry, _) in enumerate(rows) if entry.metadata],
+    ]
+    entries = len(rows) + sum(below for _, below in rows)
+    size = sum(entry.size for entry, _ in rows if entry.kind != 3)
+    return _Node(_derive("penstock 1 leaf", value), rows[-1][0].name if rows else b"", entries, size)
+
+
+def _index(level: int, nodes: list[_Node]) -> _Node:
+    value = [
+        level,
+        [node.last for node in nodes],
+        b"".join(node.hash for node in nodes),
+        [node.entries for node in nodes],
+        [node.size for node in nodes],
+    ]
+    entries, size = sum(node.entries for node in nodes), sum(node.size for node in nodes)
+    return _Node(_derive("penstock 1 index", value), nodes[-1].last, entries, size)
