@@ -2,16 +2,17 @@
 
 | name | on | value |
 |---|---|---|
-| user.penstock.version | everything | top hash, 64 hex digits |
-| user.penstock.commit | everything, when the version was named by a commit | commit id, 64 hex digits |
-| user.penstock.hash | everything | hash of the content, 64 hex digits; of a directory, its tree's |
+| user.penstock.version | files, directories | top hash, 64 hex digits |
+| user.penstock.commit | the same, unless the version was named by its top hash | commit id, 64 hex digits |
+| user.penstock.hash | files, directories | hash of the content, 64 hex digits; of a directory, its tree's |
 | user.penstock.cached | files | ``3/8``: blocks in the cache, blocks in all |
 | user.penstock.physical | files | JSON: where the bytes lie |
 | user.penstock.handle | the root | the handle as it was given |
 | user.penstock.bytes_fetched | the root | bytes fetched from the store by this mount |
-| user.meta.KEY | entries with metadata | text as it is, any other JSON value as JSON |
+| user.meta.KEY | files and directories with metadata | text as it is, any other JSON value as JSON |
 
-Linux bounds names (255 bytes), values and lists (64 KiB each). A metadata key that cannot be such a name is left out.
+Symlinks have none: Linux keeps attributes of users to files and directories (xattr(7)). It bounds names (255
+bytes), values and lists (64 KiB each); a metadata key that cannot be such a name is left out.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from penstock.manifest.entry import Entry
+from penstock.manifest.entry import Entry, Kind
 
 from .errnos import Refusal
 from .source import Source
@@ -38,6 +39,8 @@ _MOST_LIST = 64 << 10
 
 def extended_attributes(source: Source, entry: Entry, *, is_root: bool) -> dict[bytes, Callable[[], bytes]]:
     """Return an entry's attributes: by name, what makes the value. Values may block on the cache or the store."""
+    if entry.kind is Kind.SYMLINK:
+        return {}
     found: dict[bytes, Callable[[], bytes]] = {
         b"user.penstock.version": lambda: source.top_hash.hex().encode(),
         b"user.penstock.hash": lambda: entry.hash.hex().encode(),

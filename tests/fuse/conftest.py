@@ -1,0 +1,89 @@
+"""Real mounts of a real version. Whatever a test leaves mounted is taken down, and its daemon ended, by pid."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from views.bucket import LocalBucket, write_tree
+from views.memory import Link, Made, Spec
+
+from penstock.vfs.detach import detach
+from penstock.vfs.mountinfo import kernel_mounts
+from penstock.vfs.mounting import mount
+from penstock.vfs.mounts import MountInfo
+from penstock.vfs.options import MountOptions
+from penstock.vfs.processes import end, start_time
+
+Mount = Callable[..., MountInfo]
+PLAIN = MountOptions()
+
+BIG = bytes(os.urandom(3 << 20)) + b"the tail"
+
+EVERYTHING: Spec = {
+    b"big.bin": Made(BIG),
+    b"bin": {b"hello": Made(b"#!/bin/sh\necho hello from a mount\n", executable=True), b"again": Link(b"hello")},
+    b"dangling": Link(b"../nowhere/\xff"),
+    b"empty": Made(),
+    b"empty-folder": {},
+    b"names": {
+        b"a\nb": Made(b"newline"),
+        b"not-utf8-\xff\xfe": Made(b"bytes"),
+        b"x" * 255: Made(b"long"),
+        b"comma,back\\slash": Made(b"odd"),
+        "ünï".encode(): Made(b"accents"),
+    },
+    b"old": Made(b"old", mtime_ns=1_000_000_007),
+    b"small.txt": Made(b"hello world\n"),
+}
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> LocalBucket:
+    """Return an empty bucket."""
+    return LocalBucket(tmp_path)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Return a directory with one of everything in it."""
+    write_tree(tmp_path / "source", EVERYTHING)
+    return tmp_path / "source"
+
+
+@pytest.fixture
+def mounts(bucket: LocalBucket, tmp_path: Path) -> Iterator[Mount]:
+    """Return a function that mounts a handle on a new directory."""
+    begun: list[MountInfo] = []
+
+    def begin(handle: str = "demo/data", at: str = "mnt", options: MountOptions = PLAIN) -> MountInfo:
+        place = tmp_path / at
+        place.mkdir(exist_ok=True)
+        info = mount(handle, str(place), bucket.settings, options)
+        begun.append(info)
+        return info
+
+    started: dict[int, int | None] = {}
+    try:
+        yield begin
+    finally:
+        for info in begun:
+            assert info.pid is not None
+            started[info.pid] = start_time(info.pid)
+        for found in kernel_mounts():
+            if found.is_ours and found.mountpoint.startswith(f"{tmp_path}/"):
+                with suppress(OSError):
+                    detach(found.mountpoint, lazy=True)
+        for pid, since in started.items():
+            if since is not None:
+                end(pid, since, 5)
+
+
+@pytest.fixture
+def mounted(bucket: LocalBucket, source: Path, mounts: Mount) -> Path:
+    """Return the mountpoint of a mount of everything."""
+    bucket.push(source)
+    return Path(mounts().mountpoint)
