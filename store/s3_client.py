@@ -3,7 +3,6 @@
 Called by `s3_call` only. A client is thread-safe, making one is not. A child process must not share the parent's
 sockets, nor wait for a lock that a thread of the parent held: both are replaced when the fork returns in the child.
 
-Made from botocore, the lower half of boto3: the same settings, credentials and environment without 80 ms of import.
 What describes S3's API is read once for all clients: 12 ms for each further one instead of 65.
 """
 
@@ -13,8 +12,9 @@ import functools
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
+import boto3.session
 import botocore.session
 from botocore import UNSIGNED
 from botocore.config import Config
@@ -89,10 +89,10 @@ class ClientSource:
             settings["s3"] = {"addressing_style": options.addressing_style}
         if options.anonymous:
             settings["signature_version"] = UNSIGNED
-        session = botocore.session.Session(profile=options.profile)
-        session.register_component("data_loader", _models())
+        core = botocore.session.Session(profile=options.profile)
+        core.register_component("data_loader", _models())
         try:
-            made = session.create_client(
+            made = boto3.session.Session(botocore_session=core).client(
                 "s3", region_name=options.region, endpoint_url=options.endpoint_url, config=Config(**settings)
             )
         except ValueError as error:
@@ -101,7 +101,7 @@ class ClientSource:
                 why=str(error),
                 fix="Check endpoint_url, AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_S3",
             ) from error
-        client = cast("S3Client", made)
+        client = made
         client.meta.events.register("before-call.s3.DeleteObjects", _add_md5)
         client.meta.events.register_last("before-call.s3", _announce_only_large)
         client.meta.events.register("before-call.s3.HeadBucket", _do_not_follow)
