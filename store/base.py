@@ -17,11 +17,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 Buffer = bytes | bytearray | memoryview
 
-__all__ = ["Buffer", "ByteRange", "ObjectInfo", "Store"]
+__all__ = ["Buffer", "ByteRange", "Level", "ObjectInfo", "Store"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,13 @@ class ObjectInfo:
     """Changes when the content does; without quotes. Only this store understands it."""
     version_id: str | None = None
     """Set by `head` in a bucket that keeps versions."""
+
+
+class Level(NamedTuple):
+    """What lies directly below a folder: names of folders without a slash, and objects. Both in byte order."""
+
+    folders: list[str]
+    objects: list[ObjectInfo]
 
 
 class Store(ABC):
@@ -100,6 +107,13 @@ class Store(ABC):
         """Yield the distinct next components below `prefix` (which ends in ``/`` or is empty) that hold objects.
 
         ``a/b/c`` and ``a/d`` under prefix ``a/`` give ``b``. In byte order, without a slash.
+        """
+
+    @abstractmethod
+    def list_level(self, prefix: str = "") -> Level:
+        """Return the folders and objects directly below `prefix` (which ends in ``/`` or is empty).
+
+        Memory: one folder's names, however many objects lie below its folders.
         """
 
     @abstractmethod

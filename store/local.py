@@ -20,7 +20,7 @@ from urllib.parse import quote_from_bytes
 
 from penstock.errors import ConflictError, NotFoundError, UsageError
 
-from .base import Buffer, ByteRange, ObjectInfo, Store
+from .base import Buffer, ByteRange, Level, ObjectInfo, Store
 from .durable import (
     TEMPORARY_FOLDER,
     DurableFolders,
@@ -31,7 +31,7 @@ from .durable import (
 )
 from .keys import check_key, check_prefix, check_start_after
 from .local_errors import explained
-from .local_walk import has_objects, subfolders, walk
+from .local_walk import files, has_objects, subfolders, walk
 
 __all__ = ["LocalStore"]
 
@@ -123,6 +123,12 @@ class LocalStore(Store):
             for name in subfolders(self.path, prefix):
                 if has_objects(self.path, f"{prefix}{name}/"):
                     yield name
+
+    def list_level(self, prefix: str = "") -> Level:
+        """See `Store.list_level`."""
+        folders = list(self.list_folders(prefix))
+        with explained("list", os.path.join(self.path, prefix)):
+            return Level(folders, [_info(key, status) for key, status in files(self.path, prefix)])
 
     def delete(self, keys: Iterable[str]) -> None:
         """See `Store.delete`."""

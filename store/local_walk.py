@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from .durable import TEMPORARY_FOLDER
 from .keys import is_key
 
-__all__ = ["has_objects", "subfolders", "walk"]
+__all__ = ["files", "has_objects", "subfolders", "walk"]
 
 _FolderId = tuple[int, int]
 
@@ -81,6 +81,24 @@ def subfolders(root: str, prefix: str) -> list[str]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     return [name.decode() for name in sorted(name[:-1] for name in names if name.endswith(b"/"))]
+
+
+def files(root: str, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield (key, stat) of the objects directly below `prefix` (empty, or ending in a slash)."""
+    folder = os.path.join(root, prefix)
+    try:
+        names = _names(folder, top=not prefix)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for raw in names:
+        key = prefix + raw.decode()
+        if not key.endswith("/") and is_key(key):
+            try:
+                status = os.stat(os.path.join(root, key))
+            except FileNotFoundError:
+                continue
+            if stat.S_ISREG(status.st_mode):
+                yield key, status
 
 
 def has_objects(root: str, prefix: str) -> bool:

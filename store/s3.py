@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 
 from penstock.errors import ConflictError, NotFoundError, UsageError
 
-from .base import Buffer, ByteRange, ObjectInfo, Store
+from .base import Buffer, ByteRange, Level, ObjectInfo, Store
 from .keys import check_key, check_prefix, check_start_after
 from .options import StoreOptions
 from .retry import Deadline
@@ -29,7 +29,7 @@ from .s3_errors import Vanished, code_of, status_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
+    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef, ObjectTypeDef
 
 __all__ = ["S3Store"]
 
@@ -167,7 +167,7 @@ class S3Store(Store):
             arguments["StartAfter"] = self._base + start_after
         skip = len(self._base)
         listed = (
-            ObjectInfo(item["Key"][skip:], item["Size"], item["LastModified"].timestamp(), item["ETag"].strip('"'))
+            self._listed(item)
             for page in self._pages(prefix, arguments, limit)
             for item in page.get("Contents", ())
             if len(item["Key"]) > skip  # not the marker that a console makes for the folder of the prefix itself
@@ -176,16 +176,25 @@ class S3Store(Store):
 
     def list_folders(self, prefix: str = "") -> Iterator[str]:
         """See `Store.list_folders`."""
+        yield from self.list_level(prefix).folders
+
+    def list_level(self, prefix: str = "") -> Level:
+        """See `Store.list_level`. One request for each thousand names."""
         check_prefix(prefix)
         if prefix and not prefix.endswith("/"):
             raise UsageError(f"{prefix!r} is no folder", fix="End it with a slash")
         whole = self._base + prefix
-        pages = self._pages(prefix, {"Prefix": whole, "Delimiter": "/"}, None)
-        # S3 orders them with the slash: a-/ before a/.
-        yield from sorted(
-            (item["Prefix"][len(whole) : -1] for page in pages for item in page.get("CommonPrefixes", ())),
-            key=str.encode,
-        )
+        folders: list[str] = []
+        objects: list[ObjectInfo] = []
+        for page in self._pages(prefix, {"Prefix": whole, "Delimiter": "/"}, None):
+            folders += [item["Prefix"][len(whole) : -1] for item in page.get("CommonPrefixes", ())]
+            objects += [self._listed(item) for item in page.get("Contents", ()) if len(item["Key"]) > len(whole)]
+        # S3 orders folders with the slash: a-/ before a/.
+        return Level(sorted(folders, key=str.encode), objects)
+
+    def _listed(self, item: ObjectTypeDef) -> ObjectInfo:
+        key = item["Key"][len(self._base) :]
+        return ObjectInfo(key, item["Size"], item["LastModified"].timestamp(), item["ETag"].strip('"'))
 
     def delete(self, keys: Iterable[str]) -> None:
         """See `Store.delete`. One request for each thousand."""

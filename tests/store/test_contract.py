@@ -341,6 +341,20 @@ def test_list_folders(store: Store) -> None:
     assert list(store.list_folders("nothing/")) == []
 
 
+def test_list_level(store: Store) -> None:
+    put_all(store, ["top", "a/x/1", "a/y-z/1", "a/y/1/2", "a/file", "a/file-2", "a-b/1", "aa"])
+    level = store.list_level()
+    assert level.folders == ["a", "a-b"]
+    assert [found.key for found in level.objects] == ["aa", "top"]
+    level = store.list_level("a/")
+    assert level.folders == ["x", "y", "y-z"]
+    assert [found.key for found in level.objects] == ["a/file", "a/file-2"]
+    assert [(found.size, found.etag) for found in level.objects] == [
+        (head.size, head.etag) for found in level.objects if (head := store.head(found.key)) is not None
+    ]
+    assert store.list_level("nothing/") == ([], [])
+
+
 def test_a_folder_lives_by_what_it_holds(store: Store) -> None:
     store.put("a/b/c", b"")
     store.put("a/d", b"")
