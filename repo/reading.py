@@ -11,6 +11,7 @@ import stat
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -99,6 +100,8 @@ def _read_small(file: LocalFile) -> FileRead:
             raise _changed(file.path)
     except OSError as error:
         raise file_error(file.path, error) from error
+    if before[1] != file.mtime_ns:  # written after it was listed: the time belongs to these bytes
+        file = replace(file, mtime_ns=before[1])
     if len(data) <= BLOCK_SIZE:
         return FileRead(file, len(data), content_hash(data), b"", data)
     hasher = ContentHasher()
@@ -170,6 +173,7 @@ def _large(file: LocalFile) -> Iterator[tuple[_Task | list[ReadStep], int]]:
     facts = _large_facts(file)
     if facts[0] != file.size:
         raise _changed(file.path)
+    file = replace(file, mtime_ns=facts[1])
     for offset in range(0, facts[0], PIECE_SIZE):
         yield partial(_read_piece, file, offset, facts), min(PIECE_SIZE, facts[0] - offset)
 
