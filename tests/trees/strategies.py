@@ -130,8 +130,8 @@ def file_of(name: bytes, flavour: int) -> File:
     size = (count - 1) * BLOCK_SIZE + 1 + flavour
     blocks = blake3(seed).digest(32 * count)
     half = size // 2
-    extents = (Extent(seed, 0, half), Extent(External("s3://elsewhere/object", "v"), 7, size - half))
-    return File(Entry(name, kind, size, hash_of_blocks(size, blocks), flavour, metadata, extents=extents), blocks)
+    halves = (Extent(seed, 0, half), Extent(External("s3://elsewhere/object", "v"), 7, size - half))
+    return File(Entry(name, kind, size, hash_of_blocks(size, blocks), flavour, metadata, extents=halves), blocks)
 
 
 _flavours = st.integers(0, 199)
