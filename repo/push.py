@@ -142,11 +142,22 @@ class _Target:
         self.head = refs.head(branch)
         self.top_hash: bytes | None = None
         self.root: NodeRef | None = None
-        if self.head is None and refs.tag(branch) is not None:
-            raise UsageError(
-                f"{branch!r} is a tag of {repository.dataset!r}", why="tags never move", fix="Push to a branch."
-            )
-        tagged = refs.tag(tag) if tag is not None else None
+        if self.head is None:
+            if refs.tag(branch) is not None:
+                raise UsageError(
+                    f"{branch!r} is a tag of {repository.dataset!r}", why="tags never move", fix="Push to a branch."
+                )
+            repository.check_new_name(branch)
+        tagged = None
+        if tag is not None:
+            if tag == branch or refs.head(tag) is not None:
+                raise UsageError(
+                    f"{tag!r} is a branch of {repository.dataset!r}",
+                    why="it would hide a tag of that name",
+                    fix="Choose another name for the tag.",
+                )
+            repository.check_new_name(tag)
+            tagged = refs.tag(tag)
         self.tag_is_taken = tagged is not None
         if tagged is not None and (self.head is None or tagged.commit != self.head.record.commit):
             raise self._tag_conflict()

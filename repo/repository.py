@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from penstock.errors import AmbiguousError, NotFoundError
+from penstock.errors import AmbiguousError, NotFoundError, UsageError
 from penstock.manifest.records import Commit, Manifest
 from penstock.store.base import Store
 
@@ -17,6 +17,7 @@ __all__ = ["DEFAULT_BRANCH", "Repository", "Version", "datasets_in"]
 
 DEFAULT_BRANCH = "main"
 _SHORTEST_PREFIX = 7
+_HASH_DIGITS = 64
 _MOST_CANDIDATES = 20
 _HEX = frozenset("0123456789abcdef")
 
@@ -28,6 +29,10 @@ class Version:
     top_hash: bytes
     commit: bytes | None
     ref: str
+
+
+def _is_prefix(name: str) -> bool:
+    return _SHORTEST_PREFIX <= len(name) <= _HASH_DIGITS and _HEX.issuperset(name.lower())
 
 
 def datasets_in(store: Store) -> list[str]:
@@ -63,11 +68,23 @@ class Repository:
         tag = self.refs.tag(name)
         if tag is not None and tag.commit and tag.top_hash:
             return Version(bytes.fromhex(tag.top_hash), bytes.fromhex(tag.commit), name)
-        if len(name) >= _SHORTEST_PREFIX and _HEX.issuperset(name.lower()) and len(name) <= 64:
+        if _is_prefix(name):
             found = self._by_prefix(name.lower())
             if found is not None:
                 return found
         raise self._not_found(name, ref)
+
+    def check_new_name(self, name: str) -> None:
+        """Raise UsageError when a branch or tag of this name would hide a version that is named by its hash."""
+        if not _is_prefix(name):
+            return
+        fits = (layout.commit_key(self.dataset, name.lower()), layout.manifest_key(self.dataset, name.lower()))
+        if len(name) == _HASH_DIGITS or any(True for prefix in fits for _ in self.store.list(prefix, limit=1)):
+            raise UsageError(
+                f"{name!r} cannot name a branch or tag",
+                why="it names a version by its hash, which has to stay what it is",
+                fix="Choose another name.",
+            )
 
     def _by_prefix(self, prefix: str) -> Version | None:
         commits = self._with_prefix(layout.commit_key(self.dataset, prefix), layout.commit_key(self.dataset, ""))
@@ -87,7 +104,7 @@ class Repository:
 
     def _with_prefix(self, prefix: str, root: str) -> list[str]:
         names = [found.key[len(root) :] for found in self.store.list(prefix, limit=_MOST_CANDIDATES)]
-        return [name for name in names if len(name) == 64 and _HEX.issuperset(name)]
+        return [name for name in names if len(name) == _HASH_DIGITS and _HEX.issuperset(name)]
 
     def _not_found(self, name: str, ref: str | None) -> NotFoundError:
         if not self.exists():
