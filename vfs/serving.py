@@ -16,6 +16,7 @@ import datetime as dt
 import errno
 import logging
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable
@@ -50,7 +51,9 @@ _TASKS = 256
 _GRACE = 5.0
 """Seconds for which a mount in use is served on after SIGTERM."""
 _RETRY = 0.2
-_DRAIN = 2.0
+_LOOK = 1.0
+"""Seconds between looks at whether the kernel is still there; only matters when a request is stuck."""
+_DRAIN = 1.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -108,10 +111,13 @@ class _Serving:
         record: MountRecord | None = None
         try:
             async with trio.open_nursery() as serving:
-                serving.start_soon(self._end_on_signal)
+                serving.start_soon(self._end_on_signal, serving.cancel_scope)
+                serving.start_soon(self._end_with_connection, serving.cancel_scope)
                 serving.start_soon(self._loop, serving.cancel_scope)
                 await operations.initialized.wait()
                 record = await self._settle()
+                if record is None:
+                    serving.cancel_scope.cancel()
         finally:
             if record is not None:
                 unregister(record)
@@ -153,12 +159,19 @@ class _Serving:
                 if isinstance(error, PenstockError)
                 else PenstockError(f"{request.mountpoint} is mounted but not readable", why=str(error))
             )
-            pyfuse3.terminate()
             return None
         _log.info("mounted %s at %s, version %s", request.handle, request.mountpoint, record.top_hash)
         return record
 
-    async def _end_on_signal(self) -> None:
+    async def _end_with_connection(self, scope: trio.CancelScope) -> None:
+        """End when the kernel has, though a request may still wait for the store: pyfuse3 would wait with it."""
+        poll = select.poll()
+        poll.register(_fuse_device(), 0)
+        while not poll.poll(0):  # noqa: ASYNC110  # POLLERR, no longer connected, is all that the kernel tells
+            await trio.sleep(_LOOK)
+        scope.cancel()
+
+    async def _end_on_signal(self, scope: trio.CancelScope) -> None:
         with trio.open_signal_receiver(*_SIGNALS) as received:
             number = await anext(received)
             _log.info("%s: unmounting", signal.Signals(number).name)
@@ -170,7 +183,7 @@ class _Serving:
             if self._is_mounted():
                 _log.warning("%s is still in use: its users get errors from now on", self._request.mountpoint)
                 await self._workers.run(_detach_lazily, self._request.mountpoint)
-            pyfuse3.terminate()
+            scope.cancel()
 
     async def _unmount_when_free(self, scope: trio.CancelScope) -> None:
         while self._is_mounted():
@@ -231,6 +244,15 @@ def _mount(operations: FuseOperations, request: MountRequest, name: str) -> Kern
     mount = top_mount(request.mountpoint)
     assert mount is not None  # the kernel has just said so
     return mount
+
+
+def _fuse_device() -> int:
+    """Return the descriptor of this process's only FUSE session."""
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):  # the one that lists them is gone
+            if os.readlink(f"/proc/self/fd/{name}") == "/dev/fuse":
+                return int(name)
+    raise AssertionError("a session without a descriptor")
 
 
 def _look(mountpoint: str) -> None:

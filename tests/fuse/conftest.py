@@ -11,6 +11,7 @@ import pytest
 from views.bucket import LocalBucket, write_tree
 from views.memory import Link, Made, Spec
 
+from penstock.repo.settings import Settings
 from penstock.vfs.detach import detach
 from penstock.vfs.mountinfo import kernel_mounts
 from penstock.vfs.mounting import mount
@@ -42,8 +43,8 @@ EVERYTHING: Spec = {
 
 
 @pytest.fixture
-def bucket(tmp_path: Path) -> LocalBucket:
-    """Return an empty bucket."""
+def demo(tmp_path: Path) -> LocalBucket:
+    """Return an empty bucket, called demo."""
     return LocalBucket(tmp_path)
 
 
@@ -55,14 +56,19 @@ def source(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def mounts(bucket: LocalBucket, tmp_path: Path) -> Iterator[Mount]:
+def mounts(demo: LocalBucket, tmp_path: Path) -> Iterator[Mount]:
     """Return a function that mounts a handle on a new directory."""
     begun: list[MountInfo] = []
 
-    def begin(handle: str = "demo/data", at: str = "mnt", options: MountOptions = PLAIN) -> MountInfo:
+    def begin(
+        handle: str = "demo/data",
+        at: str = "mnt",
+        options: MountOptions = PLAIN,
+        settings: Settings | None = None,
+    ) -> MountInfo:
         place = tmp_path / at
         place.mkdir(exist_ok=True)
-        info = mount(handle, str(place), bucket.settings, options)
+        info = mount(handle, str(place), settings or demo.settings, options)
         begun.append(info)
         return info
 
@@ -74,7 +80,9 @@ def mounts(bucket: LocalBucket, tmp_path: Path) -> Iterator[Mount]:
             assert info.pid is not None
             started[info.pid] = start_time(info.pid)
         for found in kernel_mounts():
-            if found.is_ours and found.mountpoint.startswith(f"{tmp_path}/"):
+            if found.is_ours and (
+                found.mountpoint.startswith(f"{tmp_path}/") or found.mountpoint in {info.mountpoint for info in begun}
+            ):
                 with suppress(OSError):
                     detach(found.mountpoint, lazy=True)
         for pid, since in started.items():
@@ -83,7 +91,13 @@ def mounts(bucket: LocalBucket, tmp_path: Path) -> Iterator[Mount]:
 
 
 @pytest.fixture
-def mounted(bucket: LocalBucket, source: Path, mounts: Mount) -> Path:
+def pushed(demo: LocalBucket, source: Path) -> LocalBucket:
+    """Return the bucket with everything in ``demo/data``."""
+    demo.push(source)
+    return demo
+
+
+@pytest.fixture
+def mounted(pushed: LocalBucket, mounts: Mount) -> Path:
     """Return the mountpoint of a mount of everything."""
-    bucket.push(source)
     return Path(mounts().mountpoint)

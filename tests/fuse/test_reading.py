@@ -172,7 +172,7 @@ def test_the_tree_takes_no_writes(mounted: Path) -> None:
         assert told.value.errno == errno.EROFS
 
 
-def test_extended_attributes(mounted: Path, bucket: LocalBucket) -> None:
+def test_extended_attributes(mounted: Path, demo: LocalBucket) -> None:
     path = mounted / "big.bin"
     assert os.getxattr(path, "user.penstock.cached") == b"0/4"
     with path.open("rb") as stream:
@@ -183,7 +183,7 @@ def test_extended_attributes(mounted: Path, bucket: LocalBucket) -> None:
     assert set(os.listxattr(path)) == {
         f"user.penstock.{name}" for name in ("version", "commit", "hash", "cached", "physical")
     }
-    assert str(bucket.directory).encode() in os.getxattr(path, "user.penstock.physical")
+    assert str(demo.directory).encode() in os.getxattr(path, "user.penstock.physical")
     assert os.getxattr(mounted, "user.penstock.handle") == b"demo/data"
     assert len(os.getxattr(mounted, "user.penstock.version")) == 64
     assert os.getxattr(mounted / "bin", "user.penstock.version") == os.getxattr(mounted, "user.penstock.version")
@@ -203,7 +203,7 @@ def test_the_size_of_the_file_system(mounted: Path, source: Path) -> None:
     assert facts.f_flag & os.ST_RDONLY
 
 
-def test_listing_again_asks_the_store_for_nothing(mounted: Path, bucket: LocalBucket) -> None:
+def test_listing_again_asks_the_store_for_nothing(mounted: Path, demo: LocalBucket) -> None:
     def fetched() -> int:
         return int(os.getxattr(mounted, "user.penstock.bytes_fetched"))
 
@@ -222,39 +222,39 @@ def test_only_what_is_read_is_fetched(mounted: Path) -> None:
     assert int(os.getxattr(mounted, "user.penstock.bytes_fetched")) == before + 12
 
 
-def test_deep_paths(bucket: LocalBucket, tmp_path: Path, mounts: Mount) -> None:
+def test_deep_paths(demo: LocalBucket, tmp_path: Path, mounts: Mount) -> None:
     spec: Spec = {b"leaf": Made(b"down here")}
     for _ in range(200):
         spec = {b"directory": spec}
     write_tree(tmp_path / "deep", spec)
-    bucket.push(tmp_path / "deep")
+    demo.push(tmp_path / "deep")
     mountpoint = mounts().mountpoint
     assert Path(mountpoint, *["directory"] * 200, "leaf").read_bytes() == b"down here"
     assert len(run("find", mountpoint).splitlines()) == 202
 
 
-def test_an_empty_dataset(bucket: LocalBucket, tmp_path: Path, mounts: Mount) -> None:
+def test_an_empty_dataset(demo: LocalBucket, tmp_path: Path, mounts: Mount) -> None:
     (tmp_path / "nothing").mkdir()
-    bucket.push(tmp_path / "nothing")
+    demo.push(tmp_path / "nothing")
     mountpoint = mounts().mountpoint
     assert os.listdir(mountpoint) == []
     assert run("ls", "-a", mountpoint).split() == [".", ".."]
     assert os.statvfs(mountpoint).f_blocks == 0
 
 
-def test_a_directory_of_a_version(bucket: LocalBucket, source: Path, mounts: Mount) -> None:
-    bucket.push(source)
+def test_a_directory_of_a_version(demo: LocalBucket, source: Path, mounts: Mount) -> None:
+    demo.push(source)
     mountpoint = Path(mounts("demo/data:main/bin").mountpoint)
     assert sorted(os.listdir(mountpoint)) == ["again", "hello"]
     assert run(mountpoint / "again") == "hello from a mount\n"
 
 
-def test_a_huge_directory(bucket: LocalBucket, tmp_path: Path, mounts: Mount) -> None:
+def test_a_huge_directory(demo: LocalBucket, tmp_path: Path, mounts: Mount) -> None:
     count = 100_000
     (tmp_path / "huge").mkdir()
     for number in range(count):
         os.close(os.open(tmp_path / "huge" / f"{number:06d}", os.O_CREAT | os.O_WRONLY))
-    bucket.push(tmp_path / "huge")
+    demo.push(tmp_path / "huge")
     shutil.rmtree(tmp_path / "huge")
     mountpoint = mounts().mountpoint
     assert run("ls", "-f", mountpoint).split("\n")[2:-1] == [f"{number:06d}" for number in range(count)]

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from penstock.repo.handle import parse_handle
 from penstock.repo.publish import Authorship
-from penstock.repo.push import PushReport, push
+from penstock.repo.push import PushReport
+from penstock.repo.push import push as penstock_push
 from penstock.repo.remotes import Remote
 from penstock.repo.settings import Settings
 
 from .memory import Link, Made, Spec
 
-__all__ = ["LocalBucket", "write_tree"]
+__all__ = ["LocalBucket", "push", "write_tree"]
 
 
 class _Silent:
@@ -23,6 +24,11 @@ class _Silent:
 
     def sent(self, size: int) -> None:
         """Nobody watches."""
+
+
+def push(source: Path, handle: str, settings: Settings) -> PushReport:
+    """Push a directory."""
+    return penstock_push(os.fspath(source), parse_handle(handle), settings, Authorship("me", "", "push"), _Silent())
 
 
 class LocalBucket:
@@ -35,7 +41,7 @@ class LocalBucket:
         self.settings = Settings(directory / "config.toml", directory / "blocks", cache_size, {"demo": remote})
 
     def push(self, source: Path, handle: str = "demo/data") -> PushReport:
-        return push(os.fspath(source), parse_handle(handle), self.settings, Authorship("me", "", "push"), _Silent())
+        return push(source, handle, self.settings)
 
     def data_objects(self) -> list[Path]:
         return sorted(path for path in (self.directory / ".penstock" / "data").rglob("*") if path.is_file())
