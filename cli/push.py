@@ -9,7 +9,7 @@ import click
 from penstock.repo.authorship import default_author
 from penstock.repo.handle import Handle
 from penstock.repo.publish import Authorship
-from penstock.repo.push import PushReport, hash_directory, push
+from penstock.repo.push import PushReport, hash_directory, push, push_in_place
 from penstock.repo.sizes import format_size
 from penstock.repo.source import Skipped
 
@@ -45,28 +45,40 @@ class _Told:
         "penstock push ./photos demo/photos",
         'penstock push ./photos demo/photos:main -m "first batch" --tag v1',
         "penstock push ./photos file:///srv/store/photos:review",
+        "penstock push --in-place s3://open-data/images lab/images",
     ),
 )
 @click.argument("directory", type=_DIRECTORY)
 @click.argument("handle", type=HANDLE)
+@click.option("--in-place", is_flag=True, help="Copy nothing: point to the files where they lie.")
 @click.option("-m", "--message", default="", metavar="TEXT", help="Say what this version is.")
 @click.option("--tag", metavar="NAME", help="Give the version a tag, too.")
 @click.option("--author", metavar="NAME", help="Who made it; as git has it by default.")
 @pass_invocation
 def push_(
-    invocation: Invocation, directory: str, handle: Handle, message: str, tag: str | None, author: str | None
+    invocation: Invocation,
+    directory: str,
+    handle: Handle,
+    in_place: bool,
+    message: str,
+    tag: str | None,
+    author: str | None,
 ) -> None:
     """Make what is in DIRECTORY the next version of a dataset.
 
     The handle names the branch, main by default; dataset and branch are made when they are not there. Only what the
     bucket does not have yet is uploaded. Files that .penstockignore names (as .gitignore does for git) are left out;
     symlinks are kept as they are; sockets, pipes and devices are named and skipped.
+
+    With --in-place DIRECTORY may be s3://bucket/prefix as well. Files are read once for their hashes and registered
+    where they are; when one changes later, reading it through the dataset is an error.
     """
     authorship = Authorship(author or default_author(), message, "push")
     settings = invocation.settings()
     with invocation.progress() as progress:
         told = _Told(progress.task("reading"), progress.task("uploading"))
-        report = push(directory, handle, settings, authorship, told, tag)
+        publish = push_in_place if in_place else push
+        report = publish(directory, handle, settings, authorship, told, tag)
     _tell_skipped(invocation.output, report.skipped)
     if invocation.output.json:
         invocation.output.document(_as_json(report, tag))

@@ -1,4 +1,4 @@
-"""Push: a local directory becomes the next version of a branch. Also `hash_directory`, the same with nothing sent."""
+"""Push: a directory becomes the next version of a branch, copied or in place; `hash_directory` sends nothing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from typing import Protocol
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from penstock.cache import LocationIndex
 from penstock.errors import ConflictError, UsageError
@@ -20,6 +21,7 @@ from penstock.store.opening import open_store
 from .blocks import Blocks
 from .counters import Counters
 from .handle import Handle, check_ref_name
+from .inplace import InPlace
 from .nodes import NodePackWriter, Nodes
 from .packing import Packer, Parent
 from .places import KnownPlaces
@@ -31,7 +33,7 @@ from .snapshot import Externals, open_cache
 from .source import EnterDirectory, LeaveDirectory, Skipped, walk_directory
 from .upload import Upload
 
-__all__ = ["Progress", "PushReport", "hash_directory", "push"]
+__all__ = ["Progress", "PushReport", "hash_directory", "push", "push_in_place"]
 
 
 class Progress(Protocol):
@@ -79,56 +81,89 @@ def push(
     Any of `penstock.errors` may come up; the branch is then where it was, and what was sent already is found again
     by the next push.
     """
-    dataset = dataset_of(handle)
-    if handle.subdir:
-        raise UsageError(
-            f"cannot push into {handle.subdir!r} of a version",
-            fix=f"Push the whole directory: {handle.bucket}/{dataset}[:branch]",
-        )
-    if tag is not None:
-        check_ref_name(tag)
-    url, options = settings.locate_bucket(handle.bucket)
-    with ExitStack() as stack:
-        store = stack.enter_context(closing(open_store(url, options)))
-        target = _Target(Repository(store, dataset), handle.ref or DEFAULT_BRANCH, tag)
-        cache = stack.enter_context(closing(open_cache(settings)))
+    with _Push(handle, settings, progress, tag) as pushing, ExitStack() as stack:
         index = stack.enter_context(closing(LocationIndex(settings.cache_directory, settings.cache_size)))
-        externals = stack.enter_context(closing(Externals(settings, options)))
-        upload = stack.enter_context(closing(Upload(store, progress.sent)))
-        pool = stack.enter_context(ThreadPoolExecutor(_threads(), "penstock-read"))
-        counters = Counters()
-        nodes = Nodes(store, cache, counters)
-        parent = None
-        if target.root is not None:
-            blocks = Blocks(store, cache, nodes, externals, counters)
-            parent = Parent(Tree(target.root, nodes.load), blocks.hash)
-        sink = NodePackWriter(lambda key, body: upload.send(key, body, data=False))
-        places = KnownPlaces(store, index, parent.tree if parent is not None else None, target.top_hash)
-        packer = Packer(TreeBuilder(sink, target.root, nodes.load), sink, upload, places, parent)
+        places = KnownPlaces(pushing.store, index, pushing.parent, pushing.target.top_hash)
+        old = Parent(pushing.parent, pushing.blocks.hash) if pushing.parent is not None else None
+        packer = Packer(pushing.builder, pushing.sink, pushing.upload, places, old)
         skipped: list[Skipped] = []
-        steps = stack.enter_context(closing(read_ahead(walk_directory(directory, skipped.append), pool)))
-        for step in steps:
+        steps = read_ahead(walk_directory(directory, skipped.append), pushing.pool)
+        for step in stack.enter_context(closing(steps)):
             packer.take(step)
             _tell(step, progress.read)
-        root = packer.finish()
-        sink.flush()
-        upload.finish()
-        manifest = Manifest(sink.located(root))
-        commit = target.publish(manifest, authorship)
-        places.published(manifest.top_hash)
-        data, metadata = upload.sent[True], upload.sent[False]
-        return PushReport(
-            str(replace(handle, ref=target.branch)),
-            manifest.top_hash,
-            commit,
-            packer.files,
-            packer.bytes,
-            data.bytes,
-            data.objects,
-            metadata.bytes,
-            metadata.objects,
-            skipped,
-        )
+        report = pushing.publish(packer.finish(), authorship)
+        places.published(report.top_hash)
+        report.files, report.bytes, report.skipped = packer.files, packer.bytes, skipped
+        return report
+
+
+def push_in_place(
+    source: str,
+    handle: Handle,
+    settings: Settings,
+    authorship: Authorship,
+    progress: Progress,
+    tag: str | None = None,
+) -> PushReport:
+    """Make a version whose entries point to the files of `source` where they lie; nothing but metadata is sent.
+
+    `source` is a directory, ``file:///dir`` or ``s3://bucket[/prefix]``. A bucket that is a remote's address is opened
+    as the remote says, any other one as the dataset's own. Errors as `push`.
+    """
+    with _Push(handle, settings, progress, tag) as pushing:
+        registrar = InPlace(pushing.builder, pushing.parent, pushing.pool, progress.read)
+        if source.startswith("s3://"):
+            with closing(pushing.externals.open(source.rstrip("/"))) as store:
+                root = registrar.objects(store)
+        else:
+            path = unquote_to_bytes(urlsplit(source).path) if source.startswith("file://") else os.fsencode(source)
+            root = registrar.directory(os.fsdecode(path))
+        report = pushing.publish(root, authorship)
+        report.files, report.bytes, report.skipped = registrar.files, registrar.bytes, registrar.skipped
+        return report
+
+
+class _Push(ExitStack):
+    """What every push needs, opened; closed when the block ends."""
+
+    def __init__(self, handle: Handle, settings: Settings, progress: Progress, tag: str | None) -> None:
+        super().__init__()
+        dataset = dataset_of(handle)
+        if handle.subdir:
+            raise UsageError(
+                f"cannot push into {handle.subdir!r} of a version",
+                fix=f"Push the whole directory: {handle.bucket}/{dataset}[:branch]",
+            )
+        if tag is not None:
+            check_ref_name(tag)
+        url, options = settings.locate_bucket(handle.bucket)
+        with ExitStack() as opening:  # what was opened is closed again, should the rest fail
+            self.store = opening.enter_context(closing(open_store(url, options)))
+            self.target = _Target(Repository(self.store, dataset), handle.ref or DEFAULT_BRANCH, tag)
+            self.handle = str(replace(handle, ref=self.target.branch))
+            cache = opening.enter_context(closing(open_cache(settings)))
+            self.externals = opening.enter_context(closing(Externals(settings, options)))
+            self.upload = opening.enter_context(closing(Upload(self.store, progress.sent)))
+            self.pool = opening.enter_context(ThreadPoolExecutor(_threads(), "penstock-read"))
+            self.push(opening.pop_all().__exit__)
+        counters = Counters()
+        nodes = Nodes(self.store, cache, counters)
+        self.blocks = Blocks(self.store, cache, nodes, self.externals, counters)
+        self.parent = Tree(self.target.root, nodes.load) if self.target.root is not None else None
+        self.sink = NodePackWriter(lambda key, body: self.upload.send(key, body, data=False))
+        self.builder = TreeBuilder(self.sink, self.target.root, nodes.load)
+
+    def publish(self, root: NodeRef, authorship: Authorship) -> PushReport:
+        """Wait until all is in the bucket, and make the tree with this root the next version."""
+        self.sink.flush()
+        self.upload.finish()
+        manifest = Manifest(self.sink.located(root))
+        commit = self.target.publish(manifest, authorship)
+        data, metadata = self.upload.sent[True], self.upload.sent[False]
+        report = PushReport(self.handle, manifest.top_hash, commit)
+        report.bytes_uploaded, report.objects_uploaded = data.bytes, data.objects
+        report.metadata_bytes_uploaded, report.metadata_objects_uploaded = metadata.bytes, metadata.objects
+        return report
 
 
 class _Target:

@@ -11,9 +11,10 @@ import stat
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from penstock.errors import ConflictError
 from penstock.manifest.entry import BLOCK_SIZE, MAX_TARGET, Kind
@@ -22,7 +23,9 @@ from penstock.manifest.hashing import ContentHasher, content_hash, hash_of_block
 from .local_paths import file_error, open_path, read_link
 from .source import EnterDirectory, LeaveDirectory, LocalFile, Step
 
-__all__ = ["PACKED_SIZE", "PIECE_SIZE", "FileRead", "Piece", "ReadStep", "read_ahead"]
+__all__ = ["PACKED_SIZE", "PIECE_SIZE", "FileRead", "Piece", "ReadStep", "in_order", "read_ahead"]
+
+T = TypeVar("T")
 
 PACKED_SIZE = 4 << 20
 """Files of up to so many bytes share a pack with others."""
@@ -183,10 +186,28 @@ def read_ahead(steps: Iterable[Step], pool: ThreadPoolExecutor) -> Generator[Rea
 
     AccessError, ConflictError (changed or went while it was read), IntegrityError (the disk failed): as they come up.
     """
-    waiting: deque[tuple[Future[list[ReadStep]] | list[ReadStep], int]] = deque()
-    held = 0
     large: list[bytes] = []
-    tasks = _tasks(steps)
+    with closing(in_order(_tasks(steps), pool)) as results:
+        for step in results:
+            yield step
+            if isinstance(step, Piece):
+                large.append(step.blocks)
+                end = step.offset + len(step.data)
+                if end == step.file.size:
+                    blocks = b"".join(large)
+                    large.clear()
+                    yield FileRead(step.file, end, hash_of_blocks(end, blocks), blocks, b"")
+
+
+def in_order(
+    tasks: Iterator[tuple[Callable[[], list[T]] | list[T], int]], pool: ThreadPoolExecutor
+) -> Generator[T, None, None]:
+    """Run tasks in the pool and yield what they return, in order; a task may be its result already.
+
+    Each comes with the bytes that its result holds: what has run and was not yielded is at most 128 MiB and a task.
+    """
+    waiting: deque[tuple[Future[list[T]] | list[T], int]] = deque()
+    held = 0
     exhausted = False
     try:
         while True:
@@ -201,15 +222,7 @@ def read_ahead(steps: Iterable[Step], pool: ThreadPoolExecutor) -> Generator[Rea
             if not waiting:
                 return
             result, size = waiting.popleft()
-            for step in result.result() if isinstance(result, Future) else result:
-                yield step
-                if isinstance(step, Piece):
-                    large.append(step.blocks)
-                    end = step.offset + len(step.data)
-                    if end == step.file.size:
-                        blocks = b"".join(large)
-                        large.clear()
-                        yield FileRead(step.file, end, hash_of_blocks(end, blocks), blocks, b"")
+            yield from result.result() if isinstance(result, Future) else result
             held -= size
     finally:
         for result, _ in waiting:

@@ -51,8 +51,12 @@ class Externals:
         with self._lock:
             store = self._stores.get(root)
             if store is None:
-                store = self._stores[root] = open_store(root, self._remotes.get(root, self._options))
+                store = self._stores[root] = self.open(root)
         return store, key
+
+    def open(self, url: str) -> Store:
+        """Open a store as the remote of that address is, else as the dataset's own; it is the caller's to close."""
+        return open_store(url, self._remotes.get(url, self._options))
 
     def close(self) -> None:
         """Close what was opened."""
