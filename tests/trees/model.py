@@ -10,7 +10,7 @@ from penstock.manifest.codec import decode_node
 from penstock.manifest.entry import Entry, Kind, NodeRef
 from penstock.manifest.node import IndexNode, Node
 
-__all__ = ["File", "Folder", "Loader", "Path", "bare", "build", "built", "find", "flatten", "reachable"]
+__all__ = ["File", "Folder", "Loader", "Path", "bare", "build", "built", "fill", "find", "flatten", "reachable"]
 
 Path = tuple[bytes, ...]
 
@@ -51,11 +51,12 @@ class Loader:
         return decode_node(frame, ref)
 
 
-def _fill(builder: TreeBuilder, folder: Folder) -> None:
+def fill(builder: TreeBuilder, folder: Folder) -> None:
+    """Hand everything in a folder to a builder, in tree order."""
     for name, item in sorted(folder.children.items()):
         if isinstance(item, Folder):
             builder.enter(name, mtime_ns=item.mtime_ns, metadata=item.metadata)
-            _fill(builder, item)
+            fill(builder, item)
             builder.leave()
         elif item.blocks:
             builder.add_file(item.entry, item.blocks)
@@ -66,7 +67,7 @@ def _fill(builder: TreeBuilder, folder: Folder) -> None:
 def build(folder: Folder, sink: MemorySink) -> NodeRef:
     """Build the tree from nothing."""
     builder = TreeBuilder(sink)
-    _fill(builder, folder)
+    fill(builder, folder)
     return builder.finish()
 
 
