@@ -1,7 +1,7 @@
 """Decoded nodes: a leaf's entries in columns, an index node's children. Immutable once made.
 
 A leaf keeps the columns as they are decoded and makes an `Entry` when asked for one, so that holding a node costs
-about 150 bytes an entry and walking past entries costs almost nothing.
+about 250 bytes an entry and walking past entries costs almost nothing.
 """
 
 from __future__ import annotations

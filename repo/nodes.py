@@ -33,8 +33,8 @@ T = TypeVar("T")
 _BEHIND = 256 << 10
 _AHEAD = 256 << 10
 _RAW_BYTES = 16 << 20
-_NODE_WEIGHT = 400_000
-"""Entries in decoded nodes that are kept in memory, at 80 to 150 bytes each."""
+_NODE_WEIGHT = 150_000
+"""Entries in decoded nodes that are kept in memory, at about 250 bytes each."""
 _PACK_BYTES = 8 << 20
 _RESTORE = "Restore the object from a copy of the bucket."
 

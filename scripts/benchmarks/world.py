@@ -59,17 +59,21 @@ class World:
 
     @cached_property
     def clipart(self) -> Path:
-        """The content of Debian's openclipart-png: 8,121 PNG files in 173 directories."""
-        kept = Path(os.environ.get("PENSTOCK_BENCH_DATA", "")) if os.environ.get("PENSTOCK_BENCH_DATA") else None
-        if kept is not None:
-            return kept
-        where = self.scratch / "clipart"
-        where.mkdir()
+        """The content of Debian's openclipart-png: 8,121 PNG files in 173 directories.
+
+        1,221 of them are symlinks to others in the package, which rclone leaves out: here they are files as well.
+        """
         packages = self.scratch / "packages"
         packages.mkdir()
-        subprocess.run(["apt-get", "download", "-qq", "openclipart-png"], cwd=packages, check=True)
-        (package,) = packages.glob("*.deb")
-        subprocess.run(["dpkg", "-x", package, where], check=True)
+        kept = os.environ.get("PENSTOCK_BENCH_DEB")  # the package, for machines without Debian's archive
+        if kept is None:
+            subprocess.run(["apt-get", "download", "-qq", "openclipart-png"], cwd=packages, check=True)
+            (package,) = packages.glob("*.deb")
+        else:
+            package = Path(kept)
+        subprocess.run(["dpkg", "-x", package, packages / "content"], check=True)
+        where = self.scratch / "clipart"
+        subprocess.run(["cp", "-rL", packages / "content/usr/share/openclipart/png", where], check=True)
         return where
 
     def bucket(self) -> str:
@@ -121,9 +125,9 @@ class World:
     def rclone_mount(self, bucket: str, *options: str) -> Iterator[Path]:
         """Mount a bucket with rclone until the block ends."""
         where = self.scratch / f"rclone-{bucket}"
-        where.mkdir()
+        where.mkdir(exist_ok=True)
         process = subprocess.Popen(
-            ["rclone", "mount", f"s:{bucket}", where, "--read-only", *options], env=self.environment
+            ["rclone", "mount", f"s:{bucket}", where, "--read-only", "--log-level", "ERROR", *options], env=self.environment
         )
         try:
             deadline = time.monotonic() + 30
