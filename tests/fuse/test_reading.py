@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import mmap
 import os
@@ -285,3 +286,12 @@ assert libc.readdir(stream).contents.name == b"."
 print(len(places))
 """
     assert run(sys.executable, "-c", seeks, mountpoint) == "8\n"
+
+
+def test_locks(mounted: Path) -> None:
+    with (mounted / "small.txt").open("rb") as first, (mounted / "small.txt").open("rb") as second:
+        fcntl.flock(first, fcntl.LOCK_EX)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(first, fcntl.LOCK_UN)
+        fcntl.lockf(second, fcntl.LOCK_SH | fcntl.LOCK_NB)

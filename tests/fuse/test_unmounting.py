@@ -160,6 +160,8 @@ def test_force_ends_a_daemon_that_does_not_answer(mounts: Mount, pushed: LocalBu
     assert info.pid is not None
     os.kill(info.pid, signal.SIGSTOP)
     with program(code, Path(info.mountpoint, "big.bin")) as process:
+        wait = Path(f"/proc/{process.pid}/wchan")
+        until(lambda: "request_wait_answer" in wait.read_text(), "the reader waits for the daemon")
         assert unmount(info.mountpoint, force=True, timeout=1)
         assert start_time(info.pid) is None
         assert ours(tmp_path) == []
