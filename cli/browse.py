@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from itertools import islice
 
 import click
 
-from penstock.errors import UsageError
+from penstock.errors import AccessError, UsageError
 from penstock.manifest.entry import Entry, Kind, display_path, split_path
 from penstock.repo.handle import Handle
 from penstock.repo.repository import Repository, datasets_in
@@ -67,31 +67,40 @@ def ls(
     with closing(snapshot):
         listed = islice(_listing(snapshot, path, recursive, after), limit)
         if invocation.output.json:
-            for key, entry in listed:
-                invocation.output.record(_as_json(snapshot, key, entry, long))
+            above = split_path(path)
+            for names, entry in listed:
+                invocation.output.record(_as_json(snapshot, (*above, *names), entry, long))
         elif long:
-            while rows := [_row(key, entry) for key, entry in islice(listed, _BATCH)]:
+            while rows := [_row(_shown(path, names), entry) for names, entry in islice(listed, _BATCH)]:
                 invocation.output.table(rows, right=(1,))
         else:
-            for key, entry in listed:
+            for names, entry in listed:
+                key = _shown(path, names)
                 invocation.output.line(quote_name(key) + ("/" if entry.kind is Kind.DIRECTORY else ""))
 
 
-def _listing(snapshot: Snapshot, path: str, recursive: bool, after: str | None) -> Iterator[tuple[str, Entry]]:
+def _shown(path: str, names: tuple[bytes, ...]) -> str:
+    """Return a name as people see it: relative to what was listed, but for a file that was named itself."""
+    return display_path(names) if names else path.strip("/")
+
+
+def _listing(
+    snapshot: Snapshot, path: str, recursive: bool, after: str | None
+) -> Iterator[tuple[tuple[bytes, ...], Entry]]:
+    """Yield what is to be listed, with its names below `path`: none for the file that `path` may be itself."""
     entry = snapshot.find(path)
     if entry.directory is None:
-        yield path.strip("/"), entry
+        yield (), entry
         return
     tree = snapshot.tree
     if recursive:
         if after is not None:
             raise UsageError("--after with --recursive", why="it names an entry of one directory", fix="Leave one out.")
-        for names, below in tree.walk(entry.directory):
-            yield display_path(names), below
+        yield from tree.walk(entry.directory)
         return
-    behind = split_path(after)[-1] if after else None
-    for _, below in tree.children(entry.directory, after=behind):
-        yield display_path([below.name]), below
+    behind = split_path(after)[-1:] if after is not None else ()
+    for _, below in tree.children(entry.directory, after=behind[0] if behind else None):
+        yield (below.name,), below
 
 
 def _time(entry: Entry) -> dt.datetime | None:
@@ -107,7 +116,8 @@ def _row(key: str, entry: Entry) -> tuple[str, ...]:
     return _LETTERS[entry.kind], format_size(entry.size), stamp, entry.hash.hex()[:12], shown
 
 
-def _as_json(snapshot: Snapshot, key: str, entry: Entry, long: bool) -> dict[str, JsonValue]:
+def _as_json(snapshot: Snapshot, names: tuple[bytes, ...], entry: Entry, long: bool) -> dict[str, JsonValue]:
+    key = display_path(names)
     record: dict[str, JsonValue] = {"logical_key": key, "kind": _KINDS[entry.kind], "size": entry.size}
     if entry.kind is Kind.DIRECTORY:
         record["entries"] = entry.entries
@@ -117,7 +127,7 @@ def _as_json(snapshot: Snapshot, key: str, entry: Entry, long: bool) -> dict[str
         record["hash"] = entry.hash.hex()
         record["metadata"] = json.loads(entry.metadata) if entry.metadata else {}
         record["physical_key"] = snapshot.physical(entry)
-        record["modified"] = entry.mtime_ns / 1e9
+        record["modified"] = entry.mtime_ns / 1_000_000_000  # by an integer: rounded once
     return record
 
 
@@ -138,6 +148,8 @@ def info(invocation: Invocation, handle: Handle) -> None:
     for name, value in facts.items():
         if isinstance(value, (list, tuple)):
             value = ", ".join(map(str, value))
+        elif isinstance(value, Mapping):
+            value = ", ".join(f"{key} {text}" for key, text in value.items())
         if name == "bytes" and isinstance(value, int):
             value = f"{format_size(value)} ({value})"
         if value not in (None, "", {}):
@@ -179,7 +191,6 @@ def _facts(snapshot: Snapshot, entry: Entry) -> dict[str, JsonValue]:
 def cat(invocation: Invocation, handles: tuple[Handle, ...]) -> None:
     """Write the bytes of files of a version to standard output, verified block by block."""
     invocation.output.finish()
-    out = sys.stdout.buffer
     for handle in handles:
         snapshot, path = _open(invocation, handle)
         with closing(snapshot):
@@ -189,5 +200,17 @@ def cat(invocation: Invocation, handles: tuple[Handle, ...]) -> None:
                     f"{handle} is a {_KINDS[entry.kind]}", fix="Name a file; `penstock ls` shows what there is."
                 )
             for block in snapshot.read(entry):
-                out.write(block)
-    out.flush()
+                _write(block)
+
+
+def _write(block: memoryview) -> None:
+    out = sys.stdout.buffer
+    try:
+        out.write(block)
+        out.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise AccessError(
+            "standard output cannot be written", why=error.strerror or str(error), fix="Look where it is sent."
+        ) from error

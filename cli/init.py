@@ -6,6 +6,7 @@ from contextlib import closing
 
 import click
 
+from penstock.errors import UsageError
 from penstock.repo.authorship import default_author
 from penstock.repo.handle import Handle
 from penstock.repo.publish import Authorship, create_dataset
@@ -34,6 +35,12 @@ def init(invocation: Invocation, handle: Handle, title: str, description: str, a
     to be filled.
     """
     dataset = dataset_of(handle)
+    if handle.ref is not None or handle.subdir:
+        raise UsageError(
+            f"cannot make {str(handle)!r}",
+            why="a dataset begins as a whole, with its branch main",
+            fix=f"Name the dataset alone: {handle.bucket}/{dataset}",
+        )
     authorship = Authorship(author or default_author(), "", "init")
     with closing(invocation.settings().open_bucket(handle.bucket)) as store:
         published = create_dataset(Repository(store, dataset), title, description, authorship)

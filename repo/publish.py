@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 
-from penstock.errors import ConflictError, IntegrityError
+from penstock.errors import ConflictError, IntegrityError, UsageError
 from penstock.manifest.build import TreeBuilder
 from penstock.manifest.hashing import commit_id
 from penstock.manifest.records import Commit, DatasetInfo, Manifest, RefRecord, format_time
@@ -23,13 +23,29 @@ from .repository import DEFAULT_BRANCH, Repository
 __all__ = ["Authorship", "Published", "create_dataset", "publish", "tag_version"]
 
 
+_LONGEST_TEXT = 64 << 10
+
+
 @dataclass(frozen=True, slots=True)
 class Authorship:
-    """What a person says of a version: who made it, and why."""
+    """What a person says of a version: who made it, and why. UsageError: no UTF-8, or more than 64 KiB."""
 
     author: str
     message: str
     operation: str
+
+    def __post_init__(self) -> None:
+        _check_text("author", self.author)
+        _check_text("message", self.message)
+
+
+def _check_text(what: str, text: str) -> None:
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as error:
+        raise UsageError(f"the {what} is not UTF-8", why=str(error), fix="Write it in UTF-8.") from error
+    if size > _LONGEST_TEXT:
+        raise UsageError(f"the {what} has {size} bytes", why=f"the most is {_LONGEST_TEXT}", fix="Make it shorter.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +100,10 @@ def tag_version(repository: Repository, tag: str, published: Published, authorsh
 
 def create_dataset(repository: Repository, title: str, description: str, authorship: Authorship) -> Published:
     """Make a dataset with one version, which is empty. ConflictError: the branch has a version already."""
+    _check_text("title", title)
+    _check_text("description", description)
     refs = repository.refs
-    if refs.head(DEFAULT_BRANCH) is not None or refs.info() is not None:
+    if refs.head(DEFAULT_BRANCH) is not None:
         raise ConflictError(
             f"dataset {repository.dataset!r} in {repository.store.url} exists already",
             fix="Choose another name, or push to it.",
@@ -93,7 +111,7 @@ def create_dataset(repository: Repository, title: str, description: str, authors
     sink = NodePackWriter(repository.store.put)
     root = TreeBuilder(sink).finish()
     sink.flush()
+    # Before the branch, so that it can be done again should this be interrupted in between.
     time = format_time(dt.datetime.now(dt.UTC))
-    published = publish(repository, DEFAULT_BRANCH, None, Manifest(sink.located(root)), authorship)
     refs.set_info(lambda _: DatasetInfo(title, description, authorship.author, time, write_id()))
-    return published
+    return publish(repository, DEFAULT_BRANCH, None, Manifest(sink.located(root)), authorship)
