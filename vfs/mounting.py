@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 from penstock.errors import PenstockError, StoreUnreachableError
 from penstock.repo.handle import parse_handle
@@ -22,9 +22,9 @@ from .detach import detach
 from .mountinfo import top_mount
 from .mounts import MountInfo, info_of
 from .options import MountOptions
-from .preflight import check_fuse, check_mountpoint
+from .preflight import check_fuse, check_mountpoint, claimed
 from .processes import end, start_time
-from .registry import log_path
+from .registry import MountRecord, log_path
 from .wire import MountRequest, decode_answer, encode_request
 
 __all__ = ["mount", "mount_foreground"]
@@ -43,39 +43,8 @@ def mount(
     AccessError, IntegrityError, StoreUnreachableError: each leaves nothing mounted.
     """
     request = _checked(handle, mountpoint, settings, options, daemon=True)
-    assert request.log is not None
-    with open(request.log, "ab") as log:
-        begin = log.tell()
-        process = subprocess.Popen(
-            # -P: the working directory may be a dataset with a file called trio.py in it.
-            [sys.executable, "-P", "-m", "penstock.vfs.daemon"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            start_new_session=True,
-        )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    # The daemon outlives this call and most callers; a caller that lives on must not be left with a zombie.
-    threading.Thread(target=process.wait, name="penstock-mount", daemon=True).start()
-    with process.stdin, process.stdout:
-        try:
-            with suppress(BrokenPipeError):  # it died at once: its log says why
-                process.stdin.write(encode_request(request))
-                process.stdin.close()
-            answer = _answer(process.stdout.fileno(), timeout)
-        except BaseException:  # Ctrl-C does not reach the daemon, which has a session of its own
-            _abandon(process.pid, request.mountpoint)
-            raise
-    if answer is None or not answer.endswith(b"\n"):
-        _abandon(process.pid, request.mountpoint)
-        raise _silent(request, begin) if answer is not None else _late(request, timeout)
-    try:
-        return info_of(decode_answer(answer))
-    except PenstockError as error:
-        if not error.fix and type(error) is PenstockError:
-            error.fix = f"The log is {request.log}"
-        raise
+    with claimed(request.mountpoint):
+        return info_of(_start(request, timeout))
 
 
 def mount_foreground(
@@ -93,7 +62,52 @@ def mount_foreground(
     request = _checked(handle, mountpoint, settings, options, daemon=False)
     from .serving import serve  # trio and pyfuse3 take their time
 
-    serve(request, lambda record: ready(info_of(record)))
+    with ExitStack() as claim:
+        claim.enter_context(claimed(request.mountpoint))
+
+        def is_ready(record: MountRecord) -> None:
+            claim.close()
+            ready(info_of(record))
+
+        serve(request, is_ready)
+
+
+def _start(request: MountRequest, timeout: float) -> MountRecord:
+    """Start a daemon and return what it says."""
+    assert request.log is not None
+    with open(request.log, "ab") as log:
+        begin = log.tell()
+        process = subprocess.Popen(
+            # -P: the working directory may be a dataset with a file called trio.py in it.
+            [sys.executable, "-P", "-m", "penstock.vfs.daemon"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+        )
+    started = start_time(process.pid)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    # The daemon outlives this call and most callers; a caller that lives on must not be left with a zombie.
+    threading.Thread(target=process.wait, name="penstock-mount", daemon=True).start()
+    with process.stdin, process.stdout:
+        try:
+            with suppress(BrokenPipeError):  # it died at once: its log says why
+                process.stdin.write(encode_request(request))
+                process.stdin.close()
+            answer = _answer(process.stdout.fileno(), timeout)
+        except BaseException:  # Ctrl-C does not reach the daemon, which has a session of its own
+            _abandon(process.pid, started, request.mountpoint)
+            raise
+    if answer is None or not answer.endswith(b"\n"):
+        _abandon(process.pid, started, request.mountpoint)
+        raise _silent(request, begin) if answer is not None else _late(request, timeout)
+    try:
+        return decode_answer(answer)
+    except PenstockError as error:
+        if not error.fix and type(error) is PenstockError:
+            error.fix = f"The log is {request.log}"
+        raise
 
 
 def _checked(handle: str, mountpoint: str, settings: Settings, options: MountOptions, *, daemon: bool) -> MountRequest:
@@ -118,9 +132,8 @@ def _answer(descriptor: int, timeout: float) -> bytes | None:
     return answer
 
 
-def _abandon(pid: int, mountpoint: str) -> None:
-    """See off a daemon that has not answered, and what it may have mounted."""
-    started = start_time(pid)
+def _abandon(pid: int, started: int | None, mountpoint: str) -> None:
+    """See off a daemon that has not answered, and what it may have mounted; `started` is None when it is gone."""
     if started is not None:
         end(pid, started, _GRACE)
     found = top_mount(mountpoint)

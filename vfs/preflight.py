@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import fcntl
+import logging
 import os
 import shutil
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from penstock.errors import AccessError, ConflictError, NotFoundError, PenstockError, UsageError
 
 from .detach import detach
-from .mountinfo import top_mount
+from .mountinfo import KernelMount, top_mount
 from .mounts import is_dead
 from .options import MountOptions
 
-__all__ = ["check_fuse", "check_mountpoint", "mount_failure"]
+__all__ = ["check_fuse", "check_mountpoint", "claimed", "mount_failure"]
+
+_log = logging.getLogger(__name__)
 
 _DEVICE = "/dev/fuse"
 _CONFIGURATION = "/etc/fuse.conf"
@@ -111,9 +117,7 @@ def _clear(path: str) -> None:
     """Unmount what a dead daemon left at a path; ConflictError when the mount there is alive."""
     while (found := top_mount(path)) is not None and found.is_ours:
         if not is_dead(found):
-            raise ConflictError(
-                f"{path} is mounted already", why=f"it shows {found.source}", fix=f"penstock umount {path}"
-            )
+            raise _mounted_already(found)
         try:
             detach(path, lazy=True)
         except OSError as error:
@@ -122,6 +126,36 @@ def _clear(path: str) -> None:
                 why=f"unmounting it failed: {error.strerror}",
                 fix=f"As root: umount -l {path}",
             ) from error
+
+
+def _mounted_already(mount: KernelMount) -> ConflictError:
+    return ConflictError(
+        f"{mount.mountpoint} is mounted already",
+        why=f"it shows {mount.source}",
+        fix=f"penstock umount {mount.mountpoint}",
+    )
+
+
+@contextmanager
+def claimed(path: str) -> Iterator[None]:
+    """Keep other mounts by Penstock off a directory until this one is there; ConflictError when one was quicker."""
+    # The lock is on the directory below: what is opened before the mount stays what it was.
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConflictError(
+                f"{path} is being mounted on by another process", fix="penstock mounts shows when it is done."
+            ) from error
+        except OSError:
+            _log.debug("%s lies where there are no locks", path)
+        found = top_mount(path)
+        if found is not None and found.is_ours:
+            raise _mounted_already(found)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _check_cache(path: str, cache_directory: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -54,6 +55,24 @@ def test_one_place_is_mounted_on_once(mounts: Mount, pushed: LocalBucket) -> Non
         mounts()
     assert "demo/data" in told.value.why
     assert (Path(info.mountpoint) / "small.txt").exists()
+
+
+def test_of_two_that_begin_at_once_one_is_refused(mounts: Mount, pushed: LocalBucket, tmp_path: Path) -> None:
+    outcomes: list[MountInfo | ConflictError] = []
+
+    def begin() -> None:
+        try:
+            outcomes.append(mounts())
+        except ConflictError as error:
+            outcomes.append(error)
+
+    threads = [threading.Thread(target=begin) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["ConflictError", "ConflictError", "MountInfo"]
+    assert len(ours(tmp_path)) == 1
 
 
 def test_two_mounts_share_one_cache(mounts: Mount, pushed: LocalBucket, tmp_path: Path) -> None:
@@ -170,6 +189,7 @@ def test_in_the_foreground(pushed: LocalBucket, tmp_path: Path) -> None:
     code = """
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from penstock.repo.remotes import Remote
 from penstock.repo.settings import Settings
