@@ -72,7 +72,7 @@ class DiscardSink(MemorySink):
 class _Level:
     """The unfinished slice at one level: entries at level 0, references to nodes with their last names above."""
 
-    __slots__ = ("closed", "emitted", "entries", "lasts", "refs", "weight")
+    __slots__ = ("closed", "entries", "lasts", "refs", "weight")
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
@@ -80,7 +80,6 @@ class _Level:
         self.refs: list[NodeRef] = []
         self.weight = 0
         self.closed = False  # a cut follows the last item; acted on when another item comes
-        self.emitted = 0
 
 
 class DirectoryWriter:
@@ -127,7 +126,6 @@ class DirectoryWriter:
                 self._flush(number)
             if self._levels[number].entries or self._levels[number].refs:
                 return False
-        self._levels[level].emitted += 1
         self._add_ref(level + 1, last, ref)
         self._last = last
         return True
@@ -161,7 +159,6 @@ class DirectoryWriter:
             level.refs = []
             level.lasts = []
         level.closed = False
-        level.emitted += 1
         ref = self._written_before(number, last, digest) or NodeRef(digest, count, size, self._sink.write(frame))
         self._add_ref(number + 1, last, ref)
 
@@ -183,13 +180,13 @@ class DirectoryWriter:
     def finish(self) -> NodeRef:
         """End the directory: the reference to its root node. An empty directory is a leaf with no entries."""
         bottom = self._levels[0]
-        if bottom.entries or (self._last is None and not bottom.emitted):
+        if bottom.entries or self._last is None:
             self._flush(0)
         number = 1
         while True:
             level = self._levels[number]
             above = self._levels[number + 1 :]
-            if len(level.refs) == 1 and not level.emitted and not any(each.refs or each.emitted for each in above):
+            if len(level.refs) == 1 and not any(each.refs for each in above):
                 return level.refs[0]
             if level.refs:
                 self._flush(number)

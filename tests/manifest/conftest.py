@@ -9,7 +9,7 @@ from trees.reference import Split
 
 from penstock.manifest import build, split
 
-SMALL = Split(leaf_bits=2, index_bits=1, most_entries=8, most_items=4, most_weight=1500)
+SMALL = Split(leaf_bits=2, index_bits=1, most_entries=8, most_items=4, most_weight=600)
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from penstock.errors import UsageError
 from penstock.manifest.build import DirectoryWriter, DiscardSink, MemorySink, TreeBuilder
 from penstock.manifest.entry import MAX_DEPTH, Entry, Extent, Kind
 from penstock.manifest.hashing import content_hash
+from penstock.manifest.split import entry_weight
 from penstock.manifest.tree import Tree
 from penstock.manifest.update import Edit, update
 
@@ -166,6 +167,12 @@ def test_a_slice_full_of_metadata_ends_early(small_nodes: Split) -> None:
     root, load = built(folder)
     assert root.hash == node_hash(folder, small_nodes)[0]
     assert all(len(load(ref)) <= 2 for ref in _children(root, load))  # type: ignore[arg-type]
+
+
+def test_the_weight_of_an_entry_is_that_of_the_format() -> None:
+    assert entry_weight(file_of(b"abc", 1).entry) == 64 + 3
+    assert entry_weight(file_of(b"abc", 10).entry) == 64 + 3 + len(b"../10")
+    assert entry_weight(file_of(b"abc", 3).entry) == 64 + 3 + len(b'{"n":3}')
 
 
 def test_an_empty_directory_is_a_leaf_without_entries() -> None:

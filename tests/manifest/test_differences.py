@@ -80,6 +80,15 @@ def test_times_and_places_are_no_difference() -> None:
     assert _diff(Folder({b"a": one}), Folder({b"a": other})) == []
 
 
+def test_metadata_and_kind_are_content() -> None:
+    entry = file_of(b"a", 1).entry
+    fields = {name: getattr(entry, name) for name in entry.__struct_fields__}
+    for change in ({"metadata": b'{"new":1}'}, {"kind": Kind.EXECUTABLE}):
+        other = Entry(**{**fields, **change})
+        assert not same_content(entry, other)
+        assert [path for path, _, _ in _diff(Folder({b"a": File(entry)}), Folder({b"a": File(other)}))] == [(b"a",)]
+
+
 def test_changes_carry_the_entries_of_both_sides() -> None:
     old, load_old = built(Folder({b"a": file_of(b"a", 1)}))
     new, load_new = built(Folder({b"a": file_of(b"a", 2)}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,6 +52,16 @@ def test_pieces_of_any_size_hash_alike(size: int, cuts: list[int], form: type) -
         hasher.update(form(data[start:end]))
     assert hasher.size == size
     assert hasher.finish() == _by_the_book(data)
+
+
+@pytest.mark.parametrize("size", _EDGES)
+def test_pieces_that_end_at_the_edges_of_blocks(size: int) -> None:
+    for first in _EDGES:
+        for second in _EDGES:
+            hasher = ContentHasher()
+            for start, end in pairwise([0, *sorted((min(first, size), min(second, size))), size]):
+                hasher.update(_NOISE[start:end])
+            assert hasher.finish() == _by_the_book(_NOISE[:size])
 
 
 def test_pages_hold_1024_blocks() -> None:

@@ -84,6 +84,19 @@ def test_every_prefix_and_suffix_of_a_directory_can_go(kept: int, count: int) ->
     _check(folder, [((name,), None, None) for name in names[:kept]])
 
 
+@pytest.mark.parametrize("middle", range(0, 240, 11))
+def test_little_is_loaded_and_written_for_a_little_edit(middle: int) -> None:
+    sink = MemorySink()
+    root = build(Folder({b"%03d" % number: file_of(b"%03d" % number, 1) for number in range(240)}), sink)
+    load = Loader(sink)
+    height = load(root).level + 1
+    load.count = 0
+    new = MemorySink()
+    update(root, [Edit((b"%03d" % middle,), file_of(b"%03d" % middle, 2).entry)], load, new)
+    assert len(new.frames) <= height
+    assert load.count <= 2 * height  # at worst it is seen that the next node fits only when the last one was opened
+
+
 def test_no_edits_give_the_tree_itself() -> None:
     sink = MemorySink()
     root = build(Folder({b"a": file_of(b"a", 1)}), sink)
