@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 import stat
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -41,7 +42,10 @@ class MountRecord:
 
 def _directory() -> str:
     """Return the directory of state files, made if need be. AccessError: it is not safely ours."""
-    path = os.path.join(platformdirs.user_runtime_dir("penstock"), "mounts")
+    with warnings.catch_warnings():
+        # Where nobody sets XDG_RUNTIME_DIR (root, containers) a folder in /tmp does; the user need not hear of it.
+        warnings.simplefilter("ignore")
+        path = os.path.join(platformdirs.user_runtime_dir("penstock"), "mounts")
     fix = "Set XDG_RUNTIME_DIR to a directory that only you may use."
     try:
         os.makedirs(os.path.dirname(os.path.dirname(path)), mode=0o700, exist_ok=True)

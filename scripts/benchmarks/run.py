@@ -34,7 +34,8 @@ def main() -> int:
     if unknown := set(arguments.names) - set(BENCHMARKS):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
     figures = Figures()
-    with tempfile.TemporaryDirectory(dir=arguments.scratch) as scratch, World(Path(scratch), arguments.entries) as world:
+    scratch = tempfile.TemporaryDirectory(dir=arguments.scratch)
+    with scratch as folder, World(Path(folder), arguments.entries) as world:
         for name, (bench, what) in BENCHMARKS.items():
             if not arguments.names or name in arguments.names:
                 print(f"{name}: {what}", file=sys.stderr)
@@ -42,7 +43,8 @@ def main() -> int:
     print(figures.table())
     if arguments.json:
         facts = {"python": platform.python_version(), "system": platform.platform()}
-        arguments.json.write_text(json.dumps({**facts, "figures": [Figure.as_dict(each) for each in figures.all]}, indent=1))
+        found = {**facts, "figures": [Figure.as_dict(each) for each in figures.all]}
+        arguments.json.write_text(json.dumps(found, indent=1))
     return 0 if figures.all_met else 1
 
 

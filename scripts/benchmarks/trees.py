@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -45,9 +44,7 @@ def bench_tree(world: World, figures: Figures) -> None:
     pid = next(each["pid"] for each in json.loads(world.run("penstock", "mounts", "--json")[1]))
     folders = max(1, min(_FOLDERS, 1_000_000 * _FOLDERS // world.entries))
     begin = time.perf_counter()
-    count = sum(
-        int(world.run("sh", "-c", f"find {where}/part-{number:04} | wc -l")[1]) for number in range(0, folders)
-    )
+    count = sum(int(world.run("sh", "-c", f"find {where}/part-{number:04} | wc -l")[1]) for number in range(folders))
     figures.add(f"  find over {count:,} of them", count / (time.perf_counter() - begin), "entries/s")
     figures.add("  memory of the mount after that", _rss_mb(pid), "MB", at_most=200)
     world.run("penstock", "umount", where)
@@ -61,7 +58,7 @@ def _rss_mb(pid: int) -> float:
 
 
 def _build(bucket: str, entries: int) -> None:
-    """Publish a tree of `entries` files in 1,000 folders, and measure. Files share one data object that is not there."""
+    """Publish a tree of `entries` files in 1,000 folders, and measure. The files' data object is not there."""
     import resource
     from contextlib import closing
 

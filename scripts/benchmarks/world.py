@@ -88,7 +88,8 @@ class World:
         """Variables for a program that talks to the server through the proxy, with nothing cached."""
         home = self.scratch / "home"
         home.mkdir(exist_ok=True)
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PENSTOCK_", "RCLONE_"))}
+        foreign = ("AWS_", "PENSTOCK_", "RCLONE_")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         return {
             **kept,
             "HOME": str(home),
@@ -127,7 +128,8 @@ class World:
         where = self.scratch / f"rclone-{bucket}"
         where.mkdir(exist_ok=True)
         process = subprocess.Popen(
-            ["rclone", "mount", f"s:{bucket}", where, "--read-only", "--log-level", "ERROR", *options], env=self.environment
+            ["rclone", "mount", f"s:{bucket}", where, "--read-only", "--log-level", "ERROR", *options],
+            env=self.environment,
         )
         try:
             deadline = time.monotonic() + 30
