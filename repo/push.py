@@ -16,6 +16,7 @@ from penstock.manifest.build import DiscardSink, TreeBuilder
 from penstock.manifest.entry import Entry, Kind, NodeRef
 from penstock.manifest.records import Manifest
 from penstock.manifest.tree import Tree
+from penstock.store.local import LocalStore
 from penstock.store.opening import open_store
 
 from .blocks import Blocks
@@ -30,7 +31,7 @@ from .reading import FileRead, Piece, ReadStep, read_ahead
 from .repository import DEFAULT_BRANCH, Repository, dataset_of
 from .settings import Settings
 from .snapshot import Externals, open_cache
-from .source import EnterDirectory, LeaveDirectory, Skipped, walk_directory
+from .source import EnterDirectory, LeaveDirectory, Skipped, refuse_inside, walk_directory
 from .upload import Upload
 
 __all__ = ["Progress", "PushReport", "hash_directory", "push", "push_in_place"]
@@ -82,6 +83,8 @@ def push(
     by the next push.
     """
     with _Push(handle, settings, progress, tag) as pushing, ExitStack() as stack:
+        if isinstance(pushing.store, LocalStore):
+            refuse_inside(directory, pushing.store.path)
         index = stack.enter_context(closing(LocationIndex(settings.cache_directory, settings.cache_size)))
         places = KnownPlaces(pushing.store, index, pushing.parent, pushing.target.top_hash)
         old = Parent(pushing.parent, pushing.blocks.hash) if pushing.parent is not None else None

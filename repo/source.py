@@ -11,10 +11,10 @@ from typing import NamedTuple
 from penstock.errors import NotFoundError, UsageError
 from penstock.manifest.entry import MAX_DEPTH, Kind, check_name
 
-from .ignore import IgnoreRules
+from .ignore import IGNORE_FILE, IgnoreRules
 from .local_paths import FoundName, file_error, list_directory
 
-__all__ = ["EnterDirectory", "LeaveDirectory", "LocalFile", "Skipped", "Step", "walk_directory"]
+__all__ = ["EnterDirectory", "LeaveDirectory", "LocalFile", "Skipped", "Step", "refuse_inside", "walk_directory"]
 
 
 class EnterDirectory(NamedTuple):
@@ -99,6 +99,24 @@ def walk_directory(top: str, skipped: Callable[[Skipped], None]) -> Iterator[Ste
             stack.pop()
             if stack:
                 yield LeaveDirectory()
+
+
+def refuse_inside(top: str, place: str) -> None:
+    """Raise UsageError when `place` lies in the directory `top`, or is it, and no ignore file leaves it out."""
+    root, inner = os.path.realpath(os.fsencode(top)), os.path.realpath(os.fsencode(place))
+    if inner != root and not inner.startswith(root.rstrip(b"/") + b"/"):
+        return
+    names = tuple(name for name in inner[len(root) :].split(b"/") if name)
+    rules = IgnoreRules.none()
+    for depth in range(len(names)):
+        rules = rules.within(os.path.join(root, *names[:depth]), depth)
+        if rules.ignores(names[: depth + 1], directory=True):
+            return
+    raise UsageError(
+        f"the bucket {place!r} lies inside of {top!r}",
+        why="a version would hold the bucket that it is written to",
+        fix=f"Name the bucket in {IGNORE_FILE.decode()}, or keep it elsewhere.",
+    )
 
 
 def _list(directory: bytes) -> Iterator[FoundName]:

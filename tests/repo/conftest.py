@@ -80,16 +80,21 @@ class World:
         """Make a directory of this content."""
         top = os.path.join(os.fsencode(self.folder), name.encode())
         os.makedirs(top, exist_ok=True)
+        made = {top}
         for path, item in content.items():
             place = os.path.join(top, path)
-            os.makedirs(place if item is None else os.path.dirname(place), exist_ok=True)
+            folder = place if item is None else os.path.dirname(place)
+            if folder not in made:
+                os.makedirs(folder, exist_ok=True)
+                made.add(folder)
             if isinstance(item, Link):
                 os.symlink(item.target, place)
             elif item is not None:
                 body = item.body if isinstance(item, Executable) else item
                 with open(place, "wb") as file:
                     file.write(body)
-                os.chmod(place, 0o755 if isinstance(item, Executable) else 0o644)
+                if isinstance(item, Executable):
+                    os.chmod(place, 0o755)
         return os.fsdecode(top)
 
     def push(
