@@ -96,6 +96,14 @@ class NodeRef(msgspec.Struct, frozen=True):
     size: int
     location: Location
 
+    @property
+    def identity(self) -> tuple[bytes, bytes, int, int]:
+        """All that a decoded node was held against: what a table of nodes must be keyed by.
+
+        By the frame's digest alone, a reference that promises another hash would be given a node that breaks it.
+        """
+        return self.location.digest, self.hash, self.entries, self.size
+
 
 class PageRef(msgspec.Struct, frozen=True):
     """One page of a large file's block list: the hash of the page and where it is."""

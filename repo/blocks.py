@@ -1,48 +1,43 @@
 """Blocks of files: from the block cache, else from wherever the entry says its bytes are. Verified, always.
 
-Blocking and thread-safe. What lies side by side in one object is fetched with one ranged GET.
+Blocking and thread-safe. What lies side by side in one object is fetched with one ranged GET, in this process or, with
+`fetchers`, in another one that shares the cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
 
 from penstock.cache import BlockCache
-from penstock.errors import ConflictError, IntegrityError, NotFoundError
-from penstock.manifest.entry import BLOCK_SIZE, PAGE_BLOCKS, Entry, External, block_count
+from penstock.errors import IntegrityError
+from penstock.manifest.entry import BLOCK_SIZE, PAGE_BLOCKS, Entry, block_count
+from penstock.manifest.extents import cut_extents
 from penstock.manifest.hashing import HASH_SIZE, content_hash
-from penstock.store.base import ByteRange, Store
 
-from . import layout
 from .counters import Counters
+from .fetching import Fetchers
 from .nodes import Nodes
+from .regions import RESTORE, Piece, Region, RegionReader
 
-__all__ = ["Blocks", "describe_object"]
-
-_RESTORE = "Restore the object from a copy of the bucket."
-
-OpenExternal = Callable[[str], tuple[Store, str]]
-"""Turns the URI of an object into the store that holds it and its key there."""
-
-
-def describe_object(store: Store, found: bytes | External) -> str:
-    """Return the address of an object that holds a file's bytes, as a person would write it."""
-    if isinstance(found, bytes):
-        return f"{store.url.rstrip('/')}/{layout.data_key(found)}"
-    return f"{found.uri}?versionId={found.version_id}" if found.version_id else found.uri
+__all__ = ["Blocks"]
 
 
 class Blocks:
     """Reads blocks of files of one bucket."""
 
     def __init__(
-        self, store: Store, cache: BlockCache | None, nodes: Nodes, open_external: OpenExternal, counters: Counters
+        self,
+        cache: BlockCache | None,
+        nodes: Nodes,
+        reader: RegionReader,
+        counters: Counters,
+        fetchers: Fetchers | None = None,
     ) -> None:
-        self._store = store
         self._cache = cache
         self._nodes = nodes
-        self._open_external = open_external
+        self._reader = reader
         self._counters = counters
+        self._fetchers = fetchers
 
     def hash(self, entry: Entry, index: int) -> bytes:
         """Return the hash of one block of a file; of a very large file, a page of hashes may have to be fetched."""
@@ -50,7 +45,9 @@ class Blocks:
             return entry.hash
         if entry.blocks:
             return entry.blocks[index * HASH_SIZE : (index + 1) * HASH_SIZE]
-        page = self._nodes.page(entry.pages[index // PAGE_BLOCKS])
+        number = index // PAGE_BLOCKS
+        count = min(PAGE_BLOCKS, block_count(entry.size) - number * PAGE_BLOCKS)
+        page = self._nodes.page(entry.pages[number], count)
         at = index % PAGE_BLOCKS * HASH_SIZE
         return page[at : at + HASH_SIZE]
 
@@ -68,77 +65,77 @@ class Blocks:
     def fetch(self, entry: Entry, first: int, count: int) -> list[memoryview]:
         """Fetch blocks `first` to `first + count - 1` of a file from the store, check them, and keep them cached.
 
-        IntegrityError: the bytes there are not the ones that the version promises, or are gone.
+        IntegrityError names the file: the bytes there are not the ones that the version promises, or are gone.
         """
-        start = first * BLOCK_SIZE
-        end = min(entry.size, (first + count) * BLOCK_SIZE)
-        data = memoryview(self._read(entry, start, end))
-        found = []
-        for number in range(count):
-            at = number * BLOCK_SIZE
-            found.append(self._checked(entry, first + number, data[at : at + BLOCK_SIZE]))
-        if self._cache is not None:
-            self._cache.put_many([(self.hash(entry, first + number), block) for number, block in enumerate(found)])
-        return found
-
-    def _checked(self, entry: Entry, index: int, block: memoryview) -> memoryview:
-        expected = self.hash(entry, index)
-        if content_hash(block) == expected:
-            return block
-        # Once more: the fault may have been on the way. A second time it is in the store.
-        start = index * BLOCK_SIZE
-        end = min(entry.size, start + BLOCK_SIZE)
-        again = self._read(entry, start, end)
-        if content_hash(again) == expected:
-            self._counters.add(corrupt_answers=1)
-            return memoryview(again)
-        places = [describe_object(self._store, found) for found, _, _ in self._spans(entry, start, end)]
-        raise IntegrityError(
-            f"block {index} of {entry.name.decode('utf-8', 'replace')!r} is not what was written",
-            why=f"the bytes in {' and '.join(places)} have another hash",
-            fix=_RESTORE,
-        )
-
-    def _read(self, entry: Entry, start: int, end: int) -> bytes:
-        parts = [self._get(entry, *span) for span in self._spans(entry, start, end)]
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    def _spans(self, entry: Entry, start: int, end: int) -> Iterator[tuple[bytes | External, int, int]]:
-        """Yield (object, offset, length) for a range of a file, what adjoins in one object as one span."""
-        at = 0
-        open_span: tuple[bytes | External, int, int] | None = None
-        for extent in entry.extents:
-            low, high = max(start, at), min(end, at + extent.length)
-            at += extent.length
-            if low >= high:
-                continue
-            offset = extent.offset + low - (at - extent.length)
-            if open_span is not None and open_span[0] == extent.object and open_span[1] + open_span[2] == offset:
-                open_span = (extent.object, open_span[1], open_span[2] + high - low)
-                continue
-            if open_span is not None:
-                yield open_span
-            open_span = (extent.object, offset, high - low)
-        if open_span is not None:
-            yield open_span
-
-    def _get(self, entry: Entry, found: bytes | External, offset: int, length: int) -> bytes:
-        wanted = ByteRange(offset, length)
+        blocks: list[memoryview] = []
         try:
-            if isinstance(found, bytes):
-                body = self._store.get(layout.data_key(found), wanted)
+            for region, index in self._regions(entry, first, count):
+                if region is not None:
+                    blocks += self.fetch_region(region)
+                else:
+                    blocks.append(self._joined(entry, index))
+        except IntegrityError as error:
+            name = entry.name.decode("utf-8", "replace")
+            raise IntegrityError(f"{name!r} cannot be read", why=_told(error), fix=error.fix) from error
+        return blocks
+
+    def fetch_region(self, region: Region) -> list[memoryview]:
+        """Fetch the blocks of a region, check them, and keep them cached. Raises as `RegionReader.read`."""
+        if self._fetchers is not None and self._cache is not None:
+            kept = self._fetchers.fetch(region)
+            found = [self._cache.get(piece.digest) for piece in region.pieces]
+            if all(kept) and None not in found:
+                return [block for block in found if block is not None]
+            # The disk is full, or the cache so small that they are gone again: here, then, and not kept.
+            return self._read_missing(region, found)
+        blocks = self._reader.read(region)
+        if self._cache is not None:
+            self._cache.put_many([(piece.digest, block) for piece, block in zip(region.pieces, blocks, strict=True)])
+        return blocks
+
+    def _read_missing(self, region: Region, found: Sequence[memoryview | None]) -> list[memoryview]:
+        missing = [piece for piece, block in zip(region.pieces, found, strict=True) if block is None]
+        read = iter(self._reader.read(Region(region.object, tuple(missing))))
+        return [next(read) if block is None else block for block in found]
+
+    def _regions(self, entry: Entry, first: int, count: int) -> list[tuple[Region | None, int]]:
+        """Cut a run of blocks into regions, each with its first block; None for a block that lies in several places."""
+        runs: list[tuple[Region | None, int]] = []
+        for index in range(first, first + count):
+            start = index * BLOCK_SIZE
+            length = min(BLOCK_SIZE, entry.size - start)
+            parts = cut_extents(entry.extents, start, length)
+            if len(parts) != 1:
+                runs.append((None, index))
+                continue
+            piece = Piece(self.hash(entry, index), parts[0].offset, length)
+            last = runs[-1][0] if runs else None
+            if last is not None and last.object == parts[0].object and last.offset + last.length == piece.offset:
+                runs[-1] = (Region(last.object, (*last.pieces, piece)), runs[-1][1])
             else:
-                store, key = self._open_external(found.uri)
-                body = store.get(key, wanted, version_id=found.version_id, etag=found.etag)
-        except (NotFoundError, ConflictError) as error:
+                runs.append((Region(parts[0].object, (piece,)), index))
+        return runs
+
+    def _joined(self, entry: Entry, index: int) -> memoryview:
+        """Fetch a block that is put together from several places."""
+        start = index * BLOCK_SIZE
+        parts = cut_extents(entry.extents, start, min(BLOCK_SIZE, entry.size - start))
+        digest = self.hash(entry, index)
+        for _ in range(2):  # the first time a fault may have been on the way
+            block = b"".join([self._reader.get(part.object, part.offset, part.length) for part in parts])
+            if content_hash(block) == digest:
+                break
+        else:
+            places = sorted({self._reader.describe(part.object) for part in parts})
             raise IntegrityError(
-                f"{entry.name.decode('utf-8', 'replace')!r} cannot be read", why=error.what, fix=error.fix or _RESTORE
-            ) from error
-        self._counters.add(gets=1, bytes_fetched=len(body))
-        if len(body) != length:
-            raise IntegrityError(
-                f"{entry.name.decode('utf-8', 'replace')!r} cannot be read",
-                why=f"{describe_object(self._store, found)} ends before byte {offset + length}",
-                fix=_RESTORE,
+                f"block {index} is not what was written",
+                why=f"the bytes in {' and '.join(places)} have another hash",
+                fix=RESTORE,
             )
-        return body
+        if self._cache is not None:
+            self._cache.put_many([(digest, block)])
+        return memoryview(block)
+
+
+def _told(error: IntegrityError) -> str:
+    return f"{error.what}: {error.why}" if error.why else error.what

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
@@ -28,6 +28,7 @@ from .counters import Counters
 
 __all__ = ["NodePackWriter", "Nodes"]
 
+K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 _BEHIND = 256 << 10
@@ -39,16 +40,16 @@ _PACK_BYTES = 8 << 20
 _RESTORE = "Restore the object from a copy of the bucket."
 
 
-class _Lru(Generic[T]):
+class _Lru(Generic[K, T]):
     """The most recently used values up to a total weight. Thread-safe."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._weight = 0
-        self._values: OrderedDict[bytes, tuple[T, int]] = OrderedDict()
+        self._values: OrderedDict[K, tuple[T, int]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: bytes) -> T | None:
+    def get(self, key: K) -> T | None:
         with self._lock:
             found = self._values.get(key)
             if found is None:
@@ -56,7 +57,7 @@ class _Lru(Generic[T]):
             self._values.move_to_end(key)
             return found[0]
 
-    def put(self, key: bytes, value: T, weight: int) -> None:
+    def put(self, key: K, value: T, weight: int) -> None:
         with self._lock:
             old = self._values.pop(key, None)
             self._weight += weight - (old[1] if old is not None else 0)
@@ -72,30 +73,30 @@ class Nodes:
         self._store = store
         self._cache = cache
         self._counters = counters
-        self._nodes: _Lru[Node] = _Lru(_NODE_WEIGHT)
-        self._raw: _Lru[bytes] = _Lru(_RAW_BYTES)
+        self._nodes: _Lru[tuple[bytes, bytes, int, int], Node] = _Lru(_NODE_WEIGHT)
+        self._raw: _Lru[bytes, bytes] = _Lru(_RAW_BYTES)
 
     def peek(self, ref: NodeRef) -> Node:
         """Return a node that is in memory; NodeMissing otherwise."""
-        node = self._nodes.get(ref.location.digest)
+        node = self._nodes.get(ref.identity)
         if node is None:
             raise NodeMissing(ref)
         return node
 
     def load(self, ref: NodeRef) -> Node:
         """Return a node from wherever it is nearest."""
-        digest = ref.location.digest
-        found = self._nodes.get(digest)
+        identity = ref.identity
+        found = self._nodes.get(identity)
         if found is None:
             with self._naming(ref.location):
                 found = decode_node(self._frame(ref.location), ref)
-            self._nodes.put(digest, found, len(found) + 20)
+            self._nodes.put(identity, found, len(found) + 20)
         return found
 
-    def page(self, ref: PageRef) -> bytes:
-        """Return the joined block hashes of a page."""
+    def page(self, ref: PageRef, count: int) -> bytes:
+        """Return the joined block hashes of a page that must have so many."""
         with self._naming(ref.location):
-            return decode_page(self._frame(ref.location), ref.hash)
+            return decode_page(self._frame(ref.location), ref.hash, count)
 
     @contextmanager
     def _naming(self, where: Location) -> Iterator[None]:

@@ -13,6 +13,7 @@ from functools import partial
 
 from penstock.manifest.build import NodeSink, TreeBuilder, with_blocks
 from penstock.manifest.entry import BLOCK_SIZE, Entry, Extent, Kind, Location, NodeRef, PageRef, block_count
+from penstock.manifest.extents import add_extents, cut_extents
 from penstock.manifest.hashing import HASH_SIZE, content_hash
 from penstock.manifest.tree import Tree
 
@@ -177,12 +178,12 @@ class Packer:
         for changed, length in self._runs(piece):
             if not changed:
                 assert self._old is not None
-                self._extend(cut_extents(self._old.extents, piece.offset + at, length))
+                add_extents(self._extents, cut_extents(self._old.extents, piece.offset + at, length))
             else:
                 body = piece.data if length == len(data) else bytes(data[at : at + length])
                 digest = piece.hash if length == len(data) else content_hash(body)
                 self._upload.send(layout.data_key(digest), body, data=True)
-                self._extend([Extent(digest, 0, length)])
+                add_extents(self._extents, [Extent(digest, 0, length)])
             at += length
 
     def _runs(self, piece: Piece) -> list[tuple[bool, int]]:
@@ -203,23 +204,3 @@ class Packer:
             else:
                 runs.append((changed, length))
         return runs if len(runs) <= _MOST_RUNS else whole
-
-    def _extend(self, extents: list[Extent]) -> None:
-        for extent in extents:
-            last = self._extents[-1] if self._extents else None
-            if last is not None and last.object == extent.object and last.offset + last.length == extent.offset:
-                self._extents[-1] = Extent(last.object, last.offset, last.length + extent.length)
-            else:
-                self._extents.append(extent)
-
-
-def cut_extents(extents: tuple[Extent, ...], start: int, length: int) -> list[Extent]:
-    """Return the extents of `length` bytes of a file from byte `start` on."""
-    found = []
-    at = 0
-    for extent in extents:
-        low, high = max(start, at), min(start + length, at + extent.length)
-        if low < high:
-            found.append(Extent(extent.object, extent.offset + low - at, high - low))
-        at += extent.length
-    return found

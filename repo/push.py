@@ -21,6 +21,7 @@ from penstock.store.opening import open_store
 
 from .blocks import Blocks
 from .counters import Counters
+from .externals import Externals, options_by_address
 from .handle import Handle, check_ref_name
 from .inplace import InPlace
 from .nodes import NodePackWriter, Nodes
@@ -28,9 +29,10 @@ from .packing import Packer, Parent
 from .places import KnownPlaces
 from .publish import Authorship, Published, publish, tag_version
 from .reading import FileRead, Piece, ReadStep, read_ahead
+from .regions import RegionReader
 from .repository import DEFAULT_BRANCH, Repository, dataset_of
 from .settings import Settings
-from .snapshot import Externals, open_cache
+from .snapshot import open_cache
 from .source import EnterDirectory, LeaveDirectory, Skipped, refuse_inside, walk_directory
 from .upload import Upload
 
@@ -145,13 +147,13 @@ class _Push(ExitStack):
             self.target = _Target(Repository(self.store, dataset), handle.ref or DEFAULT_BRANCH, tag)
             self.handle = str(replace(handle, ref=self.target.branch))
             cache = opening.enter_context(closing(open_cache(settings)))
-            self.externals = opening.enter_context(closing(Externals(settings, options)))
+            self.externals = opening.enter_context(closing(Externals(options_by_address(settings), options)))
             self.upload = opening.enter_context(closing(Upload(self.store, progress.sent)))
             self.pool = opening.enter_context(ThreadPoolExecutor(_threads(), "penstock-read"))
             self.push(opening.pop_all().__exit__)
         counters = Counters()
         nodes = Nodes(self.store, cache, counters)
-        self.blocks = Blocks(self.store, cache, nodes, self.externals, counters)
+        self.blocks = Blocks(cache, nodes, RegionReader(self.store, self.externals, counters), counters)
         self.parent = Tree(self.target.root, nodes.load) if self.target.root is not None else None
         self.sink = NodePackWriter(lambda key, body: self.upload.send(key, body, data=False))
         self.builder = TreeBuilder(self.sink, self.target.root, nodes.load)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from penstock.cache import BlockCache
 from penstock.errors import NotFoundError, PenstockError, UsageError
@@ -15,55 +14,20 @@ from penstock.manifest.records import Commit, Manifest
 from penstock.manifest.tree import Tree
 from penstock.store.base import Store
 from penstock.store.opening import open_store
-from penstock.store.options import StoreOptions
 
-from .blocks import Blocks, describe_object
+from .blocks import Blocks
 from .counters import Counters
+from .externals import Externals, options_by_address
+from .fetcher import Setup
+from .fetching import Fetchers
 from .handle import parse_handle
 from .nodes import Nodes
 from .refs import nearest
+from .regions import RegionReader, describe_object
 from .repository import Repository, Version, dataset_of
 from .settings import Settings
 
-__all__ = ["Externals", "Snapshot", "open_snapshot"]
-
-
-class Externals:
-    """Opens the stores that entries point into when their bytes were left where they lay. Kept open once used.
-
-    An S3 bucket that is a remote's address is opened as that remote; any other one as the dataset's own bucket is.
-    """
-
-    def __init__(self, settings: Settings, options: StoreOptions) -> None:
-        self._remotes = {remote.url.rstrip("/"): remote.store_options() for remote in settings.remotes.values()}
-        self._options = options
-        self._stores: dict[str, Store] = {}
-        self._lock = threading.Lock()
-
-    def __call__(self, uri: str) -> tuple[Store, str]:
-        """Return the store that holds the object, and its key there."""
-        parts = urlsplit(uri)
-        if parts.scheme == "file":
-            directory, _, key = unquote(parts.path).rpartition("/")
-            root = f"file://{directory or '/'}"
-        else:
-            root, key = f"s3://{parts.netloc}", unquote(parts.path.lstrip("/"))
-        with self._lock:
-            store = self._stores.get(root)
-            if store is None:
-                store = self._stores[root] = self.open(root)
-        return store, key
-
-    def open(self, url: str) -> Store:
-        """Open a store as the remote of that address is, else as the dataset's own; it is the caller's to close."""
-        return open_store(url, self._remotes.get(url, self._options))
-
-    def close(self) -> None:
-        """Close what was opened."""
-        with self._lock:
-            for store in self._stores.values():
-                store.close()
-            self._stores.clear()
+__all__ = ["Snapshot", "open_cache", "open_snapshot"]
 
 
 class Snapshot:
@@ -77,6 +41,7 @@ class Snapshot:
         manifest: Manifest,
         cache: BlockCache | None,
         externals: Externals,
+        fetchers: Callable[[Counters], Fetchers] | None = None,
     ) -> None:
         self.handle = handle
         self.repository = repository
@@ -87,12 +52,15 @@ class Snapshot:
         self._counters = Counters()
         self._externals = externals
         self._nodes = Nodes(repository.store, cache, self._counters)
-        self._blocks = Blocks(repository.store, cache, self._nodes, self._externals, self._counters)
+        reader = RegionReader(repository.store, externals, self._counters)
+        self._fetchers = fetchers(self._counters) if fetchers is not None else None
+        self._blocks = Blocks(cache, self._nodes, reader, self._counters, self._fetchers)
         self.peek = self._nodes.peek
         self.load = self._nodes.load
         self.block_hash = self._blocks.hash
         self.cached_block = self._blocks.cached
         self.fetch_blocks = self._blocks.fetch
+        self.fetch_region = self._blocks.fetch_region
 
     @property
     def bucket_url(self) -> str:
@@ -200,15 +168,17 @@ class Snapshot:
         self._counters.add(**amounts)
 
     def close(self) -> None:
-        """Let go of connections and of the cache."""
+        """Let go of connections, of the cache, and of the processes that fetch."""
+        if self._fetchers is not None:
+            self._fetchers.close()
         self._externals.close()
         self.repository.store.close()
         if self._cache is not None:
             self._cache.close()
 
 
-def open_snapshot(handle_text: str, settings: Settings, *, cached: bool = True) -> Snapshot:
-    """Open what a handle names.
+def open_snapshot(handle_text: str, settings: Settings, *, cached: bool = True, fetchers: int = 0) -> Snapshot:
+    """Open what a handle names; with `fetchers`, so many processes do the fetching, once there is something to fetch.
 
     NotFoundError names the nearest bucket, dataset, ref or path; all of `penstock.errors` may come from the store.
     """
@@ -221,7 +191,17 @@ def open_snapshot(handle_text: str, settings: Settings, *, cached: bool = True) 
         version = repository.resolve(handle.ref)
         manifest = repository.manifest(version.top_hash)
         cache = open_cache(settings) if cached else None
-        snapshot = Snapshot(handle_text, repository, version, manifest, cache, Externals(settings, options))
+        remotes = options_by_address(settings)
+        setup = Setup(url, options, remotes, str(settings.cache_directory), settings.cache_size)
+        snapshot = Snapshot(
+            handle_text,
+            repository,
+            version,
+            manifest,
+            cache,
+            Externals(remotes, options),
+            partial(Fetchers, setup, processes=fetchers) if fetchers and cached else None,
+        )
     with _closing_on_error(snapshot):
         snapshot.narrow(handle.subdir)
     return snapshot

@@ -29,7 +29,7 @@ from .s3_errors import Vanished, code_of, status_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef, ObjectTypeDef
+    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
 
 __all__ = ["S3Store"]
 
@@ -192,7 +192,7 @@ class S3Store(Store):
         # S3 orders folders with the slash: a-/ before a/.
         return Level(sorted(folders, key=str.encode), objects)
 
-    def _listed(self, item: ObjectTypeDef) -> ObjectInfo:
+    def _listed(self, item: Mapping[str, Any]) -> ObjectInfo:
         key = item["Key"][len(self._base) :]
         return ObjectInfo(key, item["Size"], item["LastModified"].timestamp(), item["ETag"].strip('"'))
 

@@ -17,7 +17,7 @@ import itertools
 import os
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from operator import attrgetter
 from typing import NamedTuple, NewType, TypeVar
 
@@ -96,7 +96,7 @@ class ReadOnlyFileSystem:
         self._workers = workers
         self._epoch_ns = epoch_ns
         self._tree = Tree(source.root, source.peek)
-        self._nodes: SingleFlight[bytes, Node] = SingleFlight(nursery, workers)
+        self._nodes: SingleFlight[Hashable, Node] = SingleFlight(nursery, workers)
         self._blocks = BlockReader(source, nursery, workers)
         self._directories: OrderedDict[Inode, _Directory] = OrderedDict()
         self._numbers = itertools.count(1)
@@ -110,26 +110,26 @@ class ReadOnlyFileSystem:
         except NodeMissing as missing:
             ref = missing.ref
         # What was loaded for this question is held until it is answered: memory may be too small to keep it all.
-        held: dict[bytes, Node] = {}
+        held: dict[Hashable, Node] = {}
 
         def look(wanted: NodeRef) -> Node:
-            node = held.get(wanted.location.digest)
+            node = held.get(wanted.identity)
             return node if node is not None else self._source.peek(wanted)
 
         tree = Tree(self._source.root, look)
         while True:
-            held[ref.location.digest] = await self._load(ref)
+            held[ref.identity] = await self._load(ref)
             try:
                 return question(tree)
             except NodeMissing as missing:
                 ref = missing.ref
 
     async def _load(self, ref: NodeRef) -> Node:
-        digest = ref.location.digest
-        flight = self._nodes.join(digest)
+        identity = ref.identity
+        flight = self._nodes.join(identity)
         if flight is None:
-            flight = self._nodes.start([digest], lambda: [self._source.load(ref)])
-        return await flight.wait(digest)
+            flight = self._nodes.start([identity], lambda: [self._source.load(ref)])
+        return await flight.wait(identity)
 
     async def _entry(self, inode: int) -> Entry:
         if not 0 <= inode - ROOT_INODE <= self._source.root.entries:

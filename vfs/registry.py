@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
 import stat
+import warnings
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 

@@ -11,9 +11,10 @@ import pytest
 
 from penstock.errors import FormatTooNewError, IntegrityError, NotFoundError, UsageError
 from penstock.manifest.build import TreeBuilder
-from penstock.manifest.entry import BLOCK_SIZE, Entry, Extent, External, Kind
+from penstock.manifest.entry import BLOCK_SIZE, Entry, Extent, External, Kind, NodeRef
 from penstock.manifest.hashing import ContentHasher, content_hash
 from penstock.manifest.records import Manifest
+from penstock.manifest.tree import NodeMissing
 from penstock.repo import layout
 from penstock.repo.nodes import NodePackWriter
 from penstock.repo.publish import Authorship, publish
@@ -291,3 +292,18 @@ def test_keys_are_where_the_format_says(world: World) -> None:
         ]
     )
     assert nodes == layout.node_key(content_hash(world.store().get(nodes)))
+
+
+def test_a_node_in_memory_is_no_answer_for_another_promise(world: World) -> None:
+    """A reference's place is not hashed: one that points to another directory's node must not be given it."""
+    world.push(world.plant({b"safe/x": b"good", b"evil/x": b"bad!"}))
+    snapshot = world.open()
+    safe, evil = snapshot.find("safe").directory, snapshot.find("evil").directory
+    assert safe is not None
+    assert evil is not None
+    snapshot.load(evil)
+    forged = NodeRef(safe.hash, safe.entries, safe.size, evil.location)
+    with pytest.raises(IntegrityError):
+        snapshot.load(forged)
+    with pytest.raises(NodeMissing):
+        snapshot.peek(forged)

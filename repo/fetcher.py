@@ -1,0 +1,136 @@
+"""A process that fetches: regions come in on standard input, blocks go into the block cache, answers out.
+
+A GET costs a millisecond of interpreter time and more for every megabyte; here it costs the mount's event loop none.
+Started and ended by `fetching`; it ends by itself when its standard input does, and so with who started it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import struct
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from penstock.cache import BlockCache
+from penstock.errors import PenstockError
+from penstock.store.opening import open_store
+from penstock.store.options import StoreOptions
+
+from .counters import Counters
+from .externals import Externals
+from .regions import Region, RegionReader
+
+__all__ = ["Answer", "Failure", "Setup", "read_message", "write_message"]
+
+_LENGTH = struct.Struct("<I")
+_MOST_MESSAGE = 16 << 20
+THREADS = 32
+
+
+class Setup(msgspec.Struct, frozen=True):
+    """The first message: what to fetch from and where to put it. `remotes` are the options of stores by address."""
+
+    url: str
+    options: StoreOptions
+    remotes: dict[str, StoreOptions]
+    cache_directory: str
+    cache_size: int
+
+
+class Request(msgspec.Struct, frozen=True, array_like=True):
+    """A region to fetch."""
+
+    number: int
+    region: Region
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """An error of `penstock.errors`, by the name of its class."""
+
+    kind: str
+    what: str
+    why: str
+    fix: str
+
+
+class Answer(msgspec.Struct, frozen=True, array_like=True):
+    """What came of a request. `kept` says of each block whether the cache has taken it; `counts` is what it cost."""
+
+    number: int
+    kept: list[bool]
+    failure: Failure | None
+    counts: dict[str, int]
+
+
+def write_message(stream: IO[bytes], body: bytes) -> None:
+    """Write one message and push it out."""
+    stream.write(_LENGTH.pack(len(body)) + body)
+    stream.flush()
+
+
+def read_message(stream: IO[bytes]) -> bytes | None:
+    """Return the next message; None at the end of the stream, also in the middle of a message."""
+    head = stream.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        return None
+    (length,) = _LENGTH.unpack(head)
+    if length > _MOST_MESSAGE:
+        return None
+    body = stream.read(length)
+    return body if len(body) == length else None
+
+
+class _Fetcher:
+    def __init__(self, setup: Setup, cache: BlockCache, stack: ExitStack, out: IO[bytes]) -> None:
+        self._cache = cache
+        self._out = out
+        self._writing = threading.Lock()
+        self._store = stack.enter_context(closing(open_store(setup.url, setup.options)))
+        self._externals = stack.enter_context(closing(Externals(setup.remotes, setup.options)))
+
+    def serve(self, request: Request) -> None:
+        counters = Counters()
+        kept: list[bool] = []
+        failure = None
+        try:
+            blocks = RegionReader(self._store, self._externals, counters).read(request.region)
+            pieces = request.region.pieces
+            kept = self._cache.put_many((piece.digest, block) for piece, block in zip(pieces, blocks, strict=True))
+        except PenstockError as error:
+            failure = Failure(type(error).__name__, error.what, error.why, error.fix)
+        except Exception as error:  # noqa: BLE001  # a fault in here must not leave a reader waiting
+            failure = Failure("PenstockError", f"a fault while fetching: {type(error).__name__}", str(error), "")
+        answer = msgspec.msgpack.encode(Answer(request.number, kept, failure, counters.snapshot()))
+        with self._writing:
+            write_message(self._out, answer)
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the foreground is for the mount, which then ends this
+    source, out = sys.stdin.buffer, sys.stdout.buffer
+    first = read_message(source)
+    if first is None:
+        return
+    setup = msgspec.msgpack.decode(first, type=Setup)
+    requests = msgspec.msgpack.Decoder(Request)
+    with ExitStack() as stack:
+        cache = stack.enter_context(closing(BlockCache(Path(setup.cache_directory), setup.cache_size)))
+        fetcher = _Fetcher(setup, cache, stack, out)
+        pool = ThreadPoolExecutor(THREADS, "penstock-fetch")
+        while (message := read_message(source)) is not None:
+            pool.submit(fetcher.serve, requests.decode(message))
+        # Nobody is there to hear of what is still on its way.
+        pool.shutdown(wait=False, cancel_futures=True)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+"""Processes that fetch for this one, sharing the block cache with it. Blocking and thread-safe.
+
+**Invariant:** every region asked for ends in an answer or an error: one whose process died goes to another, twice at
+the most; one that has no answer within its deadline ends its process.
+**Invariant:** the bytes of all regions in flight are at most the budget, or one region.
+
+Lock order: `_Process.lock` is never held while `Fetchers.lock` is taken. Reading an answer holds neither.
+"""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import threading
+from concurrent.futures import Future
+from contextlib import suppress
+
+import msgspec
+
+from penstock import errors
+from penstock.errors import IntegrityError, PenstockError, StoreUnreachableError
+
+from .counters import Counters
+from .fetcher import Answer, Failure, Request, Setup, read_message, write_message
+from .regions import Region
+
+__all__ = ["Fetchers"]
+
+_log = logging.getLogger(__name__)
+
+_TRIES = 3
+_SLOWEST = 128 << 10
+"""Bytes a second: what a store may take for a body before the call is given up; as in the stores' own deadlines."""
+
+
+class _DiedError(Exception):
+    """The process that was asked is no more."""
+
+
+class _Process:
+    """One process, and what it was asked."""
+
+    def __init__(self, setup: bytes, counters: Counters) -> None:
+        self.lock = threading.Lock()
+        self._counters = counters
+        self._waiting: dict[int, Future[list[bool]]] = {}
+        self._number = 0
+        self._alive = True
+        self._child = subprocess.Popen(
+            # -P: the working directory may be a dataset with a file called lmdb.py in it.
+            [sys.executable, "-P", "-m", "penstock.repo.fetcher"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        self._requests, self._answers = self._child.stdin, self._child.stdout
+        with suppress(OSError):  # it died at once: `_listen` sees that
+            write_message(self._requests, setup)
+        threading.Thread(target=self._listen, name="penstock-answers", daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._alive
+
+    @property
+    def load(self) -> int:
+        return len(self._waiting)
+
+    def ask(self, region: Region) -> Future[list[bool]]:
+        """Have a region fetched. Its future ends in `_DiedError` when the process does."""
+        future: Future[list[bool]] = Future()
+        with self.lock:
+            if not self._alive:
+                raise _DiedError
+            self._number += 1
+            number = self._number
+            self._waiting[number] = future
+            try:
+                write_message(self._requests, msgspec.msgpack.encode(Request(number, region)))
+            except OSError as error:
+                del self._waiting[number]
+                raise _DiedError from error
+        return future
+
+    def _listen(self) -> None:
+        decoder = msgspec.msgpack.Decoder(Answer)
+        while (message := read_message(self._answers)) is not None:
+            answer = decoder.decode(message)
+            self._counters.add(**answer.counts)
+            with self.lock:
+                future = self._waiting.pop(answer.number, None)
+            if future is None:
+                continue
+            if answer.failure is not None:
+                future.set_exception(_error_of(answer.failure))
+            else:
+                future.set_result(answer.kept)
+        with self.lock:
+            self._alive = False
+            waiting, self._waiting = self._waiting, {}
+            with suppress(OSError):  # what is still buffered has nobody to go to
+                self._requests.close()
+        self._answers.close()
+        self._child.wait()
+        for future in waiting.values():
+            future.set_exception(_DiedError())
+
+    def kill(self) -> None:
+        self._child.kill()
+
+    def close(self, timeout: float) -> None:
+        with self.lock, suppress(OSError):
+            self._requests.close()
+        try:
+            self._child.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+
+
+def _error_of(failure: Failure) -> PenstockError:
+    kind = getattr(errors, failure.kind, PenstockError)
+    error: PenstockError = kind(failure.what, why=failure.why, fix=failure.fix)
+    return error
+
+
+class Fetchers:
+    """Some processes, started when they are first needed and anew when one dies."""
+
+    def __init__(self, setup: Setup, counters: Counters, *, processes: int = 2, budget: int = 64 << 20) -> None:
+        self._setup = msgspec.msgpack.encode(setup)
+        self._deadline = setup.options.deadline
+        self._counters = counters
+        self._processes: list[_Process | None] = [None] * processes
+        self._lock = threading.Lock()
+        self._room = threading.Condition()
+        self._budget = budget
+        self._held = 0
+        self._closed = False
+        self.restarts = 0
+
+    def fetch(self, region: Region) -> list[bool]:
+        """Have a region's blocks put into the cache; which of them it has taken. Raises as `RegionReader.read`."""
+        length = region.length
+        with self._room:
+            self._room.wait_for(lambda: not self._held or self._held + length <= self._budget)
+            self._held += length
+        try:
+            return self._fetch(region, 2 * self._deadline + length / _SLOWEST)
+        finally:
+            with self._room:
+                self._held -= length
+                self._room.notify_all()
+
+    def _fetch(self, region: Region, timeout: float) -> list[bool]:
+        for _ in range(_TRIES):
+            process = self._choose()
+            try:
+                return process.ask(region).result(timeout)
+            except _DiedError:
+                _log.warning("fetch process %d has died; asking another", process.pid)
+            except TimeoutError as error:
+                process.kill()
+                raise StoreUnreachableError(
+                    "a fetch did not end", why=f"its process has not answered within {timeout:.0f} s"
+                ) from error
+        raise IntegrityError(
+            "a fetch could not be done",
+            why=f"{_TRIES} processes that were asked for it died",
+            fix="See the mount's log.",
+        )
+
+    def _choose(self) -> _Process:
+        with self._lock:
+            if self._closed:
+                raise StoreUnreachableError("a fetch was given up", why="the mount is ending")
+            at = min(range(len(self._processes)), key=lambda at: p.load if (p := self._processes[at]) else 0)
+            process = self._processes[at]
+            if process is None or not process.alive:
+                if process is not None:
+                    self.restarts += 1
+                process = self._processes[at] = _Process(self._setup, self._counters)
+            return process
+
+    @property
+    def in_flight(self) -> int:
+        """Bytes of all regions on their way."""
+        return self._held
+
+    @property
+    def budget(self) -> int:
+        """The most bytes on their way at once."""
+        return self._budget
+
+    def pids(self) -> list[int]:
+        """Return the ids of the processes that are alive."""
+        return [process.pid for process in self._processes if process is not None and process.alive]
+
+    def close(self, timeout: float = 2.0) -> None:
+        """End the processes; what is still asked of them ends in an error."""
+        with self._lock:
+            self._closed = True
+            processes = [process for process in self._processes if process is not None]
+        for process in processes:
+            process.close(timeout)

@@ -1,0 +1,195 @@
+"""Processes that fetch: blocks through the shared cache, errors passed on, deaths survived, bytes in flight bounded."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from servers.faultproxy import FaultProxy
+from servers.faults import FlipByte, Stall
+
+from penstock.cache import BlockCache
+from penstock.errors import IntegrityError, StoreUnreachableError
+from penstock.manifest.hashing import content_hash
+from penstock.repo import layout
+from penstock.repo.counters import Counters
+from penstock.repo.fetcher import Setup
+from penstock.repo.fetching import Fetchers
+from penstock.repo.regions import Piece, Region
+from penstock.store.opening import open_store
+from penstock.store.options import StoreOptions
+
+MIB = 1 << 20
+CACHE = 64 * MIB
+
+Made = tuple[Fetchers, BlockCache, Counters]
+
+
+def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
+
+
+def store_pack(url: str, options: StoreOptions, blocks: list[bytes]) -> Region:
+    """Put blocks side by side into one data object; the region that is all of them."""
+    body = b"".join(blocks)
+    with open_store(url, options) as store:
+        store.put(layout.data_key(content_hash(body)), body)
+    pieces, at = [], 0
+    for block in blocks:
+        pieces.append(Piece(content_hash(block), at, len(block)))
+        at += len(block)
+    return Region(content_hash(body), tuple(pieces))
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Callable[..., Made]]:
+    made: list[Made] = []
+
+    def make(url: str, options: StoreOptions, *, budget: int = 64 * MIB) -> Made:
+        cache = BlockCache(tmp_path / "cache", CACHE)
+        counters = Counters()
+        setup = Setup(url, options, {}, str(tmp_path / "cache"), CACHE)
+        made.append((Fetchers(setup, counters, budget=budget), cache, counters))
+        return made[-1]
+
+    yield make
+    for fetchers, cache, _ in made:
+        fetchers.close()
+        cache.close()
+
+
+def test_blocks_come_through_the_cache(tmp_path: Path, make: Callable[..., Made]) -> None:
+    url = f"file://{tmp_path}/store"
+    blocks = [os.urandom(size) for size in (1, 4096, MIB)]
+    region = store_pack(url, StoreOptions(), blocks)
+    fetchers, cache, counters = make(url, StoreOptions())
+    assert fetchers.pids() == []  # none before there is something to do
+    assert fetchers.fetch(region) == [True, True, True]
+    assert [cache.get(content_hash(block)) for block in blocks] == blocks
+    counts = counters.snapshot()
+    assert (counts["gets"], counts["bytes_fetched"]) == (1, sum(map(len, blocks)))
+    assert fetchers.in_flight == 0
+
+
+def test_only_the_blocks_asked_for_are_kept(tmp_path: Path, make: Callable[..., Made]) -> None:
+    url = f"file://{tmp_path}/store"
+    blocks = [os.urandom(1000) for _ in range(5)]
+    whole = store_pack(url, StoreOptions(), blocks)
+    fetchers, cache, _ = make(url, StoreOptions())
+    fetchers.fetch(Region(whole.object, whole.pieces[1:4:2]))
+    assert [content_hash(block) in cache for block in blocks] == [False, True, False, True, False]
+
+
+def test_an_object_that_is_gone(tmp_path: Path, make: Callable[..., Made]) -> None:
+    url = f"file://{tmp_path}/store"
+    region = store_pack(url, StoreOptions(), [b"block"])
+    fetchers, _, _ = make(url, StoreOptions())
+    with open_store(url) as store:
+        store.delete([layout.data_key(region.object)])  # type: ignore[arg-type]
+    with pytest.raises(IntegrityError, match="cannot be read") as caught:
+        fetchers.fetch(region)
+    assert caught.value.fix
+
+
+def test_wrong_bytes_never_reach_the_cache(tmp_path: Path, make: Callable[..., Made]) -> None:
+    url = f"file://{tmp_path}/store"
+    region = store_pack(url, StoreOptions(), [b"good", b"also"])
+    path = tmp_path / "store" / layout.data_key(region.object)  # type: ignore[arg-type]
+    path.chmod(0o644)
+    path.write_bytes(b"gxodalso")
+    fetchers, cache, _ = make(url, StoreOptions())
+    with pytest.raises(IntegrityError, match="not what was written"):
+        fetchers.fetch(region)
+    assert content_hash(b"gxod") not in cache
+
+
+def options_through(proxy: FaultProxy, **more: float) -> StoreOptions:
+    return StoreOptions(endpoint_url=proxy.endpoint, addressing_style="path", **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.s3
+@pytest.mark.usefixtures("aws_environment")
+def test_a_flip_on_the_way_is_healed(fault_proxy: FaultProxy, bucket: str, make: Callable[..., Made]) -> None:
+    options = options_through(fault_proxy)
+    block = os.urandom(5000)
+    region = store_pack(f"s3://{bucket}", options, [block])
+    fetchers, cache, counters = make(f"s3://{bucket}", options)
+    fault_proxy.fail(fault=FlipByte(100), match=lambda method, path: method == "GET")
+    assert fetchers.fetch(region) == [True]
+    assert cache.get(content_hash(block)) == block
+    assert counters.snapshot()["corrupt_answers"] == 1
+
+
+@pytest.mark.s3
+@pytest.mark.usefixtures("aws_environment")
+def test_killed_while_it_fetches(fault_proxy: FaultProxy, bucket: str, make: Callable[..., Made]) -> None:
+    options = options_through(fault_proxy)
+    block = os.urandom(MIB)
+    region = store_pack(f"s3://{bucket}", options, [block])
+    fetchers, cache, _ = make(f"s3://{bucket}", options)
+    armed = fault_proxy.fail(fault=Stall(60), match=lambda method, path: method == "GET")
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(fetchers.fetch, region)
+        until(lambda: armed.struck == 1)
+        (pid,) = fetchers.pids()
+        os.kill(pid, signal.SIGKILL)
+        assert answer.result(20) == [True]  # another process was asked
+    assert cache.get(content_hash(block)) == block
+    assert pid not in fetchers.pids()
+
+
+@pytest.mark.s3
+@pytest.mark.usefixtures("aws_environment")
+def test_a_store_that_stalls(fault_proxy: FaultProxy, bucket: str, make: Callable[..., Made]) -> None:
+    region = store_pack(f"s3://{bucket}", options_through(fault_proxy), [b"block"])
+    fetchers, _, _ = make(f"s3://{bucket}", options_through(fault_proxy, deadline=2.0, read_timeout=1.0))
+    fault_proxy.fail(fault=Stall(60), match=lambda method, path: method == "GET", times=100)
+    begin = time.monotonic()
+    with pytest.raises(StoreUnreachableError):
+        fetchers.fetch(region)
+    assert time.monotonic() - begin < 15
+    assert fetchers.in_flight == 0
+
+
+def test_many_at_once_within_the_budget(tmp_path: Path, make: Callable[..., Made]) -> None:
+    url = f"file://{tmp_path}/store"
+    regions = [store_pack(url, StoreOptions(), [os.urandom(MIB)]) for _ in range(12)]
+    fetchers, cache, _ = make(url, StoreOptions(), budget=3 * MIB)
+    most = 0
+    done = threading.Event()
+
+    def watch() -> None:
+        nonlocal most
+        while not done.is_set():
+            most = max(most, fetchers.in_flight)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    with ThreadPoolExecutor(12) as pool:
+        assert list(pool.map(fetchers.fetch, regions)) == [[True]] * 12
+    done.set()
+    watcher.join()
+    assert 0 < most <= 3 * MIB
+    assert all(region.pieces[0].digest in cache for region in regions)
+
+
+def test_they_end_with_their_owner(tmp_path: Path, make: Callable[..., Made]) -> None:
+    url = f"file://{tmp_path}/store"
+    region = store_pack(url, StoreOptions(), [b"block"])
+    fetchers, _, _ = make(url, StoreOptions())
+    fetchers.fetch(region)
+    pids = fetchers.pids()
+    fetchers.close()
+    assert pids
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    with pytest.raises(StoreUnreachableError):
+        fetchers.fetch(region)
