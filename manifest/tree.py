@@ -162,6 +162,44 @@ class Tree:
                 node, low = open_child(node, 0, low, self._load)
             yield start, node, 0
 
+    def walk_from(self, inode: Inode) -> Iterator[tuple[Inode, Entry]]:
+        """Yield entries in tree order from one inode on, to the end of the tree; from the root, all but the root."""
+        stack: list[tuple[Inode, Iterator[tuple[int, Entry]]]] = []
+        parent, ref, below = ROOT_INODE, self.root, inode - ROOT_INODE
+        if below == 0:
+            stack.append((parent, self.children(ref)))
+        while below:
+            position = below - 1
+            start, entry = self._containing(ref, position)
+            if start == position:
+                stack.append((parent, self.children_from(ref, position)))
+                break
+            stack.append((parent, self.children_from(ref, start + 1 + entry.entries)))
+            assert entry.directory is not None  # only directories have positions below them
+            parent, ref, below = Inode(parent + 1 + start), entry.directory, position - start
+        while stack:
+            parent, children = stack[-1]
+            for position, entry in children:
+                number = Inode(parent + 1 + position)
+                yield number, entry
+                if entry.directory is not None:
+                    stack.append((number, self.children(entry.directory)))
+                    break
+            else:
+                stack.pop()
+
+    def _containing(self, directory: NodeRef, position: int) -> tuple[int, Entry]:
+        """Return the entry of a directory that a position falls on or below, and the position of that entry."""
+        node = self._load(directory)
+        before = 0
+        low = b""
+        while isinstance(node, IndexNode):
+            at, _ = node.at_position(position - before)
+            before += node.positions[at]
+            node, low = open_child(node, at, low, self._load)
+        at, _ = node.at_position(position - before)
+        return before + node.positions[at], node.entry(at)
+
     def walk(self, directory: NodeRef | None = None) -> Iterator[tuple[tuple[bytes, ...], Entry]]:
         """Yield every entry below a directory (default: the root) with its path, in tree order."""
         stack: list[tuple[tuple[bytes, ...], Iterator[tuple[int, Entry]]]] = [

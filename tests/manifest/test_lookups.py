@@ -252,3 +252,13 @@ def test_a_tree_deeper_than_any_path_is_refused() -> None:
 def test_a_root_may_lie_anywhere() -> None:
     where = Location(bytes(32), 0, 1, bytes(32))
     assert root_entry(NodeRef(bytes(32), 0, 0, where)).entries == 0
+
+
+@quick
+@given(folders())
+def test_walking_from_any_inode_on(folder: Folder) -> None:
+    root, load = built(folder)
+    tree = Tree(root, load)
+    whole = [(Inode(number), entry) for number, (_, entry) in enumerate(tree.walk(), ROOT_INODE + 1)]
+    for start in range(ROOT_INODE, root.entries + 2):
+        assert list(tree.walk_from(Inode(start))) == whole[max(start - ROOT_INODE - 1, 0) :]
