@@ -24,8 +24,7 @@ from penstock.store.base import Buffer
 from .directory import CacheDirectory, disk_usage
 from .environment import IndexDamagedError
 from .health import Health
-from .index import Location
-from .layout import LARGEST_BLOCK, Budget
+from .layout import Budget
 from .report import CacheInfo, VerifyReport
 from .session import Session, rebuilt
 from .trust import IndexState, boot_id
@@ -92,19 +91,26 @@ class BlockCache:
                 raise IntegrityError("a block is not what its hash says", why=f"it should be {key.hex()}")
             blocks.append((key, memoryview(data).cast("B")))
         with self._lock:
-            session = self._current()
-            if session is None or not self._writing.usable():
-                return [False] * len(blocks)
-            try:
-                held = self._store(session, blocks)
-            except IndexDamagedError:
-                self._rebuild(session)
-                return [False] * len(blocks)
-            except OSError as error:
-                self._writing.fail(error)
-                return [False] * len(blocks)
-            self._writing.recover()
-            return held
+            # Twice, because the index may be replaced (the cache cleared elsewhere) or found damaged meanwhile.
+            for _ in range(2):
+                session = self._current()
+                if session is None or not self._writing.usable():
+                    break
+                try:
+                    held = session.store(blocks)
+                except IndexDamagedError:
+                    self._rebuild(session)
+                    continue
+                except OSError as error:
+                    self._writing.fail(error)
+                    if not session.index.current():
+                        # Somebody removed the whole directory: the next call makes it anew.
+                        self._leave()
+                    break
+                if held is not None:
+                    self._writing.recover()
+                    return held
+            return [False] * len(blocks)
 
     def __contains__(self, key: object) -> bool:
         """Whether the block is held, as far as the index knows: `get` may still find it damaged."""
@@ -175,7 +181,7 @@ class BlockCache:
                 for key, at in sorted(rows, key=lambda row: row[1]):
                     if session.maps.get(at.segment) is None:
                         missing += session.index.remove([(key, at)])
-                    elif self._checked(session, key, at) is None:
+                    elif session.checked(key, at) is None:
                         damaged += 1
                     else:
                         blocks += 1
@@ -213,72 +219,12 @@ class BlockCache:
             return view[known[1] : known[2]]
         try:
             at = session.index.get(key)
-            return None if at is None else self._checked(session, key, at)
+            return None if at is None else session.checked(key, at)
         except IndexDamagedError:
             self._rebuild(session)
         except OSError as error:
             self._refuse(error)
         return None
-
-    def _checked(self, session: Session, key: bytes, at: Location) -> memoryview | None:
-        """Return the block at `at` if it is whole; otherwise drop its record, and quarantine it if it is there."""
-        mapped = session.maps.get(at.segment)
-        if mapped is None:
-            session.index.remove([(key, at)])
-            return None
-        view = mapped.block(at.offset, at.length)
-        if view is None or blake3(view).digest() != key:
-            session.recent.discard(key)
-            if mapped.view is not None:
-                session.index.quarantine(key, at)
-            return None
-        mapped.hit = True
-        session.recent.add(key, mapped, at.offset, at.length)
-        return view
-
-    def _store(self, session: Session, blocks: list[tuple[bytes, memoryview]]) -> list[bool]:
-        found = session.index.get_many([key for key, _ in blocks])
-        held = [at is not None and at.segment in session.alive for at in found]
-        if stale := [
-            (key, at)
-            for (key, _), at in zip(blocks, found, strict=True)
-            if at is not None and at.segment not in session.alive
-        ]:
-            session.index.remove(stale)
-        written: list[tuple[int, bytes, Location]] = []
-        placed: set[bytes] = set()
-        for position, (key, data) in enumerate(blocks):
-            if held[position] or not 0 < len(data) <= LARGEST_BLOCK:
-                continue
-            if key in placed:
-                held[position] = True
-                continue
-            if not session.writer.ready(len(data)):
-                self._record(session, written, held)
-                if not session.writer.reserve(len(data)):
-                    break
-                if not session.catch_up():
-                    raise IndexDamagedError("the cache index was replaced")
-            written.append((position, key, session.writer.append(key, data)))
-            placed.add(key)
-        self._record(session, written, held)
-        return held
-
-    def _record(self, session: Session, written: list[tuple[int, bytes, Location]], held: list[bool]) -> None:
-        """Enter what was written into the index, evicting when the index has no room, and empty the list."""
-        if not written:
-            return
-        items = [(key, at) for _, key, at in written]
-        while not session.index.insert(items):
-            if not session.writer.evict_one():
-                written.clear()
-                return
-        for position, key, at in written:
-            held[position] = True
-            mapped = session.maps.get(at.segment)
-            if mapped is not None:
-                session.recent.add(key, mapped, at.offset, at.length)
-        written.clear()
 
     def _current(self) -> Session | None:
         """Return a session that has caught up with the directory; None while the disk refuses."""
@@ -334,7 +280,8 @@ class BlockCache:
             except (OSError, IndexDamagedError) as error:
                 self._opening.why = str(error)
 
-    def _start_over_in_child(self) -> None:
+    def start_over_in_child(self) -> None:
+        """Forget what the parent opened, and the lock that one of its threads may have held."""
         self._lock = threading.RLock()
         self._session = None
 
@@ -344,7 +291,7 @@ _caches: WeakSet[BlockCache] = WeakSet()
 
 def _after_fork_in_child() -> None:
     for cache in list(_caches):
-        cache._start_over_in_child()  # noqa: SLF001 - the class's own fork hook
+        cache.start_over_in_child()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -103,10 +103,11 @@ class CacheDirectory:
         """Return the path at which the segment `number` begins its life."""
         return os.path.join(self._segments, f"{number:016x}{_OPEN}")
 
-    def mark_sealed(self, number: int) -> None:
-        """Rename a segment that is open to its sealed name."""
+    def mark_sealed(self, number: int) -> str:
+        """Rename a segment that is open to its sealed name, and return that path."""
         stem = os.path.join(self._segments, f"{number:016x}")
         os.rename(stem + _OPEN, stem + _SEALED)
+        return stem + _SEALED
 
     def open_segment(self, number: int) -> int | None:
         """Return a descriptor for reading the segment, or None when it is gone."""

@@ -4,7 +4,7 @@ LMDB must not open one file twice in a process, nor use or close in a child what
 are shared here by the identity of their file, and a child drops those it inherited: py-lmdb frees an environment of
 another process without touching it. For that to be complete no other reference may exist, hence:
 
-**Invariant:** a transaction lives, and LMDB's handles are referenced, only under the environment's lock; fork waits
+**Invariant:** LMDB's handles are referenced only by an `Environment` and, under its lock, a `Transaction`; fork waits
 for that lock.
 
 Durability: nothing is synced at commit. Within one boot the kernel keeps what was written whatever dies; what a power
@@ -13,19 +13,17 @@ loss leaves is never opened (see `trust`).
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import threading
-from collections.abc import Iterator
 from typing import Any
 from weakref import WeakValueDictionary
 
 import lmdb
 
-from penstock.errors import IntegrityError
+from .transaction import IndexDamagedError, Transaction, translated
 
-__all__ = ["Environment", "IndexDamagedError", "open_environment"]
+__all__ = ["PAGE_BYTES", "Environment", "IndexDamagedError", "open_environment"]
 
 _MAP_BYTES = 64 << 30
 """Address space, not disk: the size of the file is held down by whoever writes (`Environment.file_pages`)."""
@@ -34,34 +32,13 @@ _READERS = 1024
 _FORK_WAIT_SECONDS = 5.0
 PAGE_BYTES = os.sysconf("SC_PAGESIZE")
 
-_DAMAGE = (
-    lmdb.BadDbiError,
-    lmdb.BadTxnError,
-    lmdb.BadValsizeError,
-    lmdb.CorruptedError,
-    lmdb.CursorFullError,
-    lmdb.DbsFullError,
-    lmdb.IncompatibleError,
-    lmdb.InvalidError,
-    lmdb.MapFullError,
-    lmdb.PageFullError,
-    lmdb.PageNotFoundError,
-    lmdb.PanicError,
-    lmdb.TxnFullError,
-    lmdb.VersionMismatchError,
-)
-
-
-class IndexDamagedError(IntegrityError):
-    """The LMDB file is not what it should be; it never leaves `penstock.cache`, which rebuilds the index."""
-
 
 class Environment:
     """An open environment and its named databases. Thread-safe: one transaction at a time."""
 
     def __init__(self, path: str, names: tuple[bytes, ...]) -> None:
         self.lock = threading.Lock()
-        with _translated():
+        with translated():
             self._environment: lmdb.Environment | None = lmdb.open(
                 path,
                 map_size=_MAP_BYTES,
@@ -74,50 +51,42 @@ class Environment:
                 # A spare read transaction is shared with a forked child, whose release of it breaks the parent's.
                 max_spare_txns=0,
             )
-        with _translated():
-            self._check_length(path)
+            pages = self._environment.info()["last_pgno"] + 1
+            if pages > 2 and os.stat(os.path.join(path, "data.mdb")).st_size < pages * PAGE_BYTES:
+                # Looking beyond the end of the file would be a SIGBUS.
+                raise IndexDamagedError("the cache index is truncated")
             # Slots of readers that were killed pin old pages, and the file would grow for ever.
             self._environment.reader_check()
             self._databases = [self._environment.open_db(name) for name in names]
 
-    def get(self, database: int, key: bytes) -> bytes | None:
-        """Return the value of `key` in the database of that position."""
-        with self.lock:
-            environment = self._environment
-            if environment is None:
-                return None
-            try:
-                with environment.begin(self._databases[database]) as transaction:
-                    return transaction.get(key)
-            except lmdb.Error as error:
-                raise _in_our_terms(error) from error
+    def transaction(self, *, write: bool = False) -> Transaction:
+        """Return a transaction to enter."""
+        return Transaction(self, write=write)
 
-    @contextlib.contextmanager
-    def transaction(self, *, write: bool = False) -> Iterator[tuple[lmdb.Transaction[bytes], list[Any]]]:
-        """Yield a transaction and the databases; it commits when the block ends well and aborts otherwise."""
-        with self.lock, _translated():
-            environment = self._environment
-            if environment is None:
-                raise OSError(errno.ESTALE, "the index was opened before a fork")
-            with environment.begin(write=write) as transaction:
-                yield transaction, self._databases
+    def get(self, database: int, key: bytes) -> bytes | None:
+        """Return the value of `key`: what a transaction would, in less time."""
+        with self.lock:
+            try:
+                # In a frame of its own, so that no handle outlives the lock.
+                return self._get(database, key)
+            except lmdb.Error:
+                pass
+        with self.transaction() as transaction:
+            return transaction.get(database, key)
+
+    def begin(self, *, write: bool) -> tuple[lmdb.Transaction[bytes], list[Any]]:
+        """Return a transaction and the databases, for `Transaction`, which holds the lock. OSError after a fork."""
+        return self._live().begin(write=write), self._databases
 
     def file_pages(self) -> int:
         """Return the pages that the file has ever used: it never shrinks."""
-        with self.lock:
-            return 0 if self._environment is None else self._environment.info()["last_pgno"] + 1
-
-    def check_readers(self) -> None:
-        """Free the slots of readers that were killed."""
-        with self.lock, _translated():
-            if self._environment is not None:
-                self._environment.reader_check()
+        with self.lock, translated():
+            return self._live().info()["last_pgno"] + 1
 
     def sync(self) -> None:
         """Write everything to the disk."""
-        with self.lock, _translated():
-            if self._environment is not None:
-                self._environment.sync(True)
+        with self.lock, translated():
+            self._live().sync(True)
 
     def abandon(self) -> None:
         """Forget, in a child, what the parent opened, without closing it."""
@@ -125,13 +94,14 @@ class Environment:
         self._environment = None
         self.lock = threading.Lock()
 
-    def _check_length(self, path: str) -> None:
-        """Refuse a file shorter than its last page: looking beyond its end would be a SIGBUS."""
-        environment = self._environment
-        assert environment is not None
-        pages = environment.info()["last_pgno"] + 1
-        if os.stat(os.path.join(path, "data.mdb")).st_size < pages * PAGE_BYTES and pages > 2:
-            raise IndexDamagedError("the cache index is truncated")
+    def _get(self, database: int, key: bytes) -> bytes | None:
+        with self._live().begin(self._databases[database]) as handle:
+            return handle.get(key)
+
+    def _live(self) -> lmdb.Environment:
+        if self._environment is None:
+            raise OSError(errno.ESTALE, "the cache index was opened before a fork")
+        return self._environment
 
 
 _Identity = tuple[int, int]
@@ -194,21 +164,3 @@ def _identify(path: str) -> _Identity | None:
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino
-
-
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except lmdb.Error as error:
-        raise _in_our_terms(error) from error
-
-
-def _in_our_terms(error: lmdb.Error) -> OSError | IndexDamagedError:
-    if isinstance(error, _DAMAGE):
-        return IndexDamagedError("the cache index is damaged", why=str(error))
-    if isinstance(error, lmdb.DiskError):
-        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    if isinstance(error, lmdb.ReadonlyError):
-        return OSError(errno.EROFS, os.strerror(errno.EROFS))
-    return OSError(errno.EIO, f"the cache index: {error}")

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from .directory import CacheDirectory, Clock
 from .environment import PAGE_BYTES, Environment, IndexDamagedError, open_environment
-from .layout import Budget
+from .layout import INDEX_SLACK_BYTES, Budget
 from .record import KEY_BYTES, Record
 from .segment import read_records
 from .trust import IndexState
@@ -30,9 +30,7 @@ _QUARANTINED = b"quarantined"
 
 _BATCH = 32
 """Changes in one transaction: it bounds the pages that a transaction copies, and so the file between two looks."""
-
-_SLACK_PAGES = 384
-"""Pages that transactions in flight may take beyond those in use: three of them, each 32 paths of four pages."""
+_SLACK_PAGES = INDEX_SLACK_BYTES // PAGE_BYTES
 
 
 class Location(NamedTuple):
@@ -66,8 +64,8 @@ class BlockIndex:
 
     def get_many(self, keys: Iterable[bytes]) -> list[Location | None]:
         """Return where the blocks are, in the order asked."""
-        with self._environment.transaction() as (transaction, databases):
-            values = [transaction.get(key, db=databases[_BLOCKS]) for key in keys]
+        with self._environment.transaction() as transaction:
+            values = transaction.get_many(_BLOCKS, list(keys))
         return [None if value is None else Location._make(_LOCATION.unpack(value)) for value in values]
 
     def insert(self, items: Sequence[tuple[bytes, Location]]) -> bool:
@@ -76,12 +74,11 @@ class BlockIndex:
         IndexDamagedError when the file outgrew its share although its records fit: rebuild it.
         """
         for start in range(0, len(items), _BATCH):
-            with self._environment.transaction(write=True) as (transaction, databases):
-                found = transaction.stat(databases[_BLOCKS])
-                if found["branch_pages"] + found["leaf_pages"] > self._pages - _SLACK_PAGES:
+            with self._environment.transaction(write=True) as transaction:
+                if transaction.pages(_BLOCKS) > self._pages - _SLACK_PAGES:
                     return False
                 for key, location in items[start : start + _BATCH]:
-                    transaction.put(key, _LOCATION.pack(*location), overwrite=False, db=databases[_BLOCKS])
+                    transaction.put(_BLOCKS, key, _LOCATION.pack(*location), overwrite=False)
             if self._environment.file_pages() > self._pages - _SLACK_PAGES // 8:
                 raise IndexDamagedError("the cache index outgrew its share")
         return True
@@ -91,58 +88,51 @@ class BlockIndex:
         removed = 0
         pending = iter(items)
         while batch := list(islice(pending, _BATCH)):
-            with self._environment.transaction(write=True) as (transaction, databases):
+            with self._environment.transaction(write=True) as transaction:
                 for key, location in batch:
-                    if transaction.get(key, db=databases[_BLOCKS]) == _LOCATION.pack(*location):
-                        removed += transaction.delete(key, db=databases[_BLOCKS])
+                    if transaction.get(_BLOCKS, key) == _LOCATION.pack(*location):
+                        removed += transaction.delete(_BLOCKS, key)
         return removed
 
     def forget_segment(self, number: int, records: Iterable[Record]) -> None:
         """Drop all that is known of a segment about to be evicted."""
         self.remove((key, Location(number, offset, length)) for key, offset, length in records)
-        with self._environment.transaction(write=True) as (transaction, databases):
-            transaction.delete(_NUMBER.pack(number), db=databases[_USES])
+        with self._environment.transaction(write=True) as transaction:
+            transaction.delete(_USES, _NUMBER.pack(number))
 
     def quarantine(self, key: bytes, location: Location) -> None:
         """Drop the record of a damaged block, and count it once however many find it."""
         if not self.remove([(key, location)]):
             return
-        with self._environment.transaction(write=True) as (transaction, databases):
-            count = _NUMBER.unpack(transaction.get(_QUARANTINED, bytes(8), db=databases[_USES]))[0]
-            transaction.put(_QUARANTINED, _NUMBER.pack(count + 1), db=databases[_USES])
+        with self._environment.transaction(write=True) as transaction:
+            count = _NUMBER.unpack(transaction.get(_USES, _QUARANTINED) or bytes(8))[0]
+            transaction.put(_USES, _QUARANTINED, _NUMBER.pack(count + 1))
 
     def mark_hits(self, segments: Sequence[int], clock: int) -> None:
         """Note that the segments were read when the newest had the number `clock`."""
         for start in range(0, len(segments), _BATCH):
-            with self._environment.transaction(write=True) as (transaction, databases):
+            with self._environment.transaction(write=True) as transaction:
                 for number in segments[start : start + _BATCH]:
-                    transaction.put(_NUMBER.pack(number), _NUMBER.pack(clock), db=databases[_USES])
+                    transaction.put(_USES, _NUMBER.pack(number), _NUMBER.pack(clock))
 
-    def hits(self, segments: Iterable[int]) -> dict[int, int]:
+    def hits(self, segments: Sequence[int]) -> dict[int, int]:
         """Return the clock at the last hit of those segments that had one."""
-        with self._environment.transaction() as (transaction, databases):
-            found = {number: transaction.get(_NUMBER.pack(number), db=databases[_USES]) for number in segments}
-        return {number: _NUMBER.unpack(value)[0] for number, value in found.items() if value is not None}
+        with self._environment.transaction() as transaction:
+            values = transaction.get_many(_USES, [_NUMBER.pack(number) for number in segments])
+        found = zip(segments, values, strict=True)
+        return {number: _NUMBER.unpack(value)[0] for number, value in found if value is not None}
 
     def counts(self) -> tuple[int, int]:
         """Return the number of blocks, and of those that were quarantined."""
-        with self._environment.transaction() as (transaction, databases):
-            blocks = transaction.stat(databases[_BLOCKS])["entries"]
-            return blocks, _NUMBER.unpack(transaction.get(_QUARANTINED, bytes(8), db=databases[_USES]))[0]
+        with self._environment.transaction() as transaction:
+            blocks = transaction.entries(_BLOCKS)
+            return blocks, _NUMBER.unpack(transaction.get(_USES, _QUARANTINED) or bytes(8))[0]
 
     def after(self, key: bytes, limit: int) -> list[tuple[bytes, Location]]:
         """Return the records of up to `limit` blocks, by key, from the first whose key is greater."""
-        with (
-            self._environment.transaction() as (transaction, databases),
-            transaction.cursor(databases[_BLOCKS]) as cursor,
-        ):
-            # An unpositioned cursor would iterate from the start.
-            rows = list(islice(cursor.iternext(), limit)) if cursor.set_range(key + b"\0") else []
+        with self._environment.transaction() as transaction:
+            rows = transaction.rows_from(_BLOCKS, key + b"\0", limit)
         return [(found, Location._make(_LOCATION.unpack(value))) for found, value in rows]
-
-    def check_readers(self) -> None:
-        """Free what killed readers pinned."""
-        self._environment.check_readers()
 
     def sync(self) -> None:
         """Write the index to the disk."""

@@ -22,6 +22,7 @@ from penstock.errors import UsageError
 __all__ = [
     "DEFAULT_BOUND",
     "FIXED_BYTES",
+    "INDEX_SLACK_BYTES",
     "LARGEST_BLOCK",
     "SEGMENT_OVERHEAD",
     "SMALLEST_BOUND",
@@ -40,6 +41,9 @@ SMALLEST_BOUND = 32 * MIB
 DEFAULT_BOUND = 50_000_000_000
 """Bytes a cache may use when nobody says otherwise."""
 
+INDEX_SLACK_BYTES = 384 * PAGE
+"""What transactions in flight may take in the index beyond the pages in use: three of 32 paths of four pages."""
+
 FIXED_BYTES = 512 * 1024
 """Lock files (reader tables of LMDB), state, clock and directories, rounded up."""
 
@@ -50,6 +54,7 @@ _SMALLEST_SEGMENT = LARGEST_BLOCK + 64 * 1024
 _USUAL_SEGMENT = 64 * MIB
 _LARGEST_SEGMENT = 1024 * MIB
 _MOST_SEGMENTS = 1 << 14
+_ENTRIES_A_PAGE = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,8 @@ class Budget:
     segments_bytes: int
     index_bytes: int
     location_bytes: int
+    most_records: int
+    """Records in a segment, so that the index is full only when there are several segments to choose from."""
 
     @classmethod
     def of(cls, max_bytes: int) -> Budget:
@@ -78,7 +85,8 @@ class Budget:
         segments_bytes = max_bytes - index_bytes - location_bytes - FIXED_BYTES
         largest = min(_LARGEST_SEGMENT, max(_USUAL_SEGMENT, segments_bytes // _MOST_SEGMENTS))
         segment_bytes = min(max(_page_floor(segments_bytes // 16), _SMALLEST_SEGMENT), _page_floor(largest))
-        return cls(max_bytes, segment_bytes, segments_bytes, index_bytes, location_bytes)
+        most_records = (index_bytes - INDEX_SLACK_BYTES) // PAGE * _ENTRIES_A_PAGE // 8
+        return cls(max_bytes, segment_bytes, segments_bytes, index_bytes, location_bytes, most_records)
 
     def admits(self, segment_sizes: list[int]) -> bool:
         """Whether segments of these sizes (bytes) stay within the bound."""

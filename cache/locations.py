@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
+from weakref import WeakSet
 from zlib import crc32
 
 from blake3 import blake3
@@ -27,6 +28,7 @@ from .trust import IndexState, boot_id
 
 __all__ = ["LocationIndex"]
 
+_ONLY = 0
 _NAMESPACE_BYTES = 16
 _CHECK_BYTES = 4
 _BATCH = 32
@@ -56,9 +58,9 @@ class LocationIndex:
         self._pages = location_share(max_bytes) // PAGE_BYTES
         self._health = Health(root, retry_seconds)
         self._lock = threading.Lock()
-        self._pid = os.getpid()
         self._environment: Environment | None = None
         self._users: LockedFile | None = None
+        _indexes.add(self)
         try:
             prepare_directory(root)
             prepare_directory(self._files.root)
@@ -77,8 +79,8 @@ class LocationIndex:
             if environment is None:
                 return [None] * len(keys)
             try:
-                with environment.transaction() as (transaction, databases):
-                    found = [transaction.get(key, db=databases[0]) for key in keys]
+                with environment.transaction() as transaction:
+                    found = transaction.get_many(_ONLY, keys)
             except (OSError, IndexDamagedError) as error:
                 self._give_up(error)
                 return [None] * len(keys)
@@ -95,9 +97,9 @@ class LocationIndex:
                     return
                 try:
                     self._make_room(environment, namespace)
-                    with environment.transaction(write=True) as (transaction, databases):
+                    with environment.transaction(write=True) as transaction:
                         for key, value in rows:
-                            transaction.put(key, value, db=databases[0])
+                            transaction.put(_ONLY, key, value)
                 except (OSError, IndexDamagedError) as error:
                     self._give_up(error)
                     return
@@ -117,7 +119,7 @@ class LocationIndex:
         """Let go; the last user leaves the index fit to be trusted after a reboot."""
         with self._lock:
             environment, users = self._environment, self._users
-            if environment is None or users is None or self._pid != os.getpid():
+            if environment is None or users is None:
                 return
             try:
                 with self._files.layout():
@@ -126,17 +128,20 @@ class LocationIndex:
                         self._state.end()
             except (OSError, IndexDamagedError) as error:
                 self._give_up(error)
-            self._environment = None
+            self._environment = self._users = None
             users.close()
+
+    def start_over_in_child(self) -> None:
+        """Forget what the parent opened, and the lock that one of its threads may have held."""
+        self._lock = threading.Lock()
+        self._environment = self._users = None
 
     def _open(self) -> Environment | None:
         """Return the environment, opened by this process; None while the disk refuses."""
-        if self._environment is not None and self._pid == os.getpid():
+        if self._environment is not None:
             return self._environment
         if not self._health.usable():
             return None
-        self._pid = os.getpid()
-        self._environment = None
         try:
             prepare_directory(self._files.root)
             with self._files.layout():
@@ -172,13 +177,13 @@ class LocationIndex:
 
     def _make_room(self, environment: Environment, namespace: bytes) -> None:
         while True:
-            with environment.transaction() as (transaction, databases):
-                found = transaction.stat(databases[0])
-            if found["branch_pages"] + found["leaf_pages"] <= self._pages - _SLACK_PAGES:
+            with environment.transaction() as transaction:
+                pages, entries = transaction.pages(_ONLY), transaction.entries(_ONLY)
+            if pages <= self._pages - _SLACK_PAGES:
                 break
             # Contents are hashes: what follows a random one is a random sample.
             start = _prefix(namespace) + secrets.token_bytes(32)
-            excess = max(_BATCH, found["entries"] // _THINNED)
+            excess = max(_BATCH, entries // _THINNED)
             while excess > 0:
                 removed = _delete_from(environment, start, _BATCH) or _delete_from(environment, b"\0", _BATCH)
                 excess -= removed or excess
@@ -186,18 +191,22 @@ class LocationIndex:
             raise IndexDamagedError("the location index outgrew its share")
 
 
+_indexes: WeakSet[LocationIndex] = WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for index in list(_indexes):
+        index.start_over_in_child()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
 def _delete_from(environment: Environment, start: bytes, limit: int, prefix: bytes = b"") -> int:
     """Delete up to `limit` entries whose keys are `start` or greater and begin with `prefix`; return how many."""
-    removed = 0
-    with (
-        environment.transaction(write=True) as (transaction, databases),
-        transaction.cursor(databases[0]) as cursor,
-    ):
-        there = cursor.set_range(start)
-        while there and removed < limit and cursor.key().startswith(prefix):
-            there = cursor.delete() and bool(cursor.key())
-            removed += 1
-    return removed
+    with environment.transaction(write=True) as transaction:
+        rows = transaction.rows_from(_ONLY, start, limit)
+        return sum(transaction.delete(_ONLY, key) for key, _ in rows if key.startswith(prefix))
 
 
 def _prefix(namespace: bytes) -> bytes:

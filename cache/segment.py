@@ -3,12 +3,14 @@
 A segment has its reserved size from the first moment and keeps it: mappings of it stay valid while it grows, and
 nobody ever truncates it. Only the process that holds its flock appends.
 
-**Invariant:** what lies behind the last record of a chain is never indexed; a torn record is the last of its chain.
+**Invariant:** bytes that were once indexed never change: views of them are handed out. So a segment is appended to
+only behind everything that was ever written to it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 
@@ -36,6 +38,8 @@ from .record import (
 
 __all__ = ["ActiveSegment", "read_header", "read_records"]
 
+_CHUNK = 1 << 20
+
 
 class ActiveSegment:
     """The segment this process appends to. Not thread-safe: its writer holds the cache's lock."""
@@ -45,7 +49,7 @@ class ActiveSegment:
         self._file = file
         self._header = header
         self._end = end
-        self._count = count
+        self.count = count
 
     @classmethod
     def create(cls, path: str, number: int, size: int) -> ActiveSegment:
@@ -63,9 +67,11 @@ class ActiveSegment:
 
     @classmethod
     def adopt(cls, path: str) -> tuple[ActiveSegment, list[Record]] | None:
-        """Go on with a segment that nobody holds, behind its last whole record; also return its records.
+        """Take over a segment that nobody holds, behind its last record; also return its records.
 
         BlockingIOError when a live process holds it; None when its header is damaged or its size is not its own.
+        When anything lies behind the last record (a torn record, or whole ones behind a damaged header, which
+        readers may be looking at), nothing `fits` any more: those bytes must not change.
         """
         file = LockedFile(path, exclusive=True, create=False)
         header = read_header(file.descriptor)
@@ -77,11 +83,13 @@ class ActiveSegment:
         if records:
             last = records[-1]
             end = last.offset - RECORD_HEADER_BYTES + record_bytes(last.length)
+        if not _blank(file.descriptor, end, header.size):
+            end = header.size
         return cls(file, header, end, len(records)), records
 
     def fits(self, length: int) -> bool:
         """Whether a block of `length` bytes, and the table that will then be due, still fit."""
-        return self._end + record_bytes(length) + table_bytes(self._count + 1) <= self._header.size
+        return self._end + record_bytes(length) + table_bytes(self.count + 1) <= self._header.size
 
     def linked(self) -> bool:
         """Whether the file is still in the directory: clearing the cache unlinks it under its writer."""
@@ -94,11 +102,13 @@ class ActiveSegment:
         _write(self._file.descriptor, [header, data], self._end)
         offset = self._end + RECORD_HEADER_BYTES
         self._end += record_bytes(length)
-        self._count += 1
+        self.count += 1
         return offset
 
     def write_table(self) -> None:
         """Write the table that makes evicting and re-indexing this segment cheap; it does without."""
+        if self._end == self._header.size:
+            return
         records = _scan(self._file.descriptor, self._header, self._header.size)
         # The segment may be sparse here and the disk full. Its records can still be found by walking the chain.
         with contextlib.suppress(OSError):
@@ -152,6 +162,20 @@ def _scan(descriptor: int, header: SegmentHeader, size: int) -> list[Record]:
     if records and not _whole(descriptor, records[-1]):
         records.pop()
     return records
+
+
+def _blank(descriptor: int, start: int, end: int) -> bool:
+    """Whether nothing was ever written from `start` to `end`; holes are skipped, not read."""
+    try:
+        while start < end:
+            chunk = os.pread(descriptor, min(_CHUNK, end - start), start)
+            if not chunk or chunk.count(0) != len(chunk):
+                return False
+            start = os.lseek(descriptor, start + len(chunk), os.SEEK_DATA)
+    except OSError as error:
+        # No data up to the end of the file; any other fault of the disk is no promise of blankness.
+        return error.errno == errno.ENXIO
+    return True
 
 
 def _whole(descriptor: int, record: Record) -> bool:

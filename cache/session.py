@@ -1,15 +1,19 @@
-"""All that one `BlockCache` has open in a directory: opened together, replaced together when the index was.
+"""All that one `BlockCache` has open in a directory, and what it does with it while the disk answers.
 
-Made and closed under the cache's lock. A child process has none until it opens its own.
+Opened together, and replaced together when the index was. Made, written to and closed under the cache's lock; looked
+up without. IndexDamagedError and OSError pass through: `blocks` knows what to do about them. A child process has no
+session until it opens its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from blake3 import blake3
+
 from .directory import CacheDirectory, Clock
-from .index import BlockIndex, open_index, rebuild_index
-from .layout import Budget
+from .index import BlockIndex, Location, open_index, rebuild_index
+from .layout import LARGEST_BLOCK, Budget
 from .locking import LockedFile
 from .mapping import MappedSegment, SegmentMaps
 from .trust import IndexState
@@ -92,6 +96,67 @@ class Session:
         if hits := self.maps.take_hits():
             self.index.mark_hits(hits, now)
         self.seen = now
+        return True
+
+    def checked(self, key: bytes, at: Location) -> memoryview | None:
+        """Return the block at `at` if it is whole; otherwise drop its record, and quarantine it if it is there."""
+        mapped = self.maps.get(at.segment)
+        if mapped is None:
+            self.index.remove([(key, at)])
+            return None
+        view = mapped.block(at.offset, at.length)
+        if view is None or blake3(view).digest() != key:
+            self.recent.discard(key)
+            if mapped.view is not None:
+                self.index.quarantine(key, at)
+            return None
+        mapped.hit = True
+        self.recent.add(key, mapped, at.offset, at.length)
+        return view
+
+    def store(self, blocks: list[tuple[bytes, memoryview]]) -> list[bool] | None:
+        """Store blocks that are what their keys say; which are held now, or None when the index was replaced."""
+        found = self.index.get_many(key for key, _ in blocks)
+        held = [at is not None and at.segment in self.alive for at in found]
+        if stale := [
+            (key, at)
+            for (key, _), at in zip(blocks, found, strict=True)
+            if at is not None and at.segment not in self.alive
+        ]:
+            self.index.remove(stale)
+        written: dict[bytes, Location] = {}
+        stored: set[bytes] = set()
+        for position, (key, data) in enumerate(blocks):
+            if held[position] or key in written or key in stored or not 0 < len(data) <= LARGEST_BLOCK:
+                continue
+            if not self.writer.ready(len(data)):
+                if not self._record(written, stored):
+                    return None
+                if not self.writer.reserve(len(data)):
+                    break
+                if not self.catch_up():
+                    return None
+            written[key] = self.writer.append(key, data)
+        if not self._record(written, stored):
+            return None
+        return [was or key in stored for was, (key, _) in zip(held, blocks, strict=True)]
+
+    def _record(self, written: dict[bytes, Location], stored: set[bytes]) -> bool:
+        """Enter what was written into the index: it moves to `stored`. False when the index was replaced."""
+        while not self.index.insert(list(written.items())):
+            if not self.writer.evict_one():
+                written.clear()
+                break
+            if not self.catch_up():
+                return False
+            for key in [key for key, at in written.items() if at.segment not in self.alive]:
+                del written[key]
+        for key, at in written.items():
+            stored.add(key)
+            mapped = self.maps.get(at.segment)
+            if mapped is not None:
+                self.recent.add(key, mapped, at.offset, at.length)
+        written.clear()
         return True
 
     def close(self, *, leave_clean: bool) -> None:

@@ -90,7 +90,8 @@ class IndexState:
 
     def _write(self, state: _State) -> None:
         fresh = self._path + ".new"
-        with open(fresh, "wb") as file:
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "wb") as file:
             file.write(msgspec.json.encode(state))
             if state.clean is not None:
                 file.flush()

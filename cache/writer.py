@@ -39,7 +39,7 @@ class SegmentWriter:
 
     def ready(self, length: int) -> bool:
         """Whether a block of `length` bytes can be appended without a new segment."""
-        return self._active is not None and self._active.linked() and self._active.fits(length)
+        return self._active is not None and self._active.linked() and self._has_room(self._active, length)
 
     def append(self, key: bytes, data: Buffer) -> Location:
         """Write a block for which the writer is `ready`."""
@@ -69,10 +69,15 @@ class SegmentWriter:
             return fits
 
     def evict_one(self) -> bool:
-        """Evict a segment because the index has no room; False when there is none to evict."""
+        """Evict a segment, if need be our own, because the index has no room; False when there is none."""
         with self._directory.layout():
             segments = self._directory.segments()
             victim = self._choose(segments)
+            if victim is None and self._active is not None:
+                self._retire(self._active)
+                self._active = None
+                segments = self._directory.segments()
+                victim = self._choose(segments)
             if victim is not None:
                 self._clock.advance(segments[-1].number)
                 self._evict(victim)
@@ -84,11 +89,17 @@ class SegmentWriter:
             self._active.close()
             self._active = None
 
-    def _retire(self, segment: ActiveSegment) -> None:
+    def _has_room(self, segment: ActiveSegment, length: int) -> bool:
+        return segment.count < self._budget.most_records and segment.fits(length)
+
+    def _retire(self, segment: ActiveSegment) -> str | None:
+        """Seal a segment and let go of it; return its path, or None when somebody unlinked it."""
+        path = None
         if segment.linked():
             segment.write_table()
-            self._directory.mark_sealed(segment.number)
+            path = self._directory.mark_sealed(segment.number)
         segment.close()
+        return path
 
     def _adopt(self, segments: list[SegmentFile], length: int) -> tuple[list[SegmentFile], ActiveSegment | None]:
         """Take over a segment that a process left unfinished; seal those that have no room for the block.
@@ -110,9 +121,11 @@ class SegmentWriter:
                 left.pop()
                 continue
             active, records = adopted
-            if not active.fits(length):
-                self._retire(active)
-                left[-1] = segment._replace(sealed=True)
+            if not self._has_room(active, length):
+                sealed = self._retire(active)
+                left.pop()
+                if sealed is not None:
+                    left.append(segment._replace(path=sealed, sealed=True))
                 continue
             mine = active
             # Its last writer may have been killed between the segment and the index.
@@ -134,7 +147,7 @@ class SegmentWriter:
         sealed = {segment.number: segment for segment in segments if segment.sealed}
         if not sealed:
             return None
-        hits = self._index.hits(sealed)
+        hits = self._index.hits(list(sealed))
         candidates = [Candidate(number, hits.get(number)) for number in sealed]
         return sealed[choose_victim(candidates, self._clock.cell[0], self._random).number]
 
