@@ -10,6 +10,7 @@ of `get` takes none. See docs/CACHE.md.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Iterable, Sequence
@@ -127,7 +128,7 @@ class BlockCache:
             self._rebuild(session)
             return list(keys)
         except OSError as error:
-            self._refuse(error)
+            self._refuse(session, error)
             return list(keys)
         alive = session.alive
         return [key for key, at in zip(keys, found, strict=True) if at is None or at.segment not in alive]
@@ -142,7 +143,7 @@ class BlockCache:
             except IndexDamagedError:
                 self._rebuild(session)
             except OSError as error:
-                self._refuse(error)
+                self._refuse(session, error)
         why = self._opening.why or self._writing.why
         return CacheInfo(
             directory=self.directory,
@@ -163,9 +164,9 @@ class BlockCache:
                 with self._files.layout():
                     for segment in self._files.segments():
                         os.unlink(segment.path)
-                self._session = rebuilt(self._files, self._state, self.budget)
+                self._enter(rebuilt(self._files, self._state, self.budget))
             except OSError as error:
-                self._refuse(error)
+                self._refuse(self._session, error)
             return max(0, before - disk_usage(str(self.directory)))
 
     def verify(self) -> VerifyReport:
@@ -191,7 +192,7 @@ class BlockCache:
                 last = b""
                 blocks = size = damaged = missing = 0
             except OSError as error:
-                self._refuse(error)
+                self._refuse(session, error)
         return VerifyReport(blocks=blocks, bytes=size, damaged=damaged, missing=missing)
 
     def trim(self) -> None:
@@ -223,7 +224,7 @@ class BlockCache:
         except IndexDamagedError:
             self._rebuild(session)
         except OSError as error:
-            self._refuse(error)
+            self._refuse(session, error)
         return None
 
     def _current(self) -> Session | None:
@@ -239,15 +240,14 @@ class BlockCache:
                 self._leave()
                 if self._closed or not self._opening.usable():
                     return None
-                self._session = Session(self._files, self._state, self.budget)
-                self._opening.recover()
+                self._enter(Session(self._files, self._state, self.budget))
             except IndexDamagedError:
-                self._rebuild(session)
+                self._rebuild(self._session)
             except (AccessError, UsageError) as error:
                 # The directory changed hands while it was in use.
-                self._refuse(OSError(str(error)))
+                self._refuse(self._session, OSError(str(error)))
             except OSError as error:
-                self._refuse(error)
+                self._refuse(self._session, error)
             return self._session
 
     def _rebuild(self, seen: Session | None) -> None:
@@ -257,28 +257,30 @@ class BlockCache:
                 return
             try:
                 self._leave()
-                self._session = rebuilt(self._files, self._state, self.budget)
-                self._opening.recover()
+                self._enter(rebuilt(self._files, self._state, self.budget))
             except IndexDamagedError as error:
-                self._refuse(OSError(str(error)))
+                self._refuse(self._session, OSError(str(error)))
             except OSError as error:
-                self._refuse(error)
+                self._refuse(self._session, error)
 
-    def _refuse(self, error: OSError) -> None:
-        """Hold nothing for a while: the disk fails."""
+    def _refuse(self, seen: Session | None, error: OSError) -> None:
+        """Hold nothing for a while: the disk fails. What happens to a session that was left means nothing."""
         with self._lock:
-            self._opening.fail(error)
-            session, self._session = self._session, None
-            if session is not None:
-                session.close(leave_clean=False)
+            if self._session is seen:
+                self._opening.fail(error)
+                self._leave()
+
+    def _enter(self, session: Session) -> None:
+        self._session = session
+        session.catch_up()
+        self._opening.recover()
 
     def _leave(self, *, leave_clean: bool = False) -> None:
         session, self._session = self._session, None
         if session is not None:
-            try:
+            # An index that could not be left clean is rebuilt after the next boot.
+            with contextlib.suppress(OSError, IndexDamagedError):
                 session.close(leave_clean=leave_clean)
-            except (OSError, IndexDamagedError) as error:
-                self._opening.why = str(error)
 
     def start_over_in_child(self) -> None:
         """Forget what the parent opened, and the lock that one of its threads may have held."""

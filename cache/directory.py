@@ -51,11 +51,13 @@ class Clock:
         finally:
             os.close(descriptor)
 
-    def advance(self, at_least: int = 0) -> int:
-        """Tick to a number larger than any before and than `at_least`; under the layout lock."""
-        now = max(self.cell[0], at_least) + 1
-        self.cell[0] = now
-        return now
+    def next(self, at_least: int = 0) -> int:
+        """Return a number larger than any before and than `at_least`; under the layout lock."""
+        return max(self.cell[0], at_least) + 1
+
+    def tick(self, number: int) -> None:
+        """Announce a change that is complete, under the number from `next`; under the layout lock."""
+        self.cell[0] = number
 
 
 class CacheDirectory:

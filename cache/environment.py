@@ -4,8 +4,8 @@ LMDB must not open one file twice in a process, nor use or close in a child what
 are shared here by the identity of their file, and a child drops those it inherited: py-lmdb frees an environment of
 another process without touching it. For that to be complete no other reference may exist, hence:
 
-**Invariant:** LMDB's handles are referenced only by an `Environment` and, under its lock, a `Transaction`; fork waits
-for that lock.
+**Invariant:** LMDB's handles are referenced only by an `Environment` and, under its lock, a `Transaction`; they are
+opened and closed under the registry's lock; fork waits for both.
 
 Durability: nothing is synced at commit. Within one boot the kernel keeps what was written whatever dies; what a power
 loss leaves is never opened (see `trust`).
@@ -17,7 +17,6 @@ import errno
 import os
 import threading
 from typing import Any
-from weakref import WeakValueDictionary
 
 import lmdb
 
@@ -38,6 +37,7 @@ class Environment:
 
     def __init__(self, path: str, names: tuple[bytes, ...]) -> None:
         self.lock = threading.Lock()
+        self._users = 1
         with translated():
             self._environment: lmdb.Environment | None = lmdb.open(
                 path,
@@ -88,11 +88,29 @@ class Environment:
         with self.lock, translated():
             self._live().sync(True)
 
+    def share(self) -> Environment:
+        """Count another user, who will `release` it too; under the registry's lock."""
+        self._users += 1
+        return self
+
+    def release(self) -> None:
+        """Close the environment when this was its last user. Who still uses it then gets an OSError."""
+        with _registry.lock:
+            self._users -= 1
+            if self._users == 0:
+                _registry.remove(self)
+                with self.lock:
+                    self._drop()
+
     def abandon(self) -> None:
         """Forget, in a child, what the parent opened, without closing it."""
+        self._drop()
+        self.lock = threading.Lock()
+
+    def _drop(self) -> None:
+        # The last references: py-lmdb closes what this process opened, and only frees what its parent did.
         self._databases = []
         self._environment = None
-        self.lock = threading.Lock()
 
     def _get(self, database: int, key: bytes) -> bytes | None:
         with self._live().begin(self._databases[database]) as handle:
@@ -100,7 +118,7 @@ class Environment:
 
     def _live(self) -> lmdb.Environment:
         if self._environment is None:
-            raise OSError(errno.ESTALE, "the cache index was opened before a fork")
+            raise OSError(errno.ESTALE, "the cache index was closed meanwhile")
         return self._environment
 
 
@@ -112,14 +130,23 @@ class _Registry:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.open: WeakValueDictionary[_Identity, Environment] = WeakValueDictionary()
+        self.open: dict[_Identity, Environment] = {}
         self._stopped: list[threading.Lock] = []
 
+    def remove(self, environment: Environment) -> None:
+        for identity, found in list(self.open.items()):
+            if found is environment:
+                del self.open[identity]
+
     def before_fork(self) -> None:
-        for lock in (self.lock, *(environment.lock for environment in list(self.open.values()))):
-            # A writer that waits for a stopped process must not keep this one from forking for ever.
-            if lock.acquire(timeout=_FORK_WAIT_SECONDS):
-                self._stopped.append(lock)
+        self._stop(self.lock)
+        for environment in list(self.open.values()):
+            self._stop(environment.lock)
+
+    def _stop(self, lock: threading.Lock) -> None:
+        # A writer that waits for a stopped process must not keep this one from forking for ever.
+        if lock.acquire(timeout=_FORK_WAIT_SECONDS):
+            self._stopped.append(lock)
 
     def after_fork_in_parent(self) -> None:
         for lock in self._stopped:
@@ -143,14 +170,14 @@ os.register_at_fork(
 
 
 def open_environment(path: str, names: tuple[bytes, ...]) -> Environment:
-    """Open the environment at `path`, or share the one that this process has open there.
+    """Open the environment at `path`, or share the one that this process has open there; `release` it in the end.
 
     IndexDamagedError when it cannot be trusted; OSError when the disk refuses.
     """
     with _registry.lock:
         identity = _identify(path)
         if identity is not None and (shared := _registry.open.get(identity)) is not None:
-            return shared
+            return shared.share()
         environment = Environment(path, names)
         identity = _identify(path)
         if identity is not None:

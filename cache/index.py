@@ -134,6 +134,10 @@ class BlockIndex:
             rows = transaction.rows_from(_BLOCKS, key + b"\0", limit)
         return [(found, Location._make(_LOCATION.unpack(value))) for found, value in rows]
 
+    def close(self) -> None:
+        """Let go of the environment."""
+        self._environment.release()
+
     def sync(self) -> None:
         """Write the index to the disk."""
         self._environment.sync()
@@ -160,15 +164,19 @@ def rebuild_index(directory: CacheDirectory, state: IndexState, budget: Budget, 
     state.forget()
     shutil.rmtree(directory.index, ignore_errors=True)
     segments = directory.segments()
-    clock.advance(segments[-1].number if segments else 0)
     os.mkdir(directory.index, 0o700)
     index = BlockIndex(directory, budget)
-    room = True
-    for segment in reversed(segments):
-        room = room and index.insert(_located(directory, segment.number))
-        if not room and segment.sealed:
-            os.unlink(segment.path)
-    state.begin()
+    try:
+        room = True
+        for segment in reversed(segments):
+            room = room and index.insert(_located(directory, segment.number))
+            if not room and segment.sealed:
+                os.unlink(segment.path)
+        state.begin()
+    except (OSError, IndexDamagedError):
+        index.close()
+        raise
+    clock.tick(clock.next(segments[-1].number if segments else 0))
     return index
 
 

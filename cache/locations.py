@@ -7,6 +7,7 @@ that does not work knows nothing. It lives in the directory of the block cache, 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -121,15 +122,12 @@ class LocationIndex:
             environment, users = self._environment, self._users
             if environment is None or users is None:
                 return
-            try:
-                with self._files.layout():
-                    if users.upgrade():
-                        environment.sync()
-                        self._state.end()
-            except (OSError, IndexDamagedError) as error:
-                self._give_up(error)
-            self._environment = self._users = None
-            users.close()
+            # An index that could not be left clean is forgotten at the next boot.
+            with contextlib.suppress(OSError, IndexDamagedError), self._files.layout():
+                if users.upgrade():
+                    environment.sync()
+                    self._state.end()
+            self._let_go()
 
     def start_over_in_child(self) -> None:
         """Forget what the parent opened, and the lock that one of its threads may have held."""
@@ -169,11 +167,18 @@ class LocationIndex:
 
     def _give_up(self, error: OSError | IndexDamagedError) -> None:
         """Know nothing for a while. A damaged index is thrown away: there is nothing to make it from."""
-        self._environment = None
+        self._let_go()
         if isinstance(error, IndexDamagedError):
             shutil.rmtree(self._files.index, ignore_errors=True)
             return
         self._health.fail(error)
+
+    def _let_go(self) -> None:
+        if self._environment is not None:
+            self._environment.release()
+        if self._users is not None:
+            self._users.close()
+        self._environment = self._users = None
 
     def _make_room(self, environment: Environment, namespace: bytes) -> None:
         while True:

@@ -32,17 +32,17 @@ class MappedSegment:
         self.number = number
         self.hit = False
         self.view: memoryview | None = memoryview(memory)
-        self._memory = memory
+        self._memory: mmap.mmap | None = memory
 
     def block(self, offset: int, length: int) -> memoryview | None:
         """Return the bytes, all of them readable, or None when the segment ends before or the disk fails."""
-        view = self.view
-        if view is None or offset + length > len(view):
+        view, memory = self.view, self._memory
+        if view is None or memory is None or offset + length > len(view):
             return None
         start = offset // mmap.PAGESIZE * mmap.PAGESIZE
         try:
-            self._memory.madvise(mmap.MADV_WILLNEED, start, offset + length - start)
-            self._memory.madvise(_POPULATE_READ, start, offset + length - start)
+            memory.madvise(mmap.MADV_WILLNEED, start, offset + length - start)
+            memory.madvise(_POPULATE_READ, start, offset + length - start)
         except OSError as error:
             # Kernels before 5.14 do not know the advice, and there a failing disk is not survived.
             if error.errno != errno.EINVAL:
@@ -51,7 +51,7 @@ class MappedSegment:
 
     def give_up(self) -> None:
         """Drop the mapping; it goes when the last view handed out does."""
-        self.view = None
+        self.view = self._memory = None
 
 
 class SegmentMaps:

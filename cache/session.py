@@ -83,7 +83,6 @@ class Session:
         self.seen = -1
         self.alive: set[int] = set()
         self.cell = self.clock.cell
-        self.catch_up()
 
     def catch_up(self) -> bool:
         """Take note of what other processes changed. False when the index was replaced: open a new session."""
@@ -166,6 +165,7 @@ class Session:
             if leave_clean:
                 self._leave_clean()
         finally:
+            self.index.close()
             self._users.close()
             self.recent.clear()
             self.maps.keep_only(set())

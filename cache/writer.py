@@ -57,11 +57,13 @@ class SegmentWriter:
             fits, evicted = self._make_room(segments, [] if adopted else [size])
             newest = segments[-1].number if segments else 0
             if fits and adopted is None:
-                number = self._clock.advance(newest)
+                number = self._clock.next(newest)
                 self._active = ActiveSegment.create(self._directory.new_segment(number), number, size)
+                # Only now: who catches up before would take the new segment for one that is gone.
+                self._clock.tick(number)
                 return True
             if evicted:
-                self._clock.advance(newest)
+                self._clock.tick(self._clock.next(newest))
             if adopted is not None and not fits:
                 adopted.close()
                 return False
@@ -79,8 +81,8 @@ class SegmentWriter:
                 segments = self._directory.segments()
                 victim = self._choose(segments)
             if victim is not None:
-                self._clock.advance(segments[-1].number)
                 self._evict(victim)
+                self._clock.tick(self._clock.next(segments[-1].number))
             return victim is not None
 
     def close(self) -> None:
