@@ -76,17 +76,17 @@ class Tree:
 
     def by_inode(self, inode: Inode) -> Entry:
         """Return the entry with an inode number; NotFoundError when the tree has none such."""
-        entry = root_entry(self.root)
-        for entry in self._descend(inode):  # noqa: B007  # the last one is meant
+        last: tuple[Leaf, int] | None = None
+        for last in self._descend(inode):  # noqa: B007  # the last one is meant
             pass
-        return entry
+        return last[0].entry(last[1]) if last is not None else root_entry(self.root)
 
     def path_of(self, inode: Inode) -> tuple[bytes, ...]:
         """Return the names that lead to an inode number."""
-        return tuple(entry.name for entry in self._descend(inode))
+        return tuple(leaf.names[at] for leaf, at in self._descend(inode))
 
-    def _descend(self, inode: Inode) -> Iterator[Entry]:
-        """Yield the entries on the way from the root (not included) to the entry with this number."""
+    def _descend(self, inode: Inode) -> Iterator[tuple[Leaf, int]]:
+        """Yield the way from the root (not included) to the entry with this number: leaves, and indices in them."""
         below = inode - ROOT_INODE
         if not 0 <= below <= self.root.entries:
             raise NotFoundError(f"no inode {inode}", why=f"the tree has {self.root.entries} entries")
@@ -102,11 +102,11 @@ class Tree:
                 at, position = node.at_position(position)
                 node, low = open_child(node, at, low, self._load)
             at, below = node.at_position(position)
-            entry = node.entry(at)
-            yield entry
+            yield node, at
             if below:
-                assert entry.directory is not None  # only directories have positions below them
-                ref = entry.directory
+                directory = node.directory(at)
+                assert directory is not None  # only directories have positions below them
+                ref = directory
 
     def children(self, directory: NodeRef, *, after: bytes | None = None) -> Iterator[tuple[int, Entry]]:
         """Yield a directory's entries in order, each with its position below it, from the name behind `after` on."""

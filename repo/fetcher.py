@@ -12,7 +12,7 @@ import struct
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import IO
 
@@ -95,6 +95,10 @@ class _Fetcher:
         self._store = stack.enter_context(closing(open_store(setup.url, setup.options)))
         self._externals = stack.enter_context(closing(Externals(setup.remotes, setup.options)))
 
+    def prepare(self) -> None:
+        with suppress(PenstockError):  # the first request will say what is wrong
+            self._store.prepare()
+
     def serve(self, request: Request) -> None:
         counters = Counters()
         kept: list[bool] = []
@@ -125,6 +129,7 @@ def main() -> None:
         cache = stack.enter_context(closing(BlockCache(Path(setup.cache_directory), setup.cache_size)))
         fetcher = _Fetcher(setup, cache, stack, out)
         pool = ThreadPoolExecutor(THREADS, "penstock-fetch")
+        pool.submit(fetcher.prepare)
         while (message := read_message(source)) is not None:
             pool.submit(fetcher.serve, requests.decode(message))
         # Nobody is there to hear of what is still on its way.

@@ -134,7 +134,7 @@ def _error_of(failure: Failure) -> PenstockError:
 class Fetchers:
     """Some processes, started when they are first needed and anew when one dies."""
 
-    def __init__(self, setup: Setup, counters: Counters, *, processes: int = 2, budget: int = 64 << 20) -> None:
+    def __init__(self, setup: Setup, counters: Counters, *, processes: int = 2, budget: int = 128 << 20) -> None:
         self._setup = msgspec.msgpack.encode(setup)
         self._deadline = setup.options.deadline
         self._counters = counters
@@ -145,6 +145,10 @@ class Fetchers:
         self._held = 0
         self._closed = False
         self.restarts = 0
+
+    def start(self) -> None:
+        """Start one process now: it takes most of a second until it can fetch."""
+        self._choose()
 
     def fetch(self, region: Region) -> list[bool]:
         """Have a region's blocks put into the cache; which of them it has taken. Raises as `RegionReader.read`."""

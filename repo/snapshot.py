@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from functools import partial
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 
-from penstock.cache import BlockCache
-from penstock.errors import NotFoundError, PenstockError, UsageError
-from penstock.manifest.entry import Entry, NodeRef, block_count, display_path, split_path
+from penstock.cache import BlockCache, CacheInfo
+from penstock.errors import NotFoundError, UsageError
+from penstock.manifest.entry import BLOCK_SIZE, Entry, NodeRef, block_count, display_path, split_path
 from penstock.manifest.records import Commit, Manifest
 from penstock.manifest.tree import Tree
-from penstock.store.base import Store
 from penstock.store.opening import open_store
 
 from .blocks import Blocks
@@ -40,8 +38,10 @@ class Snapshot:
         version: Version,
         manifest: Manifest,
         cache: BlockCache | None,
+        cache_size: int,
         externals: Externals,
-        fetchers: Callable[[Counters], Fetchers] | None = None,
+        counters: Counters,
+        fetchers: Fetchers | None = None,
     ) -> None:
         self.handle = handle
         self.repository = repository
@@ -49,11 +49,12 @@ class Snapshot:
         self.manifest = manifest
         self.root: NodeRef = manifest.root
         self._cache = cache
-        self._counters = Counters()
+        self._cache_size = cache_size if cache is not None else 0
+        self._counters = counters
         self._externals = externals
         self._nodes = Nodes(repository.store, cache, self._counters)
         reader = RegionReader(repository.store, externals, self._counters)
-        self._fetchers = fetchers(self._counters) if fetchers is not None else None
+        self._fetchers = fetchers
         self._blocks = Blocks(cache, self._nodes, reader, self._counters, self._fetchers)
         self.peek = self._nodes.peek
         self.load = self._nodes.load
@@ -148,6 +149,31 @@ class Snapshot:
             yield from self.fetch_blocks(entry, at, count)
             at += count
 
+    def has_block(self, digest: bytes) -> bool:
+        """Whether the cache has a block, as far as its index says; it is not read."""
+        return self._cache is not None and not self._cache.missing((digest,))
+
+    def missing_blocks(self, digests: Sequence[bytes]) -> list[bytes]:
+        """Return those that the cache has not, as `has_block`."""
+        return self._cache.missing(digests) if self._cache is not None else list(digests)
+
+    def cache_holds(self, size: int) -> bool:
+        """Whether so many bytes fit into the cache, with room to spare."""
+        return size * 5 // 4 <= self._cache_size
+
+    def cache_takes(self, blocks: int, size: int) -> bool:
+        """Whether so many blocks of `size` bytes in all fit into the cache without anything being evicted for them."""
+        return self._cache is not None and self._cache.has_room(blocks, size, largest=BLOCK_SIZE)
+
+    def cache_info(self) -> CacheInfo | None:
+        """Return what the cache holds and how it is; None when there is none."""
+        return self._cache.info() if self._cache is not None else None
+
+    @property
+    def fetchers(self) -> Fetchers | None:
+        """The processes that fetch for this snapshot, if any."""
+        return self._fetchers
+
     def is_cached(self, entry: Entry) -> tuple[int, int]:
         """Count a file's blocks: those in the cache, and all."""
         return self._blocks.count_cached(entry), block_count(entry.size)
@@ -178,45 +204,35 @@ class Snapshot:
 
 
 def open_snapshot(handle_text: str, settings: Settings, *, cached: bool = True, fetchers: int = 0) -> Snapshot:
-    """Open what a handle names; with `fetchers`, so many processes do the fetching, once there is something to fetch.
+    """Open what a handle names; with `fetchers`, so many processes do the fetching.
 
     NotFoundError names the nearest bucket, dataset, ref or path; all of `penstock.errors` may come from the store.
     """
     handle = parse_handle(handle_text)
     dataset = dataset_of(handle)
     url, options = settings.locate_bucket(handle.bucket)
-    store = open_store(url, options)
-    with _closing_on_error(store):
+    remotes = options_by_address(settings)
+    counters = Counters()
+    with ExitStack() as opening:
+        fetching = None
+        if fetchers and cached:
+            setup = Setup(url, options, remotes, str(settings.cache_directory), settings.cache_size)
+            fetching = opening.enter_context(closing(Fetchers(setup, counters, processes=fetchers)))
+            fetching.start()  # it gets ready while the version is looked up
+        store = opening.enter_context(closing(open_store(url, options)))
         repository = Repository(store, dataset)
         version = repository.resolve(handle.ref)
         manifest = repository.manifest(version.top_hash)
-        cache = open_cache(settings) if cached else None
-        remotes = options_by_address(settings)
-        setup = Setup(url, options, remotes, str(settings.cache_directory), settings.cache_size)
+        cache = opening.enter_context(closing(open_cache(settings))) if cached else None
+        externals = opening.enter_context(closing(Externals(remotes, options)))
         snapshot = Snapshot(
-            handle_text,
-            repository,
-            version,
-            manifest,
-            cache,
-            Externals(remotes, options),
-            partial(Fetchers, setup, processes=fetchers) if fetchers and cached else None,
+            handle_text, repository, version, manifest, cache, settings.cache_size, externals, counters, fetching
         )
-    with _closing_on_error(snapshot):
         snapshot.narrow(handle.subdir)
+        opening.pop_all()  # the snapshot closes them from now on
     return snapshot
 
 
 def open_cache(settings: Settings) -> BlockCache:
     """Open the user's block cache as the settings have it."""
     return BlockCache(Path(settings.cache_directory), settings.cache_size)
-
-
-@contextmanager
-def _closing_on_error(opened: Store | Snapshot) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        with suppress(PenstockError, OSError):
-            opened.close()
-        raise

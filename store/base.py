@@ -124,6 +124,9 @@ class Store(ABC):
     def copy(self, source: Store, source_key: str, key: str, *, source_version_id: str | None = None) -> None:
         """Copy an object from `source` (of the same kind) to `key` here, without the bytes passing this process."""
 
+    def prepare(self) -> None:  # noqa: B027 - a store without connections has nothing to prepare
+        """Do now, without a request, what would make the first call slower than the others."""
+
     def close(self) -> None:  # noqa: B027 - a store without connections has nothing to let go of
         """Let go of connections. The store is not to be used afterwards."""
 

@@ -158,6 +158,10 @@ class S3Store(Store):
 
         return self._call("look at", key, attempt)
 
+    def prepare(self) -> None:
+        """See `Store.prepare`: boto3 is imported and the client made, half a second in all."""
+        self._calls.clients.get()
+
     def list(self, prefix: str = "", *, start_after: str = "", limit: int | None = None) -> Iterator[ObjectInfo]:
         """See `Store.list`. One request for each thousand."""
         check_prefix(prefix)

@@ -11,13 +11,14 @@ Used from the event loop's thread only, but for `_obtain`, which runs in threads
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import trio
 
 from penstock.manifest.entry import BLOCK_SIZE, Entry, block_count
+from penstock.repo.regions import Region
 
 from .singleflight import SingleFlight
 from .source import Source
@@ -33,7 +34,7 @@ _RECENT = 32
 """Blocks kept as they came, so that 128 KiB reads do not fetch a block eight times when the cache cannot keep it."""
 _RUN = 8
 """Blocks in one fetch."""
-_AHEAD = 64
+_AHEAD = 96
 """Blocks being fetched ahead at any moment, for all files together."""
 _GROUP = 64
 """Block hashes of a paged file that are looked up together, in a thread."""
@@ -59,6 +60,42 @@ class BlockReader:
         self._recent: OrderedDict[bytes, memoryview] = OrderedDict()
         self._groups: OrderedDict[tuple[bytes, int], list[bytes]] = OrderedDict()
         self._ahead = 0
+
+    async def read_small(self, entry: Entry, neighbours: Callable[[], Region | None]) -> memoryview:
+        """Return all of a file of one block. When it must be fetched, what `neighbours` says is fetched with it."""
+        digest = entry.hash
+        view = self._held(digest, entry, 0)
+        if view is not None:
+            return view
+        flight = self._flights.join(digest)
+        if flight is None:
+            region = None if self._source.has_block(digest) else neighbours()
+            if region is None:
+                self._start(entry, 0, [digest])
+            else:
+                self._source.count(misses=1)
+                self._start_region(region)
+            flight = self._flights.join(digest)
+            assert flight is not None  # just started
+        return (await flight.wait(digest)).view
+
+    def _start_region(self, region: Region) -> None:
+        """Put the blocks of a region on their way, but for those that are already."""
+        pieces = tuple(piece for piece in region.pieces if piece.digest not in self._flights)
+        pieces = tuple({piece.digest: piece for piece in pieces}.values())  # files with the same content
+        if pieces:
+            region = Region(region.object, pieces)
+            digests = [piece.digest for piece in pieces]
+            self._flights.start(digests, partial(_obtain_region, self._source, region))
+
+    async def bring(self, region: Region) -> None:
+        """Have the blocks of a region put into the cache, but for those on their way or just arrived. Never fails."""
+        left = tuple(piece for piece in region.pieces if piece.digest not in self._warm)
+        if left:
+            self._start_region(Region(region.object, left))
+        for flight in {self._flights.join(piece.digest) for piece in region.pieces} - {None}:
+            assert flight is not None  # mypy does not see the subtraction
+            await flight.done.wait()
 
     async def read(self, entry: Entry, start: int, end: int) -> bytes | memoryview:
         """Return bytes `start` to `end` (both within the file, start < end) of a file.
@@ -164,6 +201,11 @@ class BlockReader:
             self._recent[digest] = obtained.view
             if len(self._recent) > _RECENT:
                 self._recent.popitem(last=False)
+
+
+def _obtain_region(source: Source, region: Region) -> list[_Obtained]:
+    """Return the blocks of a region from the store. Blocking."""
+    return [_Obtained(view, fetched=True) for view in source.fetch_region(region)]
 
 
 def _hashes(source: Source, entry: Entry, blocks: range) -> list[bytes]:

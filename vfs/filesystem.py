@@ -24,13 +24,14 @@ from typing import NamedTuple, NewType, TypeVar
 import msgspec
 import trio
 
-from penstock.manifest.entry import Entry, Kind, NodeRef, block_count
+from penstock.manifest.entry import BLOCK_SIZE, Entry, Kind, NodeRef, block_count
 from penstock.manifest.node import Node
 from penstock.manifest.tree import ROOT_INODE, Inode, NodeMissing, Tree
 
 from .attributes import Attributes, FileSystemSize, attributes_of, file_system_size
 from .blocks import BlockReader
 from .errnos import Refusal
+from .prefetch import Prefetcher
 from .readahead import Readahead
 from .singleflight import SingleFlight
 from .source import Source
@@ -66,10 +67,12 @@ class _Directory(NamedTuple):
 
 
 class _OpenFile:
-    __slots__ = ("entry", "readahead")
+    __slots__ = ("entry", "inode", "readahead", "started")
 
-    def __init__(self, entry: Entry) -> None:
+    def __init__(self, inode: Inode, entry: Entry) -> None:
+        self.inode = inode
         self.entry = entry
+        self.started = False
         self.readahead = Readahead(block_count(entry.size))
 
 
@@ -98,6 +101,7 @@ class ReadOnlyFileSystem:
         self._tree = Tree(source.root, source.peek)
         self._nodes: SingleFlight[Hashable, Node] = SingleFlight(nursery, workers)
         self._blocks = BlockReader(source, nursery, workers)
+        self._prefetcher = Prefetcher(source, nursery, workers, self._load, self._blocks.bring)
         self._directories: OrderedDict[Inode, _Directory] = OrderedDict()
         self._numbers = itertools.count(1)
         self._files: dict[FileHandle, _OpenFile] = {}
@@ -188,7 +192,7 @@ class ReadOnlyFileSystem:
         if not entry.is_file:
             raise Refusal(errno.EISDIR if entry.kind is Kind.DIRECTORY else errno.ELOOP)
         handle = FileHandle(next(self._numbers))
-        self._files[handle] = _OpenFile(entry)
+        self._files[handle] = _OpenFile(Inode(inode), entry)
         return handle
 
     async def read(self, handle: int, offset: int, size: int) -> bytes | memoryview:
@@ -199,10 +203,17 @@ class ReadOnlyFileSystem:
         end = min(offset + size, file.entry.size)
         if not 0 <= offset < end:
             return b""
+        entry = file.entry
+        if not file.started:
+            file.started = True
+            self._prefetcher.opened(file.inode)
+        if entry.size <= BLOCK_SIZE:
+            view = await self._blocks.read_small(entry, lambda: self._prefetcher.region(file.inode, entry))
+            return view[offset:end]
         ahead = file.readahead.observe(offset, end)
         if ahead:
-            self._blocks.fetch_ahead(file.entry, ahead)
-        return await self._blocks.read(file.entry, offset, end)
+            self._blocks.fetch_ahead(entry, ahead)
+        return await self._blocks.read(entry, offset, end)
 
     def release(self, handle: int) -> None:
         """Close a file."""

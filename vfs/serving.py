@@ -54,6 +54,8 @@ _RETRY = 0.2
 _LOOK = 1.0
 """Seconds between looks at whether the kernel is still there; only matters when a request is stuck."""
 _DRAIN = 1.0
+_FETCHERS = max(1, min(4, (os.cpu_count() or 1) // 2))
+"""Processes that fetch: one is quicker than two on two cores, which the store's answers keep busy as well."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -62,7 +64,7 @@ def serve(request: MountRequest, ready: Callable[[MountRecord], None]) -> None:
 
     Any of `penstock.errors`, as long as it is not readable.
     """
-    snapshot = open_snapshot(request.handle, request.settings, fetchers=2)
+    snapshot = open_snapshot(request.handle, request.settings, fetchers=_FETCHERS)
     workers = Workers()
     try:
         trio.run(_Serving(request, snapshot, workers, ready).run)

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from penstock.manifest.entry import Entry, NodeRef
 from penstock.manifest.node import Node
+from penstock.repo.regions import Region
 
 __all__ = ["Source"]
 
@@ -49,6 +50,22 @@ class Source(Protocol):
 
     def fetch_blocks(self, entry: Entry, first: int, count: int) -> list[memoryview]:
         """Return verified blocks from the store, which are then in the cache if it takes them. Blocking."""
+        ...
+
+    def fetch_region(self, region: Region) -> list[memoryview]:
+        """Return the verified blocks of a region from the store, as `fetch_blocks`. Blocking."""
+        ...
+
+    def has_block(self, digest: bytes) -> bool:
+        """Whether the cache has a block, as far as its index says; it is not read."""
+        ...
+
+    def missing_blocks(self, digests: Sequence[bytes]) -> list[bytes]:
+        """Return those that the cache has not, as `has_block`."""
+        ...
+
+    def cache_holds(self, size: int) -> bool:
+        """Whether so many bytes fit into the cache, with room to spare."""
         ...
 
     def is_cached(self, entry: Entry) -> tuple[int, int]:

@@ -80,7 +80,7 @@ def test_beyond_the_end_and_nothing() -> None:
 
     source = MemorySource({b"small": Made(b"abc"), b"empty": Made()})
     with_file_system(source, body)
-    assert source.fetches == [(b"small", 0, 1)]
+    assert [len(region.pieces) for region in source.regions] == [1]
 
 
 def test_readers_of_a_missing_block_cause_one_fetch() -> None:
@@ -104,7 +104,7 @@ def test_readers_of_a_missing_block_cause_one_fetch() -> None:
         assert answers == [b"content"] * 30
 
     with_file_system(source, body)
-    assert source.fetches == [(b"f", 0, 1)]
+    assert [len(region.pieces) for region in source.regions] == [1]
 
 
 def test_equal_files_share_a_fetch() -> None:
@@ -121,7 +121,7 @@ def test_equal_files_share_a_fetch() -> None:
             source.gate.set()
 
     with_file_system(source, body)
-    assert len(source.fetches) == 1
+    assert len(source.regions) == 1
 
 
 def test_a_failure_reaches_all_who_wait_and_nobody_after() -> None:
@@ -147,7 +147,7 @@ def test_a_failure_reaches_all_who_wait_and_nobody_after() -> None:
         assert await fs.read(handle, 0, 100) == b"content"
 
     with_file_system(source, body)
-    assert len(source.fetches) == 2
+    assert len(source.regions) == 2
 
 
 def test_a_cancelled_reader_takes_nothing_from_the_others() -> None:
@@ -180,7 +180,7 @@ def test_a_cancelled_reader_takes_nothing_from_the_others() -> None:
         assert answers == [b"content"]
 
     with_file_system(source, body)
-    assert len(source.fetches) == 1
+    assert len(source.regions) == 1
 
 
 def test_blocks_that_adjoin_come_in_one_fetch() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from penstock.manifest.entry import BLOCK_SIZE, PAGE_BLOCKS, Entry, Extent, Kind
 from penstock.manifest.hashing import HASH_SIZE, ContentHasher, content_hash
 from penstock.manifest.node import Node
 from penstock.manifest.tree import NodeMissing
+from penstock.repo.regions import Region
 from penstock.vfs.filesystem import Item, ReadOnlyFileSystem
 from penstock.vfs.workers import Workers
 
@@ -52,10 +53,13 @@ class MemorySource:
     """What `vfs.source.Source` asks for.
 
     `forgetful`: no node stays in memory, so every question needs every node loaded. `keeps`: whether the cache takes
-    blocks. `gate`: fetches wait for it. `faults`: raised by the next fetches, one each.
+    blocks. `pack`: small files lie in one object, side by side. `gate`: fetches wait for it. `faults`: raised by the
+    next fetches, one each.
     """
 
-    def __init__(self, spec: Spec, *, forgetful: bool = False, keeps: bool = True) -> None:
+    def __init__(self, spec: Spec, *, forgetful: bool = False, keeps: bool = True, pack: bool = False) -> None:
+        self._pack_end = 0 if pack else None
+        self._contents: dict[bytes, bytes] = {}
         self.handle = "memory/tree:main"
         self.top_hash = bytes(range(32))
         self.commit_id: bytes | None = bytes(range(1, 33))
@@ -68,6 +72,8 @@ class MemorySource:
         self.node_faults: list[Exception] = []
         self.loads: Counter[bytes] = Counter()
         self.fetches: list[tuple[bytes, int, int]] = []
+        self.regions: list[Region] = []
+        self.holds = True
         self.counts: Counter[str] = Counter(bytes_fetched=0)
         self.store: dict[bytes, bytes] = {}
         self.cache: dict[bytes, bytes] = {}
@@ -92,14 +98,27 @@ class MemorySource:
                     block = item.data[at : at + BLOCK_SIZE]
                     self.store[content_hash(block)] = block
                 size = len(item.data)
+                self._contents[name] = item.data
+                place = Extent(digest, 0, size)
+                if self._pack_end is not None:
+                    place = Extent(bytes(32), self._pack_end, size)
+                    self._pack_end += size
                 kind = Kind.EXECUTABLE if item.executable else Kind.FILE
-                extents = (Extent(digest, 0, size),) if size else ()
+                extents = (place,) if size else ()
                 entry = Entry(name, kind, size, digest, item.mtime_ns, item.metadata, extents=extents)
                 builder.add_file(entry, blocks)
             else:
                 builder.enter(name, mtime_ns=MTIME_NS)
                 self._build(builder, item)
                 builder.leave()
+
+    def content(self, name: bytes) -> bytes:
+        """Return the bytes of the file that was made with a name."""
+        return self._contents[name]
+
+    def digest(self, name: bytes) -> bytes:
+        """Return the hash of a file of one block."""
+        return content_hash(self._contents[name])
 
     def peek(self, ref: NodeRef) -> Node:
         node = self._nodes.get(ref.location.digest)
@@ -152,6 +171,30 @@ class MemorySource:
             found.append(memoryview(block))
             self.count(bytes_fetched=len(block))
         return found
+
+    def fetch_region(self, region: Region) -> list[memoryview]:
+        with self._lock:
+            self.regions.append(region)
+        self._pass_gate(self.faults)
+        found = []
+        for piece in region.pieces:
+            block = self.store.get(piece.digest)
+            if block is None:
+                raise StoreUnreachableError("the block is not there")
+            if self.keeps:
+                self.cache[piece.digest] = block
+            found.append(memoryview(block))
+            self.count(bytes_fetched=len(block))
+        return found
+
+    def has_block(self, digest: bytes) -> bool:
+        return digest in self.cache
+
+    def missing_blocks(self, digests: Sequence[bytes]) -> list[bytes]:
+        return [digest for digest in digests if digest not in self.cache]
+
+    def cache_holds(self, size: int) -> bool:
+        return self.holds
 
     def is_cached(self, entry: Entry) -> tuple[int, int]:
         blocks = block_count(entry.size)
