@@ -174,6 +174,11 @@ class Snapshot:
         """The processes that fetch for this snapshot, if any."""
         return self._fetchers
 
+    def trim(self) -> None:
+        """Let go of what the cache has evicted but this process still maps: to be called now and then."""
+        if self._cache is not None:
+            self._cache.trim()
+
     def is_cached(self, entry: Entry) -> tuple[int, int]:
         """Count a file's blocks: those in the cache, and all."""
         return self._blocks.count_cached(entry), block_count(entry.size)

@@ -51,6 +51,8 @@ _TASKS = 256
 _GRACE = 5.0
 """Seconds for which a mount in use is served on after SIGTERM."""
 _RETRY = 0.2
+_TRIM = 5.0
+"""Seconds between looks for evicted segments of the cache that are still mapped here: they take disk until let go."""
 _LOOK = 1.0
 """Seconds between looks at whether the kernel is still there; only matters when a request is stuck."""
 _DRAIN = 1.0
@@ -98,6 +100,7 @@ class _Serving:
                 uid=os.getuid() if options.uid is None else options.uid,
                 gid=os.getgid() if options.gid is None else options.gid,
             )
+            nursery.start_soon(self._trim)
             try:
                 await _read_root(file_system)
                 self._mount = _mount(operations, self._request, _full_name(self._snapshot))
@@ -108,6 +111,11 @@ class _Serving:
             nursery.cancel_scope.cancel()
         if self._failure is not None:
             raise self._failure
+
+    async def _trim(self) -> None:
+        while True:
+            await trio.sleep(_TRIM)
+            await self._workers.run(self._snapshot.trim)
 
     async def _serve(self, operations: FuseOperations) -> None:
         record: MountRecord | None = None
