@@ -74,7 +74,7 @@ def test_two_signals_end_a_busy_mount_at_once(mounts: Mount, pushed: LocalBucket
 def test_a_killed_daemon_is_unmounted_like_any_other(mounts: Mount, pushed: LocalBucket, tmp_path: Path) -> None:
     info = mounts()
     kill(info)
-    with pytest.raises(OSError, match="not connected|connection abort") as told:  # the kernel may just be at it
+    with pytest.raises(OSError, match=r"not connected|connection abort") as told:  # the kernel may just be at it
         os.statvfs(info.mountpoint)
     assert told.value.errno in (errno.ENOTCONN, errno.ECONNABORTED)
     (found,) = ours(tmp_path)
