@@ -133,6 +133,23 @@ class BlockCache:
         alive = session.alive
         return [key for key, at in zip(keys, found, strict=True) if at is None or at.segment not in alive]
 
+    def has_room(self, blocks: int, size: int, *, largest: int) -> bool:
+        """Whether so many blocks of `size` bytes in all, none above `largest`, surely fit without an eviction.
+
+        Segments that are being filled count as full, and one more is set aside for each of two writers.
+        """
+        session = self._current()
+        if session is None:
+            return False
+        try:
+            segments = [segment.size for segment in self._files.segments()]
+            return self.budget.takes(segments, blocks, size, largest) and session.index.has_room(blocks)
+        except IndexDamagedError:
+            self._rebuild(session)
+        except OSError as error:
+            self._refuse(session, error)
+        return False
+
     def info(self) -> CacheInfo:
         """Return what the cache holds and how it is."""
         session = self._current()

@@ -30,6 +30,8 @@ _QUARANTINED = b"quarantined"
 
 _BATCH = 32
 """Changes in one transaction: it bounds the pages that a transaction copies, and so the file between two looks."""
+_FEWEST_A_PAGE = 20
+"""Records in a page of an LMDB tree, less than half full after it was split."""
 _SLACK_PAGES = INDEX_SLACK_BYTES // PAGE_BYTES
 
 
@@ -82,6 +84,12 @@ class BlockIndex:
             if self._environment.file_pages() > self._pages - _SLACK_PAGES // 8:
                 raise IndexDamagedError("the cache index outgrew its share")
         return True
+
+    def has_room(self, blocks: int) -> bool:
+        """Whether records of so many more blocks surely fit."""
+        with self._environment.transaction() as transaction:
+            pages = transaction.pages(_BLOCKS) + blocks // _FEWEST_A_PAGE + 1
+        return pages <= self._pages - _SLACK_PAGES
 
     def remove(self, items: Iterable[tuple[bytes, Location]]) -> int:
         """Drop records that (still) say so; return how many did."""

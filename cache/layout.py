@@ -55,6 +55,9 @@ _USUAL_SEGMENT = 64 * MIB
 _LARGEST_SEGMENT = 1024 * MIB
 _MOST_SEGMENTS = 1 << 14
 _ENTRIES_A_PAGE = 40
+_RECORD_BYTES = 128
+"""What a block takes in a segment besides its bytes, rounded up: header, alignment, row of the table."""
+_SPARE_SEGMENTS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,13 @@ class Budget:
     def admits(self, segment_sizes: list[int]) -> bool:
         """Whether segments of these sizes (bytes) stay within the bound."""
         return sum(segment_sizes) + SEGMENT_OVERHEAD * len(segment_sizes) <= self.segments_bytes
+
+    def takes(self, segment_sizes: list[int], blocks: int, size: int, largest: int) -> bool:
+        """Whether new segments beside these have room for so many blocks of `size` bytes, and for two segments more."""
+        free = self.segments_bytes - sum(segment_sizes) - SEGMENT_OVERHEAD * len(segment_sizes)
+        whole = free // (self.segment_bytes + SEGMENT_OVERHEAD) - _SPARE_SEGMENTS
+        # The end of a segment stays empty when the next block is too large for it.
+        return whole * (self.segment_bytes - largest - PAGE) >= size + blocks * _RECORD_BYTES
 
 
 def location_share(max_bytes: int) -> int:

@@ -42,6 +42,7 @@ _COMMANDS = {
     "push": LazyCommand("push:push_", "Make a directory the next version of a dataset."),
     "remote": LazyCommand("remote:remote", "Give buckets names: add, list, remove."),
     "umount": LazyCommand("mount:umount", "Unmount what Penstock has mounted."),
+    "warm": LazyCommand("warm:warm_", "Fetch a version into the cache before it is read."),
 }
 
 

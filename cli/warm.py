@@ -1,0 +1,93 @@
+"""``penstock warm``: fetch a version, or a part of it, into the cache before it is read."""
+
+from __future__ import annotations
+
+import click
+
+from penstock.repo.handle import Handle
+from penstock.repo.sizes import format_size
+from penstock.repo.warming import WarmReport, warm
+
+from .commands import Command
+from .exits import ExitCode
+from .invocation import Invocation, pass_invocation
+from .output import JsonValue
+from .params import HANDLE
+from .progress import Task
+
+__all__ = ["warm_"]
+
+_SHOWN = 5
+
+
+class _Told:
+    """Passes the progress on to the line on the screen."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+
+    def total(self, size: int) -> None:
+        self._task.set_total(size)
+
+    def advance(self, size: int) -> None:
+        self._task.advance(size)
+
+
+@click.command(
+    "warm",
+    cls=Command,
+    examples=(
+        "penstock warm demo/photos",
+        "penstock warm demo/photos:v1 --path 2024 --path labels.csv",
+    ),
+)
+@click.argument("handle", type=HANDLE)
+@click.option("--path", "paths", multiple=True, metavar="PATH", help="Only this file or folder; may be given again.")
+@pass_invocation
+def warm_(invocation: Invocation, handle: Handle, paths: tuple[str, ...]) -> None:
+    """Fetch a version, or paths in it, into the cache before it is read.
+
+    What is there is not fetched again. When the cache is full it ends and keeps what it has: exit code 1. What was
+    warmed can be mounted and read while the store cannot be reached.
+    """
+    settings = invocation.settings()
+    with invocation.progress() as progress:
+        report = warm(handle, paths, settings, _Told(progress.task("warming")))
+    if invocation.output.json:
+        invocation.output.document(_as_json(report))
+    else:
+        line = invocation.output.line
+        done = report.bytes_there + report.bytes_warmed
+        line(f"{report.handle}: {format_size(done)} of {format_size(report.bytes)} are in the cache")
+        line(f"  top hash  {report.top_hash.hex()}")
+        line(f"  files     {report.files}")
+        line(f"  there     {format_size(report.bytes_there)}")
+        line(f"  fetched   {format_size(report.bytes_fetched)} in {report.gets} requests")
+    for told in report.damaged[:_SHOWN]:
+        invocation.output.notice(told)
+    if len(report.damaged) > _SHOWN:
+        invocation.output.notice(f"{len(report.damaged) - _SHOWN} more blocks are damaged")
+    if report.stopped:
+        invocation.output.notice(
+            f"ended early, {report.stopped}. Make room by `penstock cache clear`, or raise PENSTOCK_CACHE_SIZE"
+        )
+    if report.damaged:
+        raise click.exceptions.Exit(ExitCode.INTEGRITY)
+    if report.stopped:
+        raise click.exceptions.Exit(ExitCode.DIFFERS)
+
+
+def _as_json(report: WarmReport) -> dict[str, JsonValue]:
+    return {
+        "handle": report.handle,
+        "top_hash": report.top_hash.hex(),
+        "files": report.files,
+        "bytes": report.bytes,
+        "bytes_there": report.bytes_there,
+        "bytes_warmed": report.bytes_warmed,
+        "bytes_fetched": report.bytes_fetched,
+        "gets": report.gets,
+        "complete": not report.stopped and not report.damaged,
+        "stopped": report.stopped or None,
+        "damaged": report.damaged,
+    }

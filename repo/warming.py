@@ -1,0 +1,261 @@
+"""Warm the cache: put all blocks of a version, or of paths in it, where reads need no store any more. Blocking.
+
+The tree is walked in order, what is missing is gathered into large regions, and a bounded number of them is fetched
+at a time. Nothing that is there is fetched again, so what was interrupted goes on where it was.
+
+**Invariant:** nothing is evicted for what is warmed: it ends, partly done, before the cache's bound is met.
+Called by the command line and by the Python API.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import NamedTuple, Protocol
+
+from penstock.errors import AccessError, IntegrityError
+from penstock.manifest.entry import BLOCK_SIZE, Entry, External, block_count
+
+from .gathering import Gatherer, pieces_of
+from .handle import Handle
+from .regions import Piece, Region
+from .settings import Settings
+from .sizes import format_size
+from .snapshot import Snapshot, open_snapshot
+
+__all__ = ["WarmProgress", "WarmReport", "warm"]
+
+_REQUEST = 4 << 20
+"""Bytes in one request: 25 ms of waiting for 40 ms of data."""
+_REQUESTS = 16
+"""Requests on their way at once: 64 MiB."""
+_BATCH = 256
+"""Entries whose blocks are looked up together."""
+_FETCHERS = max(1, min(4, (os.cpu_count() or 1) // 2))
+
+
+class WarmProgress(Protocol):
+    """Who watches. Called from the thread that warms."""
+
+    def total(self, size: int) -> None:
+        """There are so many bytes in all."""
+        ...
+
+    def advance(self, size: int) -> None:
+        """So many more bytes are in the cache, or were there."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WarmReport:
+    """What was done, in bytes: of `bytes` asked for, `bytes_there` were in the cache and `bytes_warmed` are now.
+
+    A content that several files have is warmed for one of them and there for the others. `bytes_fetched` is what the
+    store sent in `gets` requests, nodes of the tree among it; `files` is how many files were looked at. `stopped` says
+    why not all was done, empty if it was; `damaged` says what the store no longer has as it was.
+    """
+
+    handle: str
+    top_hash: bytes
+    files: int
+    bytes: int
+    bytes_there: int
+    bytes_warmed: int
+    bytes_fetched: int
+    gets: int
+    stopped: str
+    damaged: tuple[str, ...]
+
+
+def warm(handle: Handle, paths: Sequence[str], settings: Settings, progress: WarmProgress) -> WarmReport:
+    """Put the blocks of `paths` (of all, when there are none) of a version into the cache.
+
+    NotFoundError: no such version, or path in it. AccessError: the cache does not work, or the store refuses.
+    StoreUnreachableError: what was warmed until then stays. A full cache and damaged blocks are in the report.
+    """
+    with closing(open_snapshot(str(handle), settings, fetchers=_FETCHERS)) as snapshot:
+        info = snapshot.cache_info()
+        assert info is not None  # it was not opened without
+        if info.mode != "ok":
+            raise AccessError("the cache cannot be warmed", why=f"{info.directory} is {info.mode}")
+        tops = [snapshot.find(path) for path in paths or ("",)]
+        pool = ThreadPoolExecutor(_REQUESTS, "penstock-warm")
+        try:
+            return _Warming(snapshot, progress, pool).run(tops)
+        finally:
+            # Not waited for after Ctrl-C: closing the snapshot ends the processes that its threads wait for.
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+class _Full(Exception):  # noqa: N818  # an end, not an error
+    """The cache takes no more without an eviction."""
+
+
+class _Brought(NamedTuple):
+    """What came of a fetch: bytes that are in the cache now, whether it refused others, and what is damaged."""
+
+    kept: int
+    lost: int
+    refused: bool
+    damaged: tuple[str, ...] = ()
+
+
+class _Warming:
+    """One run, of one thread; `_bring` and `_bring_joined` are called in others."""
+
+    def __init__(self, snapshot: Snapshot, progress: WarmProgress, pool: ThreadPoolExecutor) -> None:
+        self._snapshot = snapshot
+        self._progress = progress
+        self._pool = pool
+        self._jobs: dict[Future[_Brought], tuple[int, int]] = {}
+        self._gatherer = Gatherer(_REQUEST)
+        self._files = self._bytes = self._there = self._warmed = self._lost = 0
+        self._damaged: list[str] = []
+
+    def run(self, tops: Sequence[Entry]) -> WarmReport:
+        """Warm the files below some entries."""
+        snapshot = self._snapshot
+        wanted = sum(top.size for top in tops)
+        self._progress.total(wanted)
+        full = False
+        files = (entry for top in tops for entry in self._files_of(top))
+        try:
+            while batch := list(islice(files, _BATCH)):
+                self._look_at(batch)
+            for region in self._gatherer.flush():
+                self._send_region(region)
+            while self._jobs:
+                self._collect()
+        except _Full:
+            full = True
+        for job in self._jobs:
+            job.cancel()
+        while self._jobs:
+            self._collect(stopping=True)
+        if not full:
+            # What is neither: contents that were on their way already when another file with them came up.
+            shared = self._bytes - self._there - self._warmed - self._lost
+            self._there += shared
+            self._progress.advance(shared)
+        counts = snapshot.counters()
+        return WarmReport(
+            handle=snapshot.handle,
+            top_hash=snapshot.top_hash,
+            files=self._files,
+            bytes=wanted,
+            bytes_there=self._there,
+            bytes_warmed=self._warmed,
+            bytes_fetched=counts["bytes_fetched"],
+            gets=counts["gets"],
+            stopped=self._why_full() if full else "",
+            damaged=tuple(self._damaged),
+        )
+
+    def _files_of(self, top: Entry) -> Iterator[Entry]:
+        entries = (entry for _, entry in self._snapshot.tree.walk(top.directory)) if top.directory else iter((top,))
+        return (entry for entry in entries if entry.is_file)
+
+    def _look_at(self, files: Sequence[Entry]) -> None:
+        """Send for the blocks of some files that are missing, as far as they make whole regions."""
+        placed: list[tuple[bytes | External, Piece]] = []
+        joined: list[tuple[Entry, int, bytes, int]] = []
+        for entry in files:
+            self._files += 1
+            self._bytes += entry.size
+            mine = list(pieces_of(entry, self._snapshot.block_hash))
+            placed += mine
+            if len(mine) < block_count(entry.size):
+                joined += self._joined_of(entry, {piece.digest for _, piece in mine})
+        missing = set(
+            self._snapshot.missing_blocks([*(piece.digest for _, piece in placed), *(each[2] for each in joined)])
+        )
+        there = sum(piece.length for _, piece in placed if piece.digest not in missing)
+        there += sum(length for _, _, digest, length in joined if digest not in missing)
+        self._there += there
+        self._progress.advance(there)
+        for found, piece in placed:
+            region = self._gatherer.add(found, piece) if piece.digest in missing else None
+            if region is not None:
+                self._send_region(region)
+        for entry, index, digest, length in joined:
+            if digest in missing:
+                missing.discard(digest)
+                self._send(1, length, partial(self._bring_joined, entry, index, digest, length))
+
+    def _joined_of(self, entry: Entry, placed: set[bytes]) -> Iterator[tuple[Entry, int, bytes, int]]:
+        """Yield the blocks of a file that lie in several places."""
+        for index in range(block_count(entry.size)):
+            digest = self._snapshot.block_hash(entry, index)
+            if digest not in placed:
+                yield entry, index, digest, min(BLOCK_SIZE, entry.size - index * BLOCK_SIZE)
+
+    def _send_region(self, region: Region) -> None:
+        size = sum(piece.length for piece in region.pieces)
+        self._send(len(region.pieces), size, partial(self._bring, region))
+
+    def _send(self, blocks: int, size: int, bring: Callable[[], _Brought]) -> None:
+        """Have something fetched as soon as there is a place for it; `_Full` when the cache has none."""
+        while len(self._jobs) >= _REQUESTS:
+            self._collect()
+        while not self._snapshot.cache_takes(
+            # What is on its way is not in the segments yet.
+            blocks + sum(count for count, _ in self._jobs.values()),
+            size + sum(count for _, count in self._jobs.values()),
+        ):
+            if not self._jobs:
+                raise _Full
+            self._collect()
+        self._jobs[self._pool.submit(bring)] = (blocks, size)
+
+    def _collect(self, *, stopping: bool = False) -> None:
+        """Wait for a fetch, or several, and take note of what came of them."""
+        ended, _ = wait(self._jobs, return_when=FIRST_COMPLETED)
+        for job in ended:
+            del self._jobs[job]
+            if job.cancelled():
+                continue
+            brought = job.result()
+            self._warmed += brought.kept
+            self._lost += brought.lost
+            self._damaged += brought.damaged
+            self._progress.advance(brought.kept)
+            if brought.refused and not stopping:
+                raise _Full
+
+    def _bring(self, region: Region) -> _Brought:
+        """Fetch a region; where a part of it is damaged, the other blocks of it all the same."""
+        damaged: list[str] = []
+        lost = 0
+        try:
+            self._snapshot.fetch_region(region)
+        except IntegrityError:
+            for piece in region.pieces:
+                try:
+                    self._snapshot.fetch_region(Region(region.object, (piece,)))
+                except IntegrityError as error:
+                    damaged.append(str(error))
+                    lost += piece.length
+        return self._kept({piece.digest: piece.length for piece in region.pieces}, lost, damaged)
+
+    def _bring_joined(self, entry: Entry, index: int, digest: bytes, length: int) -> _Brought:
+        try:
+            self._snapshot.fetch_blocks(entry, index, 1)
+        except IntegrityError as error:
+            return _Brought(0, length, refused=False, damaged=(str(error),))
+        return self._kept({digest: length}, 0, [])
+
+    def _kept(self, sizes: Mapping[bytes, int], lost: int, damaged: Sequence[str]) -> _Brought:
+        missing = sum(sizes[digest] for digest in self._snapshot.missing_blocks(list(sizes)))
+        return _Brought(sum(sizes.values()) - missing, lost, refused=missing > lost, damaged=tuple(damaged))
+
+    def _why_full(self) -> str:
+        info = self._snapshot.cache_info()
+        assert info is not None
+        if info.mode != "ok":
+            return f"the cache in {info.directory} is {info.mode}"
+        return f"the cache in {info.directory} is full: {format_size(info.bytes)} of {format_size(info.max_bytes)}"
