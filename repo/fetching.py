@@ -169,7 +169,8 @@ class Fetchers:
             try:
                 return process.ask(region).result(timeout)
             except _DiedError:
-                _log.warning("fetch process %d has died; asking another", process.pid)
+                if not self._closed:
+                    _log.warning("fetch process %d has died; asking another", process.pid)
             except TimeoutError as error:
                 process.kill()
                 raise StoreUnreachableError(
