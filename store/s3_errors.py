@@ -62,8 +62,8 @@ _SKEW_CODES = frozenset({"RequestTimeTooSkewed", "RequestExpired"})
 _REPR = re.compile(r"\A<?[\w.]+(?: object at \w+>|\(.*?\)): ")
 
 _FIND_CREDENTIALS = (
-    "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, run `aws configure`, name a profile with --profile, "
-    "or use --anonymous for a public bucket"
+    "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; or give the bucket a name: "
+    "penstock remote add NAME s3://BUCKET --profile PROFILE (or --anonymous, for a public one)"
 )
 _ACCESS_WHY: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -191,7 +191,7 @@ def _explain_answer(error: boto.ClientError, call: Call) -> PenstockError:
 
 def _explain_refusal(error: boto.ClientError, call: Call) -> AccessError:
     if call.anonymous:
-        why, fix = "the bucket is not public", "Leave --anonymous out, and give credentials"
+        why, fix = "the bucket is not public", "Add the remote again without --anonymous, and give credentials"
     else:
         why = "these credentials may not do that, or they are not valid at this endpoint"
         fix = "Check the permissions of the bucket, the access key, its secret, and the endpoint"
