@@ -62,7 +62,7 @@ _SKEW_CODES = frozenset({"RequestTimeTooSkewed", "RequestExpired"})
 _REPR = re.compile(r"\A<?[\w.]+(?: object at \w+>|\(.*?\)): ")
 
 _FIND_CREDENTIALS = (
-    "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; or give the bucket a name: "
+    "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, run `aws configure`, or give the bucket a name: "
     "penstock remote add NAME s3://BUCKET --profile PROFILE (or --anonymous, for a public one)"
 )
 _ACCESS_WHY: Mapping[str, tuple[str, str]] = MappingProxyType(
