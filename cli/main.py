@@ -41,6 +41,7 @@ _COMMANDS = {
     "mounts": LazyCommand("mount:mounts", "List what is mounted."),
     "push": LazyCommand("push:push_", "Make a directory the next version of a dataset."),
     "remote": LazyCommand("remote:remote", "Give buckets names: add, list, remove."),
+    "status": LazyCommand("status:status", "Tell how a mount is doing."),
     "umount": LazyCommand("mount:umount", "Unmount what Penstock has mounted."),
     "warm": LazyCommand("warm:warm_", "Fetch a version into the cache before it is read."),
 }

@@ -44,6 +44,8 @@ class Snapshot:
         fetchers: Fetchers | None = None,
     ) -> None:
         self.handle = handle
+        self.offline = False
+        """Whether the version was opened from what is remembered of it, because the store could not be reached."""
         self.repository = repository
         self.version = version
         self.manifest = manifest

@@ -219,6 +219,29 @@ class ReadOnlyFileSystem:
         """Close a file."""
         self._files.pop(FileHandle(handle), None)
 
+    @property
+    def open_files(self) -> int:
+        """How many handles of files are open."""
+        return len(self._files)
+
+    async def path(self, inode: int) -> bytes:
+        """Return the path of an inode from the root. ESTALE: there is none with this number."""
+        if not 0 <= inode - ROOT_INODE <= self._source.root.entries:
+            raise Refusal(errno.ESTALE)
+        return b"/".join(await self._ask(lambda tree: tree.path_of(Inode(inode))))
+
+    async def describe(self, handle: int, offset: int, size: int) -> tuple[bytes, bool]:
+        """Return the path of an open file, and whether the cache has all blocks of a range of it. EBADF."""
+        file = self._files.get(FileHandle(handle))
+        if file is None:
+            raise Refusal(errno.EBADF)
+        path = await self.path(file.inode)
+        end = min(offset + size, file.entry.size)
+        if not 0 <= offset < end:
+            return path, True
+        blocks = range(offset // BLOCK_SIZE, (end - 1) // BLOCK_SIZE + 1)
+        return path, await self._workers.run(_has_blocks, self._source, file.entry, blocks)
+
     async def opendir(self, inode: int) -> FileHandle:
         """Open a directory for listing. ENOTDIR, ESTALE."""
         directory = await self._directory(inode)
@@ -288,3 +311,7 @@ class ReadOnlyFileSystem:
         if value is None:
             raise Refusal(errno.ENODATA)
         return await self._workers.run(value)
+
+
+def _has_blocks(source: Source, entry: Entry, blocks: range) -> bool:
+    return not source.missing_blocks([source.block_hash(entry, index) for index in blocks])

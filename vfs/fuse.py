@@ -8,6 +8,7 @@ pyfuse3 alone.
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import wraps
 from typing import Any, TypeVar, cast
@@ -16,8 +17,11 @@ import pyfuse3
 import trio
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, ReaddirToken, RequestContext, StatvfsData
 
+from penstock.errors import PenstockError
+
+from .access_log import AccessLog
 from .attributes import Attributes
-from .errnos import errno_of
+from .errnos import Refusal, errno_of
 from .filesystem import ReadOnlyFileSystem
 
 __all__ = ["FuseOperations"]
@@ -45,7 +49,10 @@ def _answering(handler: _Handler) -> _Handler:
 
 
 class FuseOperations(pyfuse3.Operations):
-    """Answers the kernel. `initialized` is set when it has sent its first request."""
+    """Answers the kernel. `initialized` is set when it has sent its first request.
+
+    `bytes_read` counts what it was given of files; `access_log` is written to while there is one.
+    """
 
     supports_dot_lookup = True
     enable_writeback_cache = False
@@ -56,6 +63,12 @@ class FuseOperations(pyfuse3.Operations):
         self._uid = uid
         self._gid = gid
         self.initialized = trio.Event()
+        self.bytes_read = 0
+        self.access_log: AccessLog | None = None
+
+    def reads(self) -> tuple[int, int]:
+        """Return the bytes of files given so far, and how many handles are open."""
+        return self.bytes_read, self._fs.open_files
 
     def init(self) -> None:
         """Take note that the kernel is there."""
@@ -100,7 +113,10 @@ class FuseOperations(pyfuse3.Operations):
     @_answering
     async def open(self, inode: int, flags: int, ctx: RequestContext) -> FileInfo:
         """Open a file; pages that the kernel has of it are kept."""
+        begun = time.monotonic()
         handle = await self._fs.open(inode, flags)
+        if self.access_log is not None:
+            self.access_log.write("open", await self._path(inode), begun=begun)
         return FileInfo(fh=handle, keep_cache=True)
 
     @_answering
@@ -108,7 +124,35 @@ class FuseOperations(pyfuse3.Operations):
         self, fh: int, off: int, size: int
     ) -> bytes | memoryview:
         """Read from a file."""
-        return await self._fs.read(fh, off, size)
+        if self.access_log is not None:
+            return await self._read_logged(self.access_log, fh, off, size)
+        found = await self._fs.read(fh, off, size)
+        self.bytes_read += len(found)
+        return found
+
+    async def _read_logged(self, log: AccessLog, fh: int, off: int, size: int) -> bytes | memoryview:
+        begun = time.monotonic()
+        try:
+            path, hit = await self._fs.describe(fh, off, size)
+        except PenstockError:  # the nodes above it cannot be had now; what is in the file perhaps can
+            path, hit = b"?", False
+        found: bytes | memoryview = b""
+        error = None
+        try:
+            found = await self._fs.read(fh, off, size)
+        except (PenstockError, Refusal) as raised:
+            error = str(raised)
+            raise
+        finally:
+            log.write("read", path, begun=begun, offset=off, size=len(found), hit=hit, error=error)
+        self.bytes_read += len(found)
+        return found
+
+    async def _path(self, inode: int) -> bytes:
+        try:
+            return await self._fs.path(inode)
+        except PenstockError:  # as above
+            return b"?"
 
     async def flush(self, fh: int) -> None:
         """Tell the kernel never to ask again: 5k opens a second become 8k."""

@@ -6,12 +6,12 @@ import errno
 import os
 from dataclasses import dataclass
 
-from penstock.errors import AccessError
+from penstock.errors import AccessError, NotFoundError
 
-from .mountinfo import KernelMount, kernel_mounts
+from .mountinfo import KernelMount, enclosing, kernel_mounts, top_mount
 from .registry import MountRecord, live_records
 
-__all__ = ["MountInfo", "info_of", "is_dead", "list_mounts", "record_of"]
+__all__ = ["MountInfo", "find_mount", "info_of", "is_dead", "list_mounts", "record_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,28 @@ def is_dead(mount: KernelMount) -> bool:
     except OSError as error:
         return error.errno in (errno.ENOTCONN, errno.ECONNABORTED)
     return False
+
+
+def find_mount(mountpoint: str, command: str) -> KernelMount:
+    """Return the mount at a path, following symlinks only where that cannot touch a mount that does not answer.
+
+    NotFoundError: nothing of ours is mounted there; of a place inside a mount it says how to call `command`.
+    """
+    path = os.path.abspath(mountpoint)
+    beside = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+    ours = {found.mountpoint for found in kernel_mounts() if found.is_ours}
+    place = next((each for each in (path, beside) if each in ours), None) or os.path.realpath(beside)
+    found = top_mount(place)
+    if found is not None and found.is_ours:
+        return found
+    if found is not None:
+        raise NotFoundError(f"{mountpoint} is no mount of Penstock's", why=f"{found.fstype} is mounted there")
+    around = enclosing(place)
+    raise NotFoundError(
+        f"nothing is mounted at {mountpoint}",
+        why=f"it lies inside the mount at {around.mountpoint}" if around else "",
+        fix=f"penstock {command} {around.mountpoint}" if around else "penstock mounts lists what is mounted.",
+    )
 
 
 def list_mounts() -> list[MountInfo]:

@@ -20,7 +20,16 @@ from penstock.errors import AccessError
 
 from .processes import start_time
 
-__all__ = ["MountRecord", "live_records", "log_path", "register", "sweep", "unregister"]
+__all__ = [
+    "MountRecord",
+    "access_log_path",
+    "control_path",
+    "live_records",
+    "log_path",
+    "register",
+    "sweep",
+    "unregister",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +47,8 @@ class MountRecord:
     commit: str | None
     since: str
     log: str | None
+    control: str | None = None
+    """Path of the socket on which the daemon answers."""
 
 
 def _directory() -> str:
@@ -75,9 +86,16 @@ def register(record: MountRecord) -> None:
 
 
 def unregister(record: MountRecord) -> None:
-    """Remove a daemon's state file."""
-    with suppress(FileNotFoundError):
-        os.unlink(_path(record))
+    """Remove a daemon's state file and its control socket."""
+    for path in (_path(record), record.control):
+        if path is not None:
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+
+
+def control_path(pid: int) -> str:
+    """Return the path of the control socket of the daemon with this process id."""
+    return os.path.join(_directory(), f"{pid}.sock")
 
 
 def live_records() -> list[MountRecord]:
@@ -89,8 +107,9 @@ def sweep() -> None:
     """Remove what dead daemons left."""
     for path, record in _records():
         if record is None or start_time(record.pid) != record.started:
-            with suppress(FileNotFoundError):
-                os.unlink(path)
+            for left in (path, path.removesuffix(".json") + ".sock"):
+                with suppress(FileNotFoundError):
+                    os.unlink(left)
 
 
 def _records() -> list[tuple[str, MountRecord | None]]:
@@ -125,3 +144,8 @@ def log_path(mountpoint: str) -> str:
             "the mount's log cannot be written", why=str(error), fix="Set XDG_STATE_HOME to a directory of yours."
         ) from error
     return os.path.join(directory, f"{name}.log")
+
+
+def access_log_path(mountpoint: str) -> str:
+    """Return the path of the log of accesses, beside the other one."""
+    return log_path(mountpoint).removesuffix(".log") + ".access.log"

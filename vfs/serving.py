@@ -31,13 +31,16 @@ from penstock.manifest.records import format_time, parse_time
 from penstock.repo.handle import parse_handle
 from penstock.repo.snapshot import Snapshot, open_snapshot
 
+from .commands import MountCommands
+from .control import ControlSocket
 from .detach import detach
 from .filesystem import ReadOnlyFileSystem
 from .fuse import FuseOperations
 from .mountinfo import SUBTYPE, KernelMount, fs_name, top_mount
 from .preflight import mount_failure
 from .processes import start_time
-from .registry import MountRecord, register, sweep, unregister
+from .registry import MountRecord, access_log_path, control_path, register, sweep, unregister
+from .status import Vitals
 from .tuning import tune
 from .wire import MountRequest
 from .workers import Workers
@@ -125,7 +128,7 @@ class _Serving:
                 serving.start_soon(self._end_with_connection, serving.cancel_scope)
                 serving.start_soon(self._loop, serving.cancel_scope)
                 await operations.initialized.wait()
-                record = await self._settle()
+                record = await self._settle(operations, serving)
                 if record is None:
                     serving.cancel_scope.cancel()
         finally:
@@ -140,8 +143,8 @@ class _Serving:
         finally:
             scope.cancel()
 
-    async def _settle(self) -> MountRecord | None:
-        """Read the tree through the kernel, tune, register, and say that it is ready."""
+    async def _settle(self, operations: FuseOperations, nursery: trio.Nursery) -> MountRecord | None:
+        """Read the tree through the kernel, tune, answer questions, register, and say that it is ready."""
         request, snapshot, mount = self._request, self._snapshot, self._mount
         assert mount is not None
         tune(mount.device, request.options.read_ahead_kib)
@@ -157,10 +160,12 @@ class _Serving:
             commit=snapshot.commit_id.hex() if snapshot.commit_id is not None else None,
             since=format_time(dt.datetime.now(dt.UTC)),
             log=request.log,
+            control=control_path(os.getpid()),
         )
         try:
             await self._workers.run(_look, request.mountpoint)
             sweep()
+            nursery.start_soon(self._control(record, operations).serve)
             register(record)
             self._ready(record)
         except (OSError, PenstockError) as error:
@@ -172,6 +177,12 @@ class _Serving:
             return None
         _log.info("mounted %s at %s, version %s", request.handle, request.mountpoint, record.top_hash)
         return record
+
+    def _control(self, record: MountRecord, operations: FuseOperations) -> ControlSocket:
+        assert record.control is not None
+        vitals = Vitals(record, self._snapshot, operations.reads)
+        commands = MountCommands(vitals, operations, self._workers, access_log_path(record.mountpoint))
+        return ControlSocket(record.control, commands.table())
 
     async def _end_with_connection(self, scope: trio.CancelScope) -> None:
         """End when the kernel has, though a request may still wait for the store: pyfuse3 would wait with it."""

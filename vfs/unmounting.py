@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import errno
-import os
 import time
 
-from penstock.errors import AccessError, ConflictError, NotFoundError, PenstockError
+from penstock.errors import AccessError, ConflictError, PenstockError
 
 from .detach import detach
-from .mountinfo import KernelMount, enclosing, kernel_mounts, top_mount
-from .mounts import is_dead, record_of
+from .mountinfo import KernelMount, top_mount
+from .mounts import find_mount, is_dead, record_of
 from .processes import end, holders, wait_for_end
 from .registry import sweep
 
@@ -30,7 +29,7 @@ def unmount(mountpoint: str, *, lazy: bool = False, force: bool = False, timeout
     still uses the mount gets errors. `timeout` in seconds, for the daemon to end before it is made to.
     NotFoundError: nothing of ours is mounted there. AccessError: it is another user's.
     """
-    mount = _find(mountpoint)
+    mount = find_mount(mountpoint, "umount")
     record = record_of(mount)
     # A dead mount serves nobody: whoever still stands in it keeps it from going no longer.
     _detach(mount, lazy=lazy or force or is_dead(mount))
@@ -41,25 +40,6 @@ def unmount(mountpoint: str, *, lazy: bool = False, force: bool = False, timeout
         return end(record.pid, record.started, timeout)
     ended = wait_for_end(record.pid, record.started, 0.5 if lazy else timeout)
     return ended or (not lazy and end(record.pid, record.started, timeout))
-
-
-def _find(mountpoint: str) -> KernelMount:
-    """Return the mount at a path, following symlinks only where that cannot touch a mount that does not answer."""
-    path = os.path.abspath(mountpoint)
-    beside = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
-    ours = {found.mountpoint for found in kernel_mounts() if found.is_ours}
-    place = next((each for each in (path, beside) if each in ours), None) or os.path.realpath(beside)
-    found = top_mount(place)
-    if found is not None and found.is_ours:
-        return found
-    if found is not None:
-        raise NotFoundError(f"{mountpoint} is no mount of Penstock's", why=f"{found.fstype} is mounted there")
-    around = enclosing(place)
-    raise NotFoundError(
-        f"nothing is mounted at {mountpoint}",
-        why=f"it lies inside the mount at {around.mountpoint}" if around else "",
-        fix=f"penstock umount {around.mountpoint}" if around else "penstock mounts lists what is mounted.",
-    )
 
 
 def _detach(mount: KernelMount, *, lazy: bool) -> None:

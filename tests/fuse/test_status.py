@@ -1,0 +1,239 @@
+"""A mount that tells how it is doing, and goes on whatever its clients do."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from views.bucket import LocalBucket
+from views.living import kill, state_files, until
+
+from penstock.errors import NotFoundError, PenstockError, UsageError
+from penstock.vfs.controlling import ask
+from penstock.vfs.mounts import MountInfo
+from penstock.vfs.registry import live_records
+
+from .conftest import BIG
+
+pytestmark = pytest.mark.fuse
+Mount = Callable[..., MountInfo]
+
+
+def socket_of(info: MountInfo) -> str:
+    (record,) = [record for record in live_records() if record.pid == info.pid]
+    assert record.control is not None
+    return record.control
+
+
+def speak(path: str, body: bytes) -> dict[str, Any]:
+    """Send bytes to a control socket, and no more; return the answer."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(20)
+        client.connect(path)
+        client.sendall(body)
+        client.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: client.recv(65536), b""))
+    found: dict[str, Any] = json.loads(answer)
+    return found
+
+
+def test_what_it_tells(pushed: LocalBucket, mounts: Mount) -> None:
+    info = mounts()
+    before = ask(info.mountpoint, "status")
+    assert (before["handle"], before["version"], before["commit"]) == ("demo/data", info.top_hash, info.commit)
+    assert before["worker_pid"] == info.pid
+    assert before["hit_rate"] is None or before["hits"]
+    assert (before["bytes_read"], before["open_files"], before["restarts"]) == (0, 0, 0)
+    with open(Path(info.mountpoint, "big.bin"), "rb") as big:
+        assert big.read() == BIG
+        during = ask(info.mountpoint, "status")
+        assert during["open_files"] == 1
+    assert during["bytes_read"] >= len(BIG)
+    assert during["misses"] >= 1
+    assert during["gets"] > before["gets"]
+    assert during["bytes_fetched"] >= before["bytes_fetched"] + len(BIG)
+    assert during["uptime"] > before["uptime"]
+    assert 0 <= during["in_flight"] <= during["budget"]
+    for pid in during["fetcher_pids"]:
+        assert Path(f"/proc/{pid}").exists()
+    assert during["memory"]["worker"] > 10 << 20
+    assert during["memory"]["fetchers"] > 10 << 20
+    assert during["cache"]["mode"] == "ok"
+    assert len(BIG) <= during["cache"]["bytes"] <= during["cache"]["max_bytes"] == pushed.settings.cache_size
+    assert during["offline"] is False
+    assert during["access_log"] is None
+    until(lambda: ask(info.mountpoint, "status")["open_files"] == 0, "the file is closed")
+
+
+def test_a_fetch_process_that_was_killed_is_counted(pushed: LocalBucket, mounts: Mount) -> None:
+    info = mounts()
+    (pid,) = ask(info.mountpoint, "status")["fetcher_pids"]
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: pid not in ask(info.mountpoint, "status")["fetcher_pids"], "its end is seen")
+    assert Path(info.mountpoint, "big.bin").read_bytes() == BIG
+    assert ask(info.mountpoint, "status")["restarts"] == 1
+
+
+def test_two_mounts_are_told_apart(pushed: LocalBucket, mounts: Mount) -> None:
+    first, second = mounts(), mounts(at="two")
+    assert Path(first.mountpoint, "small.txt").read_bytes() == b"hello world\n"
+    assert ask(first.mountpoint, "status")["bytes_read"] == 12
+    assert ask(second.mountpoint, "status")["bytes_read"] == 0
+
+
+def test_metrics_are_what_prometheus_reads(pushed: LocalBucket, mounts: Mount) -> None:
+    info = mounts()
+    assert Path(info.mountpoint, "small.txt").read_bytes()
+    families = list(text_string_to_metric_families(ask(info.mountpoint, "metrics")["text"]))
+    values = {}
+    for family in families:
+        assert family.documentation
+        assert family.type in ("counter", "gauge")
+        (sample,) = family.samples
+        assert sample.labels == {"dataset": "data", "version": info.top_hash, "mountpoint": info.mountpoint}
+        values[sample.name] = sample.value
+    assert values["penstock_read_bytes_total"] == 12
+    assert values["penstock_block_misses_total"] >= 1
+    assert values["penstock_fetched_bytes_total"] > 12
+    assert len(values) == 16
+
+
+def test_the_access_log_can_be_turned_on_and_off(pushed: LocalBucket, mounts: Mount) -> None:
+    info = mounts()
+    there = Path(info.mountpoint)
+    assert (there / "old").read_bytes() == b"old"  # not written down
+    path = ask(info.mountpoint, "access-log", on=True)["access_log"]
+    assert Path(path).parent == Path(info.log or "").parent
+    assert ask(info.mountpoint, "status")["access_log"] == path
+    assert (there / "small.txt").read_bytes() == b"hello world\n"
+    assert (there / "names" / os.fsdecode(b"not-utf8-\xff\xfe")).read_bytes() == b"bytes"
+    with open(there / "big.bin", "rb") as big:
+        assert os.pread(big.fileno(), 10, 2 << 20) == BIG[2 << 20 : (2 << 20) + 10]
+    assert ask(info.mountpoint, "access-log", on=False) == {"access_log": None}
+    assert (there / "bin" / "hello").read_bytes()  # not written down any more
+    lines = [json.loads(line) for line in Path(path).read_text().splitlines()]
+    opened = [line["path"] for line in lines if line["op"] == "open"]
+    assert opened == ["small.txt", os.fsdecode(b"names/not-utf8-\xff\xfe"), "big.bin"]
+    small = next(line for line in lines if line["op"] == "read" and line["path"] == "small.txt")
+    assert (small["offset"], small["size"]) == (0, 12)
+    assert isinstance(small["hit"], bool)
+    assert small["ms"] >= 0
+    big_reads = [line for line in lines if line["op"] == "read" and line["path"] == "big.bin"]
+    assert big_reads[0]["hit"] is False
+    assert any(line["offset"] <= 2 << 20 < line["offset"] + line["size"] for line in big_reads)
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+
+
+def test_a_read_that_fails_is_written_down(pushed: LocalBucket, mounts: Mount) -> None:
+    info = mounts()
+    path = ask(info.mountpoint, "access-log", on=True)["access_log"]
+    for data in pushed.data_objects():
+        data.unlink()
+    with pytest.raises(OSError, match="Input/output"):
+        Path(info.mountpoint, "big.bin").read_bytes()
+    lines = [json.loads(line) for line in Path(path).read_text().splitlines()]
+    assert "cannot be read" in lines[-1]["error"]
+    assert lines[-1]["hit"] is False
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        (b"\n", "is no JSON"),
+        (b"[1]\n", "is no JSON object"),
+        (b"\xff\xfe\n", "is no JSON"),
+        (b"[" * 100_000 + b"\n", "is no JSON"),
+        (b"{}\n", "knows no command None"),
+        (b'{"command": ["status"]}\n', "knows no command"),
+        (b'{"command": "explode"}\n', "knows no command 'explode'"),
+        (b'{"command": "access-log", "on": "maybe"}\n', "turned on or off"),
+        (b'{"command": "status"', "is no JSON"),
+        (b"x" * (2 << 20), "too long"),
+    ],
+)
+def test_what_is_no_request_is_refused(pushed: LocalBucket, mounts: Mount, body: bytes, what: str) -> None:
+    info = mounts()
+    try:
+        found = speak(socket_of(info), body)
+    except (BrokenPipeError, ConnectionResetError):
+        assert len(body) > 1 << 20  # it had heard enough
+    else:
+        assert what in found["error"]["what"]
+    assert Path(info.mountpoint, "small.txt").read_bytes() == b"hello world\n"
+    assert ask(info.mountpoint, "status")["open_files"] in (0, 1)
+
+
+def test_clients_that_hang_keep_nobody_waiting(pushed: LocalBucket, mounts: Mount) -> None:
+    info = mounts()
+    path = socket_of(info)
+    clients = []
+    try:
+        for _ in range(10):
+            client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            clients.append(client)
+            client.connect(path)
+            client.sendall(b'{"command"')
+        assert ask(info.mountpoint, "status")["worker_pid"] == info.pid
+        assert Path(info.mountpoint, "small.txt").read_bytes() == b"hello world\n"
+        # Each is dropped when its time is up.
+        clients[0].settimeout(20)
+        assert clients[0].recv(1) == b""
+    finally:
+        for client in clients:
+            client.close()
+    # One that is gone before its answer is no trouble either.
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as hasty:
+        hasty.connect(path)
+        hasty.sendall(b'{"command": "status"}\n')
+    assert ask(info.mountpoint, "status")["worker_pid"] == info.pid
+
+
+def test_the_socket_is_private_and_goes_with_the_mount(pushed: LocalBucket, mounts: Mount) -> None:
+    info = mounts()
+    path = Path(socket_of(info))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    kill(info, signal.SIGTERM)
+    assert state_files() == []
+
+
+def test_what_a_killed_daemon_left_is_told_and_swept(pushed: LocalBucket, mounts: Mount) -> None:
+    info = mounts()
+    kill(info)
+    with pytest.raises(PenstockError, match="is gone") as told:
+        ask(info.mountpoint, "status")
+    assert "penstock umount" in told.value.fix
+    again = mounts()
+    assert state_files() == [f"{again.pid}.json", f"{again.pid}.sock"]
+
+
+def test_a_daemon_that_does_not_answer(pushed: LocalBucket, mounts: Mount) -> None:
+    info = mounts()
+    assert info.pid is not None
+    os.kill(info.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(PenstockError, match="does not answer") as told:
+            ask(info.mountpoint, "status", timeout=0.3)
+        assert "penstock umount --force" in told.value.fix
+    finally:
+        os.kill(info.pid, signal.SIGCONT)
+    assert ask(info.mountpoint, "status")["worker_pid"] == info.pid
+
+
+def test_where_nothing_is_mounted(pushed: LocalBucket, mounts: Mount, tmp_path: Path) -> None:
+    info = mounts()
+    with pytest.raises(NotFoundError, match="nothing is mounted"):
+        ask(str(tmp_path), "status")
+    with pytest.raises(NotFoundError) as told:
+        ask(f"{info.mountpoint}/bin", "status")
+    assert told.value.fix == f"penstock status {info.mountpoint}"
+    with pytest.raises(UsageError, match="no command 'nonsense'"):
+        ask(info.mountpoint, "nonsense")

@@ -1,0 +1,59 @@
+"""What a mount's daemon does when it is asked over its control socket: status, metrics, access log.
+
+A new command is one entry in `table`. Runs on the event loop; what may block goes to a thread.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from penstock.errors import AccessError, UsageError
+
+from .access_log import AccessLog
+from .control import Arguments, Command
+from .fuse import FuseOperations
+from .metrics import prometheus_text
+from .status import Vitals
+from .workers import Workers
+
+__all__ = ["MountCommands"]
+
+_log = logging.getLogger(__name__)
+
+
+class MountCommands:
+    """The commands of one mount. `access_log` is where accesses go when they are asked for."""
+
+    def __init__(self, vitals: Vitals, operations: FuseOperations, workers: Workers, access_log: str) -> None:
+        self._vitals = vitals
+        self._operations = operations
+        self._workers = workers
+        self._access_log = access_log
+
+    def table(self) -> dict[str, Command]:
+        """Return the commands by name."""
+        return {"status": self._status, "metrics": self._metrics, "access-log": self._switch_access_log}
+
+    async def _status(self, _: Arguments) -> dict[str, object]:
+        log = self._operations.access_log
+        return await self._workers.run(self._vitals.status, log.path if log is not None else None)
+
+    async def _metrics(self, arguments: Arguments) -> dict[str, object]:
+        return {"text": prometheus_text(await self._status(arguments))}
+
+    async def _switch_access_log(self, arguments: Arguments) -> dict[str, object]:
+        on = arguments.get("on")
+        if not isinstance(on, bool):
+            raise UsageError("the access log is turned on or off", why=f"{on!r} is neither")
+        log = self._operations.access_log
+        if on and log is None:
+            try:
+                self._operations.access_log = log = AccessLog(self._access_log)
+            except OSError as error:
+                raise AccessError(f"{self._access_log} cannot be written", why=error.strerror or str(error)) from error
+            _log.info("accesses are written to %s", log.path)
+        elif not on and log is not None:
+            self._operations.access_log = None
+            log.close()
+            _log.info("accesses are not written any more")
+        return {"access_log": self._access_log if on else None}

@@ -1,0 +1,95 @@
+"""How a mount is doing: what `penstock status` shows. Made in the daemon; sent over the control socket.
+
+| key | value |
+|---|---|
+| handle, mountpoint, bucket, dataset, commit, since, log | as `mounts` has them |
+| version | top hash, 64 hex digits |
+| offline | whether the store could not be reached when it was mounted |
+| uptime | seconds |
+| hits, misses, hit_rate | blocks that readers found in the cache, that they had to wait for; null before the first |
+| bytes_read | bytes given to readers: what the kernel had in its page cache never gets here |
+| bytes_fetched, gets | bytes and requests from the store |
+| in_flight, budget | bytes on their way from the store, and the most there may be |
+| restarts | processes of the mount that died and were started anew |
+| worker_pid, fetcher_pids | process that serves, processes that fetch |
+| open_files | handles that are open |
+| memory | resident bytes: `worker`, `fetchers` (pages of the cache that they map among it) |
+| cache | directory, bytes, max_bytes, blocks, mode |
+| access_log | where accesses are written, or null |
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from penstock.repo.snapshot import Snapshot
+
+from .registry import MountRecord
+
+__all__ = ["Vitals", "resident_bytes"]
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def resident_bytes(pid: int) -> int:
+    """Return how much memory a process takes; 0 when it is gone."""
+    with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/statm", encoding="ascii") as stream:
+        return int(stream.read().split()[1]) * _PAGE
+    return 0
+
+
+class Vitals:
+    """Tells of one mount. `reads` returns the bytes given to readers and the handles that are open."""
+
+    def __init__(self, record: MountRecord, snapshot: Snapshot, reads: Callable[[], tuple[int, int]]) -> None:
+        self._record = record
+        self._snapshot = snapshot
+        self._reads = reads
+        self._begun = time.monotonic()
+
+    def status(self, access_log: str | None) -> dict[str, object]:
+        """Return the table above. Blocking: it looks at the cache's disk."""
+        record, snapshot = self._record, self._snapshot
+        counts = snapshot.counters()
+        fetchers = snapshot.fetchers
+        pids = fetchers.pids() if fetchers is not None else []
+        info = snapshot.cache_info()
+        asked = counts["hits"] + counts["misses"]
+        bytes_read, open_files = self._reads()
+        return {
+            "handle": record.handle,
+            "mountpoint": record.mountpoint,
+            "bucket": record.bucket_url,
+            "dataset": record.dataset,
+            "version": record.top_hash,
+            "commit": record.commit,
+            "offline": snapshot.offline,
+            "since": record.since,
+            "uptime": round(time.monotonic() - self._begun, 3),
+            "hits": counts["hits"],
+            "misses": counts["misses"],
+            "hit_rate": round(counts["hits"] / asked, 4) if asked else None,
+            "bytes_read": bytes_read,
+            "bytes_fetched": counts["bytes_fetched"],
+            "gets": counts["gets"],
+            "in_flight": fetchers.in_flight if fetchers is not None else 0,
+            "budget": fetchers.budget if fetchers is not None else 0,
+            "restarts": fetchers.restarts if fetchers is not None else 0,
+            "worker_pid": os.getpid(),
+            "fetcher_pids": pids,
+            "open_files": open_files,
+            "memory": {"worker": resident_bytes(os.getpid()), "fetchers": sum(map(resident_bytes, pids))},
+            "cache": info
+            and {
+                "directory": str(info.directory),
+                "bytes": info.bytes,
+                "max_bytes": info.max_bytes,
+                "blocks": info.blocks,
+                "mode": info.mode,
+            },
+            "log": record.log,
+            "access_log": access_log,
+        }
