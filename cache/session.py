@@ -97,14 +97,17 @@ class Session:
         self.seen = now
         return True
 
-    def checked(self, key: bytes, at: Location) -> memoryview | None:
-        """Return the block at `at` if it is whole; otherwise drop its record, and quarantine it if it is there."""
+    def checked(self, key: bytes, at: Location, *, fresh: bool = False) -> memoryview | None:
+        """Return the block at `at` if it is whole; otherwise drop its record, and quarantine it if it is there.
+
+        A `fresh` one is whole if it is there: it was checked before it was written.
+        """
         mapped = self.maps.get(at.segment)
         if mapped is None:
             self.index.remove([(key, at)])
             return None
         view = mapped.block(at.offset, at.length)
-        if view is None or blake3(view).digest() != key:
+        if view is None or (not fresh and blake3(view).digest() != key):
             self.recent.discard(key)
             if mapped.view is not None:
                 self.index.quarantine(key, at)

@@ -83,14 +83,16 @@ class Blocks:
         """Fetch the blocks of a region, check them, and keep them cached. Raises as `RegionReader.read`."""
         if self._fetchers is not None and self._cache is not None:
             kept = self._fetchers.fetch(region)
-            found = [self._cache.get(piece.digest) for piece in region.pieces]
+            found = [self._cache.get(piece.digest, fresh=True) for piece in region.pieces]
             if all(kept) and None not in found:
                 return [block for block in found if block is not None]
             # The disk is full, or the cache so small that they are gone again: here, then, and not kept.
             return self._read_missing(region, found)
         blocks = self._reader.read(region)
         if self._cache is not None:
-            self._cache.put_many([(piece.digest, block) for piece, block in zip(region.pieces, blocks, strict=True)])
+            self._cache.put_many(
+                ((piece.digest, block) for piece, block in zip(region.pieces, blocks, strict=True)), checked=True
+            )
         return blocks
 
     def _read_missing(self, region: Region, found: Sequence[memoryview | None]) -> list[memoryview]:
@@ -133,7 +135,7 @@ class Blocks:
                 fix=RESTORE,
             )
         if self._cache is not None:
-            self._cache.put_many([(digest, block)])
+            self._cache.put_many([(digest, block)], checked=True)
         return memoryview(block)
 
 

@@ -106,7 +106,8 @@ class _Fetcher:
         try:
             blocks = RegionReader(self._store, self._externals, counters).read(request.region)
             pieces = request.region.pieces
-            kept = self._cache.put_many((piece.digest, block) for piece, block in zip(pieces, blocks, strict=True))
+            found = ((piece.digest, block) for piece, block in zip(pieces, blocks, strict=True))
+            kept = self._cache.put_many(found, checked=True)
         except PenstockError as error:
             failure = Failure(type(error).__name__, error.what, error.why, error.fix)
         except Exception as error:  # noqa: BLE001  # a fault in here must not leave a reader waiting
