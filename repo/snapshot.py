@@ -9,7 +9,7 @@ from pathlib import Path
 from penstock.cache import BlockCache, CacheInfo
 from penstock.errors import NotFoundError, UsageError
 from penstock.manifest.entry import BLOCK_SIZE, Entry, NodeRef, block_count, display_path, split_path
-from penstock.manifest.records import Commit, Manifest
+from penstock.manifest.records import Commit
 from penstock.manifest.tree import Tree
 from penstock.store.opening import open_store
 
@@ -22,7 +22,8 @@ from .handle import parse_handle
 from .nodes import Nodes
 from .refs import nearest
 from .regions import RegionReader, describe_object
-from .repository import Repository, Version, dataset_of
+from .remembered import Found, Memory, find_version
+from .repository import Repository, dataset_of
 from .settings import Settings
 
 __all__ = ["Snapshot", "open_cache", "open_snapshot"]
@@ -35,8 +36,7 @@ class Snapshot:
         self,
         handle: str,
         repository: Repository,
-        version: Version,
-        manifest: Manifest,
+        found: Found,
         cache: BlockCache | None,
         cache_size: int,
         externals: Externals,
@@ -44,12 +44,13 @@ class Snapshot:
         fetchers: Fetchers | None = None,
     ) -> None:
         self.handle = handle
-        self.offline = False
+        self.offline = found.offline
         """Whether the version was opened from what is remembered of it, because the store could not be reached."""
         self.repository = repository
-        self.version = version
-        self.manifest = manifest
-        self.root: NodeRef = manifest.root
+        self.version = found.version
+        self.manifest = found.manifest
+        self.root: NodeRef = found.manifest.root
+        self._commit = found.commit
         self._cache = cache
         self._cache_size = cache_size if cache is not None else 0
         self._counters = counters
@@ -92,7 +93,9 @@ class Snapshot:
 
     def commit(self) -> Commit | None:
         """Read the commit; None when the version was named by its top hash."""
-        return self.repository.commit(self.version.commit) if self.version.commit is not None else None
+        if self._commit is None and self.version.commit is not None:
+            self._commit = self.repository.commit(self.version.commit)
+        return self._commit
 
     def find(self, path: str) -> Entry:
         """Return the entry at a path; NotFoundError names what is near."""
@@ -210,8 +213,12 @@ class Snapshot:
             self._cache.close()
 
 
-def open_snapshot(handle_text: str, settings: Settings, *, cached: bool = True, fetchers: int = 0) -> Snapshot:
+def open_snapshot(
+    handle_text: str, settings: Settings, *, cached: bool = True, fetchers: int = 0, remember: bool = False
+) -> Snapshot:
     """Open what a handle names; with `fetchers`, so many processes do the fetching.
+
+    With `remember`, a version that was opened so before is opened from memory when the store cannot be reached.
 
     NotFoundError names the nearest bucket, dataset, ref or path; all of `penstock.errors` may come from the store.
     """
@@ -228,13 +235,11 @@ def open_snapshot(handle_text: str, settings: Settings, *, cached: bool = True, 
             fetching.start()  # it gets ready while the version is looked up
         store = opening.enter_context(closing(open_store(url, options)))
         repository = Repository(store, dataset)
-        version = repository.resolve(handle.ref)
-        manifest = repository.manifest(version.top_hash)
         cache = opening.enter_context(closing(open_cache(settings))) if cached else None
+        memory = Memory(cache, repository) if remember and cache is not None else None
+        found = find_version(repository, handle.ref, memory)
         externals = opening.enter_context(closing(Externals(remotes, options)))
-        snapshot = Snapshot(
-            handle_text, repository, version, manifest, cache, settings.cache_size, externals, counters, fetching
-        )
+        snapshot = Snapshot(handle_text, repository, found, cache, settings.cache_size, externals, counters, fetching)
         snapshot.narrow(handle.subdir)
         opening.pop_all()  # the snapshot closes them from now on
     return snapshot

@@ -78,7 +78,7 @@ def warm(handle: Handle, paths: Sequence[str], settings: Settings, progress: War
     NotFoundError: no such version, or path in it. AccessError: the cache does not work, or the store refuses.
     StoreUnreachableError: what was warmed until then stays. A full cache and damaged blocks are in the report.
     """
-    with closing(open_snapshot(str(handle), settings, fetchers=_FETCHERS)) as snapshot:
+    with closing(open_snapshot(str(handle), settings, fetchers=_FETCHERS, remember=True)) as snapshot:
         info = snapshot.cache_info()
         assert info is not None  # it was not opened without
         if info.mode != "ok":

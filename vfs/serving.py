@@ -69,7 +69,7 @@ def serve(request: MountRequest, ready: Callable[[MountRecord], None]) -> None:
 
     Any of `penstock.errors`, as long as it is not readable.
     """
-    snapshot = open_snapshot(request.handle, request.settings, fetchers=_FETCHERS)
+    snapshot = open_snapshot(request.handle, request.settings, fetchers=_FETCHERS, remember=True)
     workers = Workers()
     try:
         trio.run(_Serving(request, snapshot, workers, ready).run)

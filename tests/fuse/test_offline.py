@@ -1,0 +1,86 @@
+"""Mounts without a store: what was warmed is mounted and read; the rest is an error that the status explains."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from servers.faultproxy import FaultProxy
+from views.bucket import LocalBucket, push
+
+from penstock.repo.handle import parse_handle
+from penstock.repo.remotes import Remote
+from penstock.repo.settings import Settings
+from penstock.repo.warming import warm
+from penstock.vfs.controlling import ask
+from penstock.vfs.mounts import MountInfo
+from penstock.vfs.unmounting import unmount
+
+pytestmark = [pytest.mark.fuse, pytest.mark.s3]
+Mount = Callable[..., MountInfo]
+
+
+class Silent:
+    def total(self, size: int) -> None:
+        """Nobody watches."""
+
+    def advance(self, size: int) -> None:
+        """Nobody watches."""
+
+
+@pytest.fixture
+def lab(
+    demo: LocalBucket,
+    bucket: str,
+    source: Path,
+    aws_environment: dict[str, str],
+    fault_proxy: FaultProxy,
+    tmp_path: Path,
+) -> Settings:
+    """Push everything to S3; return the settings of a machine that reaches it through the proxy."""
+    del aws_environment
+    plain = replace(demo.settings, remotes={})
+    push(source, f"s3://{bucket}/data", plain)
+    through = Remote(
+        name="lab", url=f"s3://{bucket}", endpoint_url=fault_proxy.endpoint, addressing_style="path", deadline=2.0
+    )
+    return replace(plain, cache_directory=tmp_path / "other-cache", remotes={"lab": through})
+
+
+def test_what_was_warmed_is_mounted_and_read_without_the_store(
+    lab: Settings, mounts: Mount, source: Path, fault_proxy: FaultProxy
+) -> None:
+    report = warm(parse_handle("lab/data"), [], lab, Silent())
+    assert report.stopped == ""
+    fault_proxy.down()
+    before = len(fault_proxy.requests)
+    info = mounts("lab/data", settings=lab)
+    assert info.top_hash == report.top_hash.hex()
+    compared = subprocess.run(["diff", "-r", "--no-dereference", str(source), info.mountpoint], check=False, timeout=60)
+    assert compared.returncode == 0
+    status = ask(info.mountpoint, "status")
+    assert (status["offline"], status["bytes_fetched"], status["misses"]) == (True, 0, 0)
+    assert "last opened here" in Path(info.log or "").read_text()
+    assert len(fault_proxy.requests) == before
+    fault_proxy.up()
+
+
+def test_what_a_mount_has_read_is_there_offline_and_the_rest_comes_with_the_store(
+    lab: Settings, mounts: Mount, fault_proxy: FaultProxy
+) -> None:
+    first = mounts("lab/data", settings=lab)
+    assert ask(first.mountpoint, "status")["offline"] is False
+    assert Path(first.mountpoint, "old").read_bytes() == b"old"
+    assert unmount(first.mountpoint)
+    fault_proxy.down()
+    second = mounts("lab/data", settings=lab)
+    assert Path(second.mountpoint, "old").read_bytes() == b"old"
+    with pytest.raises(OSError, match="Input/output") as told:
+        Path(second.mountpoint, "big.bin").read_bytes()
+    assert told.value.errno == errno.EIO
+    fault_proxy.up()
+    assert len(Path(second.mountpoint, "big.bin").read_bytes()) > 3 << 20
