@@ -33,6 +33,7 @@ _COMMANDS = {
     "cache": LazyCommand("cache:cache", "Look after the block cache: info, clear, verify."),
     "cat": LazyCommand("browse:cat", "Write files of a version to standard output."),
     "completion": LazyCommand("completion:completion", "Print the completion script of SHELL: bash, zsh or fish."),
+    "doctor": LazyCommand("doctor:doctor", "Check what this machine and a bucket permit."),
     "hash": LazyCommand("push:hash_", "Print the top hash that a directory would have."),
     "info": LazyCommand("browse:info", "Tell what a version is."),
     "init": LazyCommand("init:init", "Make a dataset, with an empty first version."),

@@ -7,6 +7,7 @@
     .penstock/datasets/<name>/commits/<commit id>     a version in its history
     .penstock/datasets/<name>/heads/<branch>/<number> moves of a branch
     .penstock/datasets/<name>/tags/<tag>              a tag
+    .penstock/probe/<32 hex>                          what `doctor --write` makes and deletes
 
 Data and nodes are the bucket's, so that datasets share them. A <number> counts down from 16 hex f's: the newest
 record sorts first, and a LIST of one key finds it.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 __all__ = [
     "DATASETS",
+    "PROBES",
     "commit_key",
     "data_key",
     "dataset_prefix",
@@ -28,6 +30,7 @@ __all__ = [
 
 _ROOT = ".penstock/"
 DATASETS = _ROOT + "datasets/"
+PROBES = _ROOT + "probe/"
 _LAST = (1 << 64) - 1
 
 

@@ -18,7 +18,7 @@ from .mountinfo import KernelMount, top_mount
 from .mounts import is_dead
 from .options import MountOptions
 
-__all__ = ["check_fuse", "check_mountpoint", "claimed", "mount_failure"]
+__all__ = ["check_fuse", "check_mountpoint", "claimed", "mount_failure", "other_users_allowed"]
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def check_fuse(options: MountOptions) -> None:
             why="only root mounts without fusermount3, and that is not installed",
             fix="Install it: apt install fuse3",
         )
-    elif options.allow_other and not _other_users_allowed():
+    elif options.allow_other and not other_users_allowed():
         raise AccessError(
             "--allow-other is not permitted",
             why=f"{_CONFIGURATION} does not say user_allow_other",
@@ -69,9 +69,10 @@ def _is_capable() -> bool:
     return bool(int(mask, 16) >> _CAP_SYS_ADMIN & 1)
 
 
-def _other_users_allowed() -> bool:
+def other_users_allowed(configuration: str = _CONFIGURATION) -> bool:
+    """Whether users other than root may let others into their mounts."""
     try:
-        with open(_CONFIGURATION, encoding="utf-8", errors="replace") as stream:
+        with open(configuration, encoding="utf-8", errors="replace") as stream:
             return any(line.strip() == "user_allow_other" for line in stream)
     except OSError:
         return False

@@ -18,6 +18,7 @@ from views.living import kill, state_files, until
 
 from penstock.errors import NotFoundError, PenstockError, UsageError
 from penstock.vfs.controlling import ask
+from penstock.vfs.doctor import check_mounts
 from penstock.vfs.mounts import MountInfo
 from penstock.vfs.registry import live_records
 
@@ -211,6 +212,8 @@ def test_what_a_killed_daemon_left_is_told_and_swept(pushed: LocalBucket, mounts
     with pytest.raises(PenstockError, match="is gone") as told:
         ask(info.mountpoint, "status")
     assert "penstock umount" in told.value.fix
+    checked = check_mounts()
+    assert (checked.state, info.mountpoint in checked.found, info.mountpoint in checked.fix) == ("warning", True, True)
     again = mounts()
     assert state_files() == [f"{again.pid}.json", f"{again.pid}.sock"]
 
