@@ -65,5 +65,5 @@ def _headers(client: Any, bucket: str) -> dict[str, str]:
         answer = client.head_bucket(Bucket=bucket)
     except ClientError as error:  # whatever it refuses, it says when
         answer = error.response
-    headers: dict[str, str] = answer["ResponseMetadata"].get("HTTPHeaders", {})
+    headers: dict[str, str] = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     return headers

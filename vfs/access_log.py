@@ -67,8 +67,8 @@ class AccessLog:
                 os.replace(self.path, f"{self.path}.1")
                 self._open()
             self._size += self._stream.write(line)
-        except OSError as error:
-            _log.warning("the access log %s ends: %s", self.path, error.strerror)
+        except OSError as failure:
+            _log.warning("the access log %s ends: %s", self.path, failure.strerror)
             self.close()
 
     def close(self) -> None:
