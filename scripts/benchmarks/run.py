@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -13,12 +14,14 @@ from pathlib import Path
 from figures import Figure, Figures
 from finding import bench_find
 from pushing import bench_push
+from reading import bench_read
 from trees import bench_tree
 from world import World
 
 BENCHMARKS: dict[str, tuple[Callable[[World, Figures], None], str]] = {
     "push": (bench_push, "push of openclipart, first and again, beside rclone copy"),
     "find": (bench_find, "mount and find over openclipart, beside rclone mount"),
+    "read": (bench_read, "reading through mounts, cold and warm, beside rclone, s3fs, raw GETs, and the local disk"),
     "tree": (bench_tree, "a tree of ten million entries: build, mount, look up, find"),
 }
 
@@ -29,18 +32,22 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(BENCHMARKS)}; all by default")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     parser.add_argument("--entries", type=int, default=10_000_000, help="size of the tree benchmark")
+    parser.add_argument("--rows", default="", metavar="REGEX", help="only these rows of the reading benchmark")
     parser.add_argument("--scratch", type=Path, help="where data goes; a temporary folder by default")
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(BENCHMARKS):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # what is mounted has to be unmounted
     figures = Figures()
     scratch = tempfile.TemporaryDirectory(dir=arguments.scratch)
-    with scratch as folder, World(Path(folder), arguments.entries) as world:
-        for name, (bench, what) in BENCHMARKS.items():
-            if not arguments.names or name in arguments.names:
-                print(f"{name}: {what}", file=sys.stderr)
-                bench(world, figures)
-    print(figures.table())
+    try:
+        with scratch as folder, World(Path(folder), arguments.entries, arguments.rows) as world:
+            for name, (bench, what) in BENCHMARKS.items():
+                if not arguments.names or name in arguments.names:
+                    print(f"{name}: {what}", file=sys.stderr)
+                    bench(world, figures)
+    finally:
+        print(figures.table())  # also of what was measured before something failed
     if arguments.json:
         facts = {"python": platform.python_version(), "system": platform.platform()}
         found = {**facts, "figures": [Figure.as_dict(each) for each in figures.all]}

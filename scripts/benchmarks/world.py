@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -21,16 +22,22 @@ from servers.rgw import RadosGateway
 __all__ = ["World"]
 
 DELAY_MS, JITTER_MS, MEGABYTES_PER_SECOND = 25, 5, 100
+_DROP = Path("/proc/sys/vm/drop_caches")
 
 
 class World:
-    """Starts what is asked for when it is asked for, and ends all of it."""
+    """Starts what is asked for when it is asked for, and ends all of it.
 
-    def __init__(self, scratch: Path, entries: int) -> None:
+    `entries` is the size of the tree benchmark, `rows` a pattern of the rows that the reading benchmark is to measure.
+    """
+
+    def __init__(self, scratch: Path, entries: int, rows: str = "") -> None:
         self.scratch = scratch
         self.entries = entries
+        self.rows = rows
         self._stack = ExitStack()
         self._buckets = 0
+        self._mounts = 0
 
     def __enter__(self) -> Self:
         return self
@@ -101,6 +108,7 @@ class World:
             "PENSTOCK_CONFIG": str(home / "penstock.toml"),
             "PENSTOCK_CACHE_DIR": str(home / "cache"),
             "RCLONE_CONFIG": str(home / "rclone.conf"),
+            "RCLONE_CACHE_DIR": str(home / "rclone"),
             "RCLONE_CONFIG_S_TYPE": "s3",
             "RCLONE_CONFIG_S_PROVIDER": "Ceph",
             "RCLONE_CONFIG_S_ENV_AUTH": "true",
@@ -122,22 +130,67 @@ class World:
             sys.exit(f"{' '.join(map(str, command))}: exit {done.returncode}\n{done.stdout}{done.stderr}")
         return took, done.stdout
 
+    def drop_page_cache(self) -> bool:
+        """Let the kernel forget all that it has of files; False where that is not permitted (only root may)."""
+        os.sync()
+        try:
+            _DROP.write_text("3")
+        except OSError:
+            return False
+        return True
+
+    @contextmanager
+    def penstock_mount(self, handle: str, *options: str) -> Iterator[tuple[Path, int]]:
+        """Mount a version until the block ends, over whatever is in the cache: where, and the process that serves."""
+        where = self._mountpoint("penstock")
+        try:
+            _, answer = self.run("penstock", "mount", "--json", *options, handle, where)
+            yield where, json.loads(answer)["pid"]
+        finally:
+            if where.is_mount():
+                self.run("penstock", "umount", "--force", where)
+
     @contextmanager
     def rclone_mount(self, bucket: str, *options: str) -> Iterator[Path]:
         """Mount a bucket with rclone until the block ends."""
-        where = self.scratch / f"rclone-{bucket}"
-        where.mkdir(exist_ok=True)
-        process = subprocess.Popen(
-            ["rclone", "mount", f"s:{bucket}", where, "--read-only", "--log-level", "ERROR", *options],
-            env=self.environment,
-        )
+        where = self._mountpoint("rclone")
+        command = ("rclone", "mount", f"s:{bucket}", where, "--read-only", "--log-level", "ERROR", *options)
+        with self.serving(where, *command):
+            yield where
+
+    @contextmanager
+    def s3fs_mount(self, bucket: str, *options: str) -> Iterator[Path]:
+        """Mount a bucket with s3fs until the block ends, as it comes: without a disk cache."""
+        where = self._mountpoint("s3fs")
+        keys = self.scratch / "s3fs.keys"
+        keys.touch(mode=0o600)
+        keys.write_text(f"{self.gateway.access_key}:{self.gateway.secret_key}\n")
+        own = f"passwd_file={keys},url={self.proxy.endpoint},endpoint={self.gateway.region},use_path_request_style,ro"
+        with self.serving(where, "s3fs", bucket, where, "-f", "-o", ",".join([own, *options])):
+            yield where
+
+    @contextmanager
+    def serving(self, where: Path, *command: str | Path) -> Iterator[None]:
+        """Run a program that mounts at `where` and serves in the foreground, until the block ends."""
+        process = subprocess.Popen([str(word) for word in command], env=self.environment, stdout=subprocess.DEVNULL)
         try:
             deadline = time.monotonic() + 30
             while not where.is_mount():
                 if process.poll() is not None or time.monotonic() > deadline:
-                    sys.exit("rclone did not mount")
+                    sys.exit(f"{command[0]} did not mount")
                 time.sleep(0.05)
-            yield where
+            yield
         finally:
             process.send_signal(signal.SIGINT)
-            process.wait(30)
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                subprocess.run(["fusermount3", "-uz", where], check=False)
+                process.kill()
+                process.wait()
+
+    def _mountpoint(self, name: str) -> Path:
+        self._mounts += 1
+        where = self.scratch / f"{name}-{self._mounts}"
+        where.mkdir()
+        return where
