@@ -88,6 +88,12 @@ def test_another_distribution_is_told_the_packages(machine):
     assert not (machine.checkout / ".venv").exists()
 
 
+def test_only_the_benchmarks_ask_for_s3fs(machine):
+    machine.link("python3", sys.executable)
+    assert "s3fs" in machine.install("--bench").stderr
+    assert "s3fs" not in machine.install("--test").stderr
+
+
 def test_only_what_is_missing_is_asked_of_apt(machine):
     machine.link("python3", sys.executable)
     for present in ("gcc", "pkg-config", "fusermount3", "radosgw", "ceph-mon", "ceph", "git", "make"):
