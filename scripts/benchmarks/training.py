@@ -47,7 +47,7 @@ class _Images(Dataset[tuple[torch.Tensor, int]]):
 def _main() -> None:
     parser = argparse.ArgumentParser(description="Read images with a DataLoader and time it.")
     parser.add_argument("root", type=Path)
-    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     images = _Images(options.root, options.count)
