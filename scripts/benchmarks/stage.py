@@ -77,7 +77,7 @@ class Stage:
         """Bytes of openclipart's data objects: each content once, though some files have the same."""
         data = f"s:{self.clipart.partition('/')[0]}/.penstock/data"
         listed = json.loads(self.world.run("rclone", "lsjson", "-R", "--files-only", data)[1])
-        stored = sum(each["Size"] for each in listed)
+        stored: int = sum(each["Size"] for each in listed)
         assert 0 < stored <= sum(self.sizes.values()), stored
         return stored
 

@@ -162,7 +162,7 @@ def _main() -> int:
     ]
     for share in shares:
         share.start()
-    parts = []
+    parts: list[tuple[int, int, int, int, int, list[int]]] = []
     while len(parts) < len(shares):
         if results.empty():
             if any(share.exitcode for share in shares):

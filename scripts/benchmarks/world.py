@@ -154,7 +154,16 @@ class World:
     def rclone_mount(self, bucket: str, *options: str) -> Iterator[Path]:
         """Mount a bucket with rclone until the block ends."""
         where = self._mountpoint("rclone")
-        command = ("rclone", "mount", f"s:{bucket}", where, "--read-only", "--log-level", "ERROR", *options)
+        command: list[str | Path] = [
+            "rclone",
+            "mount",
+            f"s:{bucket}",
+            where,
+            "--read-only",
+            "--log-level",
+            "ERROR",
+            *options,
+        ]
         with self.serving(where, *command):
             yield where
 
