@@ -71,6 +71,8 @@ def _tell(output: Output, made: MountInfo) -> None:
     else:
         output.line(f"{made.handle} is at {made.mountpoint}")
         output.line(f"  top hash  {made.top_hash}")
+        if made.offline:
+            output.notice("the store cannot be reached: this is the version that was last opened here")
     output.finish()
 
 

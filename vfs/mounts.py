@@ -19,6 +19,7 @@ class MountInfo:
     """One mount. All but `mountpoint`, `handle` and `alive` are None when its daemon is dead or another user's.
 
     `handle` is then as mount(8) shows it. `since` is ISO 8601 in UTC; hashes are hex; `log` is a path.
+    `offline`: it was mounted from memory, since its store could not be reached.
     """
 
     mountpoint: str
@@ -31,6 +32,7 @@ class MountInfo:
     commit: str | None = None
     since: str | None = None
     log: str | None = None
+    offline: bool | None = None
 
 
 def info_of(record: MountRecord) -> MountInfo:
@@ -46,6 +48,7 @@ def info_of(record: MountRecord) -> MountInfo:
         record.commit,
         record.since,
         record.log,
+        record.offline,
     )
 
 

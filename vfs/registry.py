@@ -49,6 +49,8 @@ class MountRecord:
     log: str | None
     control: str | None = None
     """Path of the socket on which the daemon answers."""
+    offline: bool = False
+    """Whether it was mounted from memory, without its store."""
 
 
 def _directory() -> str:

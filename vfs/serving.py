@@ -161,6 +161,7 @@ class _Serving:
             since=format_time(dt.datetime.now(dt.UTC)),
             log=request.log,
             control=control_path(os.getpid()),
+            offline=snapshot.offline,
         )
         try:
             await self._workers.run(_look, request.mountpoint)
@@ -181,7 +182,8 @@ class _Serving:
     def _control(self, record: MountRecord, operations: FuseOperations) -> ControlSocket:
         assert record.control is not None
         vitals = Vitals(record, self._snapshot, operations.reads)
-        commands = MountCommands(vitals, operations, self._workers, access_log_path(record.mountpoint))
+        # Threads of their own: those of readers may all be waiting for a store that does not answer.
+        commands = MountCommands(vitals, operations, Workers(2), access_log_path(record.mountpoint))
         return ControlSocket(record.control, commands.table())
 
     async def _end_with_connection(self, scope: trio.CancelScope) -> None:

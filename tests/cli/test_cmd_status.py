@@ -27,9 +27,9 @@ def mounted(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
         monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
         assert run("remote", "add", "demo", str(tmp_path / "store")).exit_code == 0
         assert run("push", str(source), "demo/things").exit_code == 0
-        mounted = run("mount", "demo/things", str(there))
-        assert mounted.exit_code == 0, mounted.stderr
         try:
+            mounted = run("mount", "demo/things", str(there))
+            assert mounted.exit_code == 0, mounted.stderr
             yield str(there)
         finally:
             assert run("umount", "--force", str(there)).exit_code == 0

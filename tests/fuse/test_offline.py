@@ -59,7 +59,7 @@ def test_what_was_warmed_is_mounted_and_read_without_the_store(
     fault_proxy.down()
     before = len(fault_proxy.requests)
     info = mounts("lab/data", settings=lab)
-    assert info.top_hash == report.top_hash.hex()
+    assert (info.top_hash, info.offline) == (report.top_hash.hex(), True)
     compared = subprocess.run(["diff", "-r", "--no-dereference", str(source), info.mountpoint], check=False, timeout=60)
     assert compared.returncode == 0
     status = ask(info.mountpoint, "status")

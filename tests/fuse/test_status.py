@@ -7,16 +7,22 @@ import os
 import signal
 import socket
 import stat
+import subprocess
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from views.bucket import LocalBucket
+from servers.faultproxy import FaultProxy
+from servers.faults import Stall
+from views.bucket import LocalBucket, push
 from views.living import kill, state_files, until
 
 from penstock.errors import NotFoundError, PenstockError, UsageError
+from penstock.repo.remotes import Remote
 from penstock.vfs.controlling import ask
 from penstock.vfs.doctor import check_mounts
 from penstock.vfs.mounts import MountInfo
@@ -229,6 +235,50 @@ def test_a_daemon_that_does_not_answer(pushed: LocalBucket, mounts: Mount) -> No
     finally:
         os.kill(info.pid, signal.SIGCONT)
     assert ask(info.mountpoint, "status")["worker_pid"] == info.pid
+
+
+@pytest.mark.s3
+def test_it_answers_while_every_reader_waits_for_a_store_that_does_not(
+    demo: LocalBucket,
+    bucket: str,
+    aws_environment: dict[str, str],
+    fault_proxy: FaultProxy,
+    mounts: Mount,
+    tmp_path: Path,
+) -> None:
+    del aws_environment
+    source = tmp_path / "many"
+    source.mkdir()
+    names = [f"{number:02d}" for number in range(80)]
+    for name in names:
+        (source / name).write_bytes(os.urandom((1 << 20) + 1))
+    plain = replace(demo.settings, remotes={})
+    push(source, f"s3://{bucket}/data", plain)
+    lab = Remote(
+        name="lab", url=f"s3://{bucket}", endpoint_url=fault_proxy.endpoint, addressing_style="path", deadline=8.0
+    )
+    settings = replace(plain, cache_directory=tmp_path / "cold", remotes={"lab": lab})
+    info = mounts("lab/data", settings=settings)
+    stalled = fault_proxy.fail(
+        fault=Stall(30), match=lambda method, path: method == "GET" and "/data/" in path, times=1000
+    )
+    readers = [
+        subprocess.Popen(["cat", f"{info.mountpoint}/{name}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for name in names
+    ]
+    try:
+        until(lambda: ask(info.mountpoint, "status")["open_files"] == len(names), "all of them read")
+        until(lambda: stalled.struck > 20, "many wait for the store")
+        begun = time.monotonic()
+        status = ask(info.mountpoint, "status")
+        assert time.monotonic() - begun < 2
+        assert status["open_files"] == len(names)
+        assert 0 < status["in_flight"] <= status["budget"]
+    finally:
+        for reader in readers:
+            reader.kill()
+        for reader in readers:
+            reader.wait()
 
 
 def test_where_nothing_is_mounted(pushed: LocalBucket, mounts: Mount, tmp_path: Path) -> None:

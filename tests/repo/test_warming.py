@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from servers.faultproxy import FaultProxy
+from servers.faults import Status
 
-from penstock.errors import AccessError, NotFoundError
+from penstock.errors import AccessError, NotFoundError, StoreUnreachableError
 from penstock.manifest.entry import block_count
 from penstock.repo.handle import parse_handle
+from penstock.repo.remotes import Remote
 from penstock.repo.settings import Settings
 from penstock.repo.warming import WarmReport, warm
 
@@ -137,6 +142,28 @@ def test_what_is_damaged_in_the_store_is_told_and_the_rest_is_warmed(world: Any)
     assert "are not what was written" in told
     assert (report.stopped, report.bytes_warmed, report.bytes_there) == ("", 700_000, 0)
     assert in_cache(world, there) == 700_000
+
+
+@pytest.mark.s3
+def test_a_store_that_goes_away_ends_it_and_what_is_there_stays(s3_world: Any, fault_proxy: FaultProxy) -> None:
+    size = 24 * MIB
+    s3_world.push(s3_world.plant({b"large": os.urandom(size)}))
+    lab = Remote(
+        name="lab", url=s3_world.bucket, endpoint_url=fault_proxy.endpoint, addressing_style="path", deadline=2.0
+    )
+    away = replace(s3_world.machine("away"), remotes={"lab": lab})
+    served = itertools.count()
+
+    def after_some(method: str, path: str) -> bool:
+        return method == "GET" and "/data/" in path and next(served) >= 3
+
+    fault_proxy.fail(fault=Status(503), match=after_some, times=1000)
+    with pytest.raises(StoreUnreachableError):
+        warm(parse_handle("lab/things"), [], away, Watched())
+    fault_proxy.heal()
+    report = warm(parse_handle("lab/things"), [], away, Watched())
+    assert report.bytes_there >= 3 * 4 * MIB - MIB
+    assert report.bytes_there + report.bytes_warmed == size
 
 
 def test_a_cache_that_does_not_work_is_told_at_once(world: Any) -> None:
