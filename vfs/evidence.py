@@ -6,7 +6,9 @@ Three readers, told apart by what they miss:
 - one that goes through a *directory* in order: what lies ahead is fetched in the background, in windows that double
   up to RUN_MOST; the next one is asked for when half of the last one is used up.
 - one that reads *everything* in any order, an epoch of training: known by the number of files it has missed. Then
-  all that is not there yet is fetched in tree order, in large requests, as long as the cache can hold it.
+  all that is not there yet is fetched in tree order, in large requests, if the cache can hold it. If it cannot, a
+  miss brings the file alone: neighbours would push out what is there and be gone themselves before their turn
+  (a cache of half the data then fetched 3.7 bytes for each that was read).
 """
 
 from __future__ import annotations
@@ -76,6 +78,8 @@ class Evidence:
         self._wanted += size
         self._missed += 1
         length = min(max(AMPLIFICATION * self._wanted - self._brought, 0), SAMPLE_MOST)
+        if self._missed >= self._threshold and not self._fits:
+            length = 0
         everything = self._fits and not self._everything and self._missed >= self._threshold
         self._everything = self._everything or everything
         return Plan(max(size, length), everything)

@@ -69,4 +69,7 @@ def test_a_sample_of_one_percent_is_no_epoch() -> None:
 
 def test_everything_is_not_fetched_where_the_cache_cannot_hold_it() -> None:
     evidence = Evidence(1000, fits=False)
-    assert not any(evidence.miss(1).everything for _ in range(900))
+    plans = [evidence.miss(100) for _ in range(900)]
+    assert not any(plan.everything for plan in plans)
+    assert max(plan.length for plan in plans[:EPOCH_FILES]) > 100
+    assert {plan.length for plan in plans[EPOCH_FILES:]} == {100}  # neighbours would only push out what is there
