@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
+import msgspec
+
 from penstock.cache import BlockCache, CacheInfo
 from penstock.errors import NotFoundError, UsageError
 from penstock.manifest.entry import BLOCK_SIZE, Entry, NodeRef, block_count, display_path, split_path
-from penstock.manifest.records import Commit
+from penstock.manifest.records import Commit, Manifest
 from penstock.manifest.tree import Tree
 from penstock.store.opening import open_store
 
@@ -23,10 +25,22 @@ from .nodes import Nodes
 from .refs import nearest
 from .regions import RegionReader, describe_object
 from .remembered import Found, Memory, find_version
-from .repository import Repository, dataset_of
+from .repository import Repository, Version, dataset_of
 from .settings import Settings
 
-__all__ = ["Snapshot", "open_cache", "open_snapshot"]
+__all__ = ["Pin", "Snapshot", "open_cache", "open_snapshot"]
+
+
+class Pin(msgspec.Struct, frozen=True):
+    """What a handle was found to name: enough to open that again, with no store, whatever it names by then."""
+
+    top_hash: bytes
+    commit_id: bytes | None
+    ref: str
+    manifest: Manifest
+    commit: Commit | None
+    root: NodeRef
+    offline: bool
 
 
 class Snapshot:
@@ -85,6 +99,14 @@ class Snapshot:
     def commit_id(self) -> bytes | None:
         """Id of the commit, 32 bytes; None when the version was named by its top hash."""
         return self.version.commit
+
+    @property
+    def pin(self) -> Pin:
+        """What `open_snapshot` needs to open the same again."""
+        version = self.version
+        return Pin(
+            version.top_hash, version.commit, version.ref, self.manifest, self.commit(), self.root, self.offline
+        )
 
     @property
     def tree(self) -> Tree:
@@ -214,11 +236,18 @@ class Snapshot:
 
 
 def open_snapshot(
-    handle_text: str, settings: Settings, *, cached: bool = True, fetchers: int = 0, remember: bool = False
+    handle_text: str,
+    settings: Settings,
+    *,
+    cached: bool = True,
+    fetchers: int = 0,
+    remember: bool = False,
+    pin: Pin | None = None,
 ) -> Snapshot:
     """Open what a handle names; with `fetchers`, so many processes do the fetching.
 
-    With `remember`, a version that was opened so before is opened from memory when the store cannot be reached.
+    With `remember`, a version that was opened so before is opened from memory when the store cannot be reached. With
+    `pin`, what the handle named when the pin was made is opened; the store is not asked.
 
     NotFoundError names the nearest bucket, dataset, ref or path; all of `penstock.errors` may come from the store.
     """
@@ -236,11 +265,18 @@ def open_snapshot(
         store = opening.enter_context(closing(open_store(url, options)))
         repository = Repository(store, dataset)
         cache = opening.enter_context(closing(open_cache(settings))) if cached else None
-        memory = Memory(cache, repository) if remember and cache is not None else None
-        found = find_version(repository, handle.ref, memory)
+        if pin is None:
+            memory = Memory(cache, repository) if remember and cache is not None else None
+            found = find_version(repository, handle.ref, memory)
+        else:
+            version = Version(pin.top_hash, pin.commit_id, pin.ref)
+            found = Found(version, pin.manifest, pin.commit, pin.offline)
         externals = opening.enter_context(closing(Externals(remotes, options)))
         snapshot = Snapshot(handle_text, repository, found, cache, settings.cache_size, externals, counters, fetching)
-        snapshot.narrow(handle.subdir)
+        if pin is None:
+            snapshot.narrow(handle.subdir)
+        else:
+            snapshot.root = pin.root
         opening.pop_all()  # the snapshot closes them from now on
     return snapshot
 

@@ -1,7 +1,7 @@
 """The mount's own process: ``python -m penstock.vfs.daemon``, started by `mounting` and by nobody else.
 
-A fresh process rather than a fork: there are no threads and no LMDB to inherit. It reads one request on standard
-input, answers once on standard output, and then has neither; its log is a file that is bounded by rotation.
+It supervises the process that serves the mount (`supervising`). It reads one request on standard input, answers once
+on standard output, and then has neither; its log is a file that is bounded by rotation.
 """
 
 from __future__ import annotations
@@ -9,28 +9,31 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from logging.handlers import RotatingFileHandler
 
-from penstock.errors import PenstockError
+from .serving_process import ServingProcess
 
-from .registry import MountRecord
-from .wire import decode_request, encode_failure, encode_ready
+# It has most to import, so it is started before this process imports the rest.
+_first = ServingProcess() if __name__ == "__main__" else None
+
+from penstock.errors import PenstockError  # noqa: E402  # see above
+
+from .logs import start_log  # noqa: E402
+from .registry import MountRecord  # noqa: E402
+from .supervising import supervise  # noqa: E402
+from .wire import decode_request, encode_failure, encode_ready  # noqa: E402
 
 __all__ = ["main"]
 
 _log = logging.getLogger(__name__)
-_LOG_BYTES = 1 << 20
 
 
 def main() -> int:
-    """Serve one mount; the exit code is 0 when it was mounted and has been unmounted."""
+    """Keep one mount; the exit code is 0 when it was mounted and has been unmounted."""
     request = decode_request(sys.stdin.buffer.read())
     os.chdir("/")  # or the directory that the mount was started in could not be unmounted
-    _start_log(request.log)
+    start_log(request.log, rotates=False)
     try:
-        from .serving import serve  # so that a failure to import pyfuse3 is told like any other
-
-        serve(request, _report_ready)
+        supervise(request, _report_ready, _first)
     except PenstockError as error:
         _log.error("%s", error)
         _answer(encode_failure(error))
@@ -41,16 +44,6 @@ def main() -> int:
         return 70
     _log.info("unmounted")
     return 0
-
-
-def _start_log(path: str | None) -> None:
-    handler: logging.Handler = (
-        RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8", errors="backslashreplace")
-        if path is not None
-        else logging.StreamHandler()
-    )
-    handler.setFormatter(logging.Formatter(f"%(asctime)s {os.getpid()} %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 def _report_ready(record: MountRecord) -> None:
@@ -72,5 +65,4 @@ def _answer(body: bytes) -> None:
 if __name__ == "__main__":
     code = main()
     logging.shutdown()
-    # Not sys.exit: threads that wait for a store must not hold the process up, nor see the interpreter taken down.
     os._exit(code)

@@ -1,7 +1,8 @@
 """A version as a read-only file system, without a kernel: inodes in, attributes, names and bytes out.
 
 An inode number is a position in pre-order (`manifest.tree`), so nothing is kept for an inode that the kernel knows,
-and there is nothing to forget. What is kept: the directories used last, open files, open directories.
+and there is nothing to forget. What is kept: the directories used last, open files, open directories; all of it can
+be lost, so that another process can go on with the handles that this one gave out (`handles`).
 
 Every question about the tree is first asked of nodes in memory. When one is missing it is loaded in a thread, once
 for all who want it, and the question is asked again.
@@ -19,7 +20,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from operator import attrgetter
-from typing import NamedTuple, NewType, TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 import trio
@@ -31,6 +32,7 @@ from penstock.manifest.tree import ROOT_INODE, Inode, NodeMissing, Tree
 from .attributes import Attributes, FileSystemSize, attributes_of, file_system_size
 from .blocks import BlockReader
 from .errnos import Refusal
+from .handles import FileHandle, Handles, inode_of
 from .prefetch import Prefetcher
 from .readahead import Readahead
 from .singleflight import SingleFlight
@@ -38,9 +40,8 @@ from .source import Source
 from .workers import Workers
 from .xattrs import PREFIX, extended_attributes
 
-__all__ = ["FileHandle", "Item", "ReadOnlyFileSystem"]
+__all__ = ["Item", "ReadOnlyFileSystem"]
 
-FileHandle = NewType("FileHandle", int)
 _T = TypeVar("_T")
 
 _DIRECTORIES = 16384
@@ -103,7 +104,7 @@ class ReadOnlyFileSystem:
         self._blocks = BlockReader(source, nursery, workers)
         self._prefetcher = Prefetcher(source, nursery, workers, self._load, self._blocks.bring)
         self._directories: OrderedDict[Inode, _Directory] = OrderedDict()
-        self._numbers = itertools.count(1)
+        self._handles = Handles()
         self._files: dict[FileHandle, _OpenFile] = {}
         self._open_directories: dict[FileHandle, _OpenDirectory] = {}
 
@@ -191,15 +192,13 @@ class ReadOnlyFileSystem:
         entry = await self._entry(inode)
         if not entry.is_file:
             raise Refusal(errno.EISDIR if entry.kind is Kind.DIRECTORY else errno.ELOOP)
-        handle = FileHandle(next(self._numbers))
+        handle = self._handles.new(inode)
         self._files[handle] = _OpenFile(Inode(inode), entry)
         return handle
 
     async def read(self, handle: int, offset: int, size: int) -> bytes | memoryview:
-        """Return up to `size` bytes of an open file, fewer only at its end. EBADF: no such handle."""
-        file = self._files.get(FileHandle(handle))
-        if file is None:
-            raise Refusal(errno.EBADF)
+        """Return up to `size` bytes of an open file, fewer only at its end. EBADF: it is no file's handle."""
+        file = self._files.get(FileHandle(handle)) or await self._known_file(FileHandle(handle))
         end = min(offset + size, file.entry.size)
         if not 0 <= offset < end:
             return b""
@@ -214,6 +213,25 @@ class ReadOnlyFileSystem:
         if ahead:
             self._blocks.fetch_ahead(entry, ahead)
         return await self._blocks.read(entry, offset, end)
+
+    async def _known_file(self, handle: FileHandle) -> _OpenFile:
+        """Take up a handle that another process gave out."""
+        entry = await self._of_handle(handle)
+        if not entry.is_file:
+            raise Refusal(errno.EBADF)
+        return self._files.setdefault(handle, _OpenFile(inode_of(handle), entry))
+
+    async def _known_directory(self, handle: FileHandle) -> _OpenDirectory:
+        if (await self._of_handle(handle)).directory is None:
+            raise Refusal(errno.EBADF)
+        inode = inode_of(handle)
+        return self._open_directories.setdefault(handle, _OpenDirectory(inode, await self._directory(inode)))
+
+    async def _of_handle(self, handle: FileHandle) -> Entry:
+        try:
+            return await self._entry(inode_of(handle))
+        except Refusal as refusal:
+            raise Refusal(errno.EBADF) from refusal
 
     def release(self, handle: int) -> None:
         """Close a file."""
@@ -245,19 +263,19 @@ class ReadOnlyFileSystem:
     async def opendir(self, inode: int) -> FileHandle:
         """Open a directory for listing. ENOTDIR, ESTALE."""
         directory = await self._directory(inode)
-        handle = FileHandle(next(self._numbers))
+        handle = self._handles.new(inode)
         self._open_directories[handle] = _OpenDirectory(Inode(inode), directory)
         return handle
 
     async def readdir(self, handle: int, start: int) -> list[Item]:
-        """Return the entries from offset `start` on, as many as are at hand; none at the end. EBADF.
+        """Return the entries from offset `start` on, as many as are at hand; none at the end.
+
+        EBADF: it is no directory's handle.
 
         Offset 0 is the beginning; any other one is the `next` of an item, of this listing or an earlier one. The
         order is ``.``, ``..``, then names by their bytes. The cost does not depend on the offset.
         """
-        stream = self._open_directories.get(FileHandle(handle))
-        if stream is None:
-            raise Refusal(errno.EBADF)
+        stream = self._open_directories.get(FileHandle(handle)) or await self._known_directory(FileHandle(handle))
         if stream.begin <= start and stream.ready and start < stream.ready[-1].next:
             return stream.ready[bisect_right(stream.ready, start, key=attrgetter("next")) :]
         items = await self._dots(stream, start) if start < _CHILDREN else []

@@ -1,6 +1,6 @@
 """Mount a version: checks, a daemon in a process of its own, and its word that the tree is readable.
 
-Needs neither pyfuse3 nor trio (unless in the foreground). Called by the command line and by the Python API.
+Needs neither pyfuse3 nor trio. Called by the command line and by the Python API.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from .options import MountOptions
 from .preflight import check_fuse, check_mountpoint, claimed
 from .processes import end, start_time
 from .registry import MountRecord, log_path
+from .supervising import supervise
 from .wire import MountRequest, decode_answer, encode_request
 
 __all__ = ["mount", "mount_foreground"]
@@ -55,13 +56,11 @@ def mount_foreground(
     *,
     ready: Callable[[MountInfo], None] = lambda _: None,
 ) -> None:
-    """Mount and serve in this process; returns when it is unmounted, or after SIGINT, SIGTERM or SIGHUP.
+    """Mount, with this process as the daemon; returns when it is unmounted, or after SIGINT, SIGTERM or SIGHUP.
 
     `ready` is called once the tree is readable. Call it from the main thread. Errors as `mount`.
     """
     request = _checked(handle, mountpoint, settings, options, daemon=False)
-    from .serving import serve  # trio and pyfuse3 take their time
-
     with ExitStack() as claim:
         claim.enter_context(claimed(request.mountpoint))
 
@@ -69,7 +68,7 @@ def mount_foreground(
             claim.close()
             ready(info_of(record))
 
-        serve(request, is_ready)
+        supervise(request, is_ready)
 
 
 def _start(request: MountRequest, timeout: float) -> MountRecord:

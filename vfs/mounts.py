@@ -20,6 +20,8 @@ class MountInfo:
 
     `handle` is then as mount(8) shows it. `since` is ISO 8601 in UTC; hashes are hex; `log` is a path.
     `offline`: it was mounted from memory, since its store could not be reached.
+    `pid` is the daemon's, which supervises the process `worker_pid` that serves the files and has replaced it
+    `restarts` times.
     """
 
     mountpoint: str
@@ -33,6 +35,8 @@ class MountInfo:
     since: str | None = None
     log: str | None = None
     offline: bool | None = None
+    worker_pid: int | None = None
+    restarts: int | None = None
 
 
 def info_of(record: MountRecord) -> MountInfo:
@@ -49,6 +53,8 @@ def info_of(record: MountRecord) -> MountInfo:
         record.since,
         record.log,
         record.offline,
+        record.worker_pid,
+        record.restarts,
     )
 
 

@@ -1,8 +1,9 @@
 """State files: what a mount's daemon says of itself, for `mounts` and `umount`. One JSON file a daemon.
 
 They lie in the user's runtime directory, which nobody else may look into, and are gone after a reboot as the mounts
-are. A file is written when the tree is readable and removed when the daemon ends. One that a killed daemon left is
-recognised by its process's id and start time, ignored, and swept by the next mount.
+are. A file is written when the tree is readable, again when another process serves it, and removed when the daemon
+ends. One that a killed daemon left is recognised by its process's id and start time, ignored, and swept by the next
+mount.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class MountRecord:
-    """A daemon and its mount. Hashes in hex; `since` in ISO 8601; `device` is (major, minor)."""
+    """A daemon and its mount. Hashes in hex; `since` in ISO 8601; `device` is (major, minor).
+
+    `pid` is the supervisor's, `worker_pid` that of the process that serves now; `restarts` counts those before it.
+    """
 
     pid: int
     started: int
@@ -48,9 +52,11 @@ class MountRecord:
     since: str
     log: str | None
     control: str | None = None
-    """Path of the socket on which the daemon answers."""
+    """Path of the socket on which the process that serves answers."""
     offline: bool = False
     """Whether it was mounted from memory, without its store."""
+    worker_pid: int = 0
+    restarts: int = 0
 
 
 def _directory() -> str:

@@ -1,48 +1,43 @@
-"""Serve one mount in this process until it is unmounted or the process is asked to end.
+"""Serve a mount's files in this process, until the mount is gone or the supervisor asks for the end.
 
-The order of things: the root is read without a kernel, so that a store that fails says why; the kernel mounts; the
-tree is read once through the kernel; the state file is written; only then is `ready` called.
+The first process of a mount: the root is read without a kernel, so that a store that fails says why; the kernel
+mounts; the supervisor is given the session; the tree is read once through the kernel; only then is it told that files
+can be read. A later process takes the session over and serves on; it needs no store for that, and what it cannot do
+is the supervisor's to judge. Each process answers on the mount's control socket.
 
-The end always comes: SIGTERM unmounts; while that is refused because the mount is in use, files go on being served
-for a grace period; then the mount is taken out of sight and whoever still uses it gets errors.
-**Invariant:** the mountpoint is unmounted only while it is this mount that is on top of it.
-
-pyfuse3 has one session a process. Used by `daemon` and `mounting` (in the foreground).
+pyfuse3 has one session a process. Used by `server`.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import errno
 import logging
 import os
-import select
 import signal
-import sys
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 
+import msgspec
 import pyfuse3
 import trio
 
 from penstock.errors import PenstockError
 from penstock.manifest.records import format_time, parse_time
 from penstock.repo.handle import parse_handle
-from penstock.repo.snapshot import Snapshot, open_snapshot
+from penstock.repo.snapshot import Pin, Snapshot, open_snapshot
 
 from .commands import MountCommands
 from .control import ControlSocket
-from .detach import detach
+from .device import is_disconnected
 from .filesystem import ReadOnlyFileSystem
 from .fuse import FuseOperations
+from .link import Link, Mounted, Serving, Start
 from .mountinfo import SUBTYPE, KernelMount, fs_name, top_mount
-from .preflight import mount_failure
 from .processes import start_time
-from .registry import MountRecord, access_log_path, control_path, register, sweep, unregister
+from .registry import MountRecord, access_log_path, control_path
+from .session import attach, mount, read_greeting
 from .status import Vitals
 from .tuning import tune
-from .wire import MountRequest
+from .wire import MountRequest, decode_answer, decode_request, encode_ready
 from .workers import Workers
 
 __all__ = ["serve"]
@@ -51,9 +46,6 @@ _log = logging.getLogger(__name__)
 
 _TASKS = 256
 """Requests answered at once: as many as the kernel sends in the background."""
-_GRACE = 5.0
-"""Seconds for which a mount in use is served on after SIGTERM."""
-_RETRY = 0.2
 _TRIM = 5.0
 """Seconds between looks for evicted segments of the cache that are still mapped here: they take disk until let go."""
 _LOOK = 1.0
@@ -61,18 +53,20 @@ _LOOK = 1.0
 _DRAIN = 1.0
 _FETCHERS = max(1, min(4, (os.cpu_count() or 1) // 2))
 """Processes that fetch: one is quicker than two on two cores, which the store's answers keep busy as well."""
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def serve(request: MountRequest, ready: Callable[[MountRecord], None]) -> None:
-    """Mount and serve; returns when the mount is gone. `ready` is called, in the event loop, when it is readable.
+def serve(start: Start, session: int | None, link: Link) -> None:
+    """Mount, or serve the `session` on; returns when the mount is gone, or after SIGTERM.
 
-    Any of `penstock.errors`, as long as it is not readable.
+    Any of `penstock.errors`, when it cannot be served.
     """
-    snapshot = open_snapshot(request.handle, request.settings, fetchers=_FETCHERS, remember=True)
+    request = decode_request(start.request)
+    pin = msgspec.msgpack.decode(start.pin, type=Pin) if start.pin is not None else None
+    snapshot = open_snapshot(request.handle, request.settings, fetchers=_FETCHERS, remember=True, pin=pin)
     workers = Workers()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # heard in the event loop, and later the end has begun already
     try:
-        trio.run(_Serving(request, snapshot, workers, ready).run)
+        trio.run(_Serving(request, start, link, snapshot, workers).run, session)
     finally:
         # A thread that waits for the store is left to the end of the process, and so is what it uses.
         if workers.drain(_DRAIN):
@@ -80,22 +74,23 @@ def serve(request: MountRequest, ready: Callable[[MountRecord], None]) -> None:
 
 
 class _Serving:
-    """One mount on its way from mounting to the end."""
+    """One process's part in a mount's life."""
 
     def __init__(
-        self, request: MountRequest, snapshot: Snapshot, workers: Workers, ready: Callable[[MountRecord], None]
+        self, request: MountRequest, start: Start, link: Link, snapshot: Snapshot, workers: Workers
     ) -> None:
         self._request = request
+        self._start = start
+        self._link = link
         self._snapshot = snapshot
         self._workers = workers
-        self._ready = ready
-        self._mount: KernelMount | None = None
         self._failure: PenstockError | None = None
 
-    async def run(self) -> None:
+    async def run(self, session: int | None) -> None:
         """Do it all."""
         epoch_ns = await self._workers.run(_epoch_ns, self._snapshot)
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(_end_on_signal, nursery.cancel_scope)
             options = self._request.options
             file_system = ReadOnlyFileSystem(self._snapshot, nursery, self._workers, epoch_ns=epoch_ns)
             operations = FuseOperations(
@@ -105,54 +100,73 @@ class _Serving:
             )
             nursery.start_soon(self._trim)
             try:
-                await _read_root(file_system)
-                self._mount = _mount(operations, self._request, _full_name(self._snapshot))
+                await self._serve(file_system, operations, session)
             except PenstockError as error:
                 self._failure = error
-            else:
-                await self._serve(operations)
             nursery.cancel_scope.cancel()
         if self._failure is not None:
             raise self._failure
 
-    async def _trim(self) -> None:
-        while True:
-            await trio.sleep(_TRIM)
-            await self._workers.run(self._snapshot.trim)
-
-    async def _serve(self, operations: FuseOperations) -> None:
-        record: MountRecord | None = None
+    async def _serve(self, file_system: ReadOnlyFileSystem, operations: FuseOperations, session: int | None) -> None:
+        options = _kernel_options(self._request, _full_name(self._snapshot))
+        greeting = self._start.greeting
+        mounted: KernelMount | None = None
+        if session is None or greeting is None:
+            await _read_root(file_system)
+            session = mount(operations, self._request.mountpoint, options)
+            mounted = top_mount(self._request.mountpoint)
+            assert mounted is not None  # the kernel has just said so
+            greeting = read_greeting(session)
+            self._link.send(Mounted(mounted.device, greeting, msgspec.msgpack.encode(self._snapshot.pin)), session)
+        device = await attach(operations, options, session, greeting, answer=mounted is not None)
         try:
             async with trio.open_nursery() as serving:
-                serving.start_soon(self._end_on_signal, serving.cancel_scope)
-                serving.start_soon(self._end_with_connection, serving.cancel_scope)
-                serving.start_soon(self._loop, serving.cancel_scope)
-                await operations.initialized.wait()
-                record = await self._settle(operations, serving)
-                if record is None:
+                serving.start_soon(_end_with_connection, device, serving.cancel_scope)
+                serving.start_soon(_loop, serving.cancel_scope)
+                try:
+                    await self._settle(mounted, operations, serving)
+                except PenstockError as error:
+                    self._failure = error
                     serving.cancel_scope.cancel()
         finally:
-            if record is not None:
-                unregister(record)
-            # Lazily, and only where nobody else has done it: libfuse goes by the path alone.
-            pyfuse3.close(unmount=self._is_mounted())
+            pyfuse3.close(unmount=False)  # that is for the supervisor, when no other process is to follow
 
-    async def _loop(self, scope: trio.CancelScope) -> None:
+    async def _settle(
+        self, mounted: KernelMount | None, operations: FuseOperations, nursery: trio.Nursery
+    ) -> None:
+        """Answer questions, and say that files can be read; the first process sees first that they can."""
+        ready: bytes | None = None
+        if mounted is not None:
+            tune(mounted.device, self._request.options.read_ahead_kib)
+            record = self._describe(mounted)
+            ready = encode_ready(record)
+            try:
+                await self._workers.run(_look, self._request.mountpoint)
+            except OSError as error:
+                raise PenstockError(
+                    f"{self._request.mountpoint} is mounted but not readable", why=str(error)
+                ) from error
+        else:
+            assert self._start.record is not None
+            record = decode_answer(self._start.record)
+        vitals = Vitals(record, self._snapshot, operations.reads)
+        # Threads of their own: those of readers may all be waiting for a store that does not answer.
+        commands = MountCommands(vitals, operations, Workers(2), access_log_path(record.mountpoint))
+        assert record.control is not None
         try:
-            await pyfuse3.main(max_tasks=_TASKS)
-        finally:
-            scope.cancel()
+            control = ControlSocket(record.control, commands.table())
+        except OSError as error:
+            raise PenstockError(f"{record.mountpoint} cannot be asked", why=str(error)) from error
+        nursery.start_soon(control.serve)
+        self._link.send(Serving(ready))
 
-    async def _settle(self, operations: FuseOperations, nursery: trio.Nursery) -> MountRecord | None:
-        """Read the tree through the kernel, tune, answer questions, register, and say that it is ready."""
-        request, snapshot, mount = self._request, self._snapshot, self._mount
-        assert mount is not None
-        tune(mount.device, request.options.read_ahead_kib)
-        record = MountRecord(
-            pid=os.getpid(),
-            started=start_time(os.getpid()) or 0,
+    def _describe(self, mounted: KernelMount) -> MountRecord:
+        request, snapshot = self._request, self._snapshot
+        return MountRecord(
+            pid=self._start.parent,
+            started=start_time(self._start.parent) or 0,
             mountpoint=request.mountpoint,
-            device=mount.device,
+            device=mounted.device,
             handle=request.handle,
             bucket_url=snapshot.bucket_url,
             dataset=snapshot.dataset,
@@ -160,67 +174,35 @@ class _Serving:
             commit=snapshot.commit_id.hex() if snapshot.commit_id is not None else None,
             since=format_time(dt.datetime.now(dt.UTC)),
             log=request.log,
-            control=control_path(os.getpid()),
+            control=control_path(self._start.parent),
             offline=snapshot.offline,
+            worker_pid=os.getpid(),
         )
-        try:
-            await self._workers.run(_look, request.mountpoint)
-            sweep()
-            nursery.start_soon(self._control(record, operations).serve)
-            register(record)
-            self._ready(record)
-        except (OSError, PenstockError) as error:
-            self._failure = (
-                error
-                if isinstance(error, PenstockError)
-                else PenstockError(f"{request.mountpoint} is mounted but not readable", why=str(error))
-            )
-            return None
-        _log.info("mounted %s at %s, version %s", request.handle, request.mountpoint, record.top_hash)
-        return record
 
-    def _control(self, record: MountRecord, operations: FuseOperations) -> ControlSocket:
-        assert record.control is not None
-        vitals = Vitals(record, self._snapshot, operations.reads)
-        # Threads of their own: those of readers may all be waiting for a store that does not answer.
-        commands = MountCommands(vitals, operations, Workers(2), access_log_path(record.mountpoint))
-        return ControlSocket(record.control, commands.table())
+    async def _trim(self) -> None:
+        while True:
+            await trio.sleep(_TRIM)
+            await self._workers.run(self._snapshot.trim)
 
-    async def _end_with_connection(self, scope: trio.CancelScope) -> None:
-        """End when the kernel has, though a request may still wait for the store: pyfuse3 would wait with it."""
-        poll = select.poll()
-        poll.register(_fuse_device(), 0)
-        while not poll.poll(0):  # noqa: ASYNC110  # POLLERR, no longer connected, is all that the kernel tells
-            await trio.sleep(_LOOK)
+
+async def _loop(scope: trio.CancelScope) -> None:
+    try:
+        await pyfuse3.main(max_tasks=_TASKS)
+    finally:
         scope.cancel()
 
-    async def _end_on_signal(self, scope: trio.CancelScope) -> None:
-        with trio.open_signal_receiver(*_SIGNALS) as received:
-            number = await anext(received)
-            _log.info("%s: unmounting", signal.Signals(number).name)
-            with trio.move_on_after(_GRACE):
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._unmount_when_free, nursery.cancel_scope)
-                    await anext(received)  # a second signal: at once, then
-                    nursery.cancel_scope.cancel()
-            if self._is_mounted():
-                _log.warning("%s is still in use: its users get errors from now on", self._request.mountpoint)
-                await self._workers.run(_detach_lazily, self._request.mountpoint)
-            scope.cancel()
 
-    async def _unmount_when_free(self, scope: trio.CancelScope) -> None:
-        while self._is_mounted():
-            try:
-                await self._workers.run(detach, self._request.mountpoint, lazy=False)
-            except OSError as error:
-                if error.errno != errno.EBUSY:
-                    _log.warning("unmounting failed: %s", error.strerror)
-                    break
-            await trio.sleep(_RETRY)
+async def _end_with_connection(device: int, scope: trio.CancelScope) -> None:
+    """End when the kernel has, though a request may still wait for the store: pyfuse3 would wait with it."""
+    while not is_disconnected(device):  # noqa: ASYNC110  # the kernel tells nobody who does not ask
+        await trio.sleep(_LOOK)
+    scope.cancel()
+
+
+async def _end_on_signal(scope: trio.CancelScope) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM) as received:
+        await anext(received)
         scope.cancel()
-
-    def _is_mounted(self) -> bool:
-        return self._mount is not None and top_mount(self._request.mountpoint) == self._mount
 
 
 def _full_name(snapshot: Snapshot) -> str:
@@ -240,50 +222,17 @@ async def _read_root(file_system: ReadOnlyFileSystem) -> None:
     file_system.releasedir(handle)
 
 
-def _mount(operations: FuseOperations, request: MountRequest, name: str) -> KernelMount:
-    """Have the kernel mount, as `name`; libfuse and fusermount3 give their reasons on standard error only."""
-    options = {
+def _kernel_options(request: MountRequest, name: str) -> set[str]:
+    return {
         "ro",
         "default_permissions",
         f"fsname={fs_name(name)}",
         f"subtype={SUBTYPE}",
         *(["allow_other"] if request.options.allow_other else []),
     }
-    sys.stderr.flush()
-    before = os.dup(2)
-    told = os.memfd_create("libfuse")
-    try:
-        os.dup2(told, 2)
-        try:
-            pyfuse3.init(operations, request.mountpoint, options)
-        finally:
-            os.dup2(before, 2)
-    except RuntimeError as error:
-        reasons = os.pread(told, 4096, 0).decode("utf-8", "replace")
-        raise mount_failure(request.mountpoint, reasons) from error
-    finally:
-        os.close(before)
-        os.close(told)
-    mount = top_mount(request.mountpoint)
-    assert mount is not None  # the kernel has just said so
-    return mount
-
-
-def _fuse_device() -> int:
-    """Return the descriptor of this process's only FUSE session."""
-    for name in os.listdir("/proc/self/fd"):
-        with suppress(OSError):  # the one that lists them is gone
-            if os.readlink(f"/proc/self/fd/{name}") == "/dev/fuse":
-                return int(name)
-    raise AssertionError("a session without a descriptor")
 
 
 def _look(mountpoint: str) -> None:
     os.stat(mountpoint)
     with os.scandir(mountpoint) as entries:
         next(entries, None)
-
-
-def _detach_lazily(mountpoint: str) -> None:
-    with suppress(OSError):  # it was unmounted meanwhile
-        detach(mountpoint, lazy=True)

@@ -1,0 +1,107 @@
+"""What a supervisor and the process that serves its mount tell each other, and the socket between them.
+
+One message a packet, in MessagePack, some with a descriptor. Both ends are of the same installation.
+
+    supervisor                      serving process
+        ── Start [session] ────────────▶   mount and serve; with a session: serve that one on
+        ◀── Mounted [session] ──────────   the first process only: what a later one needs to take over
+        ◀── Serving ────────────────────   files can be read
+        ◀── Failed ─────────────────────   it cannot go on, and why; it ends
+
+Used by `serving_process` and `serving`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import msgspec
+
+__all__ = ["Failed", "Link", "Mounted", "Serving", "Start"]
+
+_MOST = 1 << 20
+
+
+class Start(msgspec.Struct, frozen=True, tag=True):
+    """The work. `request` is as `wire` writes it; `level` is that of the log; `parent` is the supervisor's id.
+
+    `greeting` and `pin`, of a session that goes on, are what `Mounted` gave.
+    """
+
+    request: bytes
+    level: int
+    parent: int
+    greeting: bytes | None = None
+    pin: bytes | None = None
+
+
+class Mounted(msgspec.Struct, frozen=True, tag=True):
+    """A session has begun. `device` is (major, minor); `greeting` the kernel's INIT request; `pin` is for `serving`."""
+
+    device: tuple[int, int]
+    greeting: bytes
+    pin: bytes
+
+
+class Serving(msgspec.Struct, frozen=True, tag=True):
+    """Files can be read. `ready` is `wire`'s answer from the first process, None from a later one."""
+
+    ready: bytes | None
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    """The end, before or while files could be read. `failure` is `wire`'s answer."""
+
+    failure: bytes
+
+
+Message = Start | Mounted | Serving | Failed
+_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
+
+
+class Link:
+    """One end. Descriptors that come with a message belong to whoever receives it."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._socket = end
+
+    @classmethod
+    def pair(cls) -> tuple[Link, Link]:
+        """Return both ends."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        return cls(ours), cls(theirs)
+
+    @classmethod
+    def inherited(cls, descriptor: int) -> Link:
+        """Return the end that a parent has left open for this process."""
+        os.set_inheritable(descriptor, False)
+        return cls(socket.socket(fileno=descriptor))
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor: readable when there is a message, or no other end any more."""
+        return self._socket.fileno()
+
+    def send(self, message: Message, descriptor: int | None = None) -> None:
+        """Send a message, with a copy of a descriptor. OSError: the other end is gone."""
+        body = msgspec.msgpack.encode(message)
+        if descriptor is None:
+            self._socket.send(body, socket.MSG_NOSIGNAL)
+        else:
+            socket.send_fds(self._socket, [body], [descriptor], socket.MSG_NOSIGNAL)
+
+    def receive(self) -> tuple[Message, int | None] | None:
+        """Return the next message; None when the other end is gone. Blocks."""
+        try:
+            body, descriptors, _, _ = socket.recv_fds(self._socket, _MOST, 1)
+        except ConnectionResetError:  # it went without reading what it was sent
+            return None
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, False)
+        if not body:
+            return None
+        return _decoder.decode(body), descriptors[0] if descriptors else None
+
+    def close(self) -> None:
+        """Close this end."""
+        self._socket.close()

@@ -1,0 +1,41 @@
+"""When a serving process that has died is followed by another, and when no more: pure, the time is told.
+
+Used by `supervising`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+__all__ = ["Restarts"]
+
+_WINDOW = 60.0
+MOST = 20
+"""Restarts in a window: a mount whose processes die faster than this serves nobody, and hides that it is broken."""
+_AT_ONCE = 4
+_FIRST_PAUSE = 0.05
+_LONGEST_PAUSE = 1.0
+
+
+class Restarts:
+    """Counts restarts. `total` is how many there were; times are seconds of a clock that never goes back."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._recent: deque[float] = deque()
+
+    def next(self, now: float) -> float | None:
+        """Note a death; return when the next process is to start, None when it is enough.
+
+        The first ones in a minute are followed at once, since readers wait; later ones after a pause that doubles.
+        """
+        while self._recent and self._recent[0] <= now - _WINDOW:
+            self._recent.popleft()
+        count = len(self._recent)
+        if count >= MOST:
+            return None
+        self._recent.append(now)
+        self.total += 1
+        if count < _AT_ONCE:
+            return now
+        return now + min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** (count - _AT_ONCE))
