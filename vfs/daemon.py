@@ -10,10 +10,10 @@ import logging
 import os
 import sys
 
-from .serving_process import ServingProcess
+from .spawn import spawn
 
-# It has most to import, so it is started before this process imports the rest.
-_first = ServingProcess() if __name__ == "__main__" else None
+# The process that serves has most to import, so it is started before this one imports the rest.
+_first = spawn() if __name__ == "__main__" else None
 
 from penstock.errors import PenstockError  # noqa: E402  # see above
 

@@ -67,12 +67,6 @@ class Link:
         self._socket = end
 
     @classmethod
-    def pair(cls) -> tuple[Link, Link]:
-        """Return both ends."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        return cls(ours), cls(theirs)
-
-    @classmethod
     def inherited(cls, descriptor: int) -> Link:
         """Return the end that a parent has left open for this process."""
         os.set_inheritable(descriptor, False)

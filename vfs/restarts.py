@@ -10,11 +10,11 @@ from collections import deque
 __all__ = ["Restarts"]
 
 _WINDOW = 60.0
-MOST = 20
+MOST = 16
 """Restarts in a window: a mount whose processes die faster than this serves nobody, and hides that it is broken."""
 _AT_ONCE = 4
 _FIRST_PAUSE = 0.05
-_LONGEST_PAUSE = 1.0
+_LONGEST_PAUSE = 0.5
 
 
 class Restarts:

@@ -1,4 +1,4 @@
-"""The process that serves a mount's files: ``python -m penstock.vfs.server FD``, started by `serving_process` only.
+"""The process that serves a mount's files: ``python -m penstock.vfs.server FD``, started by `spawn` only.
 
 It dies with its supervisor, also of SIGKILL and also when it hangs: nobody else could end it, and a mount that nobody
 answers for hangs whoever looks at it.
@@ -28,6 +28,7 @@ _PR_SET_PDEATHSIG = 1
 def main() -> int:
     """Serve as told; the exit code is 0 when the mount is gone or the supervisor asked for the end."""
     link = Link.inherited(int(sys.argv[1]))
+    os.chdir("/")  # or the directory that the mount was started in could not be unmounted
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     try:
         _serve(link)

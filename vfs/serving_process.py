@@ -1,12 +1,11 @@
-"""The process that serves a mount, as its supervisor sees it. Imports little: it is started before all else is."""
+"""The process that serves a mount, as its supervisor sees it."""
 
 from __future__ import annotations
 
 import os
 import select
 import signal
-import subprocess
-import sys
+import socket
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -16,27 +15,13 @@ __all__ = ["ServingProcess"]
 
 
 class ServingProcess:
-    """One process. **Invariant:** it does not outlive its supervisor (`server`)."""
+    """A child that `spawn` has started. **Invariant:** it does not outlive its supervisor (`server`)."""
 
-    def __init__(self) -> None:
-        """Start it; it waits for its `Start`."""
-        self._link, theirs = Link.pair()
-        self._process = subprocess.Popen(
-            # -P: the working directory may be a dataset with a file called trio.py in it.
-            [sys.executable, "-P", "-m", "penstock.vfs.server", str(theirs.fileno())],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            pass_fds=[theirs.fileno()],
-            cwd="/",  # or the directory that the mount was started in could not be unmounted
-            start_new_session=True,  # Ctrl-C in the foreground is for the supervisor
-        )
-        theirs.close()
-        self._ending = os.pidfd_open(self._process.pid)
-
-    @property
-    def pid(self) -> int:
-        """Its id."""
-        return self._process.pid
+    def __init__(self, pid: int, end: socket.socket) -> None:
+        self.pid = pid
+        self._link = Link(end)
+        self._ending = os.pidfd_open(pid)
+        self._code: int | None = None
 
     def descriptors(self) -> tuple[int, int]:
         """Return what is readable when it has sent something, and when it has ended."""
@@ -56,19 +41,19 @@ class ServingProcess:
 
     def status(self) -> str | None:
         """Say how it ended; None while it lives."""
-        code = self._process.poll()
-        if code is None:
-            return None
-        return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        if self._code is None:
+            done, status = os.waitpid(self.pid, os.WNOHANG)
+            if done == 0:
+                return None
+            self._code = os.waitstatus_to_exitcode(status)
+        return f"signal {signal.Signals(-self._code).name}" if self._code < 0 else f"exit code {self._code}"
 
     def end(self, grace: float) -> None:
         """Ask it to end, and after `grace` seconds make it; let go of it."""
-        if self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(grace)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+        for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, None)):
+            if self.status() is None:
+                signal.pidfd_send_signal(self._ending, number)
+                select.select([self._ending], [], [], patience)
+        self.status()
         self._link.close()
         os.close(self._ending)

@@ -74,11 +74,6 @@ async def attach(
 
     Takes over `descriptor` and returns the one that pyfuse3 reads from. `pyfuse3.close` closes it.
     """
-    if not can_resend(greeting):
-        # On a descriptor of its own: what it leaves unanswered fails with it, rather than hang for ever.
-        own = clone(descriptor)
-        os.close(descriptor)
-        descriptor = own
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours:
         place = theirs.detach()
@@ -90,7 +85,12 @@ async def attach(
             nursery.cancel_scope.cancel()
         reply = ours.recv(_MOST_REQUEST)
     if answer:
-        os.write(descriptor, reply)
+        os.write(descriptor, reply)  # on the descriptor that the greeting came by
+    if not can_resend(greeting):
+        # From now on by one of its own: what this process leaves unanswered fails with it, rather than hang for ever.
+        own = clone(descriptor)
+        os.close(descriptor)
+        descriptor = own
     os.dup2(descriptor, place, inheritable=False)
     os.close(descriptor)
     return place

@@ -37,6 +37,7 @@ from .registry import MountRecord, register, sweep, unregister
 from .restarts import Restarts
 from .serving_process import ServingProcess
 from .signals import Signals
+from .spawn import spawn
 from .wire import MountRequest, decode_answer, encode_request
 
 __all__ = ["supervise"]
@@ -56,16 +57,18 @@ _LAST_GRACE = 4.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def supervise(request: MountRequest, ready: Callable[[MountRecord], None], first: ServingProcess | None = None) -> None:
+def supervise(
+    request: MountRequest, ready: Callable[[MountRecord], None], first: tuple[int, socket.socket] | None = None
+) -> None:
     """Mount, and return when the mount is gone. `ready` is called when it is readable.
 
-    `first` is a process that has been started already. Any of `penstock.errors`: before it was readable, or because
-    the serving processes died one after the other. KeyboardInterrupt: SIGINT before it was readable.
+    `first` is what `spawn` gave, when it was called already. Any of `penstock.errors`: before it was readable, or
+    because the serving processes died one after the other. KeyboardInterrupt: SIGINT before it was readable.
     """
     with Signals(_SIGNALS) as signals:
         supervisor = _Supervisor(request, ready, signals)
         try:
-            supervisor.run(first or ServingProcess())
+            supervisor.run(ServingProcess(*(first or spawn())))
         finally:
             supervisor.end()
 
@@ -108,7 +111,7 @@ class _Supervisor:
                 if status is not None:
                     self._on_death(self._process, status)
             if self._process is None and time.monotonic() >= self._start_at and not self._is_over():
-                self._start(ServingProcess())
+                self._start(ServingProcess(*spawn()))
 
     def end(self) -> None:
         """Leave nothing behind: no state file, no mount, no process."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from views.bucket import LocalBucket
-from views.living import WAITS, kill, ours, program, state_files, until
+from views.living import WAITS, kill, ours, program, state_files, until, worker
 
 from penstock.errors import ConflictError, NotFoundError
 from penstock.vfs.mountinfo import top_mount
@@ -150,7 +150,7 @@ def test_force_ends_a_busy_mount(mounts: Mount, pushed: LocalBucket, tmp_path: P
 
 
 def test_force_ends_a_daemon_that_does_not_answer(mounts: Mount, pushed: LocalBucket, tmp_path: Path) -> None:
-    """A stopped daemon stands for one that hangs: a reader waits in the kernel, and unmounting works all the same."""
+    """Stopped processes stand for a daemon that hangs: a reader waits in the kernel; unmounting works all the same."""
     info = mounts()
     code = (
         "import sys; print('ready', flush=True)\n"
@@ -158,7 +158,8 @@ def test_force_ends_a_daemon_that_does_not_answer(mounts: Mount, pushed: LocalBu
         "except OSError as error:\n    print(error.errno, flush=True)\ninput()"
     )
     assert info.pid is not None
-    os.kill(info.pid, signal.SIGSTOP)
+    for pid in (info.pid, worker(info)):
+        os.kill(pid, signal.SIGSTOP)
     with program(code, Path(info.mountpoint, "big.bin")) as process:
         wait = Path(f"/proc/{process.pid}/wchan")
         until(lambda: "request_wait_answer" in wait.read_text(), "the reader waits for the daemon")

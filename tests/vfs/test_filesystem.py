@@ -123,13 +123,42 @@ def test_inodes_that_are_not_there_are_stale(inode: int) -> None:
     with_file_system(source, body)
 
 
-def test_handles_that_are_not_open() -> None:
+def test_handles_outlive_the_process_that_gave_them_out() -> None:
+    """A file system that has never heard of a handle serves it: the inode is in it."""
+    given: dict[str, int] = {}
+
+    async def first(fs: ReadOnlyFileSystem) -> None:
+        inode = await walk(fs, (b"data.txt",))
+        given["file"] = await fs.open(inode, os.O_RDONLY)
+        given["again"] = await fs.open(inode, os.O_RDONLY)
+        given["root"] = await fs.opendir(1)
+        given["folder"] = await fs.opendir(await walk(fs, (b"bin",)))
+        given["from"] = (await fs.readdir(given["root"], 0))[2].next
+
+    async def second(fs: ReadOnlyFileSystem) -> None:
+        assert given["file"] != given["again"]
+        for handle in (given["file"], given["again"]):
+            assert await fs.read(handle, 6, 100) == b"world\n"
+            fs.release(handle)
+            fs.release(handle)
+        names = [item.name for item in await fs.readdir(given["root"], given["from"])]
+        everything = [item.name for item in await fs.readdir(await fs.opendir(1), 0)]
+        assert names == everything[3:]
+        assert [item.attributes.inode for item in await fs.readdir(given["folder"], 0)][1] == 1
+
+    with_file_system(MemorySource(SPEC), first)
+    with_file_system(MemorySource(SPEC), second)
+
+
+def test_handles_of_nothing_and_of_the_wrong_kind() -> None:
     async def body(fs: ReadOnlyFileSystem) -> None:
-        handle = await fs.open(await walk(fs, (b"data.txt",)), os.O_RDONLY)
-        assert await fs.read(handle, 0, 100) == b"hello world\n"
-        fs.release(handle)
-        assert await refused(fs.read(handle, 0, 1)) == errno.EBADF
-        assert await refused(fs.readdir(handle, 0)) == errno.EBADF
+        file = await fs.open(await walk(fs, (b"data.txt",)), os.O_RDONLY)
+        directory = await fs.opendir(1)
+        assert await refused(fs.readdir(file, 0)) == errno.EBADF
+        assert await refused(fs.read(directory, 0, 1)) == errno.EBADF
+        for nothing in (0, 100, (1 << 64) - 1):
+            assert await refused(fs.read(nothing, 0, 1)) == errno.EBADF
+            assert await refused(fs.readdir(nothing, 0)) == errno.EBADF
 
     with_file_system(MemorySource(SPEC), body)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from penstock.vfs.mounts import MountInfo, list_mounts
 from penstock.vfs.processes import start_time, wait_for_end
 
-__all__ = ["WAITS", "kill", "ours", "program", "state_files", "until"]
+__all__ = ["WAITS", "kill", "now", "ours", "program", "state_files", "until", "worker"]
 
 WAITS = "import sys; stream = open(sys.argv[1]) if sys.argv[1:] else None; print('ready', flush=True); input()"
 """A program that opens the file it is given, if any, and waits."""
@@ -29,12 +29,25 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 20) -> None
 
 
 def kill(info: MountInfo, number: int = signal.SIGKILL) -> None:
-    """Send a signal to a daemon and wait until it is gone."""
-    assert info.pid is not None
-    started = start_time(info.pid)
-    assert started is not None
+    """Send a signal to a daemon and wait until it is gone, and with it the process that serves."""
+    pids = [pid for pid in (info.pid, worker(info)) if pid is not None]
+    begun = {pid: since for pid in pids if (since := start_time(pid)) is not None}
+    assert info.pid in begun
     os.kill(info.pid, number)
-    assert wait_for_end(info.pid, started, 20)
+    for pid, since in begun.items():
+        assert wait_for_end(pid, since, 20)
+
+
+def now(info: MountInfo) -> MountInfo:
+    """Return what a mount says of itself now."""
+    return next(found for found in list_mounts() if found.mountpoint == info.mountpoint)
+
+
+def worker(info: MountInfo) -> int:
+    """Return the id of the process that serves a mount now."""
+    found = now(info).worker_pid
+    assert found is not None
+    return found
 
 
 def ours(directory: Path) -> list[MountInfo]:
