@@ -104,9 +104,7 @@ class Snapshot:
     def pin(self) -> Pin:
         """What `open_snapshot` needs to open the same again."""
         version = self.version
-        return Pin(
-            version.top_hash, version.commit, version.ref, self.manifest, self.commit(), self.root, self.offline
-        )
+        return Pin(version.top_hash, version.commit, version.ref, self.manifest, self.commit(), self.root, self.offline)
 
     @property
     def tree(self) -> Tree:

@@ -250,9 +250,7 @@ class ReadOnlyFileSystem:
 
     async def describe(self, handle: int, offset: int, size: int) -> tuple[bytes, bool]:
         """Return the path of an open file, and whether the cache has all blocks of a range of it. EBADF."""
-        file = self._files.get(FileHandle(handle))
-        if file is None:
-            raise Refusal(errno.EBADF)
+        file = self._files.get(FileHandle(handle)) or await self._known_file(FileHandle(handle))
         path = await self.path(file.inode)
         end = min(offset + size, file.entry.size)
         if not 0 <= offset < end:

@@ -26,7 +26,7 @@ _MOST = 1 << 20
 class Start(msgspec.Struct, frozen=True, tag=True):
     """The work. `request` is as `wire` writes it; `level` is that of the log; `parent` is the supervisor's id.
 
-    `greeting` and `pin`, of a session that goes on, are what `Mounted` gave.
+    Of a session that goes on: `greeting` and `pin` are what `Mounted` gave, `record` is the mount's as `wire` writes it.
     """
 
     request: bytes
@@ -34,6 +34,7 @@ class Start(msgspec.Struct, frozen=True, tag=True):
     parent: int
     greeting: bytes | None = None
     pin: bytes | None = None
+    record: bytes | None = None
 
 
 class Mounted(msgspec.Struct, frozen=True, tag=True):

@@ -76,9 +76,7 @@ def serve(start: Start, session: int | None, link: Link) -> None:
 class _Serving:
     """One process's part in a mount's life."""
 
-    def __init__(
-        self, request: MountRequest, start: Start, link: Link, snapshot: Snapshot, workers: Workers
-    ) -> None:
+    def __init__(self, request: MountRequest, start: Start, link: Link, snapshot: Snapshot, workers: Workers) -> None:
         self._request = request
         self._start = start
         self._link = link
@@ -131,9 +129,7 @@ class _Serving:
         finally:
             pyfuse3.close(unmount=False)  # that is for the supervisor, when no other process is to follow
 
-    async def _settle(
-        self, mounted: KernelMount | None, operations: FuseOperations, nursery: trio.Nursery
-    ) -> None:
+    async def _settle(self, mounted: KernelMount | None, operations: FuseOperations, nursery: trio.Nursery) -> None:
         """Answer questions, and say that files can be read; the first process sees first that they can."""
         ready: bytes | None = None
         if mounted is not None:

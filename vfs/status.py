@@ -1,11 +1,11 @@
-"""How a mount is doing: what `penstock status` shows. Made in the daemon; sent over the control socket.
+"""How a mount is doing: what `penstock status` shows. Made in the process that serves; sent over the control socket.
 
 | key | value |
 |---|---|
 | handle, mountpoint, bucket, dataset, commit, since, log | as `mounts` has them |
 | version | top hash, 64 hex digits |
 | offline | whether the store could not be reached when it was mounted |
-| uptime | seconds |
+| uptime | seconds since it was mounted |
 | hits, misses, hit_rate | blocks that readers found in the cache, that they had to wait for; null before the first |
 | bytes_read | bytes given to readers: what the kernel had in its page cache never gets here |
 | bytes_fetched, gets | bytes and requests from the store |
@@ -20,11 +20,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
-import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from penstock.manifest.records import parse_time
 from penstock.repo.snapshot import Snapshot
 
 from .registry import MountRecord
@@ -48,7 +49,7 @@ class Vitals:
         self._record = record
         self._snapshot = snapshot
         self._reads = reads
-        self._begun = time.monotonic()
+        self._begun = parse_time(record.since)
 
     def status(self, access_log: str | None) -> dict[str, object]:
         """Return the table above. Blocking: it looks at the cache's disk."""
@@ -68,7 +69,7 @@ class Vitals:
             "commit": record.commit,
             "offline": snapshot.offline,
             "since": record.since,
-            "uptime": round(time.monotonic() - self._begun, 3),
+            "uptime": round((dt.datetime.now(dt.UTC) - self._begun).total_seconds(), 3),
             "hits": counts["hits"],
             "misses": counts["misses"],
             "hit_rate": round(counts["hits"] / asked, 4) if asked else None,
@@ -77,7 +78,7 @@ class Vitals:
             "gets": counts["gets"],
             "in_flight": fetchers.in_flight if fetchers is not None else 0,
             "budget": fetchers.budget if fetchers is not None else 0,
-            "restarts": fetchers.restarts if fetchers is not None else 0,
+            "restarts": record.restarts + (fetchers.restarts if fetchers is not None else 0),
             "worker_pid": os.getpid(),
             "fetcher_pids": pids,
             "open_files": open_files,

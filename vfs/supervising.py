@@ -39,7 +39,7 @@ from .restarts import Restarts
 from .serving_process import ServingProcess
 from .signals import Signals
 from .spawn import spawn
-from .wire import MountRequest, decode_answer, encode_request
+from .wire import MountRequest, decode_answer, encode_ready, encode_request
 
 __all__ = ["supervise"]
 
@@ -128,15 +128,15 @@ class _Supervisor:
 
     def _start(self, process: ServingProcess) -> None:
         self._process = process
-        session = self._session
-        start = Start(encode_request(self._request), _log.getEffectiveLevel(), os.getpid())
-        if session is None:
-            process.send(start)
+        request, level, session = encode_request(self._request), _log.getEffectiveLevel(), self._session
+        if session is None or self._record is None:
+            sweep()  # before this mount's own socket is there
+            process.send(Start(request, level, os.getpid()))
             return
-        process.send(Start(start.request, start.level, start.parent, session.greeting, session.pin), session.descriptor)
-        assert self._record is not None
         self._record = replace(self._record, worker_pid=process.pid, restarts=self._restarts.total)
         register(self._record)
+        start = Start(request, level, os.getpid(), session.greeting, session.pin, encode_ready(self._record))
+        process.send(start, session.descriptor)
 
     def _wait(self) -> None:
         """Wait until something has happened, or is to be done."""
@@ -193,12 +193,11 @@ class _Supervisor:
                 self._on_failure(message)
 
     def _on_ready(self, record: MountRecord) -> None:
+        self._record = record
         try:
-            sweep()
             register(record)
         except OSError as error:
             raise PenstockError(f"{record.mountpoint} could not be registered", why=str(error)) from error
-        self._record = record
         self._ready(record)
         _log.info("mounted %s at %s, version %s", record.handle, record.mountpoint, record.top_hash)
 

@@ -25,6 +25,7 @@ from views.memory import Made, Spec
 from penstock.errors import PenstockError
 from penstock.repo.remotes import Remote
 from penstock.repo.settings import Settings
+from penstock.vfs.controlling import ask
 from penstock.vfs.mounts import MountInfo, list_mounts
 from penstock.vfs.processes import start_time, wait_for_end
 from penstock.vfs.restarts import MOST
@@ -100,6 +101,8 @@ def test_an_idle_worker_is_replaced(mounts: Mount, pushed: LocalBucket, tmp_path
     assert last != dead
     assert now(info) == replace(info, worker_pid=last, restarts=1)
     assert (Path(info.mountpoint) / "small.txt").read_text() == "hello world\n"
+    status = ask(info.mountpoint, "status")
+    assert (status["worker_pid"], status["restarts"], status["since"]) == (last, 1, info.since)
     assert unmount(info.mountpoint)
     assert ours(tmp_path) == []
     assert state_files() == []
