@@ -26,7 +26,7 @@ _MOST = 1 << 20
 class Start(msgspec.Struct, frozen=True, tag=True):
     """The work. `request` is as `wire` writes it; `level` is that of the log; `parent` is the supervisor's id.
 
-    Of a session that goes on: `greeting` and `pin` are what `Mounted` gave, `record` is the mount's as `wire` writes it.
+    Of a session that goes on: `greeting` and `pin` are what `Mounted` gave, `record` is the mount's (`wire`).
     """
 
     request: bytes
