@@ -73,32 +73,32 @@ def test_what_a_remote_cannot_have(change: dict[str, Any], word: str) -> None:
         ("s3://bucket/prefix/", "s3://bucket/prefix"),
         ("file:///srv/store/", "file:///srv/store"),
         ("file:////srv/store", "file:///srv/store"),
-        ("file://store", "file:///work/store"),
-        ("file://./store", "file:///work/store"),
-        ("file:store", "file:///work/store"),
+        ("file://store", "file:///here/store"),
+        ("file://./store", "file:///here/store"),
+        ("file:store", "file:///here/store"),
         ("file:../store", "file:///store"),
         ("file:///a%20b", "file:///a%20b"),
-        ("./store", "file:///work/store"),
-        (".", "file:///work"),
+        ("./store", "file:///here/store"),
+        (".", "file:///here"),
         ("/srv/50%", "file:///srv/50%25"),
         ("/srv/ü", "file:///srv/ü"),
         ("/srv/a\nb\udcff", "file:///srv/a%0Ab%FF"),
     ],
 )
 def test_an_address_is_kept_absolute(address: str, kept: str) -> None:
-    assert absolute_address(address, "/work") == kept
+    assert absolute_address(address, "/here") == kept
     Remote(name="demo", url=kept)
 
 
 def test_a_home_directory_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/u")
-    assert absolute_address("~/store", "/work") == "file:///home/u/store"
+    assert absolute_address("~/store", "/here") == "file:///home/u/store"
 
 
 @pytest.mark.parametrize("address", ["", "store", "gs://bucket", "http://host/x", "file:", "file://"])
 def test_what_is_no_address(address: str) -> None:
     with pytest.raises(UsageError, match="not an address"):
-        absolute_address(address, "/work")
+        absolute_address(address, "/here")
 
 
 @given(st.binary(min_size=1, max_size=20).filter(lambda name: not {0, 47} & set(name) and name not in {b".", b".."}))
