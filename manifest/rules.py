@@ -38,7 +38,7 @@ _NOTHING = content_hash(b"")
 
 def bad(what: str) -> NoReturn:
     """Refuse a node."""
-    raise IntegrityError(what, fix="Run `penstock verify` on the version, and push the data again from its source.")
+    raise IntegrityError(what, fix="Restore the object from a copy of the bucket.")
 
 
 def check_leaf(logical: LeafLogical, physical: LeafPhysical) -> None:

@@ -87,7 +87,7 @@ def publish(
     if not store.create(layout.commit_key(dataset, published.commit.hex()), body):
         raise IntegrityError(
             f"commit {published.commit.hex()} in {store.url} is not what its id says",
-            fix="Run `penstock verify`; the object was changed by something else.",
+            fix="Something else has changed the object: restore it from a copy of the bucket.",
         )
     repository.refs.move(branch, head, _record(authorship, published, time))
     return published
