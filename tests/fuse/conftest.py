@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from views.bucket import LocalBucket, write_tree
+from servers.faultproxy import FaultProxy
+from views.bucket import LocalBucket, push, write_tree
 from views.memory import Link, Made, Spec
 
+from penstock.repo.remotes import Remote
 from penstock.repo.settings import Settings
 from penstock.vfs.detach import detach
 from penstock.vfs.mountinfo import kernel_mounts
@@ -101,3 +104,33 @@ def pushed(demo: LocalBucket, source: Path) -> LocalBucket:
 def mounted(pushed: LocalBucket, mounts: Mount) -> Path:
     """Return the mountpoint of a mount of everything."""
     return Path(mounts().mountpoint)
+
+
+@pytest.fixture
+def behind_proxy(
+    demo: LocalBucket,
+    bucket: str,
+    source: Path,
+    aws_environment: dict[str, str],
+    fault_proxy: FaultProxy,
+    tmp_path: Path,
+) -> Callable[[float], Settings]:
+    """Push everything to S3; return what makes the settings of another machine, which reaches it through the proxy.
+
+    It is given the deadline of a call to the store, in seconds.
+    """
+    del aws_environment
+    plain = replace(demo.settings, remotes={})
+    push(source, f"s3://{bucket}/data", plain)
+
+    def settings(deadline: float) -> Settings:
+        lab = Remote(
+            name="lab",
+            url=f"s3://{bucket}",
+            endpoint_url=fault_proxy.endpoint,
+            addressing_style="path",
+            deadline=deadline,
+        )
+        return replace(plain, cache_directory=tmp_path / "other-cache", remotes={"lab": lab})
+
+    return settings

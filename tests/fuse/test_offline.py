@@ -5,15 +5,12 @@ from __future__ import annotations
 import errno
 import subprocess
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from servers.faultproxy import FaultProxy
-from views.bucket import LocalBucket, push
 
 from penstock.repo.handle import parse_handle
-from penstock.repo.remotes import Remote
 from penstock.repo.settings import Settings
 from penstock.repo.warming import warm
 from penstock.vfs.controlling import ask
@@ -33,22 +30,9 @@ class Silent:
 
 
 @pytest.fixture
-def lab(
-    demo: LocalBucket,
-    bucket: str,
-    source: Path,
-    aws_environment: dict[str, str],
-    fault_proxy: FaultProxy,
-    tmp_path: Path,
-) -> Settings:
+def lab(behind_proxy: Callable[[float], Settings]) -> Settings:
     """Push everything to S3; return the settings of a machine that reaches it through the proxy."""
-    del aws_environment
-    plain = replace(demo.settings, remotes={})
-    push(source, f"s3://{bucket}/data", plain)
-    through = Remote(
-        name="lab", url=f"s3://{bucket}", endpoint_url=fault_proxy.endpoint, addressing_style="path", deadline=2.0
-    )
-    return replace(plain, cache_directory=tmp_path / "other-cache", remotes={"lab": through})
+    return behind_proxy(2.0)
 
 
 def test_what_was_warmed_is_mounted_and_read_without_the_store(

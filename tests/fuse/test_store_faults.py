@@ -17,7 +17,6 @@ from views.bucket import LocalBucket, push
 from views.living import kill, ours, program, until
 
 from penstock.errors import ConflictError, StoreUnreachableError
-from penstock.repo.remotes import Remote
 from penstock.repo.settings import Settings
 from penstock.vfs.mounts import MountInfo
 from penstock.vfs.processes import start_time
@@ -28,22 +27,9 @@ Mount = Callable[..., MountInfo]
 
 
 @pytest.fixture
-def remote(
-    demo: LocalBucket,
-    bucket: str,
-    source: Path,
-    aws_environment: dict[str, str],
-    fault_proxy: FaultProxy,
-    tmp_path: Path,
-) -> Settings:
+def remote(behind_proxy: Callable[[float], Settings]) -> Settings:
     """Push everything to S3; return settings that reach it through the proxy, with a cache that holds none of it."""
-    del aws_environment
-    plain = replace(demo.settings, remotes={})
-    push(source, f"s3://{bucket}/data", plain)
-    through = Remote(
-        name="lab", url=f"s3://{bucket}", endpoint_url=fault_proxy.endpoint, addressing_style="path", deadline=4.0
-    )
-    return replace(plain, cache_directory=tmp_path / "other-cache", remotes={"lab": through})
+    return behind_proxy(4.0)
 
 
 def of_data(method: str, path: str) -> bool:

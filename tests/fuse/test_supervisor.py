@@ -18,12 +18,11 @@ from pathlib import Path
 import pytest
 from servers.faultproxy import FaultProxy
 from servers.faults import Stall
-from views.bucket import LocalBucket, push, write_tree
+from views.bucket import LocalBucket, write_tree
 from views.living import WAITS, kill, now, ours, program, state_files, until, worker
 from views.memory import Made, Spec
 
 from penstock.errors import PenstockError
-from penstock.repo.remotes import Remote
 from penstock.repo.settings import Settings
 from penstock.vfs.controlling import ask
 from penstock.vfs.mounts import MountInfo, list_mounts
@@ -73,22 +72,9 @@ def of_data(method: str, path: str) -> bool:
 
 
 @pytest.fixture
-def through_proxy(
-    demo: LocalBucket,
-    bucket: str,
-    source: Path,
-    aws_environment: dict[str, str],
-    fault_proxy: FaultProxy,
-    tmp_path: Path,
-) -> Settings:
+def through_proxy(behind_proxy: Callable[[float], Settings]) -> Settings:
     """Push everything to S3; return patient settings that reach it through the proxy, with an empty cache."""
-    del aws_environment
-    plain = replace(demo.settings, remotes={})
-    push(source, f"s3://{bucket}/data", plain)
-    remote = Remote(
-        name="lab", url=f"s3://{bucket}", endpoint_url=fault_proxy.endpoint, addressing_style="path", deadline=60.0
-    )
-    return replace(plain, cache_directory=tmp_path / "other-cache", remotes={"lab": remote})
+    return behind_proxy(60.0)
 
 
 def test_an_idle_worker_is_replaced(mounts: Mount, pushed: LocalBucket, tmp_path: Path) -> None:
