@@ -237,5 +237,6 @@ def test_times_come_back(when: dt.datetime) -> None:
         text = format_time(when)
     except OverflowError:  # the first or last day there is, seen from UTC
         return
-    assert parse_time(text) == when
+    # Not `when` itself: Python calls a moment in a gap or fold of its own zone unequal to the same one in any other.
+    assert parse_time(text) == when.astimezone(dt.UTC)
     assert len(text) == len(TIME)
