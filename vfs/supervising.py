@@ -198,8 +198,8 @@ class _Supervisor:
             register(record)
         except OSError as error:
             raise PenstockError(f"{record.mountpoint} could not be registered", why=str(error)) from error
-        self._ready(record)
         _log.info("mounted %s at %s, version %s", record.handle, record.mountpoint, record.top_hash)
+        self._ready(record)  # last: whoever waits for it may look at the log at once
 
     def _on_failure(self, message: Failed) -> None:
         try:
