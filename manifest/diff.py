@@ -1,15 +1,20 @@
-"""What differs between two trees, in time proportional to the difference: equal hashes are never looked into."""
+"""What differs between two trees, in time proportional to the difference: equal hashes are never looked into.
+
+`diff` lists everything; `changes` lists a directory that appears or goes as one change, and what lies below it only
+when it is told to, so that a million files that were added as one directory cost one step. Used by ``merge`` and
+by whoever compares versions.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import NamedTuple
 
 from .cursor import Cursor
 from .descend import LoadNode, check_depth
 from .entry import Entry, Kind, NodeRef
 
-__all__ = ["Change", "diff", "same_content"]
+__all__ = ["Change", "changes", "diff", "same_content"]
 
 
 class Change(NamedTuple):
@@ -35,14 +40,33 @@ def same_content(old: Entry, new: Entry) -> bool:
     return (old.kind, old.size, old.hash, old.metadata) == (new.kind, new.size, new.hash, new.metadata)
 
 
-def diff(old: NodeRef, new: NodeRef, load_old: LoadNode, load_new: LoadNode) -> Iterator[Change]:
-    """Yield what changed from one tree to another, in tree order. Memory: one path of nodes of each."""
+def diff(old: NodeRef | None, new: NodeRef | None, load_old: LoadNode, load_new: LoadNode) -> Iterator[Change]:
+    """Yield what changed from one tree to another, in tree order; None is the empty tree.
+
+    Memory: one path of nodes of each.
+    """
+    found = changes(old, new, load_old, load_new)
+    change = next(found, None)
+    while change is not None:
+        yield change
+        try:
+            change = found.send(True)
+        except StopIteration:
+            return
+
+
+def changes(
+    old: NodeRef | None, new: NodeRef | None, load_old: LoadNode, load_new: LoadNode
+) -> Generator[Change, bool | None, None]:
+    """Like `diff`, but go below a directory that was added or removed only when True is sent for its change."""
     stack = [_directories(_Pair((), old, new), load_old, load_new)]
+    below: bool | None = True
     while stack:
         for found in stack[-1]:
             if isinstance(found, Change):
-                yield found
-            else:
+                below = yield found
+            elif below or (found.old is not None and found.new is not None):
+                # A pair with one side missing comes right after the change that it belongs to.
                 stack.append(_directories(found, load_old, load_new))
                 break
         else:
