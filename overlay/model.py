@@ -3,7 +3,7 @@
 | table | key | value |
 |---|---|---|
 | META | a name | see `state` |
-| NAMES | parent inode, name | inode (0: a whiteout), sequence number of the change, cookie of the listing |
+| NAMES | parent inode, name | `Name` |
 | ORDER | parent inode, cookie | name: what was added to a directory, in the order of adding |
 | INODES | inode | `Record` |
 | RANGES | inode, generation, start | end: bytes of a data file that hold content |
@@ -53,7 +53,7 @@ FIRST_NEW_INODE = (1 << 48) + 1
 """A version has fewer than 2**48 entries (`manifest.rules`): its inodes lie below."""
 
 _NUMBER = struct.Struct(">Q")
-_NAME = struct.Struct(">QQQ")
+_NAME = struct.Struct(">QQQ?")
 _RANGE = struct.Struct(">QIQ")
 
 
@@ -66,11 +66,16 @@ class Change(NamedTuple):
 
 
 class Name(NamedTuple):
-    """What a name in a directory stands for. `inode` 0: nothing, though the version has it."""
+    """What a name in a directory stands for: an inode, or 0, nothing (a whiteout).
+
+    `sequence` is that of the change that made it so, `cookie` its place in ORDER. `over`: the last commit, or the
+    version, may have something of this name here, so that its end has to be committed too.
+    """
 
     inode: int
     sequence: int
     cookie: int
+    over: bool
 
     def encode(self) -> bytes:
         """Write the value of NAMES."""
