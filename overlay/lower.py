@@ -36,7 +36,7 @@ class Lower:
     def loading(self, load: LoadNode) -> Lower:
         """Return the same trees, asking something else for nodes. What is known of directories is shared."""
         other = Lower(self._root, self._tables, load)
-        other._directories = self._directories  # noqa: SLF001  # its own class
+        other._directories = self._directories  # its own class
         return other
 
     def _tree(self, inode: int) -> tuple[Tree, int] | None:

@@ -18,7 +18,7 @@ import itertools
 import os
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
@@ -26,16 +26,15 @@ import msgspec
 import trio
 
 from penstock.manifest.entry import BLOCK_SIZE, Entry, Kind, NodeRef, block_count
-from penstock.manifest.node import Node
 from penstock.manifest.tree import ROOT_INODE, Inode, NodeMissing, Tree
 
+from .asking import Asker
 from .attributes import Attributes, FileSystemSize, attributes_of, file_system_size
 from .blocks import BlockReader
 from .errnos import Refusal
 from .handles import FileHandle, Handles, inode_of
 from .prefetch import Prefetcher
 from .readahead import Readahead
-from .singleflight import SingleFlight
 from .source import Source
 from .workers import Workers
 from .xattrs import PREFIX, extended_attributes
@@ -100,9 +99,9 @@ class ReadOnlyFileSystem:
         self._workers = workers
         self._epoch_ns = epoch_ns
         self._tree = Tree(source.root, source.peek)
-        self._nodes: SingleFlight[Hashable, Node] = SingleFlight(nursery, workers)
+        self._asker = Asker(source, nursery, workers)
         self._blocks = BlockReader(source, nursery, workers)
-        self._prefetcher = Prefetcher(source, nursery, workers, self._load, self._blocks.bring)
+        self._prefetcher = Prefetcher(source, nursery, workers, self._asker.load, self._blocks.bring)
         self._directories: OrderedDict[Inode, _Directory] = OrderedDict()
         self._handles = Handles()
         self._files: dict[FileHandle, _OpenFile] = {}
@@ -111,30 +110,9 @@ class ReadOnlyFileSystem:
     async def _ask(self, question: Callable[[Tree], _T]) -> _T:
         """Answer a question about the tree, loading nodes until it can be answered."""
         try:
-            return question(self._tree)
-        except NodeMissing as missing:
-            ref = missing.ref
-        # What was loaded for this question is held until it is answered: memory may be too small to keep it all.
-        held: dict[Hashable, Node] = {}
-
-        def look(wanted: NodeRef) -> Node:
-            node = held.get(wanted.identity)
-            return node if node is not None else self._source.peek(wanted)
-
-        tree = Tree(self._source.root, look)
-        while True:
-            held[ref.identity] = await self._load(ref)
-            try:
-                return question(tree)
-            except NodeMissing as missing:
-                ref = missing.ref
-
-    async def _load(self, ref: NodeRef) -> Node:
-        identity = ref.identity
-        flight = self._nodes.join(identity)
-        if flight is None:
-            flight = self._nodes.start([identity], lambda: [self._source.load(ref)])
-        return await flight.wait(identity)
+            return question(self._tree)  # the tree is made once: this is asked several times a request
+        except NodeMissing:
+            return await self._asker.ask(lambda load: question(Tree(self._source.root, load)))
 
     async def _entry(self, inode: int) -> Entry:
         if not 0 <= inode - ROOT_INODE <= self._source.root.entries:
