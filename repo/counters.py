@@ -9,10 +9,10 @@ __all__ = ["Counters"]
 
 
 class Counters:
-    """Named counts that only grow: gets, bytes_fetched, node_gets, hits, misses."""
+    """Named counts that only grow: gets, bytes_fetched, node_gets, hits, misses, hedges."""
 
     def __init__(self) -> None:
-        self._counts: Counter[str] = Counter(gets=0, bytes_fetched=0, node_gets=0, hits=0, misses=0)
+        self._counts: Counter[str] = Counter(gets=0, bytes_fetched=0, node_gets=0, hits=0, misses=0, hedges=0)
         self._lock = threading.Lock()
 
     def add(self, **amounts: int) -> None:

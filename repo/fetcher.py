@@ -27,7 +27,7 @@ from .counters import Counters
 from .externals import Externals
 from .regions import Region, RegionReader
 
-__all__ = ["Answer", "Failure", "Setup", "read_message", "write_message"]
+__all__ = ["READY", "Answer", "Failure", "Request", "Setup", "read_message", "write_message"]
 
 _LENGTH = struct.Struct("<I")
 _MOST_MESSAGE = 16 << 20
@@ -69,6 +69,10 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
     counts: dict[str, int]
 
 
+READY = 0
+"""Number of the answer that nobody asked for: from now on a fetch takes no longer than the store does."""
+
+
 def write_message(stream: IO[bytes], body: bytes) -> None:
     """Write one message and push it out."""
     stream.write(_LENGTH.pack(len(body)) + body)
@@ -98,6 +102,7 @@ class _Fetcher:
     def prepare(self) -> None:
         with suppress(PenstockError):  # the first request will say what is wrong
             self._store.prepare()
+        self._send(Answer(READY, [], None, {}))
 
     def serve(self, request: Request) -> None:
         counters = Counters()
@@ -112,9 +117,12 @@ class _Fetcher:
             failure = Failure(type(error).__name__, error.what, error.why, error.fix)
         except Exception as error:  # noqa: BLE001  # a fault in here must not leave a reader waiting
             failure = Failure("PenstockError", f"a fault while fetching: {type(error).__name__}", str(error), "")
-        answer = msgspec.msgpack.encode(Answer(request.number, kept, failure, counters.snapshot()))
+        self._send(Answer(request.number, kept, failure, counters.snapshot()))
+
+    def _send(self, answer: Answer) -> None:
+        body = msgspec.msgpack.encode(answer)
         with self._writing:
-            write_message(self._out, answer)
+            write_message(self._out, body)
 
 
 def main() -> None:

@@ -2,7 +2,8 @@
 
 **Invariant:** every region asked for ends in an answer or an error: one whose process died goes to another, twice at
 the most; one that has no answer within its deadline ends its process.
-**Invariant:** the bytes of all regions in flight are at most the budget, or one region.
+**Invariant:** the bytes of all regions in flight are at most the budget, or one region. A region that is late may be
+asked for a second time (`hedging`); both count until they end, also the one that nobody waits for any more.
 
 Lock order: `_Process.lock` is never held while `Fetchers.lock` is taken. Reading an answer holds neither.
 """
@@ -13,7 +14,8 @@ import logging
 import subprocess
 import sys
 import threading
-from concurrent.futures import Future
+import time
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 
 import msgspec
@@ -22,7 +24,8 @@ from penstock import errors
 from penstock.errors import IntegrityError, PenstockError, StoreUnreachableError
 
 from .counters import Counters
-from .fetcher import Answer, Failure, Request, Setup, read_message, write_message
+from .fetcher import READY, Answer, Failure, Request, Setup, read_message, write_message
+from .hedging import Hedging, better
 from .regions import Region
 
 __all__ = ["Fetchers"]
@@ -30,6 +33,8 @@ __all__ = ["Fetchers"]
 _log = logging.getLogger(__name__)
 
 _TRIES = 3
+_START = 30.0
+"""Seconds that a process may take to start, on a machine that is busy with other things."""
 _SLOWEST = 128 << 10
 """Bytes a second: what a store may take for a body before the call is given up; as in the stores' own deadlines."""
 
@@ -45,8 +50,10 @@ class _Process:
         self.lock = threading.Lock()
         self._counters = counters
         self._waiting: dict[int, Future[list[bool]]] = {}
-        self._number = 0
+        self._number = READY
         self._alive = True
+        self.ready: Future[list[bool]] = Future()
+        """Ends when the process can fetch, which takes most of a second, or when it never will."""
         self._child = subprocess.Popen(
             # -P: the working directory may be a dataset with a file called lmdb.py in it.
             [sys.executable, "-P", "-m", "penstock.repo.fetcher"],
@@ -93,6 +100,9 @@ class _Process:
         decoder = msgspec.msgpack.Decoder(Answer)
         while (message := read_message(self._answers)) is not None:
             answer = decoder.decode(message)
+            if answer.number == READY:
+                self.ready.set_result(answer.kept)
+                continue
             self._counters.add(**answer.counts)
             with self.lock:
                 future = self._waiting.pop(answer.number, None)
@@ -109,6 +119,8 @@ class _Process:
                 self._requests.close()
         self._answers.close()
         self._child.wait()
+        if not self.ready.done():
+            self.ready.set_result([])
         for future in waiting.values():
             future.set_exception(_DiedError())
 
@@ -143,6 +155,8 @@ class Fetchers:
         self._room = threading.Condition()
         self._budget = budget
         self._held = 0
+        self._last_answer = 0.0
+        self._hedging = Hedging()
         self._closed = False
         self.restarts = 0
 
@@ -153,21 +167,35 @@ class Fetchers:
     def fetch(self, region: Region) -> list[bool]:
         """Have a region's blocks put into the cache; which of them it has taken. Raises as `RegionReader.read`."""
         length = region.length
-        with self._room:
-            self._room.wait_for(lambda: not self._held or self._held + length <= self._budget)
-            self._held += length
+        self._await_room(length)
         try:
             return self._fetch(region, 2 * self._deadline + length / _SLOWEST)
         finally:
-            with self._room:
-                self._held -= length
-                self._room.notify_all()
+            self._release(length)
+
+    def _await_room(self, length: int) -> None:
+        """Wait for room in the budget. StoreUnreachableError when nothing has come from the store for a deadline."""
+        begun = time.monotonic()
+        with self._room:
+            while self._held and self._held + length > self._budget:
+                left = max(begun, self._last_answer) + self._deadline - time.monotonic()
+                if left <= 0:
+                    raise StoreUnreachableError(
+                        "a fetch was not begun", why=f"those before it have had no answer for {self._deadline:.0f} s"
+                    )
+                self._room.wait(left)
+            self._held += length
+
+    def _release(self, length: int) -> None:
+        with self._room:
+            self._held -= length
+            self._room.notify_all()
 
     def _fetch(self, region: Region, timeout: float) -> list[bool]:
         for _ in range(_TRIES):
             process = self._choose()
             try:
-                return process.ask(region).result(timeout)
+                kept = self._ask(process, region, timeout)
             except _DiedError:
                 if not self._closed:
                     _log.warning("fetch process %d has died; asking another", process.pid)
@@ -176,16 +204,71 @@ class Fetchers:
                 raise StoreUnreachableError(
                     "a fetch did not end", why=f"its process has not answered within {timeout:.0f} s"
                 ) from error
+            else:
+                self._last_answer = time.monotonic()
+                return kept
         raise IntegrityError(
             "a fetch could not be done",
             why=f"{_TRIES} processes that were asked for it died",
             fix="See the mount's log.",
         )
 
-    def _choose(self) -> _Process:
+    def _ask(self, process: _Process, region: Region, timeout: float) -> list[bool]:
+        """Ask a process for a region, and once more when the answer is late.
+
+        TimeoutError when it takes so many seconds, not counting those of the process's start.
+        """
+        self._hedging.asked()
+        first = process.ask(region)
+        wait((process.ready, first), _START, FIRST_COMPLETED)
+        begun = time.monotonic()
+        end = begun + timeout
+        wait((first,), min(self._hedging.delay(region.length), end - begun))
+        taken = first
+        if not first.done():
+            taken = self._ask_again(process, first, region, end)
+        kept = taken.result(end - time.monotonic())
+        self._hedging.answered(region.length, time.monotonic() - begun)
+        return kept
+
+    def _ask_again(
+        self, process: _Process, first: Future[list[bool]], region: Region, end: float
+    ) -> Future[list[bool]]:
+        """Ask for a region that `process` is late with, if that is permitted; return what to wait for."""
+        length = region.length
+        with self._room:
+            if self._held + length > self._budget or not self._hedging.allow():
+                return first
+            self._held += length
+        try:
+            other = self._choose(other_than=process)
+            second = other.ask(region)
+        except (_DiedError, StoreUnreachableError):
+            self._release(length)
+            return first
+        self._counters.add(hedges=1)
+        taken = better(first, second, end - time.monotonic())
+        late, loser = (other, second) if taken is first else (process, first)
+        # Nobody waits for the loser: its own deadline ends it, or else this ends its process.
+        timer = threading.Timer(max(0.0, end - time.monotonic()), late.kill)
+        timer.daemon = True
+        timer.start()
+
+        def ended(_: Future[list[bool]]) -> None:
+            timer.cancel()
+            self._release(length)
+
+        loser.add_done_callback(ended)
+        return taken
+
+    def _choose(self, other_than: _Process | None = None) -> _Process:
+        """Return the process with the least to do, started if need be; with `other_than` another that runs, if any."""
         with self._lock:
             if self._closed:
                 raise StoreUnreachableError("a fetch was given up", why="the mount is ending")
+            if other_than is not None:
+                others = [p for p in self._processes if p is not None and p.alive and p is not other_than]
+                return min(others, key=lambda p: p.load, default=other_than)
             at = min(range(len(self._processes)), key=lambda at: p.load if (p := self._processes[at]) else 0)
             process = self._processes[at]
             if process is None or not process.alive:

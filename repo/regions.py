@@ -17,6 +17,7 @@ from penstock.store.base import ByteRange, Store
 
 from . import layout
 from .counters import Counters
+from .racing import Racing
 
 __all__ = ["RESTORE", "OpenExternal", "Piece", "Region", "RegionReader", "describe_object"]
 
@@ -59,12 +60,18 @@ def describe_object(store: Store, found: bytes | External) -> str:
 
 
 class RegionReader:
-    """Reads regions of the objects of one bucket, and of those that entries point to elsewhere."""
+    """Reads regions of the objects of one bucket, and of those that entries point to elsewhere.
 
-    def __init__(self, store: Store, open_external: OpenExternal, counters: Counters) -> None:
+    With `racing`, what is late is asked for a second time.
+    """
+
+    def __init__(
+        self, store: Store, open_external: OpenExternal, counters: Counters, racing: Racing | None = None
+    ) -> None:
         self._store = store
         self._open_external = open_external
         self._counters = counters
+        self._racing = racing
 
     def read(self, region: Region) -> list[memoryview]:
         """Return the blocks of a region, checked.
@@ -72,13 +79,18 @@ class RegionReader:
         A block that is not what its hash says is fetched once more: the fault may have been on the way. Then, and for
         an object that is gone or has changed, IntegrityError; AccessError and StoreUnreachableError from the store.
         """
-        body = memoryview(self.get(region.object, region.offset, region.length))
+        if self._racing is None:
+            return self._read(region)
+        return self._racing.call(region.length, lambda: self._read(region))
+
+    def _read(self, region: Region) -> list[memoryview]:
+        body = memoryview(self._get(region.object, region.offset, region.length))
         blocks = []
         for piece in region.pieces:
             at = piece.offset - region.offset
             block = body[at : at + piece.length]
             if content_hash(block) != piece.digest:
-                block = memoryview(self.get(region.object, piece.offset, piece.length))
+                block = memoryview(self._get(region.object, piece.offset, piece.length))
                 if content_hash(block) != piece.digest:
                     raise IntegrityError(
                         f"bytes {piece.offset} to {piece.offset + piece.length} of "
@@ -96,6 +108,11 @@ class RegionReader:
 
     def get(self, found: bytes | External, offset: int, length: int) -> bytes:
         """Return a range of an object, not checked, but whole. Raises as `read`."""
+        if self._racing is None:
+            return self._get(found, offset, length)
+        return self._racing.call(length, lambda: self._get(found, offset, length))
+
+    def _get(self, found: bytes | External, offset: int, length: int) -> bytes:
         wanted = ByteRange(offset, length)
         try:
             if isinstance(found, bytes):

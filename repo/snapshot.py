@@ -22,6 +22,7 @@ from .fetcher import Setup
 from .fetching import Fetchers
 from .handle import parse_handle
 from .nodes import Nodes
+from .racing import Racing
 from .refs import nearest
 from .regions import RegionReader, describe_object
 from .remembered import Found, Memory, find_version
@@ -70,7 +71,7 @@ class Snapshot:
         self._counters = counters
         self._externals = externals
         self._nodes = Nodes(repository.store, cache, self._counters)
-        reader = RegionReader(repository.store, externals, self._counters)
+        reader = RegionReader(repository.store, externals, self._counters, Racing(self._counters))
         self._fetchers = fetchers
         self._blocks = Blocks(cache, self._nodes, reader, self._counters, self._fetchers)
         self.peek = self._nodes.peek

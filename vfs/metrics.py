@@ -19,6 +19,7 @@ _METRICS: tuple[tuple[str, str, str, _Value], ...] = (
     ("read_bytes_total", "counter", "Bytes given to readers.", lambda s: s["bytes_read"]),
     ("fetched_bytes_total", "counter", "Bytes fetched from the store.", lambda s: s["bytes_fetched"]),
     ("gets_total", "counter", "Requests for bytes to the store.", lambda s: s["gets"]),
+    ("hedges_total", "counter", "Requests sent again because the answer was late.", lambda s: s["hedges"]),
     ("in_flight_bytes", "gauge", "Bytes on their way from the store.", lambda s: s["in_flight"]),
     ("budget_bytes", "gauge", "Most bytes on their way at once.", lambda s: s["budget"]),
     ("restarts_total", "counter", "Processes that died and were started anew.", lambda s: s["restarts"]),

@@ -9,6 +9,7 @@
 | hits, misses, hit_rate | blocks that readers found in the cache, that they had to wait for; null before the first |
 | bytes_read | bytes given to readers: what the kernel had in its page cache never gets here |
 | bytes_fetched, gets | bytes and requests from the store |
+| hedges | requests sent a second time because the answer was late |
 | in_flight, budget | bytes on their way from the store, and the most there may be |
 | restarts | processes of the mount that died and were started anew |
 | worker_pid, fetcher_pids | process that serves, processes that fetch |
@@ -76,6 +77,7 @@ class Vitals:
             "bytes_read": bytes_read,
             "bytes_fetched": counts["bytes_fetched"],
             "gets": counts["gets"],
+            "hedges": counts["hedges"],
             "in_flight": fetchers.in_flight if fetchers is not None else 0,
             "budget": fetchers.budget if fetchers is not None else 0,
             "restarts": record.restarts + (fetchers.restarts if fetchers is not None else 0),

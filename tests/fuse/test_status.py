@@ -110,7 +110,7 @@ def test_metrics_are_what_prometheus_reads(pushed: LocalBucket, mounts: Mount) -
     assert values["penstock_read_bytes_total"] == 12
     assert values["penstock_block_misses_total"] >= 1
     assert values["penstock_fetched_bytes_total"] > 12
-    assert len(values) == 16
+    assert len(values) == 17
 
 
 def test_the_access_log_can_be_turned_on_and_off(pushed: LocalBucket, mounts: Mount) -> None:

@@ -8,7 +8,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from servers.faultproxy import FaultProxy
@@ -21,7 +23,9 @@ from penstock.repo import layout
 from penstock.repo.counters import Counters
 from penstock.repo.fetcher import Setup
 from penstock.repo.fetching import Fetchers
-from penstock.repo.regions import Piece, Region
+from penstock.repo.hedging import BURST, SHARE
+from penstock.repo.racing import Racing
+from penstock.repo.regions import Piece, Region, RegionReader
 from penstock.store.opening import open_store
 from penstock.store.options import StoreOptions
 
@@ -54,9 +58,9 @@ def store_pack(url: str, options: StoreOptions, blocks: list[bytes]) -> Region:
 def make(tmp_path: Path) -> Iterator[Callable[..., Made]]:
     made: list[Made] = []
 
-    def make(url: str, options: StoreOptions, *, budget: int = 64 * MIB) -> Made:
+    def make(url: str, options: StoreOptions, *, budget: int = 64 * MIB, counters: Counters | None = None) -> Made:
         cache = BlockCache(tmp_path / "cache", CACHE)
-        counters = Counters()
+        counters = counters or Counters()
         setup = Setup(url, options, {}, str(tmp_path / "cache"), CACHE)
         made.append((Fetchers(setup, counters, budget=budget), cache, counters))
         return made[-1]
@@ -112,6 +116,11 @@ def test_wrong_bytes_never_reach_the_cache(tmp_path: Path, make: Callable[..., M
     assert content_hash(b"gxod") not in cache
 
 
+def at(region: Region) -> Callable[[str, str], bool]:
+    key = layout.data_key(region.object)  # type: ignore[arg-type]
+    return lambda method, path: method == "GET" and key in path
+
+
 def options_through(proxy: FaultProxy, **more: float) -> StoreOptions:
     return StoreOptions(endpoint_url=proxy.endpoint, addressing_style="path", **more)  # type: ignore[arg-type]
 
@@ -157,7 +166,121 @@ def test_a_store_that_stalls(fault_proxy: FaultProxy, bucket: str, make: Callabl
     with pytest.raises(StoreUnreachableError):
         fetchers.fetch(region)
     assert time.monotonic() - begin < 15
-    assert fetchers.in_flight == 0
+    until(lambda: fetchers.in_flight == 0)  # a second request ends a little later
+
+
+def of_data(method: str, path: str) -> bool:
+    return method == "GET" and "/data/" in path
+
+
+@contextmanager
+def reading(
+    way: str, url: str, options: StoreOptions, make: Callable[..., Made], counters: Counters
+) -> Iterator[Callable[[Region], object]]:
+    """Yield what reads a region, by processes or here; `counters` count it."""
+    if way == "by processes":
+        yield make(url, options, counters=counters)[0].fetch
+    else:
+        with open_store(url, options) as store:
+            yield RegionReader(store, no_externals, counters, Racing(counters)).read
+
+
+def no_externals(uri: str) -> NoReturn:
+    raise AssertionError(uri)
+
+
+WAYS = pytest.mark.parametrize("way", ["by processes", "here"])
+
+
+@WAYS
+@pytest.mark.s3
+@pytest.mark.usefixtures("aws_environment")
+def test_a_request_that_stalls_is_sent_again(
+    fault_proxy: FaultProxy, bucket: str, make: Callable[..., Made], way: str
+) -> None:
+    options = options_through(fault_proxy)  # a deadline of 60 seconds
+    url = f"s3://{bucket}"
+    regions = [store_pack(url, options, [os.urandom(50_000), os.urandom(50_000)]) for _ in range(30)]
+    counters = Counters()
+    with reading(way, url, options, make, counters) as read, ThreadPoolExecutor(4) as pool:
+        read(regions[0])
+        begin = time.monotonic()
+        stalled = [
+            fault_proxy.fail(fault=Stall(50), match=at(regions[10])),
+            fault_proxy.fail(fault=Stall(50, after_bytes=60_000), match=at(regions[20])),
+        ]
+        found = list(pool.map(read, regions))
+        assert time.monotonic() - begin < 15
+        assert [armed.struck for armed in stalled] == [1, 1]
+        assert counters.snapshot()["hedges"] >= 2
+        for region, got in zip(regions, found, strict=True):
+            if way == "by processes":
+                assert got == [True, True]
+            else:
+                assert isinstance(got, list)
+                assert [content_hash(block) for block in got] == [piece.digest for piece in region.pieces]
+
+
+@WAYS
+@pytest.mark.s3
+@pytest.mark.usefixtures("aws_environment")
+def test_a_store_that_is_slow_for_all_is_not_asked_for_more(
+    fault_proxy: FaultProxy, bucket: str, make: Callable[..., Made], way: str
+) -> None:
+    options = options_through(fault_proxy)
+    url = f"s3://{bucket}"
+    regions = [store_pack(url, options, [os.urandom(1000)]) for _ in range(100)]
+    counters = Counters()
+    with reading(way, url, options, make, counters) as read, ThreadPoolExecutor(16) as pool:
+        list(pool.map(read, regions[:20]))  # quick: late is a fifth of a second
+        assert fault_proxy.count("GET", of_data) <= 20 + BURST + SHARE * 20
+        fault_proxy.fail(fault=Stall(0.7), match=of_data, times=10_000)
+        list(pool.map(read, regions[20:]))
+        assert 1 <= counters.snapshot()["hedges"] <= BURST + SHARE * 100
+        assert fault_proxy.count("GET", of_data) <= 100 + BURST + SHARE * 100
+
+
+@pytest.mark.s3
+@pytest.mark.usefixtures("aws_environment")
+def test_what_nobody_waits_for_counts_until_it_ends(
+    fault_proxy: FaultProxy, bucket: str, make: Callable[..., Made]
+) -> None:
+    options = options_through(fault_proxy, deadline=8.0)
+    block = os.urandom(1000)
+    region = store_pack(f"s3://{bucket}", options, [block])
+    fetchers, _, counters = make(f"s3://{bucket}", options)
+    fault_proxy.fail(fault=Stall(60), match=of_data)
+    assert fetchers.fetch(region) == [True]
+    assert counters.snapshot()["hedges"] == 1
+    assert fetchers.in_flight == 1000
+    until(lambda: fetchers.in_flight == 0)
+
+
+@pytest.mark.s3
+@pytest.mark.usefixtures("aws_environment")
+def test_no_second_request_beyond_the_budget(fault_proxy: FaultProxy, bucket: str, make: Callable[..., Made]) -> None:
+    options = options_through(fault_proxy)
+    region = store_pack(f"s3://{bucket}", options, [os.urandom(MIB)])
+    fetchers, _, counters = make(f"s3://{bucket}", options, budget=MIB + 1)
+    armed = fault_proxy.fail(fault=Stall(2.5), match=of_data)
+    assert fetchers.fetch(region) == [True]
+    assert (armed.struck, counters.snapshot()["hedges"]) == (1, 0)
+
+
+@pytest.mark.s3
+@pytest.mark.usefixtures("aws_environment")
+def test_who_finds_no_room_is_not_kept_waiting_by_a_dead_store(
+    fault_proxy: FaultProxy, bucket: str, make: Callable[..., Made]
+) -> None:
+    options = options_through(fault_proxy, deadline=2.0)
+    regions = [store_pack(f"s3://{bucket}", options, [os.urandom(MIB)]) for _ in range(16)]
+    fetchers, _, _ = make(f"s3://{bucket}", options, budget=MIB)
+    fault_proxy.fail(fault=Stall(60), match=of_data, times=1000)
+    begin = time.monotonic()
+    with ThreadPoolExecutor(16) as pool:
+        for answer in [pool.submit(fetchers.fetch, region) for region in regions]:
+            assert isinstance(answer.exception(60), StoreUnreachableError)
+    assert time.monotonic() - begin < 20  # and not one after the other
 
 
 def test_many_at_once_within_the_budget(tmp_path: Path, make: Callable[..., Made]) -> None:

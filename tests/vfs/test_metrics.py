@@ -23,6 +23,7 @@ STATUS: dict[str, Any] = {
     "bytes_read": 10,
     "bytes_fetched": 1 << 60,
     "gets": 2,
+    "hedges": 1,
     "in_flight": 0,
     "budget": 128 << 20,
     "restarts": 1,
