@@ -1,5 +1,27 @@
-"""Penstock: versions of datasets in object storage, mounted as plain files."""
+"""Penstock: versions of datasets in object storage, mounted as plain files.
+
+What is public is here, and imported when it is first asked for: `import penstock` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from penstock.vfs.announcing import announce
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__"]
+__all__ = ["__version__", "announce"]
+
+_HOMES = {"announce": "penstock.vfs.announcing"}
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: object = getattr(import_module(home), name)
+    globals()[name] = found
+    return found

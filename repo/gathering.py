@@ -41,11 +41,13 @@ class Gatherer:
     """Takes blocks, best in tree order; makes regions of up to `most` bytes of those that follow each other.
 
     Several regions are open at once: files that were pushed at different times, or that have the same content as one
-    elsewhere, make tree order jump between objects. A block is taken once, as far as is remembered.
+    elsewhere, make tree order jump between objects. A block is taken once, as far as is remembered. Blocks with up to
+    `gap` bytes between them still follow each other.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, gap: int = GAP) -> None:
         self._most = most
+        self.gap = gap
         self._open: OrderedDict[bytes | External, list[Piece]] = OrderedDict()
         self._seen: OrderedDict[bytes, None] = OrderedDict()
 
@@ -60,7 +62,7 @@ class Gatherer:
         if pieces is not None:
             self._open.move_to_end(found)
             end = pieces[-1].offset + pieces[-1].length
-            if end <= piece.offset <= end + GAP and piece.offset + piece.length - pieces[0].offset <= self._most:
+            if end <= piece.offset <= end + self.gap and piece.offset + piece.length - pieces[0].offset <= self._most:
                 pieces.append(piece)
                 return None
             self._open[found] = [piece]

@@ -90,7 +90,12 @@ class BlockReader:
 
     async def bring(self, region: Region) -> None:
         """Have the blocks of a region put into the cache, but for those on their way or just arrived. Never fails."""
-        left = tuple(piece for piece in region.pieces if piece.digest not in self._warm)
+        # What is warm may be gone from a small cache since.
+        left = tuple(
+            piece
+            for piece in region.pieces
+            if piece.digest not in self._warm or not self._source.has_block(piece.digest)
+        )
         if left:
             self._start_region(Region(region.object, left))
         for flight in {self._flights.join(piece.digest) for piece in region.pieces} - {None}:

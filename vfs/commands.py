@@ -1,4 +1,4 @@
-"""What a mount's daemon does when it is asked over its control socket: status, metrics, access log.
+"""What a mount's daemon does when it is asked over its control socket: status, metrics, access log, announcements.
 
 A new command is one entry in `table`. Runs on the event loop; what may block goes to a thread.
 """
@@ -10,6 +10,7 @@ import logging
 from penstock.errors import AccessError, UsageError
 
 from .access_log import AccessLog
+from .announcements import Announcements
 from .control import Arguments, Command
 from .fuse import FuseOperations
 from .metrics import prometheus_text
@@ -24,15 +25,28 @@ _log = logging.getLogger(__name__)
 class MountCommands:
     """The commands of one mount. `access_log` is where accesses go when they are asked for."""
 
-    def __init__(self, vitals: Vitals, operations: FuseOperations, workers: Workers, access_log: str) -> None:
+    def __init__(
+        self,
+        vitals: Vitals,
+        operations: FuseOperations,
+        workers: Workers,
+        access_log: str,
+        announcements: Announcements,
+    ) -> None:
         self._vitals = vitals
         self._operations = operations
         self._workers = workers
         self._access_log = access_log
+        self._announcements = announcements
 
     def table(self) -> dict[str, Command]:
         """Return the commands by name."""
-        return {"status": self._status, "metrics": self._metrics, "access-log": self._switch_access_log}
+        return {
+            "status": self._status,
+            "metrics": self._metrics,
+            "access-log": self._switch_access_log,
+            "announce": self._announcements.take,
+        }
 
     async def _status(self, _: Arguments) -> dict[str, object]:
         log = self._operations.access_log

@@ -32,6 +32,7 @@ from .asking import Asker
 from .attributes import Attributes, FileSystemSize, attributes_of, file_system_size
 from .blocks import BlockReader
 from .errnos import Refusal
+from .following import Follower
 from .handles import FileHandle, Handles, inode_of
 from .prefetch import Prefetcher
 from .readahead import Readahead
@@ -67,11 +68,12 @@ class _Directory(NamedTuple):
 
 
 class _OpenFile:
-    __slots__ = ("entry", "inode", "readahead", "started")
+    __slots__ = ("announced", "entry", "inode", "readahead", "started")
 
-    def __init__(self, inode: Inode, entry: Entry) -> None:
+    def __init__(self, inode: Inode, entry: Entry, *, announced: bool = False) -> None:
         self.inode = inode
         self.entry = entry
+        self.announced = announced
         self.started = False
         self.readahead = Readahead(block_count(entry.size))
 
@@ -102,6 +104,7 @@ class ReadOnlyFileSystem:
         self._asker = Asker(source, nursery, workers)
         self._blocks = BlockReader(source, nursery, workers)
         self._prefetcher = Prefetcher(source, nursery, workers, self._asker.load, self._blocks.bring)
+        self.follower = Follower(source, nursery, workers, self._blocks.bring)
         self._directories: OrderedDict[Inode, _Directory] = OrderedDict()
         self._handles = Handles()
         self._files: dict[FileHandle, _OpenFile] = {}
@@ -171,7 +174,7 @@ class ReadOnlyFileSystem:
         if not entry.is_file:
             raise Refusal(errno.EISDIR if entry.kind is Kind.DIRECTORY else errno.ELOOP)
         handle = self._handles.new(inode)
-        self._files[handle] = _OpenFile(Inode(inode), entry)
+        self._files[handle] = _OpenFile(Inode(inode), entry, announced=self.follower.opened(inode))
         return handle
 
     async def read(self, handle: int, offset: int, size: int) -> bytes | memoryview:
@@ -183,9 +186,12 @@ class ReadOnlyFileSystem:
         entry = file.entry
         if not file.started:
             file.started = True
-            self._prefetcher.opened(file.inode)
+            if not file.announced:
+                self._prefetcher.opened(file.inode)
         if entry.size <= BLOCK_SIZE:
-            view = await self._blocks.read_small(entry, lambda: self._prefetcher.region(file.inode, entry))
+            view = await self._blocks.read_small(
+                entry, lambda: self._prefetcher.region(file.inode, entry, alone=file.announced)
+            )
             return view[offset:end]
         ahead = file.readahead.observe(offset, end)
         if ahead:

@@ -24,7 +24,7 @@ from penstock.manifest.tree import ROOT_INODE, Inode, NodeMissing, Tree
 from penstock.repo.gathering import Gatherer, pieces_of
 from penstock.repo.regions import Piece, Region
 
-from .evidence import Evidence
+from .evidence import Evidence, Plan
 from .source import Source
 from .workers import Workers
 
@@ -71,9 +71,12 @@ class Prefetcher:
             self._evidence.ahead(self._source.root.entries + 2)  # not again before this one is known to reach how far
             self._nursery.start_soon(self._guarded, self._fetch_ahead, Inode(inode + 1), length)
 
-    def region(self, inode: Inode, entry: Entry) -> Region | None:
-        """Return what to fetch for a missed file of one block: at least its block. None: it lies in several places."""
-        plan = self._evidence.miss(entry.size)
+    def region(self, inode: Inode, entry: Entry, *, alone: bool = False) -> Region | None:
+        """Return what to fetch for a missed file of one block: at least its block. None: it lies in several places.
+
+        `alone`: the miss says nothing of other files, because which ones follow is known.
+        """
+        plan = self._evidence.miss(entry.size) if not alone else Plan(entry.size)
         if plan.everything:
             self.sweeping = True
             self._nursery.start_soon(self._guarded, self._fetch_everything)

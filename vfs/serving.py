@@ -25,6 +25,7 @@ from penstock.manifest.records import format_time, parse_time
 from penstock.repo.handle import parse_handle
 from penstock.repo.snapshot import Pin, Snapshot, open_snapshot
 
+from .announcements import Announcements
 from .commands import MountCommands
 from .control import ControlSocket
 from .device import is_disconnected
@@ -122,14 +123,20 @@ class _Serving:
                 serving.start_soon(_end_with_connection, device, serving.cancel_scope)
                 serving.start_soon(_loop, serving.cancel_scope)
                 try:
-                    await self._settle(mounted, operations, serving)
+                    await self._settle(mounted, file_system, operations, serving)
                 except PenstockError as error:
                     self._failure = error
                     serving.cancel_scope.cancel()
         finally:
             pyfuse3.close(unmount=False)  # that is for the supervisor, when no other process is to follow
 
-    async def _settle(self, mounted: KernelMount | None, operations: FuseOperations, nursery: trio.Nursery) -> None:
+    async def _settle(
+        self,
+        mounted: KernelMount | None,
+        file_system: ReadOnlyFileSystem,
+        operations: FuseOperations,
+        nursery: trio.Nursery,
+    ) -> None:
         """Answer questions, and say that files can be read; the first process sees first that they can."""
         ready: bytes | None = None
         if mounted is not None:
@@ -147,7 +154,8 @@ class _Serving:
             record = decode_answer(self._start.record)
         vitals = Vitals(record, self._snapshot, operations.reads)
         # Threads of their own: those of readers may all be waiting for a store that does not answer.
-        commands = MountCommands(vitals, operations, Workers(2), access_log_path(record.mountpoint))
+        announcements = Announcements(self._snapshot, file_system.follower, Workers(4))
+        commands = MountCommands(vitals, operations, Workers(2), access_log_path(record.mountpoint), announcements)
         assert record.control is not None
         try:
             control = ControlSocket(record.control, commands.table())
