@@ -37,6 +37,7 @@ from penstock.errors import (
     ConflictError,
     FormatTooNewError,
     IntegrityError,
+    MergeConflictError,
     NotFoundError,
     PenstockError,
     StoreUnreachableError,
@@ -92,7 +93,7 @@ def describe(error: BaseException) -> Failure:
     """Return what `error` means to the user and to the process's exit code."""
     if isinstance(error, PenstockError):
         kind, code = next((kind, code) for cls, kind, code in _KINDS if isinstance(error, cls))
-        candidates = error.candidates if isinstance(error, AmbiguousError) else ()
+        candidates = error.candidates if isinstance(error, AmbiguousError | MergeConflictError) else ()
         return Failure(code, kind, error.what, error.why, error.fix, candidates)
     if isinstance(error, click.UsageError):
         fix = f"{error.ctx.command_path} --help shows the options, with examples" if error.ctx else ""

@@ -205,8 +205,8 @@ class _Walk:
         side.advance()
         if _is_folder(change.old) and not _is_folder(change.new) and other.is_below(change.path):
             example = other.skip(change.path)
-            did = _deed(change), Deed.BELOW
-            conflict = Conflict(change.path, *(did if mine else did[::-1]), example)
+            ours, theirs = (_deed(change), Deed.BELOW) if mine else (Deed.BELOW, _deed(change))
+            conflict = Conflict(change.path, ours, theirs, example)
             if self.merged.settle(conflict, self._choose) is Side.THEIRS:
                 yield Edit(change.path, self._tree.resolve(change.path)[1] if mine else change.new)
         elif mine:

@@ -5,6 +5,7 @@
     ├── NotFoundError           no such bucket, dataset, ref, path, object
     │   └── AmbiguousError      a prefix that fits several; `candidates` lists them
     ├── ConflictError           it exists already, it moved meanwhile, it changed while it was read
+    │   └── MergeConflictError  two versions changed the same paths; `candidates` lists them
     ├── IntegrityError          bytes are not what their hash or the format says
     │   └── FormatTooNewError   written by a later Penstock
     ├── AccessError             the store or the machine refuses: credentials, permissions
@@ -24,6 +25,7 @@ __all__ = [
     "ConflictError",
     "FormatTooNewError",
     "IntegrityError",
+    "MergeConflictError",
     "NotFoundError",
     "PenstockError",
     "StoreUnreachableError",
@@ -78,6 +80,14 @@ class AmbiguousError(NotFoundError):
 
 class ConflictError(PenstockError):
     """It exists already, it moved meanwhile, or it changed while it was being read."""
+
+
+class MergeConflictError(ConflictError):
+    """Two versions changed the same paths, each in its own way; `candidates` holds the first of them, as text."""
+
+    def __init__(self, what: str, *, candidates: Sequence[str], why: str = "", fix: str = "") -> None:
+        super().__init__(what, why=why, fix=fix)
+        self.candidates = tuple(candidates)
 
 
 class IntegrityError(PenstockError):

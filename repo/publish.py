@@ -7,6 +7,7 @@ anywhere leaves the old version whole, and at most objects that nothing refers t
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from penstock.errors import ConflictError, IntegrityError, UsageError
@@ -20,7 +21,7 @@ from .nodes import NodePackWriter
 from .refs import Head, write_id
 from .repository import DEFAULT_BRANCH, Repository
 
-__all__ = ["Authorship", "Published", "create_dataset", "publish", "tag_version"]
+__all__ = ["Authorship", "Published", "create_dataset", "move_branch", "publish", "tag_version"]
 
 
 _LONGEST_TEXT = 64 << 10
@@ -56,16 +57,26 @@ class Published:
     commit: bytes
 
 
-def _record(authorship: Authorship, published: Published, time: str) -> RefRecord:
-    return RefRecord(
-        published.commit.hex(), published.top_hash.hex(), authorship.author, time, authorship.operation, write_id()
-    )
+def _record(authorship: Authorship, published: Published | None, time: str) -> RefRecord:
+    commit, top_hash = (published.commit.hex(), published.top_hash.hex()) if published is not None else (None, None)
+    return RefRecord(commit, top_hash, authorship.author, time, authorship.operation, write_id())
 
 
 def publish(
-    repository: Repository, branch: str, head: Head | None, manifest: Manifest, authorship: Authorship
+    repository: Repository,
+    branch: str,
+    head: Head | None,
+    manifest: Manifest,
+    authorship: Authorship,
+    parents: Sequence[bytes] | None = None,
 ) -> Published:
-    """Make a manifest the next version of a branch that was seen at `head`. ConflictError: it moved meanwhile."""
+    """Make a manifest the next version of a branch that was seen at `head`. ConflictError: it moved meanwhile.
+
+    `parents` are the ids of the commits that it comes from, the one that the branch stood at first; that one alone
+    by default. All data and nodes of the manifest are in the bucket already.
+    """
+    if parents is None:
+        parents = (bytes.fromhex(head.record.commit),) if head is not None and head.record.commit else ()
     store, dataset = repository.store, repository.dataset
     time = format_time(dt.datetime.now(dt.UTC))
     top_hash = manifest.top_hash
@@ -76,7 +87,7 @@ def publish(
         top_hash.hex(),
         manifest.root.entries,
         manifest.root.size,
-        (head.record.commit,) if head is not None and head.record.commit else (),
+        tuple(parent.hex() for parent in parents),
         authorship.author,
         time,
         authorship.message,
@@ -91,6 +102,13 @@ def publish(
         )
     repository.refs.move(branch, head, _record(authorship, published, time))
     return published
+
+
+def move_branch(
+    repository: Repository, branch: str, head: Head | None, published: Published | None, authorship: Authorship
+) -> None:
+    """Move a branch to a version that is there already; to None: delete it. ConflictError: it moved meanwhile."""
+    repository.refs.move(branch, head, _record(authorship, published, format_time(dt.datetime.now(dt.UTC))))
 
 
 def tag_version(repository: Repository, tag: str, published: Published, authorship: Authorship) -> None:

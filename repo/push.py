@@ -13,7 +13,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from penstock.cache import LocationIndex
 from penstock.errors import ConflictError, UsageError
 from penstock.manifest.build import DiscardSink, TreeBuilder
-from penstock.manifest.entry import Entry, Kind, NodeRef
+from penstock.manifest.entry import NodeRef
 from penstock.manifest.records import Manifest
 from penstock.manifest.tree import Tree
 from penstock.store.local import LocalStore
@@ -24,6 +24,7 @@ from .counters import Counters
 from .externals import Externals, options_by_address
 from .handle import Handle, check_ref_name
 from .inplace import InPlace
+from .local_tree import build_local, threads
 from .nodes import NodePackWriter, Nodes
 from .packing import Packer, Parent
 from .places import KnownPlaces
@@ -33,7 +34,7 @@ from .regions import RegionReader
 from .repository import DEFAULT_BRANCH, Repository, dataset_of
 from .settings import Settings
 from .snapshot import open_cache
-from .source import EnterDirectory, LeaveDirectory, Skipped, refuse_inside, walk_directory
+from .source import Skipped, refuse_inside, walk_directory
 from .upload import Upload
 
 __all__ = ["Progress", "PushReport", "hash_directory", "push", "push_in_place"]
@@ -65,10 +66,6 @@ class PushReport:
     metadata_bytes_uploaded: int = 0
     metadata_objects_uploaded: int = 0
     skipped: list[Skipped] = field(default_factory=list)
-
-
-def _threads() -> int:
-    return min(16, 2 * (os.cpu_count() or 1))
 
 
 def push(
@@ -149,7 +146,7 @@ class _Push(ExitStack):
             cache = opening.enter_context(closing(open_cache(settings)))
             self.externals = opening.enter_context(closing(Externals(options_by_address(settings), options)))
             self.upload = opening.enter_context(closing(Upload(self.store, progress.sent)))
-            self.pool = opening.enter_context(ThreadPoolExecutor(_threads(), "penstock-read"))
+            self.pool = opening.enter_context(ThreadPoolExecutor(threads(), "penstock-read"))
             self.push(opening.pop_all().__exit__)
         counters = Counters()
         nodes = Nodes(self.store, cache, counters)
@@ -239,22 +236,5 @@ def hash_directory(directory: str, progress: Callable[[int, int], None]) -> tupl
 
     `progress` is told more files and bytes as they are hashed.
     """
-    skipped: list[Skipped] = []
-    builder = TreeBuilder(DiscardSink())
-    files = size = 0
-    with ExitStack() as stack:
-        pool = stack.enter_context(ThreadPoolExecutor(_threads(), "penstock-read"))
-        steps = stack.enter_context(closing(read_ahead(walk_directory(directory, skipped.append), pool)))
-        for step in steps:
-            if isinstance(step, EnterDirectory):
-                builder.enter(step.names[-1])
-            elif isinstance(step, LeaveDirectory):
-                builder.leave()
-            elif isinstance(step, FileRead):
-                target = step.data if step.file.kind is Kind.SYMLINK else b""
-                builder.add(Entry(step.file.names[-1], step.file.kind, step.size, step.hash, target=target))
-                if step.file.kind is not Kind.SYMLINK:
-                    files += 1
-                    size += step.size
-            _tell(step, progress)
-    return Manifest(builder.finish()).top_hash, files, size, skipped
+    found = build_local(directory, DiscardSink(), progress)
+    return Manifest(found.root).top_hash, found.files, found.bytes, found.skipped

@@ -1,4 +1,4 @@
-"""A merge of two trees is what the naive rule gives on plain dicts, conflict by conflict; only what differs is opened."""
+"""A merge is what the naive rule gives on plain dicts, conflict by conflict; only what differs is opened."""
 
 from __future__ import annotations
 

@@ -1,0 +1,94 @@
+"""Merge one line of history into a branch: what ``penstock merge`` does. Blocking."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from penstock.manifest.descend import LoadNode
+from penstock.manifest.merge import Choose, Merged
+from penstock.manifest.records import Manifest
+
+from .ancestry import Commits
+from .branching import require_head, stands_at
+from .landing import until_it_stands
+from .merging import conflict_error, merge_versions
+from .publish import Authorship, Published, move_branch, publish
+from .repository import Repository
+
+__all__ = ["Joined", "Joining", "join"]
+
+
+class Joining(enum.Enum):
+    """What it took to bring a version into a branch."""
+
+    NOTHING = "up to date"
+    FORWARD = "fast-forward"
+    MERGE = "merge"
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """What a merge did, or would do.
+
+    `published` is where the branch stands then: None for a merge that was only tried. `base` is the common ancestor;
+    `merged` has the counts of a merge.
+    """
+
+    how: Joining
+    published: Published | None
+    base: bytes | None
+    merged: Merged | None = None
+
+
+def join(
+    repository: Repository,
+    load: LoadNode,
+    branch: str,
+    source: bytes,
+    authorship: Authorship,
+    choose: Choose | None = None,
+    *,
+    dry_run: bool = False,
+) -> Joined:
+    """Merge the commit `source`, with all that it comes from, into a branch.
+
+    A branch that `source` comes from is moved forward to it; else the merge is a version with two parents, the
+    branch's first. `choose`: Side.OURS is the branch's state, Side.THEIRS that of `source`.
+
+    NotFoundError: no such branch. MergeConflictError names the paths; nothing has changed.
+    """
+    commits = Commits(repository)
+
+    def contents(commit_id: bytes) -> Manifest:
+        return repository.manifest(bytes.fromhex(commits[commit_id].top_hash))
+
+    def attempt() -> Joined:
+        head = require_head(repository, branch)
+        at = stands_at(head)
+        base = commits.common_ancestor(at.commit, source)
+        if base == source:
+            return Joined(Joining.NOTHING, at, base)
+        if base == at.commit:
+            forward = Published(bytes.fromhex(commits[source].top_hash), source)
+            if not dry_run:
+                move_branch(repository, branch, head, forward, authorship)
+            return Joined(Joining.FORWARD, forward, base)
+        before = contents(base) if base is not None else None
+        upload = _forget if dry_run else repository.store.put
+        found = merge_versions(before, contents(at.commit), contents(source), load, upload, choose)
+        if found.manifest is None:
+            raise conflict_error(found.merged, branch, repository.dataset, _WAY_OUT)
+        if dry_run:
+            return Joined(Joining.MERGE, None, base, found.merged)
+        published = publish(repository, branch, head, found.manifest, authorship, (at.commit, source))
+        return Joined(Joining.MERGE, published, base, found.merged)
+
+    return until_it_stands(attempt)
+
+
+_WAY_OUT = "Choose with --ours (what the branch has) or --theirs (what is merged into it), for all or one PATH each."
+
+
+def _forget(key: str, body: bytes) -> None:
+    """Take a node pack of a merge that is only tried."""
