@@ -1,7 +1,7 @@
 """Changes to the merged tree: what a system call does, as one set of changes to the tables.
 
 Each looks first and changes last, so that one which ends in `NodeMissing` can be tried again, and a refusal leaves
-everything as it was. Refusals are OSErrors with the errno that the call has. One thread.
+everything as it was. Refusals are `Refused`, with the errno that the call has. One thread.
 
 **Invariant:** a name in the upper layer and the record of its inode agree on where it is linked.
 """
@@ -21,6 +21,7 @@ from penstock.manifest.tree import ROOT_INODE
 
 from .model import INODES, NAMES, ORDER, Change, Name, Record, encode_entry, inode_key, name_key, order_key
 from .namespace import Namespace, Node
+from .refusal import Refused
 from .state import Counters, read_counters
 from .tables import Tables
 
@@ -123,10 +124,10 @@ class Editor:
         """Make a file, a directory or a symlink. EEXIST, ENAMETOOLONG, ENOENT (the directory was removed), ENOTDIR."""
         _check_name(name)
         if len(target) > MAX_TARGET:
-            raise OSError(errno.ENAMETOOLONG, "a symlink's target is too long")
+            raise Refused(errno.ENAMETOOLONG, "a symlink's target is too long")
         folder = self._folder(view, parent)
         if view.lookup(parent, name) is not None:
-            raise OSError(errno.EEXIST, "the name is taken")
+            raise Refused(errno.EEXIST, "the name is taken")
         over = self._is_over(view, parent, name)
         batch = _Batch(self._counters)
         inode = batch.next_inode()
@@ -156,16 +157,16 @@ class Editor:
         """Remove a name that is no directory's; return its inode. ENOENT, EISDIR."""
         node = self._existing(view, parent, name)
         if node.is_directory:
-            raise OSError(errno.EISDIR, "a directory")
+            raise Refused(errno.EISDIR, "a directory")
         return self._remove(view, parent, name, node, note)
 
     def rmdir(self, view: Namespace, parent: int, name: bytes, note: bytes = b"") -> int:
         """Remove an empty directory; return its inode. ENOENT, ENOTDIR, ENOTEMPTY."""
         node = self._existing(view, parent, name)
         if not node.is_directory:
-            raise OSError(errno.ENOTDIR, "no directory")
+            raise Refused(errno.ENOTDIR, "no directory")
         if not view.is_empty(node.inode):
-            raise OSError(errno.ENOTEMPTY, "not empty")
+            raise Refused(errno.ENOTEMPTY, "not empty")
         return self._remove(view, parent, name, node, note)
 
     def _remove(self, view: Namespace, parent: int, name: bytes, node: Node, note: bytes) -> int:
@@ -198,18 +199,18 @@ class Editor:
         folders = {parent: self._folder(view, parent), new_parent: self._folder(view, new_parent)}
         target = view.lookup(new_parent, new_name)
         if exchange and target is None:
-            raise OSError(errno.ENOENT, "nothing to exchange with")
+            raise Refused(errno.ENOENT, "nothing to exchange with")
         if target is not None and not exchange:
             if not replace:
-                raise OSError(errno.EEXIST, "the name is taken")
+                raise Refused(errno.EEXIST, "the name is taken")
             if target.inode == source.inode:
                 return None
             if target.is_directory and not source.is_directory:
-                raise OSError(errno.EISDIR, "a directory")
+                raise Refused(errno.EISDIR, "a directory")
             if source.is_directory and not target.is_directory:
-                raise OSError(errno.ENOTDIR, "no directory")
+                raise Refused(errno.ENOTDIR, "no directory")
             if target.is_directory and not view.is_empty(target.inode):
-                raise OSError(errno.ENOTEMPTY, "not empty")
+                raise Refused(errno.ENOTEMPTY, "not empty")
         if source.is_directory:
             self._refuse_below(view, new_parent, source.inode)
         if exchange and target is not None and target.is_directory:
@@ -232,7 +233,7 @@ class Editor:
     def _refuse_below(self, view: Namespace, inode: int, above: int) -> None:
         while inode != ROOT_INODE:
             if inode == above:
-                raise OSError(errno.EINVAL, "a directory cannot be moved into itself")
+                raise Refused(errno.EINVAL, "a directory cannot be moved into itself")
             place = view.place(inode)
             if place is None:
                 return
@@ -256,6 +257,7 @@ class Editor:
         uid: int | None = None,
         gid: int | None = None,
         mtime_ns: int | None = None,
+        atime_ns: int | None = None,
         metadata: bytes | None = None,
     ) -> Node:
         """Change attributes. Only what a version holds counts as a change of it: the executable bit, and metadata."""
@@ -274,6 +276,8 @@ class Editor:
             fields["gid"] = gid
         if mtime_ns is not None:
             fields["mtime_ns"] = mtime_ns
+        if atime_ns is not None:
+            fields["atime_ns"] = atime_ns
         if metadata is not None and metadata != record.metadata:
             fields.update(metadata=metadata, sequence=batch.sequence)
         changed: Record = msgspec.structs.replace(record, **fields)
@@ -287,8 +291,6 @@ class Editor:
         fields: dict[str, object] = {"sequence": batch.sequence, "content": batch.sequence}
         if now:
             fields.update(mtime_ns=batch.now, ctime_ns=batch.now)
-        if record.mode & (stat.S_ISUID | stat.S_ISGID):
-            fields["mode"] = record.mode & ~(stat.S_ISUID | stat.S_ISGID)
         changed: Record = msgspec.structs.replace(record, **fields)
         batch.put(node.inode, changed)
         batch.changes += changes
@@ -318,15 +320,15 @@ class Editor:
         """Return the directory that a change is made in. ENOENT: it was removed; ENOTDIR."""
         node = view.node(inode)
         if not node.is_directory:
-            raise OSError(errno.ENOTDIR, "no directory")
+            raise Refused(errno.ENOTDIR, "no directory")
         if node.record is not None and node.record.parent == 0:
-            raise OSError(errno.ENOENT, "the directory was removed")
+            raise Refused(errno.ENOENT, "the directory was removed")
         return node
 
     def _existing(self, view: Namespace, parent: int, name: bytes) -> Node:
         node = view.lookup(parent, name)
         if node is None:
-            raise OSError(errno.ENOENT, "no such name")
+            raise Refused(errno.ENOENT, "no such name")
         return node
 
     def _is_over(self, view: Namespace, parent: int, name: bytes) -> bool:
@@ -376,4 +378,4 @@ class Editor:
 
 def _check_name(name: bytes) -> None:
     if len(name) > MAX_NAME:
-        raise OSError(errno.ENAMETOOLONG, "the name is too long")
+        raise Refused(errno.ENAMETOOLONG, "the name is too long")

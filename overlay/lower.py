@@ -15,6 +15,7 @@ from penstock.manifest.entry import Entry, NodeRef
 from penstock.manifest.tree import ROOT_INODE, Inode, Tree
 
 from .model import FIRST_NEW_INODE, GRAFTS, decode_ref, inode_key
+from .refusal import Refused
 from .tables import ReadTables
 
 __all__ = ["Lower"]
@@ -25,7 +26,7 @@ _DIRECTORIES = 16384
 
 
 class Lower:
-    """Trees by inode. OSError ESTALE: an inode that no tree has."""
+    """Trees by inode. Refused ESTALE: an inode that no tree has."""
 
     def __init__(self, root: NodeRef, tables: ReadTables, load: LoadNode) -> None:
         self._root = root
@@ -108,5 +109,5 @@ class Lower:
     def _of(self, inode: int) -> tuple[Tree, int]:
         found = self._tree(inode)
         if found is None:
-            raise OSError(errno.ESTALE, "no such inode")
+            raise Refused(errno.ESTALE, "no such inode")
         return found

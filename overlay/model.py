@@ -94,7 +94,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     `mode` holds permission bits, of which a version keeps whether it is executable. `entry` is what a version has of
     it, encoded, and of a file's bytes the first `shown` still show where no range lies over them. `parent`, `name`:
     where it is linked; `parent` 0: nowhere any more; None: where its version has it. `layers` are the generations of
-    its data files, oldest first. `uid`, `gid`: None, the mount's.
+    its data files, oldest first. `uid`, `gid`: None, the mount's. `atime_ns` 0: as `mtime_ns`.
     """
 
     kind: Kind
@@ -113,6 +113,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     layers: tuple[int, ...] = ()
     uid: int | None = None
     gid: int | None = None
+    atime_ns: int = 0
 
     @property
     def is_file(self) -> bool:

@@ -17,6 +17,7 @@ from penstock.manifest.tree import ROOT_INODE
 
 from .lower import Lower
 from .model import FIRST_NEW_INODE, INODES, NAMES, ORDER, Name, Record, inode_key, name_key
+from .refusal import Refused
 from .tables import ReadTables
 
 __all__ = ["UPPER_OFFSET", "Item", "Namespace", "Node"]
@@ -80,14 +81,14 @@ class Namespace:
         return Name.decode(value) if value is not None else None
 
     def node(self, inode: int) -> Node:
-        """Return an inode. OSError ESTALE: there is none such."""
+        """Return an inode. Refused ESTALE: there is none such."""
         record = self.record(inode)
         if record is not None:
             return Node(inode, record, None)
         return Node(inode, None, self.lower.entry(inode))
 
     def lookup(self, parent: int, name: bytes) -> Node | None:
-        """Return what a name in a directory stands for; None: nothing. OSError ENOTDIR, ESTALE."""
+        """Return what a name in a directory stands for; None: nothing. Refused ENOTDIR, ESTALE."""
         upper = self.name(parent, name)
         if upper is not None:
             return self.node(upper.inode) if upper.inode else None
@@ -107,16 +108,16 @@ class Namespace:
         record = self.record(inode)
         if record is not None:
             if record.kind is not Kind.DIRECTORY:
-                raise OSError(errno.ENOTDIR, "no directory")
+                raise Refused(errno.ENOTDIR, "no directory")
             if record.parent == 0:
                 return None  # removed: it is empty, whatever the version has below it
         if inode >= FIRST_NEW_INODE and not self.lower.has(inode):
             if record is None:
-                raise OSError(errno.ESTALE, "no such inode")
+                raise Refused(errno.ESTALE, "no such inode")
             return None
         found = self.lower.directory(inode)
         if found is None:
-            raise OSError(errno.ENOTDIR, "no directory")
+            raise Refused(errno.ENOTDIR, "no directory")
         return found
 
     def items(self, directory: int, offset: int) -> Iterator[Item]:

@@ -8,6 +8,8 @@
 | IntegrityError | EIO | the bytes are not what the version promises |
 | NotFoundError, ConflictError | EIO | an object that the version refers to is gone or was changed |
 | MemoryError | ENOMEM | |
+| Refused | its own | the overlay's answers. Not logged |
+| OSError | ENOSPC, EDQUOT: its own; else EIO | the disk of the overlay |
 | anything else | EIO | a fault in Penstock, logged with its traceback |
 
 A NotFoundError is not ENOENT: names that are not there are a Refusal, and what reaches this table is a file that
@@ -21,6 +23,7 @@ import logging
 import os
 
 from penstock.errors import AccessError, PenstockError
+from penstock.overlay.refusal import Refused
 
 __all__ = ["Refusal", "errno_of"]
 
@@ -41,6 +44,11 @@ class Refusal(Exception):  # noqa: N818  # an answer to a system call, not a fai
 def errno_of(error: Exception, operation: str) -> int:
     """Return the errno for what went wrong during `operation`, and log what is worth knowing."""
     if isinstance(error, Refusal):
+        return error.errno
+    if isinstance(error, Refused):
+        return error.errno or errno.EIO
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        _log.error("%s failed: %s", operation, error)
         return error.errno
     if isinstance(error, PenstockError):
         _log.error("%s failed: %s", operation, error)

@@ -20,7 +20,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable
 from operator import attrgetter
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
 import trio
@@ -29,7 +29,7 @@ from penstock.manifest.entry import BLOCK_SIZE, Entry, Kind, NodeRef, block_coun
 from penstock.manifest.tree import ROOT_INODE, Inode, NodeMissing, Tree
 
 from .asking import Asker
-from .attributes import Attributes, FileSystemSize, attributes_of, file_system_size
+from .attributes import DEFAULT_UMASK, Attributes, FileSystemSize, attributes_of, file_system_size
 from .blocks import BlockReader
 from .errnos import Refusal
 from .following import Follower
@@ -40,7 +40,7 @@ from .source import Source
 from .workers import Workers
 from .xattrs import PREFIX, extended_attributes
 
-__all__ = ["Item", "ReadOnlyFileSystem"]
+__all__ = ["FileSystem", "Item", "ReadOnlyFileSystem"]
 
 _T = TypeVar("_T")
 
@@ -90,14 +90,46 @@ class _OpenDirectory:
         self.ready: list[Item] = []
 
 
+class FileSystem(Protocol):
+    """What answers questions and reads: the methods of `ReadOnlyFileSystem`, which says what they do."""
+
+    @property
+    def open_files(self) -> int: ...  # noqa: D102  # as above, and so below
+    async def lookup(self, parent: int, name: bytes) -> Attributes | None: ...  # noqa: D102
+    async def getattr(self, inode: int) -> Attributes: ...  # noqa: D102
+    async def readlink(self, inode: int) -> bytes: ...  # noqa: D102
+    async def open(self, inode: int, flags: int) -> FileHandle: ...  # noqa: D102
+    async def read(self, handle: int, offset: int, size: int) -> bytes | memoryview: ...  # noqa: D102
+    def release(self, handle: int) -> None: ...  # noqa: D102
+    async def path(self, inode: int) -> bytes: ...  # noqa: D102
+    async def describe(self, handle: int, offset: int, size: int) -> tuple[bytes, bool]: ...  # noqa: D102
+    async def opendir(self, inode: int) -> FileHandle: ...  # noqa: D102
+    async def readdir(self, handle: int, start: int) -> list[Item]: ...  # noqa: D102
+    def releasedir(self, handle: int) -> None: ...  # noqa: D102
+    def statfs(self) -> FileSystemSize: ...  # noqa: D102
+    async def listxattr(self, inode: int) -> list[bytes]: ...  # noqa: D102
+    async def getxattr(self, inode: int, name: bytes) -> bytes: ...  # noqa: D102
+
+
 class ReadOnlyFileSystem:
     """The tree of `source`. Times that the version does not record are `epoch_ns`, in nanoseconds since 1970.
+
+    `umask` takes permission bits away, as a process's does.
 
     Fetches run in `nursery`; cancel it to end them.
     """
 
-    def __init__(self, source: Source, nursery: trio.Nursery, workers: Workers, *, epoch_ns: int = 0) -> None:
+    def __init__(
+        self,
+        source: Source,
+        nursery: trio.Nursery,
+        workers: Workers,
+        *,
+        epoch_ns: int = 0,
+        umask: int = DEFAULT_UMASK,
+    ) -> None:
         self._source = source
+        self._umask = umask
         self._workers = workers
         self._epoch_ns = epoch_ns
         self._tree = Tree(source.root, source.peek)
@@ -109,6 +141,11 @@ class ReadOnlyFileSystem:
         self._handles = Handles()
         self._files: dict[FileHandle, _OpenFile] = {}
         self._open_directories: dict[FileHandle, _OpenDirectory] = {}
+
+    @property
+    def blocks(self) -> BlockReader:
+        """What reads blocks of files, for who reads them in another way."""
+        return self._blocks
 
     async def _ask(self, question: Callable[[Tree], _T]) -> _T:
         """Answer a question about the tree, loading nodes until it can be answered."""
@@ -153,11 +190,11 @@ class ReadOnlyFileSystem:
         inode, entry = found
         if entry.directory is not None:
             self._keep_directory(inode, entry.directory, Inode(parent))
-        return attributes_of(inode, entry, self._epoch_ns)
+        return attributes_of(inode, entry, self._epoch_ns, self._umask)
 
     async def getattr(self, inode: int) -> Attributes:
         """Return the attributes of an inode. ESTALE: there is none with this number."""
-        return attributes_of(inode, await self._entry(inode), self._epoch_ns)
+        return attributes_of(inode, await self._entry(inode), self._epoch_ns, self._umask)
 
     async def readlink(self, inode: int) -> bytes:
         """Return what a symlink points to. EINVAL: it is none."""
@@ -283,7 +320,9 @@ class ReadOnlyFileSystem:
                     inode = Inode(base + at)
                     if entry.directory is not None:
                         self._keep_directory(inode, entry.directory, stream.inode)
-                    items.append(Item(entry.name, attributes_of(inode, entry, self._epoch_ns), at + 1 + _CHILDREN))
+                    items.append(
+                        Item(entry.name, attributes_of(inode, entry, self._epoch_ns, self._umask), at + 1 + _CHILDREN)
+                    )
             except NodeMissing:
                 if not items:
                     raise

@@ -22,9 +22,9 @@ from penstock.errors import PenstockError
 from .access_log import AccessLog
 from .attributes import Attributes
 from .errnos import Refusal, errno_of
-from .filesystem import ReadOnlyFileSystem
+from .filesystem import FileSystem
 
-__all__ = ["FuseOperations"]
+__all__ = ["FuseOperations", "answering"]
 
 _FOR_EVER = 10 * 365 * 86400
 _MOST_NAME = 255
@@ -32,7 +32,7 @@ _BLOCK = 1 << 20
 _Handler = TypeVar("_Handler", bound=Callable[..., Awaitable[Any]])
 
 
-def _answering(handler: _Handler) -> _Handler:
+def answering(handler: _Handler) -> _Handler:
     """Turn what a handler raises into its errno: an exception that left it would end the mount."""
     name = handler.__name__
 
@@ -57,7 +57,7 @@ class FuseOperations(pyfuse3.Operations):
     supports_dot_lookup = True
     enable_writeback_cache = False
 
-    def __init__(self, file_system: ReadOnlyFileSystem, *, uid: int, gid: int) -> None:
+    def __init__(self, file_system: FileSystem, *, uid: int, gid: int) -> None:
         super().__init__()
         self._fs = file_system
         self._uid = uid
@@ -87,7 +87,7 @@ class FuseOperations(pyfuse3.Operations):
         out.entry_timeout = out.attr_timeout = _FOR_EVER
         return out
 
-    @_answering
+    @answering
     async def lookup(self, parent_inode: int, name: bytes, ctx: RequestContext) -> EntryAttributes:
         """Find a name; inode 0 tells the kernel to remember that there is none."""
         if len(name) > _MOST_NAME:
@@ -100,17 +100,17 @@ class FuseOperations(pyfuse3.Operations):
         absent.entry_timeout = _FOR_EVER
         return absent
 
-    @_answering
+    @answering
     async def getattr(self, inode: int, ctx: RequestContext) -> EntryAttributes:
         """Answer stat(2)."""
         return self._filled(await self._fs.getattr(inode))
 
-    @_answering
+    @answering
     async def readlink(self, inode: int, ctx: RequestContext) -> bytes:
         """Say where a symlink points."""
         return await self._fs.readlink(inode)
 
-    @_answering
+    @answering
     async def open(self, inode: int, flags: int, ctx: RequestContext) -> FileInfo:
         """Open a file; pages that the kernel has of it are kept."""
         begun = time.monotonic()
@@ -119,7 +119,7 @@ class FuseOperations(pyfuse3.Operations):
             self.access_log.write("open", await self._path(inode), begun=begun)
         return FileInfo(fh=handle, keep_cache=True)
 
-    @_answering
+    @answering
     async def read(  # type: ignore[override]  # pyfuse3 takes any buffer: a view of the cache goes out uncopied
         self, fh: int, off: int, size: int
     ) -> bytes | memoryview:
@@ -162,12 +162,12 @@ class FuseOperations(pyfuse3.Operations):
         """Close a file."""
         self._fs.release(fh)
 
-    @_answering
+    @answering
     async def opendir(self, inode: int, ctx: RequestContext) -> int:
         """Open a directory."""
         return await self._fs.opendir(inode)
 
-    @_answering
+    @answering
     async def readdir(self, fh: int, start_id: int, token: ReaddirToken) -> None:
         """List a directory, with attributes, until the kernel's buffer is full or a batch is used up."""
         for item in await self._fs.readdir(fh, start_id):
@@ -178,25 +178,25 @@ class FuseOperations(pyfuse3.Operations):
         """Close a directory."""
         self._fs.releasedir(fh)
 
-    @_answering
+    @answering
     async def statfs(self, ctx: RequestContext) -> StatvfsData:
         """Answer statvfs(3)."""
         size = self._fs.statfs()
         out = StatvfsData()
         out.f_bsize = out.f_frsize = size.unit
         out.f_blocks = size.blocks
-        out.f_bfree = out.f_bavail = 0
+        out.f_bfree = out.f_bavail = size.free_blocks
         out.f_files = size.files
-        out.f_ffree = out.f_favail = 0
+        out.f_ffree = out.f_favail = size.free_files
         out.f_namemax = _MOST_NAME
         return out
 
-    @_answering
+    @answering
     async def getxattr(self, inode: int, name: bytes, ctx: RequestContext) -> bytes:
         """Give an extended attribute."""
         return await self._fs.getxattr(inode, name)
 
-    @_answering
+    @answering
     async def listxattr(self, inode: int, ctx: RequestContext) -> Sequence[bytes]:
         """Give the names of the extended attributes."""
         return await self._fs.listxattr(inode)

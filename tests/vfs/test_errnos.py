@@ -33,6 +33,7 @@ from penstock.vfs.errnos import Refusal, errno_of
         (PenstockError("x"), errno.EIO),
         (MemoryError(), errno.ENOMEM),
         (OSError(errno.ENOENT, "of a file of our own"), errno.EIO),
+        (OSError(errno.ENOSPC, "of the overlay"), errno.ENOSPC),
         (ValueError("x"), errno.EIO),
     ],
 )
