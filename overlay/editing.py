@@ -23,7 +23,7 @@ from .model import INODES, NAMES, ORDER, Change, Name, Record, encode_entry, ino
 from .namespace import Namespace, Node
 from .refusal import Refused
 from .state import Counters, read_counters
-from .tables import Tables
+from .access import Tables
 
 __all__ = ["Editor", "new_record"]
 

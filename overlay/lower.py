@@ -16,7 +16,7 @@ from penstock.manifest.tree import ROOT_INODE, Inode, Tree
 
 from .model import FIRST_NEW_INODE, GRAFTS, decode_ref, inode_key
 from .refusal import Refused
-from .tables import ReadTables
+from .access import ReadTables
 
 __all__ = ["Lower"]
 

@@ -18,7 +18,7 @@ from penstock.manifest.tree import ROOT_INODE
 from .lower import Lower
 from .model import FIRST_NEW_INODE, INODES, NAMES, ORDER, Name, Record, inode_key, name_key
 from .refusal import Refused
-from .tables import ReadTables
+from .access import ReadTables
 
 __all__ = ["UPPER_OFFSET", "Item", "Namespace", "Node"]
 

@@ -8,5 +8,5 @@ from __future__ import annotations
 __all__ = ["Refused"]
 
 
-class Refused(OSError):
+class Refused(OSError):  # noqa: N818  # an answer, not a failure
     """`errno` is what the system call ends with."""

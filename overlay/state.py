@@ -16,7 +16,7 @@ from penstock.manifest.entry import NodeRef
 from penstock.manifest.records import Manifest
 
 from .model import FIRST_NEW_INODE, META, Change
-from .tables import ReadTables
+from .access import ReadTables
 
 __all__ = ["Counters", "Origin", "read_counters", "read_origin"]
 
