@@ -10,10 +10,14 @@ from penstock.errors import ConflictError, NotFoundError, UsageError
 from .build import DirectoryWriter, NodeSink, directory_entry
 from .cursor import Cursor
 from .descend import LoadNode
-from .entry import MAX_DEPTH, Entry, Kind, NodeRef, check_name, display_path
+from .entry import MAX_DEPTH, Entry, Kind, Location, NodeRef, check_name, display_path
+from .hashing import HASH_SIZE
 from .node import IndexNode
 
-__all__ = ["Edit", "update"]
+__all__ = ["EMPTY_DIRECTORY", "Edit", "update"]
+
+EMPTY_DIRECTORY = NodeRef(bytes(HASH_SIZE), 0, 0, Location(bytes(HASH_SIZE), 0, 0, bytes(HASH_SIZE)))
+"""For the `directory` of an edit: that it begins with nothing, whatever was there. It stands for no node."""
 
 
 class Edit(NamedTuple):
@@ -22,10 +26,13 @@ class Edit(NamedTuple):
     `entry` None: nothing; what was there goes, a directory with all below it. A file or symlink: that, whatever was
     there. A directory with `directory` set: that content (how a rename moves a tree by reference); without it:
     the content that was there, or none. Missing parents are made.
+
+    `missing_ok`: what is to be removed may not be there; then nothing is made for it either.
     """
 
     path: tuple[bytes, ...]
     entry: Entry | None
+    missing_ok: bool = False
 
 
 class _Open:
@@ -101,6 +108,8 @@ def update(root: NodeRef, edits: Iterable[Edit], load: LoadNode, sink: NodeSink)
 
     Edits come in tree order (plain order of their paths), each path once. NotFoundError: an edit removes what is
     not there. ConflictError: an edit goes below a file. UsageError: bad order, bad name, too deep.
+
+    A directory that is put with no entries in its reference is not loaded.
     """
     stack = [_Open(Entry(b"", Kind.DIRECTORY), root, load, sink)]
     path: tuple[bytes, ...] = ()  # of the directory on top of the stack
@@ -115,6 +124,8 @@ def update(root: NodeRef, edits: Iterable[Edit], load: LoadNode, sink: NodeSink)
         _check(edit, last)
         last = edit.path
         if file is not None and edit.path[: len(file)] == file:
+            if edit.missing_ok:
+                continue
             raise ConflictError(
                 f"{display_path(file)!r} would be a file and a directory",
                 why=f"there is also {display_path(edit.path)!r}",
@@ -125,19 +136,28 @@ def update(root: NodeRef, edits: Iterable[Edit], load: LoadNode, sink: NodeSink)
         while len(path) < len(edit.path) - 1:
             name = edit.path[len(path)]
             old = stack[-1].take(name)
-            path = (*path, name)
+            if old is None and edit.missing_ok:
+                break
             if old is not None and old.directory is None:
+                if edit.missing_ok:
+                    stack[-1].put(old)
+                    file = (*path, name)
+                    break
                 raise ConflictError(
-                    f"{display_path(path)!r} is a file", why=f"{display_path(edit.path)!r} would lie below it"
+                    f"{display_path((*path, name))!r} is a file", why=f"{display_path(edit.path)!r} would lie below it"
                 )
+            path = (*path, name)
             stack.append(_Open(old or Entry(name, Kind.DIRECTORY), old.directory if old else None, load, sink))
+        if len(path) < len(edit.path) - 1:
+            continue  # there is no such directory: nothing to remove
         old = stack[-1].take(edit.path[-1])
         file = None
         if edit.entry is None:
-            if old is None:
+            if old is None and not edit.missing_ok:
                 raise NotFoundError(f"cannot remove {display_path(edit.path)!r}", why="it is not there")
         elif edit.entry.kind is Kind.DIRECTORY:
             base = edit.entry.directory or (old.directory if old is not None else None)
+            base = base if base is None or base.entries else None
             stack.append(_Open(edit.entry, base, load, sink))
             path = edit.path
         else:

@@ -13,7 +13,7 @@ from penstock.manifest.build import MemorySink, with_blocks
 from penstock.manifest.codec import encode_index
 from penstock.manifest.entry import MAX_DEPTH, Entry, Kind, NodeRef
 from penstock.manifest.tree import Tree
-from penstock.manifest.update import Edit, update
+from penstock.manifest.update import EMPTY_DIRECTORY, Edit, update
 
 pytestmark = pytest.mark.usefixtures("small_nodes")
 
@@ -214,3 +214,48 @@ def test_a_hostile_tree_is_refused_while_it_is_copied() -> None:
     root = NodeRef(digest, 4, first.size + second.size, sink.write(frame))
     with pytest.raises(IntegrityError, match="wrong place"):
         update(root, [Edit((b"y",), file_of(b"y", 1).entry)], Loader(sink), sink)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        (b"nope",),
+        (b"d", b"nope"),
+        (b"nope", b"x"),
+        (b"d", b"nope", b"x"),
+        (b"f", b"x"),
+        (b"f", b"x", b"y"),
+    ],
+)
+def test_what_may_be_missing_is_removed_without_a_trace(path: tuple[bytes, ...]) -> None:
+    root, load, sink = _small()
+    after = (*path[:-1], path[-1] + b"!")
+    gone = [Edit(path, None, missing_ok=True), Edit(after, None, missing_ok=True)]
+    assert update(root, gone, load, sink) == root
+    last = Edit((b"z",), Entry(b"z", Kind.FILE, 1, FILE.hash, 0, extents=FILE.extents))
+    names = [path for path, _ in Tree(update(root, [*gone, last], load, sink), load).walk()]
+    assert names == [(b"d",), (b"d", b"x"), (b"f",), (b"z",)]
+
+
+def test_what_may_be_missing_goes_where_it_is_there() -> None:
+    root, load, sink = _small()
+    edits = [Edit((b"d", b"x"), None, missing_ok=True), Edit((b"f",), None, missing_ok=True)]
+    assert [path for path, _ in Tree(update(root, edits, load, sink), load).walk()] == [(b"d",)]
+
+
+def test_a_file_below_one_that_was_kept_is_still_refused() -> None:
+    root, load, sink = _small()
+    with pytest.raises(ConflictError, match="a file and a directory"):
+        update(root, [Edit((b"f", b"a"), None, missing_ok=True), Edit((b"f", b"f"), FILE)], load, sink)
+
+
+def test_a_directory_can_begin_with_nothing() -> None:
+    root, load, sink = _small()
+    empty = Entry(b"d", Kind.DIRECTORY, directory=EMPTY_DIRECTORY)
+    assert [path for path, _ in Tree(update(root, [Edit((b"d",), empty)], load, sink), load).walk()] == [
+        (b"d",),
+        (b"f",),
+    ]
+    filled = update(root, [Edit((b"d",), empty), Edit((b"d", b"f"), FILE)], load, sink)
+    wanted, _ = built(Folder({b"d": Folder({b"f": file_of(b"f", 1)}), b"f": file_of(b"f", 1)}))
+    assert filled.hash == wanted.hash
