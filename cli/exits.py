@@ -68,6 +68,7 @@ _KINDS: tuple[tuple[type[PenstockError], str, ExitCode], ...] = (
     (UsageError, "usage", ExitCode.USAGE),
     (AmbiguousError, "ambiguous", ExitCode.NOT_FOUND),
     (NotFoundError, "not_found", ExitCode.NOT_FOUND),
+    (MergeConflictError, "merge_conflict", ExitCode.CONFLICT),
     (ConflictError, "conflict", ExitCode.CONFLICT),
     (FormatTooNewError, "format_too_new", ExitCode.INTEGRITY),
     (IntegrityError, "integrity", ExitCode.INTEGRITY),

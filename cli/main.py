@@ -30,19 +30,27 @@ __all__ = ["COMPLETE_VARIABLE", "main", "root"]
 COMPLETE_VARIABLE = "_PENSTOCK_COMPLETE"
 
 _COMMANDS = {
+    "branch": LazyCommand("branches:branch", "List, make or delete branches."),
     "cache": LazyCommand("cache:cache", "Look after the block cache: info, clear, verify."),
     "cat": LazyCommand("browse:cat", "Write files of a version to standard output."),
     "completion": LazyCommand("completion:completion", "Print the completion script of SHELL: bash, zsh or fish."),
+    "diff": LazyCommand("diff:diff", "List what differs between two versions."),
     "doctor": LazyCommand("doctor:doctor", "Check what this machine and a bucket permit."),
     "hash": LazyCommand("push:hash_", "Print the top hash that a directory would have."),
     "info": LazyCommand("browse:info", "Tell what a version is."),
     "init": LazyCommand("init:init", "Make a dataset, with an empty first version."),
+    "log": LazyCommand("log:log_", "Show the versions that led to one."),
     "ls": LazyCommand("browse:ls", "List a directory of a version, or the datasets of a bucket."),
+    "merge": LazyCommand("merge:merge", "Merge a version into a branch."),
     "mount": LazyCommand("mount:mount_", "Show a version as a read-only directory."),
     "mounts": LazyCommand("mount:mounts", "List what is mounted."),
     "push": LazyCommand("push:push_", "Make a directory the next version of a dataset."),
     "remote": LazyCommand("remote:remote", "Give buckets names: add, list, remove."),
+    "reset": LazyCommand("rollback:reset", "Let a branch stand at another version."),
+    "revert": LazyCommand("rollback:revert", "Undo what one version changed, in a new one."),
+    "show": LazyCommand("show:show", "Show one version, and what it changed."),
     "status": LazyCommand("status:status", "Tell how a mount is doing."),
+    "tag": LazyCommand("branches:tag", "List tags, or give a version one."),
     "umount": LazyCommand("mount:umount", "Unmount what Penstock has mounted."),
     "warm": LazyCommand("warm:warm_", "Fetch a version into the cache before it is read."),
 }

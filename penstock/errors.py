@@ -85,7 +85,7 @@ class ConflictError(PenstockError):
 class MergeConflictError(ConflictError):
     """Two versions changed the same paths, each in its own way; `candidates` holds the first of them, as text."""
 
-    def __init__(self, what: str, *, candidates: Sequence[str], why: str = "", fix: str = "") -> None:
+    def __init__(self, what: str, *, candidates: Sequence[str] = (), why: str = "", fix: str = "") -> None:
         super().__init__(what, why=why, fix=fix)
         self.candidates = tuple(candidates)
 

@@ -62,6 +62,17 @@ class Tally:
         """Whether anything differs."""
         return bool(self.added or self.modified or self.deleted or self.renamed)
 
+    def add(self, difference: Difference) -> None:
+        """Count one difference of a listing."""
+        old, new = difference.old, difference.new
+        self.added += difference.kind == "A"
+        self.modified += difference.kind == "M"
+        self.deleted += difference.kind == "D"
+        self.renamed += difference.kind == "R"
+        if difference.kind != "R":
+            self.bytes_added += _file_bytes(new)
+            self.bytes_deleted += _file_bytes(old)
+
 
 def compare(old: Contents, new: Contents, path: Path = (), *, content_only: bool = False) -> Iterator[Change]:
     """Yield every path that differs, at and below `path`, in tree order. NotFoundError: neither tree has the path.
@@ -191,3 +202,7 @@ def tally(old: Contents, new: Contents) -> Tally:
 
 def _bytes(entry: Entry | None) -> int:
     return entry.size if entry is not None and entry.kind is not Kind.SYMLINK else 0
+
+
+def _file_bytes(entry: Entry | None) -> int:
+    return entry.size if entry is not None and entry.is_file else 0

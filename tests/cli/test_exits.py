@@ -27,6 +27,7 @@ CODES = {
     "NotFoundError": (3, "not_found"),
     "AmbiguousError": (3, "ambiguous"),
     "ConflictError": (4, "conflict"),
+    "MergeConflictError": (4, "merge_conflict"),
     "IntegrityError": (5, "integrity"),
     "FormatTooNewError": (5, "format_too_new"),
     "AccessError": (6, "access"),

@@ -1,0 +1,131 @@
+"""``penstock diff``: what differs between two versions, or between a version and a local directory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+
+import click
+
+from penstock.errors import NotFoundError, UsageError
+from penstock.manifest.entry import split_path
+from penstock.manifest.tree import Tree
+from penstock.repo.comparing import Contents, Difference, Tally, compare, differences
+from penstock.repo.dataset import open_dataset
+from penstock.repo.handle import Handle, check_ref_name, parse_handle
+from penstock.repo.history import entry_at
+from penstock.repo.local_tree import local_tree
+
+from .commands import Command
+from .exits import ExitCode
+from .invocation import Invocation, pass_invocation
+from .params import HANDLE
+from .versions import difference_json, difference_line, tally_json, tally_line
+
+__all__ = ["diff"]
+
+_SHOWN = 20
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "penstock diff demo/photos:v1 demo/photos:main",
+        "penstock diff demo/photos:v1 main 2024        # the same dataset, and only a folder of it",
+        "penstock diff demo/photos:main ./photos       # what a push would change",
+        "penstock diff demo/photos:v1 v2 --stat",
+    ),
+)
+@click.argument("old", metavar="A", type=HANDLE)
+@click.argument("new", metavar="B")
+@click.argument("path", default="")
+@click.option("--stat", is_flag=True, help="Count what differs, and list nothing.")
+@pass_invocation
+def diff(invocation: Invocation, old: Handle, new: str, path: str, stat: bool) -> None:
+    """List what differs from version A to B: another version, a ref of the same dataset, or a local directory.
+
+    Lines begin with A (added), M (modified), D (deleted) or R (renamed). A directory begins with / or . and a push
+    of it is what B is taken to be; nothing is uploaded. The exit code is 0 when nothing differs, else 1.
+    """
+    local = new in {".", ".."} or new.startswith(("/", "./", "../", "~"))
+    names = split_path(path)
+    with ExitStack() as stack:
+        before = _Opened(stack, invocation, old)
+        if local:
+            # What the handle names, a folder of the version perhaps, is what the directory is held against.
+            ours, theirs = before.contents(old, old.subdir), _local(stack, invocation, new)
+        else:
+            other = _other(old, new)
+            names = split_path(old.subdir) + names
+            same_place = (other.bucket, other.dataset) == (old.bucket, old.dataset)
+            after = before if same_place else _Opened(stack, invocation, other)
+            ours, theirs = before.contents(old), after.contents(other)
+        found = differences(compare(ours, theirs, names, content_only=local))
+        differs = _tell(invocation, found, stat=stat)
+    if differs:
+        raise click.exceptions.Exit(ExitCode.DIFFERS)
+    invocation.output.notice("No changes")
+
+
+class _Opened:
+    """A dataset, open until the stack is left."""
+
+    def __init__(self, stack: ExitStack, invocation: Invocation, handle: Handle) -> None:
+        self._dataset = stack.enter_context(open_dataset(handle, invocation.settings()))
+
+    def contents(self, handle: Handle, path: str = "") -> Contents:
+        """Return what a version holds, or a directory of it."""
+        repository, load = self._dataset.repository, self._dataset.load
+        root = repository.manifest(repository.resolve(handle.ref).top_hash).root
+        entry = entry_at(Tree(root, load), split_path(path))
+        if entry is None or entry.directory is None:
+            what = "is not a directory" if entry is not None else "has nothing"
+            raise NotFoundError(f"{handle} {what}", fix="`penstock ls` shows what there is.")
+        return Contents(entry.directory, load)
+
+
+def _local(stack: ExitStack, invocation: Invocation, directory: str) -> Contents:
+    with invocation.progress() as progress:
+        task = progress.task("hashing")
+        tree, load = stack.enter_context(local_tree(os.path.expanduser(directory), lambda _, size: task.advance(size)))
+    for skipped in tree.skipped[:_SHOWN]:
+        invocation.output.notice(f"skipped {os.fsdecode(skipped.path)}: a {skipped.what} is no file")
+    if len(tree.skipped) > _SHOWN:
+        invocation.output.notice(f"skipped {len(tree.skipped) - _SHOWN} more")
+    return Contents(tree.root, load)
+
+
+def _other(old: Handle, new: str) -> Handle:
+    """Return the version that the second argument names: by itself, or as a ref of the first one's dataset."""
+    if "/" not in new:
+        check_ref_name(new)
+        return replace(old, ref=new)
+    handle = parse_handle(new)
+    if handle.subdir not in ("", old.subdir):
+        raise UsageError(
+            f"{str(old)!r} and {new!r} name two paths",
+            why="one path is compared, in both versions",
+            fix="Name the versions, and then the path.",
+        )
+    return handle
+
+
+def _tell(invocation: Invocation, found: Iterator[Difference], *, stat: bool) -> bool:
+    """List the differences, or count them; whether there were any."""
+    output = invocation.output
+    counts = Tally()
+    for difference in found:
+        counts.add(difference)
+        if stat:
+            continue
+        if output.json:
+            output.record(difference_json(difference))
+        else:
+            output.line(difference_line(difference))
+    if stat and output.json:
+        output.document(tally_json(counts))
+    elif stat and counts.any:
+        output.line(tally_line(counts))
+    return counts.any

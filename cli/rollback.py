@@ -1,0 +1,129 @@
+"""``penstock reset`` and ``penstock revert``: go back, and keep the history of it."""
+
+from __future__ import annotations
+
+import click
+
+from penstock.manifest.build import TreeBuilder
+from penstock.manifest.records import Commit, Manifest
+from penstock.repo.branching import require_head, reset_branch
+from penstock.repo.dataset import open_dataset
+from penstock.repo.handle import Handle
+from penstock.repo.history import find_published
+from penstock.repo.landing import land
+from penstock.repo.nodes import NodePackWriter
+from penstock.repo.repository import DEFAULT_BRANCH, Repository
+
+from .commands import Command
+from .invocation import Invocation, pass_invocation
+from .merge import choice, side_options
+from .params import HANDLE
+from .versions import SHORT, authorship, first_line, name_of, without_subdir
+
+__all__ = ["reset", "revert"]
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "penstock reset demo/photos v1                 # branch main",
+        "penstock reset demo/photos:review 4f2a9c1",
+    ),
+)
+@click.argument("handle", type=HANDLE)
+@click.argument("to")
+@click.option("--author", metavar="NAME", help="Who does it; as git has it by default.")
+@pass_invocation
+def reset(invocation: Invocation, handle: Handle, to: str, author: str | None) -> None:
+    """Let a branch stand at the version TO: a branch, tag, commit or top hash of the dataset, older or not.
+
+    Where it stood before is in `penstock log --reflog`, and can be mounted and reset to as before.
+    """
+    handle = without_subdir(handle)
+    branch = handle.ref or DEFAULT_BRANCH
+    with open_dataset(handle, invocation.settings()) as dataset:
+        require_head(dataset.repository, branch)
+        target = find_published(dataset.repository, to)
+        before = reset_branch(dataset.repository, branch, target, authorship(author, "", "reset"))
+    output = invocation.output
+    if output.json:
+        output.document(
+            {
+                "branch": branch,
+                "commit": target.commit.hex(),
+                "top_hash": target.top_hash.hex(),
+                "before": before.commit.hex() if before is not None else None,
+                "changed": before is not None,
+            }
+        )
+    elif before is None:
+        output.line(f"{name_of(handle, branch)} stands at {target.commit.hex()[:SHORT]} already")
+    else:
+        output.line(f"{name_of(handle, branch)} is at {target.commit.hex()[:SHORT]}; it was at {before.commit.hex()}")
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "penstock revert demo/photos 4f2a9c1",
+        "penstock revert demo/photos:review main --ours labels.csv",
+    ),
+)
+@click.argument("handle", type=HANDLE)
+@click.argument("commit")
+@click.option("-m", "--message", default="", metavar="TEXT", help="Say why.")
+@click.option("--author", metavar="NAME", help="Who does it; as git has it by default.")
+@side_options
+@pass_invocation
+def revert(
+    invocation: Invocation,
+    handle: Handle,
+    commit: str,
+    message: str,
+    author: str | None,
+    ours: tuple[str, ...],
+    theirs: tuple[str, ...],
+) -> None:
+    """Make a version that undoes what one COMMIT changed in its first parent, and keeps all that came after.
+
+    A path that was changed again since is a conflict: exit code 4, and nothing has happened. --ours keeps what the
+    branch has, --theirs takes what was there before the commit.
+    """
+    handle = without_subdir(handle)
+    branch = handle.ref or DEFAULT_BRANCH
+    choose = choice(ours, theirs)
+    with open_dataset(handle, invocation.settings()) as dataset:
+        repository = dataset.repository
+        require_head(repository, branch)
+        undone = find_published(repository, commit)
+        record = repository.commit(undone.commit)
+        said = message or f'Revert "{first_line(record.message) or undone.commit.hex()[:SHORT]}"'
+        text = said if message else f"{said}\n\nThis undoes {undone.commit.hex()}."
+        who = authorship(author, text, "revert")
+        landed = land(repository, dataset.load, branch, undone.commit, _before(repository, record), who, choose)
+    output = invocation.output
+    if output.json:
+        output.document(
+            {
+                "branch": branch,
+                "reverted": undone.commit.hex(),
+                "commit": landed.published.commit.hex(),
+                "top_hash": landed.published.top_hash.hex(),
+                "changed": landed.changed,
+            }
+        )
+    elif landed.changed:
+        output.line(f"{name_of(handle, branch)} is at {landed.published.commit.hex()[:SHORT]}: {first_line(said)}")
+    else:
+        output.line(f"{name_of(handle, branch)} has nothing of {undone.commit.hex()[:SHORT]} left to undo")
+
+
+def _before(repository: Repository, commit: Commit) -> Manifest:
+    """Return what the first parent of a commit contains: nothing, if it has none."""
+    if commit.parents:
+        parent = repository.commit(bytes.fromhex(commit.parents[0]))
+        return repository.manifest(bytes.fromhex(parent.top_hash))
+    sink = NodePackWriter(repository.store.put)
+    root = TreeBuilder(sink).finish()
+    sink.flush()
+    return Manifest(sink.located(root))
