@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from .options import StoreOptions
 from .retry import Deadline
 from .s3_client import ClientSource
-from .s3_errors import FAILURES, Call, explain, is_transient, status_of
+from .s3_errors import FAILURES, Call, explain, is_refusal, is_transient, status_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -44,11 +44,17 @@ class BucketCalls:
         deadline = policy.start()
         started = time.monotonic()
         failures = 0
+        renewed = False
+        client: S3Client | None = None
         while True:
             try:
-                result = attempt(self.clients.get(), deadline)
+                client = self.clients.get()
+                result = attempt(client, deadline)
             except FAILURES as error:
                 failures += 1
+                if client is not None and is_refusal(error) and not renewed and self.clients.renew(client):
+                    renewed = True
+                    continue
                 pause = policy.pause(failures, deadline) if is_transient(error) else None
                 if pause is None:
                     seconds = time.monotonic() - started

@@ -1,4 +1,4 @@
-"""The boto client of a store: made once, late, under a lock, and anew after a fork.
+"""The boto client of a store: made once, late, under a lock, and anew after a fork or with new credentials.
 
 Called by `s3_call` only. A client is thread-safe, making one is not. A child process must not share the parent's
 sockets, nor wait for a lock that a thread of the parent held: both are replaced when the fork returns in the child.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import os
 import threading
+import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ import boto3.session
 import botocore.session
 from botocore import UNSIGNED
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError
 from botocore.loaders import Loader, create_loader
 
 from penstock import __version__
@@ -28,11 +30,14 @@ from .retry import RetryPolicy
 from .s3_body import SentBody, content_md5
 
 if TYPE_CHECKING:
+    from botocore.credentials import Credentials
     from mypy_boto3_s3 import S3Client
 
 __all__ = ["ClientSource"]
 
 _CONNECTIONS = 64
+_LOOK = 1.0
+"""Seconds between looks for other credentials: many calls are refused at once, and a look may run a program."""
 
 
 class ClientSource:
@@ -45,6 +50,8 @@ class ClientSource:
         self._read_timeout = min(options.read_timeout, options.deadline / 2)
         self.policy = RetryPolicy(options.deadline, options.max_attempts, self._connect_timeout + self._read_timeout)
         self._client: S3Client | None = None
+        self._credentials: Credentials | None = None
+        self._look_at = 0.0
         _sources.add(self)
 
     def get(self) -> S3Client:
@@ -53,9 +60,31 @@ class ClientSource:
         if client is None:
             with _making:
                 if self._client is None:
-                    self._client = self._make()
+                    self._client, self._credentials = self._make()
                 client = self._client
         return client
+
+    def renew(self, refused: S3Client) -> bool:
+        """Whether `get` now returns a client with other credentials than the one that was refused.
+
+        boto3 reads a file of credentials once, and asks a program again only when it was told when to. A mount lives
+        longer than most credentials do; whoever replaces them should not have to mount again.
+        """
+        with _making:
+            if self._client is not refused:
+                return True
+            now = time.monotonic()
+            if now < self._look_at:
+                return False
+            self._look_at = now + _LOOK
+            try:
+                client, credentials = self._make()
+                if credentials is None or _same(credentials, self._credentials):
+                    return False
+            except BotoCoreError:  # there are none now; what the caller was refused with says more
+                return False
+            self._client, self._credentials = client, credentials
+            return True
 
     def endpoint(self) -> str:
         """Return the address of the server, for messages; as far as it can be told."""
@@ -71,7 +100,7 @@ class ClientSource:
         """Start afresh in a forked child. The parent's client is left as it is: its sockets are shared."""
         self._client = None
 
-    def _make(self) -> S3Client:
+    def _make(self) -> tuple[S3Client, Credentials | None]:
         options = self._options
         settings: dict[str, Any] = {
             "connect_timeout": self._connect_timeout,
@@ -91,6 +120,7 @@ class ClientSource:
             settings["signature_version"] = UNSIGNED
         core = botocore.session.Session(profile=options.profile)
         core.register_component("data_loader", _models())
+        credentials: Credentials | None = None if options.anonymous else core.get_credentials()
         try:
             made = boto3.session.Session(botocore_session=core).client(
                 "s3", region_name=options.region, endpoint_url=options.endpoint_url, config=Config(**settings)
@@ -105,7 +135,11 @@ class ClientSource:
         client.meta.events.register("before-call.s3.DeleteObjects", _add_md5)
         client.meta.events.register_last("before-call.s3", _announce_only_large)
         client.meta.events.register("before-call.s3.HeadBucket", _do_not_follow)
-        return client
+        return client, credentials
+
+
+def _same(one: Credentials, other: Credentials | None) -> bool:
+    return other is not None and one.get_frozen_credentials() == other.get_frozen_credentials()
 
 
 def _add_md5(params: dict[str, Any], **_: object) -> None:

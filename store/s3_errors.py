@@ -29,7 +29,7 @@ from penstock.errors import (
 
 from .s3_body import DeadlinePassed, TruncatedBody
 
-__all__ = ["FAILURES", "Call", "Vanished", "code_of", "explain", "is_transient", "status_of"]
+__all__ = ["FAILURES", "Call", "Vanished", "code_of", "explain", "is_refusal", "is_transient", "status_of"]
 
 
 class Vanished(Exception):  # noqa: N818 - it is no fault, and never leaves this package
@@ -126,6 +126,13 @@ def is_transient(error: Exception) -> bool:
             Vanished,
         ),
     )
+
+
+def is_refusal(error: Exception) -> bool:
+    """Say whether the same call may go well with other credentials."""
+    if isinstance(error, boto.ClientError):
+        return status_of(error) in (401, 403) or code_of(error) in _EXPIRED_CODES
+    return isinstance(error, (boto.NoCredentialsError, boto.CredentialRetrievalError))
 
 
 def explain(error: Exception, call: Call) -> PenstockError:

@@ -109,6 +109,7 @@ class RadosGateway:
     secret_key = "owner-secret-owner-secret-owner-secret00"
     other_access_key = "AKOTHEROTHEROTHER000"
     other_secret_key = "other-secret-other-secret-other-secret00"
+    _ADMIN = ("radosgw-admin", "-n", "client.rgw.a")
 
     def __init__(self) -> None:
         missing = [name for name in _PROGRAMS if shutil.which(name) is None]
@@ -148,6 +149,14 @@ class RadosGateway:
         answer = self.request("PUT", f"/{name}")
         if answer.status != 200:
             raise GatewayError(f"bucket {name} was not made: {answer.status} {answer.body!r}")
+
+    def add_key(self, access_key: str, secret_key: str) -> None:
+        """Give the owner another key, which is good until `remove_key`."""
+        self._run(*self._ADMIN, "key", "create", "--uid=owner", f"--access-key={access_key}", f"--secret={secret_key}")
+
+    def remove_key(self, access_key: str) -> None:
+        """Let a key of the owner's be refused from now on."""
+        self._run(*self._ADMIN, "key", "rm", "--uid=owner", f"--access-key={access_key}")
 
     def request(
         self,
@@ -211,7 +220,7 @@ class RadosGateway:
     def _make_user(self, name: str, access_key: str, secret_key: str, *more: str) -> None:
         keys = (f"--access-key={access_key}", f"--secret={secret_key}")
         self._run(
-            *("radosgw-admin", "-n", "client.rgw.a", "user", "create"),
+            *(*self._ADMIN, "user", "create"),
             *(f"--uid={name}", f"--display-name={name}", *keys, *more),
         )
 
