@@ -1,0 +1,112 @@
+"""The directory of an overlay on local disk: whose it is, space kept back in it, and its file system's sync.
+
+Used by `records` only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from penstock.errors import AccessError, UsageError
+
+__all__ = ["Reserve", "prepare_overlay_directory", "remove_file", "sync_directory", "sync_file_system"]
+
+_RESERVE_BYTES = 16 << 20
+
+
+class Reserve:
+    """A file that only takes space. It is given up for the commit after which a full disk can be emptied."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._held = False
+
+    def hold(self) -> None:
+        """Take the space, when the disk has four times as much; else do without."""
+        if self._held:
+            return
+        free = os.statvfs(Path(self._path).parent)
+        if free.f_bavail * free.f_frsize < 4 * _RESERVE_BYTES:
+            return
+        with suppress(OSError):
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.posix_fallocate(descriptor, 0, _RESERVE_BYTES)
+                self._held = True
+            finally:
+                os.close(descriptor)
+
+    def give_up(self) -> bool:
+        """Free the space; whether there was any."""
+        self._held = False
+        return remove_file(self._path)
+
+    def bytes_on_disk(self) -> int:
+        """Return what it takes."""
+        try:
+            return os.stat(self._path).st_blocks * 512
+        except FileNotFoundError:
+            return 0
+
+
+def prepare_overlay_directory(directory: str) -> None:
+    """Create the directory as 0700, or check that it is the user's own and closed to others' writing.
+
+    AccessError, UsageError, OSError.
+    """
+    parent = Path(directory).parent
+    os.makedirs(parent, exist_ok=True)
+    try:
+        os.mkdir(directory, 0o700)
+    except FileExistsError:
+        found = os.stat(directory)
+    else:
+        sync_directory(str(parent))
+        return
+    if not stat.S_ISDIR(found.st_mode):
+        raise UsageError(f"the overlay directory {directory} is not a directory", fix="Name another directory")
+    if found.st_uid != os.geteuid():
+        raise AccessError(
+            f"the overlay directory {directory} belongs to another user",
+            why=f"its owner is uid {found.st_uid}, this process runs as uid {os.geteuid()}",
+            fix="Name an overlay directory of your own",
+        )
+    if found.st_mode & 0o022:
+        raise AccessError(
+            f"the overlay directory {directory} can be written by others",
+            why=f"its mode is {stat.S_IMODE(found.st_mode):04o}",
+            fix=f"Run: chmod 700 {directory}",
+        )
+
+
+def remove_file(path: str) -> bool:
+    """Remove a file that may stay if it must; whether it is gone now."""
+    try:
+        os.unlink(path)
+    except OSError:
+        return False
+    return True
+
+
+def sync_directory(path: str) -> None:
+    """Write the names in a directory to the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_file_system(path: str) -> None:
+    """Write all of the file system that `path` lies in to the disk: syncfs(2), which the standard library lacks."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if ctypes.CDLL(None, use_errno=True).syncfs(descriptor) != 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code), path)
+    finally:
+        os.close(descriptor)
