@@ -18,6 +18,7 @@ from penstock.manifest.hashing import HASH_SIZE, content_hash
 from penstock.manifest.tree import Tree
 
 from . import layout
+from .datapack import DataPack
 from .places import KnownPlaces
 from .reading import FileRead, Piece, ReadStep
 from .source import EnterDirectory, LeaveDirectory
@@ -25,7 +26,6 @@ from .upload import Upload
 
 __all__ = ["Packer", "Parent"]
 
-_PACK_BYTES = 32 << 20
 _PACK_WAITING = 65536
 _MOST_RUNS = 8
 """A piece of which more separate runs of blocks changed is sent whole: extents cost every later read."""
@@ -56,9 +56,7 @@ class Packer:
         self._parent = parent
         self._folders: list[NodeRef | None] = [parent.tree.root if parent is not None else None]
         self._waiting: deque[Callable[[], None]] = deque()
-        self._pack = bytearray()
-        self._pack_hash = b""
-        self._packed: dict[bytes, int] = {}
+        self._pack = DataPack(upload, places)
         self._extents: list[Extent] = []
         self._old: Entry | None = None
         self.files = 0
@@ -120,8 +118,8 @@ class Packer:
         old = self._in_parent(read.file.names[-1])
         if old is not None and old.hash == read.hash and old.is_file:
             extents = old.extents
-        elif read.hash in self._packed:
-            self._waiting.append(partial(self._add_packed, read._replace(data=b""), self._packed[read.hash]))
+        elif (packed := self._pack.find(read.hash, read.size)) is not None:
+            self._waiting.append(partial(self._add_packed, read._replace(data=b""), packed))
             return
         else:
             place = self._places.find(read.hash, read.size)
@@ -132,28 +130,21 @@ class Packer:
         self._then(partial(self._add, read._replace(data=b""), extents))
 
     def _pack_up(self, read: FileRead) -> None:
-        if self._pack and len(self._pack) + read.size > _PACK_BYTES:
+        if not self._pack.fits(read.size):
             self._seal()
-        offset = len(self._pack)
-        self._pack += read.data
-        self._packed[read.hash] = offset
-        self._waiting.append(partial(self._add_packed, read._replace(data=b""), offset))
+        packed = self._pack.add(read.data, read.hash)
+        self._waiting.append(partial(self._add_packed, read._replace(data=b""), packed))
         if len(self._waiting) >= _PACK_WAITING:
             self._seal()
 
     def _seal(self) -> None:
         """End the pack that is being filled: it is sent, and what waited for its hash goes on."""
-        if self._pack:
-            self._pack_hash = content_hash(self._pack)
-            self._upload.send(layout.data_key(self._pack_hash), self._pack, data=True)
-            self._places.add(self._pack_hash, self._packed)
-            self._pack = bytearray()
-            self._packed = {}
+        self._pack.seal()
         while self._waiting:
             self._waiting.popleft()()
 
-    def _add_packed(self, read: FileRead, offset: int) -> None:
-        self._add(read, (Extent(self._pack_hash, offset, read.size),))
+    def _add_packed(self, read: FileRead, packed: Extent) -> None:
+        self._add(read, self._pack.resolve((packed,)))
 
     def _add(self, read: FileRead, extents: tuple[Extent, ...], old_pages: tuple[PageRef, ...] = ()) -> None:
         file = read.file

@@ -29,22 +29,26 @@ class KnownPlaces:
     """The places of one bucket's small files.
 
     `parent` is the tree that the branch has now; its files are entered the first time that a content is not found,
-    so that a file which only moved is not sent again, on any machine.
+    so that a file which only moved is not sent again, on any machine. Not so with `enter` False: then only what this
+    machine knows already is looked at, for those whose work is to cost what they changed, whatever the tree's size.
     """
 
-    def __init__(self, store: Store, index: LocationIndex, parent: Tree | None, top_hash: bytes | None) -> None:
+    def __init__(
+        self, store: Store, index: LocationIndex, parent: Tree | None, top_hash: bytes | None, *, enter: bool = True
+    ) -> None:
         self._store = store
         self._index = index
         self._namespace = content_hash(store.url.encode())
         self._parent = parent
         self._top_hash = top_hash
+        self._enter = enter
         self._sizes: dict[bytes, int] = {}
         self._complete = parent is None
 
     def find(self, content: bytes, size: int) -> Place | None:
         """Return where this content lies; None when it is nowhere, as far as is known."""
         place = self._look(content, size)
-        if place is None and self._parent is not None:
+        if place is None and self._enter and self._parent is not None:
             self._enter_parent()
             place = self._look(content, size)
         return place
