@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from penstock.errors import UsageError
-from penstock.repo.branching import delete_branch, make_branch, make_tag
+from penstock.repo.branching import delete_branch, make_branch, make_tag, stands_at
 from penstock.repo.dataset import OpenDataset, open_dataset
 from penstock.repo.handle import Handle
 from penstock.repo.history import branches, find_published, tags
@@ -13,7 +13,7 @@ from penstock.repo.repository import DEFAULT_BRANCH
 
 from .commands import Command
 from .invocation import Invocation, pass_invocation
-from .output import JsonValue, Output
+from .output import Output
 from .params import HANDLE
 from .text import quote_name
 from .versions import SHORT, authorship, first_line, name_of, without_subdir
@@ -79,25 +79,21 @@ def branch(
 
 def _list_branches(dataset: OpenDataset, output: Output) -> None:
     repository = dataset.repository
-    repository_has_any = False
+    found: list[dict[str, str]] = []
     for head in branches(repository):
-        repository_has_any = True
-        record = head.record
-        assert record.commit is not None  # `branches` leaves out those that are deleted
-        message = first_line(repository.commit(bytes.fromhex(record.commit)).message)
-        facts: dict[str, JsonValue] = {
-            "branch": head.branch,
-            "commit": record.commit,
-            "top_hash": record.top_hash,
-            "time": record.time,
-            "message": message,
-        }
+        at = stands_at(head)
+        message = first_line(repository.commit(at.commit).message)
+        facts = {"commit": at.commit.hex(), "top_hash": at.top_hash.hex(), "time": head.record.time, "message": message}
+        found.append({"branch": head.branch, **facts})
+    if not found:
+        repository.resolve(None)  # raises, and says what there is
+    for each in found:
         if output.json:
-            output.record(facts)
-        else:
-            output.table([(quote_name(head.branch), record.commit[:SHORT], record.time, message)])
-    if not repository_has_any:
-        repository.resolve(None)  # says what there is, and what is not
+            output.record(each)
+    if not output.json:
+        output.table(
+            (quote_name(each["branch"]), each["commit"][:SHORT], each["time"], each["message"]) for each in found
+        )
 
 
 @click.command(
@@ -139,12 +135,13 @@ def tag(invocation: Invocation, handle: Handle, name: str | None, delete: bool, 
 
 
 def _list_tags(dataset: OpenDataset, output: Output) -> None:
-    none = True
-    for name, record in tags(dataset.repository):
-        none = False
+    found = list(tags(dataset.repository))
+    if not found and not dataset.repository.exists():
+        dataset.repository.resolve(None)  # raises, and says what there is instead
+    for name, record in found:
         if output.json:
             output.record({"tag": name, "commit": record.commit, "top_hash": record.top_hash, "time": record.time})
-        else:
-            output.table([(quote_name(name), (record.commit or "")[:SHORT], record.time, record.author)])
-    if none and not dataset.repository.exists():
-        dataset.repository.resolve(None)  # says what there is instead
+    if not output.json:
+        output.table(
+            (quote_name(name), (record.commit or "")[:SHORT], record.time, record.author) for name, record in found
+        )

@@ -128,7 +128,7 @@ def _as_line(done: Joined, branch: str, source: str, dry_run: bool) -> str:
         return f"{branch} {'would move' if dry_run else 'has moved'} forward to {where}"
     merged = done.merged
     assert merged is not None  # a merge has counts
-    counts = f"{merged.theirs} changes from {source}, {merged.ours} of its own"
+    counts = f"changes from {source}: {merged.theirs}, of its own: {merged.ours}"
     if merged.settled:
-        counts += f", {merged.settled} conflicts settled"
-    return f"{branch} would merge: {counts}" if dry_run else f"{branch} is at {where}: {counts}"
+        counts += f", conflicts settled: {merged.settled}"
+    return f"{branch} would be merged, {counts}" if dry_run else f"{branch} is at {where}, {counts}"

@@ -134,8 +134,9 @@ def test_verbose_shows_the_log(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
     log = logging.getLogger("penstock")
     monkeypatch.setattr(log, "level", log.level)
     levels = []
-    monkeypatch.setitem(root.commands, "show", Command("show", callback=lambda: levels.append(log.getEffectiveLevel())))
-    assert run("show", "-v").exit_code == 0
-    assert run("show", "-vv").exit_code == 0
-    assert run("-v", "show", "-v").exit_code == 0
+    command = Command("levels", callback=lambda: levels.append(log.getEffectiveLevel()))
+    monkeypatch.setitem(root.commands, "levels", command)
+    assert run("levels", "-v").exit_code == 0
+    assert run("levels", "-vv").exit_code == 0
+    assert run("-v", "levels", "-v").exit_code == 0
     assert levels == [logging.INFO, logging.DEBUG, logging.DEBUG]
