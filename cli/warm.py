@@ -6,6 +6,7 @@ import click
 
 from penstock.repo.handle import Handle
 from penstock.repo.sizes import format_size
+from penstock.repo.traces import Trace
 from penstock.repo.warming import WarmReport, warm
 
 from .commands import Command
@@ -39,20 +40,28 @@ class _Told:
     examples=(
         "penstock warm demo/photos",
         "penstock warm demo/photos:v1 --path 2024 --path labels.csv",
+        "penstock warm demo/photos --from-trace epoch.trace",
     ),
 )
 @click.argument("handle", type=HANDLE)
 @click.option("--path", "paths", multiple=True, metavar="PATH", help="Only this file or folder; may be given again.")
+@click.option("--from-trace", type=click.Path(dir_okay=False), metavar="FILE", help="What a mount's readers touched.")
 @pass_invocation
-def warm_(invocation: Invocation, handle: Handle, paths: tuple[str, ...]) -> None:
+def warm_(invocation: Invocation, handle: Handle, paths: tuple[str, ...], from_trace: str | None) -> None:
     """Fetch a version, or paths in it, into the cache before it is read.
 
     What is there is not fetched again. When the cache is full it ends and keeps what it has: exit code 1. What was
     warmed can be mounted and read while the store cannot be reached.
+
+    With --from-trace, what `penstock mount --record-trace` has written down is fetched, in that order, as far as this
+    version has it.
     """
+    if from_trace is not None and paths:
+        raise click.UsageError("--path and --from-trace exclude each other")
     settings = invocation.settings()
+    trace = Trace(from_trace) if from_trace is not None else None
     with invocation.progress() as progress:
-        report = warm(handle, paths, settings, _Told(progress.task("warming")))
+        report = warm(handle, paths, settings, _Told(progress.task("warming")), trace=trace)
     if invocation.output.json:
         invocation.output.document(_as_json(report))
     else:
@@ -63,6 +72,9 @@ def warm_(invocation: Invocation, handle: Handle, paths: tuple[str, ...]) -> Non
         line(f"  files     {report.files}")
         line(f"  there     {format_size(report.bytes_there)}")
         line(f"  fetched   {format_size(report.bytes_fetched)} in {report.gets} requests")
+    if report.gone:
+        paths_are = "path of the trace is" if report.gone == 1 else "paths of the trace are"
+        invocation.output.notice(f"{report.gone} {paths_are} not in this version")
     for told in report.damaged[:_SHOWN]:
         invocation.output.notice(told)
     if len(report.damaged) > _SHOWN:
@@ -87,6 +99,7 @@ def _as_json(report: WarmReport) -> dict[str, JsonValue]:
         "bytes_warmed": report.bytes_warmed,
         "bytes_fetched": report.bytes_fetched,
         "gets": report.gets,
+        "gone": report.gone,
         "complete": not report.stopped and not report.damaged,
         "stopped": report.stopped or None,
         "damaged": report.damaged,

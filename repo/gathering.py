@@ -22,14 +22,18 @@ _OPEN = 8
 _REMEMBERED = 65536
 
 
-def pieces_of(entry: Entry, block_hash: Callable[[Entry, int], bytes]) -> Iterator[tuple[bytes | External, Piece]]:
-    """Yield the blocks of a file with the object that each lies in; not those that lie in several places."""
+def pieces_of(
+    entry: Entry, block_hash: Callable[[Entry, int], bytes], blocks: range | None = None
+) -> Iterator[tuple[bytes | External, Piece]]:
+    """Yield the blocks of a file, or some, with the object that each lies in; not those that lie in several places."""
+    if blocks is None:
+        blocks = range(block_count(entry.size))
     if entry.size <= BLOCK_SIZE:
-        if len(entry.extents) == 1:
+        if blocks and len(entry.extents) == 1:
             extent = entry.extents[0]
             yield extent.object, Piece(entry.hash, extent.offset, extent.length)
         return
-    for index in range(block_count(entry.size)):
+    for index in blocks:
         start = index * BLOCK_SIZE
         length = min(BLOCK_SIZE, entry.size - start)
         parts = cut_extents(entry.extents, start, length)

@@ -18,8 +18,8 @@ from functools import partial
 from itertools import islice
 from typing import NamedTuple, Protocol
 
-from penstock.errors import AccessError, IntegrityError
-from penstock.manifest.entry import BLOCK_SIZE, Entry, External, block_count
+from penstock.errors import AccessError, IntegrityError, NotFoundError, UsageError
+from penstock.manifest.entry import BLOCK_SIZE, Entry, External, block_count, split_path
 
 from .gathering import Gatherer, pieces_of
 from .handle import Handle
@@ -27,6 +27,7 @@ from .regions import Piece, Region
 from .settings import Settings
 from .sizes import format_size
 from .snapshot import Snapshot, open_snapshot
+from .traces import Trace
 
 __all__ = ["WarmProgress", "WarmReport", "warm"]
 
@@ -57,7 +58,8 @@ class WarmReport:
 
     A content that several files have is warmed for one of them and there for the others. `bytes_fetched` is what the
     store sent in `gets` requests, nodes of the tree among it; `files` is how many files were looked at. `stopped` says
-    why not all was done, empty if it was; `damaged` says what the store no longer has as it was.
+    why not all was done, empty if it was; `damaged` says what the store no longer has as it was. Of a trace, `gone` is
+    how many of its paths are not in the version, and `bytes` are those of the others.
     """
 
     handle: str
@@ -70,10 +72,32 @@ class WarmReport:
     gets: int
     stopped: str
     damaged: tuple[str, ...]
+    gone: int = 0
 
 
-def warm(handle: Handle, paths: Sequence[str], settings: Settings, progress: WarmProgress) -> WarmReport:
+class _Wanted(NamedTuple):
+    """Some blocks of a file."""
+
+    entry: Entry
+    blocks: range
+
+    @property
+    def size(self) -> int:
+        """Bytes of the blocks."""
+        return min(self.blocks.stop * BLOCK_SIZE, self.entry.size) - self.blocks.start * BLOCK_SIZE
+
+
+def warm(
+    handle: Handle,
+    paths: Sequence[str],
+    settings: Settings,
+    progress: WarmProgress,
+    *,
+    trace: Trace | None = None,
+) -> WarmReport:
     """Put the blocks of `paths` (of all, when there are none) of a version into the cache.
+
+    With `trace`, and no paths: the blocks that it lists, in its order, as far as the version has them.
 
     NotFoundError: no such version, or path in it. AccessError: the cache does not work, or the store refuses.
     StoreUnreachableError: what was warmed until then stays. A full cache and damaged blocks are in the report.
@@ -83,10 +107,11 @@ def warm(handle: Handle, paths: Sequence[str], settings: Settings, progress: War
         assert info is not None  # it was not opened without
         if info.mode != "ok":
             raise AccessError("the cache cannot be warmed", why=f"{info.directory} is {info.mode}")
-        tops = [snapshot.find(path) for path in paths or ("",)]
+        tops = [snapshot.find(path) for path in paths or ("",)] if trace is None else []
         pool = ThreadPoolExecutor(_REQUESTS, "penstock-warm")
         try:
-            return _Warming(snapshot, progress, pool).run(tops)
+            warming = _Warming(snapshot, progress, pool)
+            return warming.run(tops) if trace is None else warming.run_trace(trace)
         finally:
             # Not waited for after Ctrl-C: closing the snapshot ends the processes that its threads wait for.
             pool.shutdown(wait=False, cancel_futures=True)
@@ -115,15 +140,40 @@ class _Warming:
         self._jobs: dict[Future[_Brought], tuple[int, int]] = {}
         self._gatherer = Gatherer(_REQUEST)
         self._files = self._bytes = self._there = self._warmed = self._lost = 0
+        self._gone: set[str] = set()
+        self._absent = 0
         self._damaged: list[str] = []
 
     def run(self, tops: Sequence[Entry]) -> WarmReport:
         """Warm the files below some entries."""
+        files = (_Wanted(entry, range(block_count(entry.size))) for top in tops for entry in self._files_of(top))
+        return self._run(files, sum(top.size for top in tops))
+
+    def run_trace(self, trace: Trace) -> WarmReport:
+        """Warm what a trace lists."""
+        return self._run(self._traced(trace), trace.size)
+
+    def _traced(self, trace: Trace) -> Iterator[_Wanted]:
+        tree = self._snapshot.tree
+        for access in trace:
+            try:
+                entry = tree.resolve(split_path(access.path))[1]
+            except (NotFoundError, UsageError):  # the latter: a name that no version can have
+                entry = None
+            if entry is None or not entry.is_file:
+                self._gone.add(access.path)
+                self._absent += access.size
+                self._progress.advance(access.size)
+                continue
+            stop = min(access.first + access.count, block_count(entry.size))
+            wanted = _Wanted(entry, range(min(access.first, stop), stop))
+            self._absent += access.size - wanted.size  # not 0 when it has another size in this version
+            yield wanted
+
+    def _run(self, files: Iterator[_Wanted], total: int) -> WarmReport:
         snapshot = self._snapshot
-        wanted = sum(top.size for top in tops)
-        self._progress.total(wanted)
+        self._progress.total(total)
         full = False
-        files = (entry for top in tops for entry in self._files_of(top))
         try:
             while batch := list(islice(files, _BATCH)):
                 self._look_at(batch)
@@ -147,30 +197,31 @@ class _Warming:
             handle=snapshot.handle,
             top_hash=snapshot.top_hash,
             files=self._files,
-            bytes=wanted,
+            bytes=total - self._absent,
             bytes_there=self._there,
             bytes_warmed=self._warmed,
             bytes_fetched=counts["bytes_fetched"],
             gets=counts["gets"],
             stopped=self._why_full() if full else "",
             damaged=tuple(self._damaged),
+            gone=len(self._gone),
         )
 
     def _files_of(self, top: Entry) -> Iterator[Entry]:
         entries = (entry for _, entry in self._snapshot.tree.walk(top.directory)) if top.directory else iter((top,))
         return (entry for entry in entries if entry.is_file)
 
-    def _look_at(self, files: Sequence[Entry]) -> None:
+    def _look_at(self, files: Sequence[_Wanted]) -> None:
         """Send for the blocks of some files that are missing, as far as they make whole regions."""
         placed: list[tuple[bytes | External, Piece]] = []
         joined: list[tuple[Entry, int, bytes, int]] = []
-        for entry in files:
+        for wanted in files:
             self._files += 1
-            self._bytes += entry.size
-            mine = list(pieces_of(entry, self._snapshot.block_hash))
+            self._bytes += wanted.size
+            mine = list(pieces_of(wanted.entry, self._snapshot.block_hash, wanted.blocks))
             placed += mine
-            if len(mine) < block_count(entry.size):
-                joined += self._joined_of(entry, {piece.digest for _, piece in mine})
+            if len(mine) < len(wanted.blocks):
+                joined += self._joined_of(wanted, {piece.digest for _, piece in mine})
         missing = set(
             self._snapshot.missing_blocks([*(piece.digest for _, piece in placed), *(each[2] for each in joined)])
         )
@@ -187,9 +238,10 @@ class _Warming:
                 missing.discard(digest)
                 self._send(1, length, partial(self._bring_joined, entry, index, digest, length))
 
-    def _joined_of(self, entry: Entry, placed: set[bytes]) -> Iterator[tuple[Entry, int, bytes, int]]:
+    def _joined_of(self, wanted: _Wanted, placed: set[bytes]) -> Iterator[tuple[Entry, int, bytes, int]]:
         """Yield the blocks of a file that lie in several places."""
-        for index in range(block_count(entry.size)):
+        entry = wanted.entry
+        for index in wanted.blocks:
             digest = self._snapshot.block_hash(entry, index)
             if digest not in placed:
                 yield entry, index, digest, min(BLOCK_SIZE, entry.size - index * BLOCK_SIZE)

@@ -28,7 +28,8 @@ LARGEST_BATCH = 512
 _SCAN = 512
 """How far beyond what was fetched an opened file is looked for: 10 us."""
 _LAG = 256
-"""A file that is this much behind the one opened now will not be opened any more: it no longer counts."""
+"""A file that is this far behind the one opened now, or half of the lead, counts no longer: it may never be opened, or
+be read from the kernel's page cache, which tells nobody."""
 _ALIVE = 120.0
 """Seconds without an opened file after which an order is followed by nobody, and has no share of the window."""
 
@@ -81,14 +82,14 @@ class Order:
             if not scan:
                 return False
             try:
-                self.inodes.index(inode, self.head, self.head + _SCAN)
+                found = self.inodes.index(inode, self.head, self.head + _SCAN)
             except ValueError:
                 return False
             self._early.add(inode)
-            return True
+        lag = min(_LAG, len(self._lead) // 2)
         while self._lead:
             oldest = next(iter(self._lead))
-            if self._lead[oldest][0] >= found - _LAG:
+            if self._lead[oldest][0] >= found - lag:
                 break
             self._drop(oldest)
         return True

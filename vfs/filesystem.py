@@ -36,6 +36,7 @@ from .following import Follower
 from .handles import FileHandle, Handles, inode_of
 from .prefetch import Prefetcher
 from .readahead import Readahead
+from .recording import Recorder
 from .source import Source
 from .workers import Workers
 from .xattrs import PREFIX, extended_attributes
@@ -93,6 +94,8 @@ class _OpenDirectory:
 class FileSystem(Protocol):
     """What answers questions and reads: the methods of `ReadOnlyFileSystem`, which says what they do."""
 
+    follower: Follower
+
     @property
     def open_files(self) -> int: ...  # noqa: D102  # as above, and so below
     async def lookup(self, parent: int, name: bytes) -> Attributes | None: ...  # noqa: D102
@@ -136,11 +139,27 @@ class ReadOnlyFileSystem:
         self._asker = Asker(source, nursery, workers)
         self._blocks = BlockReader(source, nursery, workers)
         self._prefetcher = Prefetcher(source, nursery, workers, self._asker.load, self._blocks.bring)
+        self.recorder: Recorder | None = None
+        """What takes note of what is read, while a trace is recorded."""
         self.follower = Follower(source, nursery, workers, self._blocks.bring)
         self._directories: OrderedDict[Inode, _Directory] = OrderedDict()
         self._handles = Handles()
         self._files: dict[FileHandle, _OpenFile] = {}
         self._open_directories: dict[FileHandle, _OpenDirectory] = {}
+
+    @property
+    def umask(self) -> int:
+        """Permission bits that files lack."""
+        return self._umask
+
+    @property
+    def epoch_ns(self) -> int:
+        """The time of what has none, in nanoseconds since 1970."""
+        return self._epoch_ns
+
+    def new_handle(self, inode: int) -> FileHandle:
+        """Return a handle that no other one open here is equal to, for who opens files in another way."""
+        return self._handles.new(inode)
 
     @property
     def blocks(self) -> BlockReader:
@@ -221,6 +240,8 @@ class ReadOnlyFileSystem:
         if not 0 <= offset < end:
             return b""
         entry = file.entry
+        if self.recorder is not None:
+            self.recorder.note(file.inode, entry, offset, end)
         if not file.started:
             file.started = True
             if not file.announced:

@@ -51,7 +51,7 @@ _SWEEP_REQUESTS = 4
 _SWEEP_FILES = 2 << 20
 """Files of an order that is still swept: they are sorted, which takes 40 bytes each for a moment."""
 _SWEEP_BATCH = 256
-_WASTE = 16
+_WASTE = 24
 """One byte in so many may be one that nobody announced."""
 
 Place = tuple[bytes | External, Piece]

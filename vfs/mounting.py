@@ -13,10 +13,12 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 
-from penstock.errors import PenstockError, StoreUnreachableError
+from penstock.errors import PenstockError, StoreUnreachableError, UsageError
 from penstock.repo.handle import parse_handle
 from penstock.repo.settings import Settings
+from penstock.repo.traces import begin_trace
 
 from .detach import detach
 from .mountinfo import top_mount
@@ -113,7 +115,22 @@ def _checked(handle: str, mountpoint: str, settings: Settings, options: MountOpt
     parse_handle(handle)
     check_fuse(options)
     path = check_mountpoint(mountpoint, settings.cache_directory, options)
+    if options.record_trace is not None:
+        options = replace(options, record_trace=_trace(options.record_trace, path))
     return MountRequest(handle, path, settings, options, log_path(path) if daemon else None)
+
+
+def _trace(path: str, mountpoint: str) -> str:
+    """Make the file of a trace; return its path as the daemon needs it."""
+    found = os.path.realpath(path)
+    if found.startswith(mountpoint.rstrip("/") + "/"):
+        raise UsageError(
+            f"the trace {path} lies in the directory that is mounted over",
+            why="nobody could read it there",
+            fix="Name a file outside it.",
+        )
+    begin_trace(found)
+    return found
 
 
 def _answer(descriptor: int, timeout: float) -> bytes | None:

@@ -12,7 +12,9 @@ class MountOptions:
     """`uid` and `gid` own all files, by default the mounting user's; `allow_other` lets other users in.
 
     `non_empty` mounts over a directory that has files. `read_ahead_kib`: how far the kernel reads ahead, in KiB (one
-    block by default; set where the system permits it).
+    block by default; set where the system permits it). `umask`: permission bits that files lack, 0o022 by default.
+    `record_trace`: the file that what readers touch first is written to. `writable`: changes are kept in an overlay,
+    in `overlay_directory` or where `overlays` says.
     """
 
     uid: int | None = None
@@ -20,3 +22,7 @@ class MountOptions:
     allow_other: bool = False
     non_empty: bool = False
     read_ahead_kib: int = 1024
+    umask: int | None = None
+    writable: bool = False
+    overlay_directory: str | None = None
+    record_trace: str | None = None
