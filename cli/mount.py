@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -30,6 +31,7 @@ __all__ = ["mount_", "mounts", "umount"]
         "penstock mount demo/photos /mnt/photos",
         "penstock mount demo/photos:v1/2024 /mnt/last-year",
         "penstock mount --foreground lab/photos:main ./photos",
+        "penstock mount --record-trace epoch.trace demo/photos /mnt/photos",
     ),
 )
 @click.argument("handle", type=HANDLE)
@@ -41,6 +43,7 @@ __all__ = ["mount_", "mounts", "umount"]
 @click.option("--uid", type=click.IntRange(min=0), metavar="N", help="Who owns the files; you by default.")
 @click.option("--gid", type=click.IntRange(min=0), metavar="N", help="Which group owns the files.")
 @click.option("--non-empty", is_flag=True, help="Mount over a directory that holds files.")
+@click.option("--record-trace", type=click.Path(dir_okay=False), metavar="FILE", help="Write what is read first there.")
 @pass_invocation
 def mount_(
     invocation: Invocation,
@@ -50,7 +53,7 @@ def mount_(
     foreground: bool,
     cache_dir: Path | None,
     cache_size: int | None,
-    **options: bool,
+    **options: Any,
 ) -> None:
     """Show a version, or a folder of it, as a read-only directory.
 

@@ -34,6 +34,7 @@ from .fuse import FuseOperations
 from .link import Link, Mounted, Serving, Start
 from .mountinfo import SUBTYPE, KernelMount, fs_name, top_mount
 from .processes import start_time
+from .recording import record
 from .registry import MountRecord, access_log_path, control_path
 from .session import attach, mount, read_greeting
 from .status import Vitals
@@ -92,6 +93,8 @@ class _Serving:
             nursery.start_soon(_end_on_signal, nursery.cancel_scope)
             options = self._request.options
             file_system = ReadOnlyFileSystem(self._snapshot, nursery, self._workers, epoch_ns=epoch_ns)
+            if options.record_trace is not None:
+                nursery.start_soon(record, options.record_trace, file_system, self._snapshot, self._workers)
             operations = FuseOperations(
                 file_system,
                 uid=os.getuid() if options.uid is None else options.uid,
