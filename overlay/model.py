@@ -93,8 +93,9 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     `sequence` is that of the last change to what a version holds, `content` that of the last change to a file's bytes.
     `mode` holds permission bits, of which a version keeps whether it is executable. `entry` is what a version has of
     it, encoded, and of a file's bytes the first `shown` still show where no range lies over them. `parent`, `name`:
-    where it is linked; `parent` 0: nowhere any more; None: where its version has it. `layers` are the generations of
-    its data files, oldest first. `uid`, `gid`: None, the mount's. `atime_ns` 0: as `mtime_ns`.
+    where it is linked; `parent` 0: nowhere any more; None: where its version has it. `layers` are its data files,
+    oldest first: the generation of each, and how many of its bytes may show at most (see `layers`). `uid`, `gid`:
+    None, the mount's. `atime_ns` 0: as `mtime_ns`.
     """
 
     kind: Kind
@@ -110,7 +111,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     name: bytes = b""
     target: bytes = b""
     metadata: bytes = b""
-    layers: tuple[int, ...] = ()
+    layers: tuple[tuple[int, int], ...] = ()
     uid: int | None = None
     gid: int | None = None
     atime_ns: int = 0

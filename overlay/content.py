@@ -1,0 +1,282 @@
+"""The bytes of changed files: what a write, a cut or a hole does to data files, and to the records that explain them.
+
+Nothing here changes a table. Each change returns the file's new record and the changes of RANGES; the caller makes
+both in one step, before it asks for anything else of this file. The data is in the data file by then, so a crash
+between the two leaves bytes that no range speaks of, and the next one to write there overwrites them.
+
+Data files are cut and removed only after a checkpoint, and then by what the tables say at that moment: replaying a
+journal finds all that it speaks of, and a change that was not made after all has removed nothing.
+
+A commit *freezes*: the caller passes a higher `generation` from then on, and frozen data files are never written
+again. `keep` holds their removal back for as long as a commit reads them.
+
+One thread calls everything, the event loop's, but `read_segment`, `segments` and `read_file` with
+tables of a snapshot, `sync` and `usage`, which any may call.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import msgspec
+
+from penstock.manifest.entry import MAX_SIZE
+
+from .access import ReadTables
+from .datafiles import DataFiles
+from .layers import LOWER, ZEROS, Segment, segments
+from .model import INODES, Change, Record, inode_key
+from .ranges import Ranges
+
+__all__ = ["LOWER", "ZEROS", "Content", "Segment"]
+
+_PIECE = 1 << 20
+_MERGE_BYTES = 64 << 20
+
+
+class Content:
+    """The bytes of changed files in the overlay `directory`. Offsets and sizes are bytes, ends exclusive."""
+
+    def __init__(
+        self, directory: str, tables: ReadTables, after_checkpoint: Callable[[Callable[[], None]], None]
+    ) -> None:
+        """`after_checkpoint` runs an action in this thread once all changes are durable. OSError."""
+        self._files = DataFiles(directory)
+        self._tables = tables
+        self._after_checkpoint = after_checkpoint
+        self._to_cut: set[tuple[int, int]] = set()
+        self._to_remove: set[tuple[int, int]] = set()
+        self._kept: list[int] = []
+
+    def segments(
+        self, inode: int, record: Record, start: int, end: int, tables: ReadTables | None = None
+    ) -> list[Segment]:
+        """Return what [start, end) of a file consists of, in order, never beyond its size. `tables`: a snapshot's."""
+        return segments(tables or self._tables, inode, record, start, end)
+
+    def read_segment(self, inode: int, segment: Segment) -> bytes:
+        """Return the bytes of a segment that is not LOWER. IntegrityError: its data file lost them; OSError."""
+        assert segment.source != LOWER  # those are the version's
+        if segment.source == ZEROS:
+            return bytes(segment.end - segment.start)
+        return self._files.read((inode, segment.source), segment.start, segment.end)
+
+    def read_file(
+        self,
+        inode: int,
+        record: Record,
+        start: int,
+        end: int,
+        lower: Callable[[int, int], bytes],
+        tables: ReadTables | None = None,
+    ) -> bytes:
+        """Return [start, end) of a file, less what lies beyond its size. `lower(start, end)` reads its version."""
+        return b"".join(
+            lower(part.start, part.end) if part.source == LOWER else self.read_segment(inode, part)
+            for part in self.segments(inode, record, start, end, tables)
+        )
+
+    def write(
+        self, inode: int, record: Record, offset: int, data: bytes | bytearray | memoryview, generation: int
+    ) -> tuple[Record, list[Change]]:
+        """Write to the data file of `generation`; return the new record (layers, size) and the changes.
+
+        OSError: disk full, file too large. No range speaks of what was written then, but bytes that this generation
+        had written before may have been overwritten in part, as on any disk.
+        """
+        end = offset + memoryview(data).nbytes
+        _check_size(end)
+        if end == offset:
+            return record, []
+        with self._writing(inode, record, generation) as layers:
+            self._files.write((inode, generation), offset, data)
+        changed = msgspec.structs.replace(record, layers=layers, size=max(record.size, end))
+        return changed, Ranges(self._tables, inode, generation).add(offset, end)
+
+    def truncate(self, inode: int, record: Record, size: int, generation: int) -> tuple[Record, list[Change]]:
+        """Cut a file, or let it grow by zeros; return the new record (layers, shown, size) and the changes. OSError."""
+        _check_size(size)
+        if size >= record.size:
+            return msgspec.structs.replace(record, size=size), []
+        changes: list[Change] = []
+        layers = []
+        for number, limit in record.layers:
+            if number == generation:
+                changes = Ranges(self._tables, inode, generation).cut(size)
+                self._cut_later(inode, generation)
+                layers.append((number, limit))
+            else:
+                layers.append((number, min(limit, size)))
+        changed = msgspec.structs.replace(record, layers=tuple(layers), shown=min(record.shown, size), size=size)
+        return changed, changes
+
+    def punch(
+        self, inode: int, record: Record, start: int, end: int, generation: int, *, keep_size: bool = True
+    ) -> tuple[Record, list[Change]]:
+        """Have [start, end) read as zeros, at no cost in space; return the new record and the changes.
+
+        It is a write of zeros, to a hole in the data file. OSError: EOPNOTSUPP when the disk has no holes, and as
+        for `write`.
+        """
+        _check_size(end)
+        shows = [part for part in self.segments(inode, record, start, end) if part.source != ZEROS]
+        changes: list[Change] = []
+        if not keep_size:
+            record = msgspec.structs.replace(record, size=max(record.size, end))
+        if shows:
+            start, end = shows[0].start, shows[-1].end
+            with self._writing(inode, record, generation) as layers:
+                self._files.punch((inode, generation), start, end)
+            record = msgspec.structs.replace(record, layers=layers)
+            changes = Ranges(self._tables, inode, generation).add(start, end)
+        return record, changes
+
+    def reserve(
+        self, inode: int, record: Record, start: int, end: int, generation: int, *, keep_size: bool = False
+    ) -> Record:
+        """Take space on disk for [start, end), which reads as before; return the new record (layers, size).
+
+        It holds for this generation: after a commit, space is taken anew. OSError: ENOSPC, EOPNOTSUPP.
+        """
+        _check_size(end)
+        with self._writing(inode, record, generation) as layers:
+            self._files.reserve((inode, generation), start, end)
+        # A cut that is still to come would give the space back.
+        self._to_cut.discard((inode, generation))
+        return msgspec.structs.replace(record, layers=layers, size=record.size if keep_size else max(record.size, end))
+
+    def merge(
+        self, inode: int, record: Record, generation: int, *, most_bytes: int = _MERGE_BYTES
+    ) -> tuple[Record, list[Change]]:
+        """Make one layer of all that were written before `generation`; return the new record and the changes.
+
+        For files that commits which failed have left with many layers. Not while one is running (`keep`), and not
+        when more than `most_bytes` would have to be copied: then the record comes back as it was. OSError.
+
+        Newer bytes are copied into the oldest data file, where what they replace has not shown any more.
+        """
+        frozen = tuple(layer for layer in record.layers if layer[0] < generation)
+        if len(frozen) < 2 or self._kept:
+            return record, []
+        oldest = frozen[0][0]
+        only = msgspec.structs.replace(record, layers=frozen, shown=0)
+        parts = [part for part in self.segments(inode, only, 0, record.size) if part.source != ZEROS]
+        if sum(part.end - part.start for part in parts if part.source != oldest) > most_bytes:
+            return record, []
+        for part in parts:
+            if part.source != oldest:
+                for start in range(part.start, part.end, _PIECE):
+                    piece = Segment(start, min(start + _PIECE, part.end), part.source)
+                    self._files.write((inode, oldest), start, self.read_segment(inode, piece))
+        changes = Ranges(self._tables, inode, oldest).replace(_joined(parts))
+        changes += self.drop(inode, frozen[1:])
+        layers = ((oldest, MAX_SIZE), *(layer for layer in record.layers if layer[0] >= generation))
+        return msgspec.structs.replace(record, layers=layers), changes
+
+    def drop(self, inode: int, layers: Sequence[tuple[int, int]]) -> list[Change]:
+        """Remove these data files, after the next checkpoint; return the changes. The record must not name them."""
+        changes: list[Change] = []
+        for generation, _ in layers:
+            changes += Ranges(self._tables, inode, generation).cut(0)
+        self._remove_later((inode, generation) for generation, _ in layers)
+        return changes
+
+    @contextmanager
+    def keep(self, generation: int) -> Iterator[None]:
+        """Remove no data file of this generation or before, whatever becomes of its file: a commit reads them."""
+        self._kept.append(generation)
+        try:
+            yield
+        finally:
+            self._kept.remove(generation)
+            if self._to_remove and not self._kept:
+                self._after_checkpoint(self._remove_now)
+
+    def remove_strays(self) -> int:
+        """Remove data files that no record names, which a crash may leave; return how many. OSError.
+
+        To be called after the checkpoint that follows opening, and not within `keep`.
+        """
+        strays = [key for key in self._files.names() if not self._is_named(key)]
+        for key in strays:
+            self._files.remove(key)
+        return len(strays)
+
+    def clear(self) -> None:
+        """Remove all data files at once: the tables are empty, durably. OSError."""
+        self._to_cut.clear()
+        self._to_remove.clear()
+        for key in list(self._files.names()):
+            self._files.remove(key)
+
+    def sync(self) -> None:
+        """Return when all that was written before the call is on the disk. Blocks; any thread. OSError."""
+        self._files.sync()
+
+    def usage(self) -> int:
+        """Return the bytes that data files take on disk; looks at each of them. Any thread. OSError."""
+        return self._files.usage()
+
+    def close(self) -> None:
+        """Close all data files; syncs nothing."""
+        self._files.close()
+
+    @contextmanager
+    def _writing(self, inode: int, record: Record, generation: int) -> Iterator[tuple[tuple[int, int], ...]]:
+        """Yield the layers of a file whose data file of `generation` is being written."""
+        if record.layers and record.layers[-1][0] >= generation:
+            assert record.layers[-1][0] == generation  # generations only grow
+            yield record.layers
+            return
+        try:
+            yield (*record.layers, (generation, MAX_SIZE))
+        except OSError:
+            # The file may have been made, and no record will name it.
+            self._remove_later([(inode, generation)])
+            raise
+
+    def _cut_later(self, inode: int, generation: int) -> None:
+        if not self._to_cut:
+            self._after_checkpoint(self._cut_now)
+        self._to_cut.add((inode, generation))
+
+    def _cut_now(self) -> None:
+        while self._to_cut:
+            inode, generation = self._to_cut.pop()
+            self._files.cut((inode, generation), Ranges(self._tables, inode, generation).end())
+
+    def _remove_later(self, keys: Iterable[tuple[int, int]]) -> None:
+        if not self._to_remove:
+            self._after_checkpoint(self._remove_now)
+        self._to_remove.update(keys)
+
+    def _remove_now(self) -> None:
+        for key in list(self._to_remove):
+            if any(key[1] <= kept for kept in self._kept):
+                continue
+            if not self._is_named(key):
+                self._files.remove(key)
+            self._to_remove.discard(key)
+
+    def _is_named(self, key: tuple[int, int]) -> bool:
+        value = self._tables.get(INODES, inode_key(key[0]))
+        return value is not None and any(key[1] == number for number, _ in Record.decode(value).layers)
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_SIZE:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+
+
+def _joined(parts: list[Segment]) -> list[tuple[int, int]]:
+    """Return the intervals that these segments, in order, make up."""
+    intervals: list[tuple[int, int]] = []
+    for start, end, _ in parts:
+        if intervals and intervals[-1][1] == start:
+            intervals[-1] = intervals[-1][0], end
+        else:
+            intervals.append((start, end))
+    return intervals
