@@ -32,6 +32,7 @@ _FORMAT = 1
 _MAP_BYTES = 64 << 30
 """Address space, not disk."""
 _READERS = 126
+_NEARLY_FULL_BYTES = 1 << 20
 _STATE = b"state"
 _FIRST_BATCH, _LARGEST_BATCH = 16, 256
 
@@ -304,11 +305,17 @@ def _translated(path: str) -> Iterator[None]:
 def _in_our_terms(error: lmdb.Error, path: str) -> OSError | IntegrityError:
     if isinstance(error, _DAMAGE):
         return _damaged(path, str(error))
-    if isinstance(error, _FULL):
-        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
     if isinstance(error, lmdb.BadValsizeError):
         return OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+    if isinstance(error, _FULL) or _nearly_full(path):
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
     return OSError(errno.EIO, f"the overlay's tables: {error}", path)
+
+
+def _nearly_full(path: str) -> bool:
+    """Whether a failed write was probably one that found no room: LMDB calls a short write an I/O error."""
+    free = os.statvfs(path)
+    return free.f_bavail * free.f_frsize < _NEARLY_FULL_BYTES
 
 
 def _damaged(path: str, why: str) -> IntegrityError:
