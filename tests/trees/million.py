@@ -1,4 +1,4 @@
-"""A program for `test_scale`: build a million entries, look some up, change one. Fails by an assertion.
+"""A program for `test_scale`: build a million entries, look some up, change one, merge. Fails by an assertion.
 
 A process of its own, so that its peak of memory is that of the work.
 """
@@ -16,9 +16,11 @@ from penstock.manifest.codec import decode_node
 from penstock.manifest.diff import diff
 from penstock.manifest.entry import Entry, Extent, Kind, Location, NodeRef
 from penstock.manifest.hashing import content_hash
+from penstock.manifest.merge import merge
 from penstock.manifest.node import Node
 from penstock.manifest.tree import Inode, Tree
 from penstock.manifest.update import Edit, update
+from penstock.repo.comparing import Contents, tally
 
 FOLDERS, FILES, FLAT = 500, 1000, 500_000
 MOST_LOADS = 4
@@ -113,9 +115,29 @@ def _change_one(root: NodeRef, sink: FileSink) -> None:
     assert sink.loads <= 2 * MOST_LOADS, sink.loads
 
 
+def _merge(root: NodeRef, sink: FileSink) -> None:
+    """Merge a file changed on one side with half a million that the other side moved; compare the result."""
+    path = (b"folder0001", b"0500.png")
+    flat = Tree(root, sink.load).resolve((b"flat",))[1]
+    moved = Entry(b"moved", Kind.DIRECTORY, flat.size, flat.hash, directory=flat.directory)
+    ours = update(root, [Edit(path, Entry(path[-1], Kind.FILE, 0, content_hash(b"")))], sink.load, sink)
+    theirs = update(root, [Edit((b"flat",), None), Edit((b"moved",), moved)], sink.load, sink)
+    sink.writes = sink.loads = 0
+    merged = merge(root, ours, theirs, sink.load, sink)
+    assert merged.root is not None
+    assert (merged.ours, merged.theirs) == (1, 2)
+    assert sink.loads <= 6 * MOST_LOADS, sink.loads
+    assert sink.writes <= MOST_LOADS, sink.writes
+    sink.loads = 0
+    count = tally(Contents(root, sink.load), Contents(merged.root, sink.load))
+    assert (count.added, count.modified, count.deleted) == (FLAT + 1, 1, FLAT + 1)
+    assert sink.loads <= 2 * MOST_LOADS, sink.loads
+
+
 if __name__ == "__main__":
     with tempfile.TemporaryFile() as file:
         frames = FileSink(file)
         top = _build(frames)
         _look_up(top, frames)
         _change_one(top, frames)
+        _merge(top, frames)
