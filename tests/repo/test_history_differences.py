@@ -11,7 +11,6 @@ from trees.model import Folder, built
 from trees.strategies import Step, apply, edits_for, folders, quick, steps
 
 from penstock.errors import NotFoundError
-from penstock.manifest.diff import same_content
 from penstock.manifest.entry import Kind
 from penstock.repo import comparing
 from penstock.repo.comparing import Contents, Tally, compare, differences, tally
