@@ -6,14 +6,15 @@ Files that were pushed together lie in a pack in tree order, so blocks gathered 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 
 from penstock.manifest.entry import BLOCK_SIZE, Entry, External, block_count
 from penstock.manifest.extents import cut_extents
 
 from .regions import Piece, Region
 
-__all__ = ["Gatherer", "pieces_of"]
+__all__ = ["Gatherer", "pieces_of", "place_order", "widest_gap"]
 
 GAP = 32 << 10
 """Bytes fetched and thrown away rather than making two requests: 0.3 ms at 100 MB/s, where a request costs 25."""
@@ -39,6 +40,31 @@ def pieces_of(
         parts = cut_extents(entry.extents, start, length)
         if len(parts) == 1:
             yield parts[0].object, Piece(block_hash(entry, index), parts[0].offset, length)
+
+
+def place_order(place: tuple[bytes | External, Piece]) -> tuple[str, bytes, int]:
+    """Return what to sort blocks by so that those that are neighbours in an object follow each other."""
+    found, piece = place
+    return ("", found, piece.offset) if isinstance(found, bytes) else (found.uri, b"", piece.offset)
+
+
+def widest_gap(places: Sequence[tuple[bytes | External, Piece]], allowed: int) -> int:
+    """Return how large a gap between some blocks may be fetched with them, so that `allowed` bytes are wasted at most.
+
+    The blocks are in order of their places. Small gaps come first: each of them saves one request as well.
+    """
+    gaps = []
+    for (before, first), (found, second) in pairwise(places):
+        gap = second.offset - first.offset - first.length
+        if found == before and 0 < gap <= GAP:
+            gaps.append(gap)
+    widest = 0
+    for gap in sorted(gaps):
+        allowed -= gap
+        if allowed < 0:
+            break
+        widest = gap
+    return widest
 
 
 class Gatherer:

@@ -86,7 +86,9 @@ class Trace:
         try:
             found = json.loads(next(lines, b""))
             version = found["penstock_trace"]
-            if not isinstance(version, int) or version > _VERSION:
+            if not isinstance(version, int):
+                raise TypeError(version)
+            if version > _VERSION:
                 raise FormatTooNewError(
                     f"{self.path} is a trace of a later Penstock", why=f"version {version}", fix="Upgrade Penstock."
                 )

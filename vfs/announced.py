@@ -28,8 +28,8 @@ LARGEST_BATCH = 512
 _SCAN = 512
 """How far beyond what was fetched an opened file is looked for: 10 us."""
 _LAG = 256
-"""A file that is this far behind the one opened now, or half of the lead, counts no longer: it may never be opened, or
-be read from the kernel's page cache, which tells nobody."""
+"""A file that is this far behind the one opened now, or half of the longest lead, counts no longer: it may never be
+opened, or be read from the kernel's page cache, which tells nobody."""
 _ALIVE = 120.0
 """Seconds without an opened file after which an order is followed by nobody, and has no share of the window."""
 
@@ -37,7 +37,19 @@ _ALIVE = 120.0
 class Order:
     """One client's order. `inodes` may hold a file several times; `size` is the bytes of all of them."""
 
-    __slots__ = ("_batch", "_early", "_lead", "_lead_bytes", "client", "head", "inodes", "size", "stamp", "token")
+    __slots__ = (
+        "_batch",
+        "_early",
+        "_lead",
+        "_lead_bytes",
+        "_longest",
+        "client",
+        "head",
+        "inodes",
+        "size",
+        "stamp",
+        "token",
+    )
 
     def __init__(self, client: str, token: str, stamp: float) -> None:
         self.client = client
@@ -49,6 +61,7 @@ class Order:
         """Position of the first file that was not fetched."""
         self._lead: dict[int, tuple[int, int]] = {}  # in the order of positions: inode to position, bytes
         self._lead_bytes = 0
+        self._longest = 0
         self._early: set[int] = set()
         self._batch = FIRST_BATCH
 
@@ -70,6 +83,7 @@ class Order:
                 self._lead[inode] = (self.head, size)
                 self._lead_bytes += size
             self.head += 1
+        self._longest = max(self._longest, len(self._lead))
         self._batch = min(2 * self._batch, LARGEST_BATCH)
 
     def opened(self, inode: int, *, scan: bool) -> bool:
@@ -86,7 +100,7 @@ class Order:
             except ValueError:
                 return False
             self._early.add(inode)
-        lag = min(_LAG, len(self._lead) // 2)
+        lag = min(_LAG, self._longest // 2)
         while self._lead:
             oldest = next(iter(self._lead))
             if self._lead[oldest][0] >= found - lag:

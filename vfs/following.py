@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import logging
 from array import array
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from itertools import islice, pairwise
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import trio
@@ -27,7 +27,7 @@ from penstock.errors import PenstockError
 from penstock.manifest.entry import External, NodeRef
 from penstock.manifest.node import Node
 from penstock.manifest.tree import Inode, NodeMissing, Tree
-from penstock.repo.gathering import GAP, Gatherer, pieces_of
+from penstock.repo.gathering import Gatherer, pieces_of, place_order, widest_gap
 from penstock.repo.regions import Piece, Region
 
 from .announced import Announced, Order
@@ -138,7 +138,7 @@ class Follower:
             order.took([sight.size for sight in sights] or [0] * len(upcoming))
         places = [place for sight in sights for place in sight.missing]
         rank = {piece.digest: at for at, (_, piece) in reversed(list(enumerate(places)))}
-        places.sort(key=lambda place: (_sort_key(place[0]), place[1].offset))
+        places.sort(key=place_order)
         gatherer = Gatherer(_LEAD_REQUEST, gap=self._gap(places))
         regions = [region for found, piece in places if (region := gatherer.add(found, piece)) is not None]
         regions += gatherer.flush()
@@ -166,16 +166,9 @@ class Follower:
                 await self._send(region, self._sweep_requests, nursery)
 
     def _gap(self, places: Sequence[Place]) -> int:
-        """Return how large a gap between some blocks, in order, may be fetched with them; the small ones come first."""
+        """Return how large a gap between some blocks, in order, may be fetched with them."""
         self._wanted += sum(piece.length for _, piece in places)
-        allowed = self._wanted // _WASTE - self._wasted
-        widest = 0
-        for gap in sorted(_gaps(places)):
-            if gap > min(allowed, GAP):
-                break
-            allowed -= gap
-            widest = gap
-        return widest
+        return widest_gap(places, self._wanted // _WASTE - self._wasted)
 
     async def _send(self, region: Region, requests: trio.CapacityLimiter, nursery: trio.Nursery) -> None:
         """Have a region fetched in the background, as soon as there is a place for a request."""
@@ -189,16 +182,6 @@ class Follower:
             await self._bring(region)
         finally:
             requests.release_on_behalf_of(ticket)
-
-
-def _sort_key(found: bytes | External) -> tuple[str, bytes]:
-    return ("", found) if isinstance(found, bytes) else (found.uri, b"")
-
-
-def _gaps(places: Sequence[Place]) -> Iterator[int]:
-    for (before, first), (found, second) in pairwise(places):
-        if found == before and second.offset > first.offset + first.length:
-            yield second.offset - first.offset - first.length
 
 
 def _in_tree_order(inodes: array[int]) -> array[int]:

@@ -16,6 +16,8 @@ from click.testing import Result
 from servers.faultproxy import FaultProxy
 from servers.faults import Trickle
 
+from penstock.repo.traces import Access, encode_access, encode_header
+
 Run = Callable[..., Result]
 MIB = 1 << 20
 
@@ -43,6 +45,31 @@ def test_it_tells_what_it_did(run: Run, demo: Path) -> None:
     assert "there     100.0 kB" in result.stdout or "there     100 kB" in result.stdout
     again = json.loads(run("warm", "demo/things", "--json").stdout)
     assert (again["bytes_warmed"], again["bytes_fetched"], again["bytes_there"]) == (0, 0, 3 * MIB + 100_000)
+
+
+def test_a_trace_is_warmed_as_far_as_it_is_there(run: Run, demo: Path, tmp_path: Path) -> None:
+    lines = [encode_header("demo/things", bytes(32))]
+    lines += [encode_access(Access(path, 0, 1, 100)) for path in ("part/a", "part/b", "part/b", "c")]
+    lines.append(encode_access(Access("large", 1, 1, MIB)))
+    trace = tmp_path / "a.trace"
+    trace.write_bytes(b"".join(lines))
+    result = run("warm", "demo/things", "--from-trace", str(trace))
+    assert result.exit_code == 0, result.stderr
+    assert "2 paths of the trace are not in this version" in result.stderr
+    told = json.loads(run("warm", "demo/things", "--from-trace", str(trace), "--json").stdout)
+    assert (told["bytes"], told["bytes_there"], told["bytes_fetched"]) == (100_000 + MIB, 100_000 + MIB, 0)
+    assert (told["gone"], told["complete"]) == (2, True)
+
+
+def test_what_is_no_trace_is_refused(run: Run, demo: Path, tmp_path: Path) -> None:
+    (tmp_path / "letter").write_text("dear reader\n")
+    result = run("warm", "demo/things", "--from-trace", str(tmp_path / "letter"))
+    assert result.exit_code == 2
+    assert "is no trace" in result.stderr
+    assert run("warm", "demo/things", "--from-trace", str(tmp_path / "nowhere")).exit_code == 3
+    both = run("warm", "demo/things", "--from-trace", str(tmp_path / "letter"), "--path", "part")
+    assert both.exit_code == 2
+    assert "exclude each other" in both.stderr
 
 
 def test_paths_and_versions_that_are_not_there(run: Run, demo: Path) -> None:
