@@ -176,6 +176,19 @@ class Content:
         layers = ((oldest, MAX_SIZE), *(layer for layer in record.layers if layer[0] >= generation))
         return msgspec.structs.replace(record, layers=layers), changes
 
+    def landed(self, inode: int, record: Record, frozen: Record) -> tuple[Record, list[Change]]:
+        """Return a file's record (layers, shown) and the changes once what `frozen` had is its version.
+
+        `frozen` is its record in the snapshot that was committed, `record` the one of now. The caller sets the entry.
+        What was cut meanwhile stays cut: it limits the layer that was the newest.
+        """
+        committed = [number for number, _ in frozen.layers]
+        limits = dict(record.layers)
+        shown = min(frozen.size, limits[committed[-1]]) if committed else record.shown
+        layers = tuple(layer for layer in record.layers if layer[0] not in committed)
+        changed = msgspec.structs.replace(record, layers=layers, shown=shown)
+        return changed, self.drop(inode, frozen.layers)
+
     def drop(self, inode: int, layers: Sequence[tuple[int, int]]) -> list[Change]:
         """Remove these data files, after the next checkpoint; return the changes. The record must not name them."""
         changes: list[Change] = []
