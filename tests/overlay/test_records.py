@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -62,7 +64,7 @@ class Model(RuleBasedStateMachine):
 
     @initialize(directory=st.just(None))
     def begin(self, directory: None) -> None:
-        self.directory = Path(subprocess.check_output(["mktemp", "-d"], text=True).strip()) / "overlay"
+        self.directory = Path(tempfile.mkdtemp()) / "overlay"
         self.records = open_records(self.directory)
         self.state: State = {}
         self.notes: list[bytes] = []
@@ -70,7 +72,7 @@ class Model(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.records.close()
-        subprocess.run(["rm", "-r", str(self.directory.parent)], check=True)
+        shutil.rmtree(self.directory.parent)
 
     @rule(changes=changes, note=st.binary(max_size=5))
     def change(self, changes: list[Change], note: bytes) -> None:
@@ -124,7 +126,7 @@ class Model(RuleBasedStateMachine):
 
 TestModel = Model.TestCase
 TestModel.settings = settings(
-    max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=30, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )
 
 
