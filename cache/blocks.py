@@ -119,6 +119,10 @@ class BlockCache:
                     return held
             return [False] * len(blocks)
 
+    def accepts(self) -> bool:
+        """Whether it is worth while to store something: not while the disk refuses, but for a try now and then."""
+        return self._opening.due() and self._writing.due()
+
     def __contains__(self, key: object) -> bool:
         """Whether the block is held, as far as the index knows: `get` may still find it damaged."""
         return isinstance(key, bytes) and not self.missing([key])
@@ -167,7 +171,6 @@ class BlockCache:
                 self._rebuild(session)
             except OSError as error:
                 self._refuse(session, error)
-        why = self._opening.why or self._writing.why
         return CacheInfo(
             directory=self.directory,
             max_bytes=self.budget.max_bytes,
@@ -175,8 +178,14 @@ class BlockCache:
             bytes=disk_usage(str(self.directory)),
             segments=0 if session is None else len(session.alive),
             quarantined=quarantined,
-            mode=f"degraded: {why}" if why else "ok",
+            mode=self.mode,
         )
+
+    @property
+    def mode(self) -> str:
+        """How the disk was when this process last used it: ``ok`` or ``degraded: why``."""
+        why = self._opening.why or self._writing.why
+        return f"degraded: {why}" if why else "ok"
 
     def clear(self) -> int:
         """Drop every block and return the bytes freed on disk. Other processes go on, with an empty cache."""

@@ -40,6 +40,11 @@ class Health:
             return self._has_room()
         return False
 
+    def due(self) -> bool:
+        """Whether `usable` may say yes now; asked of it in vain, nothing is lost."""
+        now = time.monotonic()
+        return not self.why or now >= self._retry_at or (self._full and now >= self._look_at)
+
     def fail(self, error: OSError) -> None:
         """Note that the disk refused: degraded until a try succeeds."""
         now = time.monotonic()

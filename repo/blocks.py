@@ -87,7 +87,8 @@ class Blocks:
             if all(kept) and None not in found:
                 return [block for block in found if block is not None]
             # The disk is full, or the cache so small that they are gone again: here, then, and not kept.
-            return self._read_missing(region, found)
+            with self._fetchers.budget.hold(region.length):
+                return self._read_missing(region, found)
         blocks = self._reader.read(region)
         if self._cache is not None:
             self._cache.put_many(

@@ -61,12 +61,16 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True):
-    """What came of a request. `kept` says of each block whether the cache has taken it; `counts` is what it cost."""
+    """What came of a request. `kept` says of each block whether the cache has taken it; `counts` is what it cost.
+
+    `mode` is how the cache is (`BlockCache.mode`). While it refuses, a region is not even fetched.
+    """
 
     number: int
     kept: list[bool]
     failure: Failure | None
     counts: dict[str, int]
+    mode: str
 
 
 READY = 0
@@ -102,22 +106,23 @@ class _Fetcher:
     def prepare(self) -> None:
         with suppress(PenstockError):  # the first request will say what is wrong
             self._store.prepare()
-        self._send(Answer(READY, [], None, {}))
+        self._send(Answer(READY, [], None, {}, self._cache.mode))
 
     def serve(self, request: Request) -> None:
         counters = Counters()
-        kept: list[bool] = []
+        pieces = request.region.pieces
+        kept = [False] * len(pieces)
         failure = None
         try:
-            blocks = RegionReader(self._store, self._externals, counters).read(request.region)
-            pieces = request.region.pieces
-            found = ((piece.digest, block) for piece, block in zip(pieces, blocks, strict=True))
-            kept = self._cache.put_many(found, checked=True)
+            if self._cache.accepts():
+                blocks = RegionReader(self._store, self._externals, counters).read(request.region)
+                found = ((piece.digest, block) for piece, block in zip(pieces, blocks, strict=True))
+                kept = self._cache.put_many(found, checked=True)
         except PenstockError as error:
             failure = Failure(type(error).__name__, error.what, error.why, error.fix)
         except Exception as error:  # noqa: BLE001  # a fault in here must not leave a reader waiting
             failure = Failure("PenstockError", f"a fault while fetching: {type(error).__name__}", str(error), "")
-        self._send(Answer(request.number, kept, failure, counters.snapshot()))
+        self._send(Answer(request.number, kept, failure, counters.snapshot(), self._cache.mode))
 
     def _send(self, answer: Answer) -> None:
         body = msgspec.msgpack.encode(answer)

@@ -2,8 +2,8 @@
 
 **Invariant:** every region asked for ends in an answer or an error: one whose process died goes to another, twice at
 the most; one that has no answer within its deadline ends its process.
-**Invariant:** the bytes of all regions in flight are at most the budget, or one region. A region that is late may be
-asked for a second time (`hedging`); both count until they end, also the one that nobody waits for any more.
+**Invariant:** the bytes of all regions in flight are within the budget. A region that is late may be asked for a second
+time (`hedging`); both count until they end, also the one that nobody waits for any more.
 
 Lock order: `_Process.lock` is never held while `Fetchers.lock` is taken. Reading an answer holds neither.
 """
@@ -23,6 +23,7 @@ import msgspec
 from penstock import errors
 from penstock.errors import IntegrityError, PenstockError, StoreUnreachableError
 
+from .budget import Budget
 from .counters import Counters
 from .fetcher import READY, Answer, Failure, Request, Setup, read_message, write_message
 from .hedging import Hedging, better
@@ -54,6 +55,7 @@ class _Process:
         self._alive = True
         self.ready: Future[list[bool]] = Future()
         """Ends when the process can fetch, which takes most of a second, or when it never will."""
+        self.cache_mode = "ok"
         self._child = subprocess.Popen(
             # -P: the working directory may be a dataset with a file called lmdb.py in it.
             [sys.executable, "-P", "-m", "penstock.repo.fetcher"],
@@ -100,6 +102,7 @@ class _Process:
         decoder = msgspec.msgpack.Decoder(Answer)
         while (message := read_message(self._answers)) is not None:
             answer = decoder.decode(message)
+            self.cache_mode = answer.mode
             if answer.number == READY:
                 self.ready.set_result(answer.kept)
                 continue
@@ -152,10 +155,8 @@ class Fetchers:
         self._counters = counters
         self._processes: list[_Process | None] = [None] * processes
         self._lock = threading.Lock()
-        self._room = threading.Condition()
-        self._budget = budget
-        self._held = 0
-        self._last_answer = 0.0
+        self.budget = Budget(budget, self._deadline)
+        """What holds all that is on its way; whoever fetches here for want of a process that can holds it, too."""
         self._hedging = Hedging()
         self._closed = False
         self.restarts = 0
@@ -167,29 +168,8 @@ class Fetchers:
     def fetch(self, region: Region) -> list[bool]:
         """Have a region's blocks put into the cache; which of them it has taken. Raises as `RegionReader.read`."""
         length = region.length
-        self._await_room(length)
-        try:
+        with self.budget.hold(length):
             return self._fetch(region, 2 * self._deadline + length / _SLOWEST)
-        finally:
-            self._release(length)
-
-    def _await_room(self, length: int) -> None:
-        """Wait for room in the budget. StoreUnreachableError when nothing has come from the store for a deadline."""
-        begun = time.monotonic()
-        with self._room:
-            while self._held and self._held + length > self._budget:
-                left = max(begun, self._last_answer) + self._deadline - time.monotonic()
-                if left <= 0:
-                    raise StoreUnreachableError(
-                        "a fetch was not begun", why=f"those before it have had no answer for {self._deadline:.0f} s"
-                    )
-                self._room.wait(left)
-            self._held += length
-
-    def _release(self, length: int) -> None:
-        with self._room:
-            self._held -= length
-            self._room.notify_all()
 
     def _fetch(self, region: Region, timeout: float) -> list[bool]:
         for _ in range(_TRIES):
@@ -205,7 +185,7 @@ class Fetchers:
                     "a fetch did not end", why=f"its process has not answered within {timeout:.0f} s"
                 ) from error
             else:
-                self._last_answer = time.monotonic()
+                self.budget.answered()
                 return kept
         raise IntegrityError(
             "a fetch could not be done",
@@ -236,15 +216,16 @@ class Fetchers:
     ) -> Future[list[bool]]:
         """Ask for a region that `process` is late with, if that is permitted; return what to wait for."""
         length = region.length
-        with self._room:
-            if self._held + length > self._budget or not self._hedging.allow():
-                return first
-            self._held += length
+        if not self.budget.take(length):
+            return first
+        if not self._hedging.allow():
+            self.budget.give(length)
+            return first
         try:
             other = self._choose(other_than=process)
             second = other.ask(region)
         except (_DiedError, StoreUnreachableError):
-            self._release(length)
+            self.budget.give(length)
             return first
         self._counters.add(hedges=1)
         taken = better(first, second, end - time.monotonic())
@@ -256,7 +237,7 @@ class Fetchers:
 
         def ended(_: Future[list[bool]]) -> None:
             timer.cancel()
-            self._release(length)
+            self.budget.give(length)
 
         loser.add_done_callback(ended)
         return taken
@@ -278,14 +259,10 @@ class Fetchers:
             return process
 
     @property
-    def in_flight(self) -> int:
-        """Bytes of all regions on their way."""
-        return self._held
-
-    @property
-    def budget(self) -> int:
-        """The most bytes on their way at once."""
-        return self._budget
+    def cache_mode(self) -> str:
+        """How the processes last found the cache's disk: ``ok`` or ``degraded: why``."""
+        modes = [process.cache_mode for process in self._processes if process is not None and process.alive]
+        return max(modes, key=lambda mode: mode != "ok", default="ok")
 
     def pids(self) -> list[int]:
         """Return the ids of the processes that are alive."""

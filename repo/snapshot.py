@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -193,7 +194,12 @@ class Snapshot:
 
     def cache_info(self) -> CacheInfo | None:
         """Return what the cache holds and how it is; None when there is none."""
-        return self._cache.info() if self._cache is not None else None
+        if self._cache is None:
+            return None
+        info = self._cache.info()
+        if info.mode == "ok" and self._fetchers is not None:  # they do the writing
+            return replace(info, mode=self._fetchers.cache_mode)
+        return info
 
     @property
     def fetchers(self) -> Fetchers | None:

@@ -114,7 +114,7 @@ def test_one_answer_that_stalls_does_not_hold_its_reader_up(
     for name in SCATTERED[:10]:
         assert read_within(30, place / name) == (source / name).read_bytes()
     stalled = fault_proxy.fail(fault=Stall(100), match=of_data)
-    assert read_within(30, place / SCATTERED[10]) == (source / SCATTERED[10]).read_bytes()
+    assert read_within(15, place / SCATTERED[10]) == (source / SCATTERED[10]).read_bytes()
     assert stalled.struck == 1
     status = ask(info.mountpoint, "status")
     assert status["hedges"] >= 1

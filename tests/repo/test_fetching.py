@@ -81,7 +81,7 @@ def test_blocks_come_through_the_cache(tmp_path: Path, make: Callable[..., Made]
     assert [cache.get(content_hash(block)) for block in blocks] == blocks
     counts = counters.snapshot()
     assert (counts["gets"], counts["bytes_fetched"]) == (1, sum(map(len, blocks)))
-    assert fetchers.in_flight == 0
+    assert fetchers.budget.held == 0
 
 
 def test_only_the_blocks_asked_for_are_kept(tmp_path: Path, make: Callable[..., Made]) -> None:
@@ -166,7 +166,7 @@ def test_a_store_that_stalls(fault_proxy: FaultProxy, bucket: str, make: Callabl
     with pytest.raises(StoreUnreachableError):
         fetchers.fetch(region)
     assert time.monotonic() - begin < 15
-    until(lambda: fetchers.in_flight == 0)  # a second request ends a little later
+    until(lambda: fetchers.budget.held == 0)  # a second request ends a little later
 
 
 def of_data(method: str, path: str) -> bool:
@@ -252,8 +252,8 @@ def test_what_nobody_waits_for_counts_until_it_ends(
     fault_proxy.fail(fault=Stall(60), match=of_data)
     assert fetchers.fetch(region) == [True]
     assert counters.snapshot()["hedges"] == 1
-    assert fetchers.in_flight == 1000
-    until(lambda: fetchers.in_flight == 0)
+    assert fetchers.budget.held == 1000
+    until(lambda: fetchers.budget.held == 0)
 
 
 @pytest.mark.s3
@@ -293,7 +293,7 @@ def test_many_at_once_within_the_budget(tmp_path: Path, make: Callable[..., Made
     def watch() -> None:
         nonlocal most
         while not done.is_set():
-            most = max(most, fetchers.in_flight)
+            most = max(most, fetchers.budget.held)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
