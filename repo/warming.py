@@ -18,12 +18,13 @@ from functools import partial
 from itertools import islice
 from typing import NamedTuple, Protocol
 
-from penstock.errors import AccessError, IntegrityError, NotFoundError, UsageError
-from penstock.manifest.entry import BLOCK_SIZE, Entry, External, block_count, split_path
+from penstock.errors import AccessError, IntegrityError
+from penstock.manifest.entry import BLOCK_SIZE, Entry, External
 
 from .gathering import Gatherer, pieces_of, place_order, widest_gap
 from .handle import Handle
 from .regions import Piece, Region
+from .selecting import Below, Listed, Selection, Wanted
 from .settings import Settings
 from .sizes import format_size
 from .snapshot import Snapshot, open_snapshot
@@ -37,7 +38,7 @@ _REQUESTS = 16
 """Requests on their way at once: 64 MiB."""
 _BATCH = 256
 """Entries whose blocks are looked up together."""
-_TRACE_BATCH = 2048
+_SCATTERED_BATCH = 2048
 """Of a trace, which may be in any order, so many are put in order of their places, to be fetched in fewer requests."""
 _WASTE = 24
 """One byte in so many may be one that lies between blocks of a trace, and is thrown away."""
@@ -79,20 +80,6 @@ class WarmReport:
     gone: int = 0
 
 
-class _Wanted(NamedTuple):
-    """Some blocks of a file."""
-
-    entry: Entry
-    blocks: range
-
-    @property
-    def size(self) -> int:
-        """Bytes of the blocks."""
-        if not self.blocks:
-            return 0
-        return min(self.blocks.stop * BLOCK_SIZE, self.entry.size) - self.blocks.start * BLOCK_SIZE
-
-
 def warm(
     handle: Handle,
     paths: Sequence[str],
@@ -113,11 +100,14 @@ def warm(
         assert info is not None  # it was not opened without
         if info.mode != "ok":
             raise AccessError("the cache cannot be warmed", why=f"{info.directory} is {info.mode}")
-        tops = [snapshot.find(path) for path in paths or ("",)] if trace is None else []
+        selection: Selection
+        if trace is not None:
+            selection = Listed(snapshot.tree, trace)
+        else:
+            selection = Below(snapshot.tree, [snapshot.find(path) for path in paths or ("",)])
         pool = ThreadPoolExecutor(_REQUESTS, "penstock-warm")
         try:
-            warming = _Warming(snapshot, progress, pool)
-            return warming.run(tops) if trace is None else warming.run_trace(trace)
+            return _Warming(snapshot, progress, pool).run(selection)
         finally:
             # Not waited for after Ctrl-C: closing the snapshot ends the processes that its threads wait for.
             pool.shutdown(wait=False, cancel_futures=True)
@@ -146,46 +136,18 @@ class _Warming:
         self._jobs: dict[Future[_Brought], tuple[int, int]] = {}
         self._gatherer = Gatherer(_REQUEST)
         self._files = self._bytes = self._there = self._warmed = self._lost = 0
-        self._batch = _BATCH
         self._wanted = self._wasted = 0
-        self._gone: set[str] = set()
-        self._absent = 0
         self._damaged: list[str] = []
 
-    def run(self, tops: Sequence[Entry]) -> WarmReport:
-        """Warm the files below some entries."""
-        files = (_Wanted(entry, range(block_count(entry.size))) for top in tops for entry in self._files_of(top))
-        return self._run(files, sum(top.size for top in tops))
-
-    def run_trace(self, trace: Trace) -> WarmReport:
-        """Warm what a trace lists."""
-        self._batch = _TRACE_BATCH
-        return self._run(self._traced(trace), trace.size)
-
-    def _traced(self, trace: Trace) -> Iterator[_Wanted]:
-        tree = self._snapshot.tree
-        for access in trace:
-            try:
-                entry = tree.resolve(split_path(access.path))[1]
-            except (NotFoundError, UsageError):  # the latter: a name that no version can have
-                entry = None
-            if entry is None or not entry.is_file:
-                self._gone.add(access.path)
-                self._absent += access.size
-                self._progress.advance(access.size)
-                continue
-            stop = min(access.first + access.count, block_count(entry.size))
-            wanted = _Wanted(entry, range(min(access.first, stop), stop))
-            self._absent += access.size - wanted.size  # not 0 when it has another size in this version
-            yield wanted
-
-    def _run(self, files: Iterator[_Wanted], total: int) -> WarmReport:
+    def run(self, selection: Selection) -> WarmReport:
+        """Warm what is selected."""
         snapshot = self._snapshot
-        self._progress.total(total)
+        self._progress.total(selection.size)
+        files = iter(selection)
         full = False
         try:
-            while batch := list(islice(files, self._batch)):
-                self._look_at(batch)
+            while batch := list(islice(files, _SCATTERED_BATCH if selection.scattered else _BATCH)):
+                self._look_at(batch, scattered=selection.scattered)
             for region in self._gatherer.flush():
                 self._send_region(region)
             while self._jobs:
@@ -200,27 +162,23 @@ class _Warming:
             # What is neither: contents that were on their way already when another file with them came up.
             shared = self._bytes - self._there - self._warmed - self._lost
             self._there += shared
-            self._progress.advance(shared)
+            self._progress.advance(shared + max(selection.absent, 0))
         counts = snapshot.counters()
         return WarmReport(
             handle=snapshot.handle,
             top_hash=snapshot.top_hash,
             files=self._files,
-            bytes=total - self._absent,
+            bytes=selection.size - selection.absent,
             bytes_there=self._there,
             bytes_warmed=self._warmed,
             bytes_fetched=counts["bytes_fetched"],
             gets=counts["gets"],
             stopped=self._why_full() if full else "",
             damaged=tuple(self._damaged),
-            gone=len(self._gone),
+            gone=selection.gone,
         )
 
-    def _files_of(self, top: Entry) -> Iterator[Entry]:
-        entries = (entry for _, entry in self._snapshot.tree.walk(top.directory)) if top.directory else iter((top,))
-        return (entry for entry in entries if entry.is_file)
-
-    def _look_at(self, files: Sequence[_Wanted]) -> None:
+    def _look_at(self, files: Sequence[Wanted], *, scattered: bool) -> None:
         """Send for the blocks of some files that are missing, as far as they make whole regions."""
         placed: list[tuple[bytes | External, Piece]] = []
         joined: list[tuple[Entry, int, bytes, int]] = []
@@ -239,7 +197,7 @@ class _Warming:
         self._there += there
         self._progress.advance(there)
         placed = [place for place in placed if place[1].digest in missing]
-        if self._batch == _TRACE_BATCH:
+        if scattered:
             placed.sort(key=place_order)
             self._wanted += sum(piece.length for _, piece in placed)
             self._gatherer.gap = widest_gap(placed, self._wanted // _WASTE - self._wasted)
@@ -252,7 +210,7 @@ class _Warming:
                 missing.discard(digest)
                 self._send(1, length, partial(self._bring_joined, entry, index, digest, length))
 
-    def _joined_of(self, wanted: _Wanted, placed: set[bytes]) -> Iterator[tuple[Entry, int, bytes, int]]:
+    def _joined_of(self, wanted: Wanted, placed: set[bytes]) -> Iterator[tuple[Entry, int, bytes, int]]:
         """Yield the blocks of a file that lie in several places."""
         entry = wanted.entry
         for index in wanted.blocks:
