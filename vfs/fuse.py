@@ -59,7 +59,7 @@ class FuseOperations(pyfuse3.Operations):
 
     def __init__(self, file_system: FileSystem, *, uid: int, gid: int) -> None:
         super().__init__()
-        self._fs = file_system
+        self._fs = self.file_system = file_system
         self._uid = uid
         self._gid = gid
         self.initialized = trio.Event()

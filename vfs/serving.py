@@ -5,7 +5,7 @@ mounts; the supervisor is given the session; the tree is read once through the k
 can be read. A later process takes the session over and serves on; it needs no store for that, and what it cannot do
 is the supervisor's to judge. Each process answers on the mount's control socket.
 
-pyfuse3 has one session a process. Used by `server`.
+Used by `server`.
 """
 
 from __future__ import annotations
@@ -17,26 +17,28 @@ import signal
 from dataclasses import replace
 
 import msgspec
-import pyfuse3
 import trio
 
 from penstock.errors import PenstockError
 from penstock.manifest.records import format_time, parse_time
+from penstock.manifest.tree import ROOT_INODE
 from penstock.repo.handle import parse_handle
 from penstock.repo.snapshot import Pin, Snapshot, open_snapshot
 
 from .announcements import Announcements
+from .answers import Answers
 from .commands import MountCommands
 from .control import ControlSocket
 from .device import is_disconnected
-from .filesystem import ReadOnlyFileSystem
-from .fuse import FuseOperations
+from .filesystem import FileSystem, ReadOnlyFileSystem
+from .fronts import DirectFront, Front
 from .link import Link, Mounted, Serving, Start
 from .mountinfo import SUBTYPE, KernelMount, fs_name, top_mount
 from .processes import start_time
+from .protocol import Owner
 from .recording import record
 from .registry import MountRecord, access_log_path, control_path
-from .session import attach, mount, read_greeting
+from .session import mount, read_greeting
 from .status import Vitals
 from .tuning import tune
 from .wire import MountRequest, decode_answer, decode_request, encode_ready
@@ -46,8 +48,6 @@ __all__ = ["serve"]
 
 _log = logging.getLogger(__name__)
 
-_TASKS = 256
-"""Requests answered at once: as many as the kernel sends in the background."""
 _TRIM = 5.0
 """Seconds between looks for evicted segments of the cache that are still mapped here: they take disk until let go."""
 _LOOK = 1.0
@@ -91,53 +91,52 @@ class _Serving:
         epoch_ns = await self._workers.run(_epoch_ns, self._snapshot)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_end_on_signal, nursery.cancel_scope)
-            options = self._request.options
-            file_system = ReadOnlyFileSystem(self._snapshot, nursery, self._workers, epoch_ns=epoch_ns)
-            if options.record_trace is not None:
-                nursery.start_soon(record, options.record_trace, file_system, self._snapshot, self._workers)
-            operations = FuseOperations(
-                file_system,
-                uid=os.getuid() if options.uid is None else options.uid,
-                gid=os.getgid() if options.gid is None else options.gid,
-            )
+            front = self._front(nursery, epoch_ns)
             nursery.start_soon(self._trim)
             try:
-                await self._serve(file_system, operations, session)
+                await self._serve(front, session)
             except PenstockError as error:
                 self._failure = error
             nursery.cancel_scope.cancel()
         if self._failure is not None:
             raise self._failure
 
-    async def _serve(self, file_system: ReadOnlyFileSystem, operations: FuseOperations, session: int | None) -> None:
-        options = _kernel_options(self._request, _full_name(self._snapshot))
+    def _front(self, nursery: trio.Nursery, epoch_ns: int) -> Front:
+        options = self._request.options
+        uid = os.getuid() if options.uid is None else options.uid
+        gid = os.getgid() if options.gid is None else options.gid
+        file_system = ReadOnlyFileSystem(self._snapshot, nursery, self._workers, epoch_ns=epoch_ns)
+        if options.record_trace is not None:
+            nursery.start_soon(record, options.record_trace, file_system, self._snapshot, self._workers)
+        return DirectFront(Answers(file_system, Owner(uid, gid)))
+
+    async def _serve(self, front: Front, session: int | None) -> None:
         greeting = self._start.greeting
         mounted: KernelMount | None = None
         if session is None or greeting is None:
-            await _read_root(file_system)
-            session = mount(operations, self._request.mountpoint, options)
+            await _read_root(front.accounts.file_system)
+            session = mount(self._request.mountpoint, _kernel_options(self._request, _full_name(self._snapshot)))
             mounted = top_mount(self._request.mountpoint)
             assert mounted is not None  # the kernel has just said so
             greeting = read_greeting(session)
             self._link.send(Mounted(mounted.device, greeting, msgspec.msgpack.encode(self._snapshot.pin)), session)
-        device = await attach(operations, options, session, greeting, answer=mounted is not None)
+        device = await front.begin(session, greeting, answer=mounted is not None)
         try:
             async with trio.open_nursery() as serving:
                 serving.start_soon(_end_with_connection, device, serving.cancel_scope)
-                serving.start_soon(_loop, serving.cancel_scope)
+                serving.start_soon(_loop, front, serving.cancel_scope)
                 try:
-                    await self._settle(mounted, file_system, operations, serving)
+                    await self._settle(mounted, front, serving)
                 except PenstockError as error:
                     self._failure = error
                     serving.cancel_scope.cancel()
         finally:
-            pyfuse3.close(unmount=False)  # that is for the supervisor, when no other process is to follow
+            front.end()  # unmounting is for the supervisor, when no other process is to follow
 
     async def _settle(
         self,
         mounted: KernelMount | None,
-        file_system: ReadOnlyFileSystem,
-        operations: FuseOperations,
+        front: Front,
         nursery: trio.Nursery,
     ) -> None:
         """Answer questions, and say that files can be read; the first process sees first that they can."""
@@ -155,10 +154,10 @@ class _Serving:
         else:
             assert self._start.record is not None
             record = decode_answer(self._start.record)
-        vitals = Vitals(record, self._snapshot, operations.reads)
+        vitals = Vitals(record, self._snapshot, front.accounts.reads)
         # Threads of their own: those of readers may all be waiting for a store that does not answer.
-        announcements = Announcements(self._snapshot, file_system.follower, Workers(4))
-        commands = MountCommands(vitals, operations, Workers(2), access_log_path(record.mountpoint), announcements)
+        announcements = Announcements(self._snapshot, front.accounts.file_system.follower, Workers(4))
+        commands = MountCommands(vitals, front.accounts, Workers(2), access_log_path(record.mountpoint), announcements)
         assert record.control is not None
         try:
             control = ControlSocket(record.control, commands.table())
@@ -192,15 +191,15 @@ class _Serving:
             await self._workers.run(self._snapshot.trim)
 
 
-async def _loop(scope: trio.CancelScope) -> None:
+async def _loop(front: Front, scope: trio.CancelScope) -> None:
     try:
-        await pyfuse3.main(max_tasks=_TASKS)
+        await front.serve()
     finally:
         scope.cancel()
 
 
 async def _end_with_connection(device: int, scope: trio.CancelScope) -> None:
-    """End when the kernel has, though a request may still wait for the store: pyfuse3 would wait with it."""
+    """End when the kernel has, though a request may still wait for the store."""
     while not is_disconnected(device):  # noqa: ASYNC110  # the kernel tells nobody who does not ask
         await trio.sleep(_LOOK)
     scope.cancel()
@@ -223,8 +222,8 @@ def _epoch_ns(snapshot: Snapshot) -> int:
     return round(parse_time(commit.time).timestamp()) * 1_000_000_000 if commit is not None else 0
 
 
-async def _read_root(file_system: ReadOnlyFileSystem) -> None:
-    handle = await file_system.opendir(pyfuse3.ROOT_INODE)
+async def _read_root(file_system: FileSystem) -> None:
+    handle = await file_system.opendir(ROOT_INODE)
     await file_system.readdir(handle, 0)
     file_system.releasedir(handle)
 

@@ -1,11 +1,12 @@
 """A FUSE session that outlives the process that serves it.
 
 libfuse takes a session from its INIT request on, and the kernel sends that only once. So INIT is read here, kept, and
-handed to libfuse through a socket in the place of the device, in the first process as in every later one; the first
-one passes libfuse's answer on to the kernel. Then the device takes the socket's place. All processes run the same
-libfuse on the same request, so all agree with the kernel on the same protocol.
+handed to libfuse, where it is libfuse that serves (`attach`), through a socket in the place of the device, in the first
+process as in every later one; the first one passes libfuse's answer on to the kernel. Then the device takes the
+socket's place. All processes run the same libfuse on the same request, so all agree with the kernel on the same
+protocol.
 
-pyfuse3 has one session a process. Used by `serving`.
+pyfuse3 has one session a process. Used by `serving` and `fronts`.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from .device import can_resend, clone
 from .fuse import FuseOperations
 from .preflight import mount_failure
 
-__all__ = ["attach", "mount", "read_greeting"]
+__all__ = ["attach", "mount", "own_descriptor", "read_greeting"]
 
 _MOST_REQUEST = 1 << 20
 _DEVICE = "/dev/fuse"
 
 
-def mount(operations: FuseOperations, mountpoint: str, options: set[str]) -> int:
+def mount(mountpoint: str, options: set[str]) -> int:
     """Have the kernel mount; return the session's descriptor. Closing it, and all copies of it, ends the session.
 
     AccessError, PenstockError: refused; libfuse and fusermount3 give their reasons on standard error only.
@@ -39,7 +40,7 @@ def mount(operations: FuseOperations, mountpoint: str, options: set[str]) -> int
     try:
         os.dup2(told, 2)
         try:
-            pyfuse3.init(operations, mountpoint, options)
+            pyfuse3.init(pyfuse3.Operations(), mountpoint, options)  # they are never asked
         finally:
             os.dup2(before, 2)
     except RuntimeError as error:
@@ -86,11 +87,17 @@ async def attach(
         reply = ours.recv(_MOST_REQUEST)
     if answer:
         os.write(descriptor, reply)  # on the descriptor that the greeting came by
-    if not can_resend(greeting):
-        # From now on by one of its own: what this process leaves unanswered fails with it, rather than hang for ever.
-        own = clone(descriptor)
-        os.close(descriptor)
-        descriptor = own
+    descriptor = own_descriptor(descriptor, greeting)
     os.dup2(descriptor, place, inheritable=False)
     os.close(descriptor)
     return place
+
+
+def own_descriptor(descriptor: int, greeting: bytes) -> int:
+    """Return what this process is to serve a session from: `descriptor`, or what takes its place."""
+    if can_resend(greeting):
+        return descriptor
+    # One of its own: what this process leaves unanswered fails with it, rather than hang for ever.
+    own = clone(descriptor)
+    os.close(descriptor)
+    return own
