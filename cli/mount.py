@@ -19,7 +19,7 @@ from .commands import Command
 from .exits import ExitCode
 from .invocation import Invocation, pass_invocation
 from .output import Output
-from .params import HANDLE, SIZE
+from .params import HANDLE, OCTAL, SIZE
 
 __all__ = ["mount_", "mounts", "umount"]
 
@@ -32,6 +32,7 @@ __all__ = ["mount_", "mounts", "umount"]
         "penstock mount demo/photos:v1/2024 /mnt/last-year",
         "penstock mount --foreground lab/photos:main ./photos",
         "penstock mount --record-trace epoch.trace demo/photos /mnt/photos",
+        "penstock mount --writable demo/photos /mnt/edit",
     ),
 )
 @click.argument("handle", type=HANDLE)
@@ -42,6 +43,15 @@ __all__ = ["mount_", "mounts", "umount"]
 @click.option("--allow-other", is_flag=True, help="Let other users in.")
 @click.option("--uid", type=click.IntRange(min=0), metavar="N", help="Who owns the files; you by default.")
 @click.option("--gid", type=click.IntRange(min=0), metavar="N", help="Which group owns the files.")
+@click.option("--umask", type=OCTAL, metavar="BITS", help="Permission bits that files lack; 022 by default.")
+@click.option("-w", "--writable", is_flag=True, help="Take changes, kept on this machine until a commit.")
+@click.option(
+    "--overlay-dir",
+    "overlay_directory",
+    type=click.Path(resolve_path=True),
+    metavar="DIR",
+    help="Keep the changes there.",
+)
 @click.option("--non-empty", is_flag=True, help="Mount over a directory that holds files.")
 @click.option("--record-trace", type=click.Path(dir_okay=False), metavar="FILE", help="Write what is read first there.")
 @pass_invocation
@@ -55,11 +65,17 @@ def mount_(
     cache_size: int | None,
     **options: Any,
 ) -> None:
-    """Show a version, or a folder of it, as a read-only directory.
+    """Show a version, or a folder of it, as a directory.
 
     Returns when the tree is readable; a process in the background serves it until `penstock umount`. The mount stays
     with the version that the handle names now, whatever is pushed later.
+
+    With --writable files can be changed, made, renamed and removed. Changes stay on this machine, also when it is
+    unmounted, until `penstock commit` makes a version of them or `penstock discard` drops them; mounting at the same
+    directory again finds them.
     """
+    if options["overlay_directory"] is not None and not options["writable"]:
+        raise click.UsageError("--overlay-dir is for --writable")
     settings = invocation.settings(cache_directory=cache_dir, cache_size=cache_size)
     wanted = MountOptions(**options)
     if foreground:

@@ -20,7 +20,7 @@ from .invocation import Invocation
 if TYPE_CHECKING:
     from penstock.repo.settings import Settings
 
-__all__ = ["HANDLE", "SIZE", "complete_remote_names"]
+__all__ = ["HANDLE", "OCTAL", "SIZE", "complete_remote_names"]
 
 _PATIENCE = 1.5  # seconds
 
@@ -90,5 +90,23 @@ class _SizeType(click.ParamType[int]):
         return value if isinstance(value, int) else parse_size(value)
 
 
+class _OctalType(click.ParamType[int]):
+    """``022``: permission bits."""
+
+    name = "bits"
+
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            bits = int(value, 8)
+        except ValueError:
+            bits = -1
+        if not 0 <= bits <= 0o777:
+            self.fail(f"{value!r} is not octal digits up to 777", param, ctx)
+        return bits
+
+
 HANDLE = _HandleType()
 SIZE = _SizeType()
+OCTAL = _OctalType()

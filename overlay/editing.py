@@ -19,11 +19,12 @@ import msgspec
 from penstock.manifest.entry import MAX_NAME, MAX_TARGET, Kind
 from penstock.manifest.tree import ROOT_INODE
 
+from .access import Tables
+from .intent import read_intent
 from .model import INODES, NAMES, ORDER, Change, Name, Record, encode_entry, inode_key, name_key, order_key
 from .namespace import Namespace, Node
 from .refusal import Refused
 from .state import Counters, read_counters
-from .access import Tables
 
 __all__ = ["Editor", "new_record"]
 
@@ -34,7 +35,7 @@ _MODES = (0o644, 0o755, 0o755, 0o777)
 class Data(Protocol):
     """What editing needs of the files' bytes: the face of `content.Content`."""
 
-    def drop(self, inode: int, layers: Sequence[object]) -> list[Change]:
+    def drop(self, inode: int, layers: Sequence[tuple[int, int]]) -> list[Change]:
         """Remove an inode's data files; return the changes."""
         ...
 
@@ -95,6 +96,8 @@ class Editor:
         self._umask = umask
         self._epoch_ns = epoch_ns
         self._counters = read_counters(tables)
+        intent = read_intent(tables)
+        self._frozen = intent.sequence if intent is not None else 0
 
     @property
     def counters(self) -> Counters:
@@ -307,6 +310,7 @@ class Editor:
     def freeze(self) -> Counters:
         """Have later writes go to other data files; return how far things are: what a commit takes."""
         frozen = self._counters
+        self._frozen = frozen.sequence
         batch = _Batch(frozen._replace(generation=frozen.generation + 1))
         self._make(batch)
         return frozen
@@ -335,7 +339,9 @@ class Editor:
         """Whether the last commit, or the version, may have something of this name in this directory."""
         upper = view.name(parent, name)
         if upper is not None:
-            return upper.over or (upper.inode != 0 and upper.sequence <= self._counters.committed)
+            # What a commit took may land at any moment, or have landed unnoticed.
+            committed = max(self._counters.committed, self._frozen)
+            return upper.over or (upper.inode != 0 and upper.sequence <= committed)
         return view.below(parent, name) is not None
 
     def _link(self, batch: _Batch, parent: int, name: bytes, inode: int, *, over: bool) -> None:

@@ -14,9 +14,9 @@ from penstock.manifest.descend import LoadNode
 from penstock.manifest.entry import Entry, NodeRef
 from penstock.manifest.tree import ROOT_INODE, Inode, Tree
 
+from .access import ReadTables
 from .model import FIRST_NEW_INODE, GRAFTS, decode_ref, inode_key
 from .refusal import Refused
-from .access import ReadTables
 
 __all__ = ["Lower"]
 

@@ -79,7 +79,7 @@ class Name(NamedTuple):
 
     def encode(self) -> bytes:
         """Write the value of NAMES."""
-        return _NAME.pack(self.inode, self.sequence, self.cookie)
+        return _NAME.pack(*self)
 
     @classmethod
     def decode(cls, value: bytes) -> Name:

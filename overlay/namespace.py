@@ -15,10 +15,10 @@ from typing import NamedTuple
 from penstock.manifest.entry import Entry, Kind, NodeRef
 from penstock.manifest.tree import ROOT_INODE
 
+from .access import ReadTables
 from .lower import Lower
 from .model import FIRST_NEW_INODE, INODES, NAMES, ORDER, Name, Record, inode_key, name_key
 from .refusal import Refused
-from .access import ReadTables
 
 __all__ = ["UPPER_OFFSET", "Item", "Namespace", "Node"]
 
@@ -149,6 +149,22 @@ class Namespace:
         """Whether the upper layer says anything of the names in a directory."""
         prefix = inode_key(directory)
         return next(self._tables.scan(NAMES, prefix, prefix), None) is not None
+
+    def names(self, directory: int) -> Iterator[tuple[bytes, Name]]:
+        """Yield what the upper layer says of the names in a directory, whiteouts too, in byte order."""
+        prefix = inode_key(directory)
+        for key, value in self._tables.scan(NAMES, prefix, prefix):
+            yield key[len(prefix) :], Name.decode(value)
+
+    def names_from(self, directory: int) -> Iterator[tuple[int, bytes, Name]]:
+        """Yield directories, names, and what the upper layer says of them, from an inode on."""
+        for key, value in self._tables.scan(NAMES, inode_key(directory)):
+            yield int.from_bytes(key[:8], "big"), key[8:], Name.decode(value)
+
+    def records(self, inode: int) -> Iterator[tuple[int, Record]]:
+        """Yield the upper layer's records from an inode on."""
+        for key, value in self._tables.scan(INODES, inode_key(inode)):
+            yield int.from_bytes(key, "big"), Record.decode(value)
 
     def is_empty(self, directory: int) -> bool:
         """Whether a directory has no names."""

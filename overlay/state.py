@@ -15,8 +15,8 @@ from penstock.errors import IntegrityError
 from penstock.manifest.entry import NodeRef
 from penstock.manifest.records import Manifest
 
-from .model import FIRST_NEW_INODE, META, Change
 from .access import ReadTables
+from .model import FIRST_NEW_INODE, META, Change
 
 __all__ = ["Counters", "Origin", "read_counters", "read_origin"]
 

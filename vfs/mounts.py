@@ -21,7 +21,7 @@ class MountInfo:
     `handle` is then as mount(8) shows it. `since` is ISO 8601 in UTC; hashes are hex; `log` is a path.
     `offline`: it was mounted from memory, since its store could not be reached.
     `pid` is the daemon's, which supervises the process `worker_pid` that serves the files and has replaced it
-    `restarts` times.
+    `restarts` times. `overlay`: where a writable mount keeps its changes; None when it is read-only.
     """
 
     mountpoint: str
@@ -37,6 +37,7 @@ class MountInfo:
     offline: bool | None = None
     worker_pid: int | None = None
     restarts: int | None = None
+    overlay: str | None = None
 
 
 def info_of(record: MountRecord) -> MountInfo:
@@ -55,6 +56,7 @@ def info_of(record: MountRecord) -> MountInfo:
         record.offline,
         record.worker_pid,
         record.restarts,
+        record.overlay,
     )
 
 

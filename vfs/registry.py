@@ -57,6 +57,8 @@ class MountRecord:
     """Whether it was mounted from memory, without its store."""
     worker_pid: int = 0
     restarts: int = 0
+    overlay: str | None = None
+    """The directory of a writable mount's changes."""
 
 
 def _directory() -> str:

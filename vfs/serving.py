@@ -19,21 +19,27 @@ from dataclasses import replace
 import msgspec
 import trio
 
-from penstock.errors import PenstockError
+from penstock.errors import IntegrityError, PenstockError
 from penstock.manifest.records import format_time, parse_time
 from penstock.manifest.tree import ROOT_INODE
+from penstock.overlay.overlay import Overlay
+from penstock.overlay.state import Origin
 from penstock.repo.handle import parse_handle
 from penstock.repo.snapshot import Pin, Snapshot, open_snapshot
 
 from .announcements import Announcements
 from .answers import Answers
+from .asking import Asker
+from .attributes import DEFAULT_UMASK
 from .commands import MountCommands
 from .control import ControlSocket
 from .device import is_disconnected
 from .filesystem import FileSystem, ReadOnlyFileSystem
-from .fronts import DirectFront, Front
+from .fronts import DirectFront, Front, LibfuseFront
+from .fuse_writing import WritableOperations
 from .link import Link, Mounted, Serving, Start
 from .mountinfo import SUBTYPE, KernelMount, fs_name, top_mount
+from .overlays import adopt, open_overlay, overlay_directory, pin_of, resumed
 from .processes import start_time
 from .protocol import Owner
 from .recording import record
@@ -43,6 +49,7 @@ from .status import Vitals
 from .tuning import tune
 from .wire import MountRequest, decode_answer, decode_request, encode_ready
 from .workers import Workers
+from .writable import WritableFileSystem
 
 __all__ = ["serve"]
 
@@ -53,6 +60,8 @@ _TRIM = 5.0
 _LOOK = 1.0
 """Seconds between looks at whether the kernel is still there; only matters when a request is stuck."""
 _DRAIN = 1.0
+_CHECKPOINT = 1.0
+"""Seconds between looks at whether the overlay's tables are to be written."""
 _FETCHERS = max(1, min(4, (os.cpu_count() or 1) // 2))
 """Processes that fetch: one is quicker than two on two cores, which the store's answers keep busy as well."""
 
@@ -64,26 +73,45 @@ def serve(start: Start, session: int | None, link: Link) -> None:
     """
     request = decode_request(start.request)
     pin = msgspec.msgpack.decode(start.pin, type=Pin) if start.pin is not None else None
-    snapshot = open_snapshot(request.handle, request.settings, fetchers=_FETCHERS, remember=True, pin=pin)
-    workers = Workers()
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # heard in the event loop, and later the end has begun already
+    overlay = _overlay(request)
     try:
-        trio.run(_Serving(request, start, link, snapshot, workers).run, session)
+        if overlay is not None:
+            # What was committed since the mount began is in the overlay, and not in the supervisor's pin.
+            pin = pin_of(_begun(overlay)) if pin else resumed(overlay, request.handle, request.settings)
+        snapshot = open_snapshot(request.handle, request.settings, fetchers=_FETCHERS, remember=True, pin=pin)
+        workers = Workers()
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # heard in the event loop, and later the end has begun already
+        try:
+            if overlay is not None and pin is None:
+                adopt(overlay, snapshot)
+            trio.run(_Serving(request, start, link, snapshot, workers, overlay).run, session)
+        finally:
+            # A thread that waits for the store is left to the end of the process, and so is what it uses.
+            if workers.drain(_DRAIN):
+                snapshot.close()
     finally:
-        # A thread that waits for the store is left to the end of the process, and so is what it uses.
-        if workers.drain(_DRAIN):
-            snapshot.close()
+        if overlay is not None:
+            overlay.close()
 
 
 class _Serving:
     """One process's part in a mount's life."""
 
-    def __init__(self, request: MountRequest, start: Start, link: Link, snapshot: Snapshot, workers: Workers) -> None:
+    def __init__(
+        self,
+        request: MountRequest,
+        start: Start,
+        link: Link,
+        snapshot: Snapshot,
+        workers: Workers,
+        overlay: Overlay | None,
+    ) -> None:
         self._request = request
         self._start = start
         self._link = link
         self._snapshot = snapshot
         self._workers = workers
+        self._overlay = overlay
         self._failure: PenstockError | None = None
 
     async def run(self, session: int | None) -> None:
@@ -91,8 +119,10 @@ class _Serving:
         epoch_ns = await self._workers.run(_epoch_ns, self._snapshot)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_end_on_signal, nursery.cancel_scope)
-            front = self._front(nursery, epoch_ns)
+            front = self._front(nursery, epoch_ns, resumed=session is not None)
             nursery.start_soon(self._trim)
+            if self._overlay is not None:
+                nursery.start_soon(self._checkpoint, self._overlay)
             try:
                 await self._serve(front, session)
             except PenstockError as error:
@@ -101,21 +131,31 @@ class _Serving:
         if self._failure is not None:
             raise self._failure
 
-    def _front(self, nursery: trio.Nursery, epoch_ns: int) -> Front:
+    def _front(self, nursery: trio.Nursery, epoch_ns: int, *, resumed: bool) -> Front:
         options = self._request.options
         uid = os.getuid() if options.uid is None else options.uid
         gid = os.getgid() if options.gid is None else options.gid
-        file_system = ReadOnlyFileSystem(self._snapshot, nursery, self._workers, epoch_ns=epoch_ns)
+        umask = DEFAULT_UMASK if options.umask is None else options.umask
+        readable = ReadOnlyFileSystem(self._snapshot, nursery, self._workers, epoch_ns=epoch_ns, umask=umask)
         if options.record_trace is not None:
-            nursery.start_soon(record, options.record_trace, file_system, self._snapshot, self._workers)
-        return DirectFront(Answers(file_system, Owner(uid, gid)))
+            nursery.start_soon(record, options.record_trace, readable, self._snapshot, self._workers)
+        if self._overlay is None:
+            return DirectFront(Answers(readable, Owner(uid, gid)))
+        if not resumed:
+            self._overlay.remove_orphans()
+        asker = Asker(self._snapshot, nursery, self._workers)
+        writable = WritableFileSystem(readable, self._snapshot, asker, self._workers, self._overlay, resumed=resumed)
+        return LibfuseFront(WritableOperations(writable, uid=uid, gid=gid), self._kernel_options())
+
+    def _kernel_options(self) -> set[str]:
+        return _kernel_options(self._request, _full_name(self._snapshot))
 
     async def _serve(self, front: Front, session: int | None) -> None:
         greeting = self._start.greeting
         mounted: KernelMount | None = None
         if session is None or greeting is None:
             await _read_root(front.accounts.file_system)
-            session = mount(self._request.mountpoint, _kernel_options(self._request, _full_name(self._snapshot)))
+            session = mount(self._request.mountpoint, self._kernel_options())
             mounted = top_mount(self._request.mountpoint)
             assert mounted is not None  # the kernel has just said so
             greeting = read_greeting(session)
@@ -183,7 +223,19 @@ class _Serving:
             control=control_path(self._start.parent),
             offline=snapshot.offline,
             worker_pid=os.getpid(),
+            overlay=self._overlay.directory if self._overlay is not None else None,
         )
+
+    async def _checkpoint(self, overlay: Overlay) -> None:
+        """Have the overlay's tables written now and then, its data before them."""
+        while True:
+            await trio.sleep(_CHECKPOINT)
+            if overlay.records.needs_checkpoint():
+                try:
+                    await self._workers.run(overlay.content.sync)  # most of it, off the event loop
+                    overlay.records.checkpoint()
+                except OSError as error:  # the journal has it all: the next one may find room
+                    _log.error("the overlay's tables cannot be written: %s", error)
 
     async def _trim(self) -> None:
         while True:
@@ -211,6 +263,18 @@ async def _end_on_signal(scope: trio.CancelScope) -> None:
         scope.cancel()
 
 
+def _overlay(request: MountRequest) -> Overlay | None:
+    if not request.options.writable:
+        return None
+    return open_overlay(request.options.overlay_directory or overlay_directory(request.mountpoint))
+
+
+def _begun(overlay: Overlay) -> Origin:
+    if overlay.origin is None:
+        raise IntegrityError(f"the overlay in {overlay.directory} is empty", why="a mount that goes on has used it")
+    return overlay.origin
+
+
 def _full_name(snapshot: Snapshot) -> str:
     """Return the handle with the ref that it leaves out."""
     return str(replace(parse_handle(snapshot.handle), ref=snapshot.version.ref))
@@ -230,7 +294,7 @@ async def _read_root(file_system: FileSystem) -> None:
 
 def _kernel_options(request: MountRequest, name: str) -> set[str]:
     return {
-        "ro",
+        *([] if request.options.writable else ["ro"]),
         "default_permissions",
         f"fsname={fs_name(name)}",
         f"subtype={SUBTYPE}",

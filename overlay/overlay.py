@@ -1,0 +1,127 @@
+"""One overlay, opened: its tables, its files' bytes, what it is of. The directory is one process's at a time.
+
+All of it belongs to one thread (the event loop's, in a mount), but for what `records` and `content` say of others.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from penstock.manifest.descend import LoadNode
+
+from .content import Content
+from .editing import Editor
+from .lower import Lower
+from .model import INODES, NAMES, Change, Name, Record, inode_key
+from .namespace import Namespace, Node
+from .records import Records
+from .state import Counters, Origin, read_counters, read_origin
+
+__all__ = ["Overlay"]
+
+_BATCH = 4096
+
+
+class Overlay:
+    """The upper layer in a directory. `load` gives nodes of the lower layer; see `view` for others.
+
+    `is_open` says of an inode whether somebody still uses it; `umask` and `epoch_ns` (the time of what has none) are
+    for attributes that the version does not hold.
+    """
+
+    def __init__(self, directory: str) -> None:
+        """Open or make it. ConflictError: another process has it open. IntegrityError: it is damaged. OSError."""
+        self.directory = directory
+        self.records = Records(directory, self._sync_data)
+        try:
+            self.content = Content(directory, self.records, self.records.after_checkpoint)
+        except BaseException:
+            self.records.close()
+            raise
+        self._origin = read_origin(self.records)
+        self._lower: Lower | None = None
+
+    def _sync_data(self) -> None:
+        self.content.sync()
+
+    @property
+    def origin(self) -> Origin | None:
+        """What it is of; None: nothing yet."""
+        return self._origin
+
+    @property
+    def counters(self) -> Counters:
+        """How far it has come."""
+        return read_counters(self.records)
+
+    def begin(self, origin: Origin) -> None:
+        """Empty it, and have it be of `origin`."""
+        self.records.clear()
+        self.content.clear()
+        self.records.change([origin.change(), Counters().change()])
+        self.records.checkpoint()
+        self._origin = origin
+        self._lower = None
+
+    def settle(self, origin: Origin) -> None:
+        """Take note that the origin is another one now; its change was made already."""
+        self._origin = origin
+
+    def editor(self, is_open: Callable[[int], bool], *, umask: int, epoch_ns: int) -> Editor:
+        """Return what changes the tree."""
+        return Editor(self.records, self.content, is_open, umask=umask, epoch_ns=epoch_ns)
+
+    def view(self, load: LoadNode) -> Namespace:
+        """Return the merged tree; nodes of the version come from `load`."""
+        assert self._origin is not None
+        if self._lower is None:
+            self._lower = Lower(self._origin.lower, self.records, load)
+        return Namespace(self.records, self._lower.loading(load))
+
+    def is_dirty(self) -> bool:
+        """Whether there is anything that was not committed."""
+        committed = self.counters.committed
+        for _, value in self.records.scan(NAMES, b""):
+            if Name.decode(value).sequence > committed:
+                return True
+        for _, value in self.records.scan(INODES, b""):
+            record = Record.decode(value)
+            if record.sequence > committed and record.parent != 0:
+                return True
+        return False
+
+    def remove_orphans(self) -> None:
+        """Remove what was still open when it was unlinked: to be called while nothing is open."""
+        changes: list[Change] = []
+        for key, value in self.records.scan(INODES, b""):
+            record = Record.decode(value)
+            if record.parent == 0:
+                changes.append(Change(INODES, key, None))
+                changes += self.content.drop(int.from_bytes(key, "big"), record.layers)
+            if len(changes) >= _BATCH:
+                self.records.change(changes)
+                changes = []
+        if changes:
+            self.records.change(changes)
+
+    def node(self, inode: int) -> Node | None:
+        """Return an inode that has a record; None: it has none."""
+        value = self.records.get(INODES, inode_key(inode))
+        return Node(inode, Record.decode(value), None) if value is not None else None
+
+    def bytes_on_disk(self) -> int:
+        """Return what it takes on disk."""
+        return int(self.records.bytes_on_disk) + self.content.usage()
+
+    def bytes_free(self) -> int:
+        """Return what the disk has left."""
+        facts = os.statvfs(self.directory)
+        return facts.f_bavail * facts.f_frsize
+
+    def close(self) -> None:
+        """Write everything to disk, and let go of the directory."""
+        try:
+            self.records.close()
+        finally:
+            self.content.close()
