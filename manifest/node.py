@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Annotated, TypeVar
 
@@ -139,6 +140,24 @@ class Leaf:
     def kind(self, at: int) -> Kind:
         """Return the kind of an entry without making the entry."""
         return _KINDS[self._logical.kinds[at]]
+
+    @property
+    def objects(self) -> list[bytes | External]:
+        """The objects that the files of this leaf lie in, each once: data objects by their hash, or others."""
+        return [self._object(at) for at in range(len(self._physical.objects))]
+
+    @property
+    def packs(self) -> list[bytes]:
+        """The node packs that hold its directories and pages of block hashes, each once."""
+        return [pack or self._own_pack for pack in self._physical.packs]
+
+    def directories(self) -> Iterator[tuple[bytes, NodeRef]]:
+        """Yield the name and the content of each directory in this leaf, in order."""
+        if self._logical.below:
+            for at, name in enumerate(self.names):
+                ref = self.directory(at)
+                if ref is not None:
+                    yield name, ref
 
     def _location(self, pack: int, offset: int, length: int, digest: bytes) -> Location:
         return Location(self._physical.packs[pack] or self._own_pack, offset, length, digest)

@@ -7,7 +7,8 @@
     .penstock/datasets/<name>/commits/<commit id>     a version in its history
     .penstock/datasets/<name>/heads/<branch>/<number> moves of a branch
     .penstock/datasets/<name>/tags/<tag>              a tag
-    .penstock/probe/<32 hex>                          what `doctor --write` makes and deletes
+    .penstock/leases/<kind>/<32 hex>                  who relies on what the bucket holds (leases)
+    .penstock/probe/<32 hex>                          what `doctor --write` and `gc` make and delete
 
 Data and nodes are the bucket's, so that datasets share them. A <number> counts down from 16 hex f's: the newest
 record sorts first, and a LIST of one key finds it.
@@ -16,11 +17,17 @@ record sorts first, and a LIST of one key finds it.
 from __future__ import annotations
 
 __all__ = [
+    "DATA",
     "DATASETS",
+    "LEASES",
+    "NODES",
     "PROBES",
     "commit_key",
     "data_key",
     "dataset_prefix",
+    "digest_of",
+    "head_prefix",
+    "lease_key",
     "manifest_key",
     "node_key",
     "number_key",
@@ -29,26 +36,51 @@ __all__ = [
 ]
 
 _ROOT = ".penstock/"
+DATA = _ROOT + "data/"
+NODES = _ROOT + "nodes/"
 DATASETS = _ROOT + "datasets/"
+LEASES = _ROOT + "leases/"
 PROBES = _ROOT + "probe/"
 _LAST = (1 << 64) - 1
 
 
 def data_key(digest: bytes) -> str:
     """Return the key of a data object by its hash."""
-    name = digest.hex()
-    return f"{_ROOT}data/{name[:2]}/{name}"
+    return _by_hash(DATA, digest)
 
 
 def node_key(digest: bytes) -> str:
     """Return the key of a node pack by its hash."""
+    return _by_hash(NODES, digest)
+
+
+def _by_hash(prefix: str, digest: bytes) -> str:
     name = digest.hex()
-    return f"{_ROOT}nodes/{name[:2]}/{name}"
+    return f"{prefix}{name[:2]}/{name}"
+
+
+def digest_of(prefix: str, key: str) -> bytes | None:
+    """Return the hash that names an object below DATA or NODES; None when the key is no such key."""
+    try:
+        digest = bytes.fromhex(key[len(prefix) + 3 :])
+    except ValueError:
+        return None
+    return digest if len(digest) == 32 and key == _by_hash(prefix, digest) else None
+
+
+def lease_key(kind: str, name: str) -> str:
+    """Return the key of a lease; of an empty name, what the keys of all leases of the kind start with."""
+    return f"{LEASES}{kind}/{name}"
 
 
 def dataset_prefix(dataset: str) -> str:
     """Return what the keys of a dataset's own records start with."""
     return f"{DATASETS}{dataset}/"
+
+
+def head_prefix(dataset: str, branch: str) -> str:
+    """Return what the keys of a branch's records start with."""
+    return f"{dataset_prefix(dataset)}heads/{branch}/"
 
 
 def manifest_key(dataset: str, top_hash: str) -> str:
