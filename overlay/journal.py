@@ -29,7 +29,7 @@ from penstock.errors import FormatTooNewError, IntegrityError
 from .directory import sync_directory
 from .model import Change
 
-__all__ = ["HEADER_BYTES", "Journal", "journal_numbers", "journal_path"]
+__all__ = ["HEADER_BYTES", "Journal", "has_records", "journal_numbers", "journal_path"]
 
 _FORMAT = 1
 _HEADER = struct.Struct(">8sIQ36sI4x")
@@ -60,6 +60,13 @@ def journal_numbers(directory: str) -> list[int]:
     """Return the numbers of the journals that are there, in order."""
     names = (name.removeprefix(_PREFIX) for name in os.listdir(directory) if name.startswith(_PREFIX))
     return sorted(int(name) for name in names if name.isdecimal())
+
+
+def has_records(directory: str, number: int) -> bool:
+    """Whether the journal `number` has more than a header, or what was to become one."""
+    with open(journal_path(directory, number), "rb") as file:
+        file.seek(HEADER_BYTES)
+        return file.read(1) not in {b"", b"\0"}
 
 
 class Journal:

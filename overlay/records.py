@@ -29,9 +29,10 @@ from penstock.cache.trust import boot_id
 from penstock.errors import ConflictError, IntegrityError
 
 from .directory import Reserve, prepare_overlay_directory, remove_file, sync_file_system
-from .journal import HEADER_BYTES, Journal, journal_numbers, journal_path
+from .journal import HEADER_BYTES, Journal, has_records, journal_numbers, journal_path
 from .model import Change
-from .tables import Reader, Tables
+from .tables import Tables
+from .view import Reader
 
 __all__ = ["Reader", "Records"]
 
@@ -219,7 +220,7 @@ class Records:
         self._notes = deque(self._tables.notes, maxlen=_NOTES)
         self._inherited = False
         if self._tables.journal == 0:
-            if any(_has_records(self._directory, number) for number in journal_numbers(self._directory)):
+            if any(has_records(self._directory, number) for number in journal_numbers(self._directory)):
                 raise self._damaged("its journal goes on from tables that are not there")
             self._journal = Journal(self._directory, 1, boot=self._boot)
             self._tables.commit(1, [])
@@ -255,7 +256,7 @@ class Records:
 
     def _remove_strays(self) -> None:
         for number in journal_numbers(self._directory):
-            if number > self._journal.number and _has_records(self._directory, number):
+            if number > self._journal.number and has_records(self._directory, number):
                 raise self._damaged(f"the tables go on with journal {self._journal.number}, and there is {number}")
             if number != self._journal.number:
                 os.unlink(journal_path(self._directory, number))
@@ -337,9 +338,3 @@ class Records:
             why=why,
             fix="The bytes of changed files are still in it: move it away and name another overlay directory",
         )
-
-
-def _has_records(directory: str, number: int) -> bool:
-    with open(journal_path(directory, number), "rb") as file:
-        file.seek(HEADER_BYTES)
-        return file.read(1) not in {b"", b"\0"}

@@ -3,7 +3,7 @@
 LMDB syncs at every commit here: what was committed survives anything. Beside the tables of `model` there is one for
 the state of this layer: format, number of the journal that goes on from the last commit, notes of the last requests.
 
-Used by `records` only, in the thread that made it; a `Reader` by one thread at a time, whichever that is.
+Used by `records` only, in the thread that made it.
 
 **Invariant:** `_transaction` shows the state with all changes, or is None (then everything raises OSError): never
 what was committed alone while the journal has more.
@@ -11,40 +11,25 @@ what was committed alone while the journal has more.
 
 from __future__ import annotations
 
-import errno
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import TracebackType
-from typing import Any
+from collections.abc import Sequence
 
 import lmdb
 import msgspec
 
-from penstock.errors import FormatTooNewError, IntegrityError
+from penstock.errors import FormatTooNewError
 
 from .directory import sync_directory
 from .model import TABLES, Change
+from .view import Reader, View, damaged_tables, in_our_terms, translated, unavailable
 
-__all__ = ["Reader", "Tables"]
+__all__ = ["Tables"]
 
 _FORMAT = 1
 _MAP_BYTES = 64 << 30
 """Address space, not disk."""
 _READERS = 126
-_NEARLY_FULL_BYTES = 1 << 20
 _STATE = b"state"
-_FIRST_BATCH, _LARGEST_BATCH = 16, 256
-
-_DAMAGE = (
-    lmdb.BadDbiError,
-    lmdb.CorruptedError,
-    lmdb.IncompatibleError,
-    lmdb.InvalidError,
-    lmdb.PageNotFoundError,
-    lmdb.VersionMismatchError,
-)
-_FULL = (lmdb.DiskError, lmdb.MapFullError)
 
 
 class _State(msgspec.Struct, frozen=True):
@@ -55,83 +40,7 @@ class _State(msgspec.Struct, frozen=True):
 _states = msgspec.msgpack.Decoder(_State)
 
 
-class _View:
-    """Looking things up in a transaction."""
-
-    def __init__(self, path: str, databases: list[Any], transaction: lmdb.Transaction[bytes] | None) -> None:
-        self._path = path
-        self._databases = databases
-        self._transaction = transaction
-
-    def get(self, table: int, key: bytes) -> bytes | None:
-        """Return the value of `key`, or None. OSError, IntegrityError."""
-        if (transaction := self._transaction) is None:
-            raise _unavailable()
-        try:
-            return transaction.get(key, None, self._databases[table])
-        except lmdb.Error as error:
-            raise _in_our_terms(error, self._path) from error
-
-    def scan(self, table: int, start: bytes, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        """Yield keys and values from `start` on, in order, while keys begin with `prefix`.
-
-        Changes may be made between two steps: what is read is up to 256 entries ahead, so an entry changed meanwhile
-        may be seen as it was; none is skipped, none comes twice. OSError, IntegrityError.
-        """
-        at, limit = max(start, prefix), _FIRST_BATCH
-        while True:
-            batch = self._batch(table, at, prefix, limit)
-            yield from batch
-            if len(batch) < limit:
-                return
-            at, limit = batch[-1][0] + b"\0", min(limit * 4, _LARGEST_BATCH)
-
-    def floor(self, table: int, key: bytes) -> tuple[bytes, bytes] | None:
-        """Return the entry with the greatest key that is not beyond `key`, or None. OSError, IntegrityError."""
-        with self._cursor(table) as cursor:
-            beyond = cursor.set_range(key)
-            found = (cursor.key() == key or cursor.prev()) if beyond else cursor.last()
-            return cursor.item() if found else None
-
-    def _batch(self, table: int, at: bytes, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        batch: list[tuple[bytes, bytes]] = []
-        with self._cursor(table) as cursor:
-            more = cursor.set_range(at) if at else cursor.first()
-            while more and len(batch) < limit:
-                item = cursor.item()
-                if not item[0].startswith(prefix):
-                    break
-                batch.append(item)
-                more = cursor.next()
-        return batch
-
-    @contextmanager
-    def _cursor(self, table: int) -> Iterator[Any]:
-        if self._transaction is None:
-            raise _unavailable()
-        with _translated(self._path), self._transaction.cursor(self._databases[table]) as cursor:
-            yield cursor
-
-
-class Reader(_View):
-    """What was in the tables at one moment, whatever happens to them since. A context manager: `close` ends it."""
-
-    def close(self) -> None:
-        """Let go of the pages that this moment keeps."""
-        transaction, self._transaction = self._transaction, None
-        if transaction is not None:
-            transaction.abort()
-
-    def __enter__(self) -> Reader:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class Tables(_View):
+class Tables(View):
     """The LMDB environment of an overlay, in the directory `path`.
 
     `journal`: number of the journal that holds what came after the last commit, 0 when there never was a commit.
@@ -157,7 +66,7 @@ class Tables(_View):
         if not self.writing:
             self._begin(write=True)
         if (transaction := self._transaction) is None:
-            raise _unavailable()
+            raise unavailable()
         databases = self._databases
         try:
             for table, key, value in changes:
@@ -166,15 +75,15 @@ class Tables(_View):
                 else:
                     transaction.put(key, value, db=databases[table])
         except lmdb.Error as error:
-            raise _in_our_terms(error, self._path) from error
+            raise in_our_terms(error, self._path) from error
 
     def drop(self) -> None:
         """Remove everything from all tables. When it raises: `restart` and replay."""
         if not self.writing:
             self._begin(write=True)
         if (transaction := self._transaction) is None:
-            raise _unavailable()
-        with _translated(self._path):
+            raise unavailable()
+        with translated(self._path):
             for database in self._databases[:-1]:
                 transaction.drop(database, delete=False)
 
@@ -186,9 +95,9 @@ class Tables(_View):
         if not self.writing:
             self._begin(write=True)
         if (transaction := self._transaction) is None:
-            raise _unavailable()
+            raise unavailable()
         self._transaction = None
-        with _translated(self._path):
+        with translated(self._path):
             try:
                 transaction.put(b"format", b"%d" % _FORMAT, db=self._databases[-1])
                 transaction.put(_STATE, msgspec.msgpack.encode(_State(journal, notes)), db=self._databases[-1])
@@ -215,7 +124,7 @@ class Tables(_View):
 
     def reader(self) -> Reader:
         """Return a reader of what was committed last. OSError, IntegrityError."""
-        with _translated(self._path):
+        with translated(self._path):
             return Reader(self._path, self._databases, self._environment.begin())
 
     def suspend(self) -> None:
@@ -240,7 +149,7 @@ class Tables(_View):
         self._environment.close()
 
     def _open(self) -> None:
-        with _translated(self._path):
+        with translated(self._path):
             self._environment = lmdb.open(
                 self._path,
                 map_size=_MAP_BYTES,
@@ -252,11 +161,11 @@ class Tables(_View):
                 max_spare_txns=0,
             )
         try:
-            with _translated(self._path):
+            with translated(self._path):
                 pages, page_bytes = self._environment.info()["last_pgno"] + 1, self._environment.stat()["psize"]
                 if pages > 2 and os.stat(os.path.join(self._path, "data.mdb")).st_size < pages * page_bytes:
                     # Looking beyond the end of the file would be a SIGBUS.
-                    raise _damaged(self._path, "data.mdb is truncated")
+                    raise damaged_tables(self._path, "data.mdb is truncated")
                 self._environment.reader_check()
                 self._databases = [self._environment.open_db(name) for name in (*TABLES, b"journal")]
             self._load()
@@ -281,7 +190,7 @@ class Tables(_View):
         try:
             found = _states.decode(state)
         except msgspec.DecodeError as error:
-            raise _damaged(self._path, str(error)) from error
+            raise damaged_tables(self._path, str(error)) from error
         self.journal, self.notes = found.journal, found.notes
 
     def _begin(self, *, write: bool) -> None:
@@ -289,43 +198,6 @@ class Tables(_View):
         transaction, self._transaction = self._transaction, None
         if transaction is not None:
             transaction.abort()
-        with _translated(self._path):
+        with translated(self._path):
             self._transaction = self._environment.begin(write=write)
         self.writing = write
-
-
-@contextmanager
-def _translated(path: str) -> Iterator[None]:
-    try:
-        yield
-    except lmdb.Error as error:
-        raise _in_our_terms(error, path) from error
-
-
-def _in_our_terms(error: lmdb.Error, path: str) -> OSError | IntegrityError:
-    if isinstance(error, _DAMAGE):
-        return _damaged(path, str(error))
-    if isinstance(error, lmdb.BadValsizeError):
-        return OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
-    if isinstance(error, _FULL) or _nearly_full(path):
-        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
-    return OSError(errno.EIO, f"the overlay's tables: {error}", path)
-
-
-def _nearly_full(path: str) -> bool:
-    """Whether a failed write was probably one that found no room: LMDB calls a short write an I/O error."""
-    free = os.statvfs(path)
-    return free.f_bavail * free.f_frsize < _NEARLY_FULL_BYTES
-
-
-def _damaged(path: str, why: str) -> IntegrityError:
-    directory = os.path.dirname(path)
-    return IntegrityError(
-        f"the overlay's tables in {path} are damaged",
-        why=why,
-        fix=f"The bytes of changed files are still in {directory}: move it away and name another overlay directory",
-    )
-
-
-def _unavailable() -> OSError:
-    return OSError(errno.EIO, "the overlay's tables could not be read again after a failed write")

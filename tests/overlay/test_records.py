@@ -307,6 +307,34 @@ def test_data_is_synced_before_the_mark_and_the_commit(tmp_path: Path) -> None:
     records.close()
 
 
+def test_data_of_a_process_that_died_is_synced_with_the_first_promise(
+    records: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records.change([put(b"key")])
+    shutil.copytree(tmp_path / "overlay", tmp_path / "crashed")
+    synced: list[str] = []
+    real = module.sync_file_system
+
+    def counting(path: str) -> None:
+        real(path)
+        synced.append(path)
+
+    monkeypatch.setattr(module, "sync_file_system", counting)
+    records.durable()
+    assert synced == []
+    again = open_records(tmp_path / "crashed")
+    assert synced == []
+    again.durable()
+    again.durable()
+    again.checkpoint()
+    assert synced == [str(tmp_path / "crashed")]
+    again.close()
+    after_boot = open_records(tmp_path / "crashed", boot="another")
+    after_boot.durable()
+    assert len(synced) == 1
+    after_boot.close()
+
+
 def test_data_that_does_not_sync_fails_the_caller_and_promises_nothing(tmp_path: Path) -> None:
     failing = True
 

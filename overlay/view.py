@@ -1,0 +1,149 @@
+"""Looking things up in the tables of an overlay, and LMDB's errors in our terms.
+
+Used by `tables`, and by those to whom a `Reader` was given: one thread at a time, whichever that is.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+import lmdb
+
+from penstock.errors import IntegrityError
+
+__all__ = ["Reader", "View", "damaged_tables", "in_our_terms", "translated", "unavailable"]
+
+_NEARLY_FULL_BYTES = 1 << 20
+_FIRST_BATCH, _LARGEST_BATCH = 16, 256
+
+_DAMAGE = (
+    lmdb.BadDbiError,
+    lmdb.CorruptedError,
+    lmdb.IncompatibleError,
+    lmdb.InvalidError,
+    lmdb.PageNotFoundError,
+    lmdb.VersionMismatchError,
+)
+_FULL = (lmdb.DiskError, lmdb.MapFullError)
+
+
+class View:
+    """Looking things up in a transaction."""
+
+    def __init__(self, path: str, databases: list[Any], transaction: lmdb.Transaction[bytes] | None) -> None:
+        self._path = path
+        self._databases = databases
+        self._transaction = transaction
+
+    def get(self, table: int, key: bytes) -> bytes | None:
+        """Return the value of `key`, or None. OSError, IntegrityError."""
+        if (transaction := self._transaction) is None:
+            raise unavailable()
+        try:
+            return transaction.get(key, None, self._databases[table])
+        except lmdb.Error as error:
+            raise in_our_terms(error, self._path) from error
+
+    def scan(self, table: int, start: bytes, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """Yield keys and values from `start` on, in order, while keys begin with `prefix`.
+
+        Changes may be made between two steps: what is read is up to 256 entries ahead, so an entry changed meanwhile
+        may be seen as it was; none is skipped, none comes twice. OSError, IntegrityError.
+        """
+        at, limit = max(start, prefix), _FIRST_BATCH
+        while True:
+            batch = self._batch(table, at, prefix, limit)
+            yield from batch
+            if len(batch) < limit:
+                return
+            at, limit = batch[-1][0] + b"\0", min(limit * 4, _LARGEST_BATCH)
+
+    def floor(self, table: int, key: bytes) -> tuple[bytes, bytes] | None:
+        """Return the entry with the greatest key that is not beyond `key`, or None. OSError, IntegrityError."""
+        with self._cursor(table) as cursor:
+            beyond = cursor.set_range(key)
+            found = (cursor.key() == key or cursor.prev()) if beyond else cursor.last()
+            return cursor.item() if found else None
+
+    def _batch(self, table: int, at: bytes, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        batch: list[tuple[bytes, bytes]] = []
+        with self._cursor(table) as cursor:
+            more = cursor.set_range(at) if at else cursor.first()
+            while more and len(batch) < limit:
+                item = cursor.item()
+                if not item[0].startswith(prefix):
+                    break
+                batch.append(item)
+                more = cursor.next()
+        return batch
+
+    @contextmanager
+    def _cursor(self, table: int) -> Iterator[Any]:
+        if self._transaction is None:
+            raise unavailable()
+        with translated(self._path), self._transaction.cursor(self._databases[table]) as cursor:
+            yield cursor
+
+
+class Reader(View):
+    """What was in the tables at one moment, whatever happens to them since. A context manager: `close` ends it."""
+
+    def close(self) -> None:
+        """Let go of the pages that this moment keeps."""
+        transaction, self._transaction = self._transaction, None
+        if transaction is not None:
+            transaction.abort()
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+@contextmanager
+def translated(path: str) -> Iterator[None]:
+    """Raise what LMDB raises as IntegrityError or OSError."""
+    try:
+        yield
+    except lmdb.Error as error:
+        raise in_our_terms(error, path) from error
+
+
+def in_our_terms(error: lmdb.Error, path: str) -> OSError | IntegrityError:
+    """Return what to raise for an error of the tables in `path`."""
+    if isinstance(error, _DAMAGE):
+        return damaged_tables(path, str(error))
+    if isinstance(error, lmdb.BadValsizeError):
+        return OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+    if isinstance(error, _FULL) or _nearly_full(path):
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+    return OSError(errno.EIO, f"the overlay's tables: {error}", path)
+
+
+def _nearly_full(path: str) -> bool:
+    """Whether a failed write was probably one that found no room: LMDB calls a short write an I/O error."""
+    free = os.statvfs(path)
+    return free.f_bavail * free.f_frsize < _NEARLY_FULL_BYTES
+
+
+def damaged_tables(path: str, why: str) -> IntegrityError:
+    """Return what to raise when the tables in `path` are not what they should be."""
+    directory = os.path.dirname(path)
+    return IntegrityError(
+        f"the overlay's tables in {path} are damaged",
+        why=why,
+        fix=f"The bytes of changed files are still in {directory}: move it away and name another overlay directory",
+    )
+
+
+def unavailable() -> OSError:
+    """Return what to raise while nothing can be shown."""
+    return OSError(errno.EIO, "the overlay's tables could not be read again after a failed write")
