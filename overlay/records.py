@@ -207,10 +207,14 @@ class Records:
         """Bytes that tables, journal and reserve take on disk."""
         return self._tables.bytes_on_disk() + self._journal.bytes_on_disk() + self._reserve.bytes_on_disk()
 
-    def close(self) -> None:
-        """Checkpoint and close. OSError when the checkpoint fails: closed all the same, and the journal has it all."""
+    def close(self, *, checkpoint: bool = True) -> None:
+        """Checkpoint and close. OSError when the checkpoint fails: closed all the same, and the journal has it all.
+
+        Without `checkpoint`, when data cannot be synced any more, it is left as a process that dies leaves it.
+        """
         try:
-            self.checkpoint()
+            if checkpoint:
+                self.checkpoint()
         finally:
             self._tables.close()
             self._journal.close()

@@ -335,6 +335,19 @@ def test_data_of_a_process_that_died_is_synced_with_the_first_promise(
     after_boot.close()
 
 
+def test_it_closes_without_a_checkpoint_and_loses_nothing(tmp_path: Path) -> None:
+    def never() -> None:
+        raise AssertionError("asked to sync")
+
+    records = Records(str(tmp_path / "overlay"), never)
+    records.change([put(b"key")], b"note")
+    records.close(checkpoint=False)
+    again = open_records(tmp_path / "overlay")
+    assert again.get(NAMES, b"key") == b"value"
+    assert again.recent_notes() == [b"note"]
+    again.close()
+
+
 def test_data_that_does_not_sync_fails_the_caller_and_promises_nothing(tmp_path: Path) -> None:
     failing = True
 
