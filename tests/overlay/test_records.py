@@ -445,7 +445,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     try:
         yield path
     finally:
-        subprocess.run(["umount", str(path)], check=True)
+        subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
 def test_a_full_disk_refuses_changes_and_loses_none(small_disk: Path) -> None:
