@@ -9,26 +9,34 @@ object: a push or commit that is done again finds it in the bucket.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Protocol
 
 from penstock.manifest.entry import Extent
 from penstock.manifest.hashing import content_hash
 
 from . import layout
 from .places import KnownPlaces
-from .upload import Upload
 
-__all__ = ["MAX_PACK", "DataPack"]
+__all__ = ["MAX_PACK", "DataPack", "Sender"]
 
 MAX_PACK = 32 << 20
 """Bytes of the largest data object that is written."""
 _STAND_IN = 8
 
 
-class DataPack:
-    """One pack after the other; each is sent when it is sealed. One thread."""
+class Sender(Protocol):
+    """Where data objects go: an `upload.Upload`, or what only counts."""
 
-    def __init__(self, upload: Upload, places: KnownPlaces) -> None:
-        self._upload = upload
+    def send(self, key: str, body: bytes | bytearray, *, data: bool) -> None:
+        """Take an object to be sent; raises what an earlier one could not be sent for."""
+        ...
+
+
+class DataPack:
+    """One pack after the other; each is sent when it is sealed. `places` learn where contents are. One thread."""
+
+    def __init__(self, sender: Sender, places: KnownPlaces | None) -> None:
+        self._sender = sender
         self._places = places
         self._buffer = bytearray()
         self._offsets: dict[bytes, int] = {}
@@ -48,7 +56,7 @@ class DataPack:
         offset = self._offsets.get(content)
         return self._extent(offset, size) if offset is not None else None
 
-    def add(self, data: bytes | memoryview, content: bytes | None = None) -> Extent:
+    def add(self, data: bytes | bytearray, content: bytes | None = None) -> Extent:
         """Append bytes; `content` is their hash where they are all of a small file, which may be looked for again."""
         offset = len(self._buffer)
         self._buffer += data
@@ -64,8 +72,9 @@ class DataPack:
         if not self._buffer:
             return
         digest = content_hash(self._buffer)
-        self._upload.send(layout.data_key(digest), self._buffer, data=True)
-        self._places.add(digest, self._offsets)
+        self._sender.send(layout.data_key(digest), self._buffer, data=True)
+        if self._places is not None:
+            self._places.add(digest, self._offsets)
         self._hashes.append(digest)
         self._buffer = bytearray()
         self._offsets = {}

@@ -1,0 +1,222 @@
+"""What others changed, taken into the merged tree as clean records: after a commit that merged, and for a refresh.
+
+A directory that came is a graft: new inodes over a tree of another version, whatever its size. A file that changed
+keeps its inode, so that who has it open goes on with the new content, as on any shared file system.
+
+Used in the overlay's thread. **Invariant:** `absorb` looks first and changes last, in one change; to take the same in
+again gives the same tree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from penstock.errors import ConflictError
+from penstock.manifest import diff
+from penstock.manifest.entry import Entry, Kind, NodeRef, display_path
+from penstock.manifest.tree import ROOT_INODE
+
+from .editing import Editor
+from .model import (
+    GRAFTS,
+    INODES,
+    NAMES,
+    ORDER,
+    Change,
+    Name,
+    Record,
+    encode_entry,
+    encode_ref,
+    inode_key,
+    name_key,
+    order_key,
+)
+from .namespace import Namespace, Node
+
+__all__ = ["Drop", "Stale", "absorb", "is_dirty"]
+
+Drop = Callable[[int, Sequence[tuple[int, int]]], list[Change]]
+"""Removes data files of an inode: `content.Content.drop`."""
+
+
+class Stale(NamedTuple):
+    """What the kernel may not believe any longer: a name in a directory, and the content of an inode (0: none)."""
+
+    parent: int
+    name: bytes
+    inode: int
+
+
+def is_dirty(view: Namespace, change: diff.Change, sequence: int) -> bool:
+    """Whether something changed after `sequence`, at a path or around it, that is in the way of taking a change in."""
+    inode = int(ROOT_INODE)
+    node: Node | None = None
+    for depth, name in enumerate(change.path, 1):
+        upper = view.name(inode, name)
+        if upper is not None and upper.sequence > sequence:
+            return True
+        node = view.lookup(inode, name)
+        if depth < len(change.path):
+            if node is None or not node.is_directory:
+                return True
+            inode = node.inode
+    if node is None:
+        return False
+    if node.record is not None and node.record.sequence > sequence:
+        return True
+    stays = change.new is not None and change.new.kind is Kind.DIRECTORY and change.old is not None
+    return node.is_directory and not stays and _is_dirty_below(view, node.inode, sequence)
+
+
+def _is_dirty_below(view: Namespace, directory: int, sequence: int) -> bool:
+    waiting = [directory]
+    while waiting:
+        inode = waiting.pop()
+        ref = view.listing(inode)
+        if ref is not None and _is_range_dirty(view, inode, ref, sequence):
+            return True
+        for _, upper in view.names(inode):
+            if upper.sequence > sequence:
+                return True
+            if upper.inode:
+                record = view.record(upper.inode)
+                if record is not None and record.sequence > sequence:
+                    return True
+                if record is not None and record.kind is Kind.DIRECTORY:
+                    waiting.append(upper.inode)
+    return False
+
+
+def _is_range_dirty(view: Namespace, directory: int, ref: NodeRef, sequence: int) -> bool:
+    """Whether anything below a directory of a tree changed there. What moved away counts as well."""
+    last = directory + ref.entries
+    for inode, record in view.records(directory + 1):
+        if inode > last:
+            break
+        if record.sequence > sequence:
+            return True
+    for parent, _, upper in view.names_from(directory):
+        if parent > last:
+            break
+        if upper.sequence > sequence:
+            return True
+    return False
+
+
+def absorb(
+    editor: Editor,
+    view: Namespace,
+    change: diff.Change,
+    sequence: int,
+    drop: Drop,
+    is_open: Callable[[int], bool],
+) -> list[Stale]:
+    """Take one change of another version in. ConflictError: something at that path changed after `sequence`.
+
+    Its path is from the mount's root. NodeMissing: again, with the node.
+    """
+    if is_dirty(view, change, sequence):
+        raise ConflictError(
+            f"{display_path(change.path)!r} changed here and there",
+            why="others changed it while it was written here",
+            fix="Commit it: what differs is merged, or named.",
+        )
+    folder = view.resolve(change.path[:-1])
+    assert folder is not None  # `is_dirty` has passed it
+    name = change.path[-1]
+    node = view.lookup(folder.inode, name)
+    if change.new is not None and node is not None and _stays(node, change):
+        changes = _renewed(editor, node, change.new, drop)
+        editor.apply(changes, editor.counters)
+        return [Stale(folder.inode, name, node.inode)]
+    counters = editor.counters
+    changes = _removed(editor, view, folder.inode, name, node, drop, is_open)
+    if change.new is None:
+        whiteout = Name(0, counters.committed, 0, True)
+        changes.append(Change(NAMES, name_key(folder.inode, name), whiteout.encode()))
+    else:
+        counters = counters._replace(sequence=counters.sequence + 1, inode=counters.inode + 1 + change.new.entries)
+        changes += _added(editor, folder.inode, name, change.new, counters.sequence)
+    editor.apply(changes, counters)
+    return [Stale(folder.inode, name, node.inode if node is not None else 0)]
+
+
+def _stays(node: Node, change: diff.Change) -> bool:
+    """Whether an inode goes on with another content: a file as a file, a symlink, a directory with other metadata."""
+    assert change.new is not None
+    if change.new.kind is Kind.DIRECTORY:
+        return node.is_directory and change.old is not None and change.old.kind is Kind.DIRECTORY
+    return change.new.is_file == (node.kind <= Kind.EXECUTABLE) and not node.is_directory
+
+
+def _renewed(editor: Editor, node: Node, new: Entry, drop: Drop) -> list[Change]:
+    record = editor.record_of(node)
+    if new.kind is Kind.DIRECTORY:
+        changed = msgspec.structs.replace(record, metadata=new.metadata)
+        return [Change(INODES, inode_key(node.inode), changed.encode())]
+    changed = msgspec.structs.replace(
+        record,
+        kind=new.kind,
+        mode=_mode(record, new),
+        size=new.size,
+        mtime_ns=new.mtime_ns,
+        entry=encode_entry(new),
+        shown=new.size if new.is_file else 0,
+        target=new.target,
+        metadata=new.metadata,
+        layers=(),
+    )
+    return [Change(INODES, inode_key(node.inode), changed.encode()), *drop(node.inode, record.layers)]
+
+
+def _mode(record: Record, new: Entry) -> int:
+    if new.kind is record.kind or not new.is_file:
+        return record.mode
+    return record.mode | (record.mode & 0o444) >> 2 if new.kind is Kind.EXECUTABLE else record.mode & ~0o111
+
+
+def _removed(
+    editor: Editor,
+    view: Namespace,
+    parent: int,
+    name: bytes,
+    node: Node | None,
+    drop: Drop,
+    is_open: Callable[[int], bool],
+) -> list[Change]:
+    """Take what has a name out of the tree; who has it open keeps it."""
+    changes: list[Change] = []
+    upper = view.name(parent, name)
+    if upper is not None and upper.inode:
+        changes.append(Change(ORDER, order_key(parent, upper.cookie), None))
+    if node is None:
+        return changes
+    if node.is_directory:
+        for below, under in view.names(node.inode):
+            changes.append(Change(NAMES, name_key(node.inode, below), None))
+            if under.inode:
+                changes.append(Change(ORDER, order_key(node.inode, under.cookie), None))
+    if is_open(node.inode):
+        orphan = msgspec.structs.replace(editor.record_of(node), parent=0)
+        changes.append(Change(INODES, inode_key(node.inode), orphan.encode()))
+    elif node.record is not None:
+        changes.append(Change(INODES, inode_key(node.inode), None))
+        changes += drop(node.inode, node.record.layers)
+    return changes
+
+
+def _added(editor: Editor, parent: int, name: bytes, entry: Entry, cookie: int) -> list[Change]:
+    inode = editor.counters.inode
+    committed = editor.counters.committed
+    record = msgspec.structs.replace(editor.record_of(Node(inode, None, entry)), parent=parent, name=name)
+    changes = [
+        Change(INODES, inode_key(inode), record.encode()),
+        Change(NAMES, name_key(parent, name), Name(inode, committed, cookie, True).encode()),
+        Change(ORDER, order_key(parent, cookie), name),
+    ]
+    if entry.directory is not None:
+        changes.append(Change(GRAFTS, inode_key(inode), encode_ref(entry.directory)))
+    return changes

@@ -1,0 +1,307 @@
+"""Commit an overlay: what changed becomes the next version of a branch, and the overlay is clean at it.
+
+Five steps, in two threads, so that a mount goes on meanwhile:
+
+    begin    the overlay's thread   freeze: later writes go to other data files; tables are read in a snapshot
+    build    any thread             data and nodes are sent, a manifest is made; the branch is as it was
+    intend   the overlay's thread   note what is about to land, so that a crash cannot make it be forgotten
+    land     the same as `build`    merge with what others did, and publish
+    settle   the overlay's thread   the overlay takes note, in steps of a millisecond (`settling`)
+
+and `close`, whatever happened. Up to `settle` the overlay's tree is what it was, whichever step fails.
+
+**Invariant:** between `begin` and `close` no data file that the snapshot speaks of is changed or removed.
+
+`Recovery` settles a commit that landed and whose process died before it took note. Used by mounts, and through
+`detached` for an overlay that nobody has mounted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from penstock.errors import ConflictError, PenstockError, StoreUnreachableError, UsageError
+from penstock.manifest import diff
+from penstock.manifest.merge import Choose
+from penstock.manifest.records import Manifest
+from penstock.repo.branching import check_branch_name
+from penstock.repo.handle import check_ref_name, parse_handle
+from penstock.repo.landing import Landed, land
+from penstock.repo.publish import Authorship, tag_version
+from penstock.repo.push import Progress
+from penstock.repo.refs import write_id
+from penstock.repo.repository import Repository
+from penstock.repo.settings import Settings
+from penstock.repo.snapshot import Snapshot
+
+from .building import Frozen, build_version, mounted_directory
+from .editing import Editor
+from .intent import Intent, clear_intent, find_landed, read_intent
+from .overlay import Overlay
+from .settling import Settlement, Settling, upstream
+from .state import Origin
+
+__all__ = ["Commit", "CommitReport", "Recovery"]
+
+
+@dataclass(slots=True)
+class CommitReport:
+    """What a commit did, or would do. `commit` is None when nothing landed.
+
+    `changed`: whether there is anything to commit. `files` and `bytes` were read; what follows went to the bucket (of a
+    dry run: would, as far as data is concerned). `merged_with`: the commit of others that it was merged with, if any.
+    """
+
+    handle: str
+    branch: str
+    top_hash: bytes
+    commit: bytes | None = None
+    merged_with: bytes | None = None
+    changed: bool = False
+    files: int = 0
+    bytes: int = 0
+    bytes_uploaded: int = 0
+    objects_uploaded: int = 0
+    metadata_bytes_uploaded: int = 0
+    metadata_objects_uploaded: int = 0
+
+
+class Commit:
+    """One commit of `overlay`, whose lower layer is `version`. See the module for the order of calls.
+
+    Any of `penstock.errors` may come up, and OSError from the overlay's disk; then nothing is lost, and it can be
+    done again: what was sent is found again. `branch`: by default the one that is mounted; `choose` settles conflicts.
+    """
+
+    def __init__(
+        self,
+        overlay: Overlay,
+        editor: Editor,
+        version: Snapshot,
+        settings: Settings,
+        authorship: Authorship,
+        *,
+        branch: str | None = None,
+        tag: str | None = None,
+        choose: Choose | None = None,
+        dry_run: bool = False,
+    ) -> None:
+        origin = overlay.origin
+        assert origin is not None  # one that is of nothing is not opened for this
+        self._overlay = overlay
+        self._editor = editor
+        self._version = version
+        self._settings = settings
+        self._origin = origin
+        self._branch = branch or origin.ref
+        self._tag = tag
+        self._choose = choose
+        self._dry_run = dry_run
+        self._authorship = replace(authorship, mark=write_id())
+        self._open = ExitStack()
+        self._frozen: Frozen | None = None
+        self._settlement = Settlement()
+        self._open.callback(self._settlement.close)
+        self._manifest = origin.manifest
+        self._landed: Landed | None = None
+        self._others: Sequence[diff.Change] = ()
+        self._intended = False
+        self._certain = True
+        self.report = CommitReport(origin.handle, self._branch, origin.manifest.top_hash)
+
+    def begin(self) -> None:
+        """Freeze what is there now. ConflictError: an earlier commit has to be recovered first."""
+        if read_intent(self._overlay.records) is not None:
+            raise ConflictError(
+                "an earlier commit of this overlay was interrupted",
+                why="whether it has landed is not known",
+                fix="Commit again: that is looked up first.",
+            )
+        counters = self._editor.freeze()
+        self._open.enter_context(self._overlay.content.keep(counters.generation))
+        reader = self._open.enter_context(self._overlay.records.snapshot())
+        self._frozen = Frozen(self._origin, counters, reader, self._overlay.content)
+
+    def build(self, progress: Progress) -> bool:
+        """Make the version; False when there is nothing to land: nothing changed, or it is a dry run."""
+        assert self._frozen is not None  # begun
+        _check_names(self._version.repository, self._origin, self._branch, self._tag)
+        built = build_version(
+            self._frozen, self._version, self._settings, self._settlement, progress, dry_run=self._dry_run
+        )
+        if built is None:
+            return False
+        report = self.report
+        self._manifest = built.manifest
+        report.top_hash = built.manifest.top_hash
+        report.changed = report.top_hash != self._origin.manifest.top_hash
+        report.files, report.bytes = built.files, built.bytes
+        report.bytes_uploaded, report.objects_uploaded = built.data.bytes, built.data.objects
+        report.metadata_bytes_uploaded, report.metadata_objects_uploaded = built.nodes.bytes, built.nodes.objects
+        return report.changed and not self._dry_run
+
+    def intend(self) -> None:
+        """Note what is about to land. OSError: the overlay's disk is full."""
+        assert self._frozen is not None
+        counters = self._frozen.counters
+        intent = Intent(
+            self._authorship.mark,
+            self._branch,
+            self._origin.commit,
+            self._manifest,
+            counters.sequence,
+            counters.generation,
+        )
+        self._overlay.records.change([intent.change()])
+        self._intended = True
+        self._overlay.records.checkpoint()
+
+    def land(self) -> None:
+        """Publish, merged with what others did. MergeConflictError names the paths that both changed."""
+        repository, load = self._version.repository, self._version.load
+        self._certain = False
+        try:
+            landed = land(
+                repository, load, self._branch, self._origin.commit, self._manifest, self._authorship, self._choose
+            )
+        except StoreUnreachableError:
+            raise  # the last request may have been heard: the intent stays until that is known
+        except PenstockError:
+            self._certain = True
+            raise
+        self._others = others(self._origin, self._manifest, landed.manifest, self._version)
+        self._landed = landed
+        report = self.report
+        report.commit, report.merged_with = landed.published.commit, landed.merged_with
+        report.top_hash = landed.manifest.top_hash
+        if self._tag is not None:
+            tag_version(repository, self._tag, landed.published, self._authorship)
+
+    def settle(self, is_open: Callable[[int], bool]) -> Settling:
+        """Return the steps by which the overlay takes note; after `land`, or `build` that found nothing to land."""
+        assert self._frozen is not None
+        counters, landed = self._frozen.counters, self._landed
+        origin = self._origin
+        if landed is not None:
+            origin = moved(origin, self._branch, landed.published.commit, landed.manifest)
+        return Settling(
+            self._overlay,
+            self._editor,
+            origin,
+            counters.sequence,
+            self._others,
+            self._frozen.reader,
+            self._settlement,
+            is_open,
+        )
+
+    def close(self) -> None:
+        """Let go of the snapshot. A commit that surely did not land leaves no trace."""
+        with self._open:
+            if self._intended and self._certain and self._landed is None:
+                self._overlay.records.change([clear_intent()])
+
+
+class Recovery:
+    """Finds out whether a commit landed whose process died, and settles it. To be run where an intent is left.
+
+    `look` blocks, in any thread; `settle` is for the overlay's, as of `Commit`.
+    """
+
+    def __init__(self, overlay: Overlay, editor: Editor, version: Snapshot) -> None:
+        self._overlay = overlay
+        self._editor = editor
+        self._version = version
+        self._found: Origin | None = None
+        self._others: Sequence[diff.Change] = ()
+        self._intent = read_intent(overlay.records)
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether a commit was interrupted."""
+        return self._intent is not None
+
+    def look(self) -> bool:
+        """Whether that commit landed. StoreUnreachableError: it is still not known."""
+        intent, origin = self._intent, self._overlay.origin
+        assert intent is not None
+        assert origin is not None
+        repository = self._version.repository
+        found = find_landed(repository, intent)
+        if found is None:
+            return False
+        manifest = repository.manifest(found.top_hash)
+        self._found = moved(origin, intent.branch, found.commit, manifest)
+        self._others = others(origin, intent.manifest, manifest, self._version)
+        return True
+
+    def settle(self, is_open: Callable[[int], bool]) -> Settling | None:
+        """Return the steps by which the overlay takes note; None: there are none, the commit had not landed."""
+        intent = self._intent
+        assert intent is not None
+        if self._found is None:
+            self._overlay.records.change([clear_intent()])
+            return None
+        return Settling(self._overlay, self._editor, self._found, intent.sequence, self._others, None, None, is_open)
+
+
+def moved(origin: Origin, branch: str, commit: bytes, manifest: Manifest) -> Origin:
+    """Return the origin of an overlay whose clean records are now in another version, of `branch`."""
+    handle = str(replace(parse_handle(origin.handle), ref=branch)) if branch != origin.ref else origin.handle
+    return msgspec.structs.replace(origin, handle=handle, ref=branch, commit=commit, manifest=manifest)
+
+
+def others(origin: Origin, mine: Manifest, landed: Manifest, version: Snapshot) -> Sequence[diff.Change]:
+    """Return what a version has beyond the one that it was merged from, below the root of the mount. Blocking.
+
+    ConflictError: the mounted directory itself is gone.
+    """
+    if landed.top_hash == mine.top_hash:
+        return ()
+    before = mounted_directory(mine, origin.subdir, version)
+    after = mounted_directory(landed, origin.subdir, version)
+    if after is None or after.directory is None:
+        raise ConflictError(
+            f"there is no directory {origin.subdir!r} any more",
+            why="others removed it while the commit was made, which has landed",
+            fix="Mount another directory of the version.",
+        )
+    return upstream(before.directory if before is not None else None, after.directory, version.load)
+
+
+def _check_names(repository: Repository, origin: Origin, branch: str, tag: str | None) -> None:
+    """Raise UsageError or ConflictError when no commit can land on a branch of this name, or be tagged so."""
+    if repository.refs.head(branch) is None:
+        named = (origin.commit or b"").hex(), origin.manifest.top_hash.hex()
+        if branch == origin.ref and any(name.startswith(branch.lower()) for name in named):
+            raise UsageError(
+                f"{branch!r} names a version by its hash",
+                why="a commit lands on a branch",
+                fix="Name a branch, one that is there or a new one: --branch NAME",
+            )
+        if repository.refs.tag(branch) is not None:
+            raise UsageError(
+                f"{branch!r} is a tag of {repository.dataset!r}",
+                why="tags never move",
+                fix="Name a branch, one that is there or a new one: --branch NAME",
+            )
+        check_branch_name(repository, branch)
+    if tag is not None:
+        check_ref_name(tag)
+        if tag == branch or repository.refs.head(tag) is not None:
+            raise UsageError(
+                f"{tag!r} is a branch of {repository.dataset!r}",
+                why="it would hide a tag of that name",
+                fix="Choose another name for the tag.",
+            )
+        repository.check_new_name(tag)
+        if repository.refs.tag(tag) is not None:
+            raise ConflictError(
+                f"tag {tag!r} of {repository.dataset!r} exists already",
+                why="tags never move",
+                fix="Choose another name.",
+            )

@@ -1,0 +1,83 @@
+"""Commit an overlay that nobody has mounted: all in one thread, which may block."""
+
+from __future__ import annotations
+
+from penstock.manifest.merge import Choose
+from penstock.repo.publish import Authorship
+from penstock.repo.push import Progress
+from penstock.repo.settings import Settings
+from penstock.repo.snapshot import Snapshot
+
+from .commit import Commit, CommitReport, Recovery
+from .editing import Editor
+from .overlay import Overlay
+from .settling import Settling
+
+__all__ = ["commit_detached", "recover_detached"]
+
+
+def commit_detached(
+    overlay: Overlay,
+    version: Snapshot,
+    settings: Settings,
+    authorship: Authorship,
+    progress: Progress,
+    *,
+    branch: str | None = None,
+    tag: str | None = None,
+    choose: Choose | None = None,
+    dry_run: bool = False,
+) -> CommitReport:
+    """Commit an overlay, whose lower layer is in the bucket of `version`; an interrupted commit is settled first.
+
+    Errors as of `commit.Commit`.
+    """
+    editor = _editor(overlay)
+    _recover(overlay, editor, version)
+    commit = Commit(
+        overlay, editor, version, settings, authorship, branch=branch, tag=tag, choose=choose, dry_run=dry_run
+    )
+    try:
+        commit.begin()
+        if commit.build(progress):
+            commit.intend()
+            commit.land()
+        if not dry_run:
+            _settle(commit.settle(_is_open), overlay, version)
+    finally:
+        commit.close()
+    overlay.records.checkpoint()
+    return commit.report
+
+
+def recover_detached(overlay: Overlay, version: Snapshot) -> bool:
+    """Settle a commit that landed though its process died; whether there was one such."""
+    return _recover(overlay, _editor(overlay), version)
+
+
+def _recover(overlay: Overlay, editor: Editor, version: Snapshot) -> bool:
+    recovery = Recovery(overlay, editor, version)
+    if not recovery.is_needed:
+        return False
+    landed = recovery.look()
+    settling = recovery.settle(_is_open)
+    if settling is not None:
+        _settle(settling, overlay, version)
+    overlay.records.checkpoint()
+    return landed
+
+
+def _settle(settling: Settling, overlay: Overlay, version: Snapshot) -> None:
+    view = overlay.view(version.load)
+    while settling.step(view):
+        pass
+
+
+def _editor(overlay: Overlay) -> Editor:
+    return overlay.editor(_is_open, umask=0o022, epoch_ns=0)
+
+
+def _is_open(inode: int) -> bool:
+    """Whether somebody has it open: nobody has, for there is no mount."""
+    del inode
+    return False
