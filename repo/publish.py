@@ -29,11 +29,15 @@ _LONGEST_TEXT = 64 << 10
 
 @dataclass(frozen=True, slots=True)
 class Authorship:
-    """What a person says of a version: who made it, and why. UsageError: no UTF-8, or more than 64 KiB."""
+    """What a person says of a version: who made it, and why. UsageError: no UTF-8, or more than 64 KiB.
+
+    `mark`, if any, is kept in the commit's environment: who crashed while it landed finds it by that.
+    """
 
     author: str
     message: str
     operation: str
+    mark: str = ""
 
     def __post_init__(self) -> None:
         _check_text("author", self.author)
@@ -91,7 +95,7 @@ def publish(
         authorship.author,
         time,
         authorship.message,
-        environment(authorship.operation),
+        environment(authorship.operation) | ({"write_id": authorship.mark} if authorship.mark else {}),
     )
     body = commit.encode()
     published = Published(top_hash, commit_id(body))
