@@ -83,7 +83,7 @@ class _Opened:
         if entry is None or entry.directory is None:
             what = "is not a directory" if entry is not None else "has nothing"
             raise NotFoundError(f"{handle} {what}", fix="`penstock ls` shows what there is.")
-        return Contents(entry.directory, load)
+        return Contents(entry.directory, load, self._dataset.load_many)
 
 
 def _local(stack: ExitStack, invocation: Invocation, directory: str) -> Contents:
@@ -94,7 +94,7 @@ def _local(stack: ExitStack, invocation: Invocation, directory: str) -> Contents
         invocation.output.notice(f"skipped {os.fsdecode(skipped.path)}: a {skipped.what} is no file")
     if len(tree.skipped) > _SHOWN:
         invocation.output.notice(f"skipped {len(tree.skipped) - _SHOWN} more")
-    return Contents(tree.root, load)
+    return Contents(tree.root, load, lambda refs: [load(ref) for ref in refs])
 
 
 def _other(old: Handle, new: str) -> Handle:

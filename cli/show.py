@@ -74,7 +74,7 @@ def _sides(dataset: OpenDataset, commit: Commit) -> tuple[Contents, Contents]:
         repository.manifest(bytes.fromhex(each.top_hash)).root if each is not None else None
         for each in (before, commit)
     ]
-    return Contents(roots[0], dataset.load), Contents(roots[1], dataset.load)
+    return Contents(roots[0], dataset.load, dataset.load_many), Contents(roots[1], dataset.load, dataset.load_many)
 
 
 def _lines(commit_id: bytes, commit: Commit, counts: Tally) -> list[str]:

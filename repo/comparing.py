@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 
 from penstock.errors import NotFoundError
+from penstock.manifest.ahead import LoadNodes, load_ahead
 from penstock.manifest.descend import LoadNode
 from penstock.manifest.diff import Change, changes, diff, same_content
 from penstock.manifest.entry import Entry, Kind, NodeRef, display_path
@@ -29,10 +30,14 @@ Path = tuple[bytes, ...]
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """A tree to compare: its root (None: nothing) and what loads its nodes."""
+    """A tree to compare: its root (None: nothing) and what loads its nodes.
+
+    With `load_many`, which leaves nodes where `load` finds them at once, what differs is fetched level by level.
+    """
 
     root: NodeRef | None
     load: LoadNode
+    load_many: LoadNodes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,7 @@ def compare(old: Contents, new: Contents, path: Path = (), *, content_only: bool
 
 def _changes(old: Contents, new: Contents, path: Path) -> Iterator[Change]:
     if not path:
+        _load_ahead(old, new, old.root, new.root)
         yield from diff(old.root, new.root, old.load, new.load)
         return
     before, after = (entry_at(Tree(each.root, each.load), path) if each.root else None for each in (old, new))
@@ -97,8 +103,14 @@ def _changes(old: Contents, new: Contents, path: Path) -> Iterator[Change]:
         or not (before.metadata == after.metadata if None not in below else same_content(before, after))
     ):
         yield Change(path, before, after)
+    _load_ahead(old, new, *below)
     for change in diff(*below, old.load, new.load):
         yield change._replace(path=path + change.path)
+
+
+def _load_ahead(old: Contents, new: Contents, old_root: NodeRef | None, new_root: NodeRef | None) -> None:
+    if old.load_many is not None and new.load_many is not None:
+        load_ahead(old_root, new_root, old.load_many, new.load_many)
 
 
 def _same_bytes(change: Change) -> bool:
@@ -184,6 +196,7 @@ def _is_within(path: Path, places: set[Path]) -> bool:
 def tally(old: Contents, new: Contents) -> Tally:
     """Count what differs, without a look below directories that came or went: their entries know how many they are."""
     count = Tally()
+    _load_ahead(old, new, old.root, new.root)
     for change in changes(old.root, new.root, old.load, new.load):
         before, after = change.old, change.new
         if before is not None and after is not None:

@@ -6,15 +6,20 @@ thread-safe.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 
+from penstock.manifest.ahead import LoadNodes
 from penstock.manifest.descend import LoadNode
+from penstock.manifest.entry import NodeRef
+from penstock.manifest.node import Node
 from penstock.store.opening import open_store
 
 from .counters import Counters
 from .handle import Handle
+from .leases import Lease, LeaseKind
 from .nodes import Nodes
 from .repository import Repository, dataset_of
 from .settings import Settings
@@ -22,19 +27,25 @@ from .snapshot import open_cache
 
 __all__ = ["OpenDataset", "open_dataset"]
 
+_AT_ONCE = 16
+"""Nodes that are fetched at the same time, when it is known which ones are needed."""
+
 
 @dataclass(frozen=True, slots=True)
 class OpenDataset:
-    """A dataset: its `repository`, what loads the nodes of its trees, and counts of what was fetched for that."""
+    """A dataset: its `repository`, what loads nodes of its trees, one or many at a time, and counts of the fetches."""
 
     repository: Repository
     load: LoadNode
+    load_many: LoadNodes
     counters: Counters
 
 
 @contextmanager
-def open_dataset(handle: Handle, settings: Settings) -> Iterator[OpenDataset]:
+def open_dataset(handle: Handle, settings: Settings, *, writes: bool = False) -> Iterator[OpenDataset]:
     """Open the dataset that a handle names; nothing is asked of the store yet. Closed when the block ends.
+
+    With `writes`, under a lease: what is found within the block is not deleted by `gc` meanwhile, and refs may move.
 
     NotFoundError: the handle names a bucket only; else what opening a store raises.
     """
@@ -43,5 +54,14 @@ def open_dataset(handle: Handle, settings: Settings) -> Iterator[OpenDataset]:
     counters = Counters()
     with ExitStack() as stack:
         store = stack.enter_context(closing(open_store(url, options)))
+        repository = Repository(store, dataset)
+        if writes:
+            repository.refs.lease = stack.enter_context(Lease(store, dataset, LeaseKind.HISTORY))
         cache = stack.enter_context(closing(open_cache(settings)))
-        yield OpenDataset(Repository(store, dataset), Nodes(store, cache, counters).load, counters)
+        nodes = Nodes(store, cache, counters)
+        pool = stack.enter_context(ThreadPoolExecutor(_AT_ONCE, "penstock-nodes"))
+
+        def load_many(refs: Sequence[NodeRef]) -> list[Node]:
+            return list(pool.map(nodes.load, refs))
+
+        yield OpenDataset(repository, nodes.load, load_many, counters)

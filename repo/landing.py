@@ -73,7 +73,6 @@ def land(
     `choose` settles conflicts: Side.OURS is what the branch has, Side.THEIRS what is landed. MergeConflictError
     names those that are left. ConflictError: the branch was overtaken by others ten times in a row.
     """
-    before = repository.manifest(bytes.fromhex(repository.commit(base).top_hash)) if base is not None else None
 
     def attempt() -> Landed:
         head = repository.refs.head(branch)
@@ -85,6 +84,8 @@ def land(
         merged_with = None
         landing = manifest
         if at.commit != base:
+            # Read only now: a branch that has not moved needs none of this.
+            before = repository.manifest(bytes.fromhex(repository.commit(base).top_hash)) if base is not None else None
             ours = repository.manifest(at.top_hash)
             found = merge_versions(before, ours, manifest, load, repository.store.put, choose)
             if found.manifest is None:
