@@ -12,8 +12,8 @@ and `close`, whatever happened. Up to `settle` the overlay's tree is what it was
 
 **Invariant:** between `begin` and `close` no data file that the snapshot speaks of is changed or removed.
 
-`Recovery` settles a commit that landed and whose process died before it took note. Used by mounts, and through
-`detached` for an overlay that nobody has mounted.
+`recovery.Recovery` settles a commit that landed and whose process died before it took note. Used by mounts, and
+through `detached` for an overlay that nobody has mounted.
 """
 
 from __future__ import annotations
@@ -22,14 +22,11 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-import msgspec
-
 from penstock.errors import ConflictError, PenstockError, StoreUnreachableError, UsageError
 from penstock.manifest import diff
 from penstock.manifest.merge import Choose
-from penstock.manifest.records import Manifest
 from penstock.repo.branching import check_branch_name
-from penstock.repo.handle import check_ref_name, parse_handle
+from penstock.repo.handle import check_ref_name
 from penstock.repo.landing import Landed, land
 from penstock.repo.publish import Authorship, tag_version
 from penstock.repo.push import Progress
@@ -38,14 +35,15 @@ from penstock.repo.repository import Repository
 from penstock.repo.settings import Settings
 from penstock.repo.snapshot import Snapshot
 
-from .building import Frozen, build_version, mounted_directory
+from .building import Frozen, build_version
 from .editing import Editor
-from .intent import Intent, clear_intent, find_landed, read_intent
+from .intent import Intent, clear_intent, read_intent
 from .overlay import Overlay
-from .settling import Settlement, Settling, upstream
+from .recovery import moved, others
+from .settling import Settlement, Settling
 from .state import Origin
 
-__all__ = ["Commit", "CommitReport", "Recovery"]
+__all__ = ["Commit", "CommitReport"]
 
 
 @dataclass(slots=True)
@@ -204,73 +202,6 @@ class Commit:
         with self._open:
             if self._intended and self._certain and self._landed is None:
                 self._overlay.records.change([clear_intent()])
-
-
-class Recovery:
-    """Finds out whether a commit landed whose process died, and settles it. To be run where an intent is left.
-
-    `look` blocks, in any thread; `settle` is for the overlay's, as of `Commit`.
-    """
-
-    def __init__(self, overlay: Overlay, editor: Editor, version: Snapshot) -> None:
-        self._overlay = overlay
-        self._editor = editor
-        self._version = version
-        self._found: Origin | None = None
-        self._others: Sequence[diff.Change] = ()
-        self._intent = read_intent(overlay.records)
-
-    @property
-    def is_needed(self) -> bool:
-        """Whether a commit was interrupted."""
-        return self._intent is not None
-
-    def look(self) -> bool:
-        """Whether that commit landed. StoreUnreachableError: it is still not known."""
-        intent, origin = self._intent, self._overlay.origin
-        assert intent is not None
-        assert origin is not None
-        repository = self._version.repository
-        found = find_landed(repository, intent)
-        if found is None:
-            return False
-        manifest = repository.manifest(found.top_hash)
-        self._found = moved(origin, intent.branch, found.commit, manifest)
-        self._others = others(origin, intent.manifest, manifest, self._version)
-        return True
-
-    def settle(self, is_open: Callable[[int], bool]) -> Settling | None:
-        """Return the steps by which the overlay takes note; None: there are none, the commit had not landed."""
-        intent = self._intent
-        assert intent is not None
-        if self._found is None:
-            self._overlay.records.change([clear_intent()])
-            return None
-        return Settling(self._overlay, self._editor, self._found, intent.sequence, self._others, None, None, is_open)
-
-
-def moved(origin: Origin, branch: str, commit: bytes, manifest: Manifest) -> Origin:
-    """Return the origin of an overlay whose clean records are now in another version, of `branch`."""
-    handle = str(replace(parse_handle(origin.handle), ref=branch)) if branch != origin.ref else origin.handle
-    return msgspec.structs.replace(origin, handle=handle, ref=branch, commit=commit, manifest=manifest)
-
-
-def others(origin: Origin, mine: Manifest, landed: Manifest, version: Snapshot) -> Sequence[diff.Change]:
-    """Return what a version has beyond the one that it was merged from, below the root of the mount. Blocking.
-
-    ConflictError: the mounted directory itself is gone.
-    """
-    if landed.top_hash == mine.top_hash:
-        return ()
-    before = mounted_directory(mine, origin.subdir, version)
-    after = mounted_directory(landed, origin.subdir, version)
-    if after is None or after.directory is None:
-        raise ConflictError(
-            f"there is no directory {origin.subdir!r} any more",
-            why="others removed it while the commit was made, which has landed",
-            fix="Mount another directory of the version.",
-        )
-    return upstream(before.directory if before is not None else None, after.directory, version.load)
 
 
 def _check_names(repository: Repository, origin: Origin, branch: str, tag: str | None) -> None:

@@ -8,9 +8,10 @@ from penstock.repo.push import Progress
 from penstock.repo.settings import Settings
 from penstock.repo.snapshot import Snapshot
 
-from .commit import Commit, CommitReport, Recovery
+from .commit import Commit, CommitReport
 from .editing import Editor
 from .overlay import Overlay
+from .recovery import Recovery
 from .settling import Settling
 
 __all__ = ["commit_detached", "recover_detached"]
