@@ -294,3 +294,17 @@ def test_a_power_loss_may_do_anything_to_what_was_not_synced(disk: Path, actions
     assert everything(last)[b"last"] == b"99"
     last.close()
     shutil.rmtree(base)
+
+
+def test_a_sync_after_a_checkpoint_counts_when_the_journal_is_as_long_as_before(disk: Path) -> None:
+    records = Records(str(disk / "same"), lambda: None, boot=BOOT)
+    for value in (b"one", b"two"):
+        records.change([Change(NAMES, b"key", value)])
+        records.durable()
+        if value == b"one":
+            records.checkpoint()
+    shutil.copytree(disk / "same", disk / "same left")
+    records.close()
+    again = Records(str(disk / "same left"), lambda: None, boot=OTHER_BOOT)
+    assert again.get(NAMES, b"key") == b"two"
+    again.close()
