@@ -17,6 +17,7 @@ from penstock.manifest.records import Commit, DatasetInfo, Manifest, RefRecord, 
 
 from . import layout
 from .authorship import environment
+from .leases import Lease, LeaseKind
 from .nodes import NodePackWriter
 from .refs import Head, write_id
 from .repository import DEFAULT_BRANCH, Repository
@@ -130,10 +131,11 @@ def create_dataset(repository: Repository, title: str, description: str, authors
             f"dataset {repository.dataset!r} in {repository.store.url} exists already",
             fix="Choose another name, or push to it.",
         )
-    sink = NodePackWriter(repository.store.put)
-    root = TreeBuilder(sink).finish()
-    sink.flush()
-    # Before the branch, so that it can be done again should this be interrupted in between.
-    time = format_time(dt.datetime.now(dt.UTC))
-    refs.set_info(lambda _: DatasetInfo(title, description, authorship.author, time, write_id()))
-    return publish(repository, DEFAULT_BRANCH, None, Manifest(sink.located(root)), authorship)
+    with Lease(repository.store, repository.dataset, LeaseKind.HISTORY) as refs.lease:
+        sink = NodePackWriter(repository.store.put)
+        root = TreeBuilder(sink).finish()
+        sink.flush()
+        # Before the branch, so that it can be done again should this be interrupted in between.
+        time = format_time(dt.datetime.now(dt.UTC))
+        refs.set_info(lambda _: DatasetInfo(title, description, authorship.author, time, write_id()))
+        return publish(repository, DEFAULT_BRANCH, None, Manifest(sink.located(root)), authorship)

@@ -24,6 +24,7 @@ from .counters import Counters
 from .externals import Externals, options_by_address
 from .handle import Handle, check_ref_name
 from .inplace import InPlace
+from .leases import Lease, LeaseKind
 from .local_tree import build_local, threads
 from .nodes import NodePackWriter, Nodes
 from .packing import Packer, Parent
@@ -90,6 +91,7 @@ def push(
         packer = Packer(pushing.builder, pushing.sink, pushing.upload, places, old)
         skipped: list[Skipped] = []
         steps = read_ahead(walk_directory(directory, skipped.append), pushing.pool)
+        pushing.begin()
         for step in stack.enter_context(closing(steps)):
             packer.take(step)
             _tell(step, progress.read)
@@ -114,6 +116,7 @@ def push_in_place(
     """
     with _Push(handle, settings, progress, tag) as pushing:
         registrar = InPlace(pushing.builder, pushing.parent, pushing.pool, progress.read)
+        pushing.begin()
         if source.startswith("s3://"):
             with closing(pushing.externals.open(source.rstrip("/"))) as store:
                 root = registrar.objects(store)
@@ -154,6 +157,14 @@ class _Push(ExitStack):
         self.parent = Tree(self.target.root, nodes.load) if self.target.root is not None else None
         self.sink = NodePackWriter(lambda key, body: self.upload.send(key, body, data=False))
         self.builder = TreeBuilder(self.sink, self.target.root, nodes.load)
+
+    def begin(self) -> None:
+        """Take the lease under which objects that are there already are built on; a push that ends here left no trace.
+
+        The branch was read before, and nothing else: as long as it has not moved, what it leads to is there.
+        """
+        refs = self.target.repository.refs
+        refs.lease = self.enter_context(Lease(self.store, self.target.repository.dataset, LeaseKind.PUSH))
 
     def publish(self, root: NodeRef, authorship: Authorship) -> PushReport:
         """Wait until all is in the bucket, and make the tree with this root the next version."""
@@ -207,6 +218,8 @@ class _Target:
         commit = None
         if self.head is not None and self.head.record.commit is not None and self.top_hash == manifest.top_hash:
             published = Published(manifest.top_hash, bytes.fromhex(self.head.record.commit))
+            if self.tag is not None:
+                self.repository.commit(published.commit)  # is there still, should the branch have moved meanwhile
         else:
             if self.tag_is_taken:  # by the version that the branch has now
                 raise self._tag_conflict()

@@ -19,6 +19,7 @@ from penstock.manifest.records import DatasetInfo, RefRecord
 from penstock.store.base import Store
 
 from . import layout
+from .leases import Lease
 from .records import read_record
 
 __all__ = ["Head", "Refs", "nearest", "write_id"]
@@ -60,6 +61,8 @@ class Refs:
         self._store = store
         self._dataset = dataset
         self._prefix = layout.dataset_prefix(dataset)
+        self.lease: Lease | None = None
+        """Has to stand whenever a ref moves, if there is one: what the ref leads to was found under it."""
 
     def _newest(self, prefix: str, decode: Callable[[bytes], T]) -> tuple[int, T] | None:
         for found in self._store.list(prefix, limit=2):
@@ -93,6 +96,8 @@ class Refs:
                 raise self._moved(branch)
         else:
             number = expected.number + 1
+        if self.lease is not None:
+            self.lease.check()
         if not self._store.create(layout.number_key(prefix, number), record.encode()):
             raise self._moved(branch)
         return Head(branch, number, record)
@@ -115,6 +120,8 @@ class Refs:
 
     def create_tag(self, name: str, record: RefRecord) -> None:
         """Make a tag. ConflictError when it stands for another commit; one that stands for the same is kept."""
+        if self.lease is not None:
+            self.lease.check()
         if self._store.create(layout.tag_key(self._dataset, name), record.encode()):
             return
         existing = self.tag(name)

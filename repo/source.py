@@ -60,13 +60,17 @@ def walk_directory(top: str, skipped: Callable[[Skipped], None]) -> Iterator[Ste
     """Yield the content of a directory in tree order. Sockets, pipes and devices are named to `skipped`.
 
     The rules of ignore files hold. Symlinks are never followed, but for `top` itself. NotFoundError, UsageError:
-    `top` is not there, or no directory; AccessError: something in it may not be read.
+    `top` is not there, or no directory, which is seen at once; AccessError: something in it may not be read.
     """
     root = os.fsencode(top)
     if not os.path.isdir(root):
         if not os.path.lexists(root):
             raise NotFoundError(f"no directory {top!r}", fix="Name the directory to read.")
         raise UsageError(f"{top!r} is not a directory", fix="Name a directory; a single file is put into one first.")
+    return _walk(root, skipped)
+
+
+def _walk(root: bytes, skipped: Callable[[Skipped], None]) -> Iterator[Step]:
     stack: list[tuple[tuple[bytes, ...], IgnoreRules, Iterator[FoundName]]] = []
     stack.append(((), IgnoreRules.none().within(root, 0), _list(root)))
     while stack:

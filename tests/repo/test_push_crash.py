@@ -96,8 +96,8 @@ def test_killed_at_every_write(tmp_path: Path, new_world: Callable[[Path], World
         assert world.open("done").commit_id == world.open().commit_id
         assert world.repository().refs.head("main").number == 1
         world.close()
-    # A pack, a large file, nodes, manifest, commit, branch, tag: the branch moves in the last write but one.
-    assert outcomes == [False] * 5 + ([True, True] if after else [False, True])
+    # A lease, a pack, a large file, nodes, manifest, commit, branch, tag: the branch moves in the last write but one.
+    assert outcomes == [False] * 6 + ([True, True] if after else [False, True])
 
 
 def test_a_first_push_that_is_killed_leaves_no_dataset_that_lies(world: World) -> None:
