@@ -57,7 +57,7 @@ def branch(
     output = invocation.output
     if delete and (name is None or start is not None):
         raise UsageError("-d takes the name of one branch", fix="penstock branch HANDLE -d NAME")
-    with open_dataset(handle, invocation.settings()) as dataset:
+    with open_dataset(handle, invocation.settings(), writes=name is not None) as dataset:
         repository = dataset.repository
         if name is None:
             _list_branches(dataset, output)
@@ -122,7 +122,7 @@ def tag(invocation: Invocation, handle: Handle, name: str | None, delete: bool, 
             why="a name that was given to a version stands for it for ever, so that whoever cites it can rely on it",
             fix="For names that come and go use penstock branch.",
         )
-    with open_dataset(handle, invocation.settings()) as dataset:
+    with open_dataset(handle, invocation.settings(), writes=name is not None) as dataset:
         if name is None:
             _list_tags(dataset, output)
             return

@@ -92,10 +92,11 @@ def merge(
             f"{str(handle)!r} does not say what to merge", fix=f"Name a branch, tag or hash: {name_of(handle, 'REF')}"
         )
     choose = choice(ours, theirs)
-    with open_dataset(handle, invocation.settings()) as dataset:
+    with open_dataset(handle, invocation.settings(), writes=not dry_run) as dataset:
         source = find_published(dataset.repository, handle.ref)
         who = authorship(author, message or f"Merge {handle.ref} into {branch}", "merge")
-        done = join(dataset.repository, dataset.load, branch, source.commit, who, choose, dry_run=dry_run)
+        load, load_many = dataset.load, dataset.load_many
+        done = join(dataset.repository, load, branch, source.commit, who, choose, load_many, dry_run=dry_run)
     output = invocation.output
     if output.json:
         output.document(_as_json(done, branch, source.commit, dry_run))

@@ -41,7 +41,7 @@ def reset(invocation: Invocation, handle: Handle, to: str, author: str | None) -
     """
     handle = without_subdir(handle)
     branch = handle.ref or DEFAULT_BRANCH
-    with open_dataset(handle, invocation.settings()) as dataset:
+    with open_dataset(handle, invocation.settings(), writes=True) as dataset:
         require_head(dataset.repository, branch)
         target = find_published(dataset.repository, to)
         before = reset_branch(dataset.repository, branch, target, authorship(author, "", "reset"))
@@ -92,7 +92,7 @@ def revert(
     handle = without_subdir(handle)
     branch = handle.ref or DEFAULT_BRANCH
     choose = choice(ours, theirs)
-    with open_dataset(handle, invocation.settings()) as dataset:
+    with open_dataset(handle, invocation.settings(), writes=True) as dataset:
         repository = dataset.repository
         require_head(repository, branch)
         undone = find_published(repository, commit)
@@ -100,7 +100,8 @@ def revert(
         said = message or f'Revert "{first_line(record.message) or undone.commit.hex()[:SHORT]}"'
         text = said if message else f"{said}\n\nThis undoes {undone.commit.hex()}."
         who = authorship(author, text, "revert")
-        landed = land(repository, dataset.load, branch, undone.commit, _before(repository, record), who, choose)
+        before, load_many = _before(repository, record), dataset.load_many
+        landed = land(repository, dataset.load, branch, undone.commit, before, who, choose, load_many)
     output = invocation.output
     if output.json:
         output.document(
