@@ -22,6 +22,7 @@ import trio
 from .device import can_resend, clone
 from .fuse import FuseOperations
 from .preflight import mount_failure
+from .protocol import with_background
 
 __all__ = ["attach", "mount", "own_descriptor", "read_greeting"]
 
@@ -86,7 +87,7 @@ async def attach(
             nursery.cancel_scope.cancel()
         reply = ours.recv(_MOST_REQUEST)
     if answer:
-        os.write(descriptor, reply)  # on the descriptor that the greeting came by
+        os.write(descriptor, with_background(reply))  # on the descriptor that the greeting came by
     descriptor = own_descriptor(descriptor, greeting)
     os.dup2(descriptor, place, inheritable=False)
     os.close(descriptor)

@@ -10,8 +10,8 @@ import pytest
 
 from penstock.repo.settings import Settings
 from penstock.vfs.doctor import (
+    check_background,
     check_cache,
-    check_control_files,
     check_helper,
     check_kernel,
     check_machine,
@@ -73,13 +73,15 @@ def test_read_ahead(tmp_path: Path) -> None:
     assert check_read_ahead(str(tmp_path)).state == "ok"
 
 
-def test_control_files(tmp_path: Path) -> None:
-    table = tmp_path / "mountinfo"
-    table.write_text("36 35 8:1 / / rw,noatime - ext4 /dev/sda1 rw\n")
-    told = check_control_files(str(tmp_path), str(table))
-    assert (told.state, told.fix) == ("warning", f"As root: mount -t fusectl none {tmp_path}")
-    table.write_text(f"40 35 0:9 / {tmp_path} rw,noatime - fusectl none rw\n")
-    assert check_control_files(str(tmp_path), str(table)).state == "ok"
+def test_requests_in_the_background(tmp_path: Path) -> None:
+    limit = tmp_path / "max_user_bgreq"
+    assert check_background(root=False, limit=str(limit)).state == "ok"
+    limit.write_text("12\n")
+    told = check_background(root=False, limit=str(limit))
+    assert (told.state, told.fix) == ("warning", f"As root: echo 256 > {limit}")
+    assert check_background(root=True, limit=str(limit)).state == "ok"
+    limit.write_text("256\n")
+    assert check_background(root=False, limit=str(limit)).state == "ok"
 
 
 def test_caches(settings: Settings, tmp_path: Path) -> None:
