@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import msgspec
@@ -49,6 +49,7 @@ class Content:
         self._after_checkpoint = after_checkpoint
         self._to_cut: set[tuple[int, int]] = set()
         self._to_remove: set[tuple[int, int]] = set()
+        self._is_due = False
         self._kept: list[int] = []
 
     def segments(
@@ -106,7 +107,8 @@ class Content:
         for number, limit in record.layers:
             if number == generation:
                 changes = Ranges(self._tables, inode, generation).cut(size)
-                self._cut_later(inode, generation)
+                self._to_cut.add((inode, generation))
+                self._tidy_later()
                 layers.append((number, limit))
             else:
                 layers.append((number, min(limit, size)))
@@ -194,7 +196,8 @@ class Content:
         changes: list[Change] = []
         for generation, _ in layers:
             changes += Ranges(self._tables, inode, generation).cut(0)
-        self._remove_later((inode, generation) for generation, _ in layers)
+        self._to_remove.update((inode, generation) for generation, _ in layers)
+        self._tidy_later()
         return changes
 
     @contextmanager
@@ -205,8 +208,8 @@ class Content:
             yield
         finally:
             self._kept.remove(generation)
-            if self._to_remove and not self._kept:
-                self._after_checkpoint(self._remove_now)
+            if self._to_remove:
+                self._tidy_later()
 
     def remove_strays(self) -> int:
         """Remove data files that no record names, which a crash may leave; return how many. OSError.
@@ -248,25 +251,21 @@ class Content:
             yield (*record.layers, (generation, MAX_SIZE))
         except OSError:
             # The file may have been made, and no record will name it.
-            self._remove_later([(inode, generation)])
+            self._to_remove.add((inode, generation))
+            self._tidy_later()
             raise
 
-    def _cut_later(self, inode: int, generation: int) -> None:
-        if not self._to_cut:
-            self._after_checkpoint(self._cut_now)
-        self._to_cut.add((inode, generation))
+    def _tidy_later(self) -> None:
+        if not self._is_due:
+            self._after_checkpoint(self._tidy)
+            self._is_due = True
 
-    def _cut_now(self) -> None:
-        while self._to_cut:
-            inode, generation = self._to_cut.pop()
+    def _tidy(self) -> None:
+        """Cut and remove data files as the tables, just committed, say; what a commit still reads stays in line."""
+        self._is_due = False
+        for inode, generation in list(self._to_cut):
             self._files.cut((inode, generation), Ranges(self._tables, inode, generation).end())
-
-    def _remove_later(self, keys: Iterable[tuple[int, int]]) -> None:
-        if not self._to_remove:
-            self._after_checkpoint(self._remove_now)
-        self._to_remove.update(keys)
-
-    def _remove_now(self) -> None:
+            self._to_cut.discard((inode, generation))
         for key in list(self._to_remove):
             if any(key[1] <= kept for kept in self._kept):
                 continue

@@ -95,7 +95,7 @@ class _File:
         assert Record.decode(value) == self.record
 
     def data_file(self, generation: int) -> Path:
-        return Path(self.directory) / "data" / f"{self.inode & 255:02x}" / f"{self.inode:x}.{generation:x}"
+        return Path(self.directory) / "data" / f"{self.inode >> 8 & 255:02x}" / f"{self.inode:x}.{generation:x}"
 
     def _grow(self, size: int) -> None:
         self.model += bytes(max(0, size - len(self.model)))
@@ -167,7 +167,7 @@ def _edit(file: _File, step: tuple[object, ...]) -> None:
             raise AssertionError(step)
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(st.sampled_from([b"", _LOWER]), st.lists(_steps, max_size=25), _spans)
 def test_a_file_reads_as_a_bytearray_does(lower: bytes, steps: list[tuple[object, ...]], asked: list[int]) -> None:
     with tempfile.TemporaryDirectory() as directory:
@@ -202,13 +202,15 @@ def test_a_file_reads_as_a_bytearray_does(lower: bytes, steps: list[tuple[object
                 assert frozen.read(file) == frozen.expected
         start, end = asked
         assert file.read(start, end) == file.model[start:end]
+        if frozen is not None:
+            frozen.end()
         file.tables.checkpoint()
         assert file.content.remove_strays() == 0
         assert file.read() == file.model
         file.content.close()
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(_edits, max_size=8), st.lists(st.tuples(_edits, st.booleans()), min_size=1, max_size=8))
 def test_a_crash_leaves_bytes_that_were_written_there(
     before: list[tuple[object, ...]], after: list[tuple[tuple[object, ...], bool]]
@@ -307,10 +309,33 @@ def test_a_commit_keeps_the_data_of_a_file_that_is_removed_meanwhile(tmp_path: P
     file.tables.change([*changes, Change(INODES, inode_key(_INODE), None)])
     file.tables.checkpoint()
     assert frozen.read(file) == b"committed"
+    # What was not frozen goes meanwhile.
+    file.tables.change(file.content.drop(_INODE + 1, [(1, MAX_SIZE)]))
+    file.content.write(_INODE + 1, file.record, 0, b"x", 1)
+    file.tables.checkpoint()
+    assert sorted(file.content._files.names()) == [(_INODE, 0)]
     frozen.end()
     assert file.data_file(0).exists()
     file.tables.checkpoint()
     assert not file.data_file(0).exists()
+
+
+@pytest.mark.parametrize("changed", [True, False])
+def test_what_is_cut_during_a_commit_stays_cut_when_it_has_landed(tmp_path: Path, changed: bool) -> None:
+    file = _File(tmp_path, _LOWER)
+    if changed:
+        file.write(2, b"committed")
+    frozen = file.freeze()
+    file.truncate(5)
+    file.truncate(30)
+    file.write(20, b"later")
+    file.land(frozen)
+    frozen.end()
+    assert file.read() == file.model
+    assert file.record.layers == ((1, MAX_SIZE),)
+    file.tables.checkpoint()
+    assert not file.data_file(0).exists()
+    assert file.read() == file.model
 
 
 def test_frozen_bytes_are_read_in_another_thread_while_writes_go_on(tmp_path: Path) -> None:
@@ -514,7 +539,7 @@ def test_a_sync_that_fails_is_tried_again(tmp_path: Path, monkeypatch: pytest.Mo
             files.sync()
     seen = _synced(monkeypatch)
     files.sync()
-    assert str(tmp_path / "data" / "01" / "1.0") in seen
+    assert str(tmp_path / "data" / "00" / "1.0") in seen
     files.close()
 
 

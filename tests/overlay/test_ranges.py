@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from views.tables import MemoryTables
 
@@ -45,6 +45,7 @@ def _runs(numbers: set[int], start: int = 0, end: int = _SPACE) -> list[tuple[in
     return runs
 
 
+@settings(deadline=None)
 @given(_steps, _spans)
 def test_intervals_are_what_a_set_of_integers_says(steps: list[tuple[str, list[int]]], asked: list[int]) -> None:
     tables, model = _tables(), set[int]()
