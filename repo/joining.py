@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from penstock.manifest.ahead import LoadNodes
 from penstock.manifest.descend import LoadNode
 from penstock.manifest.merge import Choose, Merged
 from penstock.manifest.records import Manifest
@@ -48,13 +49,14 @@ def join(
     source: bytes,
     authorship: Authorship,
     choose: Choose | None = None,
+    load_many: LoadNodes | None = None,
     *,
     dry_run: bool = False,
 ) -> Joined:
     """Merge the commit `source`, with all that it comes from, into a branch.
 
     A branch that `source` comes from is moved forward to it; else the merge is a version with two parents, the
-    branch's first. `choose`: Side.OURS is the branch's state, Side.THEIRS that of `source`.
+    branch's first. `choose`: Side.OURS is the branch's state, Side.THEIRS that of `source`. `load_many`: see `land`.
 
     NotFoundError: no such branch. MergeConflictError names the paths; nothing has changed.
     """
@@ -76,7 +78,7 @@ def join(
             return Joined(Joining.FORWARD, forward, base)
         before = contents(base) if base is not None else None
         upload = _forget if dry_run else repository.store.put
-        found = merge_versions(before, contents(at.commit), contents(source), load, upload, choose)
+        found = merge_versions(before, contents(at.commit), contents(source), load, upload, choose, load_many)
         if found.manifest is None:
             raise conflict_error(found.merged, branch, repository.dataset, _WAY_OUT)
         if dry_run:

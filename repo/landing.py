@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from penstock.errors import ConflictError, MergeConflictError
+from penstock.manifest.ahead import LoadNodes
 from penstock.manifest.descend import LoadNode
 from penstock.manifest.merge import Choose
 from penstock.manifest.records import Manifest
@@ -64,11 +65,13 @@ def land(
     manifest: Manifest,
     authorship: Authorship,
     choose: Choose | None = None,
+    load_many: LoadNodes | None = None,
 ) -> Landed:
     """Make `manifest`, which was made from the commit `base`, the next version of a branch; merge if it moved.
 
-    All data and nodes of `manifest` are in the bucket; `load` loads nodes of any version. `base` None: it was made
-    from nothing. A branch that is not there (or was deleted) is made, with `base` as the parent.
+    All data and nodes of `manifest` are in the bucket; `load` loads nodes of any version, and `load_many` (if given)
+    fetches many at a time to where `load` finds them. `base` None: it was made from nothing. A branch that is not
+    there (or was deleted) is made, with `base` as the parent.
 
     `choose` settles conflicts: Side.OURS is what the branch has, Side.THEIRS what is landed. MergeConflictError
     names those that are left. ConflictError: the branch was overtaken by others ten times in a row.
@@ -87,7 +90,7 @@ def land(
             # Read only now: a branch that has not moved needs none of this.
             before = repository.manifest(bytes.fromhex(repository.commit(base).top_hash)) if base is not None else None
             ours = repository.manifest(at.top_hash)
-            found = merge_versions(before, ours, manifest, load, repository.store.put, choose)
+            found = merge_versions(before, ours, manifest, load, repository.store.put, choose, load_many)
             if found.manifest is None:
                 raise conflict_error(found.merged, branch, repository.dataset, _way_out(repository, branch, authorship))
             merged_with, landing = at.commit, found.manifest

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from penstock.errors import MergeConflictError
+from penstock.manifest.ahead import LoadNodes, load_ahead
 from penstock.manifest.descend import LoadNode
 from penstock.manifest.entry import display_path
 from penstock.manifest.merge import Choose, Conflict, Deed, Merged, Side, merge, merge_metadata
@@ -33,11 +34,16 @@ def merge_versions(
     load: LoadNode,
     upload: Callable[[str, bytes], None],
     choose: Choose | None,
+    load_many: LoadNodes | None = None,
 ) -> MergedVersion:
     """Merge what theirs changed since `base` into ours; None: they grew from nothing common.
 
-    `upload` is given the node packs that are new, by key, before this returns.
+    `upload` is given the node packs that are new, by key, before this returns. `load_many`, if given, fetches what
+    differs level by level first, to where `load` finds it.
     """
+    if load_many is not None and base is not None:
+        load_ahead(base.root, ours.root, load_many, load_many)
+        load_ahead(base.root, theirs.root, load_many, load_many)
     sink = NodePackWriter(upload)
     merged = merge(base.root if base is not None else None, ours.root, theirs.root, load, sink, choose)
     metadata = merge_metadata(base.metadata if base is not None else b"", ours.metadata, theirs.metadata)

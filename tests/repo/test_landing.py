@@ -48,7 +48,8 @@ class Scene:
     def land(self, manifest: Manifest, **more: Any) -> Landed:
         where = more.pop("repository", self.repository)
         load = Nodes(where.store, None, Counters()).load
-        return land(where, load, more.pop("branch", "main"), more.pop("base", self.base), manifest, WHO, **more)
+        branch, base = more.pop("branch", "main"), more.pop("base", self.base)
+        return land(where, load, branch, base, manifest, WHO, load_many=lambda refs: list(map(load, refs)), **more)
 
     def content(self, ref: str | None = None) -> dict[bytes, Any]:
         found: dict[bytes, Any] = self.world.read_back(self.world.open(ref, cached=False))
