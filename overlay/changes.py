@@ -16,16 +16,20 @@ import heapq
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from penstock.errors import NotFoundError
 from penstock.manifest.descend import LoadNode
 from penstock.manifest.entry import Entry, Kind, NodeRef
 from penstock.manifest.tree import ROOT_INODE, Tree
 from penstock.manifest.update import EMPTY_DIRECTORY
 
 from .access import ReadTables
-from .model import INODES, NAMES, Name, Record, inode_key, name_key
+from .model import FIRST_NEW_INODE, INODES, NAMES, Name, Record, decode_entry, inode_key, name_key
 from .namespace import Namespace
 
-__all__ = ["Changed", "Changes"]
+__all__ = ["MOST_RENAMES", "Changed", "Changes", "Path"]
+
+MOST_RENAMES = 100_000
+"""Beyond so many, what was renamed is told as removed and added."""
 
 Path = tuple[bytes, ...]
 
@@ -36,7 +40,8 @@ class Changed(NamedTuple):
     `record` None: there is nothing (any more). `linked`: the name is new, or stands for something else than it did;
     of a directory, `base` is then the content it begins with. `dirty`: changed since the last commit; what is not is
     to be applied all the same, for a directory above begins with less. `forced`: it lies below such a directory.
-    `committed`: what the committed version has at the path.
+    `committed`: what the committed version has at the path; below a directory that was renamed, at the path it had.
+    `source`: where the committed version has what was renamed, and what it has there, as far as `renames` can tell.
     """
 
     path: Path
@@ -47,6 +52,7 @@ class Changed(NamedTuple):
     forced: bool
     base: NodeRef | None
     committed: Entry | None
+    source: tuple[Path, Entry] | None = None
 
 
 class _Frame(NamedTuple):
@@ -61,9 +67,21 @@ class _Frame(NamedTuple):
 
 
 class Changes:
-    """What differs between the merged tree `view` and the tree `committed`, which all up to a sequence is in."""
+    """What differs between the merged tree `view` and the tree `committed`, which all up to a sequence is in.
 
-    def __init__(self, tables: ReadTables, view: Namespace, sequence: int, committed: NodeRef, load: LoadNode) -> None:
+    With `renames`, where things came from is looked up: of what the mounted version had, and up to MOST_RENAMES.
+    """
+
+    def __init__(
+        self,
+        tables: ReadTables,
+        view: Namespace,
+        sequence: int,
+        committed: NodeRef,
+        load: LoadNode,
+        *,
+        renames: bool = False,
+    ) -> None:
         self._tables = tables
         self._view = view
         self._sequence = sequence
@@ -71,6 +89,9 @@ class Changes:
         self._tree = Tree(committed, load)
         self._touched: dict[int, dict[bytes, int]] = {}
         """Directories on the way to changes; of each, children that are on the way or changed, and not linked anew."""
+        self.sources: dict[int, tuple[Path, Entry]] = {}
+        """By inode of what was renamed: where the committed version has it."""
+        self._renames = renames
         self.is_empty = True
         self._touch(ROOT_INODE, ROOT_INODE)
         self._collect()
@@ -89,6 +110,22 @@ class Changes:
                 inode = int.from_bytes(key, "big")
                 if inode == ROOT_INODE or self._touch_child(inode, ROOT_INODE):
                     self.is_empty = False
+                if self._renames and record.parent and inode < FIRST_NEW_INODE:
+                    self._look_for_source(inode, record, record.parent)
+
+    def _look_for_source(self, inode: int, record: Record, parent: int) -> None:
+        upper = self._view.name(parent, record.name)
+        if upper is None or upper.sequence <= self._sequence or len(self.sources) >= MOST_RENAMES:
+            return
+        path = tuple(step for _, step in self._view.lower.way(inode))
+        try:
+            found = self._tree.resolve(path)[1]
+        except NotFoundError:
+            return  # an earlier commit has moved it, or what it was in
+        # What has the name there may be another thing by now. Of directories that cannot be told: both have changed.
+        same = record.entry and decode_entry(record.entry).hash == found.hash
+        if same if record.kind is not Kind.DIRECTORY else found.kind is Kind.DIRECTORY:
+            self.sources[inode] = path, found
 
     def _touch(self, directory: int, top: int) -> bool:
         """Note a directory, and the way to it from `top`; False when it is linked nowhere."""
@@ -195,19 +232,17 @@ class Changes:
         assert record is not None  # what is linked by the tables has one
         dirty = dirty or record.sequence > self._sequence
         if record.kind is not Kind.DIRECTORY:
-            return Changed(path, upper.inode, record, True, dirty, frame.forced, None, committed), None
+            source = self.sources.get(upper.inode)
+            return Changed(path, upper.inode, record, True, dirty, frame.forced, None, committed, source), None
         lower = self._view.listing(upper.inode)
         base = lower if lower is not None else EMPTY_DIRECTORY
         if lower is not None:
             self._touch_below(upper.inode, lower)
-        below = self._frame(
-            path,
-            upper.inode,
-            forced=True,
-            empty=lower is None,
-            committed=committed.directory if committed is not None else None,
-        )
-        return Changed(path, upper.inode, record, True, dirty, frame.forced, base, committed), below
+        source = self.sources.get(upper.inode)
+        was = source[1] if source is not None else committed
+        ref = was.directory if was is not None else None
+        below = self._frame(path, upper.inode, forced=True, empty=lower is None, committed=ref)
+        return Changed(path, upper.inode, record, True, dirty, frame.forced, base, committed, source), below
 
     def _child(self, frame: _Frame, name: bytes, inode: int) -> tuple[Changed | None, _Frame | None] | None:
         """Return what an inode that is where it was comes to, and the directory to go on in."""
