@@ -20,7 +20,8 @@ from views.bucket import LocalBucket
 from penstock.vfs.controlling import ask
 from penstock.vfs.mounts import MountInfo
 
-pytestmark = pytest.mark.fuse
+# Importing PyTorch takes seconds, in each process.
+pytestmark = [pytest.mark.fuse, pytest.mark.slow, pytest.mark.timeout(300)]
 Mount = Callable[..., MountInfo]
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ("cat", "dog", "eel")
@@ -51,7 +52,7 @@ def content(folder: Path) -> str:
     return f"{found % (1 << 128):032x}"
 
 
-def epochs(folder: object, *arguments: str, timeout: float = 100) -> list[dict[str, Any]]:
+def epochs(folder: object, *arguments: str, timeout: float = 240) -> list[dict[str, Any]]:
     """Run the example; return what it says of each epoch."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests" / "torchvision_ops"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(ROOT / "examples" / "train_imagefolder.py"), str(folder), *arguments]
@@ -60,16 +61,15 @@ def epochs(folder: object, *arguments: str, timeout: float = 100) -> list[dict[s
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-@pytest.mark.parametrize("start", ["fork", "spawn"])
-def test_workers_read_what_was_pushed(photos: Path, mounts: Mount, start: str) -> None:
+def test_forked_workers_and_a_sampler_that_announces_its_order(photos: Path, mounts: Mount) -> None:
     info = mounts()
-    found = epochs(info.mountpoint, "--epochs", "2", "--workers", "2", "--start", start)
+    found = epochs(info.mountpoint, "--workers", "2", "--start", "fork", "--announce")
     assert [epoch["images"] for epoch in found] == [IMAGES, IMAGES]
     assert [epoch["hash"] for epoch in found] == [content(photos)] * 2
-
-
-def test_a_sampler_that_announces_its_order(photos: Path, mounts: Mount) -> None:
-    info = mounts()
-    found = epochs(info.mountpoint, "--epochs", "2", "--announce")
-    assert [epoch["hash"] for epoch in found] == [content(photos)] * 2
     assert ask(info.mountpoint, "status", timeout=20)["misses"] <= IMAGES / 10
+
+
+def test_spawned_workers(photos: Path, mounts: Mount) -> None:
+    found = epochs(mounts().mountpoint, "--workers", "2", "--start", "spawn")
+    assert [epoch["images"] for epoch in found] == [IMAGES, IMAGES]
+    assert [epoch["hash"] for epoch in found] == [content(photos)] * 2
