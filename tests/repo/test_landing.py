@@ -13,6 +13,7 @@ from servers.faults import Fault, FlipRequestByte, Reset, Status
 from penstock.errors import MergeConflictError, UsageError
 from penstock.manifest.merge import Side
 from penstock.manifest.records import Manifest
+from penstock.repo import landing
 from penstock.repo.branching import reset_branch
 from penstock.repo.counters import Counters
 from penstock.repo.landing import Landed, land
@@ -207,7 +208,9 @@ def test_committers_at_once_all_land(scene: Scene) -> None:
     assert {each.published.commit.hex() for each in landed} | {scene.base.hex()} == set(seen)
 
 
-def test_one_who_is_overtaken_for_ever_is_told(scene: Scene) -> None:
+def test_one_who_is_overtaken_for_ever_is_told(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(landing, "_PAUSE", 0.0)
+
     class RacingStore(LocalStore):
         turns = 0
 
