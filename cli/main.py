@@ -33,6 +33,7 @@ _COMMANDS = {
     "branch": LazyCommand("branches:branch", "List, make or delete branches."),
     "cache": LazyCommand("cache:cache", "Look after the block cache: info, clear, verify."),
     "cat": LazyCommand("browse:cat", "Write files of a version to standard output."),
+    "commit": LazyCommand("commit:commit_", "Make what was changed in a mount the next version."),
     "completion": LazyCommand("completion:completion", "Print the completion script of SHELL: bash, zsh or fish."),
     "diff": LazyCommand("diff:diff", "List what differs between two versions."),
     "doctor": LazyCommand("doctor:doctor", "Check what this machine and a bucket permit."),

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 from penstock import errors
@@ -14,9 +15,10 @@ from penstock.errors import AccessError, PenstockError
 from .mounts import find_mount, is_dead, record_of
 from .registry import MountRecord
 
-__all__ = ["ask"]
+__all__ = ["ask", "follow"]
 
 _PATIENCE = 5.0
+_POLL = 0.1
 _MOST_ANSWER = 16 << 20
 
 
@@ -43,6 +45,27 @@ def ask(mountpoint: str, command: str, *, timeout: float = _PATIENCE, **argument
             fix=f"Its log is {record.log}",
         ) from error
     return _answer(record, body)
+
+
+def follow(
+    mountpoint: str, command: str, progress: Callable[[dict[str, int]], None], **arguments: object
+) -> dict[str, Any]:
+    """Have a mount do what takes its time (`jobs`), and return what comes of it; `progress` is told how far it is.
+
+    Errors as `ask`, and what it fails with. KeyboardInterrupt: it is cancelled first.
+    """
+    job = ask(mountpoint, command, timeout=_PATIENCE, **arguments)["job"]
+    try:
+        while True:
+            state = ask(mountpoint, "job", job=job)
+            progress(state["progress"])
+            if state["done"]:
+                result: dict[str, Any] = state["result"]
+                return result
+            time.sleep(_POLL)
+    except KeyboardInterrupt:
+        ask(mountpoint, "cancel", job=job)
+        raise
 
 
 def _record(mountpoint: str) -> MountRecord:

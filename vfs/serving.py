@@ -37,6 +37,7 @@ from .device import is_disconnected
 from .filesystem import FileSystem, ReadOnlyFileSystem
 from .fronts import DirectFront, Front, LibfuseFront
 from .fuse_writing import WritableOperations
+from .jobs import Jobs
 from .link import Link, Mounted, Serving, Start
 from .mountinfo import SUBTYPE, KernelMount, fs_name, top_mount
 from .overlays import adopt, open_overlay, overlay_directory, pin_of, resumed
@@ -47,6 +48,7 @@ from .registry import MountRecord, access_log_path, control_path
 from .session import mount, read_greeting
 from .status import Vitals
 from .tuning import tune
+from .versioning import Versioning
 from .wire import MountRequest, decode_answer, decode_request, encode_ready
 from .workers import Workers
 from .writable import WritableFileSystem
@@ -112,6 +114,7 @@ class _Serving:
         self._snapshot = snapshot
         self._workers = workers
         self._overlay = overlay
+        self._writable: WritableFileSystem | None = None
         self._failure: PenstockError | None = None
 
     async def run(self, session: int | None) -> None:
@@ -145,6 +148,7 @@ class _Serving:
             self._overlay.remove_orphans()
         asker = Asker(self._snapshot, nursery, self._workers)
         writable = WritableFileSystem(readable, self._snapshot, asker, self._workers, self._overlay, resumed=resumed)
+        self._writable = writable
         return LibfuseFront(WritableOperations(writable, uid=uid, gid=gid), self._kernel_options())
 
     def _kernel_options(self) -> set[str]:
@@ -198,9 +202,15 @@ class _Serving:
         # Threads of their own: those of readers may all be waiting for a store that does not answer.
         announcements = Announcements(self._snapshot, front.accounts.file_system.follower, Workers(4))
         commands = MountCommands(vitals, front.accounts, Workers(2), access_log_path(record.mountpoint), announcements)
+        table = commands.table()
+        if self._writable is not None:
+            settings = self._request.settings
+            versioning = Versioning(self._writable, self._snapshot, settings, self._workers, Jobs(nursery))
+            table |= versioning.table()
+            versioning.recover()
         assert record.control is not None
         try:
-            control = ControlSocket(record.control, commands.table())
+            control = ControlSocket(record.control, table)
         except OSError as error:
             raise PenstockError(f"{record.mountpoint} cannot be asked", why=str(error)) from error
         nursery.start_soon(control.serve)

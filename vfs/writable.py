@@ -91,14 +91,15 @@ class WritableFileSystem:
         self._workers = workers
         self._umask = lower.umask
         self._epoch_ns = lower.epoch_ns
-        self.editor = overlay.editor(self._is_open, umask=self._umask, epoch_ns=self._epoch_ns)
+        self.editor = overlay.editor(self.is_open, umask=self._umask, epoch_ns=self._epoch_ns)
         self._files: dict[FileHandle, _Open] = {}
         self._uses: Counter[int] = Counter()
         # Of what was open before, nobody knows how often: it is removed when the overlay is mounted the next time.
         self._inherited = overlay.counters.inode if resumed else 0
         self._resent = Resent(overlay.records.recent_notes() if resumed else ())
 
-    def _is_open(self, inode: int) -> bool:
+    def is_open(self, inode: int) -> bool:
+        """Whether somebody may have an inode open."""
         return self._uses[inode] > 0 or inode < self._inherited
 
     async def ask(self, question: Callable[[Namespace], _T]) -> _T:
@@ -349,7 +350,7 @@ class WritableFileSystem:
         if not self._uses[inode]:
             del self._uses[inode]
             node = self.overlay.node(inode)
-            if node is not None and not self._is_open(inode):
+            if node is not None and not self.is_open(inode):
                 self.editor.forget(node)
 
     @property
@@ -407,7 +408,7 @@ class WritableFileSystem:
         if not self._uses[inode]:
             del self._uses[inode]
             node = self.overlay.node(inode)
-            if node is not None and not self._is_open(inode):
+            if node is not None and not self.is_open(inode):
                 self.editor.forget(node)
 
     def statfs(self) -> FileSystemSize:

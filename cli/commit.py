@@ -1,0 +1,89 @@
+"""``penstock commit``: what was changed in a writable mount becomes a version."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from penstock.repo.authorship import default_author
+from penstock.repo.publish import Authorship
+from penstock.repo.sizes import format_size
+from penstock.vfs.committing import CommitOptions, commit
+
+from .commands import Command
+from .invocation import Invocation, pass_invocation
+from .merge import side_options
+
+__all__ = ["commit_"]
+
+
+@click.command(
+    "commit",
+    cls=Command,
+    examples=(
+        'penstock commit /mnt/edit -m "fix labels"',
+        'penstock commit /mnt/edit -m "fix labels" --tag v2',
+        "penstock commit /mnt/edit --branch fixes",
+        "penstock commit /mnt/edit --dry-run",
+    ),
+)
+@click.argument("directory", type=click.Path())
+@click.option("-m", "--message", default="", metavar="TEXT", help="Say what this version is.")
+@click.option("--branch", metavar="NAME", help="Land there; by default on the branch that is mounted.")
+@click.option("--tag", metavar="NAME", help="Give the version a tag, too.")
+@click.option("--author", metavar="NAME", help="Who made it; as git has it by default.")
+@side_options
+@click.option("--dry-run", is_flag=True, help="Tell what would be sent; change nothing.")
+@pass_invocation
+def commit_(
+    invocation: Invocation,
+    directory: str,
+    message: str,
+    branch: str | None,
+    tag: str | None,
+    author: str | None,
+    ours: tuple[str, ...],
+    theirs: tuple[str, ...],
+    dry_run: bool,
+) -> None:
+    """Make what was changed in the mount at DIRECTORY the next version.
+
+    Only blocks that changed are sent. The mount stays in use meanwhile and goes on, clean, at the new version; files
+    that are open stay open. What was unmounted with changes in it can be committed as well.
+
+    When others have moved the branch meanwhile, what they changed is merged in; where both changed the same path, it
+    is a conflict: nothing happens, and the paths are named. --ours keeps what was changed here, --theirs what they
+    have.
+    """
+    authorship = Authorship(author or default_author(), message, "commit")
+    options = CommitOptions(branch, tag, ours, theirs, dry_run)
+    with invocation.progress() as progress:
+        reading, sending = progress.task("reading"), progress.task("uploading")
+        before = {"read": 0, "sent": 0}
+
+        def told(numbers: dict[str, int]) -> None:
+            reading.advance(numbers.get("read", 0) - before["read"])
+            sending.advance(numbers.get("sent", 0) - before["sent"])
+            before.update(numbers)
+
+        report = commit(directory, invocation.settings(), authorship, options, told)
+    if invocation.output.json:
+        invocation.output.document({**report, "tag": tag, "dry_run": dry_run})
+        return
+    line = invocation.output.line
+    if not report["changed"]:
+        line("nothing to commit")
+        return
+    line(f"{report['handle']}{f' and tag {tag}' if tag and not dry_run else ''}")
+    line(f"  top hash  {report['top_hash']}")
+    line(f"  version   {report['commit'] or 'none: nothing was sent'}")
+    if report["merged_with"]:
+        line(f"  merged    with {report['merged_with'][:12]}, which landed meanwhile")
+    line(f"  content   {report['files']} changed files, {format_size(report['bytes'])}")
+    line(f"  uploaded  {_sent(report)}")
+
+
+def _sent(report: dict[str, Any]) -> str:
+    data = format_size(report["bytes_uploaded"]) if report["bytes_uploaded"] else "nothing"
+    return f"{data} of data, {format_size(report['metadata_bytes_uploaded'])} of metadata"

@@ -1,0 +1,137 @@
+"""Commit what was changed in a mount, or in the overlay of a mount that is no longer there: the caller's end.
+
+A mount that is there is asked to do it (`versioning`), for the overlay is its daemon's. Needs neither pyfuse3 nor trio.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from penstock.errors import NotFoundError, UsageError
+from penstock.overlay.commit import CommitReport
+from penstock.overlay.detached import commit_detached, recover_detached
+from penstock.overlay.overlay import Overlay
+from penstock.overlay.state import Origin
+from penstock.repo.choices import choice
+from penstock.repo.publish import Authorship
+from penstock.repo.settings import Settings
+from penstock.repo.snapshot import Snapshot, open_snapshot
+
+from .controlling import follow
+from .mountinfo import top_mount
+from .mounts import record_of
+from .overlays import open_overlay, overlay_directory, pin_of
+
+__all__ = ["CommitOptions", "commit", "detached_overlay", "fields_of", "is_mounted"]
+
+Progress = Callable[[dict[str, int]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class CommitOptions:
+    """`branch`: where it lands, by default where the mount is from. `ours`, `theirs`: paths that settle conflicts."""
+
+    branch: str | None = None
+    tag: str | None = None
+    ours: Sequence[str] = ()
+    theirs: Sequence[str] = ()
+    dry_run: bool = False
+
+
+def commit(
+    directory: str, settings: Settings, authorship: Authorship, options: CommitOptions, progress: Progress
+) -> dict[str, Any]:
+    """Commit; return the fields of `CommitReport`, hashes in hex. `progress` is told bytes: ``read`` and ``sent``.
+
+    `directory`: a mountpoint, also one where nothing is mounted any more, or an overlay's directory. NotFoundError: it
+    is none; UsageError: its mount is read-only; all that `overlay.commit` raises.
+    """
+    if is_mounted(directory):
+        return follow(
+            directory,
+            "commit",
+            progress,
+            author=authorship.author,
+            message=authorship.message,
+            branch=options.branch,
+            tag=options.tag,
+            ours=list(options.ours),
+            theirs=list(options.theirs),
+            dry_run=options.dry_run,
+        )
+    with detached_overlay(directory, settings) as (overlay, version):
+        report = commit_detached(
+            overlay,
+            version,
+            settings,
+            authorship,
+            _Told(progress),
+            branch=options.branch,
+            tag=options.tag,
+            choose=choice(options.ours, options.theirs),
+            dry_run=options.dry_run,
+        )
+    return fields_of(report)
+
+
+def fields_of(report: CommitReport) -> dict[str, Any]:
+    """Return a report as JSON has it: hashes in hex."""
+    return {name: value.hex() if isinstance(value, bytes) else value for name, value in asdict(report).items()}
+
+
+def is_mounted(directory: str) -> bool:
+    """Whether a daemon serves a writable mount there. UsageError: it serves one that is read-only."""
+    found = top_mount(os.path.realpath(directory))
+    record = record_of(found) if found is not None and found.is_ours else None
+    if record is None:
+        return False
+    if record.overlay is None:
+        raise UsageError(
+            f"the mount at {record.mountpoint} is read-only",
+            why="nothing can have been changed in it",
+            fix=f"penstock mount --writable {record.handle} DIR",
+        )
+    return True
+
+
+@contextmanager
+def detached_overlay(directory: str, settings: Settings) -> Iterator[tuple[Overlay, Snapshot]]:
+    """Open the overlay of a mount that is gone, and the version that it is over. NotFoundError: there is none."""
+    path = _overlay_of(directory)
+    with closing(open_overlay(path)) as overlay:
+        origin: Origin | None = overlay.origin
+        if origin is None:
+            raise NotFoundError(f"the overlay in {path} is empty", why="nothing was mounted with it yet")
+        with closing(open_snapshot(origin.handle, settings, pin=pin_of(origin))) as version:
+            recover_detached(overlay, version)
+            yield overlay, version
+
+
+def _overlay_of(directory: str) -> str:
+    for path in (directory, overlay_directory(os.path.realpath(directory))):
+        if os.path.exists(os.path.join(path, "index", "data.mdb")):
+            return os.path.abspath(path)
+    raise NotFoundError(
+        f"nothing writable is mounted at {directory}, and no changes were left there",
+        fix="penstock mounts lists what is mounted; name the directory of --overlay-dir, if that was given.",
+    )
+
+
+class _Told:
+    """Passes the progress of a commit on."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._told = {"read": 0, "sent": 0}
+
+    def read(self, files: int, size: int) -> None:  # noqa: ARG002  # bytes are what takes time
+        self._told["read"] += size
+        self._progress(self._told)
+
+    def sent(self, size: int) -> None:
+        self._told["sent"] += size
+        self._progress(self._told)

@@ -1,0 +1,182 @@
+"""What a writable mount's daemon does about versions: commit what changed, take in what others did, drop changes.
+
+Each is a job (`jobs`). The overlay belongs to the event loop; what blocks runs in threads, and a job that is cancelled,
+or whose mount goes away, ends where nothing is half-done. What the kernel remembers and what is true no longer is
+invalidated. Used by `commands`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TypeVar
+
+import pyfuse3
+import trio
+
+from penstock.errors import ConflictError, PenstockError, UsageError
+from penstock.overlay.absorbing import Stale
+from penstock.overlay.commit import Commit
+from penstock.overlay.recovery import Recovery
+from penstock.overlay.settling import Settling
+from penstock.repo.choices import choice
+from penstock.repo.publish import Authorship
+from penstock.repo.settings import Settings
+from penstock.repo.snapshot import Snapshot
+
+from .committing import fields_of
+from .control import Arguments, Command
+from .jobs import Job, Jobs
+from .workers import Workers
+from .writable import WritableFileSystem
+
+__all__ = ["Versioning"]
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+class _Told:
+    """Passes the progress of a commit on, and ends it when that was asked for. Called in threads."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        job.progress.update(read=0, sent=0)
+
+    def read(self, files: int, size: int) -> None:  # noqa: ARG002  # bytes are what takes time
+        self._add("read", size)
+
+    def sent(self, size: int) -> None:
+        self._add("sent", size)
+
+    def _add(self, name: str, size: int) -> None:
+        self._job.progress[name] += size
+        if self._job.cancelled:
+            raise PenstockError("the commit was cancelled", fix="Nothing was changed; commit again when you like.")
+
+
+class Versioning:
+    """Commits and refreshes of one mount."""
+
+    def __init__(
+        self,
+        file_system: WritableFileSystem,
+        snapshot: Snapshot,
+        settings: Settings,
+        workers: Workers,
+        jobs: Jobs,
+    ) -> None:
+        self._fs = file_system
+        self._snapshot = snapshot
+        self._settings = settings
+        self._workers = workers
+        self._jobs = jobs
+
+    def table(self) -> dict[str, Command]:
+        """Return the commands by name."""
+        return {"commit": self._commit, "job": self._jobs.state, "cancel": self._jobs.cancel}
+
+    async def _commit(self, arguments: Arguments) -> dict[str, object]:
+        authorship = Authorship(_text(arguments, "author") or "", _text(arguments, "message") or "", "commit")
+        choose = choice(_texts(arguments, "ours"), _texts(arguments, "theirs"))
+        branch, tag = _text(arguments, "branch"), _text(arguments, "tag")
+        dry_run = arguments.get("dry_run") is True
+
+        async def work(job: Job) -> object:
+            await self._recover(job)
+            commit = Commit(
+                self._fs.overlay,
+                self._fs.editor,
+                self._snapshot,
+                self._settings,
+                authorship,
+                branch=branch,
+                tag=tag,
+                choose=choose,
+                dry_run=dry_run,
+            )
+            try:
+                commit.begin()
+                if await self._blocking(job, lambda: commit.build(_Told(job))):
+                    commit.intend()
+                    await self._blocking(job, commit.land)
+                if not dry_run:
+                    await self._settle(commit.settle(self._fs.is_open))
+            finally:
+                commit.close()
+            return fields_of(commit.report)
+
+        return self._jobs.start("commit", work)
+
+    def recover(self) -> None:
+        """Find out what became of a commit whose process died, as soon as the store tells."""
+
+        async def work(job: Job) -> object:
+            await self._recover(job)
+            return {}
+
+        with suppress(ConflictError):  # something is under way already: it looks first, too
+            self._jobs.start("recovery", work)
+
+    async def _recover(self, job: Job) -> None:
+        recovery = Recovery(self._fs.overlay, self._fs.editor, self._snapshot)
+        if recovery.is_needed:
+            landed = await self._blocking(job, recovery.look)
+            _log.info("the commit that was interrupted has%s landed", "" if landed else " not")
+            settling = recovery.settle(self._fs.is_open)
+            if settling is not None:
+                await self._settle(settling)
+
+    async def _settle(self, settling: Settling) -> None:
+        """Have the overlay take note of what landed, in small steps, and the kernel forget what is no longer so."""
+        with trio.CancelScope(shield=True):
+            while await self._fs.ask(settling.step):
+                self._forget(settling.stale)
+                await trio.lowlevel.checkpoint()
+            self._forget(settling.stale)
+
+    def _forget(self, stale: list[Stale]) -> None:
+        for each in stale:
+            # Asynchronously: the kernel may hold a lock for a request that waits for this very loop.
+            pyfuse3.invalidate_entry_async(each.parent, each.name, ignore_enoent=True)
+            if each.inode:
+                with suppress(OSError):  # the kernel does not know it
+                    pyfuse3.invalidate_inode(each.inode, attr_only=False)
+        stale.clear()
+
+    async def _blocking(self, job: Job, call: Callable[[], _T]) -> _T:
+        """Return what a call returns that blocks; when it is not waited for any more, it is told, and waited for."""
+        failure: Exception | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_tell_when_cancelled, job)
+            with trio.CancelScope(shield=True):
+                try:
+                    return await self._workers.run(call)
+                except Exception as error:  # noqa: BLE001  # it goes out below: a nursery would wrap it
+                    failure = error
+                finally:
+                    nursery.cancel_scope.cancel()
+        assert failure is not None
+        raise failure
+
+
+async def _tell_when_cancelled(job: Job) -> None:
+    try:
+        await trio.sleep_forever()
+    finally:
+        job.cancelled = True
+
+
+def _text(arguments: Arguments, name: str) -> str | None:
+    value = arguments.get(name)
+    if value is not None and not isinstance(value, str):
+        raise UsageError(f"{name} is {value!r}", why="text is wanted")
+    return value
+
+
+def _texts(arguments: Arguments, name: str) -> Sequence[str]:
+    value = arguments.get(name, [])
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise UsageError(f"{name} is {value!r}", why="a list of paths is wanted")
+    return value
