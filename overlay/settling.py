@@ -102,6 +102,8 @@ class Settling:
         self._files = settlement.read() if settlement is not None else iter(())
         self._checked = self._absorbed = 0
         self._noted = False
+        self._renewed: set[int] = set()
+        """What others' changes have replaced: when a conflict was settled their way, it has their content."""
         self.stale: list[Stale] = []
 
     def step(self, view: Namespace) -> bool:
@@ -115,14 +117,11 @@ class Settling:
             if self._checked < len(self._others):
                 self._check(view)
             elif self._absorbed < len(self._others):
-                self.stale += absorb(
-                    self._editor,
-                    view,
-                    self._others[self._absorbed],
-                    self._sequence,
-                    self._overlay.content.drop,
-                    self._is_open,
-                )
+                drop = self._overlay.content.drop
+                change = self._others[self._absorbed]
+                stale = absorb(self._editor, view, change, self._sequence, drop, self._is_open)
+                self._renewed.update(each.inode for each in stale)
+                self.stale += stale
                 self._absorbed += 1
             else:
                 self._note()
@@ -153,7 +152,7 @@ class Settling:
         for inode, entry in self._files:
             record = view.record(inode)
             frozen = self._frozen_record(inode)
-            if record is not None and frozen is not None:
+            if record is not None and frozen is not None and inode not in self._renewed:
                 changed, changes = self._overlay.content.landed(inode, record, frozen)
                 changed = msgspec.structs.replace(changed, entry=entry)
                 self._editor.apply(
