@@ -37,6 +37,7 @@ _COMMANDS = {
     "completion": LazyCommand("completion:completion", "Print the completion script of SHELL: bash, zsh or fish."),
     "diff": LazyCommand("diff:diff", "List what differs between two versions."),
     "doctor": LazyCommand("doctor:doctor", "Check what this machine and a bucket permit."),
+    "gc": LazyCommand("gc:gc", "Delete from a bucket what no version needs."),
     "hash": LazyCommand("push:hash_", "Print the top hash that a directory would have."),
     "info": LazyCommand("browse:info", "Tell what a version is."),
     "init": LazyCommand("init:init", "Make a dataset, with an empty first version."),
