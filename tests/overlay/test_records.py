@@ -160,6 +160,7 @@ def test_a_scan_goes_on_while_names_come_and_go(records: Records) -> None:
     parent = inode_key(7)
     records.change([put(name_key(7, b"%05d" % number)) for number in range(0, 2000, 2)])
     records.change([put(name_key(8, b"other")), put(name_key(6, b"other"))])
+    assert [int(key[8:]) for key, _ in records.scan(NAMES, parent, parent)] == list(range(0, 2000, 2))
     seen = []
     for number, (key, _) in enumerate(records.scan(NAMES, parent, parent)):
         seen.append(int(key[8:]))
