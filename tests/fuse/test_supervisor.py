@@ -21,10 +21,10 @@ from servers.faults import Stall
 from views.bucket import LocalBucket, write_tree
 from views.living import WAITS, kill, now, ours, program, state_files, until, worker
 from views.memory import Made, Spec
+from views.outcomes import status_of
 
 from penstock.errors import PenstockError
 from penstock.repo.settings import Settings
-from penstock.vfs.controlling import ask
 from penstock.vfs.mounts import MountInfo, list_mounts
 from penstock.vfs.processes import start_time, wait_for_end
 from penstock.vfs.restarts import MOST
@@ -87,7 +87,7 @@ def test_an_idle_worker_is_replaced(mounts: Mount, pushed: LocalBucket, tmp_path
     assert last != dead
     assert now(info) == replace(info, worker_pid=last, restarts=1)
     assert (Path(info.mountpoint) / "small.txt").read_text() == "hello world\n"
-    status = ask(info.mountpoint, "status")
+    status = status_of(info)
     assert (status["worker_pid"], status["restarts"], status["since"]) == (last, 1, info.since)
     assert unmount(info.mountpoint)
     assert ours(tmp_path) == []

@@ -1,15 +1,18 @@
-"""What comes of reading a file, in a process of its own that can be given up: bytes, or the error's text."""
+"""What comes of reading a file, in a process of its own that can be given up; what a mount says of itself meanwhile."""
 
 from __future__ import annotations
 
 import subprocess
+import time
 from pathlib import Path
+from typing import Any
 
+from penstock.errors import PenstockError
 from penstock.vfs.controlling import ask
 from penstock.vfs.mounts import MountInfo
 from penstock.vfs.status import resident_bytes
 
-__all__ = ["EIO", "read_within", "resident"]
+__all__ = ["EIO", "read_within", "resident", "status_of"]
 
 EIO = "Input/output error"
 
@@ -20,7 +23,19 @@ def read_within(seconds: float, path: Path) -> bytes | str:
     return done.stdout if done.returncode == 0 else done.stderr.decode().strip().rpartition(": ")[2]
 
 
+def status_of(info: MountInfo, seconds: float = 30) -> dict[str, Any]:
+    """Ask a mount for its status; again while a process that was killed has left a socket that nobody listens on."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return ask(info.mountpoint, "status", timeout=seconds)
+        except PenstockError:
+            if time.monotonic() > end:
+                raise
+        time.sleep(0.02)
+
+
 def resident(info: MountInfo) -> int:
     """Return the bytes of memory that all processes of a mount take."""
-    found = ask(info.mountpoint, "status", timeout=30)
+    found = status_of(info)
     return resident_bytes(info.pid or 0) + int(found["memory"]["worker"]) + int(found["memory"]["fetchers"])
