@@ -19,7 +19,7 @@ through `detached` for an overlay that nobody has mounted.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 
 from penstock.errors import ConflictError, PenstockError, StoreUnreachableError, UsageError
@@ -102,8 +102,7 @@ class Commit:
         self._authorship = replace(authorship, mark=write_id())
         self._open = ExitStack()
         self._frozen: Frozen | None = None
-        self._settlement = Settlement()
-        self._open.callback(self._settlement.close)
+        self._settlement: Settlement | None = None
         self._manifest = origin.manifest
         self._landed: Landed | None = None
         self._others: Sequence[diff.Change] = ()
@@ -119,6 +118,7 @@ class Commit:
                 why="whether it has landed is not known",
                 fix="Commit again: that is looked up first.",
             )
+        self._settlement = self._open.enter_context(closing(Settlement()))
         counters = self._editor.freeze()
         self._open.enter_context(self._overlay.content.keep(counters.generation))
         reader = self._open.enter_context(self._overlay.records.snapshot())
@@ -127,6 +127,7 @@ class Commit:
     def build(self, progress: Progress) -> bool:
         """Make the version; False when there is nothing to land: nothing changed, or it is a dry run."""
         assert self._frozen is not None  # begun
+        assert self._settlement is not None
         _check_names(self._version.repository, self._origin, self._branch, self._tag)
         built = build_version(
             self._frozen, self._version, self._settings, self._settlement, progress, dry_run=self._dry_run
