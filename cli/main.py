@@ -47,6 +47,7 @@ _COMMANDS = {
     "mount": LazyCommand("mount:mount_", "Show a version as a read-only directory."),
     "mounts": LazyCommand("mount:mounts", "List what is mounted."),
     "push": LazyCommand("push:push_", "Make a directory the next version of a dataset."),
+    "refresh": LazyCommand("refresh:refresh_", "Move a mount to the newest version."),
     "remote": LazyCommand("remote:remote", "Give buckets names: add, list, remove."),
     "reset": LazyCommand("rollback:reset", "Let a branch stand at another version."),
     "revert": LazyCommand("rollback:revert", "Undo what one version changed, in a new one."),

@@ -9,12 +9,15 @@ from typing import Any
 import click
 
 from penstock.repo.sizes import format_size
+from penstock.vfs.committing import changes, is_served
 from penstock.vfs.controlling import ask
 
 from .commands import Command
 from .invocation import Invocation, pass_invocation
 
-__all__ = ["status"]
+__all__ = ["change_line", "status"]
+
+_SHOWN = 50
 
 
 @click.command(
@@ -31,7 +34,11 @@ __all__ = ["status"]
 @click.option("--access-log", type=click.Choice(["on", "off"]), help="Begin or end to write down every read.")
 @pass_invocation
 def status(invocation: Invocation, directory: str, metrics: bool, access_log: str | None) -> None:
-    """Tell how the mount at DIRECTORY is doing: version, hits and misses, what was fetched, memory, cache."""
+    """Tell how the mount at DIRECTORY is doing: version, hits and misses, what was fetched, memory, cache.
+
+    Of a writable mount, also when it is unmounted, what was changed since the last commit follows, a line each: A
+    (added), M (modified), D (deleted), R (renamed). `penstock diff DIRECTORY` lists it alone.
+    """
     output = invocation.output
     if metrics and (access_log or output.json):
         raise click.UsageError("--metrics goes alone: it has a format of its own.")
@@ -47,14 +54,45 @@ def status(invocation: Invocation, directory: str, metrics: bool, access_log: st
         else:
             output.line("accesses are not written any more")
     else:
-        found = ask(directory, "status")
-        if output.json:
-            output.document(found)
-            return
-        for name, text in _lines(found):
-            output.line(f"{name + ':':<13}{text}")
-        if found["offline"]:
-            output.notice("it was mounted without its store: what is not in the cache cannot be read")
+        _tell(invocation, directory)
+
+
+def _tell(invocation: Invocation, directory: str) -> None:
+    output = invocation.output
+    changed: list[dict[str, Any]] = []
+    count = 0
+
+    def take(line: dict[str, Any]) -> None:
+        nonlocal count
+        count += 1
+        if count <= _SHOWN:
+            changed.append(line)
+
+    found = ask(directory, "status") if is_served(directory) else {}
+    if not found or found["overlay"]:
+        changes(directory, invocation.settings(), take)
+    if output.json:
+        output.document({**found, "changed": count, "changes": changed})
+        return
+    for name, text in _lines(found) if found else ():
+        output.line(f"{name + ':':<13}{text}")
+    for line in changed:
+        output.line(change_line(line))
+    if count > len(changed):
+        output.notice(f"and {count - len(changed)} more: penstock diff {directory}")
+    if not found or found["overlay"]:
+        output.notice(
+            f"{count} {'change' if count == 1 else 'changes'} since the last commit" if count else "no changes"
+        )
+    if found and found["offline"]:
+        output.notice("it was mounted without its store: what is not in the cache cannot be read")
+
+
+def change_line(line: dict[str, Any]) -> str:
+    """Return a line of what changed, as people read it."""
+    slash = "/" if line["directory"] else ""
+    path = f"{line['old']}{slash} -> {line['path']}{slash}" if line["old"] is not None else f"{line['path']}{slash}"
+    return f"{line['kind']} {path}"
 
 
 def _lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

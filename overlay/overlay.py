@@ -37,7 +37,7 @@ class Overlay:
         try:
             self.content = Content(directory, self.records, self.records.after_checkpoint)
         except BaseException:
-            self.records.close()
+            self.records.close(checkpoint=False)  # which would need the content
             raise
         self._origin = read_origin(self.records)
         self._lower: Lower | None = None

@@ -108,6 +108,11 @@ class Snapshot:
         version = self.version
         return Pin(version.top_hash, version.commit, version.ref, self.manifest, self.commit(), self.root, self.offline)
 
+    def stand_at(self, version: Version, manifest: Manifest) -> None:
+        """Say that a writable mount is at another version now; its lower layer, `root`, stays what it is."""
+        self._commit = None
+        self.version, self.manifest = version, manifest
+
     @property
     def tree(self) -> Tree:
         """The tree, loading nodes as they are needed."""

@@ -22,11 +22,13 @@ from penstock.repo.settings import Settings
 from penstock.repo.snapshot import Snapshot, open_snapshot
 
 from .controlling import follow
+from .differing import list_changes
 from .mountinfo import top_mount
 from .mounts import record_of
 from .overlays import open_overlay, overlay_directory, pin_of
+from .registry import MountRecord
 
-__all__ = ["CommitOptions", "commit", "detached_overlay", "fields_of", "is_mounted"]
+__all__ = ["CommitOptions", "changes", "commit", "detached_overlay", "fields_of", "is_mounted", "is_served", "refresh"]
 
 Progress = Callable[[dict[str, int]], None]
 
@@ -72,10 +74,26 @@ def commit(
             _Told(progress),
             branch=options.branch,
             tag=options.tag,
-            choose=choice(options.ours, options.theirs),
+            choose=choice(ours=options.theirs, theirs=options.ours),  # as in `versioning`
             dry_run=options.dry_run,
         )
     return fields_of(report)
+
+
+def changes(directory: str, settings: Settings, line: Callable[[dict[str, Any]], None], *, every: bool = False) -> None:
+    """Give `line` what changed since the last commit, one by one (`differing.list_changes`). Errors as `commit`."""
+    if is_mounted(directory):
+        follow(directory, "changes", line=line, every=every)
+        return
+    with detached_overlay(directory, settings) as (overlay, version), overlay.records.snapshot() as reader:
+        assert overlay.origin is not None  # one without is refused
+        for each in list_changes(reader, overlay.origin, overlay.counters.committed, version, every=every):
+            line(each)
+
+
+def refresh(directory: str, *, rebase: bool) -> dict[str, Any]:
+    """Move a mount to what its handle names now. ConflictError: it has changes, or (`rebase`) others have the same."""
+    return follow(directory, "refresh", rebase=rebase)
 
 
 def fields_of(report: CommitReport) -> dict[str, Any]:
@@ -83,10 +101,19 @@ def fields_of(report: CommitReport) -> dict[str, Any]:
     return {name: value.hex() if isinstance(value, bytes) else value for name, value in asdict(report).items()}
 
 
+def is_served(directory: str) -> bool:
+    """Whether a daemon serves a mount there."""
+    return _record(directory) is not None
+
+
+def _record(directory: str) -> MountRecord | None:
+    found = top_mount(os.path.realpath(directory))
+    return record_of(found) if found is not None and found.is_ours else None
+
+
 def is_mounted(directory: str) -> bool:
     """Whether a daemon serves a writable mount there. UsageError: it serves one that is read-only."""
-    found = top_mount(os.path.realpath(directory))
-    record = record_of(found) if found is not None and found.is_ours else None
+    record = _record(directory)
     if record is None:
         return False
     if record.overlay is None:

@@ -48,9 +48,15 @@ def ask(mountpoint: str, command: str, *, timeout: float = _PATIENCE, **argument
 
 
 def follow(
-    mountpoint: str, command: str, progress: Callable[[dict[str, int]], None], **arguments: object
+    mountpoint: str,
+    command: str,
+    progress: Callable[[dict[str, int]], None] = lambda _: None,
+    line: Callable[[Any], None] = lambda _: None,
+    **arguments: object,
 ) -> dict[str, Any]:
     """Have a mount do what takes its time (`jobs`), and return what comes of it; `progress` is told how far it is.
+
+    `line` is given what comes of it piece by piece.
 
     Errors as `ask`, and what it fails with. KeyboardInterrupt: it is cancelled first.
     """
@@ -59,10 +65,13 @@ def follow(
         while True:
             state = ask(mountpoint, "job", job=job)
             progress(state["progress"])
+            for each in state["lines"]:
+                line(each)
             if state["done"]:
                 result: dict[str, Any] = state["result"]
                 return result
-            time.sleep(_POLL)
+            if not state["lines"]:
+                time.sleep(_POLL)
     except KeyboardInterrupt:
         ask(mountpoint, "cancel", job=job)
         raise

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable
 
 import trio
@@ -20,20 +21,24 @@ __all__ = ["Job", "Jobs"]
 
 _log = logging.getLogger(__name__)
 _KEPT = 16
+_MOST_LINES = 4096
 
 
 class Job:
     """One piece of work.
 
     `progress` is what it says of itself: numbers by name, written by any thread.
+    `lines` are results that are handed out as they come: whoever asks next takes them away.
 
     `cancelled`: it is to end at the next point where nothing is half-done.
     """
 
-    def __init__(self, name: str, number: int) -> None:
+    def __init__(self, name: str, number: int, *, looks: bool) -> None:
         self.name = name
+        self.looks = looks
         self.number = number
         self.progress: dict[str, int] = {}
+        self.lines: deque[object] = deque()
         self.cancelled = False
         self.done = False
         self.result: object = None
@@ -48,18 +53,18 @@ class Jobs:
         self._numbers = itertools.count(1)
         self._jobs: dict[int, Job] = {}
 
-    def start(self, name: str, work: Callable[[Job], Awaitable[object]]) -> dict[str, object]:
-        """Begin; return what `state` wants. ConflictError: something else is under way."""
-        running = next((job for job in self._jobs.values() if not job.done), None)
-        if running is not None:
+    def start(self, name: str, work: Callable[[Job], Awaitable[object]], *, looks: bool = False) -> dict[str, object]:
+        """Begin; return what `state` wants. ConflictError: something else is under way. `looks`: it changes nothing."""
+        running = next((job for job in self._jobs.values() if not job.done and not job.looks), None)
+        if running is not None and not looks:
             raise ConflictError(
                 f"the mount is busy with a {running.name}",
                 why="one is done at a time",
                 fix="Try again when it is over.",
             )
-        while len(self._jobs) >= _KEPT:
-            del self._jobs[next(iter(self._jobs))]
-        job = Job(name, next(self._numbers))
+        for number in [number for number, job in self._jobs.items() if job.done][:-_KEPT]:
+            del self._jobs[number]
+        job = Job(name, next(self._numbers), looks=looks)
         self._jobs[job.number] = job
         self._nursery.start_soon(self._run, job, work)
         return {"job": job.number}
@@ -80,7 +85,9 @@ class Jobs:
         job = self._job(arguments)
         if job.error is not None:
             raise job.error
-        return {"done": job.done, "progress": dict(job.progress), "result": job.result}
+        done = job.done  # before the lines: what comes after them is not lost
+        lines = [job.lines.popleft() for _ in range(min(len(job.lines), _MOST_LINES))]
+        return {"done": done and not job.lines, "progress": dict(job.progress), "lines": lines, "result": job.result}
 
     async def cancel(self, arguments: Arguments) -> dict[str, object]:
         """Have a job end at the next point where nothing is half-done."""

@@ -6,6 +6,7 @@ One message a packet, in MessagePack, some with a descriptor. Both ends are of t
         ── Start [session] ────────────▶   mount and serve; with a session: serve that one on
         ◀── Mounted [session] ──────────   the first process only: what a later one needs to take over
         ◀── Serving ────────────────────   files can be read
+        ◀── Moved ──────────────────────   a writable mount is at another version now
         ◀── Failed ─────────────────────   it cannot go on, and why; it ends
 
 Used by `serving_process` and `serving`.
@@ -18,7 +19,7 @@ import socket
 
 import msgspec
 
-__all__ = ["Failed", "Link", "Mounted", "Serving", "Start"]
+__all__ = ["Failed", "Link", "Mounted", "Moved", "Serving", "Start"]
 
 _MOST = 1 << 20
 
@@ -51,13 +52,21 @@ class Serving(msgspec.Struct, frozen=True, tag=True):
     ready: bytes | None
 
 
+class Moved(msgspec.Struct, frozen=True, tag=True):
+    """A commit has landed, or a refresh: hashes in hex."""
+
+    handle: str
+    top_hash: str
+    commit: str | None
+
+
 class Failed(msgspec.Struct, frozen=True, tag=True):
     """The end, before or while files could be read. `failure` is `wire`'s answer."""
 
     failure: bytes
 
 
-Message = Start | Mounted | Serving | Failed
+Message = Start | Mounted | Serving | Moved | Failed
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
 

@@ -25,6 +25,7 @@ from penstock.manifest.tree import ROOT_INODE
 from penstock.overlay.overlay import Overlay
 from penstock.overlay.state import Origin
 from penstock.repo.handle import parse_handle
+from penstock.repo.repository import Version
 from penstock.repo.snapshot import Pin, Snapshot, open_snapshot
 
 from .announcements import Announcements
@@ -38,7 +39,7 @@ from .filesystem import FileSystem, ReadOnlyFileSystem
 from .fronts import DirectFront, Front, LibfuseFront
 from .fuse_writing import WritableOperations
 from .jobs import Jobs
-from .link import Link, Mounted, Serving, Start
+from .link import Link, Mounted, Moved, Serving, Start
 from .mountinfo import SUBTYPE, KernelMount, fs_name, top_mount
 from .overlays import adopt, open_overlay, overlay_directory, pin_of, resumed
 from .processes import start_time
@@ -205,7 +206,9 @@ class _Serving:
         table = commands.table()
         if self._writable is not None:
             settings = self._request.settings
-            versioning = Versioning(self._writable, self._snapshot, settings, self._workers, Jobs(nursery))
+            versioning = Versioning(
+                self._writable, self._snapshot, settings, self._workers, Jobs(nursery), self._on_move
+            )
             table |= versioning.table()
             versioning.recover()
         assert record.control is not None
@@ -215,6 +218,11 @@ class _Serving:
             raise PenstockError(f"{record.mountpoint} cannot be asked", why=str(error)) from error
         nursery.start_soon(control.serve)
         self._link.send(Serving(ready))
+
+    def _on_move(self, origin: Origin) -> None:
+        top_hash = origin.manifest.top_hash
+        self._snapshot.stand_at(Version(top_hash, origin.commit, origin.ref), origin.manifest)
+        self._link.send(Moved(origin.handle, top_hash.hex(), origin.commit.hex() if origin.commit else None))
 
     def _describe(self, mounted: KernelMount) -> MountRecord:
         request, snapshot = self._request, self._snapshot

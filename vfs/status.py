@@ -10,6 +10,7 @@
 | bytes_read | bytes given to readers: what the kernel had in its page cache never gets here |
 | bytes_fetched, gets | bytes and requests from the store |
 | hedges | requests sent a second time because the answer was late |
+| overlay | directory of a writable mount's changes, or null |
 | in_flight, budget | bytes on their way from the store, and the most there may be |
 | restarts | processes of the mount that died and were started anew |
 | worker_pid, fetcher_pids | process that serves, processes that fetch |
@@ -66,8 +67,9 @@ class Vitals:
             "mountpoint": record.mountpoint,
             "bucket": record.bucket_url,
             "dataset": record.dataset,
-            "version": record.top_hash,
-            "commit": record.commit,
+            "version": snapshot.top_hash.hex(),
+            "commit": snapshot.commit_id.hex() if snapshot.commit_id is not None else None,
+            "overlay": record.overlay,
             "offline": snapshot.offline,
             "since": record.since,
             "uptime": round((dt.datetime.now(dt.UTC) - self._begun).total_seconds(), 3),

@@ -32,7 +32,7 @@ from penstock.errors import PenstockError
 
 from .detach import detach
 from .device import can_resend, is_disconnected, resend
-from .link import Failed, Mounted, Serving, Start
+from .link import Failed, Mounted, Moved, Serving, Start
 from .mountinfo import top_mount
 from .registry import MountRecord, register, sweep, unregister
 from .restarts import Restarts
@@ -189,6 +189,8 @@ class _Supervisor:
                 self._session = _Session(descriptor, message.device, message.greeting, message.pin)
             elif isinstance(message, Serving) and message.ready is not None:
                 self._on_ready(decode_answer(message.ready))
+            elif isinstance(message, Moved):
+                self._on_move(message)
             elif isinstance(message, Failed):
                 self._on_failure(message)
 
@@ -200,6 +202,12 @@ class _Supervisor:
             raise PenstockError(f"{record.mountpoint} could not be registered", why=str(error)) from error
         _log.info("mounted %s at %s, version %s", record.handle, record.mountpoint, record.top_hash)
         self._ready(record)  # last: whoever waits for it may look at the log at once
+
+    def _on_move(self, message: Moved) -> None:
+        assert self._record is not None  # only a mount that is served moves
+        self._record = replace(self._record, handle=message.handle, top_hash=message.top_hash, commit=message.commit)
+        register(self._record)
+        _log.info("%s is at version %s now", self._record.mountpoint, message.top_hash)
 
     def _on_failure(self, message: Failed) -> None:
         try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 import pyfuse3
@@ -20,6 +21,7 @@ from penstock.overlay.absorbing import Stale
 from penstock.overlay.commit import Commit
 from penstock.overlay.recovery import Recovery
 from penstock.overlay.settling import Settling
+from penstock.overlay.state import Origin
 from penstock.repo.choices import choice
 from penstock.repo.publish import Authorship
 from penstock.repo.settings import Settings
@@ -27,6 +29,7 @@ from penstock.repo.snapshot import Snapshot
 
 from .committing import fields_of
 from .control import Arguments, Command
+from .differing import list_changes, newest, wait_for_takers
 from .jobs import Job, Jobs
 from .workers import Workers
 from .writable import WritableFileSystem
@@ -66,20 +69,30 @@ class Versioning:
         settings: Settings,
         workers: Workers,
         jobs: Jobs,
+        moved: Callable[[Origin], None],
     ) -> None:
+        """Begin. `moved` is told when the mount is at another version."""
         self._fs = file_system
         self._snapshot = snapshot
         self._settings = settings
         self._workers = workers
         self._jobs = jobs
+        self._moved = moved
 
     def table(self) -> dict[str, Command]:
         """Return the commands by name."""
-        return {"commit": self._commit, "job": self._jobs.state, "cancel": self._jobs.cancel}
+        return {
+            "commit": self._commit,
+            "refresh": self._refresh,
+            "changes": self._changes,
+            "job": self._jobs.state,
+            "cancel": self._jobs.cancel,
+        }
 
     async def _commit(self, arguments: Arguments) -> dict[str, object]:
         authorship = Authorship(_text(arguments, "author") or "", _text(arguments, "message") or "", "commit")
-        choose = choice(_texts(arguments, "ours"), _texts(arguments, "theirs"))
+        # To a merge the branch is ours, and what is committed theirs; to whoever commits it is the other way round.
+        choose = choice(ours=_texts(arguments, "theirs"), theirs=_texts(arguments, "ours"))
         branch, tag = _text(arguments, "branch"), _text(arguments, "tag")
         dry_run = arguments.get("dry_run") is True
 
@@ -109,6 +122,65 @@ class Versioning:
 
         return self._jobs.start("commit", work)
 
+    async def _changes(self, arguments: Arguments) -> dict[str, object]:
+        """List what differs from the last commit, a line each as `status_line` makes them."""
+        overlay, every = self._fs.overlay, arguments.get("every") is True
+
+        async def work(job: Job) -> object:
+            origin, counters = overlay.origin, overlay.counters
+            assert origin is not None  # it is mounted
+            with overlay.records.snapshot() as reader:
+
+                def tell() -> None:
+                    for line in list_changes(reader, origin, counters.committed, self._snapshot, every=every):
+                        job.lines.append(line)
+                        wait_for_takers(job)
+
+                await self._blocking(job, tell)
+            return {}
+
+        return self._jobs.start("look at what changed", work, looks=True)
+
+    async def _refresh(self, arguments: Arguments) -> dict[str, object]:
+        """Move to what the handle names now, and keep what was changed here where nobody else changed it."""
+        rebase = arguments.get("rebase") is True
+        overlay = self._fs.overlay
+
+        async def work(job: Job) -> object:
+            await self._recover(job)
+            origin, counters = overlay.origin, overlay.counters
+            assert origin is not None  # it is mounted
+            newer = await self._blocking(job, partial(newest, origin, self._snapshot))
+            if newer is not None:
+                if not rebase and overlay.is_dirty():
+                    raise ConflictError(
+                        "the mount has changes that are not committed",
+                        why=f"{origin.handle} has moved on to {newer.origin.manifest.top_hash.hex()[:12]} meanwhile",
+                        fix="Commit them (they are merged with what others did), or: penstock refresh --rebase DIR",
+                    )
+                await self._settle(
+                    Settling(
+                        overlay,
+                        self._fs.editor,
+                        newer.origin,
+                        counters.committed,
+                        newer.changes,
+                        None,
+                        None,
+                        self._fs.is_open,
+                    )
+                )
+                origin = newer.origin
+            return {
+                "handle": origin.handle,
+                "top_hash": origin.manifest.top_hash.hex(),
+                "commit": origin.commit.hex() if origin.commit is not None else None,
+                "moved": newer is not None,
+                "changes": len(newer.changes) if newer is not None else 0,
+            }
+
+        return self._jobs.start("refresh", work)
+
     def recover(self) -> None:
         """Find out what became of a commit whose process died, as soon as the store tells."""
 
@@ -135,6 +207,9 @@ class Versioning:
                 self._forget(settling.stale)
                 await trio.lowlevel.checkpoint()
             self._forget(settling.stale)
+        origin = self._fs.overlay.origin
+        assert origin is not None  # it is mounted
+        self._moved(origin)
 
     def _forget(self, stale: list[Stale]) -> None:
         for each in stale:
