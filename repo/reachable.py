@@ -80,9 +80,8 @@ class DatasetRecords:
 
     def _ref_roots(self, cutoff: float) -> Iterable[str]:
         infos: list[ObjectInfo] = []
-        prefix = layout.head_prefix(self.dataset, "")
-        for branch in self._store.list_folders(prefix):
-            infos += self._recent_moves(f"{prefix}{branch}/", cutoff)
+        for branch in self._repository.refs.branches():
+            infos += self._recent_moves(layout.head_prefix(self.dataset, branch), cutoff)
         tags = layout.tag_key(self.dataset, "")
         infos += [info for info in self._store.list(tags) if info.key != tags]
         new = [info.key for info in infos if info.key not in self._refs]
