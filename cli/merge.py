@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import click
 
 from penstock.errors import UsageError
-from penstock.manifest.entry import split_path
-from penstock.manifest.merge import Choose, Side
+from penstock.repo.choices import choice
 from penstock.repo.dataset import open_dataset
 from penstock.repo.handle import Handle
 from penstock.repo.history import find_published
@@ -21,7 +18,7 @@ from .output import JsonValue
 from .params import HANDLE
 from .versions import SHORT, authorship, name_of, without_subdir
 
-__all__ = ["choice", "merge", "side_options"]
+__all__ = ["merge", "side_options"]
 
 
 def side_options(function: click.decorators.FC) -> click.decorators.FC:
@@ -36,23 +33,6 @@ def side_options(function: click.decorators.FC) -> click.decorators.FC:
             help=f"Settle conflicts (at PATH and below) with {what}.",
         )(function)
     return function
-
-
-def choice(ours: Iterable[str], theirs: Iterable[str]) -> Choose | None:
-    """Return what settles conflicts as the options say; the longest path that fits decides. None: nothing does."""
-    sides = {split_path(path): Side.OURS for path in ours}
-    for path in theirs:
-        names = split_path(path)
-        if sides.setdefault(names, Side.THEIRS) is Side.OURS:
-            raise UsageError("--ours and --theirs for the same path", why=path, fix="Choose one of them.")
-    if not sides:
-        return None
-
-    def choose(path: tuple[bytes, ...]) -> Side | None:
-        fits = (sides.get(path[:depth]) for depth in range(len(path), -1, -1))
-        return next((side for side in fits if side is not None), None)
-
-    return choose
 
 
 @click.command(

@@ -7,6 +7,7 @@ import click
 from penstock.manifest.build import TreeBuilder
 from penstock.manifest.records import Commit, Manifest
 from penstock.repo.branching import require_head, reset_branch
+from penstock.repo.choices import choice
 from penstock.repo.dataset import open_dataset
 from penstock.repo.handle import Handle
 from penstock.repo.history import find_published
@@ -16,7 +17,7 @@ from penstock.repo.repository import DEFAULT_BRANCH, Repository
 
 from .commands import Command
 from .invocation import Invocation, pass_invocation
-from .merge import choice, side_options
+from .merge import side_options
 from .params import HANDLE
 from .versions import SHORT, authorship, first_line, name_of, without_subdir
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 
 from penstock.manifest.ahead import LoadNodes
 from penstock.manifest.descend import LoadNode
@@ -25,10 +26,12 @@ from .repository import Repository, dataset_of
 from .settings import Settings
 from .snapshot import open_cache
 
-__all__ = ["OpenDataset", "open_dataset"]
+__all__ = ["OpenDataset", "neighbours", "open_dataset"]
 
 _AT_ONCE = 16
-"""Nodes that are fetched at the same time, when it is known which ones are needed."""
+"""Requests for nodes at the same time, when it is known which ones are needed."""
+_NEAR = 256 << 10
+"""Bytes behind a node that come along when `Nodes` fetches it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,22 @@ def open_dataset(handle: Handle, settings: Settings, *, writes: bool = False) ->
         pool = stack.enter_context(ThreadPoolExecutor(_AT_ONCE, "penstock-nodes"))
 
         def load_many(refs: Sequence[NodeRef]) -> list[Node]:
-            return list(pool.map(nodes.load, refs))
+            groups = neighbours(refs)
+            loaded = pool.map(lambda group: [nodes.load(refs[at]) for at in group], groups)
+            found = dict(zip(chain.from_iterable(groups), chain.from_iterable(loaded), strict=True))
+            return [found[at] for at in range(len(refs))]
 
         yield OpenDataset(repository, nodes.load, load_many, counters)
+
+
+def neighbours(refs: Sequence[NodeRef]) -> list[list[int]]:
+    """Group nodes, by their index, so that one request for the first of a group brings the others along."""
+    groups: list[list[int]] = []
+    first = None
+    for at in sorted(range(len(refs)), key=lambda at: (refs[at].location.pack, refs[at].location.offset)):
+        where = refs[at].location
+        if first is None or where.pack != first.pack or where.offset + where.length > first.offset + _NEAR:
+            groups.append([])
+            first = where
+        groups[-1].append(at)
+    return groups
