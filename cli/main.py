@@ -55,6 +55,7 @@ _COMMANDS = {
     "status": LazyCommand("status:status", "Tell how a mount is doing."),
     "tag": LazyCommand("branches:tag", "List tags, or give a version one."),
     "umount": LazyCommand("mount:umount", "Unmount what Penstock has mounted."),
+    "verify": LazyCommand("verify:verify_", "Check a version in its bucket: every node and object."),
     "warm": LazyCommand("warm:warm_", "Fetch a version into the cache before it is read."),
 }
 

@@ -1,0 +1,246 @@
+"""Verify a version: every node, every object that it needs, and, deep, every byte; straight from the store.
+
+Three walks over the tree. The first reads each node and page of block hashes once and notes of each object how many
+of its bytes are needed. Then the objects are looked at, by name and size; deep, a second walk reads their bytes
+(`deep_check`). If something is damaged, a third walk finds every path that it affects.
+
+Neither cache nor memory of earlier reads is asked. Memory is bounded but for what is damaged. Blocking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import msgspec
+
+from penstock.errors import IntegrityError, NotFoundError, UsageError
+from penstock.manifest.entry import PAGE_BLOCKS, Entry, External, NodeRef, block_count, display_path
+from penstock.store.base import ObjectInfo, Store
+from penstock.store.opening import open_store
+
+from . import layout
+from .blocks import Blocks
+from .counters import Counters
+from .damage import Damage, DamageKind, Damages, ObjectName
+from .deep_check import DeepCheck
+from .externals import Externals, options_by_address
+from .handle import Handle
+from .marking import DATA_MARK, place_of
+from .marks import Marks
+from .nodes import Nodes
+from .regions import RegionReader, describe_object
+from .repair import Repair
+from .repository import Repository, dataset_of
+from .settings import Settings
+from .tree_walk import Path, walk_leaves
+
+__all__ = ["VerifyProgress", "VersionReport", "verify"]
+
+_THREADS = 8
+_HEADS = 200
+"""Up to so many objects are looked at one by one; for more the bucket's data objects are listed."""
+_EXTERNAL_MARK = "external"
+
+
+class VerifyProgress(Protocol):
+    """Told how far it is."""
+
+    def entries(self, count: int) -> None:
+        """Say that so many more entries were checked."""
+        ...
+
+    def read(self, size: int) -> None:
+        """Say that so many more bytes were read and hashed."""
+        ...
+
+
+@dataclass(slots=True)
+class VersionReport:
+    """What was looked at, and what is wrong: first nodes, then objects."""
+
+    handle: str
+    top_hash: bytes
+    entries: int
+    bytes: int
+    nodes: int = 0
+    objects: int = 0
+    bytes_read: int = 0
+    damages: list[Damage] = field(default_factory=list)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing is wrong, or nothing any more."""
+        return all(damage.repaired for damage in self.damages)
+
+
+def verify(
+    handle: Handle, settings: Settings, progress: VerifyProgress, *, deep: bool = False, repair: str | None = None
+) -> VersionReport:
+    """Check the version that a handle names. `repair` is a directory whose files may hold what is damaged.
+
+    NotFoundError, AmbiguousError: no such version. IntegrityError: its commit or manifest cannot be read, so there is
+    no tree to look at. NotFoundError, UsageError: `repair` is no directory, or the handle names a part of a version.
+    """
+    dataset = dataset_of(handle)
+    if handle.subdir:
+        raise UsageError(
+            f"cannot verify {handle.subdir!r} alone", fix=f"Name the version: {replace(handle, subdir='')}"
+        )
+    url, options = settings.locate_bucket(handle.bucket)
+    with ExitStack() as stack:
+        store = stack.enter_context(closing(open_store(url, options)))
+        externals = stack.enter_context(closing(Externals(options_by_address(settings), options)))
+        marks = stack.enter_context(Marks())
+        pool = stack.enter_context(ThreadPoolExecutor(_THREADS, "penstock-verify"))
+        repository = Repository(store, dataset)
+        version = repository.resolve(handle.ref)
+        if version.commit is not None:
+            repository.commit(version.commit)
+        root = repository.manifest(version.top_hash).root
+        checking = _Checking(store, externals, marks, pool, progress)
+        report = VersionReport(str(handle), version.top_hash, root.entries, root.size)
+        repairing = Repair(repair, store) if repair is not None else None
+        checking.check(root, report, repairing, deep=deep)
+        return report
+
+
+class _Checking:
+    def __init__(
+        self, store: Store, externals: Externals, marks: Marks, pool: Executor, progress: VerifyProgress
+    ) -> None:
+        counters = Counters()
+        self._store = store
+        self._externals = externals
+        self._marks = marks
+        self._pool = pool
+        self._progress = progress
+        self._nodes = Nodes(store, None, counters)
+        reader = RegionReader(store, externals, counters)
+        self._deep = DeepCheck(reader, marks, progress.read)
+        self._block_hash = Blocks(None, self._nodes, reader, counters).hash
+        self._damages = Damages()
+        self._node_damages: dict[str, Damage] = {}
+
+    def check(self, root: NodeRef, report: VersionReport, repair: Repair | None, *, deep: bool) -> None:
+        """Do all of it."""
+        self._check_nodes(root, report)
+        self._check_data()
+        self._check_externals()
+        report.objects = self._marks.count_held(DATA_MARK) + self._marks.count_held(_EXTERNAL_MARK)
+        if deep:
+            self._marks.forget_visits()
+            report.bytes_read = self._deep.check(self._files(root, once=True), self._block_hash, self._damages)
+        if self._damages.objects:
+            for path, entry in self._files(root):
+                self._damages.affects(path, entry)
+            if repair is not None:
+                for _, entry in self._files(root):
+                    repair.want(entry, self._block_hash, self._damages)
+                repair.run(self._damages)
+        report.damages = [*self._node_damages.values(), *self._damages.objects.values()]
+
+    def _check_nodes(self, root: NodeRef, report: VersionReport) -> None:
+        def visit(ref: NodeRef) -> bool:
+            first = self._marks.visit(place_of(ref))
+            report.nodes += first
+            return first
+
+        damaged = False
+
+        def unreadable(_: Path, ref: NodeRef, error: IntegrityError) -> None:
+            nonlocal damaged
+            damaged = True
+            self._node_damage(ref.location.pack, error)
+
+        for path, leaf in walk_leaves(root, self._nodes.load, unreadable, visit):
+            for at in range(len(leaf)):
+                self._note(path, leaf.entry(at))
+            self._progress.entries(len(leaf))
+        if damaged:
+            self._name_directories(root)
+
+    def _name_directories(self, root: NodeRef) -> None:
+        """Walk once more, to equal directories each time, and name those that a damaged node is missing from."""
+
+        def unreadable(path: Path, ref: NodeRef, error: IntegrityError) -> None:
+            self._node_damage(ref.location.pack, error).affects(display_path(path) + "/", ref.entries)
+
+        for _ in walk_leaves(root, self._nodes.load, unreadable):
+            pass
+
+    def _node_damage(self, pack: bytes, error: IntegrityError) -> Damage:
+        address = f"{self._store.url.rstrip('/')}/{layout.node_key(pack)}"
+        damage = self._node_damages.get(address)
+        if damage is None:
+            there = self._store.head(layout.node_key(pack)) is not None
+            kind = DamageKind.UNREADABLE if there else DamageKind.MISSING
+            damage = self._node_damages[address] = Damage(address, kind, f"{error.what}: {error.why}".rstrip(": "))
+        return damage
+
+    def _note(self, path: Path, entry: Entry) -> None:
+        """Check a file's pages of block hashes, and note how much of which objects it needs."""
+        for extent in entry.extents:
+            end = extent.offset + extent.length
+            if isinstance(extent.object, bytes):
+                self._marks.hold(DATA_MARK, [(extent.object, end)])
+            else:
+                self._marks.hold(_EXTERNAL_MARK, [(msgspec.msgpack.encode(extent.object), end)])
+        for number, page in enumerate(entry.pages):
+            try:
+                self._nodes.page(page, min(PAGE_BLOCKS, block_count(entry.size) - number * PAGE_BLOCKS))
+            except IntegrityError as error:
+                self._node_damage(page.location.pack, error).affects(display_path((*path, entry.name)))
+
+    def _check_data(self) -> None:
+        if self._marks.count_held(DATA_MARK) <= _HEADS:
+            wanted = list(self._marks.held(DATA_MARK))
+            found = self._pool.map(lambda item: self._store.head(layout.data_key(item[0])), wanted)
+            for (digest, size), info in zip(wanted, found, strict=True):
+                self._compare(digest, size, info)
+            return
+        listed = self._store.list(layout.DATA)
+        at = next(listed, None)
+        for digest, size in self._marks.held(DATA_MARK):
+            key = layout.data_key(digest)
+            while at is not None and at.key < key:
+                at = next(listed, None)
+            self._compare(digest, size, at if at is not None and at.key == key else None)
+
+    def _compare(self, name: ObjectName, size: int, info: ObjectInfo | None) -> None:
+        address = describe_object(self._store, name)
+        if info is None:
+            self._damages.whole(name, Damage(address, DamageKind.MISSING, "there is no such object"))
+        elif info.size < size:
+            why = f"it has {info.size} bytes, and {size} are needed"
+            self._damages.whole(name, Damage(address, DamageKind.TRUNCATED, why))
+        elif isinstance(name, External) and name.etag not in (None, info.etag):
+            why = f"its ETag was {name.etag} and is {info.etag}"
+            self._damages.whole(name, Damage(address, DamageKind.CHANGED, why))
+
+    def _check_externals(self) -> None:
+        held = ((msgspec.msgpack.decode(raw, type=External), size) for raw, size in self._marks.held(_EXTERNAL_MARK))
+        while batch := [item for _, item in zip(range(_HEADS), held, strict=False)]:
+            for (name, size), info in zip(batch, self._pool.map(self._look, [name for name, _ in batch]), strict=True):
+                # Of an older version of an object only reading it tells something.
+                if info is None or name.version_id in (None, info.version_id):
+                    self._compare(name, size, info)
+
+    def _look(self, name: External) -> ObjectInfo | None:
+        try:
+            store, key = self._externals(name.uri)
+            return store.head(key)
+        except NotFoundError:
+            return None
+
+    def _files(self, root: NodeRef, *, once: bool = False) -> Iterator[tuple[str, Entry]]:
+        """Yield the files with content of all that can be read; with `once`, equal directories a single time."""
+        visit: Callable[[NodeRef], bool] | None = (lambda ref: self._marks.visit(place_of(ref))) if once else None
+        for path, leaf in walk_leaves(root, self._nodes.load, lambda *_: None, visit):
+            for at in range(len(leaf)):
+                entry = leaf.entry(at)
+                if entry.extents:
+                    yield display_path((*path, entry.name)), entry
