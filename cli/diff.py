@@ -18,10 +18,10 @@ from penstock.repo.handle import Handle, check_ref_name, parse_handle
 from penstock.repo.history import entry_at
 from penstock.repo.local_tree import local_tree
 
+from .changed import tell_changes
 from .commands import Command
 from .exits import ExitCode
 from .invocation import Invocation, pass_invocation
-from .params import HANDLE
 from .versions import difference_json, difference_line, tally_json, tally_line
 
 __all__ = ["diff"]
@@ -36,20 +36,33 @@ _SHOWN = 20
         "penstock diff demo/photos:v1 main 2024        # the same dataset, and only a folder of it",
         "penstock diff demo/photos:main ./photos       # what a push would change",
         "penstock diff demo/photos:v1 v2 --stat",
+        "penstock diff /mnt/edit                       # what was changed there since the last commit",
     ),
 )
-@click.argument("old", metavar="A", type=HANDLE)
-@click.argument("new", metavar="B")
+@click.argument("first", metavar="A")
+@click.argument("new", metavar="[B]", default="")
 @click.argument("path", default="")
 @click.option("--stat", is_flag=True, help="Count what differs, and list nothing.")
+@click.option("--all", "every", is_flag=True, help="List what is in new directories of a mount, too.")
 @pass_invocation
-def diff(invocation: Invocation, old: Handle, new: str, path: str, stat: bool) -> None:
+def diff(invocation: Invocation, first: str, new: str, path: str, stat: bool, every: bool) -> None:
     """List what differs from version A to B: another version, a ref of the same dataset, or a local directory.
 
     Lines begin with A (added), M (modified), D (deleted) or R (renamed). A directory begins with / or . and a push
     of it is what B is taken to be; nothing is uploaded. The exit code is 0 when nothing differs, else 1.
+
+    Where A is a directory itself, of a writable mount, what was changed in it since the last commit is listed; what
+    comes after it is a path in it then.
     """
-    local = new in {".", ".."} or new.startswith(("/", "./", "../", "~"))
+    if _is_local(first):
+        if tell_changes(invocation, os.path.expanduser(first), new, stat=stat, every=every):
+            raise click.exceptions.Exit(ExitCode.DIFFERS)
+        invocation.output.notice("No changes")
+        return
+    if not new:
+        raise click.UsageError("there is nothing to compare it with: name a version, a ref or a directory")
+    old = parse_handle(first)
+    local = _is_local(new)
     names = split_path(path)
     with ExitStack() as stack:
         before = _Opened(stack, invocation, old)
@@ -67,6 +80,10 @@ def diff(invocation: Invocation, old: Handle, new: str, path: str, stat: bool) -
     if differs:
         raise click.exceptions.Exit(ExitCode.DIFFERS)
     invocation.output.notice("No changes")
+
+
+def _is_local(argument: str) -> bool:
+    return argument in {".", ".."} or argument.startswith(("/", "./", "../", "~"))
 
 
 class _Opened:

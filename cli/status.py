@@ -12,10 +12,11 @@ from penstock.repo.sizes import format_size
 from penstock.vfs.committing import changes, is_served
 from penstock.vfs.controlling import ask
 
+from .changed import change_line
 from .commands import Command
 from .invocation import Invocation, pass_invocation
 
-__all__ = ["change_line", "status"]
+__all__ = ["status"]
 
 _SHOWN = 50
 
@@ -86,13 +87,6 @@ def _tell(invocation: Invocation, directory: str) -> None:
         )
     if found and found["offline"]:
         output.notice("it was mounted without its store: what is not in the cache cannot be read")
-
-
-def change_line(line: dict[str, Any]) -> str:
-    """Return a line of what changed, as people read it."""
-    slash = "/" if line["directory"] else ""
-    path = f"{line['old']}{slash} -> {line['path']}{slash}" if line["old"] is not None else f"{line['path']}{slash}"
-    return f"{line['kind']} {path}"
 
 
 def _lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

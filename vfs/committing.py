@@ -143,7 +143,8 @@ def _overlay_of(directory: str) -> str:
         if os.path.exists(os.path.join(path, "index", "data.mdb")):
             return os.path.abspath(path)
     raise NotFoundError(
-        f"nothing writable is mounted at {directory}, and no changes were left there",
+        f"nothing is mounted at {directory}",
+        why="and no writable mount has left changes there",
         fix="penstock mounts lists what is mounted; name the directory of --overlay-dir, if that was given.",
     )
 
