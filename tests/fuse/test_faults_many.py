@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from hashlib import blake2b
 from pathlib import Path
 
@@ -153,7 +153,8 @@ def test_64_readers_while_processes_are_killed(
         fault=Stall(60), match=lambda method, path: method == "GET" and "/data/" in path, times=10_000
     )
     process = start_readers(info, again=True)
-    try:
+    with ExitStack() as failing:
+        failing.callback(process.kill)
         until(lambda: stalled.struck > 2, "many wait for the store")
         for pid in status_of(info)["fetcher_pids"]:
             os.kill(pid, signal.SIGKILL)
@@ -163,10 +164,10 @@ def test_64_readers_while_processes_are_killed(
         until(lambda: now(info).restarts == 1, "another process serves")
         before = stalled.struck
         until(lambda: stalled.struck > before, "it has asked the store")
-    finally:
         fault_proxy.heal()
         for pid in status_of(info)["fetcher_pids"]:
             os.kill(pid, signal.SIGKILL)  # or what has stalled would go on stalling
+        failing.pop_all()
     found, _ = finish(process, info, 60)
     assert len(found) == READERS * len(expected)
     assert [(name, told) for name, told in found if told != expected[name]] == []
