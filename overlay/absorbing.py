@@ -16,9 +16,10 @@ import msgspec
 
 from penstock.errors import ConflictError
 from penstock.manifest import diff
-from penstock.manifest.entry import Entry, Kind, NodeRef, display_path
+from penstock.manifest.entry import Entry, Kind, display_path
 from penstock.manifest.tree import ROOT_INODE
 
+from .below import Below
 from .editing import Editor
 from .model import (
     GRAFTS,
@@ -36,7 +37,7 @@ from .model import (
 )
 from .namespace import Namespace, Node
 
-__all__ = ["Drop", "Stale", "absorb", "is_dirty"]
+__all__ = ["Drop", "Stale", "absorb", "is_dirty", "put_clean", "renew"]
 
 Drop = Callable[[int, Sequence[tuple[int, int]]], list[Change]]
 """Removes data files of an inode: `content.Content.drop`."""
@@ -72,38 +73,10 @@ def is_dirty(view: Namespace, change: diff.Change, sequence: int) -> bool:
 
 
 def _is_dirty_below(view: Namespace, directory: int, sequence: int) -> bool:
-    waiting = [directory]
-    while waiting:
-        inode = waiting.pop()
-        ref = view.listing(inode)
-        if ref is not None and _is_range_dirty(view, inode, ref, sequence):
-            return True
-        for _, upper in view.names(inode):
-            if upper.sequence > sequence:
-                return True
-            if upper.inode:
-                record = view.record(upper.inode)
-                if record is not None and record.sequence > sequence:
-                    return True
-                if record is not None and record.kind is Kind.DIRECTORY:
-                    waiting.append(upper.inode)
-    return False
-
-
-def _is_range_dirty(view: Namespace, directory: int, ref: NodeRef, sequence: int) -> bool:
-    """Whether anything below a directory of a tree changed there. What moved away counts as well."""
-    last = directory + ref.entries
-    for inode, record in view.records(directory + 1):
-        if inode > last:
-            break
-        if record.sequence > sequence:
-            return True
-    for parent, _, upper in view.names_from(directory):
-        if parent > last:
-            break
-        if upper.sequence > sequence:
-            return True
-    return False
+    below = Below(view, directory)
+    if any(upper.sequence > sequence for _, _, upper in below.names()):
+        return True
+    return any(node.record is not None and node.record.sequence > sequence for node in below.found)
 
 
 def absorb(
@@ -126,41 +99,61 @@ def absorb(
         )
     folder = view.resolve(change.path[:-1])
     assert folder is not None  # `is_dirty` has passed it
-    name = change.path[-1]
-    node = view.lookup(folder.inode, name)
-    if change.new is not None and node is not None and _stays(node, change):
-        changes = _renewed(editor, node, change.new, drop)
-        editor.apply(changes, editor.counters)
-        return [Stale(folder.inode, name, node.inode)]
+    whole = change.old is None or change.old.kind is not Kind.DIRECTORY
+    return put_clean(editor, view, folder.inode, change.path[-1], change.new, drop, is_open, whole=whole)
+
+
+def put_clean(
+    editor: Editor,
+    view: Namespace,
+    parent: int,
+    name: bytes,
+    new: Entry | None,
+    drop: Drop,
+    is_open: Callable[[int], bool],
+    *,
+    whole: bool,
+) -> list[Stale]:
+    """Have a name stand for what the committed version has, None: for nothing; it is clean then. NodeMissing: again.
+
+    `whole`: of a directory, the content too, and not its metadata alone.
+    """
+    node = view.lookup(parent, name)
+    if new is not None and node is not None and _stays(node, new, whole=whole):
+        renew(editor, node, new, drop)
+        return [Stale(parent, name, node.inode)]
     counters = editor.counters
-    changes = _removed(editor, view, folder.inode, name, node, drop, is_open)
-    if change.new is None:
+    changes = _removed(editor, view, parent, name, node, drop, is_open)
+    if new is None:
         whiteout = Name(0, counters.committed, 0, True)
-        changes.append(Change(NAMES, name_key(folder.inode, name), whiteout.encode()))
+        changes.append(Change(NAMES, name_key(parent, name), whiteout.encode()))
     else:
-        counters = counters._replace(sequence=counters.sequence + 1, inode=counters.inode + 1 + change.new.entries)
-        changes += _added(editor, folder.inode, name, change.new, counters.sequence)
+        counters = counters._replace(sequence=counters.sequence + 1, inode=counters.inode + 1 + new.entries)
+        changes += _added(editor, parent, name, new, counters.sequence)
     editor.apply(changes, counters)
-    return [Stale(folder.inode, name, node.inode if node is not None else 0)]
+    return [Stale(parent, name, node.inode if node is not None else 0)]
 
 
-def _stays(node: Node, change: diff.Change) -> bool:
+def _stays(node: Node, new: Entry, *, whole: bool) -> bool:
     """Whether an inode goes on with another content: a file as a file, a symlink, a directory with other metadata."""
-    assert change.new is not None
-    if change.new.kind is Kind.DIRECTORY:
-        return node.is_directory and change.old is not None and change.old.kind is Kind.DIRECTORY
-    return change.new.is_file == (node.kind <= Kind.EXECUTABLE) and not node.is_directory
-
-
-def _renewed(editor: Editor, node: Node, new: Entry, drop: Drop) -> list[Change]:
-    record = editor.record_of(node)
     if new.kind is Kind.DIRECTORY:
-        changed = msgspec.structs.replace(record, metadata=new.metadata)
-        return [Change(INODES, inode_key(node.inode), changed.encode())]
+        return node.is_directory and not whole
+    return new.is_file == (node.kind <= Kind.EXECUTABLE) and not node.is_directory
+
+
+def renew(editor: Editor, node: Node, new: Entry, drop: Drop) -> None:
+    """Give an inode what the committed version has; of a directory, its metadata. It is clean then."""
+    record, committed = editor.record_of(node), editor.counters.committed
+    if new.kind is Kind.DIRECTORY:
+        changed = msgspec.structs.replace(record, sequence=committed, metadata=new.metadata)
+        editor.apply([Change(INODES, inode_key(node.inode), changed.encode())], editor.counters)
+        return
     changed = msgspec.structs.replace(
         record,
         kind=new.kind,
         mode=_mode(record, new),
+        sequence=committed,
+        content=committed,
         size=new.size,
         mtime_ns=new.mtime_ns,
         entry=encode_entry(new),
@@ -169,7 +162,8 @@ def _renewed(editor: Editor, node: Node, new: Entry, drop: Drop) -> list[Change]
         metadata=new.metadata,
         layers=(),
     )
-    return [Change(INODES, inode_key(node.inode), changed.encode()), *drop(node.inode, record.layers)]
+    changes = [Change(INODES, inode_key(node.inode), changed.encode()), *drop(node.inode, record.layers)]
+    editor.apply(changes, editor.counters)
 
 
 def _mode(record: Record, new: Entry) -> int:
@@ -194,17 +188,21 @@ def _removed(
         changes.append(Change(ORDER, order_key(parent, upper.cookie), None))
     if node is None:
         return changes
+    gone = [node]
     if node.is_directory:
-        for below, under in view.names(node.inode):
-            changes.append(Change(NAMES, name_key(node.inode, below), None))
+        below = Below(view, node.inode)
+        for directory, below_name, under in below.names():
+            changes.append(Change(NAMES, name_key(directory, below_name), None))
             if under.inode:
-                changes.append(Change(ORDER, order_key(node.inode, under.cookie), None))
-    if is_open(node.inode):
-        orphan = msgspec.structs.replace(editor.record_of(node), parent=0)
-        changes.append(Change(INODES, inode_key(node.inode), orphan.encode()))
-    elif node.record is not None:
-        changes.append(Change(INODES, inode_key(node.inode), None))
-        changes += drop(node.inode, node.record.layers)
+                changes.append(Change(ORDER, order_key(directory, under.cookie), None))
+        gone += below.found
+    for each in gone:
+        if is_open(each.inode):
+            orphan = msgspec.structs.replace(editor.record_of(each), parent=0)
+            changes.append(Change(INODES, inode_key(each.inode), orphan.encode()))
+        elif each.record is not None:
+            changes.append(Change(INODES, inode_key(each.inode), None))
+            changes += drop(each.inode, each.record.layers)
     return changes
 
 

@@ -69,6 +69,7 @@ class OverlayMachine(RuleBasedStateMachine):
         self.bucket.push(root / "source")
         self.edited = Edited(self.bucket, root / "overlay")
         self.model: Tree = dict(_PLAIN)
+        self.base: Tree = dict(_PLAIN)
 
     def _pick(self, at: int, wanted: Callable[[object], bool]) -> str | None:
         found = sorted(path for path, item in self.model.items() if wanted(item))
@@ -217,7 +218,16 @@ class OverlayMachine(RuleBasedStateMachine):
         self.commit.close()
         self.commit = None
 
+    @precondition(lambda self: self.commit is None)
+    @rule()
+    def discard(self) -> None:
+        self.edited.discard()
+        self.model = dict(self.base)
+        assert self.edited.tree() == self.model
+        assert not self.edited.overlay.is_dirty()
+
     def _check_committed(self, wanted: Tree) -> None:
+        self.base = dict(wanted)
         assert self.edited.committed_tree() == wanted
         assert version_tree(open_snapshot("demo/data", self.bucket.settings, cached=False)) == wanted
 

@@ -10,8 +10,12 @@ from views.memory import Link, Made
 
 from penstock.manifest.entry import Kind, split_path
 from penstock.manifest.metadata import canonical_json
+from penstock.manifest.update import EMPTY_DIRECTORY
+from penstock.overlay.building import mounted_directory
+from penstock.overlay.changes import Changes
 from penstock.overlay.commit import Commit, CommitReport
 from penstock.overlay.detached import commit_detached
+from penstock.overlay.discarding import plan_discard, restore
 from penstock.overlay.model import Record, decode_entry
 from penstock.overlay.namespace import Namespace, Node
 from penstock.overlay.overlay import Overlay
@@ -177,6 +181,19 @@ class Edited:
         )
         self.editor = self.overlay.editor(lambda inode: inode in self.opened, umask=0o022, epoch_ns=0)
         return report
+
+    def changes(self) -> Changes:
+        top = mounted_directory(self.origin.manifest, self.origin.subdir, self.version)
+        committed = top.directory if top is not None and top.directory is not None else EMPTY_DIRECTORY
+        sequence = self.editor.counters.committed
+        return Changes(self.overlay.records, self.view, sequence, committed, self.version.load, renames=True)
+
+    def discard(self, path: str = "") -> list[str]:
+        """Put changes back; return the paths."""
+        steps = plan_discard(self.changes(), split_path(path))
+        for step in steps:
+            restore(self.editor, self.view, step, self.overlay.content.drop, lambda inode: inode in self.opened)
+        return [os.fsdecode(b"/".join(step.path)) for step in steps]
 
     def committed_tree(self) -> Tree:
         """Read, from the bucket alone, what the clean records are said to stand for."""
