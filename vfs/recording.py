@@ -48,17 +48,27 @@ class Recorded(Protocol):
     recorder: Recorder | None
 
 
-async def record(path: str, file_system: Recorded, source: Source, workers: Workers) -> None:
+async def record(
+    path: str,
+    file_system: Recorded,
+    source: Source,
+    workers: Workers,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
     """Record what is read of a file system, until cancelled, in a file that `begin_trace` has made.
 
+    Started as soon as nothing that is read from then on is missed.
     A process that serves a mount on goes on with the file of the one before it.
     """
     try:
         recorder = await workers.run(Recorder, path, source)
     except OSError as error:
         _log.warning("no trace is recorded: %s: %s", path, error.strerror)
+        task_status.started()
         return
     file_system.recorder = recorder
+    task_status.started()
     try:
         while True:
             await trio.sleep(INTERVAL)

@@ -123,7 +123,7 @@ class _Serving:
         epoch_ns = await self._workers.run(_epoch_ns, self._snapshot)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_end_on_signal, nursery.cancel_scope)
-            front = self._front(nursery, epoch_ns, resumed=session is not None)
+            front = await self._front(nursery, epoch_ns, resumed=session is not None)
             nursery.start_soon(self._trim)
             if self._overlay is not None:
                 nursery.start_soon(self._checkpoint, self._overlay)
@@ -135,14 +135,14 @@ class _Serving:
         if self._failure is not None:
             raise self._failure
 
-    def _front(self, nursery: trio.Nursery, epoch_ns: int, *, resumed: bool) -> Front:
+    async def _front(self, nursery: trio.Nursery, epoch_ns: int, *, resumed: bool) -> Front:
         options = self._request.options
         uid = os.getuid() if options.uid is None else options.uid
         gid = os.getgid() if options.gid is None else options.gid
         umask = DEFAULT_UMASK if options.umask is None else options.umask
         readable = ReadOnlyFileSystem(self._snapshot, nursery, self._workers, epoch_ns=epoch_ns, umask=umask)
         if options.record_trace is not None:
-            nursery.start_soon(record, options.record_trace, readable, self._snapshot, self._workers)
+            await nursery.start(record, options.record_trace, readable, self._snapshot, self._workers)
         if self._overlay is None:
             return DirectFront(Answers(readable, Owner(uid, gid)))
         if not resumed:
