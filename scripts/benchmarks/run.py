@@ -17,12 +17,14 @@ from pushing import bench_push
 from reading import bench_read
 from trees import bench_tree
 from world import World
+from writing.bench import bench_write
 
 BENCHMARKS: dict[str, tuple[Callable[[World, Figures], None], str]] = {
     "push": (bench_push, "push of openclipart, first and again, beside rclone copy"),
     "find": (bench_find, "mount and find over openclipart, beside rclone mount"),
     "read": (bench_read, "reading through mounts, cold and warm, beside rclone, s3fs, raw GETs, and the local disk"),
     "tree": (bench_tree, "a tree of ten million entries: build, mount, look up, find"),
+    "write": (bench_write, "changing a mount and committing it, beside rclone, git on the local disk, the plain disk"),
 }
 
 
@@ -32,7 +34,9 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(BENCHMARKS)}; all by default")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     parser.add_argument("--entries", type=int, default=10_000_000, help="size of the tree benchmark")
-    parser.add_argument("--rows", default="", metavar="REGEX", help="only these rows of the reading benchmark")
+    parser.add_argument(
+        "--rows", default="", metavar="REGEX", help="only these rows of the reading and the writing benchmark"
+    )
     parser.add_argument("--scratch", type=Path, help="where data goes; a temporary folder by default")
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(BENCHMARKS):

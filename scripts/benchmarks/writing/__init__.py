@@ -1,0 +1,1 @@
+"""Changing a mount, and committing it: the rows of `scripts/bench write`."""

@@ -1,0 +1,53 @@
+"""Publish a version with one file of 10 GB that takes 32 MiB in the bucket: a program of its own.
+
+    python large_version.py BUCKET SIZE
+
+The file, `data/large.bin`, is one object of random bytes over and over. Its entry is what a push of such a file would
+have made, only that a push would have had to read 10 GB. SIZE is in bytes, a multiple of 32 MiB.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from contextlib import closing
+
+from penstock.manifest.build import TreeBuilder
+from penstock.manifest.entry import BLOCK_SIZE, Entry, Extent, Kind
+from penstock.manifest.hashing import content_hash, hash_of_blocks
+from penstock.manifest.records import Manifest
+from penstock.repo import layout
+from penstock.repo.datapack import MAX_PACK
+from penstock.repo.nodes import NodePackWriter
+from penstock.repo.publish import Authorship, publish
+from penstock.repo.repository import Repository
+from penstock.repo.settings import Settings
+
+
+def _main(bucket: str, size: int) -> None:
+    chance = random.Random(0)
+    body = b"".join(chance.randbytes(BLOCK_SIZE) for _ in range(MAX_PACK // BLOCK_SIZE))
+    digest = content_hash(body)
+    times, rest = divmod(size, MAX_PACK)
+    assert not rest, size
+    blocks = times * b"".join(content_hash(body[at : at + BLOCK_SIZE]) for at in range(0, MAX_PACK, BLOCK_SIZE))
+    file = Entry(
+        b"large.bin",
+        Kind.FILE,
+        size,
+        hash_of_blocks(size, blocks),
+        1_700_000_000_000_000_000,
+        extents=times * (Extent(digest, 0, MAX_PACK),),
+    )
+    with closing(Settings.load().open_bucket(bucket)) as store:
+        store.put(layout.data_key(digest), body)
+        sink = NodePackWriter(store.put)
+        builder = TreeBuilder(sink)
+        builder.add_file(file, blocks)
+        root = builder.finish()
+        sink.flush()
+        publish(Repository(store, "data"), "main", None, Manifest(sink.located(root)), Authorship("bench", "", "bench"))
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1], int(sys.argv[2]))
