@@ -196,7 +196,7 @@ class Lease:
         self._store.put(self.key, msgspec.json.encode(record))
 
     def _renew(self) -> None:
-        while not self._closed.wait(self._seconds / _RENEWALS):
+        while not self._closed.wait(max(self._seconds / _RENEWALS, _POLL)):
             with self._lock:
                 if self._closed.is_set() or (self._lost and self._kind.writes):
                     return

@@ -1,0 +1,175 @@
+"""Pushes, rollbacks and gc at the same time, with no grace period: what anything leads to is always whole."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from penstock.errors import ConflictError, PenstockError
+from penstock.repo.branching import delete_branch, make_tag, reset_branch
+from penstock.repo.counters import Counters
+from penstock.repo.dataset import open_dataset
+from penstock.repo.gc import collect
+from penstock.repo.handle import parse_handle
+from penstock.repo.nodes import Nodes
+from penstock.repo.publish import Authorship, Published
+from penstock.repo.verify import verify
+from penstock.store import open_store
+from penstock.store.base import Store
+
+World = Any  # see conftest
+
+ME = Authorship("tester", "", "test")
+CONTENTS = 3
+ROUNDS = 8
+SECONDS = 60.0
+
+
+class Unwatched:
+    def marked(self, entries: int) -> None:
+        """Nobody watches."""
+
+    def deleted(self, objects: int) -> None:
+        """Nobody watches."""
+
+    def entries(self, count: int) -> None:
+        """Nobody watches."""
+
+    def read(self, size: int) -> None:
+        """Nobody watches."""
+
+
+class Life:
+    """Writers that bring the same few contents again and again, and let them go; and a gc without end."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.directories = [
+            world.plant(
+                {b"f%d" % number: b"%d" % number * 50, b"all": b"all", b"large": bytes([number]) * (5 << 20)},
+                f"c{number}",
+            )
+            for number in range(CONTENTS)
+        ]
+        self.deleted = 0
+        self.pushed = 0
+        self.over = threading.Event()
+        self.failures: list[BaseException] = []
+
+    def guard(self, live: Callable[[], None]) -> threading.Thread:
+        def run() -> None:
+            try:
+                live()
+            except BaseException as error:  # noqa: BLE001  # told in the test's own thread
+                self.failures.append(error)
+                self.over.set()
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        return thread
+
+    def write(self, number: int) -> None:
+        """Push to a branch of one's own, then delete it or go back: what was pushed is garbage, and comes again."""
+        world, rng = self.world, random.Random(number)
+        machine = world.machine(f"m{number}")
+        branch = f"b{number}"
+        handle = parse_handle(world.handle(branch))
+        until = time.monotonic() + SECONDS
+        round_number = 0
+        while not self.over.is_set() and time.monotonic() < until:
+            round_number += 1
+            if round_number > ROUNDS and self.deleted >= 3:
+                break
+            report = world.push(rng.choice(self.directories), branch, settings=machine)
+            self.pushed += 1
+            with open_dataset(handle, machine, writes=True) as dataset:
+                repository = dataset.repository
+                if report.commit is not None and rng.random() < 0.2:
+                    make_tag(repository, f"t{number}-{round_number}", Published(report.top_hash, report.commit), ME)
+                parents = repository.commit(report.commit).parents if report.commit is not None else ()
+                if parents and rng.random() < 0.5:
+                    back = repository.commit(bytes.fromhex(parents[0]))
+                    reset_branch(
+                        repository, branch, Published(bytes.fromhex(back.top_hash), bytes.fromhex(parents[0])), ME
+                    )
+                elif rng.random() < 0.8:
+                    delete_branch(repository, branch, ME)
+            self.over.wait(rng.uniform(0, 0.3))  # lets gc come in between, now and then
+
+    def collect(self) -> None:
+        while not self.over.is_set():
+            with closing(open_store(self.world.bucket)) as store:
+                load = Nodes(store, None, Counters()).load
+                self.deleted += (
+                    collect(store, load, Unwatched(), grace=0, delete=True, patience=0.5).deleted.objects > 0
+                )
+
+
+def check_all(world: World, store: Store) -> int:
+    """Check every ref and every record that is left, deep; return how many versions there are."""
+    manifests = ".penstock/datasets/things/manifests/"
+    names = [info.key.removeprefix(manifests) for info in store.list(manifests)]
+    refs = world.repository().refs
+    names += [name for name in refs.branches() if refs.head(name) is not None]
+    names += refs.tags()
+    for name in names:
+        report = verify(parse_handle(world.handle(name)), world.settings, Unwatched(), deep=True)
+        assert report.is_sound, (name, report.damages)
+    return len(names)
+
+
+def live(world: World, writers: int) -> Life:
+    life = Life(world)
+    world.push(world.plant({b"first": b"1"}, "first"))
+    collector = life.guard(life.collect)
+    threads = [life.guard(lambda number=number: life.write(number)) for number in range(writers)]  # type: ignore[misc]  # a lambda in a loop
+    for thread in threads:
+        thread.join()
+    life.over.set()
+    collector.join()
+    assert life.failures == []
+    return life
+
+
+@pytest.mark.parametrize("kind", ["local", pytest.param("s3", marks=pytest.mark.s3)])
+def test_what_anything_leads_to_is_whole(request: pytest.FixtureRequest, kind: str) -> None:
+    world = request.getfixturevalue("world" if kind == "local" else "s3_world")
+    life = live(world, writers=2)
+    assert life.pushed > ROUNDS
+    assert life.deleted > 0
+    assert check_all(world, world.store()) > 0
+    with closing(open_store(world.bucket)) as store:
+        collect(store, Nodes(store, None, Counters()).load, Unwatched(), grace=-60, delete=True)
+    check_all(world, world.store())
+    assert world.keys(".penstock/leases/") == []
+
+
+def test_a_push_that_lost_its_lease_does_not_move_the_branch(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that slept: gc took its lease for ended, and may have deleted what the push found."""
+    import penstock.repo.leases as module
+
+    first = world.push(world.plant({b"a": b"1"}))
+    real = module.now
+    slept = threading.Event()
+    monkeypatch.setattr(module, "now", lambda: real() + (3600 if slept.is_set() else 0))
+
+    class Sleepy:
+        def read(self, files: int, size: int) -> None:
+            """Nobody watches."""
+
+        def sent(self, size: int) -> None:
+            slept.set()
+
+    from penstock.repo.push import push
+
+    with pytest.raises(ConflictError, match="took longer than its lease") as caught:
+        push(world.plant({b"a": b"2"}, "two"), parse_handle(world.handle()), world.settings, ME, Sleepy())
+    assert isinstance(caught.value, PenstockError)
+    slept.clear()
+    assert world.open().top_hash == first.top_hash

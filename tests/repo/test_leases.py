@@ -1,0 +1,133 @@
+"""Leases: what others see of them, and that nobody believes in one that has ended."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from penstock.errors import AccessError, ConflictError, IntegrityError, StoreUnreachableError
+from penstock.repo.leases import HeldLease, Lease, LeaseKind, held_version, leases
+from penstock.store.base import Buffer
+from penstock.store.local import LocalStore
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[LocalStore]:
+    with LocalStore(tmp_path / "store") as opened:
+        yield opened
+
+
+def test_it_is_there_as_long_as_it_is_held(store: LocalStore) -> None:
+    with Lease(store, "things", LeaseKind.MOUNT, [b"\1" * 32, b"\2" * 32], seconds=50) as lease:
+        (found,) = leases(store)
+        assert (found.key, found.kind, found.dataset, found.seconds) == (lease.key, LeaseKind.MOUNT, "things", 50)
+        assert found.holds == ("01" * 32, "02" * 32)
+        assert not found.ended(time.time())
+        assert found.ended(time.time() + 60)
+        lease.hold([b"\3" * 32])
+        assert leases(store)[0].holds == ("03" * 32,)
+        assert leases(store, LeaseKind.PUSH) == []
+        lease.check()
+    assert leases(store) == []
+
+
+def test_it_can_be_left_standing(store: LocalStore) -> None:
+    lease = Lease(store, "things", LeaseKind.OVERLAY, [b"\1" * 32], seconds=86400 * 30).take()
+    lease.close(keep=True)
+    assert [found.key for found in leases(store)] == [lease.key]
+
+
+def test_it_is_renewed(store: LocalStore) -> None:
+    with Lease(store, "things", LeaseKind.PUSH, seconds=12) as lease:
+        first = leases(store)[0].modified
+        deadline = time.monotonic() + 60
+        while leases(store)[0].modified == first:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+class Unreachable(LocalStore):
+    """A store to which nothing can be written from some moment on."""
+
+    broken = False
+
+    def put(self, key: str, body: Buffer) -> None:
+        if self.broken:
+            raise StoreUnreachableError("no answer")
+        super().put(key, body)
+
+
+def test_one_that_could_not_be_renewed_in_time_is_lost_for_ever(tmp_path: Path) -> None:
+    store = Unreachable(tmp_path / "store")
+    with Lease(store, "things", LeaseKind.PUSH, seconds=4) as lease:
+        store.broken = True
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                lease.check()
+            except ConflictError as error:
+                assert "Run the command again" in error.fix
+                break
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        store.broken = False
+        with pytest.raises(ConflictError):
+            lease.check()
+
+
+def test_a_writer_waits_while_gc_deletes_and_no_longer(store: LocalStore) -> None:
+    taken = threading.Event()
+    collecting = Lease(store, "", LeaseKind.GC).take()
+
+    def write() -> None:
+        with Lease(store, "things", LeaseKind.PUSH):
+            taken.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    deadline = time.monotonic() + 60
+    while not leases(store, LeaseKind.PUSH):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert not taken.wait(0.5)
+    # Readers do not wait: what they read is not garbage, or nobody's loss.
+    with Lease(store, "things", LeaseKind.MOUNT):
+        assert not taken.is_set()
+    collecting.close()
+    assert taken.wait(60)
+    writer.join()
+
+
+def test_a_writer_does_not_wait_for_a_gc_that_died(store: LocalStore) -> None:
+    Lease(store, "", LeaseKind.GC, seconds=0.5).take().close(keep=True)
+    begun = time.monotonic()
+    with Lease(store, "things", LeaseKind.PUSH):
+        assert time.monotonic() - begun < 60
+
+
+def test_a_bucket_that_may_only_be_read(tmp_path: Path) -> None:
+    class ReadOnly(LocalStore):
+        def put(self, key: str, body: Buffer) -> None:
+            raise AccessError(f"{key} may not be written")
+
+    store = ReadOnly(tmp_path / "store")
+    with pytest.raises(AccessError):
+        Lease(store, "things", LeaseKind.MOUNT).take()
+    assert held_version(store, "things", LeaseKind.MOUNT, [b"\1" * 32]) is None
+
+
+@pytest.mark.parametrize(("key", "body"), [("push/abc", b"{"), ("nosuch/abc", b"{}"), ("push/abc", b'{"penstock": 1}')])
+def test_what_is_no_lease_is_named(store: LocalStore, key: str, body: bytes) -> None:
+    store.put(f".penstock/leases/{key}", body)
+    with pytest.raises(IntegrityError, match=r"\.penstock/leases/"):
+        leases(store)
+
+
+def test_an_end_is_counted_from_the_last_writing_with_slack() -> None:
+    lease = HeldLease("k", LeaseKind.PUSH, "d", (), "h", 1000.0, 60.0)
+    assert not lease.ended(1061.0)
+    assert lease.ended(1063.0)
