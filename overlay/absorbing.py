@@ -120,7 +120,9 @@ def put_clean(
     """
     node = view.lookup(parent, name)
     if new is not None and node is not None and _stays(node, new, whole=whole):
-        renew(editor, node, new, drop)
+        upper = view.name(parent, name)
+        linked = upper._replace(sequence=editor.counters.committed).encode() if upper is not None else None
+        renew(editor, node, new, drop, [Change(NAMES, name_key(parent, name), linked)] if linked else [])
         return [Stale(parent, name, node.inode)]
     counters = editor.counters
     changes = _removed(editor, view, parent, name, node, drop, is_open)
@@ -141,12 +143,15 @@ def _stays(node: Node, new: Entry, *, whole: bool) -> bool:
     return new.is_file == (node.kind <= Kind.EXECUTABLE) and not node.is_directory
 
 
-def renew(editor: Editor, node: Node, new: Entry, drop: Drop) -> None:
-    """Give an inode what the committed version has; of a directory, its metadata. It is clean then."""
+def renew(editor: Editor, node: Node, new: Entry, drop: Drop, more: Sequence[Change] = ()) -> None:
+    """Give an inode what the committed version has; of a directory, its metadata. It is clean then.
+
+    `more` changes are made with it.
+    """
     record, committed = editor.record_of(node), editor.counters.committed
     if new.kind is Kind.DIRECTORY:
         changed = msgspec.structs.replace(record, sequence=committed, metadata=new.metadata)
-        editor.apply([Change(INODES, inode_key(node.inode), changed.encode())], editor.counters)
+        editor.apply([Change(INODES, inode_key(node.inode), changed.encode()), *more], editor.counters)
         return
     changed = msgspec.structs.replace(
         record,
@@ -162,7 +167,7 @@ def renew(editor: Editor, node: Node, new: Entry, drop: Drop) -> None:
         metadata=new.metadata,
         layers=(),
     )
-    changes = [Change(INODES, inode_key(node.inode), changed.encode()), *drop(node.inode, record.layers)]
+    changes = [Change(INODES, inode_key(node.inode), changed.encode()), *drop(node.inode, record.layers), *more]
     editor.apply(changes, editor.counters)
 
 
