@@ -35,7 +35,7 @@ Path = tuple[bytes, ...]
 
 
 class Changed(NamedTuple):
-    """One thing that differs, or may: at `path`, from the root of the mount.
+    """One thing that differs, or may: at `path`, from the root of the mount. What is gone may never have been there.
 
     `record` None: there is nothing (any more). `linked`: the name is new, or stands for something else than it did;
     of a directory, `base` is then the content it begins with. `dirty`: changed since the last commit; what is not is
@@ -225,7 +225,7 @@ class Changes:
         committed = self._committed(frame, name)
         dirty = upper.sequence > self._sequence
         if not upper.inode:
-            if frame.empty or (committed is None and not frame.forced):
+            if frame.empty and not dirty:
                 return None
             return Changed(path, 0, None, True, dirty, frame.forced, None, committed), None
         record = self._view.record(upper.inode)

@@ -94,6 +94,8 @@ class EditStream:
         record = changed.record
         path = (*self._prefix, *changed.path)
         if record is None:
+            if changed.committed is None and not changed.forced:
+                return None  # there is nothing to remove
             return _Waiting(Edit(path, None, missing_ok=True), 0, None)
         if not changed.path:
             return self._root(changed, record)

@@ -110,24 +110,32 @@ class Settling:
         """Take the next step, of about a millisecond; False when there is none left.
 
         NodeMissing: again, with the node. ConflictError: what others changed was changed here since the commit
-        began, and nothing is settled: the next commit merges. OSError: the overlay's disk refuses; try again.
+        began, so nothing is settled, and the next commit merges with what landed. OSError: the overlay's disk refuses.
         """
         end = time.monotonic() + _STEP_SECONDS
-        while not self._noted:
-            if self._checked < len(self._others):
-                self._check(view)
-            elif self._absorbed < len(self._others):
-                drop = self._overlay.content.drop
-                change = self._others[self._absorbed]
-                stale = absorb(self._editor, view, change, self._sequence, drop, self._is_open)
-                self._renewed.update(each.inode for each in stale)
-                self.stale += stale
-                self._absorbed += 1
-            else:
-                self._note()
-            if time.monotonic() > end:
-                return True
+        try:
+            while not self._noted:
+                self._take_in(view)
+                if time.monotonic() > end:
+                    return True
+        except ConflictError:
+            # As if it had not landed: the next commit merges with it.
+            self._editor.apply([clear_intent()], self._editor.counters)
+            raise
         return self._settle_files(view, end)
+
+    def _take_in(self, view: Namespace) -> None:
+        if self._checked < len(self._others):
+            self._check(view)
+        elif self._absorbed < len(self._others):
+            drop = self._overlay.content.drop
+            change = self._others[self._absorbed]
+            stale = absorb(self._editor, view, change, self._sequence, drop, self._is_open)
+            self._renewed.update(each.inode for each in stale)
+            self.stale += stale
+            self._absorbed += 1
+        else:
+            self._note()
 
     def _check(self, view: Namespace) -> None:
         """Look at what others changed, all in one step, so that nothing comes between this and the taking in."""

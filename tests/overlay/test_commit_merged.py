@@ -143,6 +143,13 @@ def test_what_both_changed_while_it_landed_stays_dirty(pair: tuple[Edited, Edite
     assert mine.overlay.is_dirty()
     # The version has what was committed; what was changed since is a conflict for the next one to settle.
     assert newest(mine.bucket)["new"] == Made(b"new", False, 0)
+    with pytest.raises(MergeConflictError) as failure:
+        mine.commit()
+    assert [line.split(":")[0] for line in failure.value.candidates] == ["dir/deep/x"]
+    assert mine.tree() == seen
+    mine.commit(choose=lambda _: Side.THEIRS)
+    assert newest(mine.bucket)["dir/deep/x"] == Made(b"MY", False, 0)
+    assert newest(mine.bucket) == mine.tree() == mine.committed_tree()
 
 
 def test_what_is_open_keeps_its_content_when_others_remove_it(pair: tuple[Edited, Edited]) -> None:

@@ -17,7 +17,9 @@ from views.bucket import LocalBucket, write_tree
 from views.edited import Edited, Silent, Tree, version_tree
 from views.memory import Link, Made, Spec
 
+from penstock.errors import ConflictError, MergeConflictError
 from penstock.manifest.entry import BLOCK_SIZE
+from penstock.manifest.merge import Side
 from penstock.overlay.commit import Commit
 from penstock.repo.snapshot import open_snapshot
 
@@ -60,6 +62,8 @@ class OverlayMachine(RuleBasedStateMachine):
         self.commit: Commit | None = None
         self.landed = False
         self.taken: Tree = {}
+        self.others = False
+        """Whether somebody else has committed, so that the newest version may have more."""
 
     @initialize()
     def begin(self) -> None:
@@ -183,16 +187,43 @@ class OverlayMachine(RuleBasedStateMachine):
         assert self.edited.tree() == self.model
 
     @precondition(lambda self: self.commit is None)
-    @rule()
-    def commit_whole(self) -> None:
-        self.edited.commit()
+    @rule(side=st.sampled_from(Side))
+    def commit_whole(self, side: Side) -> None:
+        try:
+            report = self.edited.commit()
+        except MergeConflictError:
+            assert self.edited.tree() == self.model
+            report = self.edited.commit(choose=lambda _: side)
+        if report.merged_with is not None:
+            self.model = self._newest()
+        assert self.edited.tree() == self.model
         assert not self.edited.overlay.is_dirty()
         self._check_committed(self.model)
+
+    @rule(at=_choice, to=_choice, name=_names, data=st.binary(max_size=9))
+    def others_commit(self, at: int, to: int, name: str, data: bytes) -> None:
+        """Somebody else writes or removes something, and moves something."""
+        with tempfile.TemporaryDirectory() as place:
+            other = Edited(self.bucket, Path(place) / "overlay")
+            tree = other.tree()
+            files = sorted(path for path, item in tree.items() if isinstance(item, Made))
+            if files and at % 3:
+                other.write(files[at % len(files)], 1, data or b"!")
+            elif files:
+                other.unlink(files[at % len(files)])
+            paths = sorted(other.tree())
+            if paths and to % 2 and name not in tree:
+                other.rename(paths[to % len(paths)], name)
+            self.others |= other.commit("others").commit is not None
+            other.close()
+
+    def _newest(self) -> Tree:
+        return version_tree(open_snapshot("demo/data", self.bucket.settings, cached=False))
 
     @precondition(lambda self: self.commit is None)
     @rule()
     def begin_commit(self) -> None:
-        self.commit = self.edited.committing()
+        self.commit = self.edited.committing(choose=lambda _: Side.THEIRS)
         self.commit.begin()
         self.taken = dict(self.model)
         self.landed = False
@@ -212,9 +243,17 @@ class OverlayMachine(RuleBasedStateMachine):
         assert self.commit is not None
         if self.landed:
             settling = self.commit.settle(lambda _: False)
-            while settling.step(self.edited.view):
-                pass
-            self._check_committed(self.taken)
+            merged = self.commit.report.merged_with is not None
+            try:
+                while settling.step(self.edited.view):
+                    pass
+            except ConflictError:  # others changed what was changed here meanwhile: it is as it was
+                assert merged
+                assert self.edited.tree() == self.model
+            else:
+                # What others did is there, and what was changed here meanwhile.
+                self._check_committed(self._newest() if merged else self.taken)
+                self.model = self.edited.tree() if merged else self.model
         self.commit.close()
         self.commit = None
 
@@ -229,7 +268,8 @@ class OverlayMachine(RuleBasedStateMachine):
     def _check_committed(self, wanted: Tree) -> None:
         self.base = dict(wanted)
         assert self.edited.committed_tree() == wanted
-        assert version_tree(open_snapshot("demo/data", self.bucket.settings, cached=False)) == wanted
+        if not self.others:
+            assert self._newest() == wanted
 
     @precondition(lambda self: self.commit is None)
     @rule()
@@ -242,13 +282,12 @@ class OverlayMachine(RuleBasedStateMachine):
             if self.commit is not None:
                 self.end_commit()
             assert self.edited.tree() == self.model
-            self.edited.commit()
-            self._check_committed(self.model)
+            self.commit_whole(Side.THEIRS)
             self.edited.close()
         self.place.cleanup()
 
 
 TestOverlay = OverlayMachine.TestCase
 TestOverlay.settings = settings(
-    max_examples=30, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=20, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
