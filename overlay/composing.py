@@ -115,13 +115,16 @@ class Composer:
         for known in (old, committed):
             if known is not None and known.is_file and known.size == size and known.hash == digest:
                 return Content(size, digest, known.extents)
-        packed = self._pack.find(digest, size)
-        if packed is None:
-            place = self._places.find(digest, size)
-            packed = Extent(*place, size) if place is not None else self._add(data, digest)
-        return Content(size, digest, (packed,))
+        return Content(size, digest, (self._packed(data, digest),))
 
-    def _add(self, data: bytes | bytearray, digest: bytes | None = None) -> Extent:
+    def _packed(self, data: bytes | bytearray, digest: bytes) -> Extent:
+        """Return where a content lies that the bucket has, or put it into the pack."""
+        found = self._pack.find(digest, len(data))
+        if found is not None:
+            return found
+        place = self._places.find(digest, len(data))
+        if place is not None:
+            return Extent(*place, len(data))
         if not self._pack.fits(len(data)):
             self._pack.seal()
         return self._pack.add(data, digest)
@@ -196,9 +199,9 @@ class Composer:
 
     def place_run(self, run: bytearray) -> Extent:
         """Send a run of blocks, on its own when it is full, or with others."""
-        if len(run) < MAX_PACK:
-            return self._add(run)
         digest = content_hash(run)
+        if len(run) < MAX_PACK:
+            return self._packed(run, digest)
         self._sender.send(layout.data_key(digest), run, data=True)
         return Extent(digest, 0, len(run))
 

@@ -56,12 +56,11 @@ class DataPack:
         offset = self._offsets.get(content)
         return self._extent(offset, size) if offset is not None else None
 
-    def add(self, data: bytes | bytearray, content: bytes | None = None) -> Extent:
-        """Append bytes; `content` is their hash where they are all of a small file, which may be looked for again."""
+    def add(self, data: bytes | bytearray, content: bytes) -> Extent:
+        """Append a content, by whose hash it may be looked for again."""
         offset = len(self._buffer)
         self._buffer += data
-        if content is not None:
-            self._offsets[content] = offset
+        self._offsets[content] = offset
         return self._extent(offset, len(data))
 
     def _extent(self, offset: int, size: int) -> Extent:

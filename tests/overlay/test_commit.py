@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from views.bucket import LocalBucket, write_tree
-from views.edited import Edited, Tree, version_tree
+from views.edited import Edited, Silent, Tree, version_tree
 from views.memory import Link, Made, Spec
 
 from penstock.manifest.entry import BLOCK_SIZE
@@ -154,8 +154,6 @@ def test_writing_what_is_there_is_no_change(edited: Edited) -> None:
 
 
 def test_what_is_written_during_a_commit_belongs_to_the_next(edited: Edited) -> None:
-    from views.edited import Silent
-
     edited.create("new", b"new")
     edited.create("gone", b"gone")
     edited.create("cut", b"0123456789")
