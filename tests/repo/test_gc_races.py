@@ -5,29 +5,32 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from typing import Any
 
 import pytest
 
+import penstock.repo.leases as module
 from penstock.errors import ConflictError, PenstockError
 from penstock.repo.branching import delete_branch, make_tag, reset_branch
 from penstock.repo.counters import Counters
 from penstock.repo.dataset import open_dataset
-from penstock.repo.gc import collect
+from penstock.repo.gc import GcReport, collect
 from penstock.repo.handle import parse_handle
+from penstock.repo.leases import LeaseKind, leases
 from penstock.repo.nodes import Nodes
 from penstock.repo.publish import Authorship, Published
+from penstock.repo.push import push
 from penstock.repo.verify import verify
 from penstock.store import open_store
 from penstock.store.base import Store
+from penstock.store.local import LocalStore
 
 World = Any  # see conftest
 
 ME = Authorship("tester", "", "test")
 CONTENTS = 3
-ROUNDS = 8
 SECONDS = 60.0
 
 
@@ -48,8 +51,9 @@ class Unwatched:
 class Life:
     """Writers that bring the same few contents again and again, and let them go; and a gc without end."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, rounds: int) -> None:
         self.world = world
+        self.rounds = rounds
         self.directories = [
             world.plant(
                 {b"f%d" % number: b"%d" % number * 50, b"all": b"all", b"large": bytes([number]) * (5 << 20)},
@@ -84,7 +88,7 @@ class Life:
         round_number = 0
         while not self.over.is_set() and time.monotonic() < until:
             round_number += 1
-            if round_number > ROUNDS and self.deleted >= 3:
+            if round_number > self.rounds and self.deleted >= 3:
                 break
             report = world.push(rng.choice(self.directories), branch, settings=machine)
             self.pushed += 1
@@ -100,7 +104,7 @@ class Life:
                     )
                 elif rng.random() < 0.8:
                     delete_branch(repository, branch, ME)
-            self.over.wait(rng.uniform(0, 0.3))  # lets gc come in between, now and then
+            self.over.wait(rng.uniform(0, 0.2))  # lets gc come in between, now and then
 
     def collect(self) -> None:
         while not self.over.is_set():
@@ -124,8 +128,8 @@ def check_all(world: World, store: Store) -> int:
     return len(names)
 
 
-def live(world: World, writers: int) -> Life:
-    life = Life(world)
+def live(world: World, writers: int, rounds: int) -> Life:
+    life = Life(world, rounds)
     world.push(world.plant({b"first": b"1"}, "first"))
     collector = life.guard(life.collect)
     threads = [life.guard(lambda number=number: life.write(number)) for number in range(writers)]  # type: ignore[misc]  # a lambda in a loop
@@ -140,8 +144,8 @@ def live(world: World, writers: int) -> Life:
 @pytest.mark.parametrize("kind", ["local", pytest.param("s3", marks=pytest.mark.s3)])
 def test_what_anything_leads_to_is_whole(request: pytest.FixtureRequest, kind: str) -> None:
     world = request.getfixturevalue("world" if kind == "local" else "s3_world")
-    life = live(world, writers=2)
-    assert life.pushed > ROUNDS
+    life = live(world, writers=2, rounds=25 if kind == "local" else 8)
+    assert life.pushed > 8
     assert life.deleted > 0
     assert check_all(world, world.store()) > 0
     with closing(open_store(world.bucket)) as store:
@@ -152,8 +156,6 @@ def test_what_anything_leads_to_is_whole(request: pytest.FixtureRequest, kind: s
 
 def test_a_push_that_lost_its_lease_does_not_move_the_branch(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that slept: gc took its lease for ended, and may have deleted what the push found."""
-    import penstock.repo.leases as module
-
     first = world.push(world.plant({b"a": b"1"}))
     real = module.now
     slept = threading.Event()
@@ -166,10 +168,71 @@ def test_a_push_that_lost_its_lease_does_not_move_the_branch(world: World, monke
         def sent(self, size: int) -> None:
             slept.set()
 
-    from penstock.repo.push import push
-
     with pytest.raises(ConflictError, match="took longer than its lease") as caught:
         push(world.plant({b"a": b"2"}, "two"), parse_handle(world.handle()), world.settings, ME, Sleepy())
     assert isinstance(caught.value, PenstockError)
     slept.clear()
     assert world.open().top_hash == first.top_hash
+
+
+def garbage(world: World) -> str:
+    """Leave a version behind that nothing leads to; return the directory that it was made from."""
+    directory = world.plant({b"a": b"again", b"large": b"z" * (5 << 20)}, "again")
+    world.push(world.plant({b"first": b"1"}, "first"))
+    world.push(directory, "side")
+    delete_branch(world.repository(), "side", ME)
+    return str(directory)
+
+
+def sweep(store: Store) -> GcReport:
+    """Collect without any grace: not even this second's objects are young."""
+    return collect(store, Nodes(store, None, Counters()).load, Unwatched(), grace=-60, delete=True, patience=0)
+
+
+def test_what_a_push_has_found_is_not_deleted_before_its_branch_moves(world: World) -> None:
+    directory = garbage(world)
+    reports: list[GcReport] = []
+
+    class Slow:
+        def read(self, files: int, size: int) -> None:
+            """Nobody watches."""
+
+        def sent(self, size: int) -> None:  # the object was there already, and nothing refers to it
+            reports.append(sweep(world.store()))
+
+    report = push(directory, parse_handle(world.handle("new")), world.machine("other"), ME, Slow())
+    assert report.bytes_uploaded == 0
+    assert reports
+    assert all(found.stopped and not found.deleted.objects for found in reports)
+    assert check_all(world, world.store())
+    assert world.open("new").top_hash == report.top_hash
+
+
+def test_a_push_that_begins_while_gc_deletes_looks_when_that_is_over(world: World) -> None:
+    directory = garbage(world)
+    done = threading.Event()
+    pushers: list[threading.Thread] = []
+
+    def begin() -> None:
+        world.push(directory, "new", settings=world.machine("other"))
+        done.set()
+
+    class Slow(LocalStore):
+        def delete(self, keys: Iterable[str]) -> None:
+            for key in keys:
+                if "/data/" in key and not pushers:
+                    pushers.append(threading.Thread(target=begin))
+                    pushers[0].start()
+                    deadline = time.monotonic() + 60
+                    while not leases(self, LeaseKind.PUSH):
+                        assert time.monotonic() < deadline
+                        time.sleep(0.01)
+                    assert not done.wait(0.5)
+                super().delete([key])
+
+    report = sweep(Slow(world.folder / "store"))
+    assert report.deleted.objects > 3
+    pushers[0].join()
+    assert done.is_set()
+    assert check_all(world, world.store())
+    assert world.read_back(world.open("new", cached=False)) == {b"a": b"again", b"large": b"z" * (5 << 20)}

@@ -42,7 +42,7 @@ def test_it_can_be_left_standing(store: LocalStore) -> None:
 
 
 def test_it_is_renewed(store: LocalStore) -> None:
-    with Lease(store, "things", LeaseKind.PUSH, seconds=12) as lease:
+    with Lease(store, "things", LeaseKind.PUSH, seconds=12):
         first = leases(store)[0].modified
         deadline = time.monotonic() + 60
         while leases(store)[0].modified == first:
