@@ -140,6 +140,7 @@ def build_version(
         nodes = NodePackWriter(lambda key, body: upload.send(key, body, data=False))
         root, metadata = edit(upload, nodes, DataPack(upload, places))
         nodes.flush()
+        settlement.resolve(nodes.resolve)
         upload.finish()
         manifest = Manifest(nodes.located(root), metadata)
         places.published(manifest.top_hash)

@@ -23,13 +23,13 @@ import msgspec
 from penstock.errors import ConflictError
 from penstock.manifest import diff
 from penstock.manifest.descend import LoadNode
-from penstock.manifest.entry import Entry, NodeRef, display_path
+from penstock.manifest.entry import Entry, NodeRef, PageRef, display_path
 
 from .absorbing import Stale, absorb, is_dirty
 from .access import ReadTables
 from .editing import Editor
 from .intent import clear_intent
-from .model import INODES, Change, Record, encode_entry, inode_key
+from .model import INODES, Change, Record, decode_entry, encode_entry, inode_key
 from .namespace import Namespace
 from .overlay import Overlay
 from .state import Origin
@@ -46,6 +46,7 @@ class Settlement:
     """New entries of committed files, in the order of committing: on disk when they are many."""
 
     def __init__(self) -> None:
+        self._resolve: Callable[[bytes], bytes] = bytes
         self._spool = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115  # closed by `close`
         self.files = 0
 
@@ -56,12 +57,25 @@ class Settlement:
         self._spool.write(body)
         self.files += 1
 
+    def resolve(self, resolve: Callable[[bytes], bytes]) -> None:
+        """Say how packs of nodes are named, now that all are full: pages of block hashes lie in them."""
+        self._resolve = resolve
+
     def read(self) -> Iterator[tuple[int, bytes]]:
         """Yield inodes and encoded entries."""
         self._spool.seek(0)
         while head := self._spool.read(_HEAD.size):
             inode, length = _HEAD.unpack(head)
-            yield inode, self._spool.read(length)
+            body = self._spool.read(length)
+            entry = decode_entry(body)
+            yield inode, encode_entry(self._located(entry)) if entry.pages else body
+
+    def _located(self, entry: Entry) -> Entry:
+        pages = []
+        for page in entry.pages:
+            where = msgspec.structs.replace(page.location, pack=self._resolve(page.location.pack))
+            pages.append(PageRef(page.hash, where))
+        return msgspec.structs.replace(entry, pages=tuple(pages))
 
     def close(self) -> None:
         """Forget them."""

@@ -12,6 +12,8 @@ from views.edited import Edited, Silent, Tree, version_tree
 from views.memory import Link, Made, Spec
 
 from penstock.manifest.entry import BLOCK_SIZE
+from penstock.overlay import composing
+from penstock.overlay.model import decode_entry
 from penstock.repo.snapshot import open_snapshot
 
 _random = random.Random(7)
@@ -211,3 +213,46 @@ def test_a_dry_run_sends_nothing(edited: Edited) -> None:
     assert edited.bucket.data_objects() == objects
     assert edited.overlay.is_dirty()
     check(edited)
+
+
+def _plant(directory: Path, tree: Tree) -> None:
+    """Write a tree to disk; metadata aside."""
+    for path, item in sorted(tree.items()):
+        at = directory / path
+        if isinstance(item, Made):
+            at.write_bytes(item.data)
+            at.chmod(0o755 if item.executable else 0o644)
+        elif isinstance(item, Link):
+            at.symlink_to(item.target.decode())
+        else:
+            at.mkdir()
+
+
+def test_the_version_is_the_one_that_a_push_would_make(edited: Edited, tmp_path: Path) -> None:
+    edited.create("large", _random.randbytes(5000))
+    edited.truncate("large", 40 * BLOCK_SIZE + 1)  # so many blocks that their hashes are in a page
+    edited.write("large", 35 * BLOCK_SIZE - 3, b"across blocks")
+    edited.commit()
+    edited.write("large", 7, b"!")
+    edited.truncate("large", 36 * BLOCK_SIZE + 17)
+    edited.rename("dir/deep", "deep")
+    edited.create("dir/executable", b"#!", mode=0o755)
+    edited.unlink("other/file")
+    edited.write("big", BLOCK_SIZE - 1, b"!!")
+    edited.truncate("a", 0)
+    report = edited.commit()
+    directory = tmp_path / "plain"
+    directory.mkdir()
+    _plant(directory, edited.tree())
+    assert edited.bucket.push(directory, "demo/plain").top_hash == report.top_hash
+
+
+def test_a_file_in_too_many_pieces_is_sent_whole(edited: Edited, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(composing, "_MOST_EXTENTS", 2)
+    edited.write("big", BLOCK_SIZE + 5, b"!")
+    before = edited.tree()
+    edited.commit()
+    assert newest(edited.bucket) == before
+    node = edited.node("big")
+    assert node.record is not None
+    assert len(decode_entry(node.record.entry).extents) == 1
