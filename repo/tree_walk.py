@@ -31,9 +31,10 @@ def walk_leaves(
     unreadable: Callable[[Path, NodeRef, IntegrityError], None],
     visit: Callable[[NodeRef], bool] | None = None,
 ) -> Iterator[tuple[Path, Leaf]]:
-    """Yield all leaves in tree order, each with the path of its directory; only below nodes that `visit` is True for.
+    """Yield all leaves, each with the path of its directory, and before what lies below it.
 
-    `unreadable` is told the directory, and the reference, of a node that is damaged, missing, or in a wrong place.
+    With `visit`, only those at and below nodes that it is True for. `unreadable` is told the directory, and the
+    reference, of a node that is damaged, missing, or in a wrong place.
     """
     pending = [_Step((), root, None, 0, b"")]
     while pending:

@@ -31,11 +31,11 @@ from .externals import Externals, options_by_address
 from .handle import Handle
 from .marking import DATA_MARK, place_of
 from .marks import Marks
-from .nodes import Nodes
 from .regions import RegionReader, describe_object
 from .repair import Repair
 from .repository import Repository, dataset_of
 from .settings import Settings
+from .stored_nodes import StoredNodes
 from .tree_walk import Path, walk_leaves
 
 __all__ = ["VerifyProgress", "VersionReport", "verify"]
@@ -118,7 +118,7 @@ class _Checking:
         self._marks = marks
         self._pool = pool
         self._progress = progress
-        self._nodes = Nodes(store, None, counters)
+        self._nodes = StoredNodes(store, counters)
         reader = RegionReader(store, externals, counters)
         self._deep = DeepCheck(reader, marks, progress.read)
         self._block_hash = Blocks(None, self._nodes, reader, counters).hash
