@@ -235,6 +235,8 @@ class OverlayMachine(RuleBasedStateMachine):
         if self.commit.build(Silent()):
             self.commit.intend()
             self.commit.land()
+            if self.commit.report.merged_with is not None:
+                self.taken = self._newest()
         self.landed = True
 
     @precondition(lambda self: self.commit is not None)
@@ -252,7 +254,7 @@ class OverlayMachine(RuleBasedStateMachine):
                 assert self.edited.tree() == self.model
             else:
                 # What others did is there, and what was changed here meanwhile.
-                self._check_committed(self._newest() if merged else self.taken)
+                self._check_committed(self.taken)
                 self.model = self.edited.tree() if merged else self.model
         self.commit.close()
         self.commit = None
@@ -289,5 +291,10 @@ class OverlayMachine(RuleBasedStateMachine):
 
 TestOverlay = OverlayMachine.TestCase
 TestOverlay.settings = settings(
-    max_examples=20, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=20,
+    stateful_step_count=40,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
 )
