@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import stat
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -21,7 +22,19 @@ from penstock.manifest.tree import ROOT_INODE
 
 from .access import Tables
 from .intent import read_intent
-from .model import INODES, NAMES, ORDER, Change, Name, Record, encode_entry, inode_key, name_key, order_key
+from .model import (
+    FIRST_NEW_INODE,
+    INODES,
+    NAMES,
+    ORDER,
+    Change,
+    Name,
+    Record,
+    encode_entry,
+    inode_key,
+    name_key,
+    order_key,
+)
 from .namespace import Namespace, Node
 from .refusal import Refused
 from .state import Counters, read_counters
@@ -30,6 +43,8 @@ __all__ = ["Editor", "new_record"]
 
 _MODES = (0o644, 0o755, 0o755, 0o777)
 """Permission bits by `Kind`, of what has none of its own."""
+_GONE = 1024
+"""Inodes remembered after they were removed."""
 
 
 class Data(Protocol):
@@ -98,11 +113,17 @@ class Editor:
         self._counters = read_counters(tables)
         intent = read_intent(tables)
         self._frozen = intent.sequence if intent is not None else 0
+        self._gone: OrderedDict[int, Record] = OrderedDict()
 
     @property
     def counters(self) -> Counters:
         """The counters, as the last change left them."""
         return self._counters
+
+    def gone(self, inode: int) -> Node | None:
+        """Return one of the inodes that were removed last: it may still be somebody's working directory, say."""
+        record = self._gone.get(inode)
+        return Node(inode, record, None) if record is not None else None
 
     def record_of(self, node: Node) -> Record:
         """Return the record of an inode, or the one that it would have."""
@@ -370,8 +391,14 @@ class Editor:
 
     def _erase(self, batch: _Batch, node: Node) -> None:
         batch.changes.append(Change(INODES, inode_key(node.inode), None))
-        if node.record is not None and node.record.layers:
+        if node.record is None:
+            return
+        if node.record.layers:
             batch.changes += self._data.drop(node.inode, node.record.layers)
+        if node.inode >= FIRST_NEW_INODE:
+            self._gone[node.inode] = msgspec.structs.replace(node.record, parent=0, layers=(), size=0, shown=0)
+            if len(self._gone) > _GONE:
+                self._gone.popitem(last=False)
 
     def _touch(self, batch: _Batch, folder: Node) -> None:
         record = msgspec.structs.replace(self.record_of(folder), mtime_ns=batch.now, ctime_ns=batch.now)

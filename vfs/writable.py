@@ -110,6 +110,10 @@ class WritableFileSystem:
         found = self.overlay.node(inode)
         return found if found is not None else await self.ask(lambda view: view.node(inode))
 
+    async def _known(self, inode: int) -> Node:
+        """Return an inode, also one that was removed lately: it may be somebody's working directory."""
+        return self.overlay.node(inode) or self.editor.gone(inode) or await self._node(inode)
+
     def _attributes(self, node: Node) -> Attributes:
         if node.record is not None:
             return attributes_of_record(node.inode, node.record)
@@ -133,7 +137,7 @@ class WritableFileSystem:
 
     async def getattr(self, inode: int) -> Attributes:
         """Return the attributes of an inode. ESTALE: there is none with this number."""
-        return self._attributes(await self._node(inode))
+        return self._attributes(await self._known(inode))
 
     async def readlink(self, inode: int) -> bytes:
         """Return what a symlink points to. EINVAL: it is none."""
@@ -149,7 +153,7 @@ class WritableFileSystem:
         node = await self._node(inode)
         if not node.kind <= Kind.EXECUTABLE:
             raise Refusal(errno.EISDIR if node.is_directory else errno.ELOOP)
-        if flags & os.O_TRUNC and node.size and flags & os.O_ACCMODE != os.O_RDONLY:
+        if flags & os.O_TRUNC and flags & os.O_ACCMODE != os.O_RDONLY:
             await self.setattr(inode, size=0)
         if node.record is None and inode < FIRST_NEW_INODE:
             return self._opened(inode, await self._lower.open(inode, os.O_RDONLY))
@@ -374,7 +378,7 @@ class WritableFileSystem:
 
     async def opendir(self, inode: int) -> FileHandle:
         """Open a directory for listing. ENOTDIR, ESTALE."""
-        if not (await self._node(inode)).is_directory:
+        if not (await self._known(inode)).is_directory:
             raise Refusal(errno.ENOTDIR)
         self._uses[inode] += 1
         return self._lower.new_handle(inode)

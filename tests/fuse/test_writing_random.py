@@ -1,0 +1,66 @@
+"""Random changes to a mount and to a plain directory: the trees are equal, after mounting again and committed, too."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from views.bucket import LocalBucket
+from views.twins import Twins, observed
+
+from penstock.repo.publish import Authorship
+from penstock.vfs.committing import CommitOptions, commit
+from penstock.vfs.mounts import MountInfo
+from penstock.vfs.options import MountOptions
+from penstock.vfs.unmounting import unmount
+
+pytestmark = pytest.mark.fuse
+Mount = Callable[..., MountInfo]
+
+WRITABLE = MountOptions(writable=True)
+STEPS = 250
+
+
+@pytest.fixture
+def plain(source: Path, tmp_path: Path) -> Path:
+    """Return a copy of what is in the version."""
+    subprocess.run(["cp", "-a", source, tmp_path / "plain"], check=True)
+    return tmp_path / "plain"
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_random_changes(mounts: Mount, pushed: LocalBucket, plain: Path, tmp_path: Path, seed: int) -> None:
+    mountpoint = mounts(options=WRITABLE).mountpoint
+    with closing(Twins(os.fsencode(mountpoint), os.fsencode(plain), seed)) as twins:
+        for round_number in range(2):
+            for number in range(STEPS):
+                twins.step()
+                if number % 50 == 0:
+                    twins.compare()
+            twins.compare()
+            if round_number == 0:
+                twins.close()
+                assert unmount(mountpoint)
+                mounts(options=WRITABLE)
+                twins.compare()
+        authorship = Authorship("me", "random changes", "commit")
+        commit(mountpoint, pushed.settings, authorship, CommitOptions(), lambda _: None)
+        twins.compare()
+        for _ in range(50):
+            twins.step()
+        twins.compare()
+        commit(mountpoint, pushed.settings, authorship, CommitOptions(), lambda _: None)
+        empty = replace(pushed.settings, cache_directory=tmp_path / "empty-cache")
+        fresh = mounts(at="fresh", settings=empty)
+        ours, theirs = observed(os.fsencode(fresh.mountpoint)), observed(os.fsencode(plain))
+        assert ours.keys() == theirs.keys()
+        for path, seen in ours.items():
+            # A modification time is kept as the mount has it; that of what was changed is not the plain one's.
+            kind, executable, old, content = seen
+            assert (kind, executable, content) == (theirs[path][0], theirs[path][1], theirs[path][3]), path
+            assert old == theirs[path][2], path
