@@ -101,9 +101,12 @@ def build_version(
     settlement: Settlement,
     progress: Progress,
     *,
+    hold: Callable[[], None],
     dry_run: bool = False,
 ) -> Built | None:
     """Make a version of what an overlay has changed; None when it has changed nothing. With `dry_run`, send nothing.
+
+    `hold` is called before anything is looked for in the bucket, to keep there what is found.
 
     Any of `penstock.errors` from the store; OSError from the overlay's files.
     """
@@ -136,6 +139,7 @@ def build_version(
             counted = _Counted(progress)
             root, metadata = edit(counted, DiscardSink(), DataPack(counted, None))
             return Built(Manifest(root, metadata), files, total, counted.sent, Sent())
+        hold()
         upload = stack.enter_context(closing(Upload(store, progress.sent)))
         nodes = NodePackWriter(lambda key, body: upload.send(key, body, data=False))
         root, metadata = edit(upload, nodes, DataPack(upload, places))

@@ -28,6 +28,7 @@ from penstock.manifest.merge import Choose
 from penstock.repo.branching import check_branch_name
 from penstock.repo.handle import check_ref_name
 from penstock.repo.landing import Landed, land
+from penstock.repo.leases import Lease, LeaseKind
 from penstock.repo.publish import Authorship, tag_version
 from penstock.repo.push import Progress
 from penstock.repo.refs import write_id
@@ -130,7 +131,13 @@ class Commit:
         assert self._settlement is not None
         _check_names(self._version.repository, self._origin, self._branch, self._tag)
         built = build_version(
-            self._frozen, self._version, self._settings, self._settlement, progress, dry_run=self._dry_run
+            self._frozen,
+            self._version,
+            self._settings,
+            self._settlement,
+            progress,
+            hold=self._hold,
+            dry_run=self._dry_run,
         )
         if built is None:
             return False
@@ -142,6 +149,16 @@ class Commit:
         report.bytes_uploaded, report.objects_uploaded = built.data.bytes, built.data.objects
         report.metadata_bytes_uploaded, report.metadata_objects_uploaded = built.nodes.bytes, built.nodes.objects
         return report.changed and not self._dry_run
+
+    def _hold(self) -> None:
+        """Keep what this builds on from being deleted by gc; IntegrityError: it is gone already."""
+        repository = self._version.repository
+        lease = Lease(repository.store, repository.dataset, LeaseKind.COMMIT)
+        repository.refs.lease = self._open.enter_context(lease)
+        # A record that is in the bucket has all that it needs there.
+        if self._origin.commit is not None:
+            repository.commit(self._origin.commit)
+        repository.manifest(self._origin.manifest.top_hash)
 
     def intend(self) -> None:
         """Note what is about to land. OSError: the overlay's disk is full."""
@@ -200,6 +217,7 @@ class Commit:
 
     def close(self) -> None:
         """Let go of the snapshot. A commit that surely did not land leaves no trace."""
+        self._version.repository.refs.lease = None
         with self._open:
             if self._intended and self._certain and self._landed is None:
                 self._overlay.records.change([clear_intent()])

@@ -101,7 +101,7 @@ def test_one_byte_of_ten_gigabytes(edited: Edited, cost: Cost) -> None:
     assert cost.bytes_of("data") == 0
     report = edited.commit()
     assert (report.objects_uploaded, report.bytes_uploaded) == (1, BLOCK_SIZE)
-    assert cost.folders() == ["data", "nodes", "datasets", "datasets", "datasets"]
+    assert cost.folders() == ["leases", "data", "nodes", "datasets", "datasets", "datasets"]
     assert cost.bytes_of("data") == BLOCK_SIZE
     entry = edited.version.repository.manifest(report.top_hash).root
     assert entry.size == BLOCKS * BLOCK_SIZE + FOLDERS * FILES
@@ -110,14 +110,14 @@ def test_one_byte_of_ten_gigabytes(edited: Edited, cost: Cost) -> None:
 def test_a_small_file_among_many(edited: Edited, cost: Cost) -> None:
     edited.create("f100/new", b"new")
     edited.commit()
-    assert sorted(cost.folders()) == ["data", "datasets", "datasets", "datasets", "nodes"]
+    assert sorted(cost.folders()) == ["data", "datasets", "datasets", "datasets", "leases", "nodes"]
     assert cost.bytes_of("nodes") < 1_000_000
     assert cost.bytes_of("data") == 0
     cost.written.clear()
     cost.read.clear()
     edited.write("f100/0007", 0, b"y")
     edited.commit()
-    assert sorted(cost.folders()) == ["data", "datasets", "datasets", "datasets", "nodes"]
+    assert sorted(cost.folders()) == ["data", "datasets", "datasets", "datasets", "leases", "nodes"]
     assert cost.bytes_of("nodes") < 1_000_000
 
 
@@ -125,7 +125,7 @@ def test_a_directory_that_moves_sends_no_data(edited: Edited, cost: Cost) -> Non
     edited.rename("f100", "f050/moved")
     report = edited.commit()
     assert (report.files, report.objects_uploaded) == (0, 0)
-    assert sorted(cost.folders()) == ["datasets", "datasets", "datasets", "nodes"]
+    assert sorted(cost.folders()) == ["datasets", "datasets", "datasets", "leases", "nodes"]
     assert cost.bytes_of("nodes") < 1_000_000
 
 
@@ -135,7 +135,7 @@ def test_many_small_files_share_a_pack(edited: Edited, cost: Cost) -> None:
         edited.create(f"many/{number}", b"%d" % number * 100)
     report = edited.commit()
     assert (report.files, report.objects_uploaded) == (500, 1)
-    assert len(cost.written) == 5
+    assert len(cost.written) == 6
     # What is there already is found by its content: nothing is sent for a copy.
     for number in range(500):
         edited.create(f"f001/copy{number}", b"%d" % number * 100)
@@ -153,7 +153,7 @@ def test_a_commit_that_is_done_again_sends_nothing_twice(edited: Edited, cost: C
     cost.written.clear()
     report = edited.commit()
     assert (report.objects_uploaded, report.metadata_objects_uploaded) == (0, 0)
-    assert cost.folders() == ["datasets", "datasets", "datasets"]
+    assert cost.folders() == ["leases", "datasets", "datasets", "datasets"]
 
 
 def test_scattered_changes_are_few_objects(edited: Edited, cost: Cost) -> None:
@@ -161,4 +161,4 @@ def test_scattered_changes_are_few_objects(edited: Edited, cost: Cost) -> None:
         edited.write("big", number * BLOCK_SIZE, b"%d" % number)
     report = edited.commit()
     assert (report.objects_uploaded, report.bytes_uploaded) == (1, 20 * BLOCK_SIZE)
-    assert len(cost.written) == 5
+    assert len(cost.written) == 6
