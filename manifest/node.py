@@ -201,6 +201,11 @@ class Leaf:
         """Return the hash of an entry without making the entry."""
         return self._logical.hashes[at * HASH_SIZE : (at + 1) * HASH_SIZE]
 
+    def content(self, at: int) -> tuple[int, int, bytes, bytes]:
+        """Return kind, size, hash and metadata of an entry without making the entry: what a comparison looks at."""
+        logical = self._logical
+        return logical.kinds[at], logical.sizes[at], self.hash(at), self._sparse[0].get(at, b"")
+
     def entry(self, at: int) -> Entry:
         """Make the entry at an index."""
         logical = self._logical

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from penstock.manifest.diff import Change
 from penstock.manifest.entry import NodeRef, display_path
@@ -21,7 +21,8 @@ from penstock.overlay.state import Origin
 from penstock.overlay.status import Line, status
 from penstock.repo.snapshot import Snapshot
 
-from .jobs import Job
+if TYPE_CHECKING:
+    from .jobs import Job  # it needs trio, which takes long to import and which `committing` has no use for
 
 __all__ = ["Newer", "list_changes", "newest", "wait_for_takers"]
 

@@ -95,7 +95,8 @@ class World:
         """Variables for a program that talks to the server through the proxy, with nothing cached."""
         home = self.scratch / "home"
         home.mkdir(exist_ok=True)
-        foreign = ("AWS_", "PENSTOCK_", "RCLONE_")
+        # The last one would have every program compile all of its modules anew.
+        foreign = ("AWS_", "PENSTOCK_", "RCLONE_", "PYTHONDONTWRITEBYTECODE")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         return {
             **kept,

@@ -29,7 +29,7 @@ def new_files(changing: Changing) -> None:
         with changing.mounted(changing.empty()) as (where, _):
             changing.world.run("cp", "-r", source, where / "new")
             ours.append(changing.commit(where).seconds)
-            changing.world.run("diff", "-r", source, where / "new")
+            changing.world.run("diff", "-r", source / "part-07", where / "new" / "part-07")
         copy = changing.world.bucket()
         took, _ = changing.world.run("rclone", "copy", "--transfers", "32", "--checkers", "32", source, f"s:{copy}")
         theirs.append(took)
