@@ -92,7 +92,8 @@ def land(
             ours = repository.manifest(at.top_hash)
             found = merge_versions(before, ours, manifest, load, repository.store.put, choose, load_many)
             if found.manifest is None:
-                raise conflict_error(found.merged, branch, repository.dataset, _way_out(repository, branch, authorship))
+                fix, committing = _way_out(authorship), authorship.operation == "commit"
+                raise conflict_error(found.merged, branch, repository.dataset, fix, committing=committing)
             merged_with, landing = at.commit, found.manifest
         if landing.top_hash == at.top_hash:
             return Landed(at, merged_with, landing, False)
@@ -113,10 +114,10 @@ def until_it_stands(attempt: Callable[[], T]) -> T:
     return attempt()
 
 
-def _way_out(repository: Repository, branch: str, authorship: Authorship) -> str:
+def _way_out(authorship: Authorship) -> str:
     if authorship.operation == "revert":
         return "Choose with --ours (what the branch has) or --theirs (what it was before), for all or one PATH each."
     return (
-        f"Commit to another branch (--branch NAME), then penstock merge …/{repository.dataset}:NAME --into {branch}"
-        " with --ours or --theirs, for all or one PATH each."
+        "Choose with --ours (what was changed here) or --theirs (what they have), for all or one PATH each, "
+        "or commit to another branch: --branch NAME."
     )

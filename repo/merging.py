@@ -56,22 +56,31 @@ def merge_versions(
     return MergedVersion(Manifest(sink.located(merged.root), metadata), merged)
 
 
-def describe_conflict(conflict: Conflict) -> str:
-    """Say in one line what both sides did at a path."""
+def describe_conflict(conflict: Conflict, sides: tuple[str, str] = ("in ours", "in theirs")) -> str:
+    """Say in one line what both sides did at a path; `sides` says where."""
     path = display_path(conflict.path) or "the version's metadata"
-    what = f"{path}: {conflict.ours.value} in ours, {conflict.theirs.value} in theirs"
+    what = f"{path}: {conflict.ours.value} {sides[0]}, {conflict.theirs.value} {sides[1]}"
     return f"{what} ({display_path(conflict.example)})" if conflict.example else what
 
 
-def conflict_error(merged: Merged, branch: str, dataset: str, fix: str) -> MergeConflictError:
-    """Return the error that names the paths both sides changed: the first twenty, and how many there are."""
+def conflict_error(
+    merged: Merged, branch: str, dataset: str, fix: str, *, committing: bool = False
+) -> MergeConflictError:
+    """Return the error that names the paths both sides changed: the first twenty, and how many there are.
+
+    `committing`: one side is what somebody has just changed, to whom "ours" would mean that.
+    """
     count = merged.conflict_count
-    shown = [describe_conflict(conflict) for conflict in merged.conflicts[:_SHOWN]]
+    sides = (f"on {branch}", "here") if committing else ("in ours", "in theirs")
+    where = f"here and on {branch}" if committing else "on both sides"
+    shown = [describe_conflict(conflict, sides) for conflict in merged.conflicts[:_SHOWN]]
     if count > len(shown):
         shown.append(f"and {count - len(shown)} more")
     return MergeConflictError(
-        f"{count} {'path has' if count == 1 else 'paths have'} changed on both sides",
-        why=f"branch {branch!r} of {dataset!r} has (ours) and what was to be merged into it has (theirs)",
+        f"{count} {'path has' if count == 1 else 'paths have'} changed {where}",
+        why=f"others have moved branch {branch!r} of {dataset!r} meanwhile"
+        if committing
+        else f"branch {branch!r} of {dataset!r} has (ours) and what was to be merged into it has (theirs)",
         fix=fix,
         candidates=shown,
     )

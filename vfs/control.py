@@ -2,7 +2,7 @@
 
 It lies in the mount's private runtime directory; who connects must be its owner or root all the same. `controlling`
 is the other end. A request is ``{"command": NAME, ...}``; the answer ``{"answer": ...}`` or ``{"error": {"kind",
-"what", "why", "fix"}}``.
+"what", "why", "fix", "candidates"}}``.
 
 **Invariant:** no client can harm the mount: requests are bounded in size, number and time, and what goes wrong with
 one is its own affair. Used by `serving`, on the event loop.
@@ -21,6 +21,8 @@ from contextlib import suppress
 import trio
 
 from penstock.errors import AccessError, PenstockError, UsageError
+
+from .failures import failure_json
 
 __all__ = ["Arguments", "Command", "ControlSocket"]
 
@@ -95,7 +97,7 @@ class ControlSocket:
 
 
 def _failure(error: PenstockError) -> dict[str, object]:
-    return {"error": {"kind": type(error).__name__, "what": error.what, "why": error.why, "fix": error.fix}}
+    return {"error": failure_json(error)}
 
 
 def _check_peer(client: trio.SocketStream) -> None:

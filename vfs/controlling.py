@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from penstock import errors
 from penstock.errors import AccessError, PenstockError
 
+from .failures import failure_from_json
 from .mounts import find_mount, is_dead, record_of
 from .registry import MountRecord
 
@@ -122,14 +122,12 @@ def _exchange(record: MountRecord, request: bytes, until: float) -> bytes:
 def _answer(record: MountRecord, body: bytes) -> dict[str, Any]:
     try:
         found = json.loads(body)
-        failed = found.get("error")
-        if failed is None:
+        if (failed := found.get("error")) is None:
             answer: dict[str, Any] = found["answer"]
             return answer
-        kind = getattr(errors, str(failed["kind"]), PenstockError)
-        error = PenstockError if kind is errors.AmbiguousError else kind
-        raise error(failed["what"], why=failed["why"], fix=failed["fix"])
+        failure = failure_from_json(failed)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise PenstockError(
             f"the daemon of {record.mountpoint} answers something else", why="it may have ended just now"
         ) from error
+    raise failure

@@ -204,21 +204,12 @@ class Versioning:
         """Have the overlay take note of what landed, in small steps, and the kernel forget what is no longer so."""
         with trio.CancelScope(shield=True):
             while await self._fs.ask(settling.step):
-                self._forget(settling.stale)
                 await trio.lowlevel.checkpoint()
-            self._forget(settling.stale)
+            # In a thread: the kernel may hold a lock for a request that waits for this very loop.
+            await self._workers.run(_forget, settling.stale)
         origin = self._fs.overlay.origin
         assert origin is not None  # it is mounted
         self._moved(origin)
-
-    def _forget(self, stale: list[Stale]) -> None:
-        for each in stale:
-            # Asynchronously: the kernel may hold a lock for a request that waits for this very loop.
-            pyfuse3.invalidate_entry_async(each.parent, each.name, ignore_enoent=True)
-            if each.inode:
-                with suppress(OSError):  # the kernel does not know it
-                    pyfuse3.invalidate_inode(each.inode, attr_only=False)
-        stale.clear()
 
     async def _blocking(self, job: Job, call: Callable[[], _T]) -> _T:
         """Return what a call returns that blocks; when it is not waited for any more, it is told, and waited for."""
@@ -234,6 +225,16 @@ class Versioning:
                     nursery.cancel_scope.cancel()
         assert failure is not None
         raise failure
+
+
+def _forget(stale: Sequence[Stale]) -> None:
+    """Have the kernel forget names and content that are no longer what it knows. Blocking."""
+    for each in stale:
+        with suppress(OSError):  # the kernel does not know it
+            pyfuse3.invalidate_entry(each.parent, each.name)
+        if each.inode:
+            with suppress(OSError):
+                pyfuse3.invalidate_inode(each.inode, attr_only=False)
 
 
 async def _tell_when_cancelled(job: Job) -> None:

@@ -10,21 +10,15 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from penstock import errors
-from penstock.errors import AmbiguousError, PenstockError
+from penstock.errors import PenstockError
 from penstock.repo.remotes import Remote
 from penstock.repo.settings import Settings
 
+from .failures import failure_from_json, failure_json
 from .options import MountOptions
 from .registry import MountRecord
 
 __all__ = ["MountRequest", "decode_answer", "decode_request", "encode_failure", "encode_ready", "encode_request"]
-
-_KINDS: dict[str, type[PenstockError]] = {
-    name: kind
-    for name in errors.__all__
-    if isinstance(kind := getattr(errors, name), type) and issubclass(kind, PenstockError)
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +69,7 @@ def encode_ready(record: MountRecord) -> bytes:
 
 def encode_failure(error: PenstockError) -> bytes:
     """Write the answer that it is not, and why."""
-    candidates = error.candidates if isinstance(error, AmbiguousError) else ()
-    found = {"kind": type(error).__name__, "what": error.what, "why": error.why, "fix": error.fix}
-    return json.dumps({"failed": {**found, "candidates": candidates}}).encode("ascii") + b"\n"
+    return json.dumps({"failed": failure_json(error)}).encode("ascii") + b"\n"
 
 
 def decode_answer(body: bytes) -> MountRecord:
@@ -87,9 +79,4 @@ def decode_answer(body: bytes) -> MountRecord:
         values = found["ready"]
         major, minor = values.pop("device")
         return MountRecord(**values, device=(major, minor))
-    failed = found["failed"]
-    kind = _KINDS.get(failed["kind"], PenstockError)
-    told = {"why": failed["why"], "fix": failed["fix"]}
-    if kind is AmbiguousError:
-        raise AmbiguousError(failed["what"], candidates=failed["candidates"], **told)
-    raise kind(failed["what"], **told)
+    raise failure_from_json(found["failed"])

@@ -103,12 +103,12 @@ def test_a_conflict_names_the_paths_and_changes_nothing(scene: Scene) -> None:
     before = set(scene.world.keys())
     with pytest.raises(MergeConflictError) as caught:
         scene.land(mine)
-    assert caught.value.what == "2 paths have changed on both sides"
+    assert caught.value.what == "2 paths have changed here and on main"
     assert caught.value.candidates == (
-        "a: modified in ours, modified in theirs",
-        "d: changed below in ours, deleted in theirs (d/x)",
+        "a: modified on main, modified here",
+        "d: changed below on main, deleted here (d/x)",
     )
-    assert "--into main" in caught.value.fix
+    assert "--ours" in caught.value.fix
     assert "--branch" in caught.value.fix
     assert set(scene.world.keys()) == before
 
@@ -167,7 +167,7 @@ def test_metadata_of_versions_merges(scene: Scene) -> None:
     assert landed.manifest.metadata == b'{"size":2,"title":"one"}'
     with pytest.raises(MergeConflictError) as caught:
         scene.land(Manifest(plain.root, b'{"title":"two"}'))
-    assert caught.value.candidates == ("the version's metadata: modified in ours, modified in theirs",)
+    assert caught.value.candidates == ("the version's metadata: modified on main, modified here",)
     chosen = scene.land(Manifest(plain.root, b'{"title":"two"}'), choose=lambda path: Side.THEIRS)
     assert chosen.manifest.metadata == b'{"title":"two"}'
 
