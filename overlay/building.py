@@ -30,6 +30,7 @@ from .changes import Changes
 from .composing import Composer
 from .content import Content, Segment
 from .edits import EditStream
+from .keeping import Kept
 from .lower import Lower
 from .model import Record
 from .namespace import Namespace
@@ -126,9 +127,11 @@ def build_version(
         progress.read(more, size)
 
     def edit(sender: Upload | _Counted, sink: NodePackWriter | DiscardSink, pack: DataPack) -> tuple[NodeRef, bytes]:
-        composer = Composer(frozen, version, sink, sender, pack, places)
+        kept = Kept(version.keep_blocks, version.cache_size // 2 if not dry_run else 0)
+        composer = Composer(frozen, version, sink, sender, pack, places, kept)
         stream = EditStream(composer, pack, split_path(origin.subdir), top, settlement.add, count)
         root = update(origin.manifest.root, stream.edits(changes.walk()), load, sink)
+        kept.flush()
         return root, origin.manifest.metadata if stream.metadata is None else stream.metadata
 
     store = version.repository.store

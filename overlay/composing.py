@@ -32,6 +32,7 @@ from penstock.repo.datapack import MAX_PACK, DataPack, Sender
 from penstock.repo.places import KnownPlaces
 
 from .content import LOWER, Segment
+from .keeping import Kept
 from .model import Record
 
 __all__ = ["Composer", "Data", "Version"]
@@ -80,7 +81,7 @@ class Content(NamedTuple):
 
 
 class Composer:
-    """Makes entries of changed files. `sink` takes pages of block hashes; `seal` ends the pack that is filled."""
+    """Makes entries of changed files. `sink` takes pages of block hashes, `kept` the blocks that were read."""
 
     def __init__(
         self,
@@ -90,6 +91,7 @@ class Composer:
         sender: Sender,
         pack: DataPack,
         places: KnownPlaces,
+        kept: Kept,
     ) -> None:
         self._data = data
         self._version = version
@@ -97,6 +99,7 @@ class Composer:
         self._sender = sender
         self._pack = pack
         self._places = places
+        self.kept = kept
         self.bytes_read = 0
 
     def compose(self, inode: int, record: Record, old: Entry | None, committed: Entry | None) -> Content:
@@ -112,6 +115,7 @@ class Composer:
         digest = content_hash(data)
         if not size:
             return Content(0, digest)
+        self.kept.add(digest, data)
         for known in (old, committed):
             if known is not None and known.is_file and known.size == size and known.hash == digest:
                 return Content(size, digest, known.extents)
@@ -252,6 +256,7 @@ class _LargeFile:
                 continue
             data = self._composer.read_block(self._inode, self._record, self._old, index)
             digest = content_hash(data)
+            self._composer.kept.add(digest, data)
             hashes.append(digest)
             if digest == before and not self._afresh:
                 self._keep(start, length)

@@ -55,6 +55,11 @@ class Blocks:
         """Return a block from the cache."""
         return self._cache.get(digest) if self._cache is not None else None
 
+    def keep(self, blocks: Sequence[tuple[bytes, bytes]]) -> None:
+        """Put blocks into the cache that were just hashed, each with its hash; what it cannot take is left out."""
+        if self._cache is not None and self._cache.accepts():
+            self._cache.put_many(blocks, checked=True)
+
     def count_cached(self, entry: Entry) -> int:
         """Count the blocks of a file that are in the cache."""
         if self._cache is None:

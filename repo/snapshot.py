@@ -68,7 +68,8 @@ class Snapshot:
         self.root: NodeRef = found.manifest.root
         self._commit = found.commit
         self._cache = cache
-        self._cache_size = cache_size if cache is not None else 0
+        self.cache_size = cache_size if cache is not None else 0
+        """Bytes that the cache may take."""
         self._counters = counters
         self._externals = externals
         self._nodes = Nodes(repository.store, cache, self._counters)
@@ -81,6 +82,7 @@ class Snapshot:
         self.cached_block = self._blocks.cached
         self.fetch_blocks = self._blocks.fetch
         self.fetch_region = self._blocks.fetch_region
+        self.keep_blocks = self._blocks.keep
 
     @property
     def bucket_url(self) -> str:
@@ -191,7 +193,7 @@ class Snapshot:
 
     def cache_holds(self, size: int) -> bool:
         """Whether so many bytes fit into the cache, with room to spare."""
-        return size * 5 // 4 <= self._cache_size
+        return size * 5 // 4 <= self.cache_size
 
     def cache_takes(self, blocks: int, size: int) -> bool:
         """Whether so many blocks of `size` bytes in all fit into the cache without anything being evicted for them."""
