@@ -47,9 +47,18 @@ def created(changing: Changing) -> None:
             ours.append(make_files(where, _FILES, _BYTES))
         there = changing.world.scratch / f"rclone-writes-{run}"
         there.mkdir()
-        bucket = f"s:{changing.world.bucket()}"
+        bucket, log = f"s:{changing.world.bucket()}", changing.world.scratch / "rclone.log"
         with changing.world.serving(
-            there, "rclone", "mount", bucket, there, "--vfs-cache-mode", "writes", "--log-level", "ERROR"
+            # What was not yet sent when it is unmounted it complains of.
+            there,
+            "rclone",
+            "mount",
+            bucket,
+            there,
+            "--vfs-cache-mode",
+            "writes",
+            "--log-file",
+            log,
         ):
             theirs.append(make_files(there, _FILES, _BYTES))
         plain = changing.world.scratch / f"plain-files-{run}"
