@@ -331,13 +331,14 @@ class WritableFileSystem:
     ) -> None:
         """Move what a name stands for. ENOENT, EEXIST, EISDIR, ENOTDIR, ENOTEMPTY, EINVAL."""
         asked = note("rename", thread, parent, name, new_parent, new_name)
-        if self._resent.take(asked):
-            return
-        await self.ask(
-            lambda view: self.editor.rename(
-                view, parent, name, new_parent, new_name, replace=replace, exchange=exchange, note=asked
-            )
-        )
+        done = self._resent.take(asked)
+
+        def move(view: Namespace) -> None:
+            if done and (exchange or view.lookup(parent, name) is None):
+                return
+            self.editor.rename(view, parent, name, new_parent, new_name, replace=replace, exchange=exchange, note=asked)
+
+        await self.ask(move)
 
     async def fsync(self) -> None:
         """Return when all that was written so far is on disk."""
@@ -423,7 +424,7 @@ class WritableFileSystem:
 
     async def listxattr(self, inode: int) -> list[bytes]:
         """Return the names of an inode's extended attributes."""
-        return list(extended_attributes(self._source, await self._described(inode), is_root=inode == ROOT_INODE))
+        return list(self._extended_attributes(inode, await self._described(inode)))
 
     async def getxattr(self, inode: int, name: bytes) -> bytes:
         """Return an extended attribute. ENODATA: there is no such."""
@@ -434,10 +435,13 @@ class WritableFileSystem:
             if not entry.metadata:
                 raise Refusal(errno.ENODATA)
             return entry.metadata
-        value = extended_attributes(self._source, entry, is_root=inode == ROOT_INODE).get(name)
+        value = self._extended_attributes(inode, entry).get(name)
         if value is None:
             raise Refusal(errno.ENODATA)
         return await self._workers.run(value)
+
+    def _extended_attributes(self, inode: int, entry: Entry) -> dict[bytes, Callable[[], bytes]]:
+        return extended_attributes(self._source, entry, is_root=inode == ROOT_INODE, metadata=entry.metadata)
 
     async def _described(self, inode: int) -> Entry:
         """Return an inode as an entry; what was changed has no hash and no blocks."""

@@ -104,6 +104,7 @@ def test_writers_do_not_notice_that_the_process_is_killed(pushed: LocalBucket, m
         return [path.stat().st_size if path.exists() else 0 for path in steps]
 
     def went_on(since: list[int]) -> bool:
+        assert [process.poll() for process in writers] == [None] * 3
         return all(count > before + 3 for count, before in zip(counted(), since, strict=True))
 
     with (
@@ -111,13 +112,14 @@ def test_writers_do_not_notice_that_the_process_is_killed(pushed: LocalBucket, m
         program(_NAMES, root / "n1", stop, steps[1]) as first,
         program(_NAMES, root / "n2", stop, steps[2]) as second,
     ):
+        writers = (writes, first, second)
         draw = random.Random()  # another one each time: there are more moments than one run sees
         for _ in range(KILLS):
             until(partial(went_on, counted()), "all go on", 60)
             time.sleep(draw.random() / 20)  # any moment is as good
             kill_worker(info)
         stop.touch()
-        for process in (writes, first, second):
+        for process in writers:
             out, _ = process.communicate(timeout=60)
             assert process.returncode == 0
             assert int(out) > 0
