@@ -32,7 +32,7 @@ _SHOWN = 50
 )
 @click.argument("directory", type=click.Path())
 @click.option("--metrics", is_flag=True, help="Print what Prometheus reads.")
-@click.option("--access-log", type=click.Choice(["on", "off"]), help="Begin or end to write down every read.")
+@click.option("--access-log", type=click.Choice(["on", "off"]), help="Begin or end to write down every open and read.")
 @pass_invocation
 def status(invocation: Invocation, directory: str, metrics: bool, access_log: str | None) -> None:
     """Tell how the mount at DIRECTORY is doing: version, hits and misses, what was fetched, memory, cache.
@@ -101,8 +101,7 @@ def _lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "read", format_size(found["bytes_read"])
     yield "fetched", f"{format_size(found['bytes_fetched'])} in {found['gets']} requests"
     yield "in flight", f"{format_size(found['in_flight'])} of {format_size(found['budget'])}"
-    if found["open_files"] is not None:
-        yield "open files", str(found["open_files"])
+    yield "open files", str(found["open_files"])
     fetchers = ", ".join(map(str, found["fetcher_pids"])) or "none yet"
     yield "processes", f"{found['worker_pid']} serves; {fetchers} fetching; {found['restarts']} started anew"
     memory = found["memory"]

@@ -1,8 +1,7 @@
-"""A log of what is opened and read in a mount, while somebody wants it: JSON, one line each, bounded by rotation.
+"""A log of every open and read of a mount, while somebody wants it: JSON, one line each, bounded by rotation.
 
     {"time": 1763721000.25, "op": "read", "path": "a/b", "offset": 0, "size": 4096, "hit": true, "ms": 0.2}
 
-The kernel opens the files of a read-only mount by itself: there are no lines of op `open` then.
 `size` is what was given, `hit` whether the cache had all of it when it was asked for, `ms` how long it took; a read
 that failed has an `error`. Paths are within the mount; bytes that are no UTF-8 are lone surrogates, as in all of our
 JSON. Lines are written in the order in which requests end. Used from the event loop's thread only.

@@ -124,14 +124,6 @@ class BlockReader:
             parts.append(view[max(start - offset, 0) : end - offset])
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def at_hand(self, entry: Entry, start: int, end: int) -> memoryview | None:
-        """Return what `read` would, if it lies in one block that can be had at once."""
-        index = start // BLOCK_SIZE
-        if entry.pages or (end - 1) // BLOCK_SIZE != index:
-            return None
-        view = self._held(self._source.block_hash(entry, index), entry, index)
-        return view[start - index * BLOCK_SIZE : end - index * BLOCK_SIZE] if view is not None else None
-
     def fetch_ahead(self, entry: Entry, blocks: range) -> None:
         """Have some blocks fetched in the background, unless too much is on its way already.
 

@@ -12,7 +12,7 @@ from penstock.errors import AccessError, UsageError
 from .access_log import AccessLog
 from .announcements import Announcements
 from .control import Arguments, Command
-from .fronts import Accounts
+from .fuse import FuseOperations
 from .metrics import prometheus_text
 from .status import Vitals
 from .workers import Workers
@@ -28,13 +28,13 @@ class MountCommands:
     def __init__(
         self,
         vitals: Vitals,
-        accounts: Accounts,
+        operations: FuseOperations,
         workers: Workers,
         access_log: str,
         announcements: Announcements,
     ) -> None:
         self._vitals = vitals
-        self._accounts = accounts
+        self._operations = operations
         self._workers = workers
         self._access_log = access_log
         self._announcements = announcements
@@ -49,7 +49,7 @@ class MountCommands:
         }
 
     async def _status(self, _: Arguments) -> dict[str, object]:
-        log = self._accounts.access_log
+        log = self._operations.access_log
         return await self._workers.run(self._vitals.status, log.path if log is not None else None)
 
     async def _metrics(self, arguments: Arguments) -> dict[str, object]:
@@ -59,15 +59,15 @@ class MountCommands:
         on = arguments.get("on")
         if not isinstance(on, bool):
             raise UsageError("the access log is turned on or off", why=f"{on!r} is neither")
-        log = self._accounts.access_log
+        log = self._operations.access_log
         if on and log is None:
             try:
-                self._accounts.access_log = log = AccessLog(self._access_log)
+                self._operations.access_log = log = AccessLog(self._access_log)
             except OSError as error:
                 raise AccessError(f"{self._access_log} cannot be written", why=error.strerror or str(error)) from error
             _log.info("accesses are written to %s", log.path)
         elif not on and log is not None:
-            self._accounts.access_log = None
+            self._operations.access_log = None
             log.close()
             _log.info("accesses are not written any more")
         return {"access_log": self._access_log if on else None}

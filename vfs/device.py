@@ -10,7 +10,7 @@ import os
 import select
 import struct
 
-__all__ = ["can_resend", "clone", "is_disconnected", "resend"]
+__all__ = ["BACKGROUND", "can_resend", "clone", "is_disconnected", "resend", "with_background"]
 
 _DEVICE = "/dev/fuse"
 _CLONE = 0x8004E500
@@ -21,6 +21,12 @@ _IN_HEADER = 40
 _INIT = struct.Struct("=IIIII")
 """The beginning of fuse_init_in: major, minor, max_readahead, flags, flags2."""
 _INIT_EXT = 1 << 30
+_OUT_HEADER = 16
+_LIMITS = struct.Struct("=HH")
+_LIMITS_AT = _OUT_HEADER + 16
+"""Where fuse_init_out has max_background and congestion_threshold: after major, minor, max_readahead, flags."""
+BACKGROUND = 256
+_CONGESTED = 192
 _HAS_RESEND = 1 << (39 - 32)
 
 
@@ -30,6 +36,17 @@ def can_resend(greeting: bytes) -> bool:
         return False
     _, _, _, flags, more_flags = _INIT.unpack_from(greeting, _IN_HEADER)
     return bool(flags & _INIT_EXT and more_flags & _HAS_RESEND)
+
+
+def with_background(answer: bytes) -> bytes:
+    """Return libfuse's answer to INIT, asking for 256 requests in the background at once instead of its 12.
+
+    With readers that wait for a store it makes three times the files a second; /sys/fs/fuse/connections, which says
+    the same, is not mounted everywhere. What users other than root get is bounded by the system (`doctor`).
+    """
+    found = bytearray(answer)
+    _LIMITS.pack_into(found, _LIMITS_AT, BACKGROUND, _CONGESTED)
+    return bytes(found)
 
 
 def resend(descriptor: int) -> None:

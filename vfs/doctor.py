@@ -17,10 +17,10 @@ from penstock.repo.settings import Settings
 from penstock.repo.sizes import format_size
 from penstock.repo.snapshot import open_cache
 
+from .device import BACKGROUND
 from .mounts import list_mounts
 from .options import MountOptions
 from .preflight import check_fuse, other_users_allowed
-from .protocol import BACKGROUND
 
 __all__ = [
     "check_background",

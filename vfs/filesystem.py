@@ -25,7 +25,6 @@ from typing import NamedTuple, Protocol, TypeVar
 import msgspec
 import trio
 
-from penstock.errors import NotFoundError
 from penstock.manifest.entry import BLOCK_SIZE, Entry, Kind, NodeRef, block_count
 from penstock.manifest.tree import ROOT_INODE, Inode, NodeMissing, Tree
 
@@ -50,8 +49,6 @@ _DIRECTORIES = 16384
 """Directories kept by inode, at about 500 bytes each."""
 _BATCH = 128
 """Entries made ready at once by `readdir`: 16 KiB of names and attributes in the kernel's form, 0.5 ms of work."""
-_FILES = 4096
-"""Files kept that nobody has opened here: the kernel opens them by itself (`answers`), or another process did."""
 _CHILDREN = 2
 """Offset in a directory of its first child; 0 and 1 are ``.`` and ``..``."""
 
@@ -148,7 +145,6 @@ class ReadOnlyFileSystem:
         self._directories: OrderedDict[Inode, _Directory] = OrderedDict()
         self._handles = Handles()
         self._files: dict[FileHandle, _OpenFile] = {}
-        self._unopened: OrderedDict[FileHandle, _OpenFile] = OrderedDict()
         self._open_directories: dict[FileHandle, _OpenDirectory] = {}
 
     @property
@@ -215,23 +211,6 @@ class ReadOnlyFileSystem:
             self._keep_directory(inode, entry.directory, Inode(parent))
         return attributes_of(inode, entry, self._epoch_ns, self._umask)
 
-    def lookup_at_hand(self, parent: int, name: bytes) -> Attributes | None:
-        """Return what `lookup` would, if memory has it. None: ask `lookup`."""
-        directory = self._directories.get(Inode(parent))
-        if directory is None:
-            return None
-        self._directories.move_to_end(Inode(parent))
-        try:
-            found = self._tree.lookup(Inode(parent), directory.ref, name)
-        except NodeMissing:
-            return None
-        if found is None:
-            return None
-        inode, entry = found
-        if entry.directory is not None:
-            self._keep_directory(inode, entry.directory, Inode(parent))
-        return attributes_of(inode, entry, self._epoch_ns, self._umask)
-
     async def getattr(self, inode: int) -> Attributes:
         """Return the attributes of an inode. ESTALE: there is none with this number."""
         return attributes_of(inode, await self._entry(inode), self._epoch_ns, self._umask)
@@ -255,17 +234,18 @@ class ReadOnlyFileSystem:
         return handle
 
     async def read(self, handle: int, offset: int, size: int) -> bytes | memoryview:
-        """Return up to `size` bytes of a file, fewer only at its end. EBADF: it is no file's handle.
-
-        An inode is a handle as well: a file can be read that was never opened.
-        """
-        opened = self._files.get(FileHandle(handle))
-        file = opened or await self._known_file(FileHandle(handle))
+        """Return up to `size` bytes of an open file, fewer only at its end. EBADF: it is no file's handle."""
+        file = self._files.get(FileHandle(handle)) or await self._known_file(FileHandle(handle))
         end = min(offset + size, file.entry.size)
         if not 0 <= offset < end:
             return b""
         entry = file.entry
-        self._take_note(file, offset, end, opened=opened is not None)
+        if self.recorder is not None:
+            self.recorder.note(file.inode, entry, offset, end)
+        if not file.started:
+            file.started = True
+            if not file.announced:
+                self._prefetcher.opened(file.inode)
         if entry.size <= BLOCK_SIZE:
             view = await self._blocks.read_small(
                 entry, lambda: self._prefetcher.region(file.inode, entry, alone=file.announced)
@@ -276,57 +256,12 @@ class ReadOnlyFileSystem:
             self._blocks.fetch_ahead(entry, ahead)
         return await self._blocks.read(entry, offset, end)
 
-    def read_at_hand(self, inode: int, offset: int, size: int) -> memoryview | None:
-        """Return what `read` would, if memory and the cache's map have it. None: ask `read`."""
-        handle = FileHandle(inode)
-        file = self._unopened.get(handle)
-        if file is None:
-            try:
-                entry = self._tree.by_inode(Inode(inode))
-            except (NodeMissing, NotFoundError):
-                return None
-            if not entry.is_file:
-                return None
-            file = _OpenFile(Inode(inode), entry)
-        entry = file.entry
-        end = min(offset + size, entry.size)
-        view = self._blocks.at_hand(entry, offset, end) if 0 <= offset < end else None
-        if view is None:
-            return None
-        self._keep_unopened(handle, file)
-        self._take_note(file, offset, end, opened=False)
-        if entry.size > BLOCK_SIZE:
-            self._blocks.fetch_ahead(entry, file.readahead.observe(offset, end))
-        return view
-
-    def _take_note(self, file: _OpenFile, start: int, end: int, *, opened: bool) -> None:
-        """Tell those who learn from reads of one; an unopened file begins to be read whenever its first byte is."""
-        if self.recorder is not None:
-            self.recorder.note(file.inode, file.entry, start, end)
-        if file.started and (opened or start):
-            return
-        file.started = True
-        if not opened:
-            file.announced = self.follower.opened(file.inode)
-        if not file.announced:
-            self._prefetcher.opened(file.inode)
-
     async def _known_file(self, handle: FileHandle) -> _OpenFile:
-        """Return a file that was not opened here."""
-        known = self._unopened.get(handle)
-        if known is None:
-            entry = await self._of_handle(handle)
-            if not entry.is_file:
-                raise Refusal(errno.EBADF)
-            known = self._unopened.get(handle) or _OpenFile(inode_of(handle), entry)
-        self._keep_unopened(handle, known)
-        return known
-
-    def _keep_unopened(self, handle: FileHandle, file: _OpenFile) -> None:
-        self._unopened[handle] = file
-        self._unopened.move_to_end(handle)
-        if len(self._unopened) > _FILES:
-            self._unopened.popitem(last=False)
+        """Take up a handle that another process gave out."""
+        entry = await self._of_handle(handle)
+        if not entry.is_file:
+            raise Refusal(errno.EBADF)
+        return self._files.setdefault(handle, _OpenFile(inode_of(handle), entry))
 
     async def _known_directory(self, handle: FileHandle) -> _OpenDirectory:
         if (await self._of_handle(handle)).directory is None:
@@ -343,7 +278,6 @@ class ReadOnlyFileSystem:
     def release(self, handle: int) -> None:
         """Close a file."""
         self._files.pop(FileHandle(handle), None)
-        self._unopened.pop(FileHandle(handle), None)
 
     @property
     def open_files(self) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 __all__ = ["prometheus_text"]
 
-_Value = Callable[[Mapping[str, Any]], float | int | None]
+_Value = Callable[[Mapping[str, Any]], float | int]
 
 _METRICS: tuple[tuple[str, str, str, _Value], ...] = (
     ("up_seconds", "gauge", "Seconds since it was mounted.", lambda s: s["uptime"]),
@@ -23,7 +23,7 @@ _METRICS: tuple[tuple[str, str, str, _Value], ...] = (
     ("in_flight_bytes", "gauge", "Bytes on their way from the store.", lambda s: s["in_flight"]),
     ("budget_bytes", "gauge", "Most bytes on their way at once.", lambda s: s["budget"]),
     ("restarts_total", "counter", "Processes that died and were started anew.", lambda s: s["restarts"]),
-    ("open_files", "gauge", "Open file handles, of a mount that is told of them.", lambda s: s["open_files"]),
+    ("open_files", "gauge", "Open file handles.", lambda s: s["open_files"]),
     ("offline", "gauge", "1 when it was mounted without its store.", lambda s: int(s["offline"])),
     ("worker_resident_bytes", "gauge", "Memory of the process that serves.", lambda s: s["memory"]["worker"]),
     ("fetchers_resident_bytes", "gauge", "Memory of the processes that fetch.", lambda s: s["memory"]["fetchers"]),
@@ -38,10 +38,8 @@ def prometheus_text(status: Mapping[str, Any]) -> str:
     labels = ",".join(f'{name}="{_escaped(str(status[name]))}"' for name in ("dataset", "version", "mountpoint"))
     lines = []
     for name, kind, told, value in _METRICS:
-        found = value(status)
-        if found is not None:
-            name = f"penstock_{name}"
-            lines += [f"# HELP {name} {told}", f"# TYPE {name} {kind}", f"{name}{{{labels}}} {found}"]
+        name = f"penstock_{name}"
+        lines += [f"# HELP {name} {told}", f"# TYPE {name} {kind}", f"{name}{{{labels}}} {value(status)}"]
     return "\n".join(lines) + "\n"
 
 

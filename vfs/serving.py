@@ -17,6 +17,7 @@ import signal
 from dataclasses import replace
 
 import msgspec
+import pyfuse3
 import trio
 
 from penstock.errors import IntegrityError, PenstockError
@@ -29,24 +30,22 @@ from penstock.repo.repository import Version
 from penstock.repo.snapshot import Pin, Snapshot, open_snapshot
 
 from .announcements import Announcements
-from .answers import Answers
 from .asking import Asker
 from .attributes import DEFAULT_UMASK
 from .commands import MountCommands
 from .control import ControlSocket
 from .device import is_disconnected
 from .filesystem import FileSystem, ReadOnlyFileSystem
-from .fronts import DirectFront, Front, LibfuseFront
+from .fuse import FuseOperations
 from .fuse_writing import WritableOperations
 from .jobs import Jobs
 from .link import Link, Mounted, Moved, Serving, Start
 from .mountinfo import SUBTYPE, KernelMount, fs_name, top_mount
 from .overlays import adopt, open_overlay, overlay_directory, pin_of, resumed
 from .processes import start_time
-from .protocol import Owner
 from .recording import record
 from .registry import MountRecord, access_log_path, control_path
-from .session import mount, read_greeting
+from .session import attach, mount, read_greeting
 from .status import Vitals
 from .tuning import tune
 from .versioning import Versioning
@@ -58,6 +57,8 @@ __all__ = ["serve"]
 
 _log = logging.getLogger(__name__)
 
+_TASKS = 256
+"""Requests answered at once: as many as the kernel sends in the background."""
 _TRIM = 5.0
 """Seconds between looks for evicted segments of the cache that are still mapped here: they take disk until let go."""
 _LOOK = 1.0
@@ -123,19 +124,19 @@ class _Serving:
         epoch_ns = await self._workers.run(_epoch_ns, self._snapshot)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_end_on_signal, nursery.cancel_scope)
-            front = await self._front(nursery, epoch_ns, resumed=session is not None)
+            operations = await self._operations(nursery, epoch_ns, resumed=session is not None)
             nursery.start_soon(self._trim)
             if self._overlay is not None:
                 nursery.start_soon(self._checkpoint, self._overlay)
             try:
-                await self._serve(front, session)
+                await self._serve(operations, session)
             except PenstockError as error:
                 self._failure = error
             nursery.cancel_scope.cancel()
         if self._failure is not None:
             raise self._failure
 
-    async def _front(self, nursery: trio.Nursery, epoch_ns: int, *, resumed: bool) -> Front:
+    async def _operations(self, nursery: trio.Nursery, epoch_ns: int, *, resumed: bool) -> FuseOperations:
         options = self._request.options
         uid = os.getuid() if options.uid is None else options.uid
         gid = os.getgid() if options.gid is None else options.gid
@@ -144,44 +145,42 @@ class _Serving:
         if options.record_trace is not None:
             await nursery.start(record, options.record_trace, readable, self._snapshot, self._workers)
         if self._overlay is None:
-            return DirectFront(Answers(readable, Owner(uid, gid)))
+            return FuseOperations(readable, uid=uid, gid=gid)
         if not resumed:
             self._overlay.remove_orphans()
         asker = Asker(self._snapshot, nursery, self._workers)
         writable = WritableFileSystem(readable, self._snapshot, asker, self._workers, self._overlay, resumed=resumed)
         self._writable = writable
-        return LibfuseFront(WritableOperations(writable, uid=uid, gid=gid), self._kernel_options())
+        return WritableOperations(writable, uid=uid, gid=gid)
 
-    def _kernel_options(self) -> set[str]:
-        return _kernel_options(self._request, _full_name(self._snapshot))
-
-    async def _serve(self, front: Front, session: int | None) -> None:
+    async def _serve(self, operations: FuseOperations, session: int | None) -> None:
+        options = _kernel_options(self._request, _full_name(self._snapshot))
         greeting = self._start.greeting
         mounted: KernelMount | None = None
         if session is None or greeting is None:
-            await _read_root(front.accounts.file_system)
-            session = mount(self._request.mountpoint, self._kernel_options())
+            await _read_root(operations.file_system)
+            session = mount(self._request.mountpoint, options)
             mounted = top_mount(self._request.mountpoint)
             assert mounted is not None  # the kernel has just said so
             greeting = read_greeting(session)
             self._link.send(Mounted(mounted.device, greeting, msgspec.msgpack.encode(self._snapshot.pin)), session)
-        device = await front.begin(session, greeting, answer=mounted is not None)
+        device = await attach(operations, options, session, greeting, answer=mounted is not None)
         try:
             async with trio.open_nursery() as serving:
                 serving.start_soon(_end_with_connection, device, serving.cancel_scope)
-                serving.start_soon(_loop, front, serving.cancel_scope)
+                serving.start_soon(_loop, serving.cancel_scope)
                 try:
-                    await self._settle(mounted, front, serving)
+                    await self._settle(mounted, operations, serving)
                 except PenstockError as error:
                     self._failure = error
                     serving.cancel_scope.cancel()
         finally:
-            front.end()  # unmounting is for the supervisor, when no other process is to follow
+            pyfuse3.close(unmount=False)  # that is for the supervisor, when no other process is to follow
 
     async def _settle(
         self,
         mounted: KernelMount | None,
-        front: Front,
+        operations: FuseOperations,
         nursery: trio.Nursery,
     ) -> None:
         """Answer questions, and say that files can be read; the first process sees first that they can."""
@@ -199,10 +198,10 @@ class _Serving:
         else:
             assert self._start.record is not None
             record = decode_answer(self._start.record)
-        vitals = Vitals(record, self._snapshot, front.accounts.reads)
+        vitals = Vitals(record, self._snapshot, operations.reads)
         # Threads of their own: those of readers may all be waiting for a store that does not answer.
-        announcements = Announcements(self._snapshot, front.accounts.file_system.follower, Workers(4))
-        commands = MountCommands(vitals, front.accounts, Workers(2), access_log_path(record.mountpoint), announcements)
+        announcements = Announcements(self._snapshot, operations.file_system.follower, Workers(4))
+        commands = MountCommands(vitals, operations, Workers(2), access_log_path(record.mountpoint), announcements)
         table = commands.table()
         if self._writable is not None:
             settings = self._request.settings
@@ -261,9 +260,9 @@ class _Serving:
             await self._workers.run(self._snapshot.trim)
 
 
-async def _loop(front: Front, scope: trio.CancelScope) -> None:
+async def _loop(scope: trio.CancelScope) -> None:
     try:
-        await front.serve()
+        await pyfuse3.main(max_tasks=_TASKS)
     finally:
         scope.cancel()
 

@@ -1,12 +1,11 @@
 """A FUSE session that outlives the process that serves it.
 
 libfuse takes a session from its INIT request on, and the kernel sends that only once. So INIT is read here, kept, and
-handed to libfuse, where it is libfuse that serves (`attach`), through a socket in the place of the device, in the first
-process as in every later one; the first one passes libfuse's answer on to the kernel. Then the device takes the
-socket's place. All processes run the same libfuse on the same request, so all agree with the kernel on the same
-protocol.
+handed to libfuse through a socket in the place of the device, in the first process as in every later one; the first
+one passes libfuse's answer on to the kernel. Then the device takes the socket's place. All processes run the same
+libfuse on the same request, so all agree with the kernel on the same protocol.
 
-pyfuse3 has one session a process. Used by `serving` and `fronts`.
+pyfuse3 has one session a process. Used by `serving`.
 """
 
 from __future__ import annotations
@@ -19,12 +18,11 @@ from contextlib import suppress
 import pyfuse3
 import trio
 
-from .device import can_resend, clone
+from .device import can_resend, clone, with_background
 from .fuse import FuseOperations
 from .preflight import mount_failure
-from .protocol import with_background
 
-__all__ = ["attach", "mount", "own_descriptor", "read_greeting"]
+__all__ = ["attach", "mount", "read_greeting"]
 
 _MOST_REQUEST = 1 << 20
 _DEVICE = "/dev/fuse"
@@ -88,17 +86,11 @@ async def attach(
         reply = ours.recv(_MOST_REQUEST)
     if answer:
         os.write(descriptor, with_background(reply))  # on the descriptor that the greeting came by
-    descriptor = own_descriptor(descriptor, greeting)
+    if not can_resend(greeting):
+        # From now on by one of its own: what this process leaves unanswered fails with it, rather than hang for ever.
+        own = clone(descriptor)
+        os.close(descriptor)
+        descriptor = own
     os.dup2(descriptor, place, inheritable=False)
     os.close(descriptor)
     return place
-
-
-def own_descriptor(descriptor: int, greeting: bytes) -> int:
-    """Return what this process is to serve a session from: `descriptor`, or what takes its place."""
-    if can_resend(greeting):
-        return descriptor
-    # One of its own: what this process leaves unanswered fails with it, rather than hang for ever.
-    own = clone(descriptor)
-    os.close(descriptor)
-    return own

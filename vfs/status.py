@@ -14,7 +14,7 @@
 | in_flight, budget | bytes on their way from the store, and the most there may be |
 | restarts | processes of the mount that died and were started anew |
 | worker_pid, fetcher_pids | process that serves, processes that fetch |
-| open_files | handles that are open; null in a read-only mount, whose files the kernel opens by itself |
+| open_files | handles that are open |
 | memory | resident bytes: `worker`, `fetchers` (pages of the cache that they map among it) |
 | cache | directory, bytes, max_bytes, blocks, mode |
 | access_log | where accesses are written, or null |
@@ -45,9 +45,9 @@ def resident_bytes(pid: int) -> int:
 
 
 class Vitals:
-    """Tells of one mount. `reads` returns the bytes given to readers and the open handles, if known."""
+    """Tells of one mount. `reads` returns the bytes given to readers and the handles that are open."""
 
-    def __init__(self, record: MountRecord, snapshot: Snapshot, reads: Callable[[], tuple[int, int | None]]) -> None:
+    def __init__(self, record: MountRecord, snapshot: Snapshot, reads: Callable[[], tuple[int, int]]) -> None:
         self._record = record
         self._snapshot = snapshot
         self._reads = reads

@@ -64,7 +64,7 @@ def test_the_access_log(run: Run, mounted: str) -> None:
     assert "access.log" in run("status", mounted).stdout
     off = run("status", mounted, "--access-log", "off", "--json")
     assert json.loads(off.stdout) == {"access_log": None}
-    assert [json.loads(line)["op"] for line in path.read_text().splitlines()] == ["read"]
+    assert [json.loads(line)["op"] for line in path.read_text().splitlines()] == ["open", "read"]
 
 
 def test_where_nothing_is_mounted(run: Run, tmp_path: Path) -> None:
