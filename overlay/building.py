@@ -11,6 +11,8 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
+import msgspec
+
 from penstock.cache import LocationIndex
 from penstock.errors import NotFoundError
 from penstock.manifest.build import DiscardSink
@@ -88,11 +90,13 @@ class _Counted:
 
 
 def mounted_directory(manifest: Manifest, subdir: str, version: Snapshot) -> Entry | None:
-    """Return what a version has where an overlay's root is; None: nothing. Blocking."""
+    """Return what a version has where an overlay's root is, with its metadata; None: nothing. Blocking."""
+    names = split_path(subdir)
     try:
-        return Tree(manifest.root, version.load).resolve(split_path(subdir))[1]
+        entry = Tree(manifest.root, version.load).resolve(names)[1]
     except NotFoundError:
         return None
+    return entry if names else msgspec.structs.replace(entry, metadata=manifest.metadata)
 
 
 def build_version(
@@ -114,7 +118,7 @@ def build_version(
     origin, load = frozen.origin, version.load
     top = mounted_directory(origin.manifest, origin.subdir, version)
     committed = top.directory if top is not None and top.directory is not None else EMPTY_DIRECTORY
-    view = Namespace(frozen.reader, Lower(origin.lower, frozen.reader, load))
+    view = Namespace(frozen.reader, Lower(origin.lower, frozen.reader, load, origin.metadata))
     changes = Changes(frozen.reader, view, frozen.counters.committed, committed, load)
     if changes.is_empty:
         return None

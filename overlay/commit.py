@@ -106,6 +106,7 @@ class Commit:
         self._settlement: Settlement | None = None
         self._manifest = origin.manifest
         self._landed: Landed | None = None
+        self._moved = origin
         self._others: Sequence[diff.Change] = ()
         self._intended = False
         self._certain = True
@@ -190,6 +191,7 @@ class Commit:
             self._certain = True
             raise
         self._others = others(self._origin, self._manifest, landed.manifest, self._version)
+        self._moved = moved(self._origin, self._branch, landed.published.commit, landed.manifest, self._version)
         self._landed = landed
         report = self.report
         report.commit, report.merged_with = landed.published.commit, landed.merged_with
@@ -200,15 +202,11 @@ class Commit:
     def settle(self, is_open: Callable[[int], bool]) -> Settling:
         """Return the steps by which the overlay takes note; after `land`, or `build` that found nothing to land."""
         assert self._frozen is not None
-        counters, landed = self._frozen.counters, self._landed
-        origin = self._origin
-        if landed is not None:
-            origin = moved(origin, self._branch, landed.published.commit, landed.manifest)
         return Settling(
             self._overlay,
             self._editor,
-            origin,
-            counters.sequence,
+            self._moved,
+            self._frozen.counters.sequence,
             self._others,
             self._frozen.reader,
             self._settlement,

@@ -10,6 +10,8 @@ import errno
 from collections import OrderedDict
 from collections.abc import Iterator
 
+import msgspec
+
 from penstock.manifest.descend import LoadNode
 from penstock.manifest.entry import Entry, NodeRef
 from penstock.manifest.tree import ROOT_INODE, Inode, Tree
@@ -28,15 +30,17 @@ _DIRECTORIES = 16384
 class Lower:
     """Trees by inode. Refused ESTALE: an inode that no tree has."""
 
-    def __init__(self, root: NodeRef, tables: ReadTables, load: LoadNode) -> None:
+    def __init__(self, root: NodeRef, tables: ReadTables, load: LoadNode, metadata: bytes = b"") -> None:
+        """`metadata` is the root's: of the version, or of the directory that is mounted."""
         self._root = root
+        self._metadata = metadata
         self._tables = tables
         self._load = load
         self._directories: OrderedDict[int, NodeRef] = OrderedDict()
 
     def loading(self, load: LoadNode) -> Lower:
         """Return the same trees, asking something else for nodes. What is known of directories is shared."""
-        other = Lower(self._root, self._tables, load)
+        other = Lower(self._root, self._tables, load, self._metadata)
         other._directories = self._directories  # its own class
         return other
 
@@ -57,7 +61,8 @@ class Lower:
     def entry(self, inode: int) -> Entry:
         """Return what a tree has at an inode."""
         tree, shift = self._of(inode)
-        return tree.by_inode(Inode(inode - shift))
+        entry = tree.by_inode(Inode(inode - shift))
+        return msgspec.structs.replace(entry, metadata=self._metadata) if inode == ROOT_INODE else entry
 
     def directory(self, inode: int) -> NodeRef | None:
         """Return the content of a directory of a tree; None: it is no directory, or in no tree."""

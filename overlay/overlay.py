@@ -66,6 +66,8 @@ class Overlay:
 
     def settle(self, origin: Origin) -> None:
         """Take note that the origin is another one now; its change was made already."""
+        if self._origin is None or self._origin.metadata != origin.metadata:
+            self._lower = None
         self._origin = origin
 
     def editor(self, is_open: Callable[[int], bool], *, umask: int, epoch_ns: int) -> Editor:
@@ -76,7 +78,7 @@ class Overlay:
         """Return the merged tree; nodes of the version come from `load`."""
         assert self._origin is not None
         if self._lower is None:
-            self._lower = Lower(self._origin.lower, self.records, load)
+            self._lower = Lower(self._origin.lower, self.records, load, self._origin.metadata)
         return Namespace(self.records, self._lower.loading(load))
 
     def is_dirty(self) -> bool:

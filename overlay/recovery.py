@@ -56,7 +56,7 @@ class Recovery:
         if found is None:
             return False
         manifest = repository.manifest(found.top_hash)
-        self._found = moved(origin, intent.branch, found.commit, manifest)
+        self._found = moved(origin, intent.branch, found.commit, manifest, self._version)
         self._others = others(origin, intent.manifest, manifest, self._version)
         return True
 
@@ -70,10 +70,14 @@ class Recovery:
         return Settling(self._overlay, self._editor, self._found, intent.sequence, self._others, None, None, is_open)
 
 
-def moved(origin: Origin, branch: str, commit: bytes, manifest: Manifest) -> Origin:
-    """Return the origin of an overlay whose clean records are now in another version, of `branch`."""
+def moved(origin: Origin, branch: str, commit: bytes, manifest: Manifest, version: Snapshot) -> Origin:
+    """Return the origin of an overlay whose clean records are now in another version, of `branch`. Blocking."""
+    top = mounted_directory(manifest, origin.subdir, version)
     handle = str(replace(parse_handle(origin.handle), ref=branch)) if branch != origin.ref else origin.handle
-    return msgspec.structs.replace(origin, handle=handle, ref=branch, commit=commit, manifest=manifest)
+    metadata = top.metadata if top is not None else b""
+    return msgspec.structs.replace(
+        origin, handle=handle, ref=branch, commit=commit, manifest=manifest, metadata=metadata
+    )
 
 
 def others(origin: Origin, mine: Manifest, landed: Manifest, version: Snapshot) -> Sequence[diff.Change]:

@@ -24,6 +24,7 @@ from penstock.errors import ConflictError
 from penstock.manifest import diff
 from penstock.manifest.descend import LoadNode
 from penstock.manifest.entry import Entry, NodeRef, PageRef, display_path
+from penstock.manifest.tree import ROOT_INODE
 
 from .absorbing import Stale, absorb, is_dirty
 from .access import ReadTables
@@ -149,7 +150,7 @@ class Settling:
             self.stale += stale
             self._absorbed += 1
         else:
-            self._note()
+            self._note(view)
 
     def _check(self, view: Namespace) -> None:
         """Look at what others changed, all in one step, so that nothing comes between this and the taking in."""
@@ -163,10 +164,15 @@ class Settling:
             )
         self._checked = len(self._others)
 
-    def _note(self) -> None:
+    def _note(self, view: Namespace) -> None:
         committed = max(self._sequence, self._editor.counters.committed)
         counters = self._editor.counters._replace(committed=committed)
-        self._editor.apply([self._origin.change(), clear_intent()], counters)
+        changes = [self._origin.change(), clear_intent()]
+        root = view.record(ROOT_INODE)
+        if root is not None and root.sequence <= self._sequence and root.metadata != self._origin.metadata:
+            renewed = msgspec.structs.replace(root, metadata=self._origin.metadata)
+            changes.append(Change(INODES, inode_key(ROOT_INODE), renewed.encode()))
+        self._editor.apply(changes, counters)
         self._overlay.settle(self._origin)
         self._noted = True
 

@@ -29,6 +29,7 @@ class Origin(msgspec.Struct, frozen=True):
     """`handle` names the branch, tag or hash that was mounted; `lower` is the root of what was mounted then.
 
     `commit` and `manifest` are the version that all clean records are in; `commit` None: named by its top hash.
+    `metadata` is what that version has for the root: its own, or that of the directory `subdir`.
     """
 
     handle: str
@@ -39,6 +40,7 @@ class Origin(msgspec.Struct, frozen=True):
     lower: NodeRef
     commit: bytes | None
     manifest: Manifest
+    metadata: bytes = b""
 
     def change(self) -> Change:
         """Return the change that writes it."""

@@ -43,6 +43,8 @@ class Pin(msgspec.Struct, frozen=True):
     commit: Commit | None
     root: NodeRef
     offline: bool
+    metadata: bytes = b""
+    """Of the root: the version's own, or the directory's."""
 
 
 class Snapshot:
@@ -66,6 +68,8 @@ class Snapshot:
         self.version = found.version
         self.manifest = found.manifest
         self.root: NodeRef = found.manifest.root
+        self.root_metadata = found.manifest.metadata
+        """Metadata of what `root` is: of the version, or of the directory; canonical JSON, or empty."""
         self._commit = found.commit
         self._cache = cache
         self.cache_size = cache_size if cache is not None else 0
@@ -108,7 +112,16 @@ class Snapshot:
     def pin(self) -> Pin:
         """What `open_snapshot` needs to open the same again."""
         version = self.version
-        return Pin(version.top_hash, version.commit, version.ref, self.manifest, self.commit(), self.root, self.offline)
+        return Pin(
+            version.top_hash,
+            version.commit,
+            version.ref,
+            self.manifest,
+            self.commit(),
+            self.root,
+            self.offline,
+            self.root_metadata,
+        )
 
     def stand_at(self, version: Version, manifest: Manifest) -> None:
         """Say that a writable mount is at another version now; its lower layer, `root`, stays what it is."""
@@ -163,7 +176,7 @@ class Snapshot:
         entry = self.find(path)
         if entry.directory is None:
             raise UsageError(f"{path!r} in {self.handle} is not a directory", fix="Name a directory of the version.")
-        self.root = entry.directory
+        self.root, self.root_metadata = entry.directory, entry.metadata
 
     def read(self, entry: Entry) -> Iterator[memoryview]:
         """Yield a file's blocks in order, from the cache or the store."""
@@ -288,7 +301,7 @@ def open_snapshot(
         if pin is None:
             snapshot.narrow(handle.subdir)
         else:
-            snapshot.root = pin.root
+            snapshot.root, snapshot.root_metadata = pin.root, pin.metadata
         opening.pop_all()  # the snapshot closes them from now on
     return snapshot
 

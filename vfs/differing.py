@@ -41,7 +41,7 @@ def list_changes(
     tables: ReadTables, origin: Origin, sequence: int, version: Snapshot, *, every: bool
 ) -> Iterator[dict[str, Any]]:
     """Yield what changed after a sequence, in tree order, as JSON has it: see `overlay.status.Line`."""
-    view = Namespace(tables, Lower(origin.lower, tables, version.load))
+    view = Namespace(tables, Lower(origin.lower, tables, version.load, origin.metadata))
     for line in status(tables, view, sequence, _committed(origin, version), version.load, every=every):
         yield _as_json(line)
 
@@ -54,7 +54,7 @@ def newest(origin: Origin, version: Snapshot) -> Newer | None:
         return None  # a version that is named by its hash stays what it is
     manifest = repository.manifest(found.top_hash)
     changes = others(origin, origin.manifest, manifest, version)
-    return Newer(moved(origin, origin.ref, found.commit, manifest), changes)
+    return Newer(moved(origin, origin.ref, found.commit, manifest, version), changes)
 
 
 def wait_for_takers(job: Job) -> None:

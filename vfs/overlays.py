@@ -46,7 +46,16 @@ def open_overlay(directory: str) -> Overlay:
 def pin_of(origin: Origin) -> Pin:
     """Return what opens the version that an overlay is over, whatever its handle names by now."""
     manifest = origin.manifest
-    return Pin(manifest.top_hash, origin.commit, origin.ref, manifest, None, origin.lower, offline=False)
+    return Pin(
+        manifest.top_hash,
+        origin.commit,
+        origin.ref,
+        manifest,
+        None,
+        origin.lower,
+        offline=False,
+        metadata=origin.metadata,
+    )
 
 
 def resumed(overlay: Overlay, handle_text: str, settings: Settings) -> Pin | None:
@@ -82,5 +91,6 @@ def adopt(overlay: Overlay, snapshot: Snapshot) -> None:
             snapshot.root,
             snapshot.commit_id,
             snapshot.manifest,
+            snapshot.root_metadata,
         )
     )

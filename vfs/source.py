@@ -21,6 +21,7 @@ class Source(Protocol):
 
     handle: str
     root: NodeRef
+    root_metadata: bytes
 
     @property
     def top_hash(self) -> bytes:

@@ -42,8 +42,15 @@ _MOST_VALUE = 64 << 10
 _MOST_LIST = 64 << 10
 
 
-def extended_attributes(source: Source, entry: Entry, *, is_root: bool) -> dict[bytes, Callable[[], bytes]]:
-    """Return an entry's attributes: by name, what makes the value. Values may block on the cache or the store."""
+def extended_attributes(
+    source: Source, entry: Entry, *, is_root: bool, metadata: bytes | None = None
+) -> dict[bytes, Callable[[], bytes]]:
+    """Return an entry's attributes: by name, what makes the value. Values may block on the cache or the store.
+
+    `metadata`: what a writable mount has of it; by default it is the version's.
+    """
+    if metadata is None:
+        metadata = source.root_metadata if is_root else entry.metadata
     if entry.kind is Kind.SYMLINK:
         return {}
     found: dict[bytes, Callable[[], bytes]] = {
@@ -61,7 +68,7 @@ def extended_attributes(source: Source, entry: Entry, *, is_root: bool) -> dict[
         found[b"user.penstock.handle"] = lambda: source.handle.encode("utf-8", "surrogateescape")
         found[b"user.penstock.bytes_fetched"] = lambda: str(source.counters()["bytes_fetched"]).encode()
     room = _MOST_LIST - sum(len(name) + 1 for name in found)
-    for name, value in _metadata(entry.metadata).items():
+    for name, value in _metadata(metadata).items():
         room -= len(name) + 1
         if room < 0:
             break

@@ -15,7 +15,7 @@ from penstock.overlay.building import mounted_directory
 from penstock.overlay.changes import Changes
 from penstock.overlay.commit import Commit, CommitReport
 from penstock.overlay.detached import commit_detached
-from penstock.overlay.discarding import plan_discard, restore
+from penstock.overlay.discarding import Discarding, plan_discard
 from penstock.overlay.model import Record, decode_entry
 from penstock.overlay.namespace import Namespace, Node
 from penstock.overlay.overlay import Overlay
@@ -60,7 +60,15 @@ class Edited:
             ref = parsed.ref or "main"
             self.overlay.begin(
                 Origin(
-                    handle, version.bucket_url, version.dataset, ref, parsed.subdir, root, version.commit_id, manifest
+                    handle,
+                    version.bucket_url,
+                    version.dataset,
+                    ref,
+                    parsed.subdir,
+                    root,
+                    version.commit_id,
+                    manifest,
+                    version.root_metadata,
                 )
             )
         self.editor = self.overlay.editor(lambda inode: inode in self.opened, umask=0o022, epoch_ns=0)
@@ -188,12 +196,14 @@ class Edited:
         sequence = self.editor.counters.committed
         return Changes(self.overlay.records, self.view, sequence, committed, self.version.load, renames=True)
 
-    def discard(self, path: str = "") -> list[str]:
+    def discard(self, *paths: str) -> list[str]:
         """Put changes back; return the paths."""
-        steps = plan_discard(self.changes(), split_path(path))
-        for step in steps:
-            restore(self.editor, self.view, step, self.overlay.content.drop, lambda inode: inode in self.opened)
-        return [os.fsdecode(b"/".join(step.path)) for step in steps]
+        wanted = [split_path(path) for path in paths] or [()]
+        plan = plan_discard(self.changes(), wanted, self.origin.metadata)
+        discarding = Discarding(self.overlay, self.editor, plan, lambda inode: inode in self.opened)
+        while discarding.step(self.view):
+            pass
+        return [os.fsdecode(b"/".join(step.path)) for step in plan]
 
     def committed_tree(self) -> Tree:
         """Read, from the bucket alone, what the clean records are said to stand for."""

@@ -83,6 +83,7 @@ class MemorySource:
         builder = TreeBuilder(self._sink)
         self._build(builder, spec)
         self.root = builder.finish()
+        self.root_metadata = b""
 
     def _build(self, builder: TreeBuilder, spec: Spec) -> None:
         for name in sorted(spec):
