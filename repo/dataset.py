@@ -31,7 +31,10 @@ __all__ = ["OpenDataset", "neighbours", "open_dataset"]
 _AT_ONCE = 16
 """Requests for nodes at the same time, when it is known which ones are needed."""
 _NEAR = 256 << 10
-"""Bytes behind a node that come along when `Nodes` fetches it."""
+"""Bytes that nodes may span which one request brings."""
+_BELOW = 64 << 10
+"""Bytes before them that come along. What is below a node lies before it, so that the next level of a small directory
+is there already; of nodes all over a large tree, as in a diff of few changes, half a MiB each was most of the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ def open_dataset(handle: Handle, settings: Settings, *, writes: bool = False) ->
 
         def load_many(refs: Sequence[NodeRef]) -> list[Node]:
             groups = neighbours(refs)
-            loaded = pool.map(lambda group: [nodes.load(refs[at]) for at in group], groups)
+            loaded = pool.map(lambda group: nodes.load_together([refs[at] for at in group], _BELOW), groups)
             found = dict(zip(chain.from_iterable(groups), chain.from_iterable(loaded), strict=True))
             return [found[at] for at in range(len(refs))]
 

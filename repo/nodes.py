@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
@@ -93,6 +93,17 @@ class Nodes:
             self._nodes.put(identity, found, len(found) + 20)
         return found
 
+    def load_together(self, refs: Sequence[NodeRef], behind: int) -> list[Node]:
+        """Return nodes of one pack, given in the order of their places, by one request when the first is not here.
+
+        It asks for what they span, and `behind` bytes before that.
+        """
+        first, last = refs[0].location, refs[-1].location
+        if self._nodes.get(refs[0].identity) is None and self._held(first) is None:
+            with self._naming(first):
+                self._fetch(first, behind, last.offset + last.length - first.offset)
+        return [self.load(ref) for ref in refs]
+
     def page(self, ref: PageRef, count: int) -> bytes:
         """Return the joined block hashes of a page that must have so many."""
         with self._naming(ref.location):
@@ -109,17 +120,19 @@ class Nodes:
             raise type(error)(f"cannot use the node at {where.offset} of {place}", why=why, fix=error.fix) from error
 
     def _frame(self, where: Location) -> bytes | memoryview:
-        raw = self._raw.get(where.digest)
-        if raw is not None:
-            return raw
-        if self._cache is not None and (cached := self._cache.get(where.digest)) is not None:
-            return cached
-        return self._fetch(where)
+        held = self._held(where)
+        return held if held is not None else self._fetch(where, _BEHIND, _AHEAD)
 
-    def _fetch(self, where: Location) -> bytes:
-        start = max(0, where.offset - _BEHIND)
+    def _held(self, where: Location) -> bytes | memoryview | None:
+        raw = self._raw.get(where.digest)
+        if raw is None and self._cache is not None:
+            return self._cache.get(where.digest)
+        return raw
+
+    def _fetch(self, where: Location, behind: int, ahead: int) -> bytes:
+        start = max(0, where.offset - behind)
         position = where.offset - start
-        wanted = ByteRange(start, position + max(where.length, _AHEAD))
+        wanted = ByteRange(start, position + max(where.length, ahead))
         window = self._window(where.pack, wanted)
         frame = bytes(window[position : position + where.length])
         if content_hash(frame) != where.digest:

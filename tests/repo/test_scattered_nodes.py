@@ -1,0 +1,63 @@
+"""A comparison of two large versions that differ here and there fetches little more than what differs."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+from views.bucket import LocalBucket
+
+from penstock.manifest.build import TreeBuilder
+from penstock.manifest.entry import Entry, Extent, Kind
+from penstock.manifest.records import Manifest
+from penstock.manifest.update import Edit, update
+from penstock.repo.comparing import Contents, compare
+from penstock.repo.dataset import open_dataset
+from penstock.repo.handle import parse_handle
+from penstock.repo.nodes import NodePackWriter
+from penstock.repo.publish import Authorship, publish
+from penstock.repo.repository import Repository
+
+FOLDERS, FILES, CHANGED = 30, 4000, range(0, 30, 3)
+OBJECT = bytes(32)
+
+
+def entry(chance: random.Random, number: int) -> Entry:
+    name = b"file-%05d" % number
+    return Entry(name, Kind.FILE, 1000, chance.randbytes(32), extents=(Extent(OBJECT, 1000 * number, 1000),))
+
+
+def test_what_lies_far_apart_comes_without_what_lies_between(tmp_path: Path) -> None:
+    bucket = LocalBucket(tmp_path)
+    chance = random.Random(0)
+    store = bucket.settings.open_bucket("demo")
+    repository, authorship = Repository(store, "data"), Authorship("me", "", "push")
+    sink = NodePackWriter(store.put)
+    builder = TreeBuilder(sink)
+    for folder in range(FOLDERS):
+        builder.enter(b"d%02d" % folder)
+        for number in range(FILES):
+            builder.add(entry(chance, number))
+        builder.leave()
+    root = builder.finish()
+    sink.flush()
+    size = sink.bytes
+    before = sink.located(root)
+    publish(repository, "main", None, Manifest(before), authorship)
+    with open_dataset(parse_handle("demo/data"), bucket.settings) as dataset:
+        sink = NodePackWriter(store.put)
+        edits = [Edit((b"d%02d" % folder, b"file-%05d" % 2000), entry(chance, 2000)) for folder in CHANGED]
+        root = update(before, edits, dataset.load, sink)
+        sink.flush()
+        after = sink.located(root)
+        publish(repository, "main", repository.refs.head("main"), Manifest(after), authorship)
+    store.close()
+
+    elsewhere = replace(bucket.settings, cache_directory=tmp_path / "elsewhere")
+    with open_dataset(parse_handle("demo/data"), elsewhere) as dataset:
+        old, new = (Contents(each, dataset.load, dataset.load_many) for each in (before, after))
+        assert len(list(compare(old, new))) == len(CHANGED)
+        counts = dataset.counters.snapshot()
+    assert counts["bytes_fetched"] < size / 2, (counts, size)
+    assert counts["node_gets"] <= 2 * len(CHANGED) + 4
