@@ -36,6 +36,7 @@ _COMMANDS = {
     "commit": LazyCommand("commit:commit_", "Make what was changed in a mount the next version."),
     "completion": LazyCommand("completion:completion", "Print the completion script of SHELL: bash, zsh or fish."),
     "diff": LazyCommand("diff:diff", "List what differs between two versions."),
+    "discard": LazyCommand("discard:discard_", "Give up what was changed in a mount."),
     "doctor": LazyCommand("doctor:doctor", "Check what this machine and a bucket permit."),
     "gc": LazyCommand("gc:gc", "Delete from a bucket what no version needs."),
     "hash": LazyCommand("push:hash_", "Print the top hash that a directory would have."),

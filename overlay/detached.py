@@ -1,6 +1,8 @@
-"""Commit an overlay that nobody has mounted: all in one thread, which may block."""
+"""Commit an overlay that nobody has mounted, or give up its changes: all in one thread, which may block."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from penstock.manifest.merge import Choose
 from penstock.repo.publish import Authorship
@@ -9,12 +11,13 @@ from penstock.repo.settings import Settings
 from penstock.repo.snapshot import Snapshot
 
 from .commit import Commit, CommitReport
+from .discarding import Discarding, Restore
 from .editing import Editor
 from .overlay import Overlay
 from .recovery import Recovery
 from .settling import Settling
 
-__all__ = ["commit_detached", "recover_detached"]
+__all__ = ["commit_detached", "discard_detached", "recover_detached"]
 
 
 def commit_detached(
@@ -44,11 +47,17 @@ def commit_detached(
             commit.intend()
             commit.land()
         if not dry_run:
-            _settle(commit.settle(_is_open), overlay, version)
+            _take_steps(commit.settle(_is_open), overlay, version)
     finally:
         commit.close()
     overlay.records.checkpoint()
     return commit.report
+
+
+def discard_detached(overlay: Overlay, version: Snapshot, plan: Sequence[Restore]) -> None:
+    """Put back what a plan says. ConflictError: a directory that something was in is not there."""
+    _take_steps(Discarding(overlay, _editor(overlay), plan, _is_open), overlay, version)
+    overlay.records.checkpoint()
 
 
 def recover_detached(overlay: Overlay, version: Snapshot) -> bool:
@@ -63,14 +72,14 @@ def _recover(overlay: Overlay, editor: Editor, version: Snapshot) -> bool:
     landed = recovery.look()
     settling = recovery.settle(_is_open)
     if settling is not None:
-        _settle(settling, overlay, version)
+        _take_steps(settling, overlay, version)
     overlay.records.checkpoint()
     return landed
 
 
-def _settle(settling: Settling, overlay: Overlay, version: Snapshot) -> None:
+def _take_steps(steps: Settling | Discarding, overlay: Overlay, version: Snapshot) -> None:
     view = overlay.view(version.load)
-    while settling.step(view):
+    while steps.step(view):
         pass
 
 

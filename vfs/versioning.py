@@ -19,6 +19,7 @@ import trio
 from penstock.errors import ConflictError, PenstockError, UsageError
 from penstock.overlay.absorbing import Stale
 from penstock.overlay.commit import Commit
+from penstock.overlay.discarding import Discarding
 from penstock.overlay.recovery import Recovery
 from penstock.overlay.settling import Settling
 from penstock.overlay.state import Origin
@@ -30,6 +31,7 @@ from penstock.repo.snapshot import Snapshot
 from .committing import fields_of
 from .control import Arguments, Command
 from .differing import list_changes, newest, wait_for_takers
+from .discarding import plan_of, restored_line
 from .jobs import Job, Jobs
 from .workers import Workers
 from .writable import WritableFileSystem
@@ -85,6 +87,7 @@ class Versioning:
             "commit": self._commit,
             "refresh": self._refresh,
             "changes": self._changes,
+            "discard": self._discard,
             "job": self._jobs.state,
             "cancel": self._jobs.cancel,
         }
@@ -181,6 +184,24 @@ class Versioning:
 
         return self._jobs.start("refresh", work)
 
+    async def _discard(self, arguments: Arguments) -> dict[str, object]:
+        """Put paths back, or everything; a line for each as `restored_line` makes them."""
+        paths, dry_run = _texts(arguments, "paths"), arguments.get("dry_run") is True
+        overlay = self._fs.overlay
+
+        async def work(job: Job) -> object:
+            await self._recover(job)
+            origin, sequence = overlay.origin, overlay.counters.committed
+            assert origin is not None  # it is mounted
+            with overlay.records.snapshot() as reader:
+                plan = await self._blocking(job, lambda: plan_of(reader, origin, sequence, self._snapshot, paths))
+            if not dry_run:
+                await self._take_steps(Discarding(overlay, self._fs.editor, plan, self._fs.is_open))
+            job.lines.extend(map(restored_line, plan))
+            return {}
+
+        return self._jobs.start("discard", work)
+
     def recover(self) -> None:
         """Find out what became of a commit whose process died, as soon as the store tells."""
 
@@ -201,15 +222,21 @@ class Versioning:
                 await self._settle(settling)
 
     async def _settle(self, settling: Settling) -> None:
-        """Have the overlay take note of what landed, in small steps, and the kernel forget what is no longer so."""
-        with trio.CancelScope(shield=True):
-            while await self._fs.ask(settling.step):
-                await trio.lowlevel.checkpoint()
-            # In a thread: the kernel may hold a lock for a request that waits for this very loop.
-            await self._workers.run(_forget, settling.stale)
+        """Have the overlay take note of what landed."""
+        await self._take_steps(settling)
         origin = self._fs.overlay.origin
         assert origin is not None  # it is mounted
         self._moved(origin)
+
+    async def _take_steps(self, steps: Settling | Discarding) -> None:
+        """Change the overlay in small steps, and have the kernel forget what is no longer so."""
+        with trio.CancelScope(shield=True):
+            try:
+                while await self._fs.ask(steps.step):
+                    await trio.lowlevel.checkpoint()
+            finally:
+                # In a thread: the kernel may hold a lock for a request that waits for this very loop.
+                await self._workers.run(_forget, steps.stale)
 
     async def _blocking(self, job: Job, call: Callable[[], _T]) -> _T:
         """Return what a call returns that blocks; when it is not waited for any more, it is told, and waited for."""
