@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -74,7 +75,10 @@ def diff(invocation: Invocation, first: str, new: str, path: str, stat: bool, ev
             names = split_path(old.subdir) + names
             same_place = (other.bucket, other.dataset) == (old.bucket, old.dataset)
             after = before if same_place else _Opened(stack, invocation, other)
-            ours, theirs = before.contents(old), after.contents(other)
+            # Each is six requests, one after the other.
+            pool = stack.enter_context(ThreadPoolExecutor(1, "penstock-diff"))
+            looking = pool.submit(after.contents, other)
+            ours, theirs = before.contents(old), looking.result()
         found = differences(compare(ours, theirs, names, content_only=local))
         differs = _tell(invocation, found, stat=stat)
     if differs:
