@@ -71,10 +71,11 @@ class Cursor:
         node, low = open_child(parent, at, low, self._load)
         self._stack.append((node, 0, low))
 
-    def advance(self) -> None:
-        """Go past the item it stands at."""
+    def advance(self, count: int = 1) -> None:
+        """Go past the item it stands at, or so many items of its node."""
         while self._stack:
             node, at, low = self._stack.pop()
-            if at + 1 < len(node):
-                self._stack.append((node, at + 1, low))
+            if at + count < len(node):
+                self._stack.append((node, at + count, low))
                 return
+            count = 1

@@ -98,12 +98,12 @@ def _directories(pair: _Pair, load_old: LoadNode, load_new: LoadNode) -> Iterato
             yield from _compare(pair.path, None, new.entry)
             new.advance()
         else:
-            (old_leaf, old_at), (new_leaf, new_at) = old.leaf, new.leaf
             # Of the hundreds in two leaves that differ most are equal: to make them all was most of a diff's time.
-            if old_leaf.content(old_at) != new_leaf.content(new_at):
+            alike = old.leaf[0].count_alike(old.leaf[1], *new.leaf)
+            if not alike:
                 yield from _compare(pair.path, old.entry, new.entry)
-            old.advance()
-            new.advance()
+            old.advance(alike or 1)
+            new.advance(alike or 1)
 
 
 def _compare(parent: tuple[bytes, ...], old: Entry | None, new: Entry | None) -> Iterator[Change | _Pair]:

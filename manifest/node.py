@@ -206,6 +206,16 @@ class Leaf:
         logical = self._logical
         return logical.kinds[at], logical.sizes[at], self.hash(at), self._sparse[0].get(at, b"")
 
+    def count_alike(self, at: int, other: Leaf, there: int) -> int:
+        """Count entries from `at` on that have the name and the content of those in another leaf from `there` on."""
+        most = min(len(self.names) - at, len(other.names) - there)
+        for step in range(most):
+            if self.names[at + step] != other.names[there + step] or self.content(at + step) != other.content(
+                there + step
+            ):
+                return step
+        return most
+
     def entry(self, at: int) -> Entry:
         """Make the entry at an index."""
         logical = self._logical
