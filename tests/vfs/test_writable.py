@@ -36,7 +36,7 @@ SPEC: Spec = {
     b"a": Made(b"first\n"),
     b"b": {b"a": {b"a": Made(b"x"), b"b": Made(b"y" * 100)}, b"b": Link(b"../a"), b"c": Made(b"1", executable=True)},
     b"c": Made(bytes(range(256)) * (BLOCK_SIZE // 256) + b"tail"),
-    b"d": {b"%03d" % number: Made(b"%d" % number) for number in range(300)},
+    b"d": {b"%03d" % number: Made(b"%d" % number) for number in range(140)},
 }
 NAMES = [b"a", b"b", b"c", b"d", b"000", b"150", b"n" * 255]
 THREAD = 7
@@ -229,12 +229,13 @@ class Compared:
                 node.data.extend(bytes(max(0, offset - len(node.data))))
                 node.data[offset : offset + len(data)] = data
 
-    async def cut(self, which: int, size: int) -> None:
+    async def cut(self, which: int, *sizes: int) -> None:
         if self.open:
             _, node = self.open[which % len(self.open)]
-            found = await self.fs.setattr(node.inode, size=size)
-            node.data[size:] = bytes(max(0, size - len(node.data)))
-            assert found.size == size
+            for size in sizes:
+                found = await self.fs.setattr(node.inode, size=size)
+                node.data[size:] = bytes(max(0, size - len(node.data)))
+                assert found.size == size
 
     async def read(self, which: int, offset: int, size: int) -> None:
         if self.open:
@@ -329,9 +330,11 @@ class Compared:
                     assert await self.fs.getxattr(node.inode, b"user.meta." + key) == value
 
 
-_which = st.integers(0, 1 << 16)
+_which = st.one_of(st.integers(0, 5), st.integers(0, 1 << 16))  # a few are met again and again
 _names = st.sampled_from(NAMES)
-_offsets = st.one_of(st.integers(0, 300), st.integers(BLOCK_SIZE - 3, BLOCK_SIZE + 10), st.just(3 * BLOCK_SIZE))
+_offsets = st.one_of(
+    st.integers(0, 8), st.integers(0, 300), st.integers(BLOCK_SIZE - 3, BLOCK_SIZE + 10), st.just(3 * BLOCK_SIZE)
+)
 _keys = st.sampled_from([b"label", "ünï".encode(), b"stars"])
 _OPERATIONS = {
     "make": (_which, _names, st.integers(0, 3)),
@@ -340,7 +343,7 @@ _OPERATIONS = {
     "open_file": (_which,),
     "close_file": (_which,),
     "write": (_which, _offsets, st.binary(max_size=200)),
-    "cut": (_which, _offsets),
+    "cut": (_which, _offsets, _offsets),
     "read": (_which, _offsets, st.sampled_from([1, 100, 4096, 2 * BLOCK_SIZE])),
     "describe": (_which, _keys, st.one_of(st.none(), st.just(b"value"), st.just("ü".encode()))),
     "list_changing": (_which, _names),
@@ -348,7 +351,9 @@ _OPERATIONS = {
     "mount_again": (),
 }
 operations = st.lists(
-    st.one_of([st.tuples(st.just(name), *arguments) for name, arguments in _OPERATIONS.items()]), max_size=60
+    st.one_of([st.tuples(st.just(name), *arguments) for name, arguments in _OPERATIONS.items()]),
+    min_size=10,
+    max_size=60,
 )
 
 
@@ -387,7 +392,7 @@ async def run(steps: list[tuple[object, ...]], version: Snapshot, directory: str
 
 @settings(
     deadline=None,
-    max_examples=120,
+    max_examples=150,
     derandomize=True,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
