@@ -11,14 +11,14 @@ A commit *freezes*: the caller passes a higher `generation` from then on, and fr
 again. `keep` holds their removal back for as long as a commit reads them.
 
 One thread calls everything, the event loop's, but `read_segment`, `segments` and `read_file` with
-tables of a snapshot, `sync` and `usage`, which any may call.
+tables of a snapshot, `strays`, `sync` and `usage`, which any may call.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import msgspec
@@ -30,6 +30,7 @@ from .datafiles import DataFiles
 from .layers import LOWER, ZEROS, Segment, segments
 from .model import INODES, Change, Record, inode_key
 from .ranges import Ranges
+from .removal import Removal
 
 __all__ = ["LOWER", "ZEROS", "Content", "Segment"]
 
@@ -45,6 +46,7 @@ class Content:
     ) -> None:
         """`after_checkpoint` runs an action in this thread once all changes are durable. OSError."""
         self._files = DataFiles(directory)
+        self._removal = Removal(self._files)
         self._tables = tables
         self._after_checkpoint = after_checkpoint
         self._to_cut: set[tuple[int, int]] = set()
@@ -211,20 +213,24 @@ class Content:
             if self._to_remove:
                 self._tidy_later()
 
-    def remove_strays(self) -> int:
-        """Remove data files that no record names, which a crash may leave; return how many. OSError.
+    def strays(self, tables: ReadTables) -> list[tuple[int, int]]:
+        """Return the data files that no record names, for `remove`: what a crash may leave. Any thread. OSError.
 
-        To be called after the checkpoint that follows opening, and not within `keep`.
+        `tables` are a snapshot's. What was made since is among them, and will turn out to be named.
         """
-        strays = [key for key in self._files.names() if not self._is_named(key)]
-        for key in strays:
-            self._files.remove(key)
-        return len(strays)
+        return [key for key in self._files.names() if not _is_named(tables, key)]
+
+    def remove(self, keys: Iterable[tuple[int, int]]) -> None:
+        """Remove data files after the next checkpoint, those that no record names then."""
+        self._to_remove.update(keys)
+        if self._to_remove:
+            self._tidy_later()
 
     def clear(self) -> None:
         """Remove all data files at once: the tables are empty, durably. OSError."""
         self._to_cut.clear()
         self._to_remove.clear()
+        self._removal.settle()
         for key in list(self._files.names()):
             self._files.remove(key)
 
@@ -237,7 +243,8 @@ class Content:
         return self._files.usage()
 
     def close(self) -> None:
-        """Close all data files; syncs nothing."""
+        """Close all data files, when those that go are gone; syncs nothing."""
+        self._removal.settle()
         self._files.close()
 
     @contextmanager
@@ -247,6 +254,7 @@ class Content:
             assert record.layers[-1][0] == generation  # generations only grow
             yield record.layers
             return
+        self._removal.keep((inode, generation))
         try:
             yield (*record.layers, (generation, MAX_SIZE))
         except OSError:
@@ -266,16 +274,15 @@ class Content:
         for inode, generation in list(self._to_cut):
             self._files.cut((inode, generation), Ranges(self._tables, inode, generation).end())
             self._to_cut.discard((inode, generation))
-        for key in list(self._to_remove):
-            if any(key[1] <= kept for kept in self._kept):
-                continue
-            if not self._is_named(key):
-                self._files.remove(key)
-            self._to_remove.discard(key)
+        last = max(self._kept, default=-1)
+        free = {key for key in self._to_remove if key[1] > last}
+        self._removal.add(key for key in free if not _is_named(self._tables, key))
+        self._to_remove -= free
 
-    def _is_named(self, key: tuple[int, int]) -> bool:
-        value = self._tables.get(INODES, inode_key(key[0]))
-        return value is not None and any(key[1] == number for number, _ in Record.decode(value).layers)
+
+def _is_named(tables: ReadTables, key: tuple[int, int]) -> bool:
+    value = tables.get(INODES, inode_key(key[0]))
+    return value is not None and any(key[1] == number for number, _ in Record.decode(value).layers)
 
 
 def _check_size(size: int) -> None:

@@ -136,14 +136,18 @@ class DataFiles:
             os.ftruncate(descriptor, min(size, os.fstat(descriptor).st_size))
 
     def remove(self, key: _Key) -> None:
-        """Remove a file, when it is there; whoever reads it may finish. OSError."""
+        """Remove a file, when it is there; whoever reads it may finish. Nobody may write it meanwhile. OSError."""
+        self._forget(key)
+        with suppress(FileNotFoundError):
+            os.unlink(self._path(key))  # not under the lock: it takes its time
+        self._forget(key)  # a sync may have opened it once more
+
+    def _forget(self, key: _Key) -> None:
         with self._lock:
             opened = self._opened.pop(key, None)
             if opened is not None:
                 opened.retire()
             self._unsynced.discard(key)
-            with suppress(FileNotFoundError):
-                os.unlink(self._path(key))
 
     def sync(self) -> None:
         """Return when all that was written before the call is on the disk, names included. Blocks; any thread.

@@ -32,7 +32,9 @@ from .committing import fields_of
 from .control import Arguments, Command
 from .differing import list_changes, newest, wait_for_takers
 from .discarding import plan_of, restored_line
+from .fuse import FuseOperations
 from .jobs import Job, Jobs
+from .upper import UpperLayer
 from .workers import Workers
 from .writable import WritableFileSystem
 
@@ -66,7 +68,8 @@ class Versioning:
 
     def __init__(
         self,
-        file_system: WritableFileSystem,
+        upper: UpperLayer,
+        operations: FuseOperations,
         snapshot: Snapshot,
         settings: Settings,
         workers: Workers,
@@ -74,7 +77,8 @@ class Versioning:
         moved: Callable[[Origin], None],
     ) -> None:
         """Begin. `moved` is told when the mount is at another version."""
-        self._fs = file_system
+        self._upper = upper
+        self._operations = operations
         self._snapshot = snapshot
         self._settings = settings
         self._workers = workers
@@ -83,14 +87,18 @@ class Versioning:
 
     def table(self) -> dict[str, Command]:
         """Return the commands by name."""
-        return {
-            "commit": self._commit,
-            "refresh": self._refresh,
-            "changes": self._changes,
-            "discard": self._discard,
-            "job": self._jobs.state,
-            "cancel": self._jobs.cancel,
-        }
+        found: dict[str, Command] = {"refresh": self._refresh, "job": self._jobs.state, "cancel": self._jobs.cancel}
+        if self._upper.directory is not None:
+            found |= {"commit": self._commit, "changes": self._changes, "discard": self._discard}
+        return found
+
+    @property
+    def _fs(self) -> WritableFileSystem:
+        """The file system with its upper layer; a read-only mount has none before its first refresh."""
+        file_system = self._upper.file_system()
+        if self._operations.file_system is not file_system:
+            self._operations.show(file_system)
+        return file_system
 
     async def _commit(self, arguments: Arguments) -> dict[str, object]:
         authorship = Authorship(_text(arguments, "author") or "", _text(arguments, "message") or "", "commit")
@@ -147,9 +155,9 @@ class Versioning:
     async def _refresh(self, arguments: Arguments) -> dict[str, object]:
         """Move to what the handle names now, and keep what was changed here where nobody else changed it."""
         rebase = arguments.get("rebase") is True
-        overlay = self._fs.overlay
 
         async def work(job: Job) -> object:
+            overlay = self._fs.overlay
             await self._recover(job)
             origin, counters = overlay.origin, overlay.counters
             assert origin is not None  # it is mounted
@@ -203,14 +211,24 @@ class Versioning:
         return self._jobs.start("discard", work)
 
     def recover(self) -> None:
-        """Find out what became of a commit whose process died, as soon as the store tells."""
+        """See to what a process that died has left: a commit that may have landed, files that nothing names."""
+        if self._upper.directory is None:
+            return
 
         async def work(job: Job) -> object:
             await self._recover(job)
             return {}
 
+        async def tidy(job: Job) -> object:
+            content = self._fs.overlay.content
+            with self._fs.overlay.records.snapshot() as reader:
+                strays = await self._blocking(job, lambda: content.strays(reader))
+            content.remove(strays)
+            return {}
+
         with suppress(ConflictError):  # something is under way already: it looks first, too
             self._jobs.start("recovery", work)
+        self._jobs.start("tidying", tidy, looks=True)
 
     async def _recover(self, job: Job) -> None:
         recovery = Recovery(self._fs.overlay, self._fs.editor, self._snapshot)
