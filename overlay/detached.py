@@ -13,6 +13,7 @@ from penstock.repo.snapshot import Snapshot
 from .commit import Commit, CommitReport
 from .discarding import Discarding, Restore
 from .editing import Editor
+from .layering import Layering
 from .overlay import Overlay
 from .recovery import Recovery
 from .settling import Settling
@@ -50,6 +51,8 @@ def commit_detached(
             _take_steps(commit.settle(_is_open), overlay, version)
     finally:
         commit.close()
+        if commit.leaves_layers:
+            _take_steps(Layering(overlay, editor), overlay, version)
     overlay.records.checkpoint()
     return commit.report
 
@@ -77,7 +80,7 @@ def _recover(overlay: Overlay, editor: Editor, version: Snapshot) -> bool:
     return landed
 
 
-def _take_steps(steps: Settling | Discarding, overlay: Overlay, version: Snapshot) -> None:
+def _take_steps(steps: Settling | Discarding | Layering, overlay: Overlay, version: Snapshot) -> None:
     view = overlay.view(version.load)
     while steps.step(view):
         pass

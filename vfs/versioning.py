@@ -20,6 +20,7 @@ from penstock.errors import ConflictError, PenstockError, UsageError
 from penstock.overlay.absorbing import Stale
 from penstock.overlay.commit import Commit
 from penstock.overlay.discarding import Discarding
+from penstock.overlay.layering import Layering
 from penstock.overlay.recovery import Recovery
 from penstock.overlay.settling import Settling
 from penstock.overlay.state import Origin
@@ -129,6 +130,8 @@ class Versioning:
                     await self._settle(commit.settle(self._fs.is_open))
             finally:
                 commit.close()
+                if commit.leaves_layers:
+                    await self._take_steps(Layering(self._fs.overlay, self._fs.editor))
             return fields_of(commit.report)
 
         return self._jobs.start("commit", work)
@@ -246,7 +249,7 @@ class Versioning:
         assert origin is not None  # it is mounted
         self._moved(origin)
 
-    async def _take_steps(self, steps: Settling | Discarding) -> None:
+    async def _take_steps(self, steps: Settling | Discarding | Layering) -> None:
         """Change the overlay in small steps, and have the kernel forget what is no longer so."""
         with trio.CancelScope(shield=True):
             try:

@@ -179,16 +179,17 @@ class Edited:
         )
 
     def commit(self, message: str = "a change", **options: object) -> CommitReport:
-        report = commit_detached(
-            self.overlay,
-            self.version,
-            self.bucket.settings,
-            Authorship("me", message, "commit"),
-            Silent(),
-            **options,  # type: ignore[arg-type]  # what a test says
-        )
-        self.editor = self.overlay.editor(lambda inode: inode in self.opened, umask=0o022, epoch_ns=0)
-        return report
+        try:
+            return commit_detached(
+                self.overlay,
+                self.version,
+                self.bucket.settings,
+                Authorship("me", message, "commit"),
+                Silent(),
+                **options,  # type: ignore[arg-type]  # what a test says
+            )
+        finally:
+            self.editor = self.overlay.editor(lambda inode: inode in self.opened, umask=0o022, epoch_ns=0)
 
     def changes(self) -> Changes:
         top = mounted_directory(self.origin.manifest, self.origin.subdir, self.version)
