@@ -231,12 +231,14 @@ class Lease:
         self.close()
 
 
-def held_version(store: Store, dataset: str, kind: LeaseKind, holds: Iterable[bytes]) -> Lease | None:
+def held_version(
+    store: Store, dataset: str, kind: LeaseKind, holds: Iterable[bytes], *, seconds: float = _SECONDS
+) -> Lease | None:
     """Hold versions for a mount, if the bucket may be written; None, and a line in the log, when not.
 
     A version that a branch or tag leads to needs no lease: without one, only others are in gc's reach.
     """
-    lease = Lease(store, dataset, kind, holds)
+    lease = Lease(store, dataset, kind, holds, seconds=seconds)
     with suppress(PenstockError):
         return lease.take()
     _log.info("no lease in %s: gc will not know of this %s", store.url, kind)

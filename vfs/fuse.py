@@ -66,6 +66,10 @@ class FuseOperations(pyfuse3.Operations):
         self.bytes_read = 0
         self.access_log: AccessLog | None = None
 
+    def show(self, file_system: FileSystem) -> None:
+        """Answer by another file system from now on, whose inodes and handles go on with this one's."""
+        self._fs = self.file_system = file_system
+
     def reads(self) -> tuple[int, int]:
         """Return the bytes of files given so far, and how many handles are open."""
         return self.bytes_read, self._fs.open_files

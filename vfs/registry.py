@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import warnings
 from contextlib import suppress
@@ -27,6 +28,7 @@ __all__ = [
     "control_path",
     "live_records",
     "log_path",
+    "moved_path",
     "register",
     "sweep",
     "unregister",
@@ -96,16 +98,22 @@ def register(record: MountRecord) -> None:
 
 
 def unregister(record: MountRecord) -> None:
-    """Remove a daemon's state file and its control socket."""
+    """Remove a daemon's state file, its control socket, and what a refresh has left."""
     for path in (_path(record), record.control):
         if path is not None:
             with suppress(FileNotFoundError):
                 os.unlink(path)
+    shutil.rmtree(moved_path(record.pid), ignore_errors=True)
 
 
 def control_path(pid: int) -> str:
     """Return the path of the control socket of the daemon with this process id."""
     return os.path.join(_directory(), f"{pid}.sock")
+
+
+def moved_path(pid: int) -> str:
+    """Return the directory that says what a read-only mount was moved to by a refresh; it is there only then."""
+    return os.path.join(_directory(), f"{pid}.moved")
 
 
 def live_records() -> list[MountRecord]:
@@ -120,6 +128,7 @@ def sweep() -> None:
             for left in (path, path.removesuffix(".json") + ".sock"):
                 with suppress(FileNotFoundError):
                     os.unlink(left)
+            shutil.rmtree(path.removesuffix(".json") + ".moved", ignore_errors=True)
 
 
 def _records() -> list[tuple[str, MountRecord | None]]:

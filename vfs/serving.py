@@ -20,10 +20,9 @@ import msgspec
 import pyfuse3
 import trio
 
-from penstock.errors import IntegrityError, PenstockError
+from penstock.errors import PenstockError
 from penstock.manifest.records import format_time, parse_time
 from penstock.manifest.tree import ROOT_INODE
-from penstock.overlay.overlay import Overlay
 from penstock.overlay.state import Origin
 from penstock.repo.handle import parse_handle
 from penstock.repo.repository import Version
@@ -38,20 +37,20 @@ from .device import is_disconnected
 from .filesystem import FileSystem, ReadOnlyFileSystem
 from .fuse import FuseOperations
 from .fuse_writing import WritableOperations
+from .holding import Holding
 from .jobs import Jobs
 from .link import Link, Mounted, Moved, Serving, Start
 from .mountinfo import SUBTYPE, KernelMount, fs_name, top_mount
-from .overlays import adopt, open_overlay, overlay_directory, pin_of, resumed
 from .processes import start_time
 from .recording import record
 from .registry import MountRecord, access_log_path, control_path
 from .session import attach, mount, read_greeting
 from .status import Vitals
 from .tuning import tune
+from .upper import UpperLayer
 from .versioning import Versioning
 from .wire import MountRequest, decode_answer, decode_request, encode_ready
 from .workers import Workers
-from .writable import WritableFileSystem
 
 __all__ = ["serve"]
 
@@ -64,8 +63,6 @@ _TRIM = 5.0
 _LOOK = 1.0
 """Seconds between looks at whether the kernel is still there; only matters when a request is stuck."""
 _DRAIN = 1.0
-_CHECKPOINT = 1.0
-"""Seconds between looks at whether the overlay's tables are to be written."""
 _FETCHERS = max(1, min(4, (os.cpu_count() or 1) // 2))
 """Processes that fetch: one is quicker than two on two cores, which the store's answers keep busy as well."""
 
@@ -77,25 +74,19 @@ def serve(start: Start, session: int | None, link: Link) -> None:
     """
     request = decode_request(start.request)
     pin = msgspec.msgpack.decode(start.pin, type=Pin) if start.pin is not None else None
-    overlay = _overlay(request)
-    try:
-        if overlay is not None:
-            # What was committed since the mount began is in the overlay, and not in the supervisor's pin.
-            pin = pin_of(_begun(overlay)) if pin else resumed(overlay, request.handle, request.settings)
+    with UpperLayer(request, start.parent, resumed=session is not None) as upper:
+        pin = upper.pin(pin)
         snapshot = open_snapshot(request.handle, request.settings, fetchers=_FETCHERS, remember=True, pin=pin)
         workers = Workers()
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # heard in the event loop, and later the end has begun already
         try:
-            if overlay is not None and pin is None:
-                adopt(overlay, snapshot)
-            trio.run(_Serving(request, start, link, snapshot, workers, overlay).run, session)
+            if pin is None:
+                upper.begin(snapshot)
+            trio.run(_Serving(request, start, link, snapshot, workers, upper).run, session)
         finally:
             # A thread that waits for the store is left to the end of the process, and so is what it uses.
             if workers.drain(_DRAIN):
                 snapshot.close()
-    finally:
-        if overlay is not None:
-            overlay.close()
 
 
 class _Serving:
@@ -108,15 +99,15 @@ class _Serving:
         link: Link,
         snapshot: Snapshot,
         workers: Workers,
-        overlay: Overlay | None,
+        upper: UpperLayer,
     ) -> None:
         self._request = request
         self._start = start
         self._link = link
         self._snapshot = snapshot
         self._workers = workers
-        self._overlay = overlay
-        self._writable: WritableFileSystem | None = None
+        self._upper = upper
+        self._holding = Holding(snapshot, workers, upper.is_dirty)
         self._failure: PenstockError | None = None
 
     async def run(self, session: int | None) -> None:
@@ -124,19 +115,19 @@ class _Serving:
         epoch_ns = await self._workers.run(_epoch_ns, self._snapshot)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_end_on_signal, nursery.cancel_scope)
-            operations = await self._operations(nursery, epoch_ns, resumed=session is not None)
+            operations = await self._operations(nursery, epoch_ns)
             nursery.start_soon(self._trim)
-            if self._overlay is not None:
-                nursery.start_soon(self._checkpoint, self._overlay)
+            nursery.start_soon(self._upper.checkpoint, self._workers)
             try:
                 await self._serve(operations, session)
             except PenstockError as error:
                 self._failure = error
             nursery.cancel_scope.cancel()
+        await self._holding.end()
         if self._failure is not None:
             raise self._failure
 
-    async def _operations(self, nursery: trio.Nursery, epoch_ns: int, *, resumed: bool) -> FuseOperations:
+    async def _operations(self, nursery: trio.Nursery, epoch_ns: int) -> FuseOperations:
         options = self._request.options
         uid = os.getuid() if options.uid is None else options.uid
         gid = os.getgid() if options.gid is None else options.gid
@@ -144,14 +135,10 @@ class _Serving:
         readable = ReadOnlyFileSystem(self._snapshot, nursery, self._workers, epoch_ns=epoch_ns, umask=umask)
         if options.record_trace is not None:
             await nursery.start(record, options.record_trace, readable, self._snapshot, self._workers)
-        if self._overlay is None:
-            return FuseOperations(readable, uid=uid, gid=gid)
-        if not resumed:
-            self._overlay.remove_orphans()
-        asker = Asker(self._snapshot, nursery, self._workers)
-        writable = WritableFileSystem(readable, self._snapshot, asker, self._workers, self._overlay, resumed=resumed)
-        self._writable = writable
-        return WritableOperations(writable, uid=uid, gid=gid)
+        self._upper.over(readable, self._snapshot, Asker(self._snapshot, nursery, self._workers), self._workers)
+        if self._request.options.writable:
+            return WritableOperations(self._upper.file_system(), uid=uid, gid=gid)
+        return FuseOperations(self._upper.file_system() if self._upper.is_there else readable, uid=uid, gid=gid)
 
     async def _serve(self, operations: FuseOperations, session: int | None) -> None:
         options = _kernel_options(self._request, _full_name(self._snapshot))
@@ -202,14 +189,12 @@ class _Serving:
         # Threads of their own: those of readers may all be waiting for a store that does not answer.
         announcements = Announcements(self._snapshot, operations.file_system.follower, Workers(4))
         commands = MountCommands(vitals, operations, Workers(2), access_log_path(record.mountpoint), announcements)
-        table = commands.table()
-        if self._writable is not None:
-            settings = self._request.settings
-            versioning = Versioning(
-                self._writable, self._snapshot, settings, self._workers, Jobs(nursery), self._on_move
-            )
-            table |= versioning.table()
-            versioning.recover()
+        versioning = Versioning(
+            self._upper, operations, self._snapshot, self._request.settings, self._workers, Jobs(nursery), self._on_move
+        )
+        table = commands.table() | versioning.table()
+        versioning.recover()
+        nursery.start_soon(self._holding.begin)
         assert record.control is not None
         try:
             control = ControlSocket(record.control, table)
@@ -221,6 +206,7 @@ class _Serving:
     def _on_move(self, origin: Origin) -> None:
         top_hash = origin.manifest.top_hash
         self._snapshot.stand_at(Version(top_hash, origin.commit, origin.ref), origin.manifest)
+        self._holding.move(top_hash)
         self._link.send(Moved(origin.handle, top_hash.hex(), origin.commit.hex() if origin.commit else None))
 
     def _describe(self, mounted: KernelMount) -> MountRecord:
@@ -240,19 +226,8 @@ class _Serving:
             control=control_path(self._start.parent),
             offline=snapshot.offline,
             worker_pid=os.getpid(),
-            overlay=self._overlay.directory if self._overlay is not None else None,
+            overlay=self._upper.directory,
         )
-
-    async def _checkpoint(self, overlay: Overlay) -> None:
-        """Have the overlay's tables written now and then, its data before them."""
-        while True:
-            await trio.sleep(_CHECKPOINT)
-            if overlay.records.needs_checkpoint():
-                try:
-                    await self._workers.run(overlay.content.sync)  # most of it, off the event loop
-                    overlay.records.checkpoint()
-                except OSError as error:  # the journal has it all: the next one may find room
-                    _log.error("the overlay's tables cannot be written: %s", error)
 
     async def _trim(self) -> None:
         while True:
@@ -278,18 +253,6 @@ async def _end_on_signal(scope: trio.CancelScope) -> None:
     with trio.open_signal_receiver(signal.SIGTERM) as received:
         await anext(received)
         scope.cancel()
-
-
-def _overlay(request: MountRequest) -> Overlay | None:
-    if not request.options.writable:
-        return None
-    return open_overlay(request.options.overlay_directory or overlay_directory(request.mountpoint))
-
-
-def _begun(overlay: Overlay) -> Origin:
-    if overlay.origin is None:
-        raise IntegrityError(f"the overlay in {overlay.directory} is empty", why="a mount that goes on has used it")
-    return overlay.origin
 
 
 def _full_name(snapshot: Snapshot) -> str:

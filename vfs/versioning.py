@@ -126,6 +126,8 @@ class Versioning:
                 if await self._blocking(job, lambda: commit.build(_Told(job))):
                     commit.intend()
                     await self._blocking(job, commit.land)
+                else:
+                    await self._blocking(job, commit.name)
                 if not dry_run:
                     await self._settle(commit.settle(self._fs.is_open))
             finally:

@@ -18,7 +18,7 @@ from servers.faults import Reset
 from views.bucket import LocalBucket
 from views.living import until, worker
 
-from penstock.errors import ConflictError, MergeConflictError, NotFoundError, UsageError
+from penstock.errors import ConflictError, MergeConflictError, NotFoundError, PenstockError, UsageError
 from penstock.repo.publish import Authorship
 from penstock.repo.settings import Settings
 from penstock.repo.snapshot import open_snapshot
@@ -335,3 +335,36 @@ def test_a_lost_answer_does_not_land_twice(
         assert parent.parents == ()  # the push, and this commit once
     finally:
         snapshot.close()
+
+
+def test_a_read_only_mount_is_refreshed(writable: Path, pushed: LocalBucket, mounts: Mount) -> None:
+    reader = Path(mounts(at="reader").mountpoint)
+    kept = open(reader / "big.bin", "rb")  # noqa: SIM115  # it is open while the mount moves
+    before = kept.read(1000)
+    assert not (reader / "new").exists()
+    inode = os.stat(reader / "bin").st_ino
+    change_much(writable)
+    ready(writable, pushed)
+    assert refresh(str(reader), rebase=False)["moved"]
+    assert content(reader) == content(writable)
+    assert os.stat(reader / "bin").st_ino == inode
+    assert os.pread(kept.fileno(), 1000, 0) == before
+    assert os.pread(kept.fileno(), 13, 2_500_000) == b"in the middle"
+    kept.close()
+    with pytest.raises(OSError, match="Read-only"):
+        (reader / "small.txt").write_text("no")
+    os.kill(_served_by(reader), signal.SIGKILL)
+    assert content(reader) == content(writable)  # the process after it is at the same version
+    (writable / "later").write_text("later")
+    ready(writable, pushed)
+    until(lambda: refresh_when_served(reader), "a refresh by the process after it")
+    assert (reader / "later").read_text() == "later"
+
+
+def refresh_when_served(place: Path) -> bool:
+    """Ask for a refresh; False while the process that serves is being replaced."""
+    try:
+        refresh(str(place), rebase=False)
+    except PenstockError:
+        return False
+    return True

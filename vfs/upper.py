@@ -1,0 +1,128 @@
+"""The upper layer of a mount: an overlay, there from the beginning where it is writable, and else from a refresh on.
+
+A read-only mount that is moved to another version keeps the inodes that the kernel knows, as a writable one does: what
+differs is clean records in an overlay of its own, which goes when the mount goes. Used by `serving`, in its thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from types import TracebackType
+from typing import Self
+
+import trio
+
+from penstock.errors import IntegrityError
+from penstock.overlay.overlay import Overlay
+from penstock.repo.snapshot import Pin, Snapshot
+
+from .asking import Asker
+from .filesystem import ReadOnlyFileSystem
+from .overlays import adopt, open_overlay, overlay_directory, pin_of, resumed
+from .registry import moved_path
+from .wire import MountRequest
+from .workers import Workers
+from .writable import WritableFileSystem
+
+__all__ = ["UpperLayer"]
+
+_log = logging.getLogger(__name__)
+
+_CHECKPOINT = 1.0
+"""Seconds between looks at whether the overlay's tables are to be written."""
+
+
+class UpperLayer:
+    """What lies over the version of one mount. `resumed`: another process has served the mount before.
+
+    `parent` is the supervisor's process id.
+    """
+
+    def __init__(self, request: MountRequest, parent: int, *, resumed: bool) -> None:
+        self._request = request
+        self._moved = moved_path(parent)
+        self._resumed = resumed
+        self._overlay: Overlay | None = None
+        self._file_system: WritableFileSystem | None = None
+        self._below: tuple[ReadOnlyFileSystem, Snapshot, Asker, Workers] | None = None
+
+    def __enter__(self) -> Self:
+        """Open the overlay, if there is to be one. ConflictError: it is in use, or holds changes of something else."""
+        options = self._request.options
+        if options.writable:
+            self._overlay = open_overlay(options.overlay_directory or overlay_directory(self._request.mountpoint))
+        elif self._resumed and os.path.exists(self._moved):
+            self._overlay = open_overlay(self._moved)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._overlay is not None:
+            self._overlay.close()
+
+    def pin(self, given: Pin | None) -> Pin | None:
+        """Return what the version is opened by: `given`, the supervisor's, unless the overlay is at another one."""
+        overlay = self._overlay
+        if overlay is None:
+            return given
+        if given is None:
+            return resumed(overlay, self._request.handle, self._request.settings)
+        if overlay.origin is None:
+            raise IntegrityError(f"the overlay in {overlay.directory} is empty", why="the mount has used it before")
+        return pin_of(overlay.origin)
+
+    def begin(self, snapshot: Snapshot) -> None:
+        """Have an overlay without changes begin anew over a version."""
+        if self._overlay is not None:
+            adopt(self._overlay, snapshot)
+
+    def over(self, readable: ReadOnlyFileSystem, snapshot: Snapshot, asker: Asker, workers: Workers) -> None:
+        """Say what it lies over."""
+        self._below = readable, snapshot, asker, workers
+        if self._overlay is not None and not self._resumed:
+            self._overlay.remove_orphans()
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is an overlay."""
+        return self._overlay is not None
+
+    @property
+    def directory(self) -> str | None:
+        """Where the changes of a writable mount are; None: it is read-only."""
+        return self._overlay.directory if self._overlay is not None and self._request.options.writable else None
+
+    def is_dirty(self) -> bool:
+        """Whether there are changes that were not committed."""
+        return self._overlay is not None and self._overlay.is_dirty()
+
+    def file_system(self) -> WritableFileSystem:
+        """Return the version with the overlay over it; of a read-only mount, the overlay is made now."""
+        if self._file_system is None:
+            assert self._below is not None  # said when the mount began
+            readable, snapshot, asker, workers = self._below
+            handles_are_out = self._resumed
+            if self._overlay is None:
+                handles_are_out = True
+                shutil.rmtree(self._moved, ignore_errors=True)  # of a process of the same id, before
+                self._overlay = open_overlay(self._moved)
+                adopt(self._overlay, snapshot)
+            self._file_system = WritableFileSystem(
+                readable, snapshot, asker, workers, self._overlay, resumed=handles_are_out
+            )
+        return self._file_system
+
+    async def checkpoint(self, workers: Workers) -> None:
+        """Have the overlay's tables written now and then, its data before them."""
+        while True:
+            await trio.sleep(_CHECKPOINT)
+            overlay = self._overlay
+            if overlay is not None and overlay.records.needs_checkpoint():
+                try:
+                    await workers.run(overlay.content.sync)  # most of it, off the event loop
+                    overlay.records.checkpoint()
+                except OSError as error:  # the journal has it all: the next one may find room
+                    _log.error("the overlay's tables cannot be written: %s", error)
