@@ -72,6 +72,11 @@ def commit_(
         invocation.output.document({**report, "tag": tag, "dry_run": dry_run})
         return
     line = invocation.output.line
+    names = [f"branch {branch}"] * report["branched"] + [f"tag {tag}"] * report["tagged"]
+    if names and not report["changed"]:
+        line(f"nothing to commit; the version is {' and '.join(names)} now")
+        line(f"  version   {report['commit']}")
+        return
     if not report["changed"]:
         line("nothing to commit")
         return

@@ -115,7 +115,9 @@ class Changes:
 
     def _look_for_source(self, inode: int, record: Record, parent: int) -> None:
         upper = self._view.name(parent, record.name)
-        if upper is None or upper.sequence <= self._sequence or len(self.sources) >= MOST_RENAMES:
+        if not self._root.entries or len(self.sources) >= MOST_RENAMES:
+            return
+        if upper is None or upper.sequence <= self._sequence:
             return
         path = tuple(step for _, step in self._view.lower.way(inode))
         try:
@@ -216,7 +218,9 @@ class Changes:
                 yield key[8:], upper
 
     def _committed(self, frame: _Frame, name: bytes) -> Entry | None:
-        found = self._tree.find(frame.committed, name) if frame.committed is not None else None
+        if frame.committed is None or not frame.committed.entries:
+            return None  # EMPTY_DIRECTORY has no node to look into
+        found = self._tree.find(frame.committed, name)
         return found[0] if found is not None else None
 
     def _linked(self, frame: _Frame, name: bytes, upper: Name) -> tuple[Changed, _Frame | None] | None:

@@ -6,6 +6,7 @@ Five steps, in two threads, so that a mount goes on meanwhile:
     build    any thread             data and nodes are sent, a manifest is made; the branch is as it was
     intend   the overlay's thread   note what is about to land, so that a crash cannot make it be forgotten
     land     the same as `build`    merge with what others did, and publish
+    name     the same, instead      nothing was changed: the version that is there gets the tag and the branch
     settle   the overlay's thread   the overlay takes note, in steps of a millisecond (`settling`)
 
 and `close`, whatever happened. Up to `settle` the overlay's tree is what it was, whichever step fails.
@@ -25,11 +26,11 @@ from dataclasses import dataclass, replace
 from penstock.errors import ConflictError, PenstockError, StoreUnreachableError, UsageError
 from penstock.manifest import diff
 from penstock.manifest.merge import Choose
-from penstock.repo.branching import check_branch_name
+from penstock.repo.branching import check_branch_name, make_branch
 from penstock.repo.handle import check_ref_name
 from penstock.repo.landing import Landed, land
 from penstock.repo.leases import Lease, LeaseKind
-from penstock.repo.publish import Authorship, tag_version
+from penstock.repo.publish import Authorship, Published, tag_version
 from penstock.repo.push import Progress
 from penstock.repo.refs import write_id
 from penstock.repo.repository import Repository
@@ -51,8 +52,11 @@ __all__ = ["Commit", "CommitReport"]
 class CommitReport:
     """What a commit did, or would do. `commit` is None when nothing landed.
 
-    `changed`: whether there is anything to commit. `files` and `bytes` were read; what follows went to the bucket (of a
-    dry run: would, as far as data is concerned). `merged_with`: the commit of others that it was merged with, if any.
+    `changed`: whether there is anything to commit. If not, `branched` and `tagged` tell whether the version that the
+    overlay stands at was made the branch, and given the tag, that were asked for; `commit` is its id then.
+
+    `files` and `bytes` were read; what follows went to the bucket (of a dry run: would, as far as data is concerned).
+    `merged_with`: the commit of others that it was merged with, if any.
     """
 
     handle: str
@@ -61,6 +65,8 @@ class CommitReport:
     commit: bytes | None = None
     merged_with: bytes | None = None
     changed: bool = False
+    branched: bool = False
+    tagged: bool = False
     files: int = 0
     bytes: int = 0
     bytes_uploaded: int = 0
@@ -162,6 +168,33 @@ class Commit:
             repository.commit(self._origin.commit)
         repository.manifest(self._origin.manifest.top_hash)
 
+    def name(self) -> None:
+        """Give the version that the overlay is clean at the tag and the new branch that were asked for, if any.
+
+        After a `build` that found nothing to land. UsageError: it is known by its content alone, no commit of it.
+        """
+        repository = self._version.repository
+        new_branch = self._branch != self._origin.ref and repository.refs.head(self._branch) is None
+        if self._dry_run or (self._tag is None and not new_branch):
+            return
+        if self._origin.commit is None:
+            raise UsageError(
+                f"{self._origin.handle!r} names a content, and no commit",
+                why="tags and branches stand for commits",
+                fix="Mount a branch, a tag or a commit: penstock log shows them.",
+            )
+        if repository.refs.lease is None:
+            self._hold()
+        standing = Published(self._origin.manifest.top_hash, self._origin.commit)
+        if new_branch:
+            make_branch(repository, self._branch, standing, self._authorship)
+            self._moved = moved(self._origin, self._branch, standing.commit, self._origin.manifest, self._version)
+            self.report.handle, self.report.branched = self._moved.handle, True
+        if self._tag is not None:
+            tag_version(repository, self._tag, standing, self._authorship)
+            self.report.tagged = True
+        self.report.commit = standing.commit
+
     def intend(self) -> None:
         """Note what is about to land. OSError: the overlay's disk is full."""
         assert self._frozen is not None
@@ -195,6 +228,7 @@ class Commit:
         self._moved = moved(self._origin, self._branch, landed.published.commit, landed.manifest, self._version)
         self._landed = landed
         report = self.report
+        report.handle = self._moved.handle
         report.commit, report.merged_with = landed.published.commit, landed.merged_with
         report.top_hash = landed.manifest.top_hash
         if self._tag is not None:

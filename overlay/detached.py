@@ -47,6 +47,8 @@ def commit_detached(
         if commit.build(progress):
             commit.intend()
             commit.land()
+        else:
+            commit.name()
         if not dry_run:
             _take_steps(commit.settle(_is_open), overlay, version)
     finally:

@@ -11,7 +11,6 @@ from dataclasses import replace
 
 import msgspec
 
-from penstock.errors import ConflictError
 from penstock.manifest import diff
 from penstock.manifest.records import Manifest
 from penstock.repo.handle import parse_handle
@@ -83,16 +82,12 @@ def moved(origin: Origin, branch: str, commit: bytes, manifest: Manifest, versio
 def others(origin: Origin, mine: Manifest, landed: Manifest, version: Snapshot) -> Sequence[diff.Change]:
     """Return what a version has beyond the one that it was merged from, below the root of the mount. Blocking.
 
-    ConflictError: the mounted directory itself is gone.
+    When others have removed the directory that is mounted, or put something else in its place, all in it is gone: what
+    has landed has landed, so that the overlay has to take note of it. What is made in it next makes it anew.
     """
     if landed.top_hash == mine.top_hash:
         return ()
     before = mounted_directory(mine, origin.subdir, version)
     after = mounted_directory(landed, origin.subdir, version)
-    if after is None or after.directory is None:
-        raise ConflictError(
-            f"there is no directory {origin.subdir!r} any more",
-            why="others removed it while the commit was made, which has landed",
-            fix="Mount another directory of the version.",
-        )
-    return upstream(before.directory if before is not None else None, after.directory, version.load)
+    old, new = (entry.directory if entry is not None else None for entry in (before, after))
+    return upstream(old, new, version.load)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from penstock.errors import ConflictError
 from penstock.manifest.diff import Change
 from penstock.manifest.entry import NodeRef, display_path
 from penstock.manifest.update import EMPTY_DIRECTORY
@@ -47,12 +48,22 @@ def list_changes(
 
 
 def newest(origin: Origin, version: Snapshot) -> Newer | None:
-    """Return what the origin's ref names by now; None: what it did. NotFoundError: nothing any more."""
+    """Return what the origin's ref names by now; None: what it did. NotFoundError: nothing any more.
+
+    ConflictError: it has no directory any more where the mount is.
+    """
     repository = version.repository
     found = repository.resolve(origin.ref)
     if found.commit is None or found.commit == origin.commit:
         return None  # a version that is named by its hash stays what it is
     manifest = repository.manifest(found.top_hash)
+    top = mounted_directory(manifest, origin.subdir, version)
+    if top is None or top.directory is None:
+        raise ConflictError(
+            f"there is no directory {origin.subdir!r} any more",
+            why=f"others removed it from {origin.ref!r}",
+            fix="The mount stays at its version: mount another directory, or commit to another branch.",
+        )
     changes = others(origin, origin.manifest, manifest, version)
     return Newer(moved(origin, origin.ref, found.commit, manifest, version), changes)
 

@@ -11,6 +11,7 @@ from views.bucket import LocalBucket, write_tree
 from views.edited import Edited, Silent, Tree, version_tree
 from views.memory import Link, Made, Spec
 
+from penstock.errors import ConflictError
 from penstock.manifest.entry import BLOCK_SIZE
 from penstock.overlay import composing
 from penstock.overlay.model import decode_entry
@@ -68,6 +69,30 @@ def test_nothing_to_commit(edited: Edited) -> None:
     before = edited.origin
     assert edited.commit().commit is None
     assert edited.origin == before
+
+
+def test_a_clean_overlay_gives_its_version_names(edited: Edited) -> None:
+    edited.create("new", b"new")
+    edited.commit()
+    before, tree = edited.origin, edited.tree()
+    refs = edited.version.repository.refs
+    assert not edited.commit(tag="v1", dry_run=True).tagged
+    assert refs.tag("v1") is None
+    report = edited.commit(tag="v1")
+    assert (report.changed, report.tagged, report.branched, report.commit) == (False, True, False, before.commit)
+    assert edited.origin == before
+    report = edited.commit(branch="beside", tag="v2")
+    assert (report.tagged, report.branched, report.handle) == (True, True, "demo/data:beside")
+    assert (edited.origin.ref, edited.origin.commit) == ("beside", before.commit)
+    assert newest(edited.bucket, "demo/data:beside") == newest(edited.bucket, "demo/data:v2") == tree
+    with pytest.raises(ConflictError, match="v1"):
+        edited.commit(tag="v1")
+    report = edited.commit(branch="main")  # it is there already
+    assert (report.branched, report.commit, edited.origin.ref) == (False, None, "beside")
+    edited.write("a", 0, b"A")
+    edited.commit()
+    assert newest(edited.bucket) == tree != newest(edited.bucket, "demo/data:beside")
+    assert list(edited.bucket.directory.rglob("leases/commit/*")) == []
 
 
 def test_new_changed_and_removed_files(edited: Edited) -> None:

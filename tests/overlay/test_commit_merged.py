@@ -173,3 +173,35 @@ def test_what_is_open_keeps_its_content_when_others_remove_it(pair: tuple[Edited
     assert [(stale.name, stale.inode) for stale in settling.stale] == [(b"one", inode)]
     assert not mine.overlay.is_dirty()
     assert newest(mine.bucket) == mine.tree()
+
+
+@pytest.mark.parametrize("instead", [False, True])
+def test_others_removed_the_directory_that_is_mounted(
+    pair: tuple[Edited, Edited], tmp_path: Path, instead: bool
+) -> None:
+    """What landed has landed: the mount is empty then, clean, and goes on; what is made in it makes it anew."""
+    _, theirs = pair
+    mine = Edited(theirs.bucket, tmp_path / "sub", "demo/data:main/gone/below")
+    theirs.unlink("gone/below/f")
+    theirs.rmdir("gone/below")
+    if instead:
+        theirs.create("gone/below", b"a file")
+    else:
+        theirs.rmdir("gone")
+    theirs.commit()
+    mine.write("f", 0, b"M")
+    mine.create("new", b"new")
+    with pytest.raises(MergeConflictError):
+        mine.commit()
+    assert mine.read("f") == b"M"
+    mine.commit(choose=lambda _: Side.OURS)
+    assert mine.tree() == {}
+    assert not mine.overlay.is_dirty()
+    assert read_intent(mine.overlay.records) is None
+    assert mine.commit().commit is None
+    mine.mkdir("dir")
+    mine.create("dir/again", b"again")
+    mine.commit()
+    assert mine.tree() == mine.committed_tree() == {"dir": b"", "dir/again": Made(b"again", False, 0)}
+    assert newest(mine.bucket)["gone/below/dir/again"] == Made(b"again", False, 0)
+    mine.close()
