@@ -6,7 +6,9 @@ at most, so only the last note of each thread can be one that is sent again, and
 What it asks for later may be the same in words, and is another request.
 
 The kernel marks what it sends again, but libfuse keeps that mark to itself. Whoever asks here looks besides at whether
-the change is there. Threads of another PID namespace are all 0: of those, every note counts.
+the change is there. What is left: who has had his answer, and asks for the very same within a second of the crash, and
+for nothing else between, is told that it is done, where it should be ENOENT or EEXIST. Threads of another PID namespace
+are all 0: of those, every note counts.
 
 Used by `writable`.
 """

@@ -84,6 +84,7 @@ class Compared:
         self.root = model_of(SPEC)
         self.root.inode = 1
         self.open: list[tuple[int, Node]] = []
+        self._processes = 0
         self.overlay = Overlay(overlay)
         adopt(self.overlay, version)
         self._serve(resumed=False)
@@ -93,6 +94,10 @@ class Compared:
         lower = ReadOnlyFileSystem(self._version, self._nursery, workers, epoch_ns=EPOCH_NS)
         asker = Asker(self._version, self._nursery, workers)
         self.fs = WritableFileSystem(lower, self._version, asker, workers, self.overlay, resumed=resumed)
+
+    @property
+    def thread(self) -> int:
+        return THREAD + self._processes
 
     def folders(self) -> list[Node]:
         return [node for node in self._nodes(self.root) if node.children is not None]
@@ -144,12 +149,12 @@ class Compared:
         async def call() -> None:
             if what < 2:
                 mode = 0o755 if node.executable else 0o644
-                handle, found = await self.fs.create(parent, name, mode, THREAD, NOTHING)
+                handle, found = await self.fs.create(parent, name, mode, self.thread, NOTHING)
                 self.open.append((handle, node))
             elif what == 2:
-                found = await self.fs.mkdir(parent, name, 0o755, THREAD, NOTHING)
+                found = await self.fs.mkdir(parent, name, 0o755, self.thread, NOTHING)
             else:
-                found = await self.fs.symlink(parent, name, b"some/where", THREAD, NOTHING)
+                found = await self.fs.symlink(parent, name, b"some/where", self.thread, NOTHING)
             node.inode = found.inode
 
         if await self.expect(refusal, call):
@@ -167,7 +172,7 @@ class Compared:
         else:
             refusal = 0 if node.children is None else errno.EISDIR
         call = self.fs.rmdir if directory else self.fs.unlink
-        if await self.expect(refusal, lambda: call(parent, name, THREAD)):
+        if await self.expect(refusal, lambda: call(parent, name, self.thread)):
             folder.children.pop(name).linked = False
 
     async def rename(self, which: int, name: bytes, to: int, new_name: bytes, how: int) -> None:
@@ -199,7 +204,7 @@ class Compared:
             refusal = errno.EINVAL
 
         def call() -> Awaitable[object]:
-            return self.fs.rename(parent, name, new_parent, new_name, THREAD, replace=replace, exchange=exchange)
+            return self.fs.rename(parent, name, new_parent, new_name, self.thread, replace=replace, exchange=exchange)
 
         if not await self.expect(refusal, call) or there is moved:
             return
@@ -276,7 +281,12 @@ class Compared:
         assert set(seen) <= stable | {name, b".", b".."}
 
     async def follow(self) -> None:
-        """Go on in another process, as after a kill: handles live on, and the overlay is as its journal has it."""
+        """Go on in another process, as after a kill: handles live on, and the overlay is as its journal has it.
+
+        All was answered, so another thread goes on: the last request, made once more by the same one and at once,
+        would be taken for one that the kernel sends again.
+        """
+        self._processes += 1
         self.overlay.records.close(checkpoint=False)
         self.overlay.content.close()
         self.overlay = Overlay(self._directory)
