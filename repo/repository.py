@@ -10,7 +10,7 @@ from penstock.store.base import Store
 
 from . import layout
 from .handle import Handle, check_dataset_name
-from .records import require_record
+from .records import read_record, require_record
 from .refs import Refs, nearest
 
 __all__ = ["DEFAULT_BRANCH", "Repository", "Version", "datasets_in"]
@@ -62,6 +62,11 @@ class Repository:
         Tried in that order. NotFoundError names what is near; AmbiguousError lists what a prefix fits.
         """
         name = ref or DEFAULT_BRANCH
+        if len(name) == _HASH_DIGITS and _is_prefix(name):  # no branch or tag can be called so (`check_new_name`)
+            found = self._by_hash(name.lower())
+            if found is not None:
+                return found
+            raise self._not_found(name, ref)
         head = self.refs.head(name)
         if head is not None and head.record.commit and head.record.top_hash:
             return Version(bytes.fromhex(head.record.top_hash), bytes.fromhex(head.record.commit), name)
@@ -85,6 +90,17 @@ class Repository:
                 why="it names a version by its hash, which has to stay what it is",
                 fix="Choose another name.",
             )
+
+    def _by_hash(self, name: str) -> Version | None:
+        """Find what a whole commit id or top hash names, in one request or two."""
+        commit_id = bytes.fromhex(name)
+        try:
+            key = layout.commit_key(self.dataset, name)
+            commit = read_record(self.store, key, lambda body: Commit.decode(body, commit_id))
+        except NotFoundError:
+            is_known = self.store.head(layout.manifest_key(self.dataset, name)) is not None
+            return Version(commit_id, None, name) if is_known else None
+        return Version(bytes.fromhex(commit.top_hash), commit_id, name)
 
     def _by_prefix(self, prefix: str) -> Version | None:
         commits = self._with_prefix(layout.commit_key(self.dataset, prefix), layout.commit_key(self.dataset, ""))
