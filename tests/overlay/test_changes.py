@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from trees.model import Folder, Loader, build
-from trees.strategies import file_of, quick
+from trees.strategies import file_of
 from views.tables import MemoryTables
 
 from penstock.manifest.build import MemorySink
@@ -24,15 +24,30 @@ from penstock.overlay.model import Change, Record, decode_entry
 from penstock.overlay.namespace import Namespace
 from penstock.overlay.refusal import Refused
 
-_NAMES = [b"a", b"d", b"e", b"m", b"z", b"x", b"deep", b"y", b"n", b"0007", b"empty"]
-_paths = st.lists(st.sampled_from(_NAMES), min_size=1, max_size=3).map(tuple)
+_PATHS = [
+    "a",
+    "d",
+    "d/deep",
+    "d/deep/y",
+    "d/deep/empty",
+    "d/x",
+    "e",
+    "e/d",
+    "e/d/deep",
+    "e/d/deep/y",
+    "m/0003",
+    "n",
+    "z",
+]
+_paths = st.sampled_from([split_path(path) for path in _PATHS])
 _steps = st.lists(
     st.one_of(
         st.tuples(st.sampled_from(["create", "mkdir", "unlink", "rmdir", "describe", "chmod"]), _paths),
         st.tuples(st.sampled_from(["rename", "exchange"]), _paths, _paths),
         st.just(("commit",)),
     ),
-    max_size=20,
+    min_size=2,
+    max_size=25,
 )
 
 
@@ -140,7 +155,7 @@ def entry_of(record: Record, name: bytes, directory: NodeRef | None) -> Entry:
     )
 
 
-@quick
+@settings(max_examples=250, deadline=None)
 @given(_steps)
 def test_what_is_yielded_makes_the_committed_version_the_merged_tree(steps: list[tuple[object, ...]]) -> None:
     walked = Walked()
@@ -149,7 +164,7 @@ def test_what_is_yielded_makes_the_committed_version_the_merged_tree(steps: list
         assert walked.listed(walked.applied()) == sorted(walked.merged())
 
 
-@quick
+@settings(max_examples=250, deadline=None)
 @given(_steps)
 def test_nothing_is_dirty_when_all_is_committed(steps: list[tuple[object, ...]]) -> None:
     walked = Walked()
