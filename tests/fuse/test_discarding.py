@@ -153,3 +153,21 @@ def test_after_a_commit_and_unmounted(place: Path, pushed: LocalBucket, mounts: 
     mounts(options=WRITABLE)
     assert content(place) == before
     assert os.getxattr(place, "user.meta.title") == b"a title"
+
+
+def test_metadata_of_the_version_is_on_the_mountpoint(place: Path, pushed: LocalBucket, mounts: Mount) -> None:
+    os.setxattr(place, "user.meta.title", b"a title")
+    os.setxattr(place / "bin", "user.meta.what", b"programs")
+    assert lines(place, pushed) == ["M ", "M bin"]
+    commit(str(place), pushed.settings, Authorship("me", "", "commit"), CommitOptions(), lambda _: None)
+    other = Path(mounts(at="other").mountpoint)
+    assert os.getxattr(other, "user.meta.title") == os.getxattr(place, "user.meta.title") == b"a title"
+    assert "user.meta.title" in os.listxattr(other)
+    folder = Path(mounts("demo/data:main/bin", at="folder").mountpoint)
+    assert os.getxattr(folder, "user.meta.what") == b"programs"
+    assert "user.meta.title" not in os.listxattr(folder)
+    second = Path(mounts(at="second", options=WRITABLE).mountpoint)
+    os.setxattr(second, "user.meta.more", b"more")
+    commit(str(second), pushed.settings, Authorship("me", "", "commit"), CommitOptions(), lambda _: None)
+    third = Path(mounts(at="third").mountpoint)
+    assert [os.getxattr(third, f"user.meta.{key}") for key in ("title", "more")] == [b"a title", b"more"]
