@@ -116,7 +116,7 @@ class Commit:
         self._others: Sequence[diff.Change] = ()
         self._intended = False
         self._certain = True
-        self._settles = False
+        self._settling: Settling | None = None
         self.report = CommitReport(origin.handle, self._branch, origin.manifest.top_hash)
 
     def begin(self) -> None:
@@ -237,8 +237,7 @@ class Commit:
     def settle(self, is_open: Callable[[int], bool]) -> Settling:
         """Return the steps by which the overlay takes note; after `land`, or `build` that found nothing to land."""
         assert self._frozen is not None
-        self._settles = True
-        return Settling(
+        self._settling = Settling(
             self._overlay,
             self._editor,
             self._moved,
@@ -248,11 +247,12 @@ class Commit:
             self._settlement,
             is_open,
         )
+        return self._settling
 
     @property
     def leaves_layers(self) -> bool:
         """Whether it froze what it did not settle: after `close` that is for `layering` to merge."""
-        return self._frozen is not None and not self._settles
+        return self._frozen is not None and (self._settling is None or not self._settling.noted)
 
     def close(self) -> None:
         """Let go of the snapshot. A commit that surely did not land leaves no trace."""

@@ -116,7 +116,8 @@ class Settling:
         self._is_open = is_open
         self._files = settlement.read() if settlement is not None else iter(())
         self._checked = self._absorbed = 0
-        self._noted = False
+        self.noted = False
+        """Whether the overlay has taken note: from then on, all up to the sequence is committed."""
         self._renewed: set[int] = set()
         """What others' changes have replaced: when a conflict was settled their way, it has their content."""
         self.stale: list[Stale] = []
@@ -129,7 +130,7 @@ class Settling:
         """
         end = time.monotonic() + _STEP_SECONDS
         try:
-            while not self._noted:
+            while not self.noted:
                 self._take_in(view)
                 if time.monotonic() > end:
                     return True
@@ -174,7 +175,7 @@ class Settling:
             changes.append(Change(INODES, inode_key(ROOT_INODE), renewed.encode()))
         self._editor.apply(changes, counters)
         self._overlay.settle(self._origin)
-        self._noted = True
+        self.noted = True
 
     def _settle_files(self, view: Namespace, end: float) -> bool:
         for inode, entry in self._files:

@@ -21,6 +21,7 @@ from penstock.errors import ConflictError, MergeConflictError
 from penstock.manifest.entry import BLOCK_SIZE
 from penstock.manifest.merge import Side
 from penstock.overlay.commit import Commit
+from penstock.overlay.layering import Layering
 from penstock.repo.snapshot import open_snapshot
 
 _SPEC: Spec = {
@@ -257,6 +258,11 @@ class OverlayMachine(RuleBasedStateMachine):
                 self._check_committed(self.taken)
                 self.model = self.edited.tree() if merged else self.model
         self.commit.close()
+        if self.commit.leaves_layers:
+            layering = Layering(self.edited.overlay, self.edited.editor)
+            while layering.step(self.edited.view):
+                pass
+            assert all(len(record.layers) <= 2 for _, record in self.edited.view.records(0))
         self.commit = None
 
     @precondition(lambda self: self.commit is None)
