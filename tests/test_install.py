@@ -83,7 +83,17 @@ def test_another_distribution_is_told_the_packages(machine):
     done = machine.install("--test")
     assert done.returncode == 1
     assert "neither Debian nor Ubuntu" in done.stderr
-    for package in ("gcc", "pkg-config", "libfuse3-dev", "fuse3", "radosgw", "ceph-mon", "ceph-osd", "ceph-common"):
+    for package in (
+        "gcc",
+        "pkg-config",
+        "libfuse3-dev",
+        "fuse3",
+        "radosgw",
+        "ceph-mon",
+        "ceph-osd",
+        "ceph-common",
+        "rsync",
+    ):
         assert package in done.stderr
     assert not (machine.checkout / ".venv").exists()
 
@@ -96,7 +106,7 @@ def test_only_the_benchmarks_ask_for_s3fs(machine):
 
 def test_only_what_is_missing_is_asked_of_apt(machine):
     machine.link("python3", sys.executable)
-    for present in ("gcc", "pkg-config", "fusermount3", "radosgw", "ceph-mon", "ceph", "git", "make"):
+    for present in ("gcc", "pkg-config", "fusermount3", "radosgw", "ceph-mon", "ceph", "git", "make", "rsync"):
         machine.write(present, "exit 0")
     asked = machine.checkout / "asked"
     machine.write("sudo", '"$@"')

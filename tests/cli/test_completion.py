@@ -56,13 +56,13 @@ def test_remotes_where_a_remote_or_a_handle_is_due(run: Run, monkeypatch: pytest
     for name in ("demo", "data", "lab"):
         run("remote", "add", name, "s3://bucket")
     assert completions(["remote", "remove"], "d") == ["data", "demo"]
-    show = Command("show", params=[click.Argument(["handle"], type=HANDLE)])
-    monkeypatch.setitem(root.commands, "show", show)
-    assert completions(["show"], "d") == ["data/", "demo/"]
-    assert completions(["show"], "elsewhere/") == []
+    show = Command("exhibit", params=[click.Argument(["handle"], type=HANDLE)])
+    monkeypatch.setitem(root.commands, "exhibit", show)
+    assert completions(["exhibit"], "d") == ["data/", "demo/"]
+    assert completions(["exhibit"], "elsewhere/") == []
     other = tmp_path / "other.toml"
     run("--config", str(other), "remote", "add", "deep", "s3://bucket")
-    assert completions(["--config", str(other), "show"], "d") == ["deep/"]
+    assert completions(["--config", str(other), "exhibit"], "d") == ["deep/"]
 
 
 def test_datasets_of_a_remote(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -71,20 +71,20 @@ def test_datasets_of_a_remote(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_pat
         store.put(layout.dataset_prefix(dataset) + "x", b"")
     run("remote", "add", "demo", f"{tmp_path}/store")
     run("remote", "add", "gone", f"{tmp_path}/gone")
-    monkeypatch.setitem(root.commands, "show", Command("show", params=[click.Argument(["handle"], type=HANDLE)]))
-    assert completions(["show"], "demo/") == ["demo/clipart", "demo/photos"]
-    assert completions(["show"], "demo/c") == ["demo/clipart"]
-    assert completions(["show"], "gone/") == []
+    monkeypatch.setitem(root.commands, "exhibit", Command("exhibit", params=[click.Argument(["handle"], type=HANDLE)]))
+    assert completions(["exhibit"], "demo/") == ["demo/clipart", "demo/photos"]
+    assert completions(["exhibit"], "demo/c") == ["demo/clipart"]
+    assert completions(["exhibit"], "gone/") == []
 
 
 def test_a_server_that_does_not_answer_is_not_waited_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setitem(root.commands, "show", Command("show", params=[click.Argument(["handle"], type=HANDLE)]))
+    monkeypatch.setitem(root.commands, "exhibit", Command("exhibit", params=[click.Argument(["handle"], type=HANDLE)]))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         run("remote", "add", "slow", "s3://bucket", "--endpoint-url", f"http://127.0.0.1:{silent.getsockname()[1]}")
         started = time.monotonic()
-        assert completions(["show"], "slow/") == []
+        assert completions(["exhibit"], "slow/") == []
         assert time.monotonic() - started < 20  # boto3 itself takes seconds to import on a busy machine
 
 
@@ -97,17 +97,17 @@ def test_a_file_that_is_wrong_completes_nothing(config: Path) -> None:
 def test_arguments_become_values(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[object] = []
     show = Command(
-        "show",
+        "exhibit",
         params=[click.Argument(["handle"], type=HANDLE), click.Option(["--size"], type=SIZE)],
         callback=lambda **values: seen.append(values),
     )
-    monkeypatch.setitem(root.commands, "show", show)
-    assert run("show", "demo/x:main/a b", "--size", "2kB").exit_code == 0
+    monkeypatch.setitem(root.commands, "exhibit", show)
+    assert run("exhibit", "demo/x:main/a b", "--size", "2kB").exit_code == 0
     assert seen == [{"handle": Handle("demo", "x", "main", "a b"), "size": 2000}]
-    wrong = run("show", "demo/x:", "--size", "2kB")
+    wrong = run("exhibit", "demo/x:", "--size", "2kB")
     assert wrong.exit_code == 2
     assert "ref is empty" in wrong.stderr
-    assert "bucket/dataset[:ref][/subdir]" in run("show", "--help").stdout
+    assert "bucket/dataset[:ref][/subdir]" in run("exhibit", "--help").stdout
     with pytest.raises(UsageError):
         SIZE.convert("much", None, None)
 
