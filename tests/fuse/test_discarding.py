@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from views.bucket import LocalBucket
+from views.living import until
 
 from penstock.errors import ConflictError, NotFoundError
 from penstock.repo.publish import Authorship
@@ -171,3 +172,17 @@ def test_metadata_of_the_version_is_on_the_mountpoint(place: Path, pushed: Local
     commit(str(second), pushed.settings, Authorship("me", "", "commit"), CommitOptions(), lambda _: None)
     third = Path(mounts(at="third").mountpoint)
     assert [os.getxattr(third, f"user.meta.{key}") for key in ("title", "more")] == [b"a title", b"more"]
+
+
+def test_files_that_a_crash_has_left_go(place: Path, pushed: LocalBucket, mounts: Mount) -> None:
+    (place / "new").write_bytes(b"new")
+    assert unmount(str(place))
+    data = next(Path(os.environ["XDG_STATE_HOME"]).rglob("data"))
+    strays = [data / "34" / f"{0x1003400 + number:x}.0" for number in range(20)]
+    strays[0].parent.mkdir()
+    for stray in strays:
+        stray.write_bytes(b"left by a crash")
+    mounts(options=WRITABLE)
+    # To look at what changed writes the tables, after which they go.
+    until(lambda: bool(lines(place, pushed)) and not any(stray.exists() for stray in strays), "the end of strays", 60)
+    assert (place / "new").read_bytes() == b"new"
