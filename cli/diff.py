@@ -55,7 +55,8 @@ def diff(invocation: Invocation, first: str, new: str, path: str, stat: bool, ev
     Where A is a directory itself, of a writable mount, what was changed in it since the last commit is listed; what
     comes after it is a path in it then.
     """
-    if _is_local(first):
+    # A name without a slash is no version: those are bucket/dataset.
+    if _is_local(first) or ("/" not in first and os.path.isdir(first)):
         if tell_changes(invocation, os.path.expanduser(first), new, stat=stat, every=every):
             raise click.exceptions.Exit(ExitCode.DIFFERS)
         invocation.output.notice("No changes")
