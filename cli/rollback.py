@@ -38,8 +38,8 @@ __all__ = ["reset", "revert"]
 def reset(invocation: Invocation, handle: Handle, to: str, author: str | None) -> None:
     """Let a branch stand at the version TO: a branch, tag, commit or top hash of the dataset, older or not.
 
-    Where it stood before is in `penstock log --reflog`, and can be mounted and reset to until gc takes what nothing leads
-    to any more.
+    Where it stood before is in `penstock log --reflog`, and can be mounted and reset to until `penstock gc` takes what
+    nothing leads to any more.
     """
     handle = without_subdir(handle)
     branch = handle.ref or DEFAULT_BRANCH
