@@ -112,7 +112,7 @@ class Session:
             if mapped.view is not None:
                 self.index.quarantine(key, at)
             return None
-        mapped.hit = True
+        self.maps.count(mapped, at.length)
         self.recent.add(key, mapped, at.offset, at.length)
         return view
 
