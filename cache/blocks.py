@@ -79,7 +79,7 @@ class BlockCache:
                 mapped, start, end = found
                 view = mapped.view
                 if view is not None:
-                    session.maps.count(mapped, end - start)
+                    mapped.hit = True
                     return view[start:end]
         return self._find(key, fresh=fresh)
 
@@ -248,7 +248,7 @@ class BlockCache:
         known = session.recent.older.get(key) or session.recent.younger.get(key)
         if known is not None and (view := known[0].view) is not None:
             session.recent.add(key, known[0], known[1], known[2] - known[1])
-            session.maps.count(known[0], known[2] - known[1])
+            known[0].hit = True
             return view[known[1] : known[2]]
         try:
             at = session.index.get(key)

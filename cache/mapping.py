@@ -3,9 +3,6 @@
 Unlinking a mapped file is safe: views that were handed out keep its bytes until the last of them is gone. What a
 mapping must never be is longer than its file, and its pages must be readable: touching one that is not ends the
 process. So every block is faulted in by the kernel, which reports what it cannot read, before anyone looks at it.
-
-What was read counts as this process's memory until its pages are let go (`SegmentMaps.count`). They stay in the page
-cache, so that reading them again costs a soft fault.
 """
 
 from __future__ import annotations
@@ -22,8 +19,6 @@ from .segment import read_header
 __all__ = ["MappedSegment", "SegmentMaps"]
 
 _MOST_MAPS = 1024
-_RESIDENT = 32 << 20
-"""Bytes read through the mappings after which their pages are let go: 0.3 ms of work."""
 _POPULATE_READ = 22
 """MADV_POPULATE_READ (Linux 5.14), for which Python 3.11 has no name."""
 
@@ -31,11 +26,11 @@ _POPULATE_READ = 22
 class MappedSegment:
     """A mapping; `view` is None once it was given up. `hit`: a block was read since the marks were collected."""
 
-    __slots__ = ("_memory", "hit", "number", "touched", "view")
+    __slots__ = ("_memory", "hit", "number", "view")
 
     def __init__(self, number: int, memory: mmap.mmap) -> None:
         self.number = number
-        self.hit = self.touched = False
+        self.hit = False
         self.view: memoryview | None = memoryview(memory)
         self._memory: mmap.mmap | None = memory
 
@@ -54,12 +49,6 @@ class MappedSegment:
                 return None
         return view[offset : offset + length]
 
-    def let_go(self) -> None:
-        """Have its pages count for the page cache alone, until they are read again."""
-        memory, self.touched = self._memory, False
-        if memory is not None:
-            memory.madvise(mmap.MADV_DONTNEED)
-
     def give_up(self) -> None:
         """Drop the mapping; it goes when the last view handed out does."""
         self.view = self._memory = None
@@ -72,7 +61,6 @@ class SegmentMaps:
         self._directory = directory
         self._lock = threading.Lock()
         self._maps: dict[int, MappedSegment] = {}
-        self._read = 0
         # Python keeps a descriptor for each mapping: leave three quarters of what the process may have.
         self._limit = max(16, min(_MOST_MAPS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4))
 
@@ -88,17 +76,6 @@ class SegmentMaps:
             if len(self._maps) > self._limit:
                 self._maps.pop(next(iter(self._maps))).give_up()
             return mapped
-
-    def count(self, mapped: MappedSegment, length: int) -> None:
-        """Take note that so many bytes of a mapping are read now; let pages go when they have become many."""
-        mapped.hit = mapped.touched = True
-        self._read += length  # by several threads at once some may be lost: it is an estimate
-        if self._read > _RESIDENT:
-            self._read = 0
-            with self._lock:
-                touched = [each for each in self._maps.values() if each.touched]
-            for each in touched:
-                each.let_go()
 
     def drop(self, number: int) -> None:
         """Give up the mapping of a segment that was evicted."""

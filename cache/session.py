@@ -112,7 +112,7 @@ class Session:
             if mapped.view is not None:
                 self.index.quarantine(key, at)
             return None
-        self.maps.count(mapped, at.length)
+        mapped.hit = True
         self.recent.add(key, mapped, at.offset, at.length)
         return view
 
