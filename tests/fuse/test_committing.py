@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -15,10 +16,11 @@ from typing import Any
 import pytest
 from servers.faultproxy import FaultProxy
 from servers.faults import Reset
-from views.bucket import LocalBucket
+from servers.rgw import RadosGateway
+from views.bucket import LocalBucket, push
 from views.living import until, worker
 
-from penstock.errors import ConflictError, MergeConflictError, NotFoundError, PenstockError, UsageError
+from penstock.errors import AccessError, ConflictError, MergeConflictError, NotFoundError, PenstockError, UsageError
 from penstock.repo.publish import Authorship
 from penstock.repo.settings import Settings
 from penstock.repo.snapshot import open_snapshot
@@ -368,3 +370,43 @@ def refresh_when_served(place: Path) -> bool:
     except PenstockError:
         return False
     return True
+
+
+@pytest.mark.s3
+def test_a_bucket_that_may_only_be_read(
+    bucket: str,
+    gateway: RadosGateway,
+    aws_environment: dict[str, str],
+    demo: LocalBucket,
+    source: Path,
+    mounts: Mount,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It mounts and takes changes; a commit says what is missing, and nothing is lost."""
+    settings = replace(demo.settings, remotes={})
+    handle = f"s3://{bucket}/data"
+    push(source, handle, settings)
+    allow = {
+        "Effect": "Allow",
+        "Principal": "*",
+        "Action": ["s3:GetObject", "s3:ListBucket"],
+        "Resource": [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"],
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]}).encode()
+    assert gateway.request("PUT", f"/{bucket}?policy", policy).status in (200, 204)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", gateway.other_access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", gateway.other_secret_key)
+    place = Path(mounts(handle, options=WRITABLE, settings=settings).mountpoint)
+    change_much(place)
+    shown = content(place)
+    with pytest.raises(AccessError) as told:
+        commit(str(place), settings, AUTHOR, PLAIN, lambda _: None)
+    assert bucket in told.value.what
+    assert told.value.fix
+    assert content(place) == shown
+    assert unmount(str(place))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", gateway.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", gateway.secret_key)
+    report = commit(str(place), settings, AUTHOR, PLAIN, lambda _: None)  # by one who may
+    assert report["changed"]
+    assert content(Path(mounts(handle, at="other", settings=settings).mountpoint)) == shown
