@@ -6,16 +6,20 @@ fear, and a store that does not answer must not hold up a mount. Used by `servin
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 import trio
 
+from penstock.errors import PenstockError
 from penstock.repo.leases import Lease, LeaseKind, held_version
 from penstock.repo.snapshot import Snapshot
 
 from .workers import Workers
 
 __all__ = ["Holding"]
+
+_log = logging.getLogger(__name__)
 
 _LOOK = 30.0
 """Seconds until a version that the mount moved to is held as well: a branch has just led to it."""
@@ -46,7 +50,10 @@ class Holding:
             await trio.sleep(_LOOK)
             if self._changed:
                 self._changed = False
-                await self._workers.run(self._lease.hold, tuple(self._held))
+                try:
+                    await self._workers.run(self._lease.hold, tuple(self._held))
+                except PenstockError as error:  # its next renewal holds it
+                    _log.warning("the lease does not name the newest version yet: %s", error)
 
     def move(self, top_hash: bytes) -> None:
         """Hold another version as well: the mount still reads what it has shown before."""

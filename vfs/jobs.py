@@ -10,18 +10,21 @@ import itertools
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import trio
 
 from penstock.errors import ConflictError, NotFoundError, PenstockError
 
 from .control import Arguments
+from .workers import Workers
 
-__all__ = ["Job", "Jobs"]
+__all__ = ["Job", "Jobs", "blocking"]
 
 _log = logging.getLogger(__name__)
 _KEPT = 16
 _MOST_LINES = 4096
+_T = TypeVar("_T")
 
 
 class Job:
@@ -101,3 +104,29 @@ class Jobs:
         if job is None:
             raise NotFoundError(f"this mount knows no job {number!r}", why="its serving process may have been replaced")
         return job
+
+
+async def blocking(workers: Workers, job: Job, call: Callable[[], _T]) -> _T:
+    """Return what a call returns that blocks. When a job is cancelled from above, the call is told, and waited for."""
+    failure: Exception | None = None
+    ended = False
+
+    async def tell_when_cancelled() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            if not ended:
+                job.cancelled = True
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(tell_when_cancelled)
+        with trio.CancelScope(shield=True):
+            try:
+                return await workers.run(call)
+            except Exception as error:  # noqa: BLE001  # it goes out below: a nursery would wrap it
+                failure = error
+            finally:
+                ended = True
+                nursery.cancel_scope.cancel()
+    assert failure is not None
+    raise failure

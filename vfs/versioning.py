@@ -11,7 +11,6 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TypeVar
 
 import pyfuse3
 import trio
@@ -34,7 +33,7 @@ from .control import Arguments, Command
 from .differing import list_changes, newest, wait_for_takers
 from .discarding import plan_of, restored_line
 from .fuse import FuseOperations
-from .jobs import Job, Jobs
+from .jobs import Job, Jobs, blocking
 from .upper import UpperLayer
 from .workers import Workers
 from .writable import WritableFileSystem
@@ -42,7 +41,6 @@ from .writable import WritableFileSystem
 __all__ = ["Versioning"]
 
 _log = logging.getLogger(__name__)
-_T = TypeVar("_T")
 
 
 class _Told:
@@ -123,11 +121,11 @@ class Versioning:
             )
             try:
                 commit.begin()
-                if await self._blocking(job, lambda: commit.build(_Told(job))):
+                if await blocking(self._workers, job, lambda: commit.build(_Told(job))):
                     commit.intend()
-                    await self._blocking(job, commit.land)
+                    await blocking(self._workers, job, commit.land)
                 else:
-                    await self._blocking(job, commit.name)
+                    await blocking(self._workers, job, commit.name)
                 if not dry_run:
                     await self._settle(commit.settle(self._fs.is_open))
             finally:
@@ -152,7 +150,7 @@ class Versioning:
                         job.lines.append(line)
                         wait_for_takers(job)
 
-                await self._blocking(job, tell)
+                await blocking(self._workers, job, tell)
             return {}
 
         return self._jobs.start("look at what changed", work, looks=True)
@@ -166,7 +164,7 @@ class Versioning:
             await self._recover(job)
             origin, counters = overlay.origin, overlay.counters
             assert origin is not None  # it is mounted
-            newer = await self._blocking(job, partial(newest, origin, self._snapshot))
+            newer = await blocking(self._workers, job, partial(newest, origin, self._snapshot))
             if newer is not None:
                 if not rebase and overlay.is_dirty():
                     raise ConflictError(
@@ -207,7 +205,9 @@ class Versioning:
             origin, sequence = overlay.origin, overlay.counters.committed
             assert origin is not None  # it is mounted
             with overlay.records.snapshot() as reader:
-                plan = await self._blocking(job, lambda: plan_of(reader, origin, sequence, self._snapshot, paths))
+                plan = await blocking(
+                    self._workers, job, lambda: plan_of(reader, origin, sequence, self._snapshot, paths)
+                )
             if not dry_run:
                 await self._take_steps(Discarding(overlay, self._fs.editor, plan, self._fs.is_open))
             job.lines.extend(map(restored_line, plan))
@@ -227,7 +227,7 @@ class Versioning:
         async def tidy(job: Job) -> object:
             content = self._fs.overlay.content
             with self._fs.overlay.records.snapshot() as reader:
-                strays = await self._blocking(job, lambda: content.strays(reader))
+                strays = await blocking(self._workers, job, lambda: content.strays(reader))
             content.remove(strays)
             return {}
 
@@ -238,7 +238,7 @@ class Versioning:
     async def _recover(self, job: Job) -> None:
         recovery = Recovery(self._fs.overlay, self._fs.editor, self._snapshot)
         if recovery.is_needed:
-            landed = await self._blocking(job, recovery.look)
+            landed = await blocking(self._workers, job, recovery.look)
             _log.info("the commit that was interrupted has%s landed", "" if landed else " not")
             settling = recovery.settle(self._fs.is_open)
             if settling is not None:
@@ -261,21 +261,6 @@ class Versioning:
                 # In a thread: the kernel may hold a lock for a request that waits for this very loop.
                 await self._workers.run(_forget, steps.stale)
 
-    async def _blocking(self, job: Job, call: Callable[[], _T]) -> _T:
-        """Return what a call returns that blocks; when it is not waited for any more, it is told, and waited for."""
-        failure: Exception | None = None
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_tell_when_cancelled, job)
-            with trio.CancelScope(shield=True):
-                try:
-                    return await self._workers.run(call)
-                except Exception as error:  # noqa: BLE001  # it goes out below: a nursery would wrap it
-                    failure = error
-                finally:
-                    nursery.cancel_scope.cancel()
-        assert failure is not None
-        raise failure
-
 
 def _forget(stale: Sequence[Stale]) -> None:
     """Have the kernel forget names and content that are no longer what it knows. Blocking."""
@@ -285,13 +270,6 @@ def _forget(stale: Sequence[Stale]) -> None:
         if each.inode:
             with suppress(OSError):
                 pyfuse3.invalidate_inode(each.inode, attr_only=False)
-
-
-async def _tell_when_cancelled(job: Job) -> None:
-    try:
-        await trio.sleep_forever()
-    finally:
-        job.cancelled = True
 
 
 def _text(arguments: Arguments, name: str) -> str | None:
