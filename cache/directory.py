@@ -123,8 +123,10 @@ class CacheDirectory:
         return None
 
 
-def prepare_directory(path: str) -> None:
-    """Create `path` as 0700, or check that it is the user's own and closed to others' writing.
+def prepare_directory(path: str, what: str = "cache") -> bool:
+    """Create `path` as 0700, or check that it is the user's own and closed to others' writing; whether it was made.
+
+    `what` it is for stands in the errors: UsageError, AccessError; OSError.
 
     Refusing others' directories matters because the index is mapped: whoever can write it can crash its readers.
     """
@@ -134,21 +136,22 @@ def prepare_directory(path: str) -> None:
     except FileExistsError:
         found = os.stat(path)
     else:
-        return
+        return True
     if not stat.S_ISDIR(found.st_mode):
-        raise UsageError(f"the cache directory {path} is not a directory", fix="Remove it or name another directory")
+        raise UsageError(f"the {what} directory {path} is not a directory", fix="Remove it or name another directory")
     if found.st_uid != os.geteuid():
         raise AccessError(
-            f"the cache directory {path} belongs to another user",
+            f"the {what} directory {path} belongs to another user",
             why=f"its owner is uid {found.st_uid}, this process runs as uid {os.geteuid()}",
-            fix="Name a cache directory of your own",
+            fix="Name a directory of your own",
         )
     if found.st_mode & 0o022:
         raise AccessError(
-            f"the cache directory {path} can be written by others",
+            f"the {what} directory {path} can be written by others",
             why=f"its mode is {stat.S_IMODE(found.st_mode):04o}",
             fix=f"Run: chmod 700 {path}",
         )
+    return False
 
 
 def disk_usage(path: str) -> int:

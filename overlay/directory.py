@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import ctypes
 import os
-import stat
 from contextlib import suppress
 from pathlib import Path
 
-from penstock.errors import AccessError, UsageError
+from penstock.cache.directory import prepare_directory
 
 __all__ = ["Reserve", "prepare_overlay_directory", "remove_file", "sync_directory", "sync_file_system"]
 
@@ -58,29 +57,8 @@ def prepare_overlay_directory(directory: str) -> None:
 
     AccessError, UsageError, OSError.
     """
-    parent = Path(directory).parent
-    os.makedirs(parent, exist_ok=True)
-    try:
-        os.mkdir(directory, 0o700)
-    except FileExistsError:
-        found = os.stat(directory)
-    else:
-        sync_directory(str(parent))
-        return
-    if not stat.S_ISDIR(found.st_mode):
-        raise UsageError(f"the overlay directory {directory} is not a directory", fix="Name another directory")
-    if found.st_uid != os.geteuid():
-        raise AccessError(
-            f"the overlay directory {directory} belongs to another user",
-            why=f"its owner is uid {found.st_uid}, this process runs as uid {os.geteuid()}",
-            fix="Name an overlay directory of your own",
-        )
-    if found.st_mode & 0o022:
-        raise AccessError(
-            f"the overlay directory {directory} can be written by others",
-            why=f"its mode is {stat.S_IMODE(found.st_mode):04o}",
-            fix=f"Run: chmod 700 {directory}",
-        )
+    if prepare_directory(directory, "overlay"):
+        sync_directory(str(Path(directory).parent))
 
 
 def remove_file(path: str) -> bool:

@@ -24,11 +24,7 @@ _BATCH = 4096
 
 
 class Overlay:
-    """The upper layer in a directory. `load` gives nodes of the lower layer; see `view` for others.
-
-    `is_open` says of an inode whether somebody still uses it; `umask` and `epoch_ns` (the time of what has none) are
-    for attributes that the version does not hold.
-    """
+    """The upper layer in a directory: `view` shows it over the version that it is of, `editor` changes it."""
 
     def __init__(self, directory: str) -> None:
         """Open or make it. ConflictError: another process has it open. IntegrityError: it is damaged. OSError."""
@@ -71,7 +67,11 @@ class Overlay:
         self._origin = origin
 
     def editor(self, is_open: Callable[[int], bool], *, umask: int, epoch_ns: int) -> Editor:
-        """Return what changes the tree."""
+        """Return what changes the tree.
+
+        `is_open` says of an inode whether somebody still uses it; `umask`, and `epoch_ns` (the time of what has none),
+        are for attributes that the version does not hold.
+        """
         return Editor(self.records, self.content, is_open, umask=umask, epoch_ns=epoch_ns)
 
     def view(self, load: LoadNode) -> Namespace:

@@ -137,7 +137,7 @@ class Versioning:
         return self._jobs.start("commit", work)
 
     async def _changes(self, arguments: Arguments) -> dict[str, object]:
-        """List what differs from the last commit, a line each as `status_line` makes them."""
+        """List what differs from the last commit, a line each as `list_changes` makes them."""
         overlay, every = self._fs.overlay, arguments.get("every") is True
 
         async def work(job: Job) -> object:
