@@ -49,6 +49,7 @@ from .status import Vitals
 from .tuning import tune
 from .upper import UpperLayer
 from .versioning import Versioning
+from .waiting import wait_by_looking
 from .wire import MountRequest, decode_answer, decode_request, encode_ready
 from .workers import Workers
 
@@ -78,6 +79,7 @@ def serve(start: Start, session: int | None, link: Link) -> None:
         pin = upper.pin(pin)
         snapshot = open_snapshot(request.handle, request.settings, fetchers=_FETCHERS, remember=True, pin=pin)
         workers = Workers()
+        wait_by_looking()
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # heard in the event loop, and later the end has begun already
         try:
             if pin is None:
