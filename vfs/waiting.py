@@ -36,7 +36,7 @@ _SOON = 300e-6
 _ROUND = 1e-3
 """Seconds after which the event loop has a round, however many requests are there."""
 _ALARM = 0.2
-"""Seconds that such a read(2) takes at most."""
+"""Seconds after which a read(2) is interrupted."""
 
 
 class _Done:
@@ -134,19 +134,20 @@ class Looking:
             self._watch(now)
 
     def _watch(self, now: float) -> None:
-        """Have the alarm go off soon, but not before what is read now has been answered: pyfuse3 then reads once more."""
-        signal.setitimer(signal.ITIMER_REAL, _ALARM)
+        """Have the alarm go off before long, and again and again until it is heard here."""
+        signal.setitimer(signal.ITIMER_REAL, _ALARM, _ALARM)
         self._alarm = now + _ALARM / 2
 
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    """Do nothing: the read(2) has been interrupted."""
+    def heard(self, _number: int, _frame: FrameType | None) -> None:
+        """Take note of the alarm: whatever it has interrupted, Python goes on."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        self._alarm = 0.0
 
 
 def wait_by_looking() -> None:
     """Have pyfuse3 wait so, in this process."""
-    signal.signal(signal.SIGALRM, _interrupt)
     looking = Looking(_LONGEST_LOOK if len(os.sched_getaffinity(0)) > 1 else 0)
+    signal.signal(signal.SIGALRM, looking.heard)
     pyfuse3.trio = SimpleNamespace(  # type: ignore[attr-defined]
         Lock=Turn,
         open_nursery=trio.open_nursery,
