@@ -20,13 +20,14 @@ import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 
 import msgspec
 
 from penstock.manifest.entry import MAX_SIZE
 
 from .access import ReadTables
-from .datafiles import DataFiles
+from .datafiles import DataFiles, group_of, members
 from .layers import LOWER, ZEROS, Segment, segments
 from .model import INODES, Change, Record, inode_key
 from .ranges import Ranges
@@ -231,8 +232,7 @@ class Content:
         self._to_cut.clear()
         self._to_remove.clear()
         self._removal.settle()
-        for key in list(self._files.names()):
-            self._files.remove(key)
+        self._files.clear()
 
     def sync(self) -> None:
         """Return when all that was written before the call is on the disk. Blocks; any thread. OSError."""
@@ -276,13 +276,23 @@ class Content:
             self._to_cut.discard((inode, generation))
         last = max(self._kept, default=-1)
         free = {key for key in self._to_remove if key[1] > last}
-        self._removal.add(key for key in free if not _is_named(self._tables, key))
+        going = {key for key in free if not _is_named(self._tables, key)}
+        # A group goes at once when the last of it goes: first, and then there is nothing to give back of each.
+        groups = {group_of(key) for key in going if key[0] >= 0}
+        self._removal.add([*(group for group in groups if not _is_named(self._tables, group)), *going])
         self._to_remove -= free
 
 
 def _is_named(tables: ReadTables, key: tuple[int, int]) -> bool:
-    value = tables.get(INODES, inode_key(key[0]))
-    return value is not None and any(key[1] == number for number, _ in Record.decode(value).layers)
+    """Whether a record names a data file, or any of a group's."""
+    if key[0] < 0:
+        inodes = members(key)
+        found = tables.scan(INODES, inode_key(inodes.start))
+        values = [value for _, value in takewhile(lambda item: item[0] < inode_key(inodes.stop), found)]
+    else:
+        value = tables.get(INODES, inode_key(key[0]))
+        values = [value] if value is not None else []
+    return any(key[1] == number for value in values for number, _ in Record.decode(value).layers)
 
 
 def _check_size(size: int) -> None:

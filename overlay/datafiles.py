@@ -1,8 +1,13 @@
-"""The data files of changed files: sparse, one for each inode and generation that wrote to it.
+"""The bytes of changed files on disk, by inode and generation: sparse files, of which a bounded number is open.
 
-They lie in data/<two hex digits>/<inode>.<generation>, in hex. The digits are bits 8 to 15 of the inode, so that files
-made one after the other share a folder: ext4 makes them ten times as fast as in ever another one. What of their bytes
-counts is not said here but in RANGES. A bounded number of them is open at a time.
+The first MiB of a file lies in data/heads/<group>.<generation>, with those of the 63 other inodes of its group, which
+is the inode without its last six bits; each has a place of its own there. To make a file takes the disk ten times as
+long as to write a small one, and those made one after the other have inodes that follow each other. What comes after
+the first MiB lies in data/<two hex digits>/<inode>.<generation>, at its own offset; the digits are bits 8 to 15 of the
+inode. All numbers are in hex. Where the disk cannot give back a part of a file, there is no data/heads, and all of a
+file lies in its own.
+
+What of these bytes counts is not said here but in RANGES.
 
 All of it is thread-safe. `_lock` guards the register of open files and what is to be synced, and is held for an
 open(2) at most; `_syncing` is held for as long as a sync takes, and is taken first.
@@ -13,6 +18,7 @@ a sync that began after it, so that `sync` covers every write that ended before 
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections import OrderedDict
@@ -24,13 +30,17 @@ from penstock.errors import IntegrityError
 
 from .libc import punch_hole, reserve, sync_file_system
 
-__all__ = ["DataFiles"]
+__all__ = ["HEAD_BYTES", "DataFiles", "group_of", "members"]
 
+HEAD_BYTES = 1 << 20
+_GROUP_BITS = 6
+_HEADS = "heads"
 _OPEN_FILES = 512
 _MANY = 24
 """From so many files on, one sync of the whole file system is quicker: on ext4 each sync of a file is a commit."""
 
 _Key = tuple[int, int]
+"""Inode and generation; of a group of heads, a negative number and the generation."""
 
 
 class _Opened:
@@ -63,11 +73,12 @@ class _Opened:
 
 
 class DataFiles:
-    """The data files below `directory`/data. Offsets and lengths are bytes."""
+    """The data files below `directory`/data. Keys are inode and generation; offsets and lengths are bytes."""
 
     def __init__(self, directory: str, *, open_files: int = _OPEN_FILES) -> None:
         """Make the directory when it is missing. OSError."""
         self._root = os.path.join(directory, "data")
+        self._heads = os.path.join(self._root, _HEADS)
         self._limit = open_files
         self._lock = threading.Lock()
         self._syncing = threading.Lock()
@@ -76,71 +87,97 @@ class DataFiles:
         self._new_names: set[str] = set()
         try:
             os.mkdir(self._root, 0o700)
-            self._new_names.add(directory)
         except FileExistsError:
-            pass
+            self._head_bytes = HEAD_BYTES if os.path.isdir(self._heads) else 0
+        else:
+            self._new_names.add(directory)
+            self._head_bytes = self._begin()
         # Held open, so that syncfs reports what failed at any time since.
         self._descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
+    def _begin(self) -> int:
+        """Return how much of each file lies with others: decided while there is none."""
+        os.makedirs(self._heads, 0o700, exist_ok=True)
+        self._new_names.add(self._root)
+        if _has_holes(os.path.join(self._heads, "probe")):
+            return HEAD_BYTES
+        os.rmdir(self._heads)
+        return 0
+
     def write(self, key: _Key, offset: int, data: bytes | bytearray | memoryview) -> None:
-        """Write all of it, to a file that is made when it is missing. OSError: a part of it may have been written."""
+        """Write all of it, to files that are made when they are missing. OSError: a part may have been written."""
         rest = memoryview(data)
-        with self._use(key, create=True) as descriptor:
-            try:
-                while rest:
-                    written = os.pwrite(descriptor, rest, offset)
-                    offset += written
-                    rest = rest[written:]
-            finally:
-                self._note(key)
+        for file, at, length in self._places(key, offset, offset + len(rest)):
+            part, rest = rest[:length], rest[length:]
+            with self._use(file, create=True) as descriptor:
+                try:
+                    while part:
+                        written = os.pwrite(descriptor, part, at)
+                        at += written
+                        part = part[written:]
+                finally:
+                    self._note(file)
 
     def punch(self, key: _Key, start: int, end: int) -> None:
-        """Have [start, end) read as zeros and take no space; the file is made when it is missing. OSError."""
-        with self._use(key, create=True) as descriptor:
-            try:
-                punch_hole(descriptor, start, end - start)
-                if os.fstat(descriptor).st_size < end:
-                    os.ftruncate(descriptor, end)
-            finally:
-                self._note(key)
+        """Have [start, end) read as zeros and take no space; files are made when they are missing. OSError."""
+        for file, at, length in self._places(key, start, end):
+            with self._use(file, create=True) as descriptor:
+                try:
+                    punch_hole(descriptor, at, length)
+                    if os.fstat(descriptor).st_size < at + length:
+                        os.ftruncate(descriptor, at + length)
+                finally:
+                    self._note(file)
 
     def reserve(self, key: _Key, start: int, end: int) -> None:
-        """Take space for [start, end) on disk; the file is made when it is missing. OSError: EOPNOTSUPP, ENOSPC."""
-        with self._use(key, create=True) as descriptor:
-            reserve(descriptor, start, end - start)
+        """Take space for [start, end) on disk; files are made when missing. OSError: EOPNOTSUPP, ENOSPC."""
+        for file, at, length in self._places(key, start, end):
+            with self._use(file, create=True) as descriptor:
+                reserve(descriptor, at, length)
 
     def read(self, key: _Key, start: int, end: int) -> bytes:
-        """Return the bytes of [start, end). IntegrityError when the file, or a part of it, is gone; OSError."""
+        """Return the bytes of [start, end). IntegrityError when a file, or its end, is gone; OSError."""
+        return b"".join(self._read(*place) for place in self._places(key, start, end))
+
+    def _read(self, file: _Key, at: int, length: int) -> bytes:
         try:
-            use = self._use(key)
+            use = self._use(file)
         except FileNotFoundError as error:
-            raise self._lost(key, "it is missing") from error
+            raise self._lost(file, "it is missing") from error
         with use as descriptor:
-            data = os.pread(descriptor, end - start, start)
-            while len(data) < end - start:
-                at = start + len(data)
-                more = os.pread(descriptor, end - at, at)
+            data = os.pread(descriptor, length, at)
+            while len(data) < length:
+                more = os.pread(descriptor, length - len(data), at + len(data))
                 if not more:
-                    raise self._lost(key, f"it ends before byte {at}")
+                    raise self._lost(file, f"it ends before byte {at + len(data)}")
                 data += more
         return data
 
     def cut(self, key: _Key, size: int) -> None:
-        """Give back the space beyond `size`; nothing when the file is missing. OSError."""
-        try:
-            use = self._use(key)
-        except FileNotFoundError:
-            return
-        with use as descriptor:
+        """Give back the space beyond `size`; nothing when there are no files. OSError."""
+        if size < self._head_bytes:
+            self._give_back(key, size)
+        with suppress(FileNotFoundError), self._use(key) as descriptor:
             # Also when the file is no longer than that: space may be reserved beyond its end.
             os.ftruncate(descriptor, min(size, os.fstat(descriptor).st_size))
 
     def remove(self, key: _Key) -> None:
-        """Remove a file, when it is there; whoever reads it may finish. Nobody may write it meanwhile. OSError."""
+        """Remove all bytes of a key; whoever reads them may finish. Nobody may write them meanwhile. OSError.
+
+        The key may be a group's: then those of all its members' heads.
+        """
+        if key[0] >= 0 and self._head_bytes:
+            self._give_back(key, 0)
         self._forget(key)
         with suppress(FileNotFoundError):
             os.unlink(self._path(key))  # not under the lock: it takes its time
         self._forget(key)  # a sync may have opened it once more
+
+    def _give_back(self, key: _Key, size: int) -> None:
+        """Free the space of a head beyond `size`."""
+        ((file, at, length),) = self._places(key, size, self._head_bytes)
+        with suppress(FileNotFoundError), self._use(file) as descriptor:
+            punch_hole(descriptor, at, length)
 
     def _forget(self, key: _Key) -> None:
         with self._lock:
@@ -148,6 +185,16 @@ class DataFiles:
             if opened is not None:
                 opened.retire()
             self._unsynced.discard(key)
+
+    def clear(self) -> None:
+        """Remove all files, while nobody uses any. OSError."""
+        for entry in self._entries():
+            os.unlink(entry.path)
+        with self._lock:
+            while self._opened:
+                self._opened.popitem()[1].retire()
+            self._unsynced.clear()
+            self._head_bytes = self._begin()
 
     def sync(self) -> None:
         """Return when all that was written before the call is on the disk, names included. Blocks; any thread.
@@ -170,10 +217,17 @@ class DataFiles:
                 raise
 
     def names(self) -> Iterator[_Key]:
-        """Yield inode and generation of each file there is. OSError."""
+        """Yield the keys of all that there may be bytes of, and of the groups of heads that there are. OSError."""
         for entry in self._entries():
-            inode, _, generation = entry.name.partition(".")
-            yield int(inode, 16), int(generation, 16)
+            number, _, generation = entry.name.partition(".")
+            if os.path.dirname(entry.path) != self._heads:
+                yield int(number, 16), int(generation, 16)
+                continue
+            group = -1 - int(number, 16), int(generation, 16)
+            yield group
+            with suppress(FileNotFoundError), open(entry.path, "rb") as stream:
+                for place in _places_with_data(stream.fileno()):
+                    yield members(group)[place], group[1]
 
     def usage(self) -> int:
         """Return the bytes that all files take on disk; looks at each of them. Any thread. OSError."""
@@ -193,6 +247,18 @@ class DataFiles:
             if self._descriptor >= 0:
                 os.close(self._descriptor)
             self._descriptor = -1
+
+    def _places(self, key: _Key, start: int, end: int) -> tuple[tuple[_Key, int, int], ...]:
+        """Return where the bytes of [start, end) lie, in order: file, offset, length."""
+        inode = key[0]
+        border = self._head_bytes
+        if start >= border:
+            return ((key, start, end - start),)
+        group = group_of(key)
+        at = (inode & (1 << _GROUP_BITS) - 1) * HEAD_BYTES + start
+        if end <= border:
+            return ((group, at, end - start),)
+        return ((group, at, border - start), (key, border, end - border))
 
     def _use(self, key: _Key, *, create: bool = False) -> _Opened:
         """Return an open file that is closed at the end of the `with` at the earliest. FileNotFoundError, OSError."""
@@ -251,8 +317,10 @@ class DataFiles:
                     yield from entries
 
     def _path(self, key: _Key) -> str:
-        inode, generation = key
-        return f"{self._root}/{inode >> 8 & 0xFF:02x}/{inode:x}.{generation:x}"
+        number, generation = key
+        if number < 0:
+            return f"{self._heads}/{-1 - number:x}.{generation:x}"
+        return f"{self._root}/{number >> 8 & 0xFF:02x}/{number:x}.{generation:x}"
 
     def _lost(self, key: _Key, why: str) -> IntegrityError:
         return IntegrityError(
@@ -260,3 +328,44 @@ class DataFiles:
             why=why,
             fix="`penstock status` shows what was changed; `penstock discard` gives up the changes of a file",
         )
+
+
+def group_of(key: _Key) -> _Key:
+    """Return the key of the group whose heads lie together."""
+    return -1 - (key[0] >> _GROUP_BITS), key[1]
+
+
+def members(group: _Key) -> range:
+    """Return the inodes of a group."""
+    first = -1 - group[0] << _GROUP_BITS
+    return range(first, first + (1 << _GROUP_BITS))
+
+
+def _places_with_data(descriptor: int) -> Iterator[int]:
+    """Yield the numbers of the heads in a file that may have bytes."""
+    at = 0
+    while True:
+        try:
+            found = os.lseek(descriptor, at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            return
+        yield found // HEAD_BYTES
+        at = (found // HEAD_BYTES + 1) * HEAD_BYTES
+
+
+def _has_holes(path: str) -> bool:
+    """Whether a part of a file can be given back on this disk; `path` is of a file to try it with."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.pwrite(descriptor, b"probe", 0)
+        punch_hole(descriptor, 0, HEAD_BYTES)
+        return next(_places_with_data(descriptor), None) is None
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:
+            raise
+        return False
+    finally:
+        os.close(descriptor)
+        os.unlink(path)

@@ -13,7 +13,7 @@ import logging
 import threading
 from collections.abc import Iterable
 
-from .datafiles import DataFiles
+from .datafiles import DataFiles, group_of
 
 __all__ = ["Removal"]
 
@@ -23,7 +23,7 @@ _FEW = 8
 
 
 class Removal:
-    """What is still to be removed of `files`, by inode and generation."""
+    """What is still to be removed of `files`, by their keys."""
 
     def __init__(self, files: DataFiles) -> None:
         self._files = files
@@ -45,10 +45,11 @@ class Removal:
                 self._thread.start()
 
     def keep(self, key: tuple[int, int]) -> None:
-        """Have a file of this key stay: it is about to be written."""
-        if key in self._going:
+        """Have a file of this key stay, and its group: it is about to be written."""
+        if self._going:
             with self._lock:
                 self._going.pop(key, None)
+                self._going.pop(group_of(key), None)
 
     def settle(self) -> None:
         """Return when nothing is left to be removed."""
