@@ -98,7 +98,8 @@ class Content:
         with self._writing(inode, record, generation) as layers:
             self._files.write((inode, generation), offset, data)
         changed = msgspec.structs.replace(record, layers=layers, size=max(record.size, end))
-        return changed, Ranges(self._tables, inode, generation).add(offset, end)
+        ranges = Ranges(self._tables, inode, generation)
+        return changed, ranges.add(offset, end) if layers is record.layers else ranges.first(offset, end)
 
     def truncate(self, inode: int, record: Record, size: int, generation: int) -> tuple[Record, list[Change]]:
         """Cut a file, or let it grow by zeros; return the new record (layers, shown, size) and the changes. OSError."""
@@ -249,7 +250,7 @@ class Content:
 
     @contextmanager
     def _writing(self, inode: int, record: Record, generation: int) -> Iterator[tuple[tuple[int, int], ...]]:
-        """Yield the layers of a file whose data file of `generation` is being written."""
+        """Yield the layers of a file whose data file of `generation` is being written; the record's, if it is there."""
         if record.layers and record.layers[-1][0] >= generation:
             assert record.layers[-1][0] == generation  # generations only grow
             yield record.layers

@@ -79,21 +79,21 @@ class _Batch:
 
     def __init__(self, counters: Counters) -> None:
         self.changes: list[Change] = []
-        self.counters = counters._replace(sequence=counters.sequence + 1)
+        self.sequence, self._inode, self._committed, self._generation = counters
+        self.sequence += 1
         self.now = time.time_ns()
 
     @property
-    def sequence(self) -> int:
-        return self.counters.sequence
+    def counters(self) -> Counters:
+        return Counters(self.sequence, self._inode, self._committed, self._generation)
 
     def next_inode(self) -> int:
-        inode = self.counters.inode
-        self.counters = self.counters._replace(inode=inode + 1)
-        return inode
+        self._inode += 1
+        return self._inode - 1
 
     def next_sequence(self) -> int:
-        self.counters = self.counters._replace(sequence=self.counters.sequence + 1)
-        return self.counters.sequence
+        self.sequence += 1
+        return self.sequence
 
     def put(self, inode: int, record: Record) -> None:
         self.changes.append(Change(INODES, inode_key(inode), record.encode()))
@@ -145,14 +145,22 @@ class Editor:
         gid: int | None = None,
         note: bytes = b"",
     ) -> Node:
-        """Make a file, a directory or a symlink. EEXIST, ENAMETOOLONG, ENOENT (the directory was removed), ENOTDIR."""
+        """Make a file, a directory or a symlink. EEXIST, ENAMETOOLONG, ENOENT (the directory was removed), ENOTDIR.
+
+        In a directory whose group is to be that of all in it (S_ISGID), it is, and directories pass that on.
+        """
         _check_name(name)
         if len(target) > MAX_TARGET:
             raise Refused(errno.ENAMETOOLONG, "a symlink's target is too long")
         folder = self._folder(view, parent)
-        if view.lookup(parent, name) is not None:
+        upper = view.name(parent, name)
+        below = view.below_in(parent, folder.record, name) if upper is None else None
+        if below is not None or (upper is not None and upper.inode):
             raise Refused(errno.EEXIST, "the name is taken")
-        over = self._is_over(view, parent, name)
+        over = upper is not None and upper.over
+        if folder.record is not None and folder.record.mode & stat.S_ISGID:
+            gid = folder.record.gid
+            mode |= stat.S_ISGID if kind is Kind.DIRECTORY else 0
         batch = _Batch(self._counters)
         inode = batch.next_inode()
         if kind is Kind.FILE and mode & stat.S_IXUSR:
@@ -405,8 +413,9 @@ class Editor:
         batch.put(folder.inode, record)
 
     def _make(self, batch: _Batch, note: bytes = b"") -> None:
-        self._tables.change([*batch.changes, batch.counters.change()], note)
-        self._counters = batch.counters
+        counters = batch.counters
+        self._tables.change([*batch.changes, counters.change()], note)
+        self._counters = counters
 
 
 def _check_name(name: bytes) -> None:

@@ -100,12 +100,18 @@ class Namespace:
 
     def below(self, parent: int, name: bytes) -> tuple[int, Entry] | None:
         """Return what the lower layer has of a name in a directory that is linked somewhere."""
-        ref = self.listing(parent)
+        return self.below_in(parent, self.record(parent), name)
+
+    def below_in(self, parent: int, record: Record | None, name: bytes) -> tuple[int, Entry] | None:
+        """Return that for a directory whose record is at hand."""
+        ref = self._listing(parent, record)
         return self.lower.find(parent, ref, name) if ref is not None else None
 
     def listing(self, inode: int) -> NodeRef | None:
         """Return the lower layer's content of a directory; None: all its names are the upper layer's."""
-        record = self.record(inode)
+        return self._listing(inode, self.record(inode))
+
+    def _listing(self, inode: int, record: Record | None) -> NodeRef | None:
         if record is not None:
             if record.kind is not Kind.DIRECTORY:
                 raise Refused(errno.ENOTDIR, "no directory")

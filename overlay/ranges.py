@@ -44,6 +44,10 @@ class Ranges:
         parts.reverse()
         return parts
 
+    def first(self, start: int, end: int) -> list[Change]:
+        """Return the changes after which [start, end), not empty, is content, where nothing was."""
+        return [self._put(start, end)]
+
     def add(self, start: int, end: int) -> list[Change]:
         """Return the changes after which [start, end), not empty, is content too."""
         first, last, at = start, end, end

@@ -65,10 +65,18 @@ class View:
 
     def floor(self, table: int, key: bytes) -> tuple[bytes, bytes] | None:
         """Return the entry with the greatest key that is not beyond `key`, or None. OSError, IntegrityError."""
-        with self._cursor(table) as cursor:
+        if (transaction := self._transaction) is None:
+            raise unavailable()
+        try:
+            # Not in a `with`, as in all that is done once or more for each request: that costs more than the look-up.
+            cursor = transaction.cursor(self._databases[table])
             beyond = cursor.set_range(key)
             found = (cursor.key() == key or cursor.prev()) if beyond else cursor.last()
-            return cursor.item() if found else None
+            item = cursor.item() if found else None
+            cursor.close()
+        except lmdb.Error as error:
+            raise in_our_terms(error, self._path) from error
+        return item
 
     def _batch(self, table: int, at: bytes, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
         batch: list[tuple[bytes, bytes]] = []

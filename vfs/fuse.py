@@ -23,6 +23,7 @@ from .access_log import AccessLog
 from .attributes import Attributes
 from .errnos import Refusal, errno_of
 from .filesystem import FileSystem
+from .xattrs import PREFIX
 
 __all__ = ["FuseOperations", "answering"]
 
@@ -195,9 +196,14 @@ class FuseOperations(pyfuse3.Operations):
         out.f_namemax = _MOST_NAME
         return out
 
-    @answering
     async def getxattr(self, inode: int, name: bytes, ctx: RequestContext) -> bytes:
-        """Give an extended attribute."""
+        """Give an extended attribute. The kernel asks for one of its own before the first write to each file."""
+        if not name.startswith(PREFIX):
+            raise FUSEError(errno.ENODATA)
+        return await self._getxattr(inode, name)
+
+    @answering
+    async def _getxattr(self, inode: int, name: bytes) -> bytes:
         return await self._fs.getxattr(inode, name)
 
     @answering

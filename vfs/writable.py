@@ -220,7 +220,7 @@ class WritableFileSystem:
         inode = inode_of(handle)
         if offset + len(data) > MAX_SIZE:
             raise Refusal(errno.EFBIG)
-        node = await self._node(inode)
+        node = self.overlay.node(inode) or await self._node(inode)
         record = self.editor.record_of(node)
         changed, changes = self.overlay.content.write(inode, record, offset, data, self.editor.counters.generation)
         self.editor.put_content(node, changed, changes)
@@ -295,12 +295,7 @@ class WritableFileSystem:
             if done and (there := view.lookup(parent, name)) is not None:
                 return there
             uid, gid = owner
-            bits = mode
-            folder = view.record(parent)
-            if folder is not None and folder.mode & stat.S_ISGID:
-                gid = folder.gid
-                bits |= stat.S_ISGID if kind is Kind.DIRECTORY else 0
-            return self.editor.create(view, parent, name, kind, mode=bits, target=target, uid=uid, gid=gid, note=asked)
+            return self.editor.create(view, parent, name, kind, mode=mode, target=target, uid=uid, gid=gid, note=asked)
 
         return await self.ask(make)
 
