@@ -97,6 +97,7 @@ class Looking:
         self._registered: int | None = None
         self._round = 0.0
         self._alarm = 0.0
+        self._asleep = False
 
     def wait_readable(self, descriptor: int) -> Awaitable[None]:
         """Return when there is something to read. trio.ClosedResourceError, trio.Cancelled: there will not be."""
@@ -121,9 +122,13 @@ class Looking:
         await self.wait_readable(descriptor)
 
     async def _sleep(self, descriptor: int, begun: float) -> None:
-        await trio.lowlevel.wait_readable(descriptor)
-        while not self._poll.poll(0):
+        self._asleep = True
+        try:
             await trio.lowlevel.wait_readable(descriptor)
+            while not self._poll.poll(0):
+                await trio.lowlevel.wait_readable(descriptor)
+        finally:
+            self._asleep = False
         now = monotonic()
         if now - begun < _SOON:
             self._look = min(self._longest, max(_FIRST_LOOK, self._look * 2))
@@ -134,14 +139,18 @@ class Looking:
             self._watch(now)
 
     def _watch(self, now: float) -> None:
-        """Have the alarm go off before long, and again and again until it is heard here."""
+        """Have the alarm go off before long, and again and again until it is heard in a sleep."""
         signal.setitimer(signal.ITIMER_REAL, _ALARM, _ALARM)
         self._alarm = now + _ALARM / 2
 
     def heard(self, _number: int, _frame: FrameType | None) -> None:
-        """Take note of the alarm: whatever it has interrupted, Python goes on."""
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        self._alarm = 0.0
+        """Take note of the alarm: whatever it has interrupted, Python goes on.
+
+        Only a sleep ends it: a process that was stopped after its last look hears it before the read(2) that it is for.
+        """
+        if self._asleep:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            self._alarm = 0.0
 
 
 def wait_by_looking() -> None:
