@@ -43,6 +43,7 @@ __all__ = ["Editor", "new_record"]
 
 _MODES = (0o644, 0o755, 0o755, 0o777)
 """Permission bits by `Kind`, of what has none of its own."""
+_SET_ID = stat.S_ISUID | stat.S_ISGID
 _GONE = 1024
 """Inodes remembered after they were removed."""
 
@@ -292,7 +293,10 @@ class Editor:
         atime_ns: int | None = None,
         metadata: bytes | None = None,
     ) -> Node:
-        """Change attributes. Only what a version holds counts as a change of it: the executable bit, and metadata."""
+        """Change attributes. Only what a version holds counts as a change of it: the executable bit, and metadata.
+
+        Another owner does not inherit the right to run a file as somebody.
+        """
         record = self.record_of(node)
         batch = _Batch(self._counters)
         fields: dict[str, object] = {"ctime_ns": batch.now}
@@ -302,6 +306,8 @@ class Editor:
                 kind = Kind.EXECUTABLE if mode & stat.S_IXUSR else Kind.FILE
                 if kind is not record.kind:
                     fields.update(kind=kind, sequence=batch.sequence)
+        elif (uid is not None or gid is not None) and record.is_file:
+            fields["mode"] = _without_set_id(record.mode)
         if uid is not None:
             fields["uid"] = uid
         if gid is not None:
@@ -318,11 +324,16 @@ class Editor:
         return Node(node.inode, changed, None)
 
     def put_content(self, node: Node, record: Record, changes: list[Change], *, now: bool = True) -> Node:
-        """Keep what `content` made of a file: its new record, and the changes of its ranges."""
+        """Keep what `content` made of a file: its new record, and the changes of its ranges.
+
+        Nobody runs as its owner what somebody has written to.
+        """
         batch = _Batch(self._counters)
         fields: dict[str, object] = {"sequence": batch.sequence, "content": batch.sequence}
         if now:
             fields.update(mtime_ns=batch.now, ctime_ns=batch.now)
+        if record.mode & _SET_ID:
+            fields["mode"] = _without_set_id(record.mode)
         changed: Record = msgspec.structs.replace(record, **fields)
         batch.put(node.inode, changed)
         batch.changes += changes
@@ -416,6 +427,11 @@ class Editor:
         counters = batch.counters
         self._tables.change([*batch.changes, counters.change()], note)
         self._counters = counters
+
+
+def _without_set_id(mode: int) -> int:
+    """Return permission bits without S_ISUID, and without S_ISGID where the group may run the file, as Linux has it."""
+    return mode & ~(_SET_ID if mode & stat.S_IXGRP else stat.S_ISUID)
 
 
 def _check_name(name: bytes) -> None:

@@ -8,6 +8,8 @@ Names, attributes and pages stay valid for ever here too: all changes come throu
 from __future__ import annotations
 
 import errno
+import os
+import stat
 
 import pyfuse3
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, RequestContext, SetattrFields
@@ -17,6 +19,8 @@ from .fuse import FuseOperations, answering
 from .writable import Owner, WritableFileSystem
 
 __all__ = ["WritableOperations"]
+
+_ANY_X = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
 
 
 class WritableOperations(FuseOperations):
@@ -43,6 +47,14 @@ class WritableOperations(FuseOperations):
     def _owner(self, ctx: RequestContext) -> Owner:
         """Return whose a new file is: None for whom the mount gives all files to."""
         return (ctx.uid if ctx.uid != self._uid else None, ctx.gid if ctx.gid != self._gid else None)
+
+    @answering
+    async def access(self, inode: int, mode: int, ctx: RequestContext) -> bool:
+        """Say what root may do where the kernel does not check modes: all, but to run what nobody may."""
+        if not mode & os.X_OK:
+            return True
+        found = await self._writable.getattr(inode)
+        return not stat.S_ISREG(found.mode) or bool(found.mode & _ANY_X)
 
     @answering
     async def setattr(

@@ -18,7 +18,7 @@ from contextlib import suppress
 import pyfuse3
 import trio
 
-from .device import can_resend, clone, with_background
+from .device import amended, can_resend, clone
 from .fuse import FuseOperations
 from .preflight import mount_failure
 
@@ -85,7 +85,7 @@ async def attach(
             nursery.cancel_scope.cancel()
         reply = ours.recv(_MOST_REQUEST)
     if answer:
-        os.write(descriptor, with_background(reply))  # on the descriptor that the greeting came by
+        os.write(descriptor, amended(reply, greeting))  # on the descriptor that the greeting came by
     if not can_resend(greeting):
         # From now on by one of its own: what this process leaves unanswered fails with it, rather than hang for ever.
         own = clone(descriptor)
