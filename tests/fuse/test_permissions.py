@@ -178,3 +178,45 @@ def test_changing_owners_takes_what_it_takes_elsewhere(pushed: LocalBucket, moun
     assert as_user(NOBODY, 'echo more >> "$1/program"', root) == (0, "")
     assert modes(root / "program") == (0o755, NOBODY, NOBODY)  # who writes to it loses the set-uid bits
     assert unmount(str(root))
+
+
+@pytest.mark.parametrize("allow_other", [False, True])
+def test_root_may_do_all_but_run_what_nobody_may(pushed: LocalBucket, mounts: Mount, allow_other: bool) -> None:
+    where = Path(mounts(options=MountOptions(writable=True, allow_other=allow_other)).mountpoint)
+    script = where / "script"
+    script.write_text("#!/bin/sh\necho ran\n")
+    script.chmod(0o600)
+    assert [os.access(script, mode) for mode in (os.F_OK, os.R_OK, os.W_OK, os.X_OK)] == [True, True, True, False]
+    with pytest.raises(PermissionError):
+        subprocess.run([script], check=True)
+    script.chmod(0o001)
+    assert os.access(script, os.R_OK | os.W_OK | os.X_OK)
+    assert subprocess.run([script], check=True, capture_output=True, text=True).stdout == "ran\n"
+    (where / "closed").mkdir(0o000)
+    (where / "closed" / "in").write_text("there")
+    assert os.access(where / "closed", os.X_OK)
+    assert subprocess.run(["cat", "in"], cwd=where / "closed", check=True, capture_output=True).stdout == b"there"
+
+
+@pytest.mark.parametrize(
+    ("change", "left"),
+    [
+        ("echo more >> $1", 0o0777),
+        ("truncate -s 2 $1", 0o0777),
+        (": > $1", 0o0777),
+        ("chown $2 $1", 0o0777),
+        ("chgrp $2 $1", 0o0777),
+        ("touch $1", 0o6777),
+        ("cat $1 > /dev/null", 0o6777),
+        ("chmod 2766 $1 && echo more >> $1", 0o2766),  # where the group may not run it, the bit is about locks
+        ("echo more >> $1 && chmod 4755 $1", 0o4755),
+    ],
+)
+def test_what_was_written_to_runs_as_nobody_else(pushed: LocalBucket, mounts: Mount, change: str, left: int) -> None:
+    info = mounts(options=MountOptions(writable=True, allow_other=True))
+    program = Path(info.mountpoint) / "program"
+    program.write_text("some\n")
+    os.chown(program, STRANGER, STRANGER)
+    program.chmod(0o6777)
+    subprocess.run(["sh", "-c", change, "sh", program, str(NOBODY)], check=True)
+    assert stat.S_IMODE(program.stat().st_mode) == left
