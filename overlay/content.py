@@ -27,7 +27,8 @@ import msgspec
 from penstock.manifest.entry import MAX_SIZE
 
 from .access import ReadTables
-from .datafiles import DataFiles, group_of, members
+from .datafiles import DataFiles
+from .heads import Key, group_of, members
 from .layers import LOWER, ZEROS, Segment, segments
 from .model import INODES, Change, Record, inode_key
 from .ranges import Ranges
@@ -50,8 +51,8 @@ class Content:
         self._removal = Removal(self._files)
         self._tables = tables
         self._after_checkpoint = after_checkpoint
-        self._to_cut: set[tuple[int, int]] = set()
-        self._to_remove: set[tuple[int, int]] = set()
+        self._to_cut: set[Key] = set()
+        self._to_remove: set[Key] = set()
         self._is_due = False
         self._kept: list[int] = []
 
@@ -200,7 +201,9 @@ class Content:
         changes: list[Change] = []
         for generation, _ in layers:
             changes += Ranges(self._tables, inode, generation).cut(0)
-        self._to_remove.update((inode, generation) for generation, _ in layers)
+            self._to_remove.add((inode, generation))
+            # It would now be cut to nothing, and a commit may be reading it.
+            self._to_cut.discard((inode, generation))
         self._tidy_later()
         return changes
 
@@ -215,14 +218,14 @@ class Content:
             if self._to_remove:
                 self._tidy_later()
 
-    def strays(self, tables: ReadTables) -> list[tuple[int, int]]:
+    def strays(self, tables: ReadTables) -> list[Key]:
         """Return the data files that no record names, for `remove`: what a crash may leave. Any thread. OSError.
 
         `tables` are a snapshot's. What was made since is among them, and will turn out to be named.
         """
-        return [key for key in self._files.names() if not _is_named(tables, key)]
+        return _unnamed(tables, self._files.names())
 
-    def remove(self, keys: Iterable[tuple[int, int]]) -> None:
+    def remove(self, keys: Iterable[Key]) -> None:
         """Remove data files after the next checkpoint, those that no record names then."""
         self._to_remove.update(keys)
         if self._to_remove:
@@ -277,23 +280,34 @@ class Content:
             self._to_cut.discard((inode, generation))
         last = max(self._kept, default=-1)
         free = {key for key in self._to_remove if key[1] > last}
-        going = {key for key in free if not _is_named(self._tables, key)}
         # A group goes at once when the last of it goes: first, and then there is nothing to give back of each.
-        groups = {group_of(key) for key in going if key[0] >= 0}
-        self._removal.add([*(group for group in groups if not _is_named(self._tables, group)), *going])
+        self._removal.add(_unnamed(self._tables, free | {group_of(key) for key in free if key[0] >= 0}))
         self._to_remove -= free
 
 
-def _is_named(tables: ReadTables, key: tuple[int, int]) -> bool:
-    """Whether a record names a data file, or any of a group's."""
-    if key[0] < 0:
-        inodes = members(key)
-        found = tables.scan(INODES, inode_key(inodes.start))
-        values = [value for _, value in takewhile(lambda item: item[0] < inode_key(inodes.stop), found)]
-    else:
-        value = tables.get(INODES, inode_key(key[0]))
-        values = [value] if value is not None else []
-    return any(key[1] == number for value in values for number, _ in Record.decode(value).layers)
+def _unnamed(tables: ReadTables, keys: Iterable[Key]) -> list[Key]:
+    """Return those of these data files that no record names, and those groups of which it names none: groups first."""
+    found: dict[Key, list[Key]] = {}
+    for key in keys:
+        found.setdefault(key if key[0] < 0 else group_of(key), []).append(key)
+    unnamed = []
+    for group, its in found.items():
+        named = _named(tables, group)
+        unnamed += [key for key in its if (key[0] not in named if key[0] >= 0 else not named)]
+    return sorted(unnamed)
+
+
+def _named(tables: ReadTables, group: Key) -> set[int]:
+    """Return the inodes of a group whose records name its generation."""
+    inodes = members(group)
+    first, end = inode_key(inodes.start), inode_key(inodes.stop)
+    # All of a group's keys begin with the same seven bytes.
+    records = takewhile(lambda item: item[0] < end, tables.scan(INODES, first, first[:-1]))
+    return {
+        int.from_bytes(key, "big")
+        for key, value in records
+        if any(number == group[1] for number, _ in Record.decode(value).layers)
+    }
 
 
 def _check_size(size: int) -> None:

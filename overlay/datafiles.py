@@ -1,16 +1,16 @@
 """The bytes of changed files on disk, by inode and generation: sparse files, of which a bounded number is open.
 
-The first MiB of a file lies in data/heads/<group>.<generation>, with those of the 63 other inodes of its group, which
-is the inode without its last six bits; each has a place of its own there. To make a file takes the disk ten times as
-long as to write a small one, and those made one after the other have inodes that follow each other. What comes after
-the first MiB lies in data/<two hex digits>/<inode>.<generation>, at its own offset; the digits are bits 8 to 15 of the
-inode. All numbers are in hex. Where the disk cannot give back a part of a file, there is no data/heads, and all of a
-file lies in its own.
+The first MiB of a file lies in data/heads/<group>.<generation>, with those of the 63 other inodes of its group (see
+`heads`). What comes after it lies in data/<two hex digits>/<inode>.<generation>, at its own offset; the digits are bits
+8 to 15 of the inode. All numbers are in hex, that of a group is the inode without its last six bits. Where the disk
+cannot give back a part of a file, and in overlays that were made before there were heads, there is no data/heads, and
+all of a file lies in its own.
 
-What of these bytes counts is not said here but in RANGES.
+What of these bytes counts is not said here but in RANGES. The end of a file of heads says nothing.
 
-All of it is thread-safe. `_lock` guards the register of open files and what is to be synced, and is held for an
-open(2) at most; `_syncing` is held for as long as a sync takes, and is taken first.
+All of it is thread-safe, but one thread at a time writes, punches, reserves and cuts: files are made longer in two
+steps. `_lock` guards the register of open files and what is to be synced, and is held for an open(2) at most;
+`_syncing` is held for as long as a sync takes, and is taken first.
 
 **Invariant:** a descriptor is closed only when nobody uses it. A file is in `_unsynced` from the end of a write until
 a sync that began after it, so that `sync` covers every write that ended before it was called.
@@ -28,19 +28,15 @@ from types import TracebackType
 
 from penstock.errors import IntegrityError
 
+from .heads import HEAD_BYTES, Key, group_of, has_holes, place_of, with_data
 from .libc import punch_hole, reserve, sync_file_system
 
-__all__ = ["HEAD_BYTES", "DataFiles", "group_of", "members"]
+__all__ = ["DataFiles"]
 
-HEAD_BYTES = 1 << 20
-_GROUP_BITS = 6
 _HEADS = "heads"
 _OPEN_FILES = 512
 _MANY = 24
 """From so many files on, one sync of the whole file system is quicker: on ext4 each sync of a file is a commit."""
-
-_Key = tuple[int, int]
-"""Inode and generation; of a group of heads, a negative number and the generation."""
 
 
 class _Opened:
@@ -82,8 +78,8 @@ class DataFiles:
         self._limit = open_files
         self._lock = threading.Lock()
         self._syncing = threading.Lock()
-        self._opened: OrderedDict[_Key, _Opened] = OrderedDict()
-        self._unsynced: set[_Key] = set()
+        self._opened: OrderedDict[Key, _Opened] = OrderedDict()
+        self._unsynced: set[Key] = set()
         self._new_names: set[str] = set()
         try:
             os.mkdir(self._root, 0o700)
@@ -97,14 +93,15 @@ class DataFiles:
 
     def _begin(self) -> int:
         """Return how much of each file lies with others: decided while there is none."""
-        os.makedirs(self._heads, 0o700, exist_ok=True)
+        if not os.path.isdir(self._heads):
+            # Not in data/: a crash in between may leave the file that it is tried with.
+            if not has_holes(os.path.dirname(self._root)):
+                return 0
+            os.mkdir(self._heads, 0o700)
         self._new_names.add(self._root)
-        if _has_holes(os.path.join(self._heads, "probe")):
-            return HEAD_BYTES
-        os.rmdir(self._heads)
-        return 0
+        return HEAD_BYTES
 
-    def write(self, key: _Key, offset: int, data: bytes | bytearray | memoryview) -> None:
+    def write(self, key: Key, offset: int, data: bytes | bytearray | memoryview) -> None:
         """Write all of it, to files that are made when they are missing. OSError: a part may have been written."""
         rest = memoryview(data)
         for file, at, length in self._places(key, offset, offset + len(rest)):
@@ -118,28 +115,30 @@ class DataFiles:
                 finally:
                     self._note(file)
 
-    def punch(self, key: _Key, start: int, end: int) -> None:
+    def punch(self, key: Key, start: int, end: int) -> None:
         """Have [start, end) read as zeros and take no space; files are made when they are missing. OSError."""
         for file, at, length in self._places(key, start, end):
             with self._use(file, create=True) as descriptor:
                 try:
                     punch_hole(descriptor, at, length)
-                    if os.fstat(descriptor).st_size < at + length:
-                        os.ftruncate(descriptor, at + length)
+                    _lengthen(descriptor, at + length)
                 finally:
                     self._note(file)
 
-    def reserve(self, key: _Key, start: int, end: int) -> None:
+    def reserve(self, key: Key, start: int, end: int) -> None:
         """Take space for [start, end) on disk; files are made when missing. OSError: EOPNOTSUPP, ENOSPC."""
         for file, at, length in self._places(key, start, end):
             with self._use(file, create=True) as descriptor:
                 reserve(descriptor, at, length)
+                if file[0] < 0:
+                    # Nothing beyond the end of a file is given back by punching it.
+                    _lengthen(descriptor, at + length)
 
-    def read(self, key: _Key, start: int, end: int) -> bytes:
+    def read(self, key: Key, start: int, end: int) -> bytes:
         """Return the bytes of [start, end). IntegrityError when a file, or its end, is gone; OSError."""
         return b"".join(self._read(*place) for place in self._places(key, start, end))
 
-    def _read(self, file: _Key, at: int, length: int) -> bytes:
+    def _read(self, file: Key, at: int, length: int) -> bytes:
         try:
             use = self._use(file)
         except FileNotFoundError as error:
@@ -153,7 +152,7 @@ class DataFiles:
                 data += more
         return data
 
-    def cut(self, key: _Key, size: int) -> None:
+    def cut(self, key: Key, size: int) -> None:
         """Give back the space beyond `size`; nothing when there are no files. OSError."""
         if size < self._head_bytes:
             self._give_back(key, size)
@@ -161,7 +160,7 @@ class DataFiles:
             # Also when the file is no longer than that: space may be reserved beyond its end.
             os.ftruncate(descriptor, min(size, os.fstat(descriptor).st_size))
 
-    def remove(self, key: _Key) -> None:
+    def remove(self, key: Key) -> None:
         """Remove all bytes of a key; whoever reads them may finish. Nobody may write them meanwhile. OSError.
 
         The key may be a group's: then those of all its members' heads.
@@ -173,13 +172,19 @@ class DataFiles:
             os.unlink(self._path(key))  # not under the lock: it takes its time
         self._forget(key)  # a sync may have opened it once more
 
-    def _give_back(self, key: _Key, size: int) -> None:
-        """Free the space of a head beyond `size`."""
+    def _give_back(self, key: Key, size: int) -> None:
+        """Free the space of a head beyond `size`, unless the overlay was moved to a disk that cannot."""
         ((file, at, length),) = self._places(key, size, self._head_bytes)
-        with suppress(FileNotFoundError), self._use(file) as descriptor:
-            punch_hole(descriptor, at, length)
+        try:
+            with self._use(file) as descriptor:
+                punch_hole(descriptor, at, length)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
 
-    def _forget(self, key: _Key) -> None:
+    def _forget(self, key: Key) -> None:
         with self._lock:
             opened = self._opened.pop(key, None)
             if opened is not None:
@@ -188,12 +193,16 @@ class DataFiles:
 
     def clear(self) -> None:
         """Remove all files, while nobody uses any. OSError."""
-        for entry in self._entries():
-            os.unlink(entry.path)
+        try:
+            for entry in self._entries():
+                os.unlink(entry.path)
+        finally:
+            # Also when some could not be removed: what is written next must not go to one that was.
+            with self._lock:
+                while self._opened:
+                    self._opened.popitem()[1].retire()
+                self._unsynced.clear()
         with self._lock:
-            while self._opened:
-                self._opened.popitem()[1].retire()
-            self._unsynced.clear()
             self._head_bytes = self._begin()
 
     def sync(self) -> None:
@@ -216,7 +225,7 @@ class DataFiles:
                     self._new_names |= folders
                 raise
 
-    def names(self) -> Iterator[_Key]:
+    def names(self) -> Iterator[Key]:
         """Yield the keys of all that there may be bytes of, and of the groups of heads that there are. OSError."""
         for entry in self._entries():
             number, _, generation = entry.name.partition(".")
@@ -226,8 +235,7 @@ class DataFiles:
             group = -1 - int(number, 16), int(generation, 16)
             yield group
             with suppress(FileNotFoundError), open(entry.path, "rb") as stream:
-                for place in _places_with_data(stream.fileno()):
-                    yield members(group)[place], group[1]
+                yield from with_data(stream.fileno(), group)
 
     def usage(self) -> int:
         """Return the bytes that all files take on disk; looks at each of them. Any thread. OSError."""
@@ -248,19 +256,17 @@ class DataFiles:
                 os.close(self._descriptor)
             self._descriptor = -1
 
-    def _places(self, key: _Key, start: int, end: int) -> tuple[tuple[_Key, int, int], ...]:
+    def _places(self, key: Key, start: int, end: int) -> tuple[tuple[Key, int, int], ...]:
         """Return where the bytes of [start, end) lie, in order: file, offset, length."""
-        inode = key[0]
         border = self._head_bytes
         if start >= border:
             return ((key, start, end - start),)
-        group = group_of(key)
-        at = (inode & (1 << _GROUP_BITS) - 1) * HEAD_BYTES + start
+        group, at = group_of(key), place_of(key) + start
         if end <= border:
             return ((group, at, end - start),)
         return ((group, at, border - start), (key, border, end - border))
 
-    def _use(self, key: _Key, *, create: bool = False) -> _Opened:
+    def _use(self, key: Key, *, create: bool = False) -> _Opened:
         """Return an open file that is closed at the end of the `with` at the earliest. FileNotFoundError, OSError."""
         with self._lock:
             opened = self._opened.get(key)
@@ -273,7 +279,7 @@ class DataFiles:
             opened.users += 1
             return opened
 
-    def _open(self, key: _Key, *, create: bool) -> int:
+    def _open(self, key: Key, *, create: bool) -> int:
         path = self._path(key)
         try:
             return os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -290,11 +296,11 @@ class DataFiles:
         self._new_names.add(folder)
         return descriptor
 
-    def _note(self, key: _Key) -> None:
+    def _note(self, key: Key) -> None:
         with self._lock:
             self._unsynced.add(key)
 
-    def _sync_each(self, files: set[_Key], folders: set[str]) -> None:
+    def _sync_each(self, files: set[Key], folders: set[str]) -> None:
         for key in files:
             try:
                 use = self._use(key)
@@ -316,13 +322,13 @@ class DataFiles:
                 with os.scandir(folder.path) as entries:
                     yield from entries
 
-    def _path(self, key: _Key) -> str:
+    def _path(self, key: Key) -> str:
         number, generation = key
         if number < 0:
             return f"{self._heads}/{-1 - number:x}.{generation:x}"
         return f"{self._root}/{number >> 8 & 0xFF:02x}/{number:x}.{generation:x}"
 
-    def _lost(self, key: _Key, why: str) -> IntegrityError:
+    def _lost(self, key: Key, why: str) -> IntegrityError:
         return IntegrityError(
             f"the overlay has lost bytes of {self._path(key)}",
             why=why,
@@ -330,42 +336,7 @@ class DataFiles:
         )
 
 
-def group_of(key: _Key) -> _Key:
-    """Return the key of the group whose heads lie together."""
-    return -1 - (key[0] >> _GROUP_BITS), key[1]
-
-
-def members(group: _Key) -> range:
-    """Return the inodes of a group."""
-    first = -1 - group[0] << _GROUP_BITS
-    return range(first, first + (1 << _GROUP_BITS))
-
-
-def _places_with_data(descriptor: int) -> Iterator[int]:
-    """Yield the numbers of the heads in a file that may have bytes."""
-    at = 0
-    while True:
-        try:
-            found = os.lseek(descriptor, at, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno != errno.ENXIO:
-                raise
-            return
-        yield found // HEAD_BYTES
-        at = (found // HEAD_BYTES + 1) * HEAD_BYTES
-
-
-def _has_holes(path: str) -> bool:
-    """Whether a part of a file can be given back on this disk; `path` is of a file to try it with."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        os.pwrite(descriptor, b"probe", 0)
-        punch_hole(descriptor, 0, HEAD_BYTES)
-        return next(_places_with_data(descriptor), None) is None
-    except OSError as error:
-        if error.errno != errno.EOPNOTSUPP:
-            raise
-        return False
-    finally:
-        os.close(descriptor)
-        os.unlink(path)
+def _lengthen(descriptor: int, size: int) -> None:
+    """Make a file longer, and never shorter while one thread does this."""
+    if os.fstat(descriptor).st_size < size:
+        os.ftruncate(descriptor, size)
