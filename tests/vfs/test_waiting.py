@@ -138,7 +138,7 @@ async def test_what_is_there_is_found_at_once(make: Make, pipe: Pipe, clock: Clo
         before = rounds.number
         for _ in range(100):
             await looking.wait_readable(pipe[0])
-        assert rounds.number == before > 0
+        assert rounds.number == before
         nursery.cancel_scope.cancel()
 
 
@@ -187,7 +187,8 @@ async def test_what_comes_while_it_looks_is_found_without_sleep(make: Make, pipe
         before = rounds.number
         begun = clock.now
         clock.call, clock.due = partial(os.write, pipe[1], b"x"), begun + 50e-6
-        await looking.wait_readable(pipe[0])
+        with trio.fail_after(PATIENCE):
+            await looking.wait_readable(pipe[0])
         assert clock.now - begun == pytest.approx(50e-6, abs=5e-6)
         assert rounds.number == before
         nursery.cancel_scope.cancel()
