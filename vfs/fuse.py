@@ -21,6 +21,7 @@ from penstock.errors import PenstockError
 
 from .access_log import AccessLog
 from .attributes import Attributes
+from .detour import Detour
 from .errnos import Refusal, errno_of
 from .filesystem import FileSystem
 from .xattrs import PREFIX
@@ -52,7 +53,8 @@ def answering(handler: _Handler) -> _Handler:
 class FuseOperations(pyfuse3.Operations):
     """Answers the kernel. `initialized` is set when it has sent its first request.
 
-    `bytes_read` counts what it was given of files; `access_log` is written to while there is one.
+    `bytes_read` counts what it was given of files; `access_log` is written to while there is one; `detour` is there
+    once the session is.
     """
 
     supports_dot_lookup = True
@@ -66,6 +68,12 @@ class FuseOperations(pyfuse3.Operations):
         self.initialized = trio.Event()
         self.bytes_read = 0
         self.access_log: AccessLog | None = None
+        self.detour: Detour | None = None
+
+    def arrived(self) -> None:
+        """Take note that a request has been answered."""
+        if self.detour is not None:
+            self.detour.end()
 
     def show(self, file_system: FileSystem) -> None:
         """Answer by another file system from now on, whose inodes and handles go on with this one's."""
@@ -169,8 +177,11 @@ class FuseOperations(pyfuse3.Operations):
 
     @answering
     async def opendir(self, inode: int, ctx: RequestContext) -> int:
-        """Open a directory."""
-        return await self._fs.opendir(inode)
+        """Open a directory; what the kernel knows of its listing is kept."""
+        handle = await self._fs.opendir(inode)
+        if self.detour is not None:
+            self.detour.begin()
+        return handle
 
     @answering
     async def readdir(self, fh: int, start_id: int, token: ReaddirToken) -> None:

@@ -33,6 +33,7 @@ from .asking import Asker
 from .attributes import DEFAULT_UMASK
 from .commands import MountCommands
 from .control import ControlSocket
+from .detour import Detour
 from .device import is_disconnected
 from .filesystem import FileSystem, ReadOnlyFileSystem
 from .fuse import FuseOperations
@@ -79,7 +80,6 @@ def serve(start: Start, session: int | None, link: Link) -> None:
         pin = upper.pin(pin)
         snapshot = open_snapshot(request.handle, request.settings, fetchers=_FETCHERS, remember=True, pin=pin)
         workers = Workers()
-        wait_by_looking()
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # heard in the event loop, and later the end has begun already
         try:
             if pin is None:
@@ -153,7 +153,9 @@ class _Serving:
             assert mounted is not None  # the kernel has just said so
             greeting = read_greeting(session)
             self._link.send(Mounted(mounted.device, greeting, msgspec.msgpack.encode(self._snapshot.pin)), session)
+        wait_by_looking(operations.arrived)
         device = await attach(operations, options, session, greeting, answer=mounted is not None)
+        operations.detour = Detour(device)
         try:
             async with trio.open_nursery() as serving:
                 serving.start_soon(_end_with_connection, device, serving.cancel_scope)
@@ -164,6 +166,7 @@ class _Serving:
                     self._failure = error
                     serving.cancel_scope.cancel()
         finally:
+            operations.detour.close()
             pyfuse3.close(unmount=False)  # that is for the supervisor, when no other process is to follow
 
     async def _settle(
@@ -239,7 +242,8 @@ class _Serving:
 
 async def _loop(scope: trio.CancelScope) -> None:
     try:
-        await pyfuse3.main(max_tasks=_TASKS)
+        # None of them ends before all do: one that has answered comes for its turn (`detour`).
+        await pyfuse3.main(min_tasks=_TASKS, max_tasks=_TASKS)
     finally:
         scope.cancel()
 

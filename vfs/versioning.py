@@ -30,6 +30,7 @@ from penstock.repo.snapshot import Snapshot
 
 from .committing import fields_of
 from .control import Arguments, Command
+from .detour import Detour
 from .differing import list_changes, newest, wait_for_takers
 from .discarding import plan_of, restored_line
 from .fuse import FuseOperations
@@ -259,17 +260,23 @@ class Versioning:
                     await trio.lowlevel.checkpoint()
             finally:
                 # In a thread: the kernel may hold a lock for a request that waits for this very loop.
-                await self._workers.run(_forget, steps.stale)
+                detour = self._operations.detour
+                assert detour is not None  # the session is there
+                await self._workers.run(_forget, steps.stale, detour)
 
 
-def _forget(stale: Sequence[Stale]) -> None:
-    """Have the kernel forget names and content that are no longer what it knows. Blocking."""
-    for each in stale:
-        with suppress(OSError):  # the kernel does not know it
-            pyfuse3.invalidate_entry(each.parent, each.name)
-        if each.inode:
+def _forget(stale: Sequence[Stale], detour: Detour) -> None:
+    """Have the kernel forget names, content and listings that are no longer what it knows. Blocking."""
+    with detour.notifying:
+        for each in stale:
+            with suppress(OSError):  # the kernel does not know it
+                pyfuse3.invalidate_entry(each.parent, each.name)
+            if each.inode:
+                with suppress(OSError):
+                    pyfuse3.invalidate_inode(each.inode, attr_only=False)
+        for parent in {each.parent for each in stale}:
             with suppress(OSError):
-                pyfuse3.invalidate_inode(each.inode, attr_only=False)
+                pyfuse3.invalidate_inode(parent, attr_only=False)
 
 
 def _text(arguments: Arguments, name: str) -> str | None:

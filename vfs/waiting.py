@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 import select
 import signal
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from time import monotonic
 from types import FrameType, SimpleNamespace, TracebackType
 from typing import Any
@@ -56,11 +56,14 @@ class Turn:
     is that of few tasks.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, arrive: Callable[[], None]) -> None:
+        """`arrive` is called when a task comes: it has just answered."""
+        self._arrive = arrive
         self._taken = False
         self._waiting: list[Task] = []
 
     def __aenter__(self) -> Awaitable[None]:
+        self._arrive()
         if self._taken:
             return self._wait()
         self._taken = True
@@ -153,12 +156,12 @@ class Looking:
             self._alarm = 0.0
 
 
-def wait_by_looking() -> None:
-    """Have pyfuse3 wait so, in this process."""
+def wait_by_looking(arrive: Callable[[], None]) -> None:
+    """Have pyfuse3 wait so, in this process. `arrive` is called whenever a request has been answered."""
     looking = Looking(_LONGEST_LOOK if len(os.sched_getaffinity(0)) > 1 else 0)
     signal.signal(signal.SIGALRM, looking.heard)
     pyfuse3.trio = SimpleNamespace(  # type: ignore[attr-defined]
-        Lock=Turn,
+        Lock=lambda: Turn(arrive),
         open_nursery=trio.open_nursery,
         ClosedResourceError=trio.ClosedResourceError,
         lowlevel=SimpleNamespace(
