@@ -13,6 +13,10 @@ from penstock.vfs.waiting import Turn
 PATIENCE = 30
 
 
+def quietly() -> None:
+    """Take no note of who comes."""
+
+
 async def enter(turn: Turn, name: str, entered: list[str], scope: trio.CancelScope | None = None) -> None:
     """Take the turn, and note down that it was taken, unless that is cancelled."""
     with scope or trio.CancelScope():
@@ -23,7 +27,7 @@ async def enter(turn: Turn, name: str, entered: list[str], scope: trio.CancelSco
 
 @pytest.mark.trio
 async def test_one_at_a_time_has_the_turn() -> None:
-    turn = Turn()
+    turn = Turn(quietly)
     inside = entered = 0
 
     async def repeat(chance: random.Random) -> None:
@@ -48,7 +52,7 @@ async def test_one_at_a_time_has_the_turn() -> None:
 
 @pytest.mark.trio
 async def test_nobodys_turn_is_lost_whoever_is_cancelled() -> None:
-    turn = Turn()
+    turn = Turn(quietly)
     chance = random.Random(7)
     scopes: set[trio.CancelScope] = set()
     inside = entered = 0
@@ -89,7 +93,7 @@ async def test_nobodys_turn_is_lost_whoever_is_cancelled() -> None:
 
 @pytest.mark.trio
 async def test_the_last_to_wait_comes_first() -> None:
-    turn, entered = Turn(), list[str]()
+    turn, entered = Turn(quietly), list[str]()
     with trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery, turn:
             for name in "abcd":
@@ -101,7 +105,7 @@ async def test_the_last_to_wait_comes_first() -> None:
 
 @pytest.mark.trio
 async def test_who_lets_go_may_take_again_at_once() -> None:
-    turn, entered = Turn(), list[str]()
+    turn, entered = Turn(quietly), list[str]()
     rounds = 0
 
     async def count() -> None:
@@ -133,10 +137,25 @@ async def test_who_lets_go_may_take_again_at_once() -> None:
 
 
 @pytest.mark.trio
+async def test_who_comes_is_heard_of_before_it_waits() -> None:
+    came, entered = list[int](), list[str]()
+    turn = Turn(lambda: came.append(len(entered)))
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery, turn:
+            assert came == [0]
+            for name in "abc":
+                nursery.start_soon(enter, turn, name, entered)
+            await wait_all_tasks_blocked()
+            assert came == [0, 0, 0, 0]
+    assert len(entered) == 3
+    assert came == [0, 0, 0, 0]
+
+
+@pytest.mark.trio
 @pytest.mark.parametrize("again", [False, True], ids=["let-go", "taken-again"])
 @pytest.mark.parametrize("rescheduled", [False, True], ids=["waiting", "rescheduled"])
 async def test_who_is_cancelled_leaves_the_turn_to_the_next(rescheduled: bool, again: bool) -> None:
-    turn, entered, last = Turn(), list[str](), trio.CancelScope()
+    turn, entered, last = Turn(quietly), list[str](), trio.CancelScope()
     with trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery:
             async with turn:
