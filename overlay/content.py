@@ -287,9 +287,9 @@ class Content:
 
 def _unnamed(tables: ReadTables, keys: Iterable[Key]) -> list[Key]:
     """Return those of these data files that no record names, and those groups of which it names none: groups first."""
-    found: dict[Key, list[Key]] = {}
+    found: dict[Key, set[Key]] = {}
     for key in keys:
-        found.setdefault(key if key[0] < 0 else group_of(key), []).append(key)
+        found.setdefault(key if key[0] < 0 else group_of(key), set()).add(key)
     unnamed = []
     for group, its in found.items():
         named = _named(tables, group)

@@ -167,7 +167,7 @@ class DataFiles:
         """
         if key[0] >= 0 and self._head_bytes:
             self._give_back(key, 0)
-        self._forget(key)
+        self._forget(key)  # first: the last to close a removed file frees its space, and closes it under the lock
         with suppress(FileNotFoundError):
             os.unlink(self._path(key))  # not under the lock: it takes its time
         self._forget(key)  # a sync may have opened it once more
@@ -226,7 +226,7 @@ class DataFiles:
                 raise
 
     def names(self) -> Iterator[Key]:
-        """Yield the keys of all that there may be bytes of, and of the groups of heads that there are. OSError."""
+        """Yield the keys of all that there may be bytes of, and of groups of heads, some of them twice. OSError."""
         for entry in self._entries():
             number, _, generation = entry.name.partition(".")
             if os.path.dirname(entry.path) != self._heads:

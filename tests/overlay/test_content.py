@@ -1,159 +1,63 @@
-"""The bytes of changed files, on a real disk: against a bytearray, frozen, full, cut off by a crash."""
+"""The bytes of changed files, on a real disk: in both layouts: against a bytearray, frozen, full, cut off."""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
-import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from views.tables import MemoryTables
+from views.changed import HEADS, INODE, LAYOUTS, OWN, ChangedFile, Frozen, Place
 
 from penstock.errors import IntegrityError
 from penstock.manifest.entry import MAX_SIZE, Kind
-from penstock.overlay import datafiles
-from penstock.overlay.content import LOWER, ZEROS, Content, Segment
-from penstock.overlay.datafiles import DataFiles
+from penstock.overlay.content import LOWER, ZEROS, Segment
+from penstock.overlay.heads import HEAD_BYTES
 from penstock.overlay.model import INODES, Change, Record, inode_key
 
-_INODE = 0x1234
 _LOWER = bytes(range(1, 49))
 _SPACE = 80
+_BORDER = HEAD_BYTES - _SPACE // 2
+_layouts_and_bases = pytest.mark.parametrize(("layout", "base"), [(HEADS, 0), (HEADS, _BORDER), (OWN, 0)])
 
 
-class _File:
-    """One changed file, its tables and data files, and what a bytearray says of it."""
-
-    def __init__(self, directory: Path | str, lower: bytes = b"", inode: int = _INODE) -> None:
-        self.directory = str(directory)
-        self.tables = MemoryTables()
-        self.content = Content(self.directory, self.tables, self.tables.after_checkpoint)
-        self.inode = inode
-        self.lower = lower
-        self.generation = 0
-        self.record = Record(Kind.FILE, 0o644, size=len(lower), shown=len(lower))
-        self.model = bytearray(lower)
-        self._store(self.record, [])
-
-    def _store(self, record: Record, changes: list[Change]) -> None:
-        self.record = record
-        self.tables.change([*changes, Change(INODES, inode_key(self.inode), record.encode())])
-
-    def write(self, offset: int, data: bytes) -> None:
-        self._store(*self.content.write(self.inode, self.record, offset, data, self.generation))
-        if data:
-            self._grow(offset + len(data))
-            self.model[offset : offset + len(data)] = data
-
-    def truncate(self, size: int) -> None:
-        self._store(*self.content.truncate(self.inode, self.record, size, self.generation))
-        del self.model[size:]
-        self._grow(size)
-
-    def punch(self, start: int, end: int, *, keep_size: bool) -> None:
-        self._store(*self.content.punch(self.inode, self.record, start, end, self.generation, keep_size=keep_size))
-        if not keep_size:
-            self._grow(end)
-        end = min(end, len(self.model))
-        if start < end:
-            self.model[start:end] = bytes(end - start)
-
-    def reserve(self, start: int, end: int, *, keep_size: bool) -> None:
-        record = self.content.reserve(self.inode, self.record, start, end, self.generation, keep_size=keep_size)
-        self._store(record, [])
-        if not keep_size:
-            self._grow(end)
-
-    def merge(self) -> None:
-        self._store(*self.content.merge(self.inode, self.record, self.generation))
-
-    def freeze(self) -> _Frozen:
-        self.generation += 1
-        return _Frozen(self)
-
-    def land(self, frozen: _Frozen) -> None:
-        self._store(*self.content.landed(self.inode, self.record, frozen.record))
-        self.lower = frozen.expected
-
-    def read(self, start: int = 0, end: int = MAX_SIZE) -> bytes:
-        return self.content.read_file(self.inode, self.record, start, end, self._below)
-
-    def reopen(self) -> None:
-        self.tables.checkpoint()
-        self.content.close()
-        self.content = Content(self.directory, self.tables, self.tables.after_checkpoint)
-        value = self.tables.get(INODES, inode_key(self.inode))
-        assert value is not None
-        assert Record.decode(value) == self.record
-
-    def data_file(self, generation: int) -> Path:
-        return Path(self.directory) / "data" / f"{self.inode >> 8 & 255:02x}" / f"{self.inode:x}.{generation:x}"
-
-    def _grow(self, size: int) -> None:
-        self.model += bytes(max(0, size - len(self.model)))
-
-    def _below(self, start: int, end: int) -> bytes:
-        assert 0 <= start < end <= len(self.lower)
-        return self.lower[start:end]
-
-
-class _Frozen:
-    """What a commit reads: the tables and the record of one moment."""
-
-    def __init__(self, file: _File) -> None:
-        self.tables = file.tables.copy()
-        self.record = file.record
-        self.lower = file.lower
-        self.expected = bytes(file.model)
-        self.keeping = file.content.keep(file.generation - 1)
-        self.keeping.__enter__()
-
-    def read(self, file: _File) -> bytes:
-        return file.content.read_file(
-            file.inode, self.record, 0, MAX_SIZE, lambda start, end: self.lower[start:end], self.tables
-        )
-
-    def end(self) -> None:
-        self.keeping.__exit__(None, None, None)
+@pytest.fixture(params=LAYOUTS)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    return Place(tmp_path, request.param)
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 4 MiB of its own (mounting it needs root, as the suite has in CI)."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=700", "penstock-test", place], check=True)
-    yield place
-    subprocess.run(["umount", "-l", place], check=True)
+def file(place: Place) -> ChangedFile:
+    return ChangedFile(place)
 
 
 _offsets = st.integers(0, _SPACE)
 _spans = st.tuples(_offsets, _offsets).filter(lambda span: span[0] != span[1]).map(sorted)
 _writes = st.tuples(st.just("write"), _offsets, st.binary(max_size=24))
-_edits = st.one_of(
+_one_file = st.one_of(
     _writes,
     _writes,
     st.tuples(st.just("truncate"), _offsets),
     st.tuples(st.just("punch"), _spans, st.booleans()),
     st.tuples(st.just("reserve"), _spans, st.booleans()),
 )
+_edits = st.tuples(st.sampled_from([0, 0, 1]), _one_file)
 _steps = st.one_of(
     _edits,
     _edits,
     _edits,
-    st.tuples(st.sampled_from(["freeze", "freeze", "land", "abort", "merge", "reopen", "checkpoint", "sync"])),
+    st.tuples(st.sampled_from([0, 1]), st.tuples(st.sampled_from(["replace", "merge"]))),
+    st.sampled_from(["freeze", "freeze", "land", "abort", "reopen", "checkpoint", "sync"]),
 )
 
 
-def _edit(file: _File, step: tuple[object, ...]) -> None:
+def _edit(file: ChangedFile, step: tuple[object, ...]) -> None:
     match step:
         case "write", int(offset), bytes(data):
             file.write(offset, data)
@@ -163,101 +67,119 @@ def _edit(file: _File, step: tuple[object, ...]) -> None:
             file.punch(start, end, keep_size=keep_size)
         case "reserve", [int(start), int(end)], bool(keep_size):
             file.reserve(start, end, keep_size=keep_size)
+        case ("replace",):
+            file.replace(file.inode + 2)
+        case ("merge",):
+            file.merge()
         case _:
             raise AssertionError(step)
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.sampled_from([b"", _LOWER]), st.lists(_steps, max_size=25), _spans)
-def test_a_file_reads_as_a_bytearray_does(lower: bytes, steps: list[tuple[object, ...]], asked: list[int]) -> None:
-    with tempfile.TemporaryDirectory() as directory:
-        file = _File(directory, lower)
-        frozen: _Frozen | None = None
-        for step in steps:
-            match step[0]:
-                case "freeze" if frozen is None:
-                    frozen = file.freeze()
-                case "land" if frozen is not None:
-                    file.land(frozen)
-                    frozen.end()
-                    frozen = None
-                case "abort" if frozen is not None:
-                    frozen.end()
-                    frozen = None
-                case "merge":
-                    file.merge()
-                case "reopen" if frozen is None:
-                    file.reopen()
-                case "checkpoint":
-                    file.tables.checkpoint()
-                case "sync":
-                    file.content.sync()
-                case "freeze" | "land" | "abort" | "reopen":
-                    continue
-                case _:
-                    _edit(file, step)
-            assert file.read() == file.model
-            assert file.record.size == len(file.model)
-            if frozen is not None:
-                assert frozen.read(file) == frozen.expected
-        start, end = asked
-        assert file.read(start, end) == file.model[start:end]
-        if frozen is not None:
-            frozen.end()
-        file.tables.checkpoint()
-        assert file.content.strays(file.tables) == []
-        assert file.read() == file.model
-        file.content.close()
+def _two(directory: str, layout: str, base: int, lower: bytes) -> list[ChangedFile]:
+    """Return two files of one group, the one odd and the other even."""
+    place = Place(directory, layout)
+    return [ChangedFile(place, lower, INODE, base), ChangedFile(place, b"beside", INODE + 1, base)]
 
 
+@_layouts_and_bases
 @settings(max_examples=100, deadline=None)
-@given(st.lists(_edits, max_size=8), st.lists(st.tuples(_edits, st.booleans()), min_size=1, max_size=8))
+@given(lower=st.sampled_from([b"", _LOWER]), steps=st.lists(_steps, max_size=25), asked=_spans)
+def test_files_read_as_bytearrays_do(
+    layout: str, base: int, lower: bytes, steps: list[object], asked: list[int]
+) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        files = _two(directory, layout, base, lower)
+        place = files[0].place
+        frozen: list[Frozen] = []
+        for step in steps:
+            match step:
+                case int(which), tuple(edit):
+                    _edit(files[which], edit)
+                case "freeze" if not frozen:
+                    frozen = [file.freeze() for file in files]
+                case "land" | "abort" if frozen:
+                    for file, taken in zip(files, frozen, strict=True):
+                        if step == "land":
+                            file.land(taken)
+                        taken.end()
+                    frozen = []
+                case "reopen" if not frozen:
+                    place.reopen()
+                case "checkpoint":
+                    place.tables.checkpoint()
+                case "sync":
+                    place.content.sync()
+                case _:
+                    continue
+            for file in files:
+                assert file.read() == file.model
+                assert file.record.size == base + len(file.model)
+            for taken in frozen:
+                assert taken.read(files[0]) == taken.expected
+        start, end = asked
+        assert files[0].read(start, end) == files[0].model[start:end]
+        for taken in frozen:
+            taken.end()
+        place.reopen()
+        assert place.content.strays(place.tables) == []
+        for file in files:
+            assert file.read(-base) == bytes(base) + file.model
+        place.content.close()
+
+
+@_layouts_and_bases
+@settings(max_examples=70, deadline=None)
+@given(before=st.lists(_edits, max_size=8), after=st.lists(st.tuples(_edits, st.booleans()), min_size=1, max_size=8))
 def test_a_crash_leaves_bytes_that_were_written_there(
-    before: list[tuple[object, ...]], after: list[tuple[tuple[object, ...], bool]]
+    layout: str,
+    base: int,
+    before: list[tuple[int, tuple[object, ...]]],
+    after: list[tuple[tuple[int, tuple[object, ...]], bool]],
 ) -> None:
     """The tables go back to an earlier moment, the data files do not: as after a power loss."""
     with tempfile.TemporaryDirectory() as directory:
-        file = _File(directory, _LOWER)
-        for step in before:
-            _edit(file, step)
-        file.tables.checkpoint()
-        states = [(file.tables.copy(), file.record, bytes(file.model))]
-        possible = [{value} for value in file.model]
-        for step, freezes in after:
-            _edit(file, step)
+        files = _two(directory, layout, base, _LOWER)
+        place = files[0].place
+        for which, step in before:
+            _edit(files[which], step)
+        place.tables.checkpoint()
+        tables, records = place.tables.copy(), [file.record for file in files]
+        expected = [len(file.model) for file in files]
+        possible = [[{value} for value in file.model] for file in files]
+        for (which, step), freezes in after:
+            _edit(files[which], step)
             if freezes:
-                file.generation += 1
-            states.append((file.tables.copy(), file.record, bytes(file.model)))
-            for at, value in enumerate(file.model[: len(possible)]):
-                possible[at].add(value)
-        file.content.close()
-        tables, record, expected = states[0]
-        content = Content(directory, tables, tables.after_checkpoint)
-        found = content.read_file(_INODE, record, 0, MAX_SIZE, lambda start, end: _LOWER[start:end])
-        assert len(found) == len(expected)
-        assert all(value in possible[at] for at, value in enumerate(found))
-        content.remove(content.strays(tables))
-        tables.checkpoint()
-        assert content.read_file(_INODE, record, 0, MAX_SIZE, lambda start, end: _LOWER[start:end]) == found
-        content.close()
+                for file in files:
+                    file.generation += 1
+            for at, value in enumerate(files[which].model[: expected[which]]):
+                possible[which][at].add(value)
+        place.crash(tables)
+        found = []
+        for file, record, size, values in zip(files, records, expected, possible, strict=True):
+            file.record = record
+            found.append(file.read())
+            assert len(found[-1]) == size
+            assert all(value in values[at] for at, value in enumerate(found[-1]))
+        place.remove_strays()
+        assert [file.read() for file in files] == found
+        assert place.content.strays(tables) == []
+        place.content.close()
 
 
-def test_data_that_no_range_speaks_of_does_not_show(tmp_path: Path) -> None:
-    file = _File(tmp_path, _LOWER)
+def test_data_that_no_range_speaks_of_does_not_show(place: Place) -> None:
+    file = ChangedFile(place, _LOWER)
     file.write(4, b"xx")
-    file.content.write(_INODE, file.record, 10, b"cut off before its changes were made", file.generation)
-    file.content.close()
+    file.content.write(INODE, file.record, 10, b"cut off before its changes were made", file.generation)
     file.reopen()
     assert file.read() == file.model
 
 
-def test_a_write_far_out_in_a_large_version_costs_one_range(tmp_path: Path) -> None:
-    file = _File(tmp_path)
+def test_a_write_far_out_in_a_large_version_costs_one_range(file: ChangedFile) -> None:
     record = Record(Kind.FILE, 0o644, size=100 << 30, shown=100 << 30)
-    changed, changes = file.content.write(_INODE, record, 50 << 30, b"x", 0)
+    changed, changes = file.content.write(INODE, record, 50 << 30, b"x", 0)
     assert len(changes) == 1
     file.tables.change(changes)
-    assert file.content.segments(_INODE, changed, (50 << 30) - 2, (50 << 30) + 3) == [
+    assert file.content.segments(INODE, changed, (50 << 30) - 2, (50 << 30) + 3) == [
         Segment((50 << 30) - 2, 50 << 30, LOWER),
         Segment(50 << 30, (50 << 30) + 1, 0),
         Segment((50 << 30) + 1, (50 << 30) + 3, LOWER),
@@ -265,65 +187,76 @@ def test_a_write_far_out_in_a_large_version_costs_one_range(tmp_path: Path) -> N
     assert file.content.usage() <= 64 << 10
 
 
-def test_what_was_cut_stays_cut_when_the_file_grows_again(tmp_path: Path) -> None:
-    file = _File(tmp_path, _LOWER)
+def test_what_was_cut_stays_cut_when_the_file_grows_again(place: Place) -> None:
+    file = ChangedFile(place, _LOWER)
     file.write(0, b"a" * 100)
     file.truncate(0)
     file.write(50, b"b")
     file.tables.checkpoint()
     file.truncate(100)
     assert file.read() == bytes(50) + b"b" + bytes(49)
-    assert [part.source for part in file.content.segments(_INODE, file.record, 0, 100)] == [ZEROS, 0, ZEROS]
+    assert [part.source for part in file.content.segments(INODE, file.record, 0, 100)] == [ZEROS, 0, ZEROS]
 
 
-def test_space_comes_back_only_at_a_checkpoint(tmp_path: Path) -> None:
-    file = _File(tmp_path)
-    file.write(0, bytes(1 << 20))
+def test_space_comes_back_only_at_a_checkpoint(file: ChangedFile) -> None:
+    size = HEAD_BYTES + (1 << 20)
+    file.write(0, bytes(size))
     file.truncate(10)
-    assert file.data_file(0).stat().st_size == 1 << 20
+    assert file.content.usage() >= size
+    assert file.own_file(0).stat().st_size == size
     file.write(4096, b"x")
     file.tables.checkpoint()
-    assert file.data_file(0).stat().st_size == 4097
+    assert file.content.usage() <= 16 << 10
+    assert file.own_file(0).stat().st_size == 4097
     assert file.read() == file.model
-    file._store(msgspec.structs.replace(file.record, layers=()), file.content.drop(_INODE, file.record.layers))
-    assert file.data_file(0).exists()
+    file.store(msgspec.structs.replace(file.record, layers=()), file.content.drop(INODE, file.record.layers))
+    assert file.content.usage() > 0
     file.tables.checkpoint()
-    assert not file.data_file(0).exists()
+    assert file.place.files() == []
 
 
-def test_a_file_written_again_after_it_was_dropped_is_not_removed(tmp_path: Path) -> None:
-    file = _File(tmp_path)
+def test_a_file_written_again_after_it_was_dropped_is_not_removed(file: ChangedFile) -> None:
     file.write(0, b"before")
     empty = msgspec.structs.replace(file.record, layers=(), size=0)
-    file._store(empty, file.content.drop(_INODE, file.record.layers))
+    file.store(empty, file.content.drop(INODE, file.record.layers))
     file.model.clear()
     file.write(1, b"new")
     file.tables.checkpoint()
     assert file.read() == b"\0new"
 
 
-def test_a_commit_keeps_the_data_of_a_file_that_is_removed_meanwhile(tmp_path: Path) -> None:
-    file = _File(tmp_path)
+def test_a_commit_keeps_the_data_of_a_file_that_is_removed_meanwhile(file: ChangedFile) -> None:
     file.write(0, b"committed")
+    file.write(HEAD_BYTES, b"far out")
+    kept = file.place.files()
     frozen = file.freeze()
-    changes = file.content.drop(_INODE, file.record.layers)
-    file.tables.change([*changes, Change(INODES, inode_key(_INODE), None)])
+    file.drop()
+    file.tables.checkpoint()
+    assert frozen.read(file) == frozen.expected
+    # What was not frozen goes meanwhile.
+    file.tables.change(file.content.drop(INODE + 1, [(1, MAX_SIZE)]))
+    file.content.write(INODE + 1, file.record, 0, b"x", 1)
+    file.tables.checkpoint()
+    assert file.place.files() == kept
+    frozen.end()
+    assert file.place.files() == kept
+    file.tables.checkpoint()
+    assert file.place.files() == []
+
+
+def test_a_commit_reads_what_was_cut_before_it_and_removed_meanwhile(file: ChangedFile) -> None:
+    file.write(0, b"committed, and cut here")
+    file.truncate(9)
+    frozen = file.freeze()  # with the cut in line, as when the disk failed at it
+    file.drop()
     file.tables.checkpoint()
     assert frozen.read(file) == b"committed"
-    # What was not frozen goes meanwhile.
-    file.tables.change(file.content.drop(_INODE + 1, [(1, MAX_SIZE)]))
-    file.content.write(_INODE + 1, file.record, 0, b"x", 1)
-    file.tables.checkpoint()
-    assert sorted(file.content._files.names()) == [(_INODE, 0)]
     frozen.end()
-    assert file.data_file(0).exists()
-    file.tables.checkpoint()
-    assert not file.data_file(0).exists()
 
 
 @pytest.mark.parametrize("changed", [True, False])
-def test_what_is_cut_during_a_commit_stays_cut_when_it_has_landed(tmp_path: Path, changed: bool) -> None:
-    file = _File(tmp_path, _LOWER)
+def test_what_is_cut_during_a_commit_stays_cut_when_it_has_landed(place: Place, changed: bool) -> None:
+    file = ChangedFile(place, _LOWER)
     if changed:
         file.write(2, b"committed")
     frozen = file.freeze()
@@ -335,12 +268,14 @@ def test_what_is_cut_during_a_commit_stays_cut_when_it_has_landed(tmp_path: Path
     assert file.read() == file.model
     assert file.record.layers == ((1, MAX_SIZE),)
     file.tables.checkpoint()
-    assert not file.data_file(0).exists()
+    assert not file.has_data(0)
+    assert file.has_data(1)
     assert file.read() == file.model
 
 
-def test_frozen_bytes_are_read_in_another_thread_while_writes_go_on(tmp_path: Path) -> None:
-    file = _File(tmp_path)
+@pytest.mark.parametrize("base", [0, HEAD_BYTES - (1 << 19)])
+def test_frozen_bytes_are_read_in_another_thread_while_writes_go_on(place: Place, base: int) -> None:
+    file = ChangedFile(place, base=base)
     file.write(0, os.urandom(1 << 20))
     frozen = file.freeze()
     done = threading.Event()
@@ -369,9 +304,9 @@ def test_frozen_bytes_are_read_in_another_thread_while_writes_go_on(tmp_path: Pa
     assert file.read() == file.model
 
 
-def test_a_hole_takes_no_space_and_hides_the_version(tmp_path: Path) -> None:
+def test_a_hole_takes_no_space_and_hides_the_version(place: Place) -> None:
     size = 8 << 20
-    file = _File(tmp_path, b"v" * size)
+    file = ChangedFile(place, b"v" * size)
     file.write(0, b"w" * (1 << 20))
     file.punch(4096, size - 4096, keep_size=True)
     assert file.content.usage() <= 64 << 10
@@ -381,8 +316,7 @@ def test_a_hole_takes_no_space_and_hides_the_version(tmp_path: Path) -> None:
     assert file.read() == file.model
 
 
-def test_reserved_space_outlives_a_cut_before_it(tmp_path: Path) -> None:
-    file = _File(tmp_path)
+def test_reserved_space_outlives_a_cut_before_it(file: ChangedFile) -> None:
     file.write(0, b"x" * 100_000)
     file.truncate(10)
     file.reserve(0, 2 << 20, keep_size=True)
@@ -394,8 +328,9 @@ def test_reserved_space_outlives_a_cut_before_it(tmp_path: Path) -> None:
     assert file.content.usage() <= 64 << 10
 
 
-def test_a_full_disk_changes_nothing(small_disk: Path) -> None:
-    file = _File(small_disk, _LOWER)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_full_disk_changes_nothing(small_disk: Path, layout: str) -> None:
+    file = ChangedFile(Place(small_disk, layout), _LOWER)
     file.write(10, b"kept")
     tables = file.tables.copy()
     with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)) as full:
@@ -408,191 +343,107 @@ def test_a_full_disk_changes_nothing(small_disk: Path) -> None:
     # What did not fit is given back, so that it goes on.
     file.truncate(47)
     file.tables.checkpoint()
+    assert file.content.usage() <= 64 << 10
     file.write(0, b"n" * (1 << 20))
     assert file.read() == file.model
 
 
-def test_a_data_file_made_in_vain_is_removed(small_disk: Path) -> None:
-    file = _File(small_disk)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_data_file_made_in_vain_is_removed(small_disk: Path, layout: str) -> None:
+    file = ChangedFile(Place(small_disk, layout))
     with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
         file.write(0, bytes(5 << 20))
-    assert file.data_file(0).exists()
+    assert file.has_data(0)
     file.tables.checkpoint()
-    assert not file.data_file(0).exists()
+    assert file.place.files() == []
 
 
-def test_a_file_can_be_no_larger_than_a_version_can_say(tmp_path: Path) -> None:
-    file = _File(tmp_path)
+def test_a_file_can_be_no_larger_than_a_version_can_say(file: ChangedFile) -> None:
     for attempt in (
-        lambda: file.content.write(_INODE, file.record, MAX_SIZE, b"x", 0),
-        lambda: file.content.truncate(_INODE, file.record, MAX_SIZE + 1, 0),
-        lambda: file.content.punch(_INODE, file.record, 0, MAX_SIZE + 1, 0),
-        lambda: file.content.reserve(_INODE, file.record, 0, MAX_SIZE + 1, 0),
+        lambda: file.content.write(INODE, file.record, MAX_SIZE, b"x", 0),
+        lambda: file.content.truncate(INODE, file.record, MAX_SIZE + 1, 0),
+        lambda: file.content.punch(INODE, file.record, 0, MAX_SIZE + 1, 0),
+        lambda: file.content.reserve(INODE, file.record, 0, MAX_SIZE + 1, 0),
     ):
         with pytest.raises(OSError, match=os.strerror(errno.EFBIG)):
             attempt()
 
 
-def test_layers_that_failed_commits_leave_become_one(tmp_path: Path) -> None:
-    file = _File(tmp_path, _LOWER)
+def test_layers_that_failed_commits_leave_become_one(place: Place) -> None:
+    file = ChangedFile(place, _LOWER)
     for turn in range(6):
         file.write(turn * 7, b"%d" % turn * 10)
         file.truncate(60 - turn)
         file.freeze().end()
     file.write(3, b"now")
     assert len(file.record.layers) == 7
-    unchanged, changes = file.content.merge(_INODE, file.record, file.generation, most_bytes=3)
+    unchanged, changes = file.content.merge(INODE, file.record, file.generation, most_bytes=3)
     assert (unchanged, changes) == (file.record, [])
     with file.content.keep(file.generation - 1):
-        assert file.content.merge(_INODE, file.record, file.generation) == (file.record, [])
+        assert file.content.merge(INODE, file.record, file.generation) == (file.record, [])
     file.merge()
     assert file.record.layers == ((0, MAX_SIZE), (6, MAX_SIZE))
     file.reopen()
     assert file.read() == file.model
-    assert [file.data_file(number).exists() for number in range(7)] == [True, *[False] * 5, True]
+    assert [file.has_data(number) for number in range(7)] == [True, *[False] * 5, True]
 
 
-def test_strays_of_a_crash_are_removed(tmp_path: Path) -> None:
-    file = _File(tmp_path)
+def test_strays_of_a_crash_are_removed(file: ChangedFile) -> None:
+    beside = ChangedFile(file.place, inode=INODE + 3)
     file.write(0, b"kept")
-    file.content.write(_INODE, file.record, 0, b"never said", 9)
-    file.content.write(_INODE + 1, file.record, 0, b"never said", 0)
-    file.content.write(_INODE + 2, file.record, 0, b"said soon", 0)
+    beside.write(HEAD_BYTES, b"kept, too")
+    file.content.write(INODE, file.record, 0, b"never said", 9)
+    file.content.write(INODE + 1, file.record, 0, b"never said", 0)
+    file.content.write(INODE + 1, file.record, HEAD_BYTES, b"never said", 0)
+    file.content.write(INODE + 2, file.record, 0, b"said soon", 0)
     strays = file.content.strays(file.tables)
-    assert sorted(strays) == [(_INODE, 9), (_INODE + 1, 0), (_INODE + 2, 0)]
+    assert [key for key in sorted(strays) if key[0] >= 0] == [(INODE, 9), (INODE + 1, 0), (INODE + 2, 0)]
     file.content.remove(strays)
     file.tables.change(
-        [Change(INODES, inode_key(_INODE + 2), msgspec.structs.replace(file.record, layers=((0, 9),)).encode())]
+        [Change(INODES, inode_key(INODE + 2), msgspec.structs.replace(file.record, layers=((0, 9),)).encode())]
     )
     file.tables.checkpoint()
-    assert sorted(file.content._files.names()) == [(_INODE, 0), (_INODE + 2, 0)]
+    assert file.content.strays(file.tables) == []
+    assert not file.has_data(9)
+    names = {key for key in file.content._files.names() if key[0] >= 0}
+    assert names == {(INODE, 0), (INODE + 2, 0), (INODE + 3, 0)}
+    assert file.content.read_segment(INODE + 2, Segment(0, 9, 0)) == b"said soon"
     assert file.read() == b"kept"
+    assert beside.read() == beside.model
 
 
-def test_many_files_are_removed_in_a_thread(tmp_path: Path) -> None:
-    file = _File(tmp_path)
+def test_many_files_are_removed_in_a_thread(file: ChangedFile) -> None:
     file.write(0, b"kept")
     for number in range(1, 201):
-        file.content.write(_INODE + number, Record(Kind.FILE, 0o644), 0, b"x", 0)
-        file.content.drop(_INODE + number, ((0, MAX_SIZE),))
+        file.content.write(INODE + number, Record(Kind.FILE, 0o644), 0, b"x", 0)
+        file.content.drop(INODE + number, ((0, MAX_SIZE),))
     file.tables.checkpoint()
     for number in range(1, 201, 2):  # it may be gone by now, or not
-        file.content.write(_INODE + number, Record(Kind.FILE, 0o644), 0, b"again", 0)
+        file.content.write(INODE + number, Record(Kind.FILE, 0o644), 0, b"again", 0)
     file.content._removal.settle()
-    assert sorted(file.content._files.names()) == [(_INODE, 0), *((_INODE + number, 0) for number in range(1, 201, 2))]
+    names = sorted(key for key in file.content._files.names() if key[0] >= 0)
+    assert names == [(INODE, 0), *((INODE + number, 0) for number in range(1, 201, 2))]
     for number in range(1, 201, 2):
-        assert file.content.read_segment(_INODE + number, Segment(0, 5, 0)) == b"again"
+        assert file.content.read_segment(INODE + number, Segment(0, 5, 0)) == b"again"
     assert file.read() == b"kept"
 
 
-@pytest.mark.parametrize("damage", [os.unlink, lambda path: os.truncate(path, 3)])
-def test_lost_bytes_are_an_error_and_no_zeros(tmp_path: Path, damage: object) -> None:
-    file = _File(tmp_path)
+@pytest.mark.parametrize("base", [0, HEAD_BYTES])
+@pytest.mark.parametrize("damage", [os.unlink, lambda path: os.truncate(path, os.path.getsize(path) - 5)])
+def test_lost_bytes_are_an_error_and_no_zeros(place: Place, base: int, damage: object) -> None:
+    file = ChangedFile(place, base=base)
     file.write(0, b"precious")
     file.reopen()
     assert callable(damage)
-    damage(file.data_file(0))
+    (lost,) = place.files()
+    damage(os.path.join(place.directory, "data", lost))
     with pytest.raises(IntegrityError, match="has lost bytes"):
         file.read()
 
 
-def test_data_is_the_owners_alone(tmp_path: Path) -> None:
-    file = _File(tmp_path)
-    file.write(0, b"x")
-    place = file.data_file(0)
-    assert [stat.S_IMODE(path.stat().st_mode) for path in (place, place.parent, place.parent.parent)] == [
-        0o600,
-        0o700,
-        0o700,
-    ]
-
-
-def _synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Record which paths are synced; they are synced all the same."""
-    seen: list[str] = []
-
-    def spy(call: object) -> object:
-        def synced(descriptor: int) -> None:
-            seen.append(os.readlink(f"/proc/self/fd/{descriptor}"))
-            assert callable(call)
-            call(descriptor)
-
-        return synced
-
-    monkeypatch.setattr(os, "fdatasync", spy(os.fdatasync))
-    monkeypatch.setattr(os, "fsync", spy(os.fsync))
-    monkeypatch.setattr(datafiles, "sync_file_system", spy(datafiles.sync_file_system))
-    return seen
-
-
-def test_sync_reaches_each_file_written_and_each_new_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = _File(tmp_path)
-    seen = _synced(monkeypatch)
-    file.write(0, b"x")
-    file.content.sync()
-    place = file.data_file(0)
-    assert set(seen) == {str(path) for path in (place, place.parent, place.parent.parent, tmp_path)}
-    seen.clear()
-    file.content.sync()
-    assert not seen
-    file.punch(0, 1, keep_size=True)
-    file.content.sync()
-    assert seen == [str(place)]
-
-
-def test_many_files_are_synced_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = DataFiles(str(tmp_path))
-    seen = _synced(monkeypatch)
-    for inode in range(100):
-        files.write((inode, 0), 0, b"x")
-    files.sync()
-    assert seen == [str(tmp_path / "data")]
-    files.close()
-
-
-def test_a_sync_that_fails_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = DataFiles(str(tmp_path))
-    files.write((1, 0), 0, b"x")
-
-    def failing(descriptor: int) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "fdatasync", failing)
-        with pytest.raises(OSError, match=os.strerror(errno.EIO)):
-            files.sync()
-    seen = _synced(monkeypatch)
-    files.sync()
-    assert str(tmp_path / "data" / "00" / "1.0") in seen
-    files.close()
-
-
-def _descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
-def test_few_files_are_open_at_a_time(tmp_path: Path) -> None:
-    before = _descriptors()
-    files = DataFiles(str(tmp_path), open_files=4)
-    for inode in range(40):
-        files.write((inode, 0), 0, b"%02d" % inode)
-    assert _descriptors() - before <= 5
-    for inode in range(40):
-        assert files.read((inode, 0), 0, 2) == b"%02d" % inode
-    files.sync()
-    assert _descriptors() - before <= 5
-    files.close()
-    assert _descriptors() == before
-
-
-def test_a_file_in_use_is_not_closed(tmp_path: Path) -> None:
-    files = DataFiles(str(tmp_path), open_files=1)
-    files.write((1, 0), 0, b"one")
-    with files._use((1, 0)) as descriptor:
-        files.write((2, 0), 0, b"two")
-        files.remove((1, 0))
-        assert os.pread(descriptor, 3, 0) == b"one"
-    with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
-        os.fstat(descriptor)
-    assert files.read((2, 0), 0, 3) == b"two"
-    files.close()
+def test_data_is_the_owners_alone(file: ChangedFile) -> None:
+    file.write(HEAD_BYTES - 1, b"xx")
+    assert len(file.place.files()) == (2 if file.head_file(0).exists() else 1)
+    for found in Path(file.place.directory, "data").rglob("*"):
+        assert stat.S_IMODE(found.stat().st_mode) == (0o700 if found.is_dir() else 0o600)
+    assert stat.S_IMODE(Path(file.place.directory, "data").stat().st_mode) == 0o700
