@@ -138,6 +138,8 @@ class FaultProxy:
             for task in self._tasks:
                 task.cancel()
             await asyncio.wait(self._tasks)
+        if begun := asyncio.all_tasks() - {asyncio.current_task()}:  # accepted in this moment
+            await asyncio.wait(begun, timeout=5)
         await asyncio.sleep(0)  # transports close their sockets one turn of the loop after they are told to
 
     async def _serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
