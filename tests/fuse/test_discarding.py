@@ -179,10 +179,19 @@ def test_files_that_a_crash_has_left_go(place: Path, pushed: LocalBucket, mounts
     assert unmount(str(place))
     data = next(Path(os.environ["XDG_STATE_HOME"]).rglob("data"))
     strays = [data / "34" / f"{0x1003400 + number:x}.0" for number in range(20)]
+    strays += [data / "heads" / f"{0x1003400 + number:x}.0" for number in range(20)]
     strays[0].parent.mkdir()
     for stray in strays:
         stray.write_bytes(b"left by a crash")
+    # Beside what is named, in the file with the first MiB of both.
+    (shared,) = [path for path in (data / "heads").iterdir() if path not in strays]
+    with open(shared, "r+b") as stream:
+        stream.seek(63 << 20)
+        stream.write(b"left by a crash" * 10_000)
+        stream.flush()
+        taken = os.fstat(stream.fileno()).st_blocks
     mounts(options=WRITABLE)
     # To look at what changed writes the tables, after which they go.
     until(lambda: bool(lines(place, pushed)) and not any(stray.exists() for stray in strays), "the end of strays", 60)
+    until(lambda: shared.stat().st_blocks <= taken - 290, "the end of a stray beside what stays", 60)
     assert (place / "new").read_bytes() == b"new"
