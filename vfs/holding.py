@@ -23,6 +23,8 @@ _log = logging.getLogger(__name__)
 
 _LOOK = 30.0
 """Seconds until a version that the mount moved to is held as well: a branch has just led to it."""
+_AGAIN = 300.0
+"""Seconds until a lease that could not be taken is tried for again."""
 _LAST = 2.0
 """Seconds for giving the lease back; it ends by itself."""
 _LEFT = 7 * 86400.0
@@ -41,19 +43,20 @@ class Holding:
         self._changed = False
 
     async def begin(self) -> None:
-        """Take the lease, and keep it up to date."""
+        """Take the lease, now or when the store lets us, and keep it up to date."""
         repository = self._snapshot.repository
-        self._lease = await self._workers.run(
-            held_version, repository.store, repository.dataset, LeaseKind.MOUNT, tuple(self._held)
-        )
-        while self._lease is not None:
-            await trio.sleep(_LOOK)
-            if self._changed:
-                self._changed = False
+        while True:
+            changed, self._changed = self._changed, False
+            if self._lease is None:
+                self._lease = await self._workers.run(
+                    held_version, repository.store, repository.dataset, LeaseKind.MOUNT, tuple(self._held)
+                )
+            elif changed:
                 try:
                     await self._workers.run(self._lease.hold, tuple(self._held))
                 except PenstockError as error:  # its next renewal holds it
                     _log.warning("the lease does not name the newest version yet: %s", error)
+            await trio.sleep(_LOOK if self._lease is not None else _AGAIN)
 
     def move(self, top_hash: bytes) -> None:
         """Hold another version as well: the mount still reads what it has shown before."""

@@ -72,3 +72,31 @@ async def test_a_lease_that_cannot_be_written_does_not_end_a_mount(
         nursery.cancel_scope.cancel()
     await held.end()
     snapshot.close()
+
+
+@pytest.mark.trio
+async def test_a_lease_that_could_not_be_taken_is_tried_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    bucket = LocalBucket(tmp_path)
+    bucket.push(source)
+    monkeypatch.setattr(holding, "_AGAIN", 0.05)
+    snapshot = open_snapshot("demo/data", bucket.settings)
+    leases = bucket.directory / ".penstock" / "leases"
+    leases.write_text("in the way")
+    held = Holding(snapshot, Workers(), lambda: False)
+    caplog.set_level("INFO")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(held.begin)
+        with trio.fail_after(20):
+            while caplog.text.count("no lease in") < 2:
+                await trio.sleep(0.01)
+            leases.unlink()
+            while not any(path.is_file() for path in leases.rglob("*")):
+                await trio.sleep(0.01)
+        nursery.cancel_scope.cancel()
+    await held.end()
+    assert not any(path.is_file() for path in leases.rglob("*"))
+    snapshot.close()
