@@ -1,8 +1,9 @@
 """Where the first MiB of a changed file lies: in one file with those of the inodes around it, each at its own place.
 
 To make a file of 4 KB takes ext4 22 us, up to 400 where many were deleted lately, and to write them to such a place 7.
-Files that are made one after the other have inodes that follow each other. A *group* is the inodes that differ in their last six bits only, at one generation; the
-place of an inode in the group's file is what those bits say. Takes a disk where a part of a file can be given back.
+Files that are made one after the other have inodes that follow each other. A *group* is the inodes that differ in
+their last six bits only, at one generation; the place of an inode in the group's file is what those bits say. Takes a
+disk where a part of a file can be given back.
 
 Used by `datafiles`, which has the files, and by `content` and `removal`, which remove them.
 """
