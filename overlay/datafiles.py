@@ -6,11 +6,11 @@ The first MiB of a file lies in data/heads/<group>.<generation>, with those of t
 cannot give back a part of a file, and in overlays that were made before there were heads, there is no data/heads, and
 all of a file lies in its own.
 
-What of these bytes counts is not said here but in RANGES. The end of a file of heads says nothing.
+What of these bytes counts is not said here but in RANGES.
 
-All of it is thread-safe, but one thread at a time writes, punches, reserves and cuts: files are made longer in two
-steps. `_lock` guards the register of open files and what is to be synced, and is held for an open(2) at most;
-`_syncing` is held for as long as a sync takes, and is taken first.
+All of it is thread-safe, but that bytes of an inode are changed by one thread at a time. `_lock` guards the register of
+open files and what is to be synced, and is held for an open(2) at most; `_syncing` is held for as long as a sync takes,
+and is taken first.
 
 **Invariant:** a descriptor is closed only when nobody uses it. A file is in `_unsynced` from the end of a write until
 a sync that began after it, so that `sync` covers every write that ended before it was called.
@@ -28,7 +28,7 @@ from types import TracebackType
 
 from penstock.errors import IntegrityError
 
-from .heads import HEAD_BYTES, Key, group_of, has_holes, place_of, with_data
+from .heads import GROUP_BYTES, HEAD_BYTES, Key, group_of, has_holes, place_of, with_data
 from .libc import punch_hole, reserve, sync_file_system
 
 __all__ = ["DataFiles"]
@@ -121,7 +121,8 @@ class DataFiles:
             with self._use(file, create=True) as descriptor:
                 try:
                     punch_hole(descriptor, at, length)
-                    _lengthen(descriptor, at + length)
+                    if os.fstat(descriptor).st_size < at + length:
+                        os.ftruncate(descriptor, at + length)
                 finally:
                     self._note(file)
 
@@ -130,9 +131,6 @@ class DataFiles:
         for file, at, length in self._places(key, start, end):
             with self._use(file, create=True) as descriptor:
                 reserve(descriptor, at, length)
-                if file[0] < 0:
-                    # Nothing beyond the end of a file is given back by punching it.
-                    _lengthen(descriptor, at + length)
 
     def read(self, key: Key, start: int, end: int) -> bytes:
         """Return the bytes of [start, end). IntegrityError when a file, or its end, is gone; OSError."""
@@ -286,6 +284,18 @@ class DataFiles:
         except FileNotFoundError:
             if not create:
                 raise
+        descriptor = self._make(path)
+        if key[0] < 0:
+            try:
+                # Its whole length at once: beyond the end of a file XFS takes 64 KiB for each write, and what was
+                # reserved there is not given back by punching it.
+                os.ftruncate(descriptor, GROUP_BYTES)
+            except OSError:
+                os.close(descriptor)
+                raise
+        return descriptor
+
+    def _make(self, path: str) -> int:
         folder = os.path.dirname(path)
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_CREAT, 0o600)
@@ -334,9 +344,3 @@ class DataFiles:
             why=why,
             fix="`penstock status` shows what was changed; `penstock discard` gives up the changes of a file",
         )
-
-
-def _lengthen(descriptor: int, size: int) -> None:
-    """Make a file longer, and never shorter while one thread does this."""
-    if os.fstat(descriptor).st_size < size:
-        os.ftruncate(descriptor, size)

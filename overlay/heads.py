@@ -17,10 +17,11 @@ from collections.abc import Iterator
 
 from .libc import punch_hole
 
-__all__ = ["HEAD_BYTES", "Key", "group_of", "has_holes", "members", "place_of", "with_data"]
+__all__ = ["GROUP_BYTES", "HEAD_BYTES", "Key", "group_of", "has_holes", "members", "place_of", "with_data"]
 
 HEAD_BYTES = 1 << 20
 _BITS = 6
+GROUP_BYTES = HEAD_BYTES << _BITS
 _REFUSALS = errno.EOPNOTSUPP, errno.ENOSPC, errno.EDQUOT
 
 Key = tuple[int, int]
@@ -47,7 +48,7 @@ def with_data(descriptor: int, group: Key) -> Iterator[Key]:
     """Yield the keys of those in a group's file that may have bytes there. OSError."""
     inodes = members(group)
     at = 0
-    while at < len(inodes) * HEAD_BYTES:
+    while at < GROUP_BYTES:
         try:
             found = os.lseek(descriptor, at, os.SEEK_DATA)
         except OSError as error:

@@ -49,6 +49,14 @@ def test_groups() -> None:
     assert group_of((63, 0)) != group_of((64, 0)) != group_of((64, 1))
 
 
+def test_the_file_of_a_group_has_its_whole_length_at_once(place: Place) -> None:
+    """Beyond its end XFS takes more than is written, and no disk gives back by punching what was reserved there."""
+    (file,) = _group(place, 1)
+    file.write(0, b"x")
+    assert file.head_file(0).stat().st_size == _MEMBERS * HEAD_BYTES
+    assert place.content.usage() <= 16 << 10
+
+
 def test_what_goes_leaves_the_others_bytes(place: Place) -> None:
     files = _group(place, 4)
     for file in files[:3]:
