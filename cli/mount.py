@@ -13,7 +13,7 @@ from penstock.repo.handle import Handle
 from penstock.vfs.mounting import mount, mount_foreground
 from penstock.vfs.mounts import MountInfo, list_mounts
 from penstock.vfs.options import MountOptions
-from penstock.vfs.unmounting import unmount
+from penstock.vfs.unmounting import changes_left, unmount
 
 from .commands import Command
 from .exits import ExitCode
@@ -104,13 +104,24 @@ def _tell(output: Output, made: MountInfo) -> None:
 @click.option("-f", "--force", is_flag=True, help="Now, whoever still uses it: they get errors.")
 @pass_invocation
 def umount(invocation: Invocation, directories: tuple[str, ...], lazy: bool, force: bool) -> None:
-    """Unmount what Penstock has mounted at each DIRECTORY; also what a dead mount has left behind."""
+    """Unmount what Penstock has mounted at each DIRECTORY; also what a dead mount has left behind.
+
+    Changes that were not committed stay on this machine: they can be committed as they are, and mounting at the
+    same directory goes on with them.
+    """
     for directory in directories:
+        place = os.path.abspath(directory)
+        info = next((found for found in list_mounts() if found.mountpoint == place), None)
         ended = unmount(directory, lazy=lazy, force=force)
+        changes = changes_left(info) if ended and info is not None else None
         if invocation.output.json:
-            invocation.output.record({"mountpoint": os.path.abspath(directory), "ended": ended})
+            invocation.output.record({"mountpoint": place, "ended": ended, "changes": changes})
         elif not ended:
             invocation.output.notice(f"{directory} is out of sight; it goes when its last user is done")
+        elif changes:
+            invocation.output.notice(
+                f"what was changed is kept: penstock diff {changes} shows it, penstock commit {changes} commits it"
+            )
 
 
 @click.command(cls=Command, examples=("penstock mounts", "penstock mounts --json"))

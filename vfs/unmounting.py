@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import errno
 import time
+from contextlib import closing
 
 from penstock.errors import AccessError, ConflictError, PenstockError
 
 from .detach import detach
 from .mountinfo import KernelMount, top_mount
-from .mounts import find_mount, is_dead, record_of
+from .mounts import MountInfo, find_mount, is_dead, record_of
 from .processes import end, holders, wait_for_end
 from .registry import sweep
 
-__all__ = ["unmount"]
+__all__ = ["changes_left", "unmount"]
 
 _RETRY = 0.05
 _PATIENCE = 1.0
@@ -40,6 +41,25 @@ def unmount(mountpoint: str, *, lazy: bool = False, force: bool = False, timeout
         return end(record.pid, record.started, timeout)
     ended = wait_for_end(record.pid, record.started, 0.5 if lazy else timeout)
     return ended or (not lazy and end(record.pid, record.started, timeout))
+
+
+def changes_left(info: MountInfo) -> str | None:
+    """Return what names the changes that a mount, which has ended, has left behind; None: all were committed.
+
+    Its mountpoint, or the directory of its overlay where that is not the mountpoint's. PenstockError, OSError.
+    """
+    if info.overlay is None:
+        return None
+    from .overlays import open_overlay, overlay_directory  # takes its time, and few mounts are writable
+
+    try:
+        overlay = open_overlay(info.overlay)
+    except ConflictError:  # it has been mounted again
+        return None
+    with closing(overlay):
+        if not overlay.is_dirty():
+            return None
+    return info.mountpoint if info.overlay == overlay_directory(info.mountpoint) else info.overlay
 
 
 def _detach(mount: KernelMount, *, lazy: bool) -> None:

@@ -206,11 +206,29 @@ def test_what_is_unmounted(run: Run, mount: Callable[..., Path]) -> None:
     place = mount()
     (place / "a").write_bytes(b"other\n")
     (place / "new").write_bytes(b"new\n")
-    assert run("umount", str(place)).exit_code == 0
+    done = run("umount", str(place))
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert f"penstock commit {place} commits it" in done.stderr
     assert run("diff", str(place)).stdout == "M a\nA new\n"
     assert run("discard", str(place), "a").stdout == "restored a\n"
     assert as_json(run("commit", str(place), "--json"))["files"] == 1
     assert (run("cat", "demo/things/a").stdout, run("cat", "demo/things/new").stdout) == ("text\n", "new\n")
+
+
+def test_unmounting_tells_of_changes_that_are_left(run: Run, mount: Callable[..., Path], tmp_path: Path) -> None:
+    overlay = str(tmp_path / "changes")
+    place = mount("mnt", "--writable", "--overlay-dir", overlay)
+    assert run("umount", str(place)).stderr == ""
+    mount("mnt", "--writable", "--overlay-dir", overlay)
+    (place / "new").write_bytes(b"new\n")
+    assert f"penstock commit {overlay} commits it" in run("umount", str(place)).stderr
+    mount("mnt", "--writable", "--overlay-dir", overlay)
+    found = as_json(run("umount", str(place), "--json"))
+    assert found == {"mountpoint": str(place), "ended": True, "changes": overlay}
+    assert run("commit", overlay).exit_code == 0
+    mount("mnt", "--cache-size", "64MB")
+    found = as_json(run("umount", str(place), "--json"))
+    assert found == {"mountpoint": str(place), "ended": True, "changes": None}
 
 
 def test_where_there_is_nothing(run: Run, mount: Callable[..., Path], tmp_path: Path) -> None:
