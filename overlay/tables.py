@@ -25,7 +25,9 @@ from .view import Reader, View, damaged_tables, in_our_terms, translated, unavai
 
 __all__ = ["Tables"]
 
-_FORMAT = 1
+_FORMAT = 2
+"""2: data files may have heads (`heads`), where who knows 1 alone would look for bytes in other files."""
+_READ = (b"1", b"2")
 _MAP_BYTES = 64 << 30
 """Address space, not disk."""
 _READERS = 126
@@ -181,7 +183,7 @@ class Tables(View):
         version, state = self.get(len(TABLES), b"format"), self.get(len(TABLES), _STATE)
         if version is None or state is None:
             return
-        if version != b"%d" % _FORMAT:
+        if version not in _READ:
             raise FormatTooNewError(
                 f"the overlay's tables in {self._path} were written by a newer Penstock",
                 why=f"they have format {version.decode('ascii', 'replace')}, this Penstock reads up to {_FORMAT}",
