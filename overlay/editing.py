@@ -158,7 +158,7 @@ class Editor:
         below = view.below_in(parent, folder.record, name) if upper is None else None
         if below is not None or (upper is not None and upper.inode):
             raise Refused(errno.EEXIST, "the name is taken")
-        over = upper is not None and upper.over
+        over = upper is not None and upper.over  # nothing has the name: at most a whiteout, which says what it hides
         if folder.record is not None and folder.record.mode & stat.S_ISGID:
             gid = folder.record.gid
             mode |= stat.S_ISGID if kind is Kind.DIRECTORY else 0

@@ -157,10 +157,13 @@ class Looking:
 
 
 def wait_by_looking(arrive: Callable[[], None]) -> None:
-    """Have pyfuse3 wait so, in this process. `arrive` is called whenever a request has been answered."""
+    """Have pyfuse3 wait so, in this process. `arrive` is called whenever a request has been answered.
+
+    The process has to end by `os._exit`: an alarm that goes off while Python ends would kill it.
+    """
     looking = Looking(_LONGEST_LOOK if len(os.sched_getaffinity(0)) > 1 else 0)
     signal.signal(signal.SIGALRM, looking.heard)
-    pyfuse3.trio = SimpleNamespace(  # type: ignore[attr-defined]
+    pyfuse3.trio = SimpleNamespace(  # type: ignore[attr-defined]  # its stubs leave it out
         Lock=lambda: Turn(arrive),
         open_nursery=trio.open_nursery,
         ClosedResourceError=trio.ClosedResourceError,

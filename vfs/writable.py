@@ -220,7 +220,7 @@ class WritableFileSystem:
         inode = inode_of(handle)
         if offset + len(data) > MAX_SIZE:
             raise Refusal(errno.EFBIG)
-        node = self.overlay.node(inode) or await self._node(inode)
+        node = await self._node(inode)
         record = self.editor.record_of(node)
         changed, changes = self.overlay.content.write(inode, record, offset, data, self.editor.counters.generation)
         self.editor.put_content(node, changed, changes)

@@ -6,7 +6,7 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -84,7 +84,7 @@ def test_changes_show_in_it(pushed: LocalBucket, mounts: Mount) -> None:
     place = Path(mounts(options=WRITABLE).mountpoint)
     expected = set(os.listdir(place))
 
-    def shows(*, less: set[str] = frozenset(), more: set[str] = frozenset()) -> None:  # type: ignore[assignment]
+    def shows(*, less: Set[str] = frozenset(), more: Set[str] = frozenset()) -> None:
         nonlocal expected
         expected = (expected - less) | more
         assert set(os.listdir(place)) == expected
