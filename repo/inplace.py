@@ -206,8 +206,10 @@ def _uri(store: Store, key: str) -> str:
 
 def _differ(one: ObjectInfo, other: ObjectInfo) -> bool:
     """Say whether two looks at an object show that it changed between them, by all that both say of it."""
-    if one.size != other.size or (one.etag and other.etag and not same_etag(one.etag, other.etag)):
+    if one.size != other.size:
         return True
+    if one.etag and other.etag:
+        return not same_etag(one.etag, other.etag)
     # Listings have finer times than the header, which has whole seconds.
     return one.modified is not None and other.modified is not None and int(one.modified) != int(other.modified)
 
@@ -221,9 +223,9 @@ def _unchanged(old: Entry | None, store: Store, info: ObjectInfo) -> _Registered
     if old is None or not old.is_file or old.size != info.size or len(old.extents) != 1 or old.pages:
         return None
     external = old.extents[0].object
-    same = isinstance(external, External) and external.uri == _uri(store, info.key)
-    same = same and same_etag(external.etag, info.etag)
-    return _Registered(old, old.blocks) if same else None
+    if not isinstance(external, External) or external.uri != _uri(store, info.key):
+        return None
+    return _Registered(old, old.blocks) if same_etag(external.etag, info.etag) else None
 
 
 def _local_entry(read: FileRead) -> Entry:

@@ -286,15 +286,15 @@ class S3Store(Store):
 
     def _size(self, client: S3Client, arguments: dict[str, Any], deadline: Deadline) -> int:
         """Return the size of an object of which HEAD does not say it, as answers that come in chunks do not."""
-        _, total = read_range(
+        body, total = read_range(
             lambda asked: ask(client.get_object, **arguments, Range=asked),
             ByteRange(0, 1),
             deadline,
             accept=lambda _: None,
         )
-        if total is None:
+        if total is None and body:
             raise BentAnswer("it does not say how large the object is")
-        return total
+        return total or 0
 
     def _pages(self, prefix: str, start_after: str, limit: int | None, delimiter: str = "") -> Iterator[Page]:
         listing = Listing(self._base + prefix, self._base + start_after if start_after else "")

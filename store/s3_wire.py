@@ -292,7 +292,8 @@ class Session(URLLib3Session):
             plain = super().send(request)
         finally:
             request.stream_output = streams
+        if streams and plain.status_code < 300:
+            return plain
         answer = _Answer(plain.url, plain.status_code, cast("Any", plain.headers), plain.raw)
-        if not streams or answer.status_code >= 300:
-            answer.receive()
+        answer.receive()
         return answer
