@@ -48,9 +48,9 @@ def no_etags(answer: Answer) -> None:
 
 
 def weak_etags(answer: Answer) -> None:
+    """As a proxy does: to headers, and not to what lists say."""
     if "etag" in answer.fields:
         answer.fields["etag"] = "W/" + answer.fields["etag"]
-    answer.body = re.sub(rb"<ETag>", b"<ETag>W/", answer.body)
 
 
 def bend(proxy: FaultProxy, change: Callable[[Answer], None]) -> None:
@@ -88,6 +88,7 @@ def test_weak_etags_pin_as_strong_ones_do(behind: FaultProxy, put: Callable[[str
     assert penstock("push", "--in-place", f"s3://{bucket}/in", f"{bucket}/placed").exit_code == 0
     assert penstock("cat", f"{bucket}/placed/x").output == "in place"
     behind.heal()  # the proxy is gone: the same tags are strong again
+    assert penstock("cache", "clear").exit_code == 0
     assert penstock("cat", f"{bucket}/placed/x").output == "in place"
     assert "no change" in penstock("push", "--in-place", f"s3://{bucket}/in", f"{bucket}/placed").output
     put("in/x", b"in other")
@@ -123,7 +124,7 @@ def test_records_without_an_end_are_refused(behind: FaultProxy, bucket: str, tmp
     large = penstock("ls", f"{bucket}/d:v1")
     assert large.exit_code == 5
     assert "more than 1048576 bytes" in large.output
-    behind.fail(fault=Endless(), match=lambda _, path: path.endswith("/v1"), times=ALWAYS)
+    behind.fail(fault=Endless(), match=lambda method, path: method == "GET" and path.endswith("/v1"), times=ALWAYS)
     command = f"ulimit -v 1500000; exec {sys.executable} -m penstock ls {bucket}/d:v1"
     done = subprocess.run(["/bin/sh", "-c", command], check=False, capture_output=True, text=True, timeout=30)
     assert done.returncode == 5

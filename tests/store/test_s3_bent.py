@@ -65,8 +65,16 @@ def weakened(answer: Answer) -> None:
 # What is left out
 
 
-@pytest.mark.regress
-@pytest.mark.parametrize("name", ["ETag", "Last-Modified", "Content-Length", "x-amz-request-id", "Content-Type"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("ETag", marks=pytest.mark.regress),
+        pytest.param("Last-Modified", marks=pytest.mark.regress),
+        pytest.param("Content-Length", marks=pytest.mark.regress),
+        "x-amz-request-id",
+        "Content-Type",
+    ],
+)
 def test_what_a_server_does_not_say_is_not_missed(store: Store, fault_proxy: FaultProxy, name: str) -> None:
     bend(fault_proxy, without(name))
     assert store.get("key") == BODY

@@ -17,7 +17,8 @@ pytestmark = pytest.mark.s3
 
 OPTIONS = StoreOptions(connect_timeout=2.0, read_timeout=2.0, deadline=8.0, max_attempts=5)
 ALWAYS = 1_000_000
-ITEM = "<Contents><Key>{}</Key><Size>1</Size><LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>"
+ITEM = "<Contents><Key>{}</Key><Size>1</Size><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
+ITEM += '<ETag>"e"</ETag></Contents>'
 
 
 @pytest.fixture
