@@ -80,6 +80,11 @@ def push_(
         publish = push_in_place if in_place else push
         report = publish(directory, handle, settings, authorship, told, tag)
     _tell_skipped(invocation.output, report.skipped)
+    if report.unpinned:
+        invocation.output.notice(
+            f"{report.unpinned} files could not be pinned: the server gives them neither a version nor an ETag. When "
+            "one changes, reading it is an error as ever, but what it was cannot be asked for; each push reads it anew"
+        )
     if invocation.output.json:
         invocation.output.document(_as_json(report, tag))
         return
@@ -117,6 +122,7 @@ def _as_json(report: PushReport, tag: str | None) -> dict[str, JsonValue]:
         "metadata_bytes_uploaded": report.metadata_bytes_uploaded,
         "metadata_objects_uploaded": report.metadata_objects_uploaded,
         "skipped": _skipped_json(report.skipped),
+        "unpinned": report.unpinned,
     }
 
 

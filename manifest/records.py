@@ -18,7 +18,7 @@ from .hashing import HASH_SIZE, commit_id, top_hash
 from .metadata import canonical_json, parse_metadata
 from .rules import COUNT_LIMIT
 
-__all__ = ["FORMAT", "Commit", "DatasetInfo", "Manifest", "RefRecord", "format_time", "parse_time"]
+__all__ = ["FORMAT", "MAX_RECORD", "Commit", "DatasetInfo", "Manifest", "RefRecord", "format_time", "parse_time"]
 
 FORMAT = 1
 MAX_RECORD = 1 << 20

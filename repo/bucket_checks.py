@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 from penstock.errors import NotFoundError, PenstockError
+from penstock.manifest.records import MAX_RECORD
 from penstock.store.base import Store
 from penstock.store.diagnosis import diagnose
 from penstock.store.options import StoreOptions
@@ -135,7 +136,7 @@ def check_writing(store: Store) -> Iterator[Check]:
     try:
         with ThreadPoolExecutor(2) as pool:
             made = list(pool.map(lambda body: store.create(key, body), bodies))
-        kept = store.get(key)
+        kept = store.get(key, limit=MAX_RECORD)
     except PenstockError as error:
         yield failed("writing", error, "nothing can be pushed")
         return

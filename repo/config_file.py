@@ -28,6 +28,7 @@ from .sizes import parse_size
 __all__ = ["ConfigFile", "did_you_mean", "parse_config", "read_config", "read_text", "refused"]
 
 _CACHE_KEYS = ("directory", "size")
+_MOST = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +140,22 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 def read_text(path: Path) -> str:
     """Return the file's text, ``""`` when there is none. Raises UsageError when it is no text, AccessError."""
     try:
-        return path.read_bytes().decode()
+        with open(path, "rb") as file:
+            body = file.read(_MOST + 1)
     except FileNotFoundError:
         return ""
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8", why=str(error), fix="Mend the file, or move it away") from error
     except OSError as error:
         raise refused(path, "read", error) from error
+    if len(body) > _MOST:
+        raise UsageError(
+            f"{path} is no settings file",
+            why=f"it has more than {_MOST} bytes",
+            fix="--config or PENSTOCK_CONFIG names another file",
+        )
+    try:
+        return body.decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8", why=str(error), fix="Mend the file, or move it away") from error
 
 
 def refused(path: Path, done: str, error: OSError) -> AccessError:

@@ -123,7 +123,12 @@ def _store_time(store: Store, *, required: bool) -> float:
         if required:
             raise
         return time.time()
-    assert info is not None
+    if info is None or info.modified is None:
+        raise AccessError(
+            f"nobody can say how old the objects in {store.url} are",
+            why=f"an object that was just written {'is not there' if info is None else 'has no Last-Modified'}",
+            fix="Reach the server without the proxy on the way, if there is one",
+        )
     return info.modified
 
 
@@ -167,7 +172,7 @@ class _Collection:
                     continue  # no object of ours
                 if self._marks.is_held(kind, digest):
                     report.needed.add(1, info.size)
-                elif info.modified >= self._cutoff:
+                elif not info.is_older(self._cutoff):
                     report.grace.add(1, info.size)
                 else:
                     self._marks.add_garbage(kind, (digest, info.size))

@@ -2,12 +2,14 @@
 
 The source is an S3 prefix or a local directory. Each object is read once for its hashes, unless the branch's last
 version points to the very same object (the same version, or ETag and size). If an object changes later, reading it
-through the dataset fails loudly: the pinned version or ETag is asked for, and every block is checked.
+through the dataset fails loudly: the pinned version or ETag is asked for, and every block is checked. Where a server
+gives neither, the hashes alone tell, and every push reads such objects anew.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -21,6 +23,7 @@ from penstock.manifest.entry import Entry, Extent, External, Kind, NodeRef, name
 from penstock.manifest.hashing import ContentHasher
 from penstock.manifest.tree import Tree
 from penstock.store.base import ByteRange, ObjectInfo, Store
+from penstock.store.etags import same_etag
 from penstock.store.keys import is_key
 
 from .reading import FileRead, Piece, in_order, read_ahead
@@ -64,6 +67,9 @@ class InPlace:
         self.files = 0
         self.bytes = 0
         self.skipped: list[Skipped] = []
+        self.unpinned = 0
+        """Objects whose store gives them neither a version nor an ETag: changes show only by their hashes."""
+        self._counting = threading.Lock()
 
     def directory(self, top: str) -> NodeRef:
         """Register what is in a local directory; the root of the tree. Raises what `walk_directory` raises."""
@@ -162,21 +168,35 @@ class InPlace:
 
     def _hash(self, store: Store, name: bytes, info: ObjectInfo) -> list[_Step]:
         pinned = store.head(info.key)
-        if pinned is None or pinned.etag != info.etag or pinned.size != info.size:
-            raise ConflictError(f"{info.key!r} in {store.url} changed while it was being read", fix="Run it again.")
+        if pinned is None or _differ(pinned, info):
+            raise _changed(store, info)
+        is_pinned = pinned.version_id is not None or pinned.etag is not None
+        if not is_pinned and pinned.modified is None and info.size > _READ:
+            raise ConflictError(
+                f"cannot register {info.key!r} in {store.url}",
+                why="the server says neither which version it is nor when it was written: it could change unnoticed "
+                "while it is being read",
+                fix="Reach the server without the proxy on the way, if there is one, or push the files as a copy.",
+            )
         hasher = ContentHasher()
         for offset in range(0, info.size, _READ):
             wanted = ByteRange(offset, min(_READ, info.size - offset))
             body = store.get(info.key, wanted, version_id=pinned.version_id, etag=pinned.etag)
             if len(body) != wanted.length:
-                raise ConflictError(f"{info.key!r} in {store.url} changed while it was being read", fix="Run it again.")
+                raise _changed(store, info)
             hasher.update(body)
             self._read(0, len(body))
+        if not is_pinned:
+            again = store.head(info.key)
+            if again is None or _differ(again, pinned):
+                raise _changed(store, info)
+            with self._counting:
+                self.unpinned += 1
         self._read(1, 0)
         digest, blocks = hasher.finish()
         external = External(_uri(store, info.key), pinned.version_id, pinned.etag)
         extents = (Extent(external, 0, info.size),) if info.size else ()
-        mtime = round(info.modified * 1e9)
+        mtime = round((info.modified or 0.0) * 1e9)
         return [_Registered(Entry(name, Kind.FILE, info.size, digest, mtime, extents=extents), blocks)]
 
 
@@ -184,13 +204,28 @@ def _uri(store: Store, key: str) -> str:
     return f"{store.url.rstrip('/')}/{quote(key)}"
 
 
+def _differ(one: ObjectInfo, other: ObjectInfo) -> bool:
+    """Say whether two looks at an object show that it changed between them, by all that both say of it."""
+    if one.size != other.size:
+        return True
+    if one.etag and other.etag:
+        return not same_etag(one.etag, other.etag)
+    # Listings have finer times than the header, which has whole seconds.
+    return one.modified is not None and other.modified is not None and int(one.modified) != int(other.modified)
+
+
+def _changed(store: Store, info: ObjectInfo) -> ConflictError:
+    return ConflictError(f"{info.key!r} in {store.url} changed while it was being read", fix="Run it again.")
+
+
 def _unchanged(old: Entry | None, store: Store, info: ObjectInfo) -> _Registered | None:
     """Return the old entry when it points to this very object, so that it need not be read again."""
     if old is None or not old.is_file or old.size != info.size or len(old.extents) != 1 or old.pages:
         return None
     external = old.extents[0].object
-    same = isinstance(external, External) and external.uri == _uri(store, info.key) and external.etag == info.etag
-    return _Registered(old, old.blocks) if same else None
+    if not isinstance(external, External) or external.uri != _uri(store, info.key):
+        return None
+    return _Registered(old, old.blocks) if same_etag(external.etag, info.etag) else None
 
 
 def _local_entry(read: FileRead) -> Entry:

@@ -36,6 +36,7 @@ from typing import Self
 import msgspec
 
 from penstock.errors import ConflictError, IntegrityError, NotFoundError, PenstockError
+from penstock.manifest.records import MAX_RECORD
 from penstock.store.base import Store
 
 from . import layout
@@ -85,12 +86,12 @@ class HeldLease:
     dataset: str
     holds: tuple[str, ...]
     host: str
-    modified: float
+    modified: float | None
     seconds: float
 
     def ended(self, at: float) -> bool:
-        """Whether it stands no more at a time of the store's clock."""
-        return at > self.modified + self.seconds + _DRIFT
+        """Whether it stands no more at a time of the store's clock; it never ends when that does not say since when."""
+        return self.modified is not None and at > self.modified + self.seconds + _DRIFT
 
 
 def now() -> float:
@@ -107,7 +108,7 @@ def leases(store: Store, kind: LeaseKind | None = None) -> list[HeldLease]:
             continue  # the marker that a console makes for a folder
         try:
             is_of = LeaseKind(info.key[len(layout.LEASES) :].partition("/")[0])
-            record = msgspec.json.decode(store.get(info.key), type=_Record)
+            record = msgspec.json.decode(store.get(info.key, limit=MAX_RECORD), type=_Record)
         except NotFoundError:
             continue  # given back since it was listed
         except (ValueError, msgspec.DecodeError) as error:
@@ -215,7 +216,7 @@ class Lease:
         while sweeping := leases(self._store, LeaseKind.GC):
             if not at:
                 own = self._store.head(self.key)
-                at, since = (own.modified if own is not None else 0.0), now()
+                at, since = ((own.modified or 0.0) if own is not None else 0.0), now()
                 _log.info("waiting for gc on %s", sweeping[0].host)
             if all(found.ended(at + now() - since) for found in sweeping):
                 return

@@ -147,7 +147,7 @@ class Nodes:
 
     def _window(self, pack: bytes, wanted: ByteRange) -> bytes:
         try:
-            window = self._store.get(layout.node_key(pack), wanted)
+            window = self._store.get(layout.node_key(pack), wanted, checked=True)
         except NotFoundError as error:
             raise IntegrityError("it is missing", why=error.what, fix=_RESTORE) from error
         self._counters.add(gets=1, bytes_fetched=len(window), node_gets=1)

@@ -67,6 +67,8 @@ class PushReport:
     metadata_bytes_uploaded: int = 0
     metadata_objects_uploaded: int = 0
     skipped: list[Skipped] = field(default_factory=list)
+    unpinned: int = 0
+    """Objects registered in place whose store gives them neither a version nor an ETag."""
 
 
 def push(
@@ -125,6 +127,7 @@ def push_in_place(
             root = registrar.directory(os.fsdecode(path))
         report = pushing.publish(root, authorship)
         report.files, report.bytes, report.skipped = registrar.files, registrar.bytes, registrar.skipped
+        report.unpinned = registrar.unpinned
         return report
 
 

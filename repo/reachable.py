@@ -58,11 +58,11 @@ class DatasetRecords:
         commits = self._listed(layout.commit_key(self.dataset, ""))
         manifests = self._listed(layout.manifest_key(self.dataset, ""))
         holds = {name for lease in held if lease.dataset == self.dataset for name in lease.holds}
-        roots |= {name for name, info in commits.items() if info.modified >= cutoff or name in holds}
+        roots |= {name for name, info in commits.items() if not info.is_older(cutoff) or name in holds}
         self._read_commits((commits.keys() | roots) - self._known.keys())
         self.commits = self._history(roots)
         self.manifests = {self._known[name].top_hash for name in self.commits}
-        self.manifests |= {name for name, info in manifests.items() if info.modified >= cutoff or name in holds}
+        self.manifests |= {name for name, info in manifests.items() if not info.is_older(cutoff) or name in holds}
         self.garbage_commits = {name: info.size for name, info in commits.items() if name not in self.commits}
         self.garbage_manifests = {name: info.size for name, info in manifests.items() if name not in self.manifests}
 
@@ -101,7 +101,7 @@ class DatasetRecords:
                     fix="Remove the object; Penstock did not write it.",
                 )
             yield info
-            if info.modified < cutoff:
+            if info.is_older(cutoff):
                 return
 
     def _listed(self, prefix: str) -> dict[str, ObjectInfo]:

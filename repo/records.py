@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from penstock.errors import IntegrityError, NotFoundError
+from penstock.manifest.records import MAX_RECORD
 from penstock.store.base import Store
 
 __all__ = ["read_record", "require_record"]
@@ -18,13 +19,14 @@ _RESTORE = "Restore the object from a copy of the bucket."
 def read_record(store: Store, key: str, decode: Callable[[bytes], T]) -> T:
     """Read and decode a record. NotFoundError; IntegrityError and FormatTooNewError name the object.
 
-    What does not decode is fetched once more: the fault may have been on the way.
+    What does not decode is fetched once more: the fault may have been on the way. What is larger than a record may be
+    is not read to its end.
     """
-    body = store.get(key)
+    body = store.get(key, limit=MAX_RECORD)
     try:
         return decode(body)
     except IntegrityError:
-        body = store.get(key)
+        body = store.get(key, limit=MAX_RECORD)
     try:
         return decode(body)
     except IntegrityError as error:

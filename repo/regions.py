@@ -107,7 +107,7 @@ class RegionReader:
         return describe_object(self._store, found)
 
     def get(self, found: bytes | External, offset: int, length: int) -> bytes:
-        """Return a range of an object, not checked, but whole. Raises as `read`."""
+        """Return a range of an object, whole, but for the caller to check by its hash. Raises as `read`."""
         if self._racing is None:
             return self._get(found, offset, length)
         return self._racing.call(length, lambda: self._get(found, offset, length))
@@ -116,10 +116,10 @@ class RegionReader:
         wanted = ByteRange(offset, length)
         try:
             if isinstance(found, bytes):
-                body = self._store.get(layout.data_key(found), wanted)
+                body = self._store.get(layout.data_key(found), wanted, checked=True)
             else:
                 store, key = self._open_external(found.uri)
-                body = store.get(key, wanted, version_id=found.version_id, etag=found.etag)
+                body = store.get(key, wanted, checked=True, version_id=found.version_id, etag=found.etag)
         except (NotFoundError, ConflictError) as error:
             raise IntegrityError(
                 f"{self.describe(found)} cannot be read", why=error.what, fix=error.fix or RESTORE

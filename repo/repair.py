@@ -21,7 +21,7 @@ from .source import LocalFile, walk_directory
 
 __all__ = ["Repair"]
 
-_LARGEST = 1 << 30
+_LARGEST = 256 << 20
 """Bytes of an object that is rebuilt in memory; Penstock writes none above 32 MiB."""
 
 
@@ -111,7 +111,7 @@ class Repair:
 
     def _rest_of(self, digest: bytes) -> bytes:
         try:
-            return self._store.get(layout.data_key(digest), ByteRange(0, _LARGEST))
+            return self._store.get(layout.data_key(digest), ByteRange(0, _LARGEST), checked=True)
         except NotFoundError:
             return b""
 

@@ -67,7 +67,7 @@ def sweep_round(store: Store, patience: float, seconds: float = _SECONDS) -> Ite
         begun = now()
         with Lease(store, "", LeaseKind.GC, seconds=seconds) as lease:
             own = store.head(lease.key)
-            clock = own.modified if own is not None else 0.0
+            clock = (own.modified or 0.0) if own is not None else 0.0
             found = leases(store)
             store.delete([each.key for each in found if each.ended(clock)])
             held = tuple(each for each in found if not each.ended(clock))

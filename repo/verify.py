@@ -20,6 +20,7 @@ import msgspec
 from penstock.errors import IntegrityError, NotFoundError, UsageError
 from penstock.manifest.entry import PAGE_BLOCKS, Entry, External, NodeRef, block_count, display_path
 from penstock.store.base import ObjectInfo, Store
+from penstock.store.etags import same_etag
 from penstock.store.opening import open_store
 
 from . import layout
@@ -217,7 +218,7 @@ class _Checking:
         elif info.size < size:
             why = f"it has {info.size} bytes, and {size} are needed"
             self._damages.whole(name, Damage(address, DamageKind.TRUNCATED, why))
-        elif isinstance(name, External) and name.etag not in (None, info.etag):
+        elif isinstance(name, External) and name.etag and info.etag and not same_etag(name.etag, info.etag):
             why = f"its ETag was {name.etag} and is {info.etag}"
             self._damages.whole(name, Damage(address, DamageKind.CHANGED, why))
 

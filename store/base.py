@@ -3,9 +3,10 @@
 Blocking and thread-safe; a store pickles as its address and survives a fork. Keys are relative to the store's root:
 ``/``-separated text without control characters, never starting with ``/``, without empty, ``.`` or ``..`` components
 (`keys.check_key`). Every call ends within its deadline, in an answer or in one of `penstock.errors`: NotFoundError
-(no such object, no such bucket), AccessError, ConflictError (`get` with an etag only), StoreUnreachableError,
-IntegrityError (the server says again and again that bytes arrived damaged), UsageError (a key, an argument or a
-setting that cannot be).
+(no such object, no such bucket), AccessError, ConflictError (`get` with an etag only), StoreUnreachableError (also:
+the server answers something else than what was asked), IntegrityError (the server says again and again that bytes
+arrived damaged; an object is larger than its kind may be), UsageError (a key, an argument or a setting that cannot
+be).
 
 **Invariant:** a reader never sees half an object, and what `put`, `create` and `copy` return for survives a crash.
 **Invariant:** of any number of `create` calls for one key, with different bodies, exactly one returns True.
@@ -19,9 +20,14 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from penstock.errors import IntegrityError
+
 Buffer = bytes | bytearray | memoryview
 
-__all__ = ["Buffer", "ByteRange", "Level", "ObjectInfo", "Store"]
+__all__ = ["WHOLE_LIMIT", "Buffer", "ByteRange", "Level", "ObjectInfo", "Store", "too_large"]
+
+WHOLE_LIMIT = 64 << 20
+"""Bytes of an object that is read whole, unless the caller knows better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +48,25 @@ class ObjectInfo:
 
     key: str
     size: int
-    modified: float
+    modified: float | None
+    """None when the server does not say."""
     etag: str | None = None
-    """Changes when the content does; without quotes. Only this store understands it."""
+    """Changes when the content does; without quotes, or None. Only this store understands it (`etags`)."""
     version_id: str | None = None
     """Set by `head` in a bucket that keeps versions."""
+
+    def is_older(self, than: float) -> bool:
+        """Whether it was written before a time of the store's clock; never, when the server does not say when."""
+        return self.modified is not None and self.modified < than
+
+
+def too_large(url: str, limit: int) -> IntegrityError:
+    """Return the error for an object that is read whole, and is larger than its kind may be."""
+    return IntegrityError(
+        f"{url} is too large to be what it should be",
+        why=f"it has more than {limit} bytes",
+        fix="Penstock did not write it: restore the object from a copy of the bucket, or remove it",
+    )
 
 
 class Level(NamedTuple):
@@ -68,13 +88,18 @@ class Store(ABC):
         key: str,
         byte_range: ByteRange | None = None,
         *,
+        limit: int = WHOLE_LIMIT,
+        checked: bool = False,
         version_id: str | None = None,
         etag: str | None = None,
     ) -> bytes:
-        """Return the object's bytes, or a range of them.
+        """Return the object's bytes, or a range of them: never more than was asked for is held in memory.
 
-        A range that starts at or past the end yields ``b""``; one that crosses it yields what there is. With
-        `version_id`, that version; with `etag`, ConflictError when the object has another one by now.
+        A range that starts at or past the end yields ``b""``; one that crosses it yields what there is. Without a
+        range, IntegrityError when the object is larger than `limit` bytes; no more of it is read then. With
+        `version_id`, that version; with `etag`, ConflictError when the object has another one by now. `checked` says
+        that the caller holds the bytes against a hash: then it is no fault when the server does not say which bytes
+        it sends or which ETag they have.
         """
 
     @abstractmethod

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -33,15 +32,15 @@ class Diagnosis:
 def diagnose(url: str, options: StoreOptions) -> Diagnosis:
     """Look at the way to an S3 bucket. Raises what botocore's FAILURES become: one of `penstock.errors`."""
     from .s3_call import BucketCalls  # 300 ms, which a local directory does not need
+    from .s3_errors import http_date
 
     bucket = urlsplit(url).netloc
     calls = BucketCalls(bucket, options)
     try:
         provider, key = calls.make("find", "credentials", lambda _, __: _credentials(options))
         answer = calls.make("ask for", "the time", lambda client, _: _headers(client, bucket))
-        skew = None
-        if "date" in answer:
-            skew = parsedate_to_datetime(answer["date"]).timestamp() - time.time()
+        there = http_date(answer.get("date"))
+        skew = there - time.time() if there is not None else None
         return Diagnosis(calls.clients.endpoint(), options.anonymous, provider, key, skew)
     finally:
         calls.clients.close()

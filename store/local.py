@@ -20,7 +20,7 @@ from urllib.parse import quote_from_bytes
 
 from penstock.errors import ConflictError, NotFoundError, UsageError
 
-from .base import Buffer, ByteRange, Level, ObjectInfo, Store
+from .base import WHOLE_LIMIT, Buffer, ByteRange, Level, ObjectInfo, Store, too_large
 from .durable import (
     TEMPORARY_FOLDER,
     DurableFolders,
@@ -65,6 +65,8 @@ class LocalStore(Store):
         key: str,
         byte_range: ByteRange | None = None,
         *,
+        limit: int = WHOLE_LIMIT,
+        checked: bool = False,  # noqa: ARG002 - a file system does not answer with other bytes
         version_id: str | None = None,
         etag: str | None = None,
     ) -> bytes:
@@ -72,6 +74,8 @@ class LocalStore(Store):
         _refuse_version(version_id)
         with self._opened(key) as (descriptor, before):
             _compare(etag, before, key)
+            if byte_range is None and before.st_size > limit:
+                raise too_large(f"{self.url}/{key}", limit)
             body = _read(descriptor, before.st_size, byte_range)
             if etag is not None:
                 _compare(etag, os.fstat(descriptor), key)

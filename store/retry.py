@@ -3,8 +3,7 @@
 Called by the S3 store. botocore's own retries are off, because they know no deadline. A call starts attempts only
 while one that goes as badly as its timeouts allow would still end in time, so `deadline` holds for the whole call.
 
-**Invariant:** a call ends within `deadline` seconds, plus eight for each MiB that has moved. One exception: a body
-that comes to a stop just before the end is given up one read timeout later.
+**Invariant:** a call ends within `deadline` seconds, plus eight for each MiB that has moved.
 """
 
 from __future__ import annotations

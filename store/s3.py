@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -19,13 +20,17 @@ from botocore.exceptions import ClientError
 
 from penstock.errors import ConflictError, NotFoundError, UsageError
 
-from .base import Buffer, ByteRange, Level, ObjectInfo, Store
+from .base import WHOLE_LIMIT, Buffer, ByteRange, Level, ObjectInfo, Store, too_large
+from .etags import bare_etag, same_etag
+from .http_range import BentAnswer
 from .keys import check_key, check_prefix, check_start_after
 from .options import StoreOptions
 from .retry import Deadline
-from .s3_body import SentBody, content_md5, read_body
-from .s3_call import BucketCalls
+from .s3_body import SentBody, content_md5
+from .s3_call import BucketCalls, ask
 from .s3_errors import Vanished, code_of, status_of
+from .s3_listing import Listing, Page
+from .s3_read import read_range
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -38,6 +43,7 @@ T = TypeVar("T")
 _LARGEST_PUT = 5 << 30  # bytes; S3's limit for one PUT and for one server-side copy
 _LARGEST_DELETE = 1000  # keys
 _LARGEST_PAGE = 1000  # keys
+_MOST_NAMES = 1 << 24  # directly below one folder, which are held in memory at once
 # botocore announces a body that comes from a file (Expect: 100-continue) and waits for leave, one round trip; a
 # smaller one goes out in the same packet as the headers.
 _SMALL_BODY = 256 * 1024
@@ -70,6 +76,8 @@ class S3Store(Store):
         key: str,
         byte_range: ByteRange | None = None,
         *,
+        limit: int = WHOLE_LIMIT,
+        checked: bool = False,
         version_id: str | None = None,
         etag: str | None = None,
     ) -> bytes:
@@ -77,32 +85,33 @@ class S3Store(Store):
         arguments = self._object(key)
         if version_id:
             arguments["VersionId"] = version_id
-        asked = dict(arguments)
-        if byte_range is not None:
-            # A range of nothing cannot be asked for: ask for one byte, to learn whether the object is there.
-            last = byte_range.offset + max(byte_range.length, 1) - 1
-            asked["Range"] = f"bytes={byte_range.offset}-{last}"
+        wanted = byte_range if byte_range is not None else ByteRange(0, limit + 1)
+        if not wanted.length:  # a range of nothing cannot be asked for: ask for one byte, to learn whether it is there
+            wanted = ByteRange(wanted.offset, 1)
 
         def attempt(client: S3Client, deadline: Deadline) -> bytes:
-            try:
-                answer = client.get_object(**asked)
-            except ClientError as error:
-                if byte_range is None or status_of(error) != 416:
-                    raise
-                if etag is not None:  # it may be shorter than it was: then its ETag is another one
-                    self._compare(key, etag, client.head_object(**arguments)["ETag"])
-                return b""
-            try:
-                self._compare(key, etag, answer["ETag"])
-            except ConflictError:
-                answer["Body"].close()
-                raise
-            body = read_body(answer["Body"], answer.get("ContentLength"), deadline)
-            if byte_range is None:
-                return body
-            if answer["ResponseMetadata"]["HTTPStatusCode"] != 206:  # something on the way ignores ranges
-                return body[byte_range.offset : byte_range.offset + byte_range.length]
-            return body if byte_range.length else b""
+            def accept(answer: Mapping[str, Any]) -> None:
+                self._compare(key, etag, answer.get("ETag"), checked=checked)
+                sent = answer.get("VersionId")
+                if version_id and sent and sent != version_id:
+                    raise BentAnswer(f"it sent version {sent} where {version_id} was asked for")
+
+            def past_end() -> None:  # it may be shorter than it was: then its ETag is another one
+                if etag is not None:
+                    self._compare(key, etag, ask(client.head_object, **arguments).get("ETag"), checked=checked)
+
+            body, total = read_range(
+                lambda asked: ask(client.get_object, **arguments, Range=asked),
+                wanted,
+                deadline,
+                accept=accept,
+                past_end=past_end,
+                most=limit if byte_range is None else None,
+                checked=checked,
+            )
+            if byte_range is None and max(len(body), total or 0) > limit:
+                raise too_large(f"{self.url}/{key}", limit)
+            return body if byte_range is None or byte_range.length else b""
 
         return self._call("read", key, attempt)
 
@@ -111,7 +120,7 @@ class S3Store(Store):
         arguments = self._writing(key, body)
 
         def attempt(client: S3Client, deadline: Deadline) -> None:
-            client.put_object(**arguments, Body=_sendable(body, deadline))
+            ask(client.put_object, **arguments, Body=_sendable(body, deadline))
 
         self._call("write", key, attempt)
 
@@ -125,7 +134,7 @@ class S3Store(Store):
 
         def attempt(client: S3Client, deadline: Deadline) -> bool:
             try:
-                client.put_object(**arguments, Body=_sendable(body, deadline))
+                ask(client.put_object, **arguments, Body=_sendable(body, deadline))
             except ClientError as error:
                 if status_of(error) != 412:
                     raise
@@ -138,22 +147,26 @@ class S3Store(Store):
         """See `Store.head`."""
         arguments = self._object(key)
 
-        def attempt(client: S3Client, _: Deadline) -> ObjectInfo | None:
+        def attempt(client: S3Client, deadline: Deadline) -> ObjectInfo | None:
             try:
-                answer = client.head_object(**arguments)
+                answer = ask(client.head_object, **arguments)
             except ClientError as error:
                 if status_of(error) == 404:
                     self._calls.check_bucket(client)
                     return None
                 self._calls.ask_why(client, error)
                 raise
-            version = answer.get("VersionId")
+            found: Mapping[str, Any] = answer
+            size, modified = found.get("ContentLength"), found.get("LastModified")
+            if size is None or size < 0:
+                size = self._size(client, arguments, deadline)
+            version = found.get("VersionId")
             return ObjectInfo(
                 key,
-                answer["ContentLength"],
-                answer["LastModified"].timestamp(),
-                answer["ETag"].strip('"'),
-                version if version != "null" else None,
+                size,
+                modified.timestamp() if modified is not None else None,
+                bare_etag(found.get("ETag")),
+                version if version and version != "null" else None,
             )
 
         return self._call("look at", key, attempt)
@@ -166,15 +179,12 @@ class S3Store(Store):
         """See `Store.list`. One request for each thousand."""
         check_prefix(prefix)
         check_start_after(start_after)
-        arguments: dict[str, Any] = {"Prefix": self._base + prefix}
-        if start_after:
-            arguments["StartAfter"] = self._base + start_after
         skip = len(self._base)
         listed = (
             self._listed(item)
-            for page in self._pages(prefix, arguments, limit)
-            for item in page.get("Contents", ())
-            if len(item["Key"]) > skip  # not the marker that a console makes for the folder of the prefix itself
+            for page in self._pages(prefix, start_after, limit)
+            for item in page.objects
+            if len(item.key) > skip  # not the marker that a console makes for the folder of the prefix itself
         )
         yield from itertools.islice(listed, limit)
 
@@ -190,15 +200,20 @@ class S3Store(Store):
         whole = self._base + prefix
         folders: list[str] = []
         objects: list[ObjectInfo] = []
-        for page in self._pages(prefix, {"Prefix": whole, "Delimiter": "/"}, None):
-            folders += [item["Prefix"][len(whole) : -1] for item in page.get("CommonPrefixes", ())]
-            objects += [self._listed(item) for item in page.get("Contents", ()) if len(item["Key"]) > len(whole)]
+        for page in self._pages(prefix, "", None, delimiter="/"):
+            folders += [folder[len(whole) : -1] for folder in page.folders]
+            objects += [self._listed(item) for item in page.objects if len(item.key) > len(whole)]
+            if len(folders) + len(objects) > _MOST_NAMES:
+                raise UsageError(
+                    f"cannot list {self.url}/{prefix}",
+                    why=f"more than {_MOST_NAMES} names lie directly below it",
+                    fix="Name a prefix that holds fewer",
+                )
         # S3 orders folders with the slash: a-/ before a/.
         return Level(sorted(folders, key=str.encode), objects)
 
-    def _listed(self, item: Mapping[str, Any]) -> ObjectInfo:
-        key = item["Key"][len(self._base) :]
-        return ObjectInfo(key, item["Size"], item["LastModified"].timestamp(), item["ETag"].strip('"'))
+    def _listed(self, item: ObjectInfo) -> ObjectInfo:
+        return replace(item, key=item.key[len(self._base) :]) if self._base else item
 
     def delete(self, keys: Iterable[str]) -> None:
         """See `Store.delete`. One request for each thousand."""
@@ -224,7 +239,7 @@ class S3Store(Store):
                     fix="Push to the other bucket instead",
                 )
             try:
-                client.copy_object(**arguments)
+                ask(client.copy_object, **arguments)
             except ClientError as error:
                 if code_of(error) == "NoSuchKey":
                     raise NotFoundError(f"no object {source.url}/{source_key}") from error
@@ -245,45 +260,70 @@ class S3Store(Store):
             raise UsageError(f"cannot write {self.url}/{key}", why="one object holds at most 5 GiB")
         return {**self._object(check_key(key)), **self._encryption, "ContentMD5": content_md5(body)}
 
-    def _compare(self, key: str, wanted: str | None, found: str) -> None:
-        if wanted is not None and wanted.strip('"') != found.strip('"'):
-            raise ConflictError(f"{self.url}/{key} has changed", why=f"its ETag is {found}, not {wanted}")
+    def _compare(self, key: str, wanted: str | None, found: str | None, *, checked: bool) -> None:
+        bare = bare_etag(found)
+        if wanted is None or (checked and bare is None) or same_etag(wanted, bare):
+            return
+        why = f"its ETag is {bare}, not {wanted}" if bare is not None else f"it has no ETag any more, and had {wanted}"
+        raise ConflictError(f"{self.url}/{key} has changed", why=why)
 
     def _holds(self, client: S3Client, key: str, body: Buffer, deadline: Deadline) -> bool:
         """Say whether the object is `body`; reads no more of it than that takes."""
         size = memoryview(body).nbytes
         try:
-            answer = client.get_object(**self._object(key), Range=f"bytes=0-{size}")
+            found, _ = read_range(
+                lambda asked: ask(client.get_object, **self._object(key), Range=asked),
+                ByteRange(0, size + 1),
+                deadline,
+                accept=lambda _: None,
+                checked=True,
+            )
         except ClientError as error:
-            if status_of(error) == 416:  # it is empty
-                return size == 0
             if code_of(error) == "NoSuchKey":
                 raise Vanished from error
             raise
-        return read_body(answer["Body"], answer.get("ContentLength"), deadline) == body
+        return found == body
 
-    def _pages(self, prefix: str, arguments: dict[str, Any], limit: int | None) -> Iterator[Mapping[str, Any]]:
+    def _size(self, client: S3Client, arguments: dict[str, Any], deadline: Deadline) -> int:
+        """Return the size of an object of which HEAD does not say it, as answers that come in chunks do not."""
+        body, total = read_range(
+            lambda asked: ask(client.get_object, **arguments, Range=asked),
+            ByteRange(0, 1),
+            deadline,
+            accept=lambda _: None,
+        )
+        if total is None and body:
+            raise BentAnswer("it does not say how large the object is")
+        return total or 0
+
+    def _pages(self, prefix: str, start_after: str, limit: int | None, delimiter: str = "") -> Iterator[Page]:
+        listing = Listing(self._base + prefix, self._base + start_after if start_after else "")
+        arguments: dict[str, Any] = {"Bucket": self.bucket, "Prefix": self._base + prefix, **self._payer}
+        if delimiter:
+            arguments["Delimiter"] = delimiter
+        where = {"StartAfter": self._base + start_after} if start_after else {}
         fetched = 0
         while True:  # until the last page, or until the reader has had enough
             size = _LARGEST_PAGE if limit is None else min(_LARGEST_PAGE, max(1, limit - fetched))
-            request = {"Bucket": self.bucket, "MaxKeys": size, **self._payer, **arguments}
+            request = {**arguments, **where, "MaxKeys": size}
 
-            def attempt(client: S3Client, _: Deadline, request: dict[str, Any] = request) -> Mapping[str, Any]:
-                return cast("Mapping[str, Any]", client.list_objects_v2(**request))
+            def attempt(client: S3Client, _: Deadline, request: dict[str, Any] = request) -> Page:
+                return listing.check(ask(client.list_objects_v2, **request))
 
             page = self._call("list", prefix, attempt)
             yield page
-            fetched += len(page.get("Contents", ()))
-            if not page.get("NextContinuationToken"):
+            fetched += len(page.objects)
+            if page.token is None:
                 return
-            arguments = {name: value for name, value in arguments.items() if name != "StartAfter"}
-            arguments["ContinuationToken"] = page["NextContinuationToken"]
+            where = {"ContinuationToken": page.token}
 
     def _delete(self, keys: Sequence[str]) -> None:
         batch: Sequence[ObjectIdentifierTypeDef] = [{"Key": self._base + key} for key in keys]
 
         def attempt(client: S3Client, _: Deadline) -> None:
-            answer = client.delete_objects(Bucket=self.bucket, Delete={"Objects": batch, "Quiet": True}, **self._payer)
+            answer = ask(
+                client.delete_objects, Bucket=self.bucket, Delete={"Objects": batch, "Quiet": True}, **self._payer
+            )
             for failed in answer.get("Errors", ()):
                 if failed.get("Code") != "NoSuchKey":
                     status = 403 if failed.get("Code") == "AccessDenied" else 400

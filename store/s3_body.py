@@ -1,8 +1,11 @@
 """Bodies that know the deadline: reading one piece by piece, and sending one piece by piece.
 
-Called by `s3` only. A timeout bounds each wait for the socket, not their sum: a body that trickles a byte a second
-would hold its reader for ever, and a body that is sent in one piece must be gone within one timeout however large it
-is. Both ways the clock is looked at between pieces.
+Called by `s3_read`, `s3_wire` and `s3`. A timeout bounds each wait for the socket, not their sum: a body that trickles
+a byte a second would hold its reader for ever, and a body that is sent in one piece must be gone within one timeout
+however large it is. Both ways the clock is looked at between pieces.
+
+**Invariant:** no more is kept of a body than was asked for, whatever its headers say, and what is beyond that is not
+read: the connection is closed instead.
 """
 
 from __future__ import annotations
@@ -13,41 +16,62 @@ import io
 from typing import TYPE_CHECKING
 
 from .base import Buffer
+from .http_range import BentAnswer
 from .retry import Deadline
 
 if TYPE_CHECKING:
-    from botocore.response import StreamingBody
+    from urllib3 import BaseHTTPResponse
 
-__all__ = ["DeadlinePassed", "SentBody", "TruncatedBody", "content_md5", "read_body"]
+__all__ = ["DeadlinePassed", "SentBody", "TooSlow", "TruncatedBody", "content_md5", "read_body"]
 
 _PIECE = 256 * 1024
 
 
 class DeadlinePassed(Exception):  # noqa: N818 - it is no fault, and never leaves this package
-    """The call's time is over in the middle of a body."""
+    """The call's time is over in the middle of an answer, or of a body that is sent."""
+
+
+class TooSlow(Exception):  # noqa: N818 - as above
+    """An answer came in drops: fewer bytes a second than any line that works."""
 
 
 class TruncatedBody(Exception):  # noqa: N818 - as above
     """The connection ended before all of the promised bytes came."""
 
 
-def read_body(stream: StreamingBody, expected: int | None, deadline: Deadline) -> bytes:
-    """Read all of a response, `expected` bytes if the server said how many.
+def read_body(
+    raw: BaseHTTPResponse,
+    deadline: Deadline,
+    most: int,
+    *,
+    skip: int = 0,
+    expected: int | None = None,
+    before: int = 0,
+) -> bytes:
+    """Read `most` bytes of a body behind its first `skip`; fewer when it ends before that.
 
-    Raises DeadlinePassed, TruncatedBody and what urllib3 raises.
+    `expected`: bytes that the body has, if the server said. `before`: bytes that other answers to the same call have
+    brought. Raises DeadlinePassed, TruncatedBody, BentAnswer and what urllib3 raises.
     """
-    # read1 is the one call that returns what a single wait brought; botocore's wrapper does not pass it through.
-    raw = stream._raw_stream  # type: ignore[attr-defined]  # noqa: SLF001  # pyright: ignore[reportAttributeAccessIssue]
+    end = skip + most
     pieces: list[bytes] = []
     received = 0
     try:
         # At least once, also for an empty body: that is what lets urllib3 use the connection again.
         while piece := raw.read1(_PIECE):
-            pieces.append(piece)
-            received += len(piece)
+            at, received = received, received + len(piece)
+            if at < skip or received > end:
+                piece = piece[max(0, skip - at) : max(0, end - at)]
+            if piece:
+                pieces.append(piece)
             if received == expected:
                 break
-            deadline.progress(received)
+            if expected is not None and received > expected:
+                raise BentAnswer(f"it announced {expected} bytes and sent more")
+            if received > end or (received == end and expected is not None):
+                raw.close()  # nobody asked for what is still to come
+                return b"".join(pieces)
+            deadline.progress(before + received)
             if deadline.remaining() <= 0:
                 raise DeadlinePassed(f"{received} of {'?' if expected is None else expected} bytes had come")
     except BaseException:

@@ -9,21 +9,39 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
+from .http_range import BentAnswer
 from .options import StoreOptions
 from .retry import Deadline
 from .s3_client import ClientSource
 from .s3_errors import FAILURES, Call, explain, is_refusal, is_transient, status_of
+from .s3_wire import bounded
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-__all__ = ["BucketCalls"]
+__all__ = ["BucketCalls", "ask"]
 
 T = TypeVar("T")
 
 _REFUSALS = frozenset({301, 307, 400, 401, 403})
+_BENT_TRIES = 3
+"""Attempts after which an answer that is bent each time is no accident."""
+
+
+def ask(call: Callable[..., T], **arguments: Any) -> T:
+    """Make one call of a client. Raises FAILURES.
+
+    botocore turns headers and lists into numbers and times, and lets whatever that raises through: ValueError for
+    what is none, KeyError for a name that is missing.
+    """
+    try:
+        return call(**arguments)
+    except BotoCoreError:
+        raise  # some are ValueErrors as well
+    except (ValueError, OverflowError, KeyError) as error:
+        raise BentAnswer(f"what it says cannot be read ({type(error).__name__}: {error})") from error
 
 
 class BucketCalls:
@@ -43,19 +61,22 @@ class BucketCalls:
         policy = self.clients.policy
         deadline = policy.start()
         started = time.monotonic()
-        failures = 0
+        failures = bent = 0
         renewed = False
         client: S3Client | None = None
         while True:
             try:
                 client = self.clients.get()
-                result = attempt(client, deadline)
+                with bounded(deadline):
+                    result = attempt(client, deadline)
             except FAILURES as error:
                 failures += 1
+                bent += isinstance(error, BentAnswer)
                 if client is not None and is_refusal(error) and not renewed and self.clients.renew(client):
                     renewed = True
                     continue
-                pause = policy.pause(failures, deadline) if is_transient(error) else None
+                again = is_transient(error) and bent < _BENT_TRIES
+                pause = policy.pause(failures, deadline) if again else None
                 if pause is None:
                     seconds = time.monotonic() - started
                     endpoint = self.clients.endpoint()
@@ -71,7 +92,7 @@ class BucketCalls:
         if self._bucket_seen:
             return
         try:
-            client.head_bucket(Bucket=self.bucket)
+            ask(client.head_bucket, Bucket=self.bucket)
         except ClientError as error:
             if status_of(error) == 404:
                 error.response["Error"] = {"Code": "NoSuchBucket"}
@@ -84,4 +105,4 @@ class BucketCalls:
         """Raise the reason why a HEAD was refused, if a GET can tell: the answer to HEAD has no body for it."""
         if status_of(error) in _REFUSALS:
             payer: dict[str, Any] = {"RequestPayer": "requester"} if self.options.request_payer else {}
-            client.list_objects_v2(Bucket=self.bucket, MaxKeys=1, **payer)
+            ask(client.list_objects_v2, Bucket=self.bucket, MaxKeys=1, **payer)

@@ -27,9 +27,21 @@ from penstock.errors import (
     UsageError,
 )
 
-from .s3_body import DeadlinePassed, TruncatedBody
+from .http_range import BentAnswer
+from .s3_body import DeadlinePassed, TooSlow, TruncatedBody
 
-__all__ = ["FAILURES", "Call", "Vanished", "code_of", "explain", "is_refusal", "is_transient", "status_of"]
+__all__ = [
+    "FAILURES",
+    "Call",
+    "Vanished",
+    "code_of",
+    "content_range_of",
+    "explain",
+    "http_date",
+    "is_refusal",
+    "is_transient",
+    "status_of",
+]
 
 
 class Vanished(Exception):  # noqa: N818 - it is no fault, and never leaves this package
@@ -41,7 +53,9 @@ FAILURES = (
     boto.BotoCoreError,
     ResponseParserError,
     urllib3.exceptions.HTTPError,
+    BentAnswer,
     DeadlinePassed,
+    TooSlow,
     TruncatedBody,
     Vanished,
 )
@@ -109,6 +123,20 @@ def status_of(error: BaseException) -> int:
     return int(_metadata(error).get("HTTPStatusCode", 0)) if isinstance(error, boto.ClientError) else 0
 
 
+def content_range_of(error: boto.ClientError) -> str | None:
+    """Return the Content-Range header of an answer that is an error."""
+    found: str | None = _metadata(error).get("HTTPHeaders", {}).get("content-range")
+    return found
+
+
+def http_date(text: str | None) -> float | None:
+    """Return the time in a Date header, in seconds since 1970; None when there is none, or it is no time."""
+    try:
+        return parsedate_to_datetime(text).timestamp() if text else None
+    except (ValueError, OverflowError):
+        return None
+
+
 def is_transient(error: Exception) -> bool:
     """Say whether the same call may go well a little later."""
     if isinstance(error, boto.ClientError):
@@ -122,6 +150,8 @@ def is_transient(error: Exception) -> bool:
             boto.ConnectionError,
             boto.IncompleteReadError,
             urllib3.exceptions.HTTPError,
+            BentAnswer,
+            TooSlow,
             TruncatedBody,
             Vanished,
         ),
@@ -139,6 +169,12 @@ def explain(error: Exception, call: Call) -> PenstockError:
     """Return the error for the user. `error` is one of FAILURES."""
     if isinstance(error, boto.ClientError):
         return _explain_answer(error, call)
+    if isinstance(error, BentAnswer):
+        return StoreUnreachableError(
+            call.what,
+            why=f"{call.attempts} times {call.endpoint} answered something else: {_one_line(str(error))}",
+            fix="A proxy on the way, or the server itself, bends what is asked: reach the server without the proxy",
+        )
     if is_transient(error) or isinstance(error, DeadlinePassed):
         return _unreachable(_cause(error), call)
     if isinstance(error, (boto.NoCredentialsError, boto.PartialCredentialsError)):
@@ -208,9 +244,8 @@ def _explain_refusal(error: boto.ClientError, call: Call) -> AccessError:
 def _explain_skew(error: boto.ClientError, call: Call) -> AccessError:
     here = time.time()
     why = f"this machine's clock says {_clock(here)}"
-    date = _metadata(error).get("HTTPHeaders", {}).get("date")
-    if date is not None:
-        there = parsedate_to_datetime(date).timestamp()
+    there = http_date(_metadata(error).get("HTTPHeaders", {}).get("date"))
+    if there is not None:
         why += f" and the server's {_clock(there)}: {abs(here - there):.0f} seconds apart"
     return AccessError(call.what, why=why, fix="Set this machine's clock (timedatectl set-ntp true)")
 
@@ -218,12 +253,14 @@ def _explain_skew(error: boto.ClientError, call: Call) -> AccessError:
 def _explain_region(error: boto.ClientError, call: Call) -> UsageError:
     region = _metadata(error).get("HTTPHeaders", {}).get("x-amz-bucket-region") or _detail(error).get("Region")
     if region:
+        region = _one_line(str(region))
         return UsageError(
             call.what,
             why=f"the bucket is in region {region}",
             fix=f"Set AWS_REGION={region}, or pass --region {region}",
         )
     elsewhere = _detail(error).get("Endpoint") or _metadata(error).get("HTTPHeaders", {}).get("location")
+    elsewhere = _one_line(str(elsewhere)) if elsewhere else None
     why = f"{call.endpoint} sends us on to {elsewhere}" if elsewhere else "the bucket is in another region"
     return UsageError(call.what, why=why, fix="Set the region, or the endpoint, of the bucket")
 

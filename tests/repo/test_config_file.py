@@ -247,3 +247,11 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(AccessError, match="cannot be written"):
         add_remote(tmp_path / "file" / "config.toml", Remote(name="new", url="file:///new"))
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "large"])
+def test_a_file_without_an_end_is_refused(tmp_path: Path, path: str) -> None:
+    (tmp_path / "large").write_text("#" * (2 << 20))
+    with pytest.raises(UsageError, match="no settings file"):
+        read_config(tmp_path / path)
+    assert read_config(Path("/dev/null")) == ConfigFile()

@@ -11,8 +11,22 @@ import struct
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import NoReturn
 
-from .faults import Fault, FlipByte, FlipRequestByte, Reset, Stall, Status, Trickle, Truncate
+from .faults import (
+    Answer,
+    Endless,
+    Fault,
+    FlipByte,
+    FlipRequestByte,
+    Reset,
+    Rewrite,
+    Stall,
+    Status,
+    Trickle,
+    TrickleHead,
+    Truncate,
+)
 from .http1 import Head, answer_has_body, has_framed_end, read_body, read_head, request_has_body
 
 __all__ = ["HEAD_LIMIT", "Link", "RequestSeen"]
@@ -73,6 +87,8 @@ class Link:
         self._see = see
         self._server: asyncio.StreamReader | None = None
         self._to_server: asyncio.StreamWriter | None = None
+        self.silent = False
+        """Whether requests on it vanish, as with a NAT that has forgotten the connection: no answer, and no end."""
 
     async def run(self) -> None:
         """Serve the connection to its end. Cancelling ends it too, in RST."""
@@ -108,12 +124,16 @@ class Link:
         head = await read_head(self._client)
         if head is None:
             raise _LinkEndError
+        if self.silent:
+            await asyncio.get_running_loop().create_future()  # until the link is cancelled
         method, path, _ = head.words
         seen = RequestSeen(method, path, head.fields)
         fault = self._see(seen)
         if isinstance(fault, Status):
             await self._answer(head, seen, fault)
             return
+        if isinstance(fault, Endless):
+            await self._answer_endlessly(fault)
         if isinstance(fault, Reset) and not fault.after_forward:
             raise _LinkEndError(reset=True)
         if self._to_server is None:
@@ -147,6 +167,15 @@ class Link:
         if closes:
             raise _LinkEndError
 
+    async def _answer_endlessly(self, fault: Endless) -> NoReturn:
+        lines = [f"HTTP/1.1 {fault.code} Fault", "Transfer-Encoding: chunked"]
+        lines += [f"{name}: {value}" for name, value in fault.headers]
+        self._to_client.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        chunk = b"10000\r\n" + bytes(1 << 16) + b"\r\n"
+        while True:
+            self._to_client.write(chunk)
+            await self._to_client.drain()
+
     async def _pass_request(self, head: Head, seen: RequestSeen, fault: Fault | None) -> bool:
         """Pass the request; False when the server stopped taking it. A client that goes away ends the self."""
         assert self._to_server is not None
@@ -178,10 +207,16 @@ class Link:
                 break
             self._to_client.write(head.raw)  # 100 Continue
             await self._to_client.drain()
+        if isinstance(fault, Rewrite):
+            return await self._pass_rewritten(head, method, fault)
         loses = isinstance(fault, Reset)
         if isinstance(fault, Stall) and fault.after_bytes is None:
             await asyncio.sleep(fault.seconds)
-        if not loses:
+        if isinstance(fault, TrickleHead):
+            for at in range(len(head.raw)):
+                await asyncio.sleep(1 / fault.bytes_per_second)
+                self._to_client.write(head.raw[at : at + 1])
+        elif not loses:
             self._to_client.write(head.raw)
             await self._to_client.drain()
         flip = _Flip(fault.offset if isinstance(fault, FlipByte) else None)
@@ -198,6 +233,26 @@ class Link:
                 await self._to_client.drain()
         if loses:
             raise _LinkEndError(reset=True)
+        return head
+
+    async def _pass_rewritten(self, head: Head, method: str, fault: Rewrite) -> Head:
+        assert self._server is not None
+        body = b""
+        if answer_has_body(head, method):
+            body = b"".join([piece.data async for piece in read_body(self._server, head) if piece.payload])
+        answer = Answer(head.status, dict(head.fields), body)
+        if method != "HEAD":
+            answer.fields.pop("content-length", None)
+            answer.fields.pop("transfer-encoding", None)
+        fault.change(answer)
+        body = answer.body
+        if "transfer-encoding" in answer.fields:
+            body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
+        elif method != "HEAD":
+            answer.fields["content-length"] = str(len(body))
+        lines = [f"HTTP/1.1 {answer.status} Rewritten", *(f"{name}: {value}" for name, value in answer.fields.items())]
+        self._to_client.write("\r\n".join([*lines, "", ""]).encode("latin-1") + (body if method != "HEAD" else b""))
+        await self._to_client.drain()
         return head
 
     async def _send(self, out: asyncio.StreamWriter, data: bytes, sent: int, fault: Fault | None) -> None:

@@ -21,20 +21,37 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from .faultlink import HEAD_LIMIT, Link, RequestSeen
-from .faults import Fault, FlipByte, FlipRequestByte, Reset, Stall, Status, Trickle, Truncate
+from .faults import (
+    Answer,
+    Endless,
+    Fault,
+    FlipByte,
+    FlipRequestByte,
+    Reset,
+    Rewrite,
+    Stall,
+    Status,
+    Trickle,
+    TrickleHead,
+    Truncate,
+)
 from .ports import LOOPBACK, reserve_port
 
 __all__ = [
+    "Answer",
     "Armed",
+    "Endless",
     "Fault",
     "FaultProxy",
     "FlipByte",
     "FlipRequestByte",
     "RequestSeen",
     "Reset",
+    "Rewrite",
     "Stall",
     "Status",
     "Trickle",
+    "TrickleHead",
     "Truncate",
 ]
 
@@ -73,6 +90,7 @@ class FaultProxy:
         self._armed: list[Armed] = []
         self._lock = threading.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._links: set[Link] = set()
         self._server: asyncio.Server | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fault proxy", daemon=True)
@@ -102,6 +120,19 @@ class FaultProxy:
     def count(self, method: str, match: Match = any_request) -> int:
         """Return how many requests of this method have come (and match)."""
         return sum(1 for seen in list(self.requests) if seen.method == method and match(method, seen.path))
+
+    def forget(self) -> int:
+        """Let every connection there is go silent, as a NAT does that has forgotten them; return how many there were.
+
+        Requests on them vanish: no answer, no end. New connections work.
+        """
+
+        async def silence() -> int:
+            for link in self._links:
+                link.silent = True
+            return len(self._links)
+
+        return self._call(silence())
 
     def down(self) -> None:
         """Cut every connection and refuse new ones, as if the server were gone."""
@@ -149,10 +180,12 @@ class FaultProxy:
             link.reset()  # accepted in the moment of going down
             return
         self._tasks.add(task)
+        self._links.add(link)
         try:
             await link.run()
         finally:
             self._tasks.discard(task)
+            self._links.discard(link)
 
     def _see(self, seen: RequestSeen) -> Fault | None:
         """Record a request, and return what it is to suffer."""

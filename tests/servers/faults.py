@@ -5,16 +5,21 @@ Offsets and lengths count bytes of the body as the application sees it, without 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 __all__ = [
+    "Answer",
+    "Endless",
     "Fault",
     "FlipByte",
     "FlipRequestByte",
     "Reset",
+    "Rewrite",
     "Stall",
     "Status",
     "Trickle",
+    "TrickleHead",
     "Truncate",
 ]
 
@@ -82,4 +87,38 @@ class Trickle:
     bytes_per_second: float
 
 
-Fault = Status | Reset | Stall | Truncate | FlipByte | FlipRequestByte | Trickle
+@dataclass(frozen=True, slots=True)
+class TrickleHead:
+    """Send the answer's head at this rate, then the body."""
+
+    bytes_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class Endless:
+    """Answer with this status and a chunked body that ends when the client goes away; the server sees nothing."""
+
+    code: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(slots=True)
+class Answer:
+    """An answer that is being rewritten: header fields by lower-case name. Its length is told by the proxy.
+
+    Unless ``transfer-encoding`` is among the fields: then the body goes out in one chunk.
+    """
+
+    status: int
+    fields: dict[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """The server does its work; `change` makes another answer of its own, in place."""
+
+    change: Callable[[Answer], None]
+
+
+Fault = Status | Reset | Stall | Truncate | FlipByte | FlipRequestByte | Trickle | TrickleHead | Endless | Rewrite
