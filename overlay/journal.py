@@ -104,6 +104,11 @@ class Journal:
                 os.unlink(self.path)
             raise
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no change is in it."""
+        return self.changes_end == HEADER_BYTES
+
     def append(self, changes: Sequence[Change], note: bytes) -> None:
         """Hand a change to the kernel. OSError when it cannot take it: then nothing of it is there."""
         body = _CHANGE + _encoder.encode((note, changes))

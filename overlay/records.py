@@ -216,7 +216,7 @@ class Records:
             if checkpoint:
                 self.checkpoint()
         finally:
-            self._tables.close()
+            self._tables.close(note=checkpoint and not self._tables.suspended and self._journal.is_empty)
             self._journal.close()
             self._owner.close()
 
@@ -224,7 +224,7 @@ class Records:
         self._notes = deque(self._tables.notes, maxlen=_NOTES)
         self._inherited = False
         if self._tables.journal == 0:
-            if any(has_records(self._directory, number) for number in journal_numbers(self._directory)):
+            if any(number > 1 or has_records(self._directory, number) for number in journal_numbers(self._directory)):
                 raise self._damaged("its journal goes on from tables that are not there")
             self._journal = Journal(self._directory, 1, boot=self._boot)
             self._tables.commit(1, [])

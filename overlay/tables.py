@@ -1,7 +1,10 @@
 """The tables of an overlay in LMDB: one transaction that stays open, and readers of what was committed.
 
 LMDB syncs at every commit here: what was committed survives anything. Beside the tables of `model` there is one for
-the state of this layer: format, number of the journal that goes on from the last commit, notes of the last requests.
+the state of this layer: format, number of the journal that goes on from the last commit, notes of the last requests,
+tallies of the tables. Records have checksums (`checksum`), LMDB's pages have none and may end the process when they are
+damaged; so a file is opened only when it is the one that was closed last (`closed`), or its pages were looked through
+(`pages`). Tables of formats 1 and 2, without checksums, get them when they are opened.
 
 Used by `records` only, in the thread that made it.
 
@@ -19,15 +22,20 @@ import msgspec
 
 from penstock.errors import FormatTooNewError
 
+from .checksum import CHECKSUM_BYTES, Tally, is_whole, moved, with_checksum
+from .closed import forget_closed, is_as_closed, note_closed
+from .damage import Damage, damaged_tables
 from .directory import sync_directory
 from .model import TABLES, Change
-from .view import Reader, View, damaged_tables, in_our_terms, translated, unavailable
+from .pages import Pages
+from .view import Reader, View, in_our_terms, translated, unavailable
 
 __all__ = ["Tables"]
 
-_FORMAT = 2
-"""2: data files may have heads (`heads`), where who knows 1 alone would look for bytes in other files."""
-_READ = (b"1", b"2")
+_FORMAT = 3
+"""2: data files may have heads (`heads`), where who knows 1 alone would look for bytes in other files. 3: checksums."""
+_UNCHECKED = (b"1", b"2")
+_STATES = len(TABLES)
 _MAP_BYTES = 64 << 30
 """Address space, not disk."""
 _READERS = 126
@@ -37,6 +45,7 @@ _STATE = b"state"
 class _State(msgspec.Struct, frozen=True):
     journal: int
     notes: list[bytes]
+    tallies: list[Tally] = []
 
 
 _states = msgspec.msgpack.Decoder(_State)
@@ -46,22 +55,39 @@ class Tables(View):
     """The LMDB environment of an overlay, in the directory `path`.
 
     `journal`: number of the journal that holds what came after the last commit, 0 when there never was a commit.
-    `notes`: those of the last changes before it. `writing`: whether there is something to commit.
+    `notes`: those of the last changes before it. `writing`: whether there is something to commit. `was_closed`: whether
+    nothing has touched it since a process closed it.
     """
 
-    def __init__(self, path: str) -> None:
-        """Open it, creating it as 0700. OSError, IntegrityError, FormatTooNewError."""
-        super().__init__(path, [], None)
+    def __init__(self, path: str, *, trusted: bool = False) -> None:
+        """Open it, creating it as 0700. `trusted`: a process of this boot had it open until now, and looked through it.
+
+        OSError, IntegrityError, FormatTooNewError.
+        """
+        super().__init__(path, [], None, Damage())
         self.writing = False
         self.journal = 0
         self.notes: list[bytes] = []
+        self._tallies: list[Tally] = [(0, 0)] * len(TABLES)
         try:
             os.mkdir(path, 0o700)
         except FileExistsError:
             pass
         else:
             sync_directory(os.path.dirname(path))
+        self.was_closed = is_as_closed(path)
+        if not trusted and not self.was_closed:
+            self._look_through()
+        forget_closed(path)
         self._open()
+
+    def _look_through(self) -> None:
+        """Raise IntegrityError when a page or a record is not what it should be, or one is missing."""
+        with Pages(self._path) as pages:
+            faults = pages.faults()
+        if faults:
+            more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
+            raise damaged_tables(self._path, faults[0] + more)
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Make changes. When it raises, some of them may be made: `restart` and replay."""
@@ -69,25 +95,28 @@ class Tables(View):
             self._begin(write=True)
         if (transaction := self._transaction) is None:
             raise unavailable()
-        databases = self._databases
+        databases, tallies = self._databases, self._tallies
         try:
             for table, key, value in changes:
                 if value is None:
-                    transaction.delete(key, b"", databases[table])
+                    stored, old = None, transaction.pop(key, databases[table])
                 else:
-                    transaction.put(key, value, db=databases[table])
+                    stored = with_checksum(table, key, value)
+                    old = transaction.replace(key, stored, databases[table])
+                tallies[table] = moved(tallies[table], old, stored)
         except lmdb.Error as error:
             raise in_our_terms(error, self._path) from error
 
-    def drop(self) -> None:
-        """Remove everything from all tables. When it raises: `restart` and replay."""
+    def drop(self, tables: Sequence[int] = range(len(TABLES))) -> None:
+        """Remove everything from some tables, or all. When it raises: `restart` and replay."""
         if not self.writing:
             self._begin(write=True)
         if (transaction := self._transaction) is None:
             raise unavailable()
         with translated(self._path):
-            for database in self._databases[:-1]:
-                transaction.drop(database, delete=False)
+            for table in tables:
+                transaction.drop(self._databases[table], delete=False)
+                self._tallies[table] = (0, 0)
 
     def commit(self, journal: int, notes: list[bytes]) -> None:
         """Make what was changed durable; the journal with this number goes on from there.
@@ -102,7 +131,8 @@ class Tables(View):
         with translated(self._path):
             try:
                 transaction.put(b"format", b"%d" % _FORMAT, db=self._databases[-1])
-                transaction.put(_STATE, msgspec.msgpack.encode(_State(journal, notes)), db=self._databases[-1])
+                state = msgspec.msgpack.encode(_State(journal, notes, self._tallies))
+                transaction.put(_STATE, with_checksum(_STATES, _STATE, state), db=self._databases[-1])
                 transaction.commit()
             except lmdb.Error:
                 transaction.abort()
@@ -127,7 +157,11 @@ class Tables(View):
     def reader(self) -> Reader:
         """Return a reader of what was committed last. OSError, IntegrityError."""
         with translated(self._path):
-            return Reader(self._path, self._databases, self._environment.begin())
+            return Reader(self._path, self._databases, self._environment.begin(), self.damage)
+
+    def tallies(self) -> list[Tally]:
+        """Return what the tables should have, by the state that was committed last."""
+        return list(self._tallies)
 
     def suspend(self) -> None:
         """Show nothing until `restart`: what could be shown is not the whole."""
@@ -145,10 +179,12 @@ class Tables(View):
         """Return the bytes that the file takes on disk."""
         return os.stat(os.path.join(self._path, "data.mdb")).st_blocks * 512
 
-    def close(self) -> None:
-        """Close it; what was not committed is dropped, and readers end."""
+    def close(self, *, note: bool = False) -> None:
+        """Close it; what was not committed is dropped, and readers end. `note`: how it is, for who opens it next."""
         self.suspend()
         self._environment.close()
+        if note:
+            note_closed(self._path)
 
     def _open(self) -> None:
         with translated(self._path):
@@ -179,21 +215,56 @@ class Tables(View):
 
     def _load(self) -> None:
         """Begin to read, and learn the state."""
+        self._tallies = [(0, 0)] * len(TABLES)
         self._begin(write=False)
-        version, state = self.get(len(TABLES), b"format"), self.get(len(TABLES), _STATE)
-        if version is None or state is None:
+        version, stored = self._raw(b"format"), self._raw(_STATE)
+        if version is None or stored is None:
             return
-        if version not in _READ:
+        if version in _UNCHECKED:
+            self._take(stored)
+            self._convert()
+            return
+        if version != b"%d" % _FORMAT:
             raise FormatTooNewError(
                 f"the overlay's tables in {self._path} were written by a newer Penstock",
                 why=f"they have format {version.decode('ascii', 'replace')}, this Penstock reads up to {_FORMAT}",
                 fix="Upgrade Penstock",
             )
+        if not is_whole(_STATES, _STATE, stored):
+            raise damaged_tables(self._path, "their state does not match its checksum")
+        self._take(stored[:-CHECKSUM_BYTES])
+
+    def _raw(self, key: bytes) -> bytes | None:
+        assert self._transaction is not None  # just begun
+        with translated(self._path):
+            return self._transaction.get(key, None, self._databases[-1])
+
+    def _take(self, state: bytes) -> None:
         try:
             found = _states.decode(state)
         except msgspec.DecodeError as error:
             raise damaged_tables(self._path, str(error)) from error
         self.journal, self.notes = found.journal, found.notes
+        self._tallies = found.tallies or [(0, 0)] * len(TABLES)
+
+    def _convert(self) -> None:
+        """Give every record its checksum, all in one commit: a crash before its end leaves the older format."""
+        self._begin(write=True)
+        transaction = self._transaction
+        assert transaction is not None
+        with translated(self._path):
+            for table, database in enumerate(self._databases[:-1]):
+                tally: Tally = (0, 0)
+                with transaction.cursor(database) as cursor:
+                    more = cursor.first()
+                    while more:
+                        key, value = cursor.item()
+                        new = with_checksum(table, key, value)
+                        cursor.replace(key, new)
+                        tally = moved(tally, None, new)
+                        more = cursor.next()
+                self._tallies[table] = tally
+        self.commit(self.journal, self.notes)
 
     def _begin(self, *, write: bool) -> None:
         """Put a transaction in place of the one there is, which has changed nothing."""
