@@ -14,27 +14,32 @@ from penstock.cache.directory import prepare_directory
 
 __all__ = ["Reserve", "prepare_overlay_directory", "remove_file", "sync_directory", "sync_file_system"]
 
-_RESERVE_BYTES = 16 << 20
+_LEAST_RESERVED, _MOST_RESERVED = 1 << 19, 16 << 20
 
 
 class Reserve:
-    """A file that only takes space. It is given up for the commit after which a full disk can be emptied."""
+    """A file that only takes space. It is given up for the commit after which a full disk can be emptied.
+
+    `size` is a sixteenth of the disk, at most 16 MiB and at least half of one.
+    """
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._held = False
+        facts = os.statvfs(Path(path).parent)
+        self.size = min(_MOST_RESERVED, max(_LEAST_RESERVED, facts.f_blocks * facts.f_frsize >> 4))
 
     def hold(self) -> None:
-        """Take the space, when the disk has four times as much; else do without."""
+        """Take the space, when the disk has twice as much; else do without."""
         if self._held:
             return
-        free = os.statvfs(Path(self._path).parent)
-        if free.f_bavail * free.f_frsize < 4 * _RESERVE_BYTES:
-            return
         with suppress(OSError):
+            free = os.statvfs(Path(self._path).parent)
+            if free.f_bavail * free.f_frsize < 2 * self.size:
+                return
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                os.posix_fallocate(descriptor, 0, _RESERVE_BYTES)
+                os.posix_fallocate(descriptor, 0, self.size)
                 self._held = True
             finally:
                 os.close(descriptor)

@@ -26,6 +26,7 @@ import msgspec
 
 from penstock.errors import FormatTooNewError, IntegrityError
 
+from .damage import ways_out
 from .directory import sync_directory
 from .model import Change
 
@@ -234,7 +235,7 @@ class Journal:
         return IntegrityError(
             f"the overlay's journal {self.path} is damaged",
             why=why,
-            fix=f"The bytes of changed files are still in {directory}: move it away and name another overlay directory",
+            fix=ways_out(directory),
         )
 
 

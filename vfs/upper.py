@@ -52,9 +52,11 @@ class UpperLayer:
         """Open the overlay, if there is to be one. ConflictError: it is in use, or holds changes of something else."""
         options = self._request.options
         if options.writable:
-            self._overlay = open_overlay(options.overlay_directory or overlay_directory(self._request.mountpoint))
+            self._overlay = open_overlay(
+                options.overlay_directory or overlay_directory(self._request.mountpoint), trusted=self._resumed
+            )
         elif self._resumed and os.path.exists(self._moved):
-            self._overlay = open_overlay(self._moved)
+            self._overlay = open_overlay(self._moved, trusted=True)
         return self
 
     def __exit__(
@@ -124,5 +126,23 @@ class UpperLayer:
                 try:
                     await workers.run(overlay.content.sync)  # most of it, off the event loop
                     overlay.records.checkpoint()
-                except OSError as error:  # the journal has it all: the next one may find room
+                except (OSError, IntegrityError) as error:  # the journal has it all: the next one may find room
                     _log.error("the overlay's tables cannot be written: %s", error)
+            if overlay is not None:
+                with trio.CancelScope(shield=True):  # the thread reads by a snapshot that ends here
+                    await _sum_up(overlay, workers)
+
+
+async def _sum_up(overlay: Overlay, workers: Workers) -> None:
+    """Sum what was written and is left alone now, so that damage to it is noticed."""
+    sums = overlay.content.sums
+    if not (due := sums.due()):
+        return
+    try:
+        await workers.run(overlay.content.sync)
+        with overlay.records.snapshot() as reader:
+            digests = await workers.run(sums.digests, reader, due)
+        for _ in sums.keep(due, digests):
+            await trio.lowlevel.checkpoint()
+    except (OSError, IntegrityError) as error:
+        _log.error("what was changed cannot be summed: %s", error)

@@ -229,7 +229,9 @@ class Versioning:
             content = self._fs.overlay.content
             with self._fs.overlay.records.snapshot() as reader:
                 strays = await blocking(self._workers, job, lambda: content.strays(reader))
+                unsummed = await blocking(self._workers, job, lambda: list(content.sums.missing(reader)))
             content.remove(strays)
+            content.sums.note(unsummed)
             return {}
 
         with suppress(ConflictError):  # something is under way already: it looks first, too

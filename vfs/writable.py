@@ -222,7 +222,13 @@ class WritableFileSystem:
             raise Refusal(errno.EFBIG)
         node = await self._node(inode)
         record = self.editor.record_of(node)
-        changed, changes = self.overlay.content.write(inode, record, offset, data, self.editor.counters.generation)
+        try:
+            changed, changes = self.overlay.content.write(inode, record, offset, data, self.editor.counters.generation)
+        except OSError as error:
+            # What was removed a moment ago takes space until the next checkpoint.
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not self.overlay.make_room():
+                raise
+            changed, changes = self.overlay.content.write(inode, record, offset, data, self.editor.counters.generation)
         self.editor.put_content(node, changed, changes)
         return len(data)
 
