@@ -137,6 +137,7 @@ class Overlay:
             return False
         self.records.checkpoint()
         self.content.settle()
+        self.records.hold_reserve()  # before somebody else takes the room
         return True
 
     def sum_up(self, seconds: float) -> None:

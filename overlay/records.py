@@ -225,6 +225,10 @@ class Records:
         self._run_what_waits()
         self._reserve.hold()
 
+    def hold_reserve(self) -> None:
+        """Take back what was given up for a full disk, when that has room again."""
+        self._reserve.hold()
+
     @property
     def frees_space(self) -> bool:
         """Whether something waits for a checkpoint, as what was removed does."""
