@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from blake3 import blake3
 
-__all__ = ["forget_closed", "is_as_closed", "note_closed"]
+__all__ = ["forget_closed", "is_as_closed", "note_closed", "was_closed"]
 
 _NAME = "closed"
 _MAGIC = b"penstock closed 1\n"
@@ -33,6 +33,11 @@ def is_as_closed(path: str) -> bool:
             return stream.read(len(_MAGIC) + blake3.digest_size + 1) == _note(path)
     except FileNotFoundError:
         return False
+
+
+def was_closed(path: str) -> bool:
+    """Whether nobody has had the tables in `path` open since they were closed, damaged or not."""
+    return os.path.exists(os.path.join(path, _NAME))
 
 
 def forget_closed(path: str) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import Enum
 from itertools import chain
 from types import TracebackType
@@ -99,6 +99,18 @@ class Pages:
     def has_checksums(self) -> bool:
         """Whether records have checksums, by their format."""
         return self.format not in _UNCHECKED
+
+    @property
+    def found(self) -> list[str]:
+        """What was found to be wrong so far, in words."""
+        return list(self._faults)
+
+    def missing(self, tallies: Sequence[Tally]) -> list[int]:
+        """Return by how many records each table has less than it should; 1 also where some are others."""
+        if not self.has_checksums:
+            return []
+        pairs = zip(tallies, self._tallies, strict=False)
+        return [max(wanted[0] - tally[0], 1) if tally != wanted else 0 for tally, wanted in pairs]
 
     def faults(self) -> list[str]:
         """Look through everything; return what is wrong, in words: nothing when all is whole."""

@@ -30,11 +30,12 @@ from .model import TABLES, Change
 from .pages import Pages
 from .view import Reader, View, in_our_terms, translated, unavailable
 
-__all__ = ["Tables"]
+__all__ = ["KNOWN_FORMATS", "Tables"]
 
 _FORMAT = 3
 """2: data files may have heads (`heads`), where who knows 1 alone would look for bytes in other files. 3: checksums."""
 _UNCHECKED = (b"1", b"2")
+KNOWN_FORMATS = (*_UNCHECKED, b"%d" % _FORMAT)
 _STATES = len(TABLES)
 _MAP_BYTES = 64 << 30
 """Address space, not disk."""
