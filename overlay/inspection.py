@@ -78,6 +78,11 @@ class _Paths:
             inode = place[0]
         return [_LOST, b"%d" % inode, *names[::-1]]
 
+    def below(self, directory: int, name: bytes) -> tuple[bytes, ...]:
+        """Return the path of a name in a directory."""
+        names = self.names(directory)
+        return (*(names if names is not None else (_LOST,)), name)
+
     def text(self, inode: int) -> str:
         """Return the path of an inode for people."""
         return display_path(tuple(self.names(inode) or (b"(removed, and open)",)))
@@ -135,7 +140,7 @@ def inspect(
     for table, key in damaged:
         number = int.from_bytes(key[:8], "big")
         if table == NAMES:
-            names = (*(paths.names(number) or (_LOST,)), key[8:])
+            names = paths.below(number, key[8:])
             yield Finding("damaged", display_path(names), "the record of this name does not match its checksum")
         elif table in (INODES, RANGES, SUMS, ORDER):
             why = f"{record_text(table, key)} does not match its checksum"
@@ -154,7 +159,7 @@ def inspect(
     for key, value in whole_records(reader, NAMES):
         upper = Name.decode(value)
         if upper.inode and paths.record(upper.inode) is None and (INODES, inode_key(upper.inode)) not in damaged:
-            names = (*(paths.names(int.from_bytes(key[:8], "big")) or (_LOST,)), key[8:])
+            names = paths.below(int.from_bytes(key[:8], "big"), key[8:])
             yield Finding("damaged", display_path(names), "the record of what has this name is missing")
 
 
@@ -177,6 +182,8 @@ def rescue(
             links.append((names, record))
         elif record.kind is Kind.DIRECTORY:
             os.makedirs(os.path.join(os.fsencode(to), *names), exist_ok=True)
+            if record.entry:
+                yield Finding("left", display_path(tuple(names)), "what was not changed in it is in the version")
         elif not record.layers and record.entry and record.shown == record.size:
             yield Finding("left", display_path(tuple(names)), "its bytes are the version's, under another name or mode")
         else:
@@ -188,8 +195,7 @@ def rescue(
     for key, value in whole_records(reader, NAMES):
         upper = Name.decode(value)
         if not upper.inode and upper.sequence > committed:
-            names = [*(paths.names(int.from_bytes(key[:8], "big")) or [_LOST]), key[8:]]
-            yield Finding("deleted", display_path(tuple(names)))
+            yield Finding("deleted", display_path(paths.below(int.from_bytes(key[:8], "big"), key[8:])))
 
 
 def _rescue_file(

@@ -21,6 +21,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -209,6 +210,11 @@ class Journal:
             self.cut(self.length)
             raise
         self.length += len(frame)
+
+    def allocate_ahead(self) -> None:
+        """Take room for the changes to come, when the disk has it."""
+        with suppress(OSError):
+            self._allocate(_MARK_ROOM)
 
     def _allocate(self, needed: int) -> None:
         """Make room for `needed` bytes after the last record, and for more when the disk has it."""

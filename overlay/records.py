@@ -121,11 +121,14 @@ class Records:
         """Return the entry with the greatest key that is not beyond `key`, or None."""
         return self._tables.floor(table, key)
 
-    def change(self, changes: Sequence[Change], note: bytes = b"") -> None:
+    def change(self, changes: Sequence[Change], note: bytes = b"", *, grows: bool = False) -> None:
         """Make changes, all or none; they outlive this process when this returns. `note`: see `recent_notes`.
 
+        `grows`: something is made, which must not take what is reserved for removing things.
         OSError when the disk is full or fails: then nothing was changed.
         """
+        if grows and not self._reserve.is_whole and not self._reserve.hold():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._directory)
         try:
             self._change(changes, note)
         except OSError as error:
@@ -164,6 +167,8 @@ class Records:
                 self._commit_using_reserve()
         except OSError:
             return False
+        finally:
+            self._reserve.hold()
         return True
 
     def recent_notes(self) -> list[bytes]:
@@ -226,7 +231,7 @@ class Records:
         self._reserve.hold()
 
     def hold_reserve(self) -> None:
-        """Take back what was given up for a full disk, when that has room again."""
+        """Take back what was given up for a full disk, as far as that has room again."""
         self._reserve.hold()
 
     @property
@@ -409,6 +414,7 @@ class Records:
         old.close()
         # One that stays is older than the tables say, and goes at the next opening.
         remove_file(old.path)
+        self._journal.allocate_ahead()  # before the reserve is taken again, or somebody else has it
 
     def _damaged(self, why: str) -> IntegrityError:
         return IntegrityError(

@@ -34,9 +34,9 @@ _BATCH = 4096
 class _Salvaged(Tables):
     """Tables of what is whole. They are nobody's but this process's, so a change harms nothing."""
 
-    def change(self, changes: Sequence[Change], note: bytes = b"") -> None:
+    def change(self, changes: Sequence[Change], note: bytes = b"", *, grows: bool = False) -> None:
         """Make changes."""
-        del note
+        del note, grows
         self.apply(changes)
 
 
