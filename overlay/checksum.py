@@ -12,13 +12,13 @@ from zlib import crc32
 
 from .model import TABLES
 
-__all__ = ["CHECKSUM_BYTES", "SEEDS", "WHOLE", "Tally", "checksum_of", "is_whole", "moved", "with_checksum"]
+__all__ = ["CHECKSUM_BYTES", "MODULUS", "SEEDS", "WHOLE", "Tally", "checksum_of", "is_whole", "with_checksum"]
 
 CHECKSUM_BYTES = 4
 SEEDS = tuple(crc32(name) for name in (*TABLES, b"journal"))
 """By table; the last is that of the tables' own state (`tables`)."""
 WHOLE = 0x2144DF1C
-_MOST = (1 << 64) - 1
+MODULUS = 1 << 64
 
 Tally = tuple[int, int]
 """Number of records, and the sum of their checksums, modulo 2**64."""
@@ -37,13 +37,3 @@ def is_whole(table: int, key: bytes, stored: bytes) -> bool:
 def checksum_of(stored: bytes) -> int:
     """Return the checksum that a stored value ends with."""
     return int.from_bytes(stored[-CHECKSUM_BYTES:], "little")
-
-
-def moved(tally: Tally, gone: bytes | None, come: bytes | None) -> Tally:
-    """Return a tally after one stored value has taken the place of another; None: there is none."""
-    count, total = tally
-    if gone is not None:
-        count, total = count - 1, total - checksum_of(gone)
-    if come is not None:
-        count, total = count + 1, total + checksum_of(come)
-    return count, total & _MOST

@@ -22,7 +22,7 @@ from zlib import crc32
 
 import msgspec
 
-from .checksum import CHECKSUM_BYTES, SEEDS, WHOLE, Tally, checksum_of, is_whole
+from .checksum import CHECKSUM_BYTES, MODULUS, SEEDS, WHOLE, Tally, checksum_of, is_whole
 from .damage import record_text
 from .model import TABLES
 
@@ -41,7 +41,6 @@ _NONE = (1 << 64) - 1
 _SIZES = frozenset(1 << bits for bits in range(9, 17))
 _MOST_DEPTH = 32
 _UNCHECKED = (b"1", b"2")
-_MOST = (1 << 64) - 1
 
 
 Stored = tuple[bytes, bytes, bool]
@@ -123,7 +122,7 @@ class Pages:
                     self._faults.append(f"{record_text(table, key)} does not match its checksum")
                 elif self.has_checksums:
                     total += checksum_of(value)
-            tallies.append((count, total & _MOST))
+            tallies.append((count, total % MODULUS))
         if self.format is not None and self.has_checksums and not self._faults:
             for name, tally, wanted in zip(TABLES, tallies, self._tallies, strict=False):
                 if tally != wanted:

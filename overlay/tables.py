@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from zlib import crc32
 
 import lmdb
 import msgspec
 
 from penstock.errors import FormatTooNewError
 
-from .checksum import CHECKSUM_BYTES, Tally, is_whole, moved, with_checksum
+from .checksum import CHECKSUM_BYTES, MODULUS, SEEDS, Tally, checksum_of, is_whole, with_checksum
 from .closed import forget_closed, is_as_closed, note_closed
 from .damage import Damage, damaged_tables
 from .directory import sync_directory
@@ -69,7 +70,7 @@ class Tables(View):
         self.writing = False
         self.journal = 0
         self.notes: list[bytes] = []
-        self._tallies: list[Tally] = [(0, 0)] * len(TABLES)
+        self._tallies = _no_tallies()
         try:
             os.mkdir(path, 0o700)
         except FileExistsError:
@@ -98,13 +99,20 @@ class Tables(View):
             raise unavailable()
         databases, tallies = self._databases, self._tallies
         try:
+            # Spelled out, as in all that is done for every record: a call costs as much as the checksum.
             for table, key, value in changes:
+                tally = tallies[table]
                 if value is None:
-                    stored, old = None, transaction.pop(key, databases[table])
+                    old = transaction.pop(key, databases[table])
                 else:
-                    stored = with_checksum(table, key, value)
+                    checksum = crc32(value, crc32(key, SEEDS[table]))
+                    stored = value + checksum.to_bytes(CHECKSUM_BYTES, "little")
                     old = transaction.replace(key, stored, databases[table])
-                tallies[table] = moved(tallies[table], old, stored)
+                    tally[0] += 1
+                    tally[1] += checksum
+                if old is not None:
+                    tally[0] -= 1
+                    tally[1] -= int.from_bytes(old[-CHECKSUM_BYTES:], "little")
         except lmdb.Error as error:
             raise in_our_terms(error, self._path) from error
 
@@ -117,7 +125,7 @@ class Tables(View):
         with translated(self._path):
             for table in tables:
                 transaction.drop(self._databases[table], delete=False)
-                self._tallies[table] = (0, 0)
+                self._tallies[table] = [0, 0]
 
     def commit(self, journal: int, notes: list[bytes]) -> None:
         """Make what was changed durable; the journal with this number goes on from there.
@@ -132,7 +140,7 @@ class Tables(View):
         with translated(self._path):
             try:
                 transaction.put(b"format", b"%d" % _FORMAT, db=self._databases[-1])
-                state = msgspec.msgpack.encode(_State(journal, notes, self._tallies))
+                state = msgspec.msgpack.encode(_State(journal, notes, self.tallies()))
                 transaction.put(_STATE, with_checksum(_STATES, _STATE, state), db=self._databases[-1])
                 transaction.commit()
             except lmdb.Error:
@@ -162,7 +170,7 @@ class Tables(View):
 
     def tallies(self) -> list[Tally]:
         """Return what the tables should have, by the state that was committed last."""
-        return list(self._tallies)
+        return [(count, total % MODULUS) for count, total in self._tallies]
 
     def suspend(self) -> None:
         """Show nothing until `restart`: what could be shown is not the whole."""
@@ -216,7 +224,7 @@ class Tables(View):
 
     def _load(self) -> None:
         """Begin to read, and learn the state."""
-        self._tallies = [(0, 0)] * len(TABLES)
+        self._tallies = _no_tallies()
         self._begin(write=False)
         version, stored = self._raw(b"format"), self._raw(_STATE)
         if version is None or stored is None:
@@ -246,7 +254,7 @@ class Tables(View):
         except msgspec.DecodeError as error:
             raise damaged_tables(self._path, str(error)) from error
         self.journal, self.notes = found.journal, found.notes
-        self._tallies = found.tallies or [(0, 0)] * len(TABLES)
+        self._tallies = [[count, total] for count, total in found.tallies] or _no_tallies()
 
     def _convert(self) -> None:
         """Give every record its checksum, all in one commit: a crash before its end leaves the older format."""
@@ -255,16 +263,16 @@ class Tables(View):
         assert transaction is not None
         with translated(self._path):
             for table, database in enumerate(self._databases[:-1]):
-                tally: Tally = (0, 0)
+                tally = self._tallies[table]
                 with transaction.cursor(database) as cursor:
                     more = cursor.first()
                     while more:
                         key, value = cursor.item()
-                        new = with_checksum(table, key, value)
-                        cursor.replace(key, new)
-                        tally = moved(tally, None, new)
+                        stored = with_checksum(table, key, value)
+                        cursor.replace(key, stored)
+                        tally[0] += 1
+                        tally[1] += checksum_of(stored)
                         more = cursor.next()
-                self._tallies[table] = tally
         self.commit(self.journal, self.notes)
 
     def _begin(self, *, write: bool) -> None:
@@ -275,3 +283,7 @@ class Tables(View):
         with translated(self._path):
             self._transaction = self._environment.begin(write=write)
         self.writing = write
+
+
+def _no_tallies() -> list[list[int]]:
+    return [[0, 0] for _ in TABLES]

@@ -113,15 +113,23 @@ class View:
             at = batch[-1][0] + b"\0" if batch else at
 
     def _batch(self, table: int, at: bytes, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        if (transaction := self._transaction) is None:
+            raise unavailable()
         batch: list[tuple[bytes, bytes]] = []
-        with self._cursor(table) as cursor:
+        try:
+            cursor = transaction.cursor(self._databases[table])
             more = cursor.set_range(at) if at else cursor.first()
             while more and len(batch) < limit:
-                item = cursor.item()
-                if not item[0].startswith(prefix):
+                key, stored = cursor.item()
+                if not key.startswith(prefix):
                     break
-                batch.append(self._checked(table, item))
+                if crc32(stored, crc32(key, SEEDS[table])) != WHOLE:
+                    raise damaged_record(self._path, table, key, self.damage)
+                batch.append((key, stored[:-CHECKSUM_BYTES]))
                 more = cursor.next()
+            cursor.close()
+        except lmdb.Error as error:
+            raise in_our_terms(error, self._path) from error
         return batch
 
     @contextmanager
