@@ -78,8 +78,11 @@ class Sums:
 
     def cut(self, inode: int, generation: int, size: int) -> list[Change]:
         """Return the changes after which there are no hashes from `size` on; what lies before it is summed anew."""
+        self._last = time.monotonic()
         if size % BLOCK_BYTES:
-            self._written[inode, generation, size // BLOCK_BYTES] = time.monotonic()
+            self._written[inode, generation, size // BLOCK_BYTES] = self._last
+        else:
+            self._written.pop((inode, generation, size // BLOCK_BYTES), None)
         start = sum_key(inode, generation, size // BLOCK_BYTES)
         found = self._tables.scan(SUMS, start, start[:-_NUMBER_BYTES])
         return [Change(SUMS, key, None) for key, _ in found]
@@ -101,9 +104,16 @@ class Sums:
         return dict(islice(self._written.items(), _AT_ONCE))
 
     def digests(self, tables: ReadTables, due: Mapping[Block, float]) -> dict[Block, bytes | None]:
-        """Return their hashes by a snapshot; None where nothing counts, or it cannot be read. Blocking."""
+        """Return their hashes by a snapshot; None where nothing counts, or it cannot be read. Blocking.
+
+        Only some of them when somebody begins to write meanwhile.
+        """
         found: dict[Block, bytes | None] = {}
+        begun = self._last
         for block in due:
+            if self._last != begun:
+                break
+            time.sleep(0)  # the event loop goes first: it would wait for the interpreter's switch interval
             try:
                 found[block] = self._digest(tables, block)
             except (OSError, IntegrityError):  # whoever reads it is told
@@ -132,6 +142,7 @@ class Sums:
         """Yield the blocks that hold content and have no hash, by a snapshot. Blocking."""
         for key, value in tables.scan(INODES, b""):
             inode = int.from_bytes(key, "big")
+            time.sleep(0)  # as above
             for generation, _ in Record.decode(value).layers:
                 for number in blocks_of(tables, inode, generation):
                     if tables.get(SUMS, sum_key(inode, generation, number)) is None:
