@@ -15,11 +15,12 @@ from typing import Self
 
 from penstock.cache.locking import LockedFile
 from penstock.cache.trust import boot_id
-from penstock.errors import ConflictError, FormatTooNewError
+from penstock.errors import ConflictError, FormatTooNewError, PenstockError
 
 from .checksum import CHECKSUM_BYTES
 from .closed import was_closed
 from .content import Content
+from .disk import FULL
 from .journal import journal_numbers, read_journal
 from .model import SUMS, TABLES, Change
 from .pages import Pages
@@ -65,8 +66,17 @@ class Salvage:
             place = stack.enter_context(tempfile.TemporaryDirectory(prefix="penstock-salvage-"))
             self._tables = _Salvaged(os.path.join(place, "index"))
             stack.callback(self._tables.close)
-            self._fill(directory)
-            self._tables.commit(1, [])
+            try:
+                self._fill(directory)
+                self._tables.commit(1, [])
+            except OSError as error:
+                if error.errno not in FULL:
+                    raise
+                raise PenstockError(
+                    "there is no room for temporary files",
+                    why=f"{place}: {error.strerror}",
+                    fix="Set TMPDIR to a folder with as much room as the overlay's tables take, and try again.",
+                ) from error
             self.reader: Reader = stack.enter_context(self._tables.reader())
             self.content = Content(directory, self._tables, lambda _: None)
             stack.callback(self.content.close)

@@ -66,7 +66,7 @@ def rescue_overlay(directory: str, to: str, settings: Settings, line: Line) -> s
             )
     except OSError as error:
         raise UsageError(f"{to} cannot be written to", why=error.strerror or str(error)) from error
-    with Salvage(path) as salvage, _version(salvage, settings) as (version, lower):
+    with disk_told(path), Salvage(path) as salvage, _version(salvage, settings) as (version, lower):
         for fault in salvage.faults:
             line(finding_line(Finding("damaged", "", fault)))
         committed = read_counters(salvage.reader).committed
