@@ -40,8 +40,8 @@ def overlay(context: click.Context) -> None:
 def check(invocation: Invocation, directory: str) -> None:
     """Check every record and every byte of what was changed in the mount at DIRECTORY, by their checksums.
 
-    DIRECTORY is a mountpoint, also one that is unmounted, or the directory of an overlay. What is damaged is named, with
-    its path. Nothing is changed. Exit code 5 when something is damaged.
+    DIRECTORY is a mountpoint, also one that is unmounted, or the directory of an overlay. What is damaged is named,
+    with its path. Nothing is changed. Exit code 5 when something is damaged.
     """
     output = invocation.output
     damaged: list[dict[str, Any]] = []

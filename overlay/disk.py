@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from penstock.errors import AccessError, NotFoundError, PenstockError
 
-__all__ = ["FULL", "disk_error", "directory_gone", "disk_told"]
+__all__ = ["FULL", "directory_gone", "disk_error", "disk_told"]
 
 FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
 

@@ -134,7 +134,7 @@ def inspect_snapshot(
 def inspect(
     reader: Reader, content: Content, lower: Lower | None, damaged: Sequence[tuple[int, bytes]], faults: Iterable[str]
 ) -> Iterator[Finding]:
-    """Yield what is damaged: `faults` of the tables, records in them, then files whose bytes are not what was written."""
+    """Yield what is damaged: `faults` of the tables, records in them, then files whose bytes are not those written."""
     paths = _Paths(reader, lower)
     for fault in faults:
         yield Finding("damaged", "", fault)
@@ -213,17 +213,17 @@ def _rescue_file(
     descriptor = os.open(place, flags, 0o700 if record.executable else 0o600)
     try:
         with open(descriptor, "wb") as stream:
-            for start in range(0, record.size, _PIECE):
-                stream.write(
-                    content.read_file(
-                        inode,
-                        record,
-                        start,
-                        min(start + _PIECE, record.size),
-                        lambda low, high: read_lower(record, low, high),
-                        reader,
-                    )
+            stream.writelines(
+                content.read_file(
+                    inode,
+                    record,
+                    start,
+                    min(start + _PIECE, record.size),
+                    lambda low, high: read_lower(record, low, high),
+                    reader,
                 )
+                for start in range(0, record.size, _PIECE)
+            )
         os.utime(place, ns=(record.mtime_ns, record.mtime_ns))
     except PenstockError as error:
         os.unlink(place)

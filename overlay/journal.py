@@ -72,7 +72,7 @@ def has_records(directory: str, number: int) -> bool:
 
 
 def read_journal(directory: str, number: int, boot: str) -> tuple[list[list[Change]], str, bool]:
-    """Return the changes of a journal that nobody has open, as far as it is whole, and what is wrong with it, if anything.
+    """Return the changes of a journal that nobody has open, as far as it is whole, and what is wrong with it, if any.
 
     Also whether it was begun in this boot; else what comes after its last mark does not count. It stays as it is.
     """

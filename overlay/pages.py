@@ -4,9 +4,9 @@ Every number is checked before it is followed, no page is looked at twice, and w
 be read is yielded all the same. Takes some microseconds a record.
 
 The format is that of LMDB 0.9 on 64-bit little-endian machines: two meta pages, of which the one with the greater
-transaction counts; a tree of the names of tables, and one for each table; a tree of the pages that are free. A *stray* is a
-page that is neither free nor reached: it hung on a page that is damaged. Its records tell by their checksums (`checksum`)
-to which table they belong.
+transaction counts; a tree of the names of tables, and one for each table; a tree of the pages that are free. A *stray*
+is a page that is neither free nor reached: it hung on a page that is damaged. Its records tell by their checksums
+(`checksum`) to which table they belong.
 """
 
 from __future__ import annotations
@@ -259,7 +259,8 @@ class Pages:
                 keys = [key for key, _ in children[1:]]
                 bounds = [low, *keys, high]
                 stack += [
-                    (child, depth + 1, bounds[at], bounds[at + 1]) for at, (_, child) in reversed([*enumerate(children)])
+                    (child, depth + 1, bounds[at], bounds[at + 1])
+                    for at, (_, child) in reversed([*enumerate(children)])
                 ]
                 found = []
             else:
@@ -310,6 +311,7 @@ class Pages:
         wanted = _SUBTREE if subtrees else 0
         for (place,) in _PLACE.iter_unpack(page[_HEADER.size : lower]):
             value: bytes | None = None
+            size = data = 0
             if lower <= place <= length - _NODE.size:
                 low, high, flags, key_size = _NODE.unpack_from(page, place)
                 size, data = low | high << 16, place + _NODE.size + key_size

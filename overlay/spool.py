@@ -58,7 +58,7 @@ class Spool:
         while self._folders:
             folder = self._folders.pop(0)
             try:
-                return tempfile.TemporaryFile(buffering=0, dir=folder)  # noqa: SIM115  # closed by `close`
+                return tempfile.TemporaryFile(buffering=0, dir=folder)  # closed by `close`
             except OSError as error:
                 refused.append(error.strerror or str(error))
         raise self._no_room(refused)
@@ -80,10 +80,11 @@ class Spool:
             self._file = new
 
     def _no_room(self, refused: Sequence[str]) -> PenstockError:
+        needed = 2 * (self._length + len(self._held))
         return PenstockError(
             "there is no room for temporary files",
             why="; ".join(dict.fromkeys(refused)),
-            fix=f"Set TMPDIR to a folder with {format_size(2 * (self._length + len(self._held)))} or more, and try again.",
+            fix=f"Set TMPDIR to a folder with {format_size(needed)} or more, and try again.",
         )
 
     def rewind(self) -> None:

@@ -1,7 +1,7 @@
-"""Hashes of the bytes of changed files, so that damage on the overlay's disk is noticed: one for each MiB of a data file.
+"""Hashes of the bytes of changed files, so that damage on the overlay's disk is noticed: one a MiB of a data file.
 
-A *block* is a MiB of a data file that holds content. Once nobody has written anything for two seconds it is *summed*: its
-ranges and their bytes are hashed, off the event loop, and the hash becomes a record of SUMS. The next write to it
+A *block* is a MiB of a data file that holds content. Once nobody has written anything for two seconds it is *summed*:
+its ranges and their bytes are hashed, off the event loop, and the hash becomes a record of SUMS. The next write to it
 removes that record first. What is written all the time is therefore not covered, nor is what a process that died had
 not summed yet; a mount looks for that when it begins (`missing`). A block is checked when it is first read in a
 process, and whenever a commit reads it (docs/design/010-overlay-checksums.md).

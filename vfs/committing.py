@@ -13,8 +13,8 @@ from typing import Any
 
 from penstock.errors import NotFoundError, UsageError
 from penstock.overlay.commit import CommitReport
-from penstock.overlay.disk import disk_told
 from penstock.overlay.detached import commit_detached, recover_detached
+from penstock.overlay.disk import disk_told
 from penstock.overlay.overlay import Overlay
 from penstock.overlay.state import Origin
 from penstock.repo.choices import choice

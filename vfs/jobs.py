@@ -80,7 +80,9 @@ class Jobs:
             job.error = error
         except OSError as error:
             _log.error("a %s failed: %s", job.name, error)
-            job.error = self._explain(error) if self._explain else PenstockError(f"the {job.name} failed", why=str(error))
+            job.error = (
+                self._explain(error) if self._explain else PenstockError(f"the {job.name} failed", why=str(error))
+            )
         except Exception as error:  # noqa: BLE001  # one job fails, the mount lives on
             _log.error("a %s failed", job.name, exc_info=error)
             job.error = PenstockError(f"the {job.name} failed", why=f"{type(error).__name__}: {error}")

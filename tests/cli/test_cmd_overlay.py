@@ -1,4 +1,4 @@
-"""``penstock overlay check`` and ``rescue``, and what other commands say of an overlay that is damaged, full or gone."""
+"""``penstock overlay check`` and ``rescue``, and what other commands say of one that is damaged, full or gone."""
 
 from __future__ import annotations
 
@@ -136,7 +136,6 @@ def test_damaged_tables_are_refused_and_what_is_whole_comes_out(
     mounted = mount(run, place, left)
     assert mounted.exit_code == 5
     assert "overlay check" in mounted.stderr
-    assert "new/file-7" in run("overlay", "check", str(left)).stdout.replace("?", "7") or True
     assert run("overlay", "check", str(left)).exit_code == 5
     assert run("overlay", "rescue", str(left), str(tmp_path / "saved")).exit_code == 1
     names = {path.name for path in (tmp_path / "saved").rglob("file-*")}
@@ -144,9 +143,7 @@ def test_damaged_tables_are_refused_and_what_is_whole_comes_out(
     assert (tmp_path / "saved" / "large").read_bytes() == LARGE
 
 
-def test_without_its_bucket_what_the_overlay_has_alone_comes_out(
-    run: Run, left: Path, tmp_path: Path
-) -> None:
+def test_without_its_bucket_what_the_overlay_has_alone_comes_out(run: Run, left: Path, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "store")
     assert run("cache", "clear").exit_code == 0
     assert run("overlay", "check", str(left)).exit_code == 0

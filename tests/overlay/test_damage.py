@@ -1,4 +1,4 @@
-"""Bits that flip on the disk of an overlay: nothing of it is served or committed, and what is whole can be taken out."""
+"""Bits that flip on the disk of an overlay: nothing of it is served or committed, and the rest can be taken out."""
 
 from __future__ import annotations
 
@@ -282,7 +282,7 @@ def test_what_was_not_summed_when_a_process_died_is_found(closed: Path, bucket: 
 
 @pytest.fixture
 def old(tmp_path: Path) -> Iterator[Path]:
-    """An overlay of format 2 with 50 files, 10 of them in its journal, as a process of that time left it when it died."""
+    """An overlay of format 2 with 50 files, 10 of them in its journal, as a process of then left it when it died."""
     with tarfile.open(Path(__file__).with_name("format-2.tar.xz")) as archive:
         archive.extractall(tmp_path / "old", filter="data")
     yield tmp_path / "old" / "overlay"

@@ -1,4 +1,4 @@
-"""A process that sums, converts or closes an overlay is killed before any step: nothing is lost, and nothing is called damaged."""
+"""A process that sums, converts or closes an overlay is killed before any step: nothing is lost, or called damaged."""
 
 from __future__ import annotations
 
