@@ -47,6 +47,7 @@ _COMMANDS = {
     "merge": LazyCommand("merge:merge", "Merge a version into a branch."),
     "mount": LazyCommand("mount:mount_", "Show a version as a read-only directory."),
     "mounts": LazyCommand("mount:mounts", "List what is mounted."),
+    "overlay": LazyCommand("overlay:overlay", "Check what was changed in a mount, or rescue it."),
     "push": LazyCommand("push:push_", "Make a directory the next version of a dataset."),
     "refresh": LazyCommand("refresh:refresh_", "Move a mount to the newest version."),
     "remote": LazyCommand("remote:remote", "Give buckets names: add, list, remove."),

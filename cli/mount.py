@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from penstock.errors import PenstockError
 from penstock.repo.handle import Handle
 from penstock.vfs.mounting import mount, mount_foreground
 from penstock.vfs.mounts import MountInfo, list_mounts
@@ -113,7 +114,12 @@ def umount(invocation: Invocation, directories: tuple[str, ...], lazy: bool, for
         place = os.path.abspath(directory)
         info = next((found for found in list_mounts() if found.mountpoint == place), None)
         ended = unmount(directory, lazy=lazy, force=force)
-        changes = changes_left(info) if ended and info is not None else None
+        try:
+            changes = changes_left(info) if ended and info is not None else None
+        except PenstockError as error:
+            # It is unmounted, which is what was asked for; what became of its changes is told.
+            invocation.output.notice(f"{directory} is unmounted, but {error}")
+            changes = None
         if invocation.output.json:
             invocation.output.record({"mountpoint": place, "ended": ended, "changes": changes})
         elif not ended:

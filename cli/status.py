@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from penstock.errors import PenstockError
 from penstock.repo.sizes import format_size
 from penstock.vfs.committing import changes, is_served
 from penstock.vfs.controlling import ask
@@ -70,13 +71,23 @@ def _tell(invocation: Invocation, directory: str) -> None:
             changed.append(line)
 
     found = ask(directory, "status") if is_served(directory) else {}
+    failure: PenstockError | None = None
     if not found or found["overlay"]:
-        changes(directory, invocation.settings(), take)
+        try:
+            changes(directory, invocation.settings(), take)
+        except PenstockError as error:
+            if not found:
+                raise
+            failure = error  # what the mount says of itself is wanted then all the more
     if output.json:
         output.document({**found, "changed": count, "changes": changed})
+        if failure is not None:
+            raise failure
         return
     for name, text in _lines(found) if found else ():
         output.line(f"{name + ':':<13}{text}")
+    if failure is not None:
+        raise failure
     for line in changed:
         output.line(change_line(line))
     if count > len(changed):
@@ -108,5 +119,7 @@ def _lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "memory", f"{format_size(memory['worker'])} serving, {format_size(memory['fetchers'])} fetching"
     cache = found["cache"]
     yield "cache", f"{format_size(cache['bytes'])} of {format_size(cache['max_bytes'])}, {cache['mode']}"
+    for text in found.get("trouble", ()):
+        yield "trouble", text
     if found["access_log"] is not None:
         yield "accesses", found["access_log"]

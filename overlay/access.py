@@ -29,6 +29,9 @@ class ReadTables(Protocol):
 class Tables(ReadTables, Protocol):
     """Tables to read and to change."""
 
-    def change(self, changes: Sequence[Change], note: bytes = b"") -> None:
-        """Make changes, all or none; a `kill -9` does not undo them. OSError: the disk refuses, nothing was changed."""
+    def change(self, changes: Sequence[Change], note: bytes = b"", *, grows: bool = False) -> None:
+        """Make changes, all or none; a `kill -9` does not undo them. OSError: the disk refuses, nothing was changed.
+
+        `grows`: something is made, for which a disk that is nearly full has no room.
+        """
         ...

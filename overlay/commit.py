@@ -127,7 +127,7 @@ class Commit:
                 why="whether it has landed is not known",
                 fix="Commit again: that is looked up first.",
             )
-        self._settlement = self._open.enter_context(closing(Settlement()))
+        self._settlement = self._open.enter_context(closing(Settlement(self._overlay.directory)))
         counters = self._editor.freeze()
         self._open.enter_context(self._overlay.content.keep(counters.generation))
         reader = self._open.enter_context(self._overlay.records.snapshot())

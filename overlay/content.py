@@ -10,8 +10,8 @@ journal finds all that it speaks of, and a change that was not made after all ha
 A commit *freezes*: the caller passes a higher `generation` from then on, and frozen data files are never written
 again. `keep` holds their removal back for as long as a commit reads them.
 
-One thread calls everything, the event loop's, but `read_segment`, `segments` and `read_file` with
-tables of a snapshot, `strays`, `sync` and `usage`, which any may call.
+One thread calls everything, the event loop's, but `segments` and `read_file` with tables of a snapshot, `strays`,
+`sync`, `settle` and `usage`, and what `sums` says of itself, which any may call.
 """
 
 from __future__ import annotations
@@ -26,13 +26,15 @@ import msgspec
 
 from penstock.manifest.entry import MAX_SIZE
 
-from .access import ReadTables
+from .access import ReadTables, Tables
+from .damage import Damage
 from .datafiles import DataFiles
 from .heads import Key, group_of, members
 from .layers import LOWER, ZEROS, Segment, segments
 from .model import INODES, Change, Record, inode_key
 from .ranges import Ranges
 from .removal import Removal
+from .sums import BLOCK_BYTES, Sums
 
 __all__ = ["LOWER", "ZEROS", "Content", "Segment"]
 
@@ -44,12 +46,17 @@ class Content:
     """The bytes of changed files in the overlay `directory`. Offsets and sizes are bytes, ends exclusive."""
 
     def __init__(
-        self, directory: str, tables: ReadTables, after_checkpoint: Callable[[Callable[[], None]], None]
+        self,
+        directory: str,
+        tables: Tables,
+        after_checkpoint: Callable[[Callable[[], None]], None],
+        damage: Damage | None = None,
     ) -> None:
         """`after_checkpoint` runs an action in this thread once all changes are durable. OSError."""
         self._files = DataFiles(directory)
+        self.sums = Sums(self._files, tables, damage or Damage())
         self._removal = Removal(self._files)
-        self._tables = tables
+        self._tables: Tables = tables
         self._after_checkpoint = after_checkpoint
         self._to_cut: set[Key] = set()
         self._to_remove: set[Key] = set()
@@ -63,10 +70,22 @@ class Content:
         return segments(tables or self._tables, inode, record, start, end)
 
     def read_segment(self, inode: int, segment: Segment) -> bytes:
-        """Return the bytes of a segment that is not LOWER. IntegrityError: its data file lost them; OSError."""
+        """Return the bytes of a segment that is not LOWER. IntegrityError: they are damaged, or lost; OSError."""
         assert segment.source != LOWER  # those are the version's
         if segment.source == ZEROS:
             return bytes(segment.end - segment.start)
+        for number in _blocks(segment):
+            self.sums.check((inode, segment.source, number))
+        return self._files.read((inode, segment.source), segment.start, segment.end)
+
+    def _read_again(self, inode: int, segment: Segment, tables: ReadTables, checked: set[tuple[int, int]]) -> bytes:
+        """Return the same by a snapshot, checked however often that was done before."""
+        if segment.source == ZEROS:
+            return bytes(segment.end - segment.start)
+        for number in _blocks(segment):
+            if (segment.source, number) not in checked:
+                self.sums.check((inode, segment.source, number), tables)
+                checked.add((segment.source, number))
         return self._files.read((inode, segment.source), segment.start, segment.end)
 
     def read_file(
@@ -79,8 +98,13 @@ class Content:
         tables: ReadTables | None = None,
     ) -> bytes:
         """Return [start, end) of a file, less what lies beyond its size. `lower(start, end)` reads its version."""
+        checked: set[tuple[int, int]] = set()
         return b"".join(
-            lower(part.start, part.end) if part.source == LOWER else self.read_segment(inode, part)
+            lower(part.start, part.end)
+            if part.source == LOWER
+            else self.read_segment(inode, part)
+            if tables is None
+            else self._read_again(inode, part, tables, checked)
             for part in self.segments(inode, record, start, end, tables)
         )
 
@@ -97,6 +121,7 @@ class Content:
         if end == offset:
             return record, []
         with self._writing(inode, record, generation) as layers:
+            self.sums.before_write(inode, generation, offset, end, new=layers is not record.layers)
             self._files.write((inode, generation), offset, data)
         changed = msgspec.structs.replace(record, layers=layers, size=max(record.size, end))
         ranges = Ranges(self._tables, inode, generation)
@@ -111,7 +136,7 @@ class Content:
         layers = []
         for number, limit in record.layers:
             if number == generation:
-                changes = Ranges(self._tables, inode, generation).cut(size)
+                changes = Ranges(self._tables, inode, generation).cut(size) + self.sums.cut(inode, generation, size)
                 self._to_cut.add((inode, generation))
                 self._tidy_later()
                 layers.append((number, limit))
@@ -136,6 +161,7 @@ class Content:
         if shows:
             start, end = shows[0].start, shows[-1].end
             with self._writing(inode, record, generation) as layers:
+                self.sums.before_write(inode, generation, start, end, new=layers is not record.layers)
                 self._files.punch((inode, generation), start, end)
             record = msgspec.structs.replace(record, layers=layers)
             changes = Ranges(self._tables, inode, generation).add(start, end)
@@ -173,6 +199,10 @@ class Content:
         parts = [part for part in self.segments(inode, only, 0, record.size) if part.source != ZEROS]
         if sum(part.end - part.start for part in parts if part.source != oldest) > most_bytes:
             return record, []
+        # All of them: also where nothing is written, less may count afterwards.
+        if gone := self.sums.cut(inode, oldest, 0):
+            self._tables.change(gone)
+        self.sums.note((inode, oldest, number) for part in parts for number in _blocks(part))
         for part in parts:
             if part.source != oldest:
                 for start in range(part.start, part.end, _PIECE):
@@ -200,7 +230,7 @@ class Content:
         """Remove these data files, after the next checkpoint; return the changes. The record must not name them."""
         changes: list[Change] = []
         for generation, _ in layers:
-            changes += Ranges(self._tables, inode, generation).cut(0)
+            changes += Ranges(self._tables, inode, generation).cut(0) + self.sums.cut(inode, generation, 0)
             self._to_remove.add((inode, generation))
             # It would now be cut to nothing, and a commit may be reading it.
             self._to_cut.discard((inode, generation))
@@ -236,7 +266,12 @@ class Content:
         self._to_cut.clear()
         self._to_remove.clear()
         self._removal.settle()
+        self.sums.clear()
         self._files.clear()
+
+    def settle(self) -> None:
+        """Return when what is to be removed is gone, its space with it. Blocks."""
+        self._removal.settle()
 
     def sync(self) -> None:
         """Return when all that was written before the call is on the disk. Blocks; any thread. OSError."""
@@ -308,6 +343,10 @@ def _named(tables: ReadTables, group: Key) -> set[int]:
         for key, value in records
         if any(number == group[1] for number, _ in Record.decode(value).layers)
     }
+
+
+def _blocks(segment: Segment) -> range:
+    return range(segment.start // BLOCK_BYTES, -(-segment.end // BLOCK_BYTES))
 
 
 def _check_size(size: int) -> None:

@@ -14,34 +14,49 @@ from penstock.cache.directory import prepare_directory
 
 __all__ = ["Reserve", "prepare_overlay_directory", "remove_file", "sync_directory", "sync_file_system"]
 
-_RESERVE_BYTES = 16 << 20
+_LEAST_RESERVED, _MOST_RESERVED = 1 << 19, 16 << 20
+_LEFT = 1 << 16
+_UNIT = 4096
 
 
 class Reserve:
-    """A file that only takes space. It is given up for the commit after which a full disk can be emptied."""
+    """A file that only takes space. It is given up for the commit after which a full disk can be emptied.
+
+    `size` is a sixteenth of the disk, at most 16 MiB and at least half of one. What a commit did not need of it is
+    taken back at once; while it is not whole, the disk is full to whoever wants to make something.
+    """
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._held = False
+        self._held = 0
+        facts = os.statvfs(Path(path).parent)
+        self.size = min(_MOST_RESERVED, max(_LEAST_RESERVED, facts.f_blocks * facts.f_frsize >> 4))
 
-    def hold(self) -> None:
-        """Take the space, when the disk has four times as much; else do without."""
-        if self._held:
-            return
-        free = os.statvfs(Path(self._path).parent)
-        if free.f_bavail * free.f_frsize < 4 * _RESERVE_BYTES:
-            return
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it is held."""
+        return self._held == self.size
+
+    def hold(self) -> bool:
+        """Take the space, or as much as the disk has; whether that is all of it."""
+        if self.is_whole:
+            return True
         with suppress(OSError):
+            facts = os.statvfs(Path(self._path).parent)
+            size = min(self.size, (facts.f_bavail * facts.f_frsize + self._held - _LEFT) // _UNIT * _UNIT)
+            if size <= self._held:
+                return False
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                os.posix_fallocate(descriptor, 0, _RESERVE_BYTES)
-                self._held = True
+                os.posix_fallocate(descriptor, 0, size)
+                self._held = size
             finally:
                 os.close(descriptor)
+        return self.is_whole
 
     def give_up(self) -> bool:
         """Free the space; whether there was any."""
-        self._held = False
+        self._held = 0
         return remove_file(self._path)
 
     def bytes_on_disk(self) -> int:

@@ -183,7 +183,7 @@ class Editor:
         batch.put(inode, record)
         self._link(batch, parent, name, inode, over=over)
         self._touch(batch, folder)
-        self._make(batch, note)
+        self._make(batch, note, grows=True)
         return Node(inode, record, None)
 
     def unlink(self, view: Namespace, parent: int, name: bytes, note: bytes = b"") -> int:
@@ -337,7 +337,7 @@ class Editor:
         changed: Record = msgspec.structs.replace(record, **fields)
         batch.put(node.inode, changed)
         batch.changes += changes
-        self._make(batch)
+        self._make(batch, grows=record.size >= node.size)
         return Node(node.inode, changed, None)
 
     def forget(self, node: Node) -> None:
@@ -423,9 +423,9 @@ class Editor:
         record = msgspec.structs.replace(self.record_of(folder), mtime_ns=batch.now, ctime_ns=batch.now)
         batch.put(folder.inode, record)
 
-    def _make(self, batch: _Batch, note: bytes = b"") -> None:
+    def _make(self, batch: _Batch, note: bytes = b"", *, grows: bool = False) -> None:
         counters = batch.counters
-        self._tables.change([*batch.changes, counters.change()], note)
+        self._tables.change([*batch.changes, counters.change()], note, grows=grows)
         self._counters = counters
 
 

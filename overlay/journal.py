@@ -21,15 +21,17 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 import msgspec
 
 from penstock.errors import FormatTooNewError, IntegrityError
 
+from .damage import ways_out
 from .directory import sync_directory
 from .model import Change
 
-__all__ = ["HEADER_BYTES", "Journal", "has_records", "journal_numbers", "journal_path"]
+__all__ = ["HEADER_BYTES", "Journal", "has_records", "journal_numbers", "journal_path", "read_journal"]
 
 _FORMAT = 1
 _HEADER = struct.Struct(">8sIQ36sI4x")
@@ -69,6 +71,37 @@ def has_records(directory: str, number: int) -> bool:
         return file.read(1) not in {b"", b"\0"}
 
 
+def read_journal(directory: str, number: int, boot: str) -> tuple[list[list[Change]], str, bool]:
+    """Return the changes of a journal that nobody has open, as far as it is whole, and what is wrong with it, if any.
+
+    Also whether it was begun in this boot; else what comes after its last mark does not count. It stays as it is.
+    """
+    with open(journal_path(directory, number), "rb") as file:
+        data = file.read()
+    if len(data) < HEADER_BYTES or data[:8] != _HEADER_MAGIC:
+        return [], f"journal {number} does not begin as a journal does", False
+    magic, version, own, begun, checksum = _HEADER.unpack_from(data)
+    if zlib.crc32(_HEADER.pack(magic, version, own, begun, 0)) != checksum or own != number or version > _FORMAT:
+        return [], f"the header of journal {number} does not match its checksum", False
+    same = bool(begun.rstrip(b"\0") == boot.encode("ascii"))
+    found = list(_whole_records(data))
+    end = found[-1][0] if found else HEADER_BYTES
+    fault = "" if _tail_is_blank(data, end) else f"journal {number} is damaged from byte {end} on"
+    limit = end if same else max((_marks.decode(body[1:]) for _, body in found if body[:1] == _MARK), default=0)
+    wanted = [body for at, body in found if body[:1] == _CHANGE and at <= limit]
+    return [_changes.decode(body[1:])[1] for body in wanted], fault, same
+
+
+def _tail_is_blank(data: bytes, end: int) -> bool:
+    """Whether no whole record follows what is broken: a process that dies tears the last one only."""
+    at = data.find(_MAGIC, end)
+    while at >= 0:
+        if _record_at(data, at) is not None:
+            return False
+        at = data.find(_MAGIC, at + 1)
+    return True
+
+
 class Journal:
     """One journal file, open for appending.
 
@@ -104,6 +137,11 @@ class Journal:
                 os.unlink(self.path)
             raise
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no change is in it."""
+        return self.changes_end == HEADER_BYTES
+
     def append(self, changes: Sequence[Change], note: bytes) -> None:
         """Hand a change to the kernel. OSError when it cannot take it: then nothing of it is there."""
         body = _CHANGE + _encoder.encode((note, changes))
@@ -134,7 +172,8 @@ class Journal:
         found = list(_whole_records(data))
         end = found[-1][0] if found else HEADER_BYTES
         if everything:
-            self._check_tail(data, end)
+            if not _tail_is_blank(data, end):
+                raise self._damaged(f"the record at byte {end} is broken, and others follow it")
             limit = end
         else:
             limit = max((_marks.decode(body[1:]) for _, body in found if body[:1] == _MARK), default=HEADER_BYTES)
@@ -171,6 +210,11 @@ class Journal:
             self.cut(self.length)
             raise
         self.length += len(frame)
+
+    def allocate_ahead(self) -> None:
+        """Take room for the changes to come, when the disk has it."""
+        with suppress(OSError):
+            self._allocate(_MARK_ROOM)
 
     def _allocate(self, needed: int) -> None:
         """Make room for `needed` bytes after the last record, and for more when the disk has it."""
@@ -217,19 +261,12 @@ class Journal:
             at += len(part)
         return b"".join(parts)
 
-    def _check_tail(self, data: bytes, end: int) -> None:
-        at = data.find(_MAGIC, end)
-        while at >= 0:
-            if _record_at(data, at) is not None:
-                raise self._damaged(f"the record at byte {end} is broken, and others follow it")
-            at = data.find(_MAGIC, at + 1)
-
     def _damaged(self, why: str) -> IntegrityError:
         directory = os.path.dirname(self.path)
         return IntegrityError(
             f"the overlay's journal {self.path} is damaged",
             why=why,
-            fix=f"The bytes of changed files are still in {directory}: move it away and name another overlay directory",
+            fix=ways_out(directory),
         )
 
 

@@ -8,6 +8,7 @@
 | INODES | inode | `Record` |
 | RANGES | inode, generation, start | end: bytes of a data file that hold content |
 | GRAFTS | first inode | NodeRef: a directory of another version, whose inodes follow on |
+| SUMS | inode, generation, block | hash of the content in a MiB of a data file: see `sums` |
 
 Numbers in keys are big-endian, so that keys sort as numbers do.
 """
@@ -30,6 +31,7 @@ __all__ = [
     "NAMES",
     "ORDER",
     "RANGES",
+    "SUMS",
     "TABLES",
     "Change",
     "Name",
@@ -43,10 +45,11 @@ __all__ = [
     "order_key",
     "range_key",
     "split_range_key",
+    "sum_key",
 ]
 
-META, NAMES, ORDER, INODES, RANGES, GRAFTS = range(6)
-TABLES = (b"meta", b"names", b"order", b"inodes", b"ranges", b"grafts")
+META, NAMES, ORDER, INODES, RANGES, GRAFTS, SUMS = range(7)
+TABLES = (b"meta", b"names", b"order", b"inodes", b"ranges", b"grafts", b"sums")
 """Names of the tables, by their numbers."""
 
 FIRST_NEW_INODE = (1 << 48) + 1
@@ -186,3 +189,8 @@ def split_range_key(key: bytes) -> tuple[int, int, int]:
     """Return inode, generation and start of a key of RANGES."""
     inode, generation, start = _RANGE.unpack(key)
     return inode, generation, start
+
+
+def sum_key(inode: int, generation: int, block: int) -> bytes:
+    """Return the key of SUMS: as one of RANGES, with the number of a block for the start."""
+    return _RANGE.pack(inode, generation, block)

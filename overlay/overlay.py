@@ -6,6 +6,8 @@ All of it belongs to one thread (the event loop's, in a mount), but for what `re
 from __future__ import annotations
 
 import os
+import time
+from collections import deque
 from collections.abc import Callable
 
 from penstock.manifest.descend import LoadNode
@@ -21,17 +23,22 @@ from .state import Counters, Origin, read_counters, read_origin
 __all__ = ["Overlay"]
 
 _BATCH = 4096
+_LAST_SECONDS = 5.0
+"""What is not summed by then, a 100,000 files, say, is when the overlay is mounted the next time."""
 
 
 class Overlay:
     """The upper layer in a directory: `view` shows it over the version that it is of, `editor` changes it."""
 
-    def __init__(self, directory: str) -> None:
-        """Open or make it. ConflictError: another process has it open. IntegrityError: it is damaged. OSError."""
+    def __init__(self, directory: str, *, trusted: bool = False) -> None:
+        """Open or make it. `trusted`: a process that had looked through it had it open until now.
+
+        ConflictError: another process has it open. IntegrityError: it is damaged. OSError.
+        """
         self.directory = directory
-        self.records = Records(directory, self._sync_data)
+        self.records = Records(directory, self._sync_data, self._settle_data, trusted=trusted)
         try:
-            self.content = Content(directory, self.records, self.records.after_checkpoint)
+            self.content = Content(directory, self.records, self.records.after_checkpoint, self.records.damage)
         except BaseException:
             self.records.close(checkpoint=False)  # which would need the content
             raise
@@ -40,6 +47,9 @@ class Overlay:
 
     def _sync_data(self) -> None:
         self.content.sync()
+
+    def _settle_data(self) -> None:
+        self.content.settle()
 
     @property
     def origin(self) -> Origin | None:
@@ -121,9 +131,34 @@ class Overlay:
         facts = os.statvfs(self.directory)
         return facts.f_bavail * facts.f_frsize
 
-    def close(self) -> None:
-        """Write everything to disk, and let go of the directory."""
+    def make_room(self) -> bool:
+        """Give the disk back what waits for a checkpoint; whether there was any. Blocks. OSError."""
+        if not self.records.frees_space:
+            return False
+        self.records.checkpoint()
+        self.content.settle()
+        self.records.hold_reserve()  # before somebody else takes the room
+        return True
+
+    def sum_up(self, seconds: float) -> None:
+        """Sum what was written and is not summed yet (`sums`), for so long at most. Blocks. OSError, IntegrityError."""
+        sums, until = self.content.sums, time.monotonic() + seconds
+        if not sums.due(now=True):
+            return
+        with self.records.snapshot() as reader:
+            while (due := sums.due(now=True)) and time.monotonic() < until:
+                deque(sums.keep(due, sums.digests(reader, due)), maxlen=0)
+
+    def close(self, *, keep_up: bool = True) -> None:
+        """Write everything to disk, and let go of the directory. Not `keep_up`: leave it as a process that dies does.
+
+        OSError, IntegrityError: it is let go all the same, and nothing is lost.
+        """
         try:
-            self.records.close()
+            if keep_up:
+                self.sum_up(_LAST_SECONDS)
         finally:
-            self.content.close()
+            try:
+                self.records.close(checkpoint=keep_up)
+            finally:
+                self.content.close()

@@ -9,6 +9,7 @@ Used by `layers` and `content`. The changes returned must be in the tables befor
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 
 from penstock.manifest.entry import MAX_SIZE
 
@@ -43,6 +44,11 @@ class Ranges:
             at = first - 1
         parts.reverse()
         return parts
+
+    def every(self) -> Iterator[tuple[int, int]]:
+        """Yield all intervals, in order."""
+        for key, value in self._tables.scan(RANGES, b"", self._key(0)[:-_START_BYTES]):
+            yield _END.unpack(key[-_START_BYTES:])[0], _END.unpack(value)[0]
 
     def first(self, start: int, end: int) -> list[Change]:
         """Return the changes after which [start, end), not empty, is content, where nothing was."""

@@ -28,15 +28,18 @@ from penstock.cache.locking import LockedFile
 from penstock.cache.trust import boot_id
 from penstock.errors import ConflictError, IntegrityError
 
+from .checksum import Tally
+from .damage import Damage, ways_out
 from .directory import Reserve, prepare_overlay_directory, remove_file, sync_file_system
 from .journal import HEADER_BYTES, Journal, has_records, journal_numbers, journal_path
-from .model import Change
+from .model import SUMS, Change
 from .tables import Tables
 from .view import Reader
 
 __all__ = ["Reader", "Records"]
 
 _LONG_BYTES = 8 << 20
+_LEAST_LONG_BYTES = 1 << 20
 _OLD_SECONDS = 5.0
 _NOTES = 256
 _LOCK_WAIT_SECONDS = 1.0
@@ -46,17 +49,28 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 class Records:
     """The tables of one overlay directory, for one process at a time."""
 
-    def __init__(self, directory: str, sync_data: Callable[[], None], *, boot: str | None = None) -> None:
+    def __init__(
+        self,
+        directory: str,
+        sync_data: Callable[[], None],
+        settle_data: Callable[[], None] = lambda: None,
+        *,
+        boot: str | None = None,
+        trusted: bool = False,
+    ) -> None:
         """Open the overlay in `directory`, creating it as 0700.
 
         `sync_data` blocks until all data files written so far are on the disk, names and all; OSError when they are
-        not. Data that an earlier process wrote is seen to here. `boot` is for tests of power loss.
+        not. Data that an earlier process wrote is seen to here. `settle_data` blocks until what actions of
+        `after_checkpoint` remove has gone. `boot` is for tests of power loss. `trusted`: a
+        process that had looked through the tables had them open until now.
 
         ConflictError when another process has it; IntegrityError, FormatTooNewError, AccessError, UsageError; OSError.
         """
         prepare_overlay_directory(directory)
         self._directory = directory
         self._sync_data = sync_data
+        self._settle_data = settle_data
         self._boot = boot or boot_id()
         self._reserve = Reserve(os.path.join(directory, "reserve"))
         self._lock = threading.Lock()
@@ -75,7 +89,7 @@ class Records:
                 fix="Unmount the mount that uses it, or name another overlay directory",
             ) from error
         try:
-            self._tables = Tables(os.path.join(directory, "index"))
+            self._tables = Tables(os.path.join(directory, "index"), trusted=trusted)
         except BaseException:
             self._owner.close()
             raise
@@ -85,6 +99,11 @@ class Records:
             self._tables.close()
             self._owner.close()
             raise
+
+    @property
+    def damage(self) -> Damage:
+        """What was found to be damaged since it was opened."""
+        return self._tables.damage
 
     def get(self, table: int, key: bytes) -> bytes | None:
         """Return the value of `key` in a table of `model`, or None. OSError, IntegrityError, as all that read."""
@@ -102,11 +121,27 @@ class Records:
         """Return the entry with the greatest key that is not beyond `key`, or None."""
         return self._tables.floor(table, key)
 
-    def change(self, changes: Sequence[Change], note: bytes = b"") -> None:
+    def change(self, changes: Sequence[Change], note: bytes = b"", *, grows: bool = False) -> None:
         """Make changes, all or none; they outlive this process when this returns. `note`: see `recent_notes`.
 
+        `grows`: something is made, which must not take what is reserved for removing things.
         OSError when the disk is full or fails: then nothing was changed.
         """
+        if grows and not self._reserve.is_whole and not self._reserve.hold():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._directory)
+        try:
+            self._change(changes, note)
+        except OSError as error:
+            # The journal of a full disk has a MiB at most; a new one begins with that again.
+            if error.errno not in _FULL or not self._begin_journal_anew():
+                raise
+            self._change(changes, note)
+        if note:
+            self._notes.append(note)
+        if self._changed_at is None:
+            self._changed_at = time.monotonic()
+
+    def _change(self, changes: Sequence[Change], note: bytes) -> None:
         with self._lock:
             journal = self._journal
             before = journal.length
@@ -118,10 +153,23 @@ class Records:
             except (OSError, IntegrityError):
                 self._recover(before)
                 raise
-        if note:
-            self._notes.append(note)
-        if self._changed_at is None:
-            self._changed_at = time.monotonic()
+
+    def _begin_journal_anew(self) -> bool:
+        """Commit what is in a journal that cannot grow; whether that went well.
+
+        What waits for a checkpoint does not run: whoever makes a change may have written the data that it speaks of, which no record names yet.
+        """
+        if self._journal.is_empty or self._tables.suspended:
+            return False
+        try:
+            with self._syncing:
+                self._sync_all_data()
+                self._commit_using_reserve()
+        except OSError:
+            return False
+        finally:
+            self._reserve.hold()
+        return True
 
     def recent_notes(self) -> list[bytes]:
         """Return the notes of the last changes that had one, at most 256, oldest first, as found at opening."""
@@ -149,10 +197,12 @@ class Records:
         While a sync runs it can wait, up to a point: the loop would stand still for as long. Whoever runs
         `durable` in a thread just before leaves the checkpoint little to do.
         """
-        length = self._journal.length
-        if self._syncing.locked() and length < 4 * _LONG_BYTES:
+        length, long = self._journal.length, min(_LONG_BYTES, max(self._reserve.size // 2, _LEAST_LONG_BYTES))
+        if self._syncing.locked() and length < 4 * long:
             return False
-        if length > _LONG_BYTES or self._journal_failed or self._tables.suspended:
+        if self._after and self._changed_at is None:
+            return True  # committed already, for want of space
+        if length > long or self._journal_failed or self._tables.suspended:
             return True
         return self._changed_at is not None and time.monotonic() - self._changed_at > _OLD_SECONDS
 
@@ -161,15 +211,37 @@ class Records:
 
         OSError when the disk is full or fails: nothing is lost, it is still in the journal.
         """
-        with self._syncing:
-            if self._tables.suspended:
-                self._recover()
-            if self._tables.writing or self._journal_failed:
-                self._sync_all_data()
-                self._commit_using_reserve()
+        try:
+            with self._syncing:
+                if self._tables.suspended:
+                    self._recover()
+                if self._tables.writing or self._journal_failed:
+                    self._sync_all_data()
+                    self._commit_using_reserve()
+        except OSError as error:
+            if error.errno not in _FULL or not self._after or self._tables.suspended:
+                raise
+            # The tables find no room, and what waits for them gives some back. The journal can promise as much.
+            self.durable()
+            self._run_what_waits()
+            self._settle_data()
+            self.checkpoint()
+            return
+        self._run_what_waits()
+        self._reserve.hold()
+
+    def hold_reserve(self) -> None:
+        """Take back what was given up for a full disk, as far as that has room again."""
+        self._reserve.hold()
+
+    @property
+    def frees_space(self) -> bool:
+        """Whether something waits for a checkpoint, as what was removed does."""
+        return bool(self._after)
+
+    def _run_what_waits(self) -> None:
         while self._after:
             self._after.popleft()()
-        self._reserve.hold()
 
     def after_checkpoint(self, action: Callable[[], None]) -> None:
         """Run `action` in the loop's thread when the changes made before this call are committed.
@@ -186,6 +258,10 @@ class Records:
         """
         self.checkpoint()
         return self._tables.reader()
+
+    def tallies(self) -> list[Tally]:
+        """Return how many records each table should have, with the sum of their checksums; of a snapshot made now."""
+        return self._tables.tallies()
 
     def clear(self) -> None:
         """Remove everything from all tables; durable when it returns. OSError: then nothing was removed."""
@@ -216,7 +292,7 @@ class Records:
             if checkpoint:
                 self.checkpoint()
         finally:
-            self._tables.close()
+            self._tables.close(note=checkpoint and not self._tables.suspended and self._journal.is_empty)
             self._journal.close()
             self._owner.close()
 
@@ -224,7 +300,7 @@ class Records:
         self._notes = deque(self._tables.notes, maxlen=_NOTES)
         self._inherited = False
         if self._tables.journal == 0:
-            if any(has_records(self._directory, number) for number in journal_numbers(self._directory)):
+            if any(number > 1 or has_records(self._directory, number) for number in journal_numbers(self._directory)):
                 raise self._damaged("its journal goes on from tables that are not there")
             self._journal = Journal(self._directory, 1, boot=self._boot)
             self._tables.commit(1, [])
@@ -235,6 +311,9 @@ class Records:
             self._found_notes = tuple(self._notes)
             self._remove_strays()
             if self._journal.boot != self._boot:
+                if not self._tables.was_closed:
+                    # What was overwritten since the last mark may have reached the disk, and no record says so.
+                    self._tables.drop([SUMS])
                 # Records of this boot must not follow those of another: they would be replayed by its rule.
                 self._commit_using_reserve()
             else:
@@ -335,10 +414,11 @@ class Records:
         old.close()
         # One that stays is older than the tables say, and goes at the next opening.
         remove_file(old.path)
+        self._journal.allocate_ahead()  # before the reserve is taken again, or somebody else has it
 
     def _damaged(self, why: str) -> IntegrityError:
         return IntegrityError(
             f"the overlay in {self._directory} is damaged",
             why=why,
-            fix="The bytes of changed files are still in it: move it away and name another overlay directory",
+            fix=ways_out(self._directory),
         )

@@ -14,7 +14,6 @@ committed.
 from __future__ import annotations
 
 import struct
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -33,26 +32,29 @@ from .intent import clear_intent
 from .model import INODES, Change, Record, decode_entry, encode_entry, inode_key
 from .namespace import Namespace
 from .overlay import Overlay
+from .spool import Spool
 from .state import Origin
 
 __all__ = ["Settlement", "Settling", "upstream"]
 
 _HEAD = struct.Struct("<QI")
-_IN_MEMORY = 32 << 20
 _STEP_SECONDS = 0.001
 _SHOWN = 20
 
 
 class Settlement:
-    """New entries of committed files, in the order of committing: on disk when they are many."""
+    """New entries of committed files, in the order of committing: on disk when they are many.
 
-    def __init__(self) -> None:
+    `directory` is the overlay's, for when the folder for temporary files is full.
+    """
+
+    def __init__(self, directory: str) -> None:
         self._resolve: Callable[[bytes], bytes] = bytes
-        self._spool = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115  # closed by `close`
+        self._spool = Spool([directory])
         self.files = 0
 
     def add(self, inode: int, entry: Entry) -> None:
-        """Keep a file's entry. OSError: the disk for temporary files is full."""
+        """Keep a file's entry. PenstockError: no disk has room for it."""
         body = encode_entry(entry)
         self._spool.write(_HEAD.pack(inode, len(body)))
         self._spool.write(body)
@@ -64,7 +66,7 @@ class Settlement:
 
     def read(self) -> Iterator[tuple[int, bytes]]:
         """Yield inodes and encoded entries."""
-        self._spool.seek(0)
+        self._spool.rewind()
         while head := self._spool.read(_HEAD.size):
             inode, length = _HEAD.unpack(head)
             body = self._spool.read(length)

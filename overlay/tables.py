@@ -1,7 +1,10 @@
 """The tables of an overlay in LMDB: one transaction that stays open, and readers of what was committed.
 
 LMDB syncs at every commit here: what was committed survives anything. Beside the tables of `model` there is one for
-the state of this layer: format, number of the journal that goes on from the last commit, notes of the last requests.
+the state of this layer: format, number of the journal that goes on from the last commit, notes of the last requests,
+tallies of the tables. Records have checksums (`checksum`), LMDB's pages have none and may end the process when they are
+damaged; so a file is opened only when it is the one that was closed last (`closed`), or its pages were looked through
+(`pages`). Tables of formats 1 and 2, without checksums, get them when they are opened.
 
 Used by `records` only, in the thread that made it.
 
@@ -13,21 +16,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from zlib import crc32
 
 import lmdb
 import msgspec
 
 from penstock.errors import FormatTooNewError
 
+from .checksum import CHECKSUM_BYTES, MODULUS, SEEDS, Tally, checksum_of, is_whole, with_checksum
+from .closed import forget_closed, is_as_closed, note_closed
+from .damage import Damage, damaged_tables
 from .directory import sync_directory
 from .model import TABLES, Change
-from .view import Reader, View, damaged_tables, in_our_terms, translated, unavailable
+from .pages import Pages
+from .view import Reader, View, in_our_terms, translated, unavailable
 
-__all__ = ["Tables"]
+__all__ = ["KNOWN_FORMATS", "Tables"]
 
-_FORMAT = 2
-"""2: data files may have heads (`heads`), where who knows 1 alone would look for bytes in other files."""
-_READ = (b"1", b"2")
+_FORMAT = 3
+"""2: data files may have heads (`heads`), where who knows 1 alone would look for bytes in other files. 3: checksums."""
+_UNCHECKED = (b"1", b"2")
+KNOWN_FORMATS = (*_UNCHECKED, b"%d" % _FORMAT)
+_STATES = len(TABLES)
 _MAP_BYTES = 64 << 30
 """Address space, not disk."""
 _READERS = 126
@@ -37,6 +47,7 @@ _STATE = b"state"
 class _State(msgspec.Struct, frozen=True):
     journal: int
     notes: list[bytes]
+    tallies: list[Tally] = []
 
 
 _states = msgspec.msgpack.Decoder(_State)
@@ -46,22 +57,39 @@ class Tables(View):
     """The LMDB environment of an overlay, in the directory `path`.
 
     `journal`: number of the journal that holds what came after the last commit, 0 when there never was a commit.
-    `notes`: those of the last changes before it. `writing`: whether there is something to commit.
+    `notes`: those of the last changes before it. `writing`: whether there is something to commit. `was_closed`: whether
+    nothing has touched it since a process closed it.
     """
 
-    def __init__(self, path: str) -> None:
-        """Open it, creating it as 0700. OSError, IntegrityError, FormatTooNewError."""
-        super().__init__(path, [], None)
+    def __init__(self, path: str, *, trusted: bool = False) -> None:
+        """Open it, creating it as 0700. `trusted`: a process of this boot had it open until now, and looked through it.
+
+        OSError, IntegrityError, FormatTooNewError.
+        """
+        super().__init__(path, [], None, Damage())
         self.writing = False
         self.journal = 0
         self.notes: list[bytes] = []
+        self._tallies = _no_tallies()
         try:
             os.mkdir(path, 0o700)
         except FileExistsError:
             pass
         else:
             sync_directory(os.path.dirname(path))
+        self.was_closed = is_as_closed(path)
+        if not trusted and not self.was_closed:
+            self._look_through()
+        forget_closed(path)
         self._open()
+
+    def _look_through(self) -> None:
+        """Raise IntegrityError when a page or a record is not what it should be, or one is missing."""
+        with Pages(self._path) as pages:
+            faults = pages.faults()
+        if faults:
+            more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
+            raise damaged_tables(self._path, faults[0] + more)
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Make changes. When it raises, some of them may be made: `restart` and replay."""
@@ -69,25 +97,35 @@ class Tables(View):
             self._begin(write=True)
         if (transaction := self._transaction) is None:
             raise unavailable()
-        databases = self._databases
+        databases, tallies = self._databases, self._tallies
         try:
+            # Spelled out, as in all that is done for every record: a call costs as much as the checksum.
             for table, key, value in changes:
+                tally = tallies[table]
                 if value is None:
-                    transaction.delete(key, b"", databases[table])
+                    old = transaction.pop(key, databases[table])
                 else:
-                    transaction.put(key, value, db=databases[table])
+                    checksum = crc32(value, crc32(key, SEEDS[table]))
+                    stored = value + checksum.to_bytes(CHECKSUM_BYTES, "little")
+                    old = transaction.replace(key, stored, databases[table])
+                    tally[0] += 1
+                    tally[1] += checksum
+                if old is not None:
+                    tally[0] -= 1
+                    tally[1] -= int.from_bytes(old[-CHECKSUM_BYTES:], "little")
         except lmdb.Error as error:
             raise in_our_terms(error, self._path) from error
 
-    def drop(self) -> None:
-        """Remove everything from all tables. When it raises: `restart` and replay."""
+    def drop(self, tables: Sequence[int] = range(len(TABLES))) -> None:
+        """Remove everything from some tables, or all. When it raises: `restart` and replay."""
         if not self.writing:
             self._begin(write=True)
         if (transaction := self._transaction) is None:
             raise unavailable()
         with translated(self._path):
-            for database in self._databases[:-1]:
-                transaction.drop(database, delete=False)
+            for table in tables:
+                transaction.drop(self._databases[table], delete=False)
+                self._tallies[table] = [0, 0]
 
     def commit(self, journal: int, notes: list[bytes]) -> None:
         """Make what was changed durable; the journal with this number goes on from there.
@@ -102,7 +140,8 @@ class Tables(View):
         with translated(self._path):
             try:
                 transaction.put(b"format", b"%d" % _FORMAT, db=self._databases[-1])
-                transaction.put(_STATE, msgspec.msgpack.encode(_State(journal, notes)), db=self._databases[-1])
+                state = msgspec.msgpack.encode(_State(journal, notes, self.tallies()))
+                transaction.put(_STATE, with_checksum(_STATES, _STATE, state), db=self._databases[-1])
                 transaction.commit()
             except lmdb.Error:
                 transaction.abort()
@@ -127,7 +166,11 @@ class Tables(View):
     def reader(self) -> Reader:
         """Return a reader of what was committed last. OSError, IntegrityError."""
         with translated(self._path):
-            return Reader(self._path, self._databases, self._environment.begin())
+            return Reader(self._path, self._databases, self._environment.begin(), self.damage)
+
+    def tallies(self) -> list[Tally]:
+        """Return what the tables should have, by the state that was committed last."""
+        return [(count, total % MODULUS) for count, total in self._tallies]
 
     def suspend(self) -> None:
         """Show nothing until `restart`: what could be shown is not the whole."""
@@ -145,10 +188,12 @@ class Tables(View):
         """Return the bytes that the file takes on disk."""
         return os.stat(os.path.join(self._path, "data.mdb")).st_blocks * 512
 
-    def close(self) -> None:
-        """Close it; what was not committed is dropped, and readers end."""
+    def close(self, *, note: bool = False) -> None:
+        """Close it; what was not committed is dropped, and readers end. `note`: how it is, for who opens it next."""
         self.suspend()
         self._environment.close()
+        if note:
+            note_closed(self._path)
 
     def _open(self) -> None:
         with translated(self._path):
@@ -179,21 +224,56 @@ class Tables(View):
 
     def _load(self) -> None:
         """Begin to read, and learn the state."""
+        self._tallies = _no_tallies()
         self._begin(write=False)
-        version, state = self.get(len(TABLES), b"format"), self.get(len(TABLES), _STATE)
-        if version is None or state is None:
+        version, stored = self._raw(b"format"), self._raw(_STATE)
+        if version is None or stored is None:
             return
-        if version not in _READ:
+        if version in _UNCHECKED:
+            self._take(stored)
+            self._convert()
+            return
+        if version != b"%d" % _FORMAT:
             raise FormatTooNewError(
                 f"the overlay's tables in {self._path} were written by a newer Penstock",
                 why=f"they have format {version.decode('ascii', 'replace')}, this Penstock reads up to {_FORMAT}",
                 fix="Upgrade Penstock",
             )
+        if not is_whole(_STATES, _STATE, stored):
+            raise damaged_tables(self._path, "their state does not match its checksum")
+        self._take(stored[:-CHECKSUM_BYTES])
+
+    def _raw(self, key: bytes) -> bytes | None:
+        assert self._transaction is not None  # just begun
+        with translated(self._path):
+            return self._transaction.get(key, None, self._databases[-1])
+
+    def _take(self, state: bytes) -> None:
         try:
             found = _states.decode(state)
         except msgspec.DecodeError as error:
             raise damaged_tables(self._path, str(error)) from error
         self.journal, self.notes = found.journal, found.notes
+        self._tallies = [[count, total] for count, total in found.tallies] or _no_tallies()
+
+    def _convert(self) -> None:
+        """Give every record its checksum, all in one commit: a crash before its end leaves the older format."""
+        self._begin(write=True)
+        transaction = self._transaction
+        assert transaction is not None
+        with translated(self._path):
+            for table, database in enumerate(self._databases[:-1]):
+                tally = self._tallies[table]
+                with transaction.cursor(database) as cursor:
+                    more = cursor.first()
+                    while more:
+                        key, value = cursor.item()
+                        stored = with_checksum(table, key, value)
+                        cursor.replace(key, stored)
+                        tally[0] += 1
+                        tally[1] += checksum_of(stored)
+                        more = cursor.next()
+        self.commit(self.journal, self.notes)
 
     def _begin(self, *, write: bool) -> None:
         """Put a transaction in place of the one there is, which has changed nothing."""
@@ -203,3 +283,7 @@ class Tables(View):
         with translated(self._path):
             self._transaction = self._environment.begin(write=write)
         self.writing = write
+
+
+def _no_tallies() -> list[list[int]]:
+    return [[0, 0] for _ in TABLES]

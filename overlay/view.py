@@ -11,12 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
+from zlib import crc32
 
 import lmdb
 
 from penstock.errors import IntegrityError
 
-__all__ = ["Reader", "View", "damaged_tables", "in_our_terms", "translated", "unavailable"]
+from .checksum import CHECKSUM_BYTES, SEEDS, WHOLE
+from .damage import Damage, damaged_record, damaged_tables
+
+__all__ = ["Reader", "View", "in_our_terms", "translated", "unavailable"]
 
 _NEARLY_FULL_BYTES = 1 << 20
 _FIRST_BATCH, _LARGEST_BATCH = 16, 256
@@ -33,21 +37,32 @@ _FULL = (lmdb.DiskError, lmdb.MapFullError)
 
 
 class View:
-    """Looking things up in a transaction."""
+    """Looking things up in a transaction. Every record is checked when it is read; `damage` is told of those that fail.
 
-    def __init__(self, path: str, databases: list[Any], transaction: lmdb.Transaction[bytes] | None) -> None:
+    IntegrityError names the record; others can be read on.
+    """
+
+    def __init__(
+        self, path: str, databases: list[Any], transaction: lmdb.Transaction[bytes] | None, damage: Damage
+    ) -> None:
         self._path = path
         self._databases = databases
         self._transaction = transaction
+        self.damage = damage
 
     def get(self, table: int, key: bytes) -> bytes | None:
         """Return the value of `key`, or None. OSError, IntegrityError."""
         if (transaction := self._transaction) is None:
             raise unavailable()
         try:
-            return transaction.get(key, None, self._databases[table])
+            stored = transaction.get(key, None, self._databases[table])
         except lmdb.Error as error:
             raise in_our_terms(error, self._path) from error
+        if stored is None:
+            return None
+        if crc32(stored, crc32(key, SEEDS[table])) != WHOLE:
+            raise damaged_record(self._path, table, key, self.damage)
+        return stored[:-CHECKSUM_BYTES]
 
     def scan(self, table: int, start: bytes, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         """Yield keys and values from `start` on, in order, while keys begin with `prefix`.
@@ -76,18 +91,45 @@ class View:
             cursor.close()
         except lmdb.Error as error:
             raise in_our_terms(error, self._path) from error
-        return item
+        return self._checked(table, item) if item is not None else None
+
+    def _checked(self, table: int, item: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
+        key, stored = item
+        if crc32(stored, crc32(key, SEEDS[table])) != WHOLE:
+            raise damaged_record(self._path, table, key, self.damage)
+        return key, stored[:-CHECKSUM_BYTES]
+
+    def stored(self, table: int) -> Iterator[tuple[bytes, bytes]]:
+        """Yield all keys of a table and their values as they are stored, checksum and all, whole or not."""
+        at, more = b"", True
+        while more:
+            batch: list[tuple[bytes, bytes]] = []
+            with self._cursor(table) as cursor:
+                more = cursor.set_range(at) if at else cursor.first()
+                while more and len(batch) < _LARGEST_BATCH:
+                    batch.append(cursor.item())
+                    more = cursor.next()
+            yield from batch
+            at = batch[-1][0] + b"\0" if batch else at
 
     def _batch(self, table: int, at: bytes, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        if (transaction := self._transaction) is None:
+            raise unavailable()
         batch: list[tuple[bytes, bytes]] = []
-        with self._cursor(table) as cursor:
+        try:
+            cursor = transaction.cursor(self._databases[table])
             more = cursor.set_range(at) if at else cursor.first()
             while more and len(batch) < limit:
-                item = cursor.item()
-                if not item[0].startswith(prefix):
+                key, stored = cursor.item()
+                if not key.startswith(prefix):
                     break
-                batch.append(item)
+                if crc32(stored, crc32(key, SEEDS[table])) != WHOLE:
+                    raise damaged_record(self._path, table, key, self.damage)
+                batch.append((key, stored[:-CHECKSUM_BYTES]))
                 more = cursor.next()
+            cursor.close()
+        except lmdb.Error as error:
+            raise in_our_terms(error, self._path) from error
         return batch
 
     @contextmanager
@@ -140,16 +182,6 @@ def _nearly_full(path: str) -> bool:
     """Whether a failed write was probably one that found no room: LMDB calls a short write an I/O error."""
     free = os.statvfs(path)
     return free.f_bavail * free.f_frsize < _NEARLY_FULL_BYTES
-
-
-def damaged_tables(path: str, why: str) -> IntegrityError:
-    """Return what to raise when the tables in `path` are not what they should be."""
-    directory = os.path.dirname(path)
-    return IntegrityError(
-        f"the overlay's tables in {path} are damaged",
-        why=why,
-        fix=f"The bytes of changed files are still in {directory}: move it away and name another overlay directory",
-    )
 
 
 def unavailable() -> OSError:

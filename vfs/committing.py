@@ -14,6 +14,7 @@ from typing import Any
 from penstock.errors import NotFoundError, UsageError
 from penstock.overlay.commit import CommitReport
 from penstock.overlay.detached import commit_detached, recover_detached
+from penstock.overlay.disk import disk_told
 from penstock.overlay.overlay import Overlay
 from penstock.overlay.state import Origin
 from penstock.repo.choices import choice
@@ -128,8 +129,8 @@ def is_mounted(directory: str) -> bool:
 @contextmanager
 def detached_overlay(directory: str, settings: Settings) -> Iterator[tuple[Overlay, Snapshot]]:
     """Open the overlay of a mount that is gone, and the version that it is over. NotFoundError: there is none."""
-    path = _overlay_of(directory)
-    with closing(open_overlay(path)) as overlay:
+    path = overlay_of(directory)
+    with disk_told(path), closing(open_overlay(path)) as overlay:
         origin: Origin | None = overlay.origin
         if origin is None:
             raise NotFoundError(f"the overlay in {path} is empty", why="nothing was mounted with it yet")
@@ -138,7 +139,8 @@ def detached_overlay(directory: str, settings: Settings) -> Iterator[tuple[Overl
             yield overlay, version
 
 
-def _overlay_of(directory: str) -> str:
+def overlay_of(directory: str) -> str:
+    """Return the overlay that a mountpoint has, or had, or that a directory is. NotFoundError: there is none."""
     for path in (directory, overlay_directory(os.path.realpath(directory))):
         if os.path.exists(os.path.join(path, "index", "data.mdb")):
             return os.path.abspath(path)

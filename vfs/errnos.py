@@ -53,5 +53,8 @@ def errno_of(error: Exception, operation: str) -> int:
     if isinstance(error, PenstockError):
         _log.error("%s failed: %s", operation, error)
         return errno.EACCES if isinstance(error, AccessError) else errno.EIO
+    if isinstance(error, OSError):
+        _log.error("%s failed: %s", operation, error)
+        return errno.EIO
     _log.error("%s failed through a fault in Penstock", operation, exc_info=error)
     return errno.ENOMEM if isinstance(error, MemoryError) else errno.EIO

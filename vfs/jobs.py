@@ -49,10 +49,11 @@ class Job:
 
 
 class Jobs:
-    """The work of one mount."""
+    """The work of one mount. `explain` says what an OSError is to whoever waits."""
 
-    def __init__(self, nursery: trio.Nursery) -> None:
+    def __init__(self, nursery: trio.Nursery, explain: Callable[[OSError], PenstockError] | None = None) -> None:
         self._nursery = nursery
+        self._explain = explain
         self._numbers = itertools.count(1)
         self._jobs: dict[int, Job] = {}
 
@@ -77,6 +78,11 @@ class Jobs:
             job.result = await work(job)
         except PenstockError as error:
             job.error = error
+        except OSError as error:
+            _log.error("a %s failed: %s", job.name, error)
+            job.error = (
+                self._explain(error) if self._explain else PenstockError(f"the {job.name} failed", why=str(error))
+            )
         except Exception as error:  # noqa: BLE001  # one job fails, the mount lives on
             _log.error("a %s failed", job.name, exc_info=error)
             job.error = PenstockError(f"the {job.name} failed", why=f"{type(error).__name__}: {error}")

@@ -30,11 +30,11 @@ def overlay_directory(mountpoint: str) -> str:
     return os.path.join(platformdirs.user_state_dir("penstock"), "overlays", f"{name}-{digest}")
 
 
-def open_overlay(directory: str) -> Overlay:
+def open_overlay(directory: str, *, trusted: bool = False) -> Overlay:
     """Open an overlay, made if need be. AccessError: the directory cannot be used; else as `Overlay`."""
     try:
         os.makedirs(directory, mode=0o700, exist_ok=True)
-        return Overlay(directory)
+        return Overlay(directory, trusted=trusted)
     except OSError as error:
         raise AccessError(
             f"the overlay in {directory} cannot be opened",

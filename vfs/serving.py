@@ -190,12 +190,13 @@ class _Serving:
         else:
             assert self._start.record is not None
             record = decode_answer(self._start.record)
-        vitals = Vitals(record, self._snapshot, operations.reads)
+        vitals = Vitals(record, self._snapshot, operations.reads, self._upper.trouble)
         # Threads of their own: those of readers may all be waiting for a store that does not answer.
         announcements = Announcements(self._snapshot, operations.file_system.follower, Workers(4))
         commands = MountCommands(vitals, operations, Workers(2), access_log_path(record.mountpoint), announcements)
+        jobs = Jobs(nursery, self._upper.explain)
         versioning = Versioning(
-            self._upper, operations, self._snapshot, self._request.settings, self._workers, Jobs(nursery), self._on_move
+            self._upper, operations, self._snapshot, self._request.settings, self._workers, jobs, self._on_move
         )
         table = commands.table() | versioning.table()
         versioning.recover()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import time
-from contextlib import closing
 
 from penstock.errors import AccessError, ConflictError, PenstockError
 
@@ -50,15 +49,24 @@ def changes_left(info: MountInfo) -> str | None:
     """
     if info.overlay is None:
         return None
+    from penstock.overlay.disk import directory_gone, disk_told
+
     from .overlays import open_overlay, overlay_directory  # takes its time, and few mounts are writable
 
+    gone = directory_gone(info.overlay)
+    if gone is not None:
+        raise gone
     try:
-        overlay = open_overlay(info.overlay)
+        with disk_told(info.overlay):
+            overlay = open_overlay(info.overlay)
+            try:
+                if not overlay.is_dirty():
+                    return None
+            finally:
+                # Its daemon has written what the disk had room for: to look is to leave it so.
+                overlay.close(keep_up=False)
     except ConflictError:  # it has been mounted again
         return None
-    with closing(overlay):
-        if not overlay.is_dirty():
-            return None
     return info.mountpoint if info.overlay == overlay_directory(info.mountpoint) else info.overlay
 
 

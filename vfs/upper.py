@@ -14,7 +14,8 @@ from typing import Self
 
 import trio
 
-from penstock.errors import IntegrityError
+from penstock.errors import IntegrityError, PenstockError
+from penstock.overlay.disk import directory_gone, disk_error
 from penstock.overlay.overlay import Overlay
 from penstock.repo.snapshot import Pin, Snapshot
 
@@ -52,16 +53,22 @@ class UpperLayer:
         """Open the overlay, if there is to be one. ConflictError: it is in use, or holds changes of something else."""
         options = self._request.options
         if options.writable:
-            self._overlay = open_overlay(options.overlay_directory or overlay_directory(self._request.mountpoint))
+            self._overlay = open_overlay(
+                options.overlay_directory or overlay_directory(self._request.mountpoint), trusted=self._resumed
+            )
         elif self._resumed and os.path.exists(self._moved):
-            self._overlay = open_overlay(self._moved)
+            self._overlay = open_overlay(self._moved, trusted=True)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._overlay is not None:
+        if self._overlay is None:
+            return
+        try:
             self._overlay.close()
+        except (OSError, IntegrityError) as failure:  # the journal has it all
+            _log.error("the overlay could not be written at the end: %s", failure)
 
     def pin(self, given: Pin | None) -> Pin | None:
         """Return what the version is opened by: `given`, the supervisor's, unless the overlay is at another one."""
@@ -95,6 +102,19 @@ class UpperLayer:
         """Where the changes of a writable mount are; None: it is read-only."""
         return self._overlay.directory if self._overlay is not None and self._request.options.writable else None
 
+    def explain(self, error: OSError) -> PenstockError:
+        """Return what an OSError is to whoever asked for something."""
+        assert self._overlay is not None  # nothing else of a mount raises any
+        return disk_error(error, self._overlay.directory)
+
+    def trouble(self) -> list[str]:
+        """Return what is wrong with the overlay, in words. Blocking."""
+        overlay = self._overlay
+        if overlay is None:
+            return []
+        gone = directory_gone(overlay.directory)
+        return [f"{text} is damaged" for text in overlay.records.damage.found()] + ([gone.what] if gone else [])
+
     def is_dirty(self) -> bool:
         """Whether there are changes that were not committed."""
         return self._overlay is not None and self._overlay.is_dirty()
@@ -117,6 +137,7 @@ class UpperLayer:
 
     async def checkpoint(self, workers: Workers) -> None:
         """Have the overlay's tables written now and then, its data before them."""
+        told = ""
         while True:
             await trio.sleep(_CHECKPOINT)
             overlay = self._overlay
@@ -124,5 +145,26 @@ class UpperLayer:
                 try:
                     await workers.run(overlay.content.sync)  # most of it, off the event loop
                     overlay.records.checkpoint()
-                except OSError as error:  # the journal has it all: the next one may find room
-                    _log.error("the overlay's tables cannot be written: %s", error)
+                except (OSError, IntegrityError) as error:  # the journal has it all: the next one may find room
+                    if told != str(error):
+                        _log.error("the overlay's tables cannot be written: %s", error)
+                    told = str(error)
+            if overlay is not None:
+                overlay.records.hold_reserve()
+                with trio.CancelScope(shield=True):  # the thread reads by a snapshot that ends here
+                    await _sum_up(overlay, workers)
+
+
+async def _sum_up(overlay: Overlay, workers: Workers) -> None:
+    """Sum what was written and is left alone now, so that damage to it is noticed."""
+    sums = overlay.content.sums
+    if not (due := sums.due()):
+        return
+    try:
+        await workers.run(overlay.content.sync)
+        with overlay.records.snapshot() as reader:
+            digests = await workers.run(sums.digests, reader, due)
+        for _ in sums.keep(due, digests):
+            await trio.lowlevel.checkpoint()
+    except (OSError, IntegrityError) as error:
+        _log.error("what was changed cannot be summed: %s", error)

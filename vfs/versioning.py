@@ -19,7 +19,9 @@ from penstock.errors import ConflictError, PenstockError, UsageError
 from penstock.overlay.absorbing import Stale
 from penstock.overlay.commit import Commit
 from penstock.overlay.discarding import Discarding
+from penstock.overlay.inspection import inspect_snapshot
 from penstock.overlay.layering import Layering
+from penstock.overlay.lower import Lower
 from penstock.overlay.recovery import Recovery
 from penstock.overlay.settling import Settling
 from penstock.overlay.state import Origin
@@ -28,6 +30,7 @@ from penstock.repo.publish import Authorship
 from penstock.repo.settings import Settings
 from penstock.repo.snapshot import Snapshot
 
+from .checking import finding_line
 from .committing import fields_of
 from .control import Arguments, Command
 from .detour import Detour
@@ -89,7 +92,7 @@ class Versioning:
         """Return the commands by name."""
         found: dict[str, Command] = {"refresh": self._refresh, "job": self._jobs.state, "cancel": self._jobs.cancel}
         if self._upper.directory is not None:
-            found |= {"commit": self._commit, "changes": self._changes, "discard": self._discard}
+            found |= {"commit": self._commit, "changes": self._changes, "discard": self._discard, "check": self._check}
         return found
 
     @property
@@ -216,6 +219,29 @@ class Versioning:
 
         return self._jobs.start("discard", work)
 
+    async def _check(self, _: Arguments) -> dict[str, object]:
+        """Look through the overlay; a line for each thing that is damaged as `checking.finding_line` makes them."""
+        overlay = self._fs.overlay
+
+        async def work(job: Job) -> object:
+            origin = overlay.origin
+            assert origin is not None  # it is mounted
+            with overlay.records.snapshot() as reader:
+                tallies = overlay.records.tallies()
+
+                def look() -> int:
+                    lower = Lower(origin.lower, reader, self._snapshot.load, origin.metadata)
+                    found = inspect_snapshot(reader, overlay.content, lower, tallies)
+                    for each in found:
+                        job.lines.append(finding_line(each))
+                        wait_for_takers(job)
+                    return sum(count for count, _ in tallies)
+
+                records = await blocking(self._workers, job, look)
+            return {"directory": overlay.directory, "records": records}
+
+        return self._jobs.start("check", work, looks=True)
+
     def recover(self) -> None:
         """See to what a process that died has left: a commit that may have landed, files that nothing names."""
         if self._upper.directory is None:
@@ -229,7 +255,9 @@ class Versioning:
             content = self._fs.overlay.content
             with self._fs.overlay.records.snapshot() as reader:
                 strays = await blocking(self._workers, job, lambda: content.strays(reader))
+                unsummed = await blocking(self._workers, job, lambda: list(content.sums.missing(reader)))
             content.remove(strays)
+            content.sums.note(unsummed)
             return {}
 
         with suppress(ConflictError):  # something is under way already: it looks first, too

@@ -222,8 +222,17 @@ class WritableFileSystem:
             raise Refusal(errno.EFBIG)
         node = await self._node(inode)
         record = self.editor.record_of(node)
-        changed, changes = self.overlay.content.write(inode, record, offset, data, self.editor.counters.generation)
-        self.editor.put_content(node, changed, changes)
+
+        def put() -> None:
+            generation = self.editor.counters.generation
+            self.editor.put_content(node, *self.overlay.content.write(inode, record, offset, data, generation))
+
+        try:
+            put()
+        except OSError as error:
+            if not self._makes_room(error):
+                raise
+            put()
         return len(data)
 
     async def setattr(
@@ -297,7 +306,16 @@ class WritableFileSystem:
             uid, gid = owner
             return self.editor.create(view, parent, name, kind, mode=mode, target=target, uid=uid, gid=gid, note=asked)
 
-        return await self.ask(make)
+        try:
+            return await self.ask(make)
+        except OSError as error:
+            if not self._makes_room(error):
+                raise
+            return await self.ask(make)
+
+    def _makes_room(self, error: OSError) -> bool:
+        """Whether the disk was full and is not any more: what was removed takes space until the next checkpoint."""
+        return error.errno in (errno.ENOSPC, errno.EDQUOT) and self.overlay.make_room()
 
     async def unlink(self, parent: int, name: bytes, thread: int) -> None:
         """Remove a name that is no directory's. ENOENT, EISDIR."""

@@ -619,20 +619,10 @@ def test_parts_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
 
 def test_tables_of_a_newer_format_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(tables_module, "_FORMAT", 3)
+        patched.setattr(tables_module, "_FORMAT", 4)
         written(tmp_path / "overlay")
     with pytest.raises(FormatTooNewError, match="newer Penstock"):
         open_records(tmp_path / "overlay")
-
-
-def test_tables_of_the_format_before_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patched:
-        patched.setattr(tables_module, "_FORMAT", 1)
-        written(tmp_path / "overlay")
-    again = open_records(tmp_path / "overlay")
-    assert len(list(again.scan(NAMES, b""))) == 2000
-    assert again.get(NAMES, b"1999") == bytes(100)
-    again.close()
 
 
 def test_it_opens_in_another_process_after_a_fork_of_this_one(records: Records, tmp_path: Path) -> None:

@@ -130,7 +130,8 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(autouse=True)
 def small_reserve(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(directory_module, "_RESERVE_BYTES", 1 << 16)
+    monkeypatch.setattr(directory_module, "_LEAST_RESERVED", 1 << 16)
+    monkeypatch.setattr(directory_module, "_MOST_RESERVED", 1 << 16)
 
 
 def run_and_die(directory: Path, step: int, moment: str) -> int | None:

@@ -38,7 +38,7 @@ class MemoryTables:
         found = self._keys[table][position - 1]
         return found, self._values[table][found]
 
-    def change(self, changes: Sequence[Change], note: bytes = b"") -> None:
+    def change(self, changes: Sequence[Change], note: bytes = b"", *, grows: bool = False) -> None:
         for table, key, value in changes:
             if value is None:
                 if self._values[table].pop(key, None) is not None:
