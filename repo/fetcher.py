@@ -18,7 +18,7 @@ from typing import IO
 
 import msgspec
 
-from penstock.cache import BlockCache
+from penstock.cache import BlockCache, note_crashes
 from penstock.errors import PenstockError
 from penstock.store.opening import open_store
 from penstock.store.options import StoreOptions
@@ -139,6 +139,7 @@ def main() -> None:
         return
     setup = msgspec.msgpack.decode(first, type=Setup)
     requests = msgspec.msgpack.Decoder(Request)
+    note_crashes(Path(setup.cache_directory))
     with ExitStack() as stack:
         cache = stack.enter_context(closing(BlockCache(Path(setup.cache_directory), setup.cache_size)))
         fetcher = _Fetcher(setup, cache, stack, out)

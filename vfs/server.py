@@ -13,6 +13,7 @@ import signal
 import sys
 from contextlib import suppress
 
+from penstock.cache import note_crashes
 from penstock.errors import PenstockError
 
 from .link import Failed, Link, Start
@@ -54,6 +55,7 @@ def _serve(link: Link) -> None:
         return
     request = decode_request(start.request)
     start_log(request.log, start.level, rotates=True)
+    note_crashes(request.settings.cache_directory)
     serve(start, session, link)
 
 
