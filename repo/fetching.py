@@ -28,6 +28,7 @@ from .budget import Budget
 from .counters import Counters
 from .fetcher import READY, Answer, Failure, Request, Setup, read_message, write_message
 from .hedging import Hedging, better
+from .memory import shares
 from .regions import Region
 
 __all__ = ["Fetchers"]
@@ -176,13 +177,13 @@ def _error_of(failure: Failure) -> PenstockError:
 class Fetchers:
     """Some processes, started when they are first needed and anew when one dies."""
 
-    def __init__(self, setup: Setup, counters: Counters, *, processes: int = 2, budget: int = 128 << 20) -> None:
+    def __init__(self, setup: Setup, counters: Counters, *, processes: int = 2, budget: int | None = None) -> None:
         self._setup = msgspec.msgpack.encode(setup)
         self._deadline = setup.options.deadline
         self._counters = counters
         self._processes: list[_Process | None] = [None] * processes
         self._lock = threading.Lock()
-        self.budget = Budget(budget, self._deadline)
+        self.budget = Budget(budget if budget is not None else shares().fetching, self._deadline)
         """What holds all that is on its way; whoever fetches here for want of a process that can holds it, too."""
         self._hedging = Hedging()
         self._rest = _Rest()
