@@ -41,7 +41,7 @@ class Shares:
         def part(most: int, divisor: int) -> int:
             return min(most, max(_LEAST, spare // divisor))
 
-        return cls(reading=part(128 * MIB, 6), sending=part(256 * MIB, 3), fetching=part(128 * MIB, 4))
+        return cls(reading=part(128 * MIB, 6), sending=part(256 * MIB, 3), fetching=part(128 * MIB, 8))
 
 
 def limit_of(groups: str, mounts: str, read: Callable[[str], str | None]) -> int | None:

@@ -15,6 +15,7 @@ from contextlib import suppress
 
 from penstock.cache import note_crashes
 from penstock.errors import PenstockError
+from penstock.repo.memory import shares
 
 from .link import Failed, Link, Start
 from .logs import start_log
@@ -56,6 +57,7 @@ def _serve(link: Link) -> None:
     request = decode_request(start.request)
     start_log(request.log, start.level, rotates=True)
     note_crashes(request.settings.cache_directory)
+    shares()  # before there are threads
     serve(start, session, link)
 
 
