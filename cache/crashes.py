@@ -20,6 +20,8 @@ from .directory import prepare_directory
 __all__ = ["crash_bytes", "note_crashes"]
 
 _MOST = 256 << 10
+_open: list[int] = []
+"""The descriptor that is written to in a crash: open for as long as the process lives."""
 
 
 def note_crashes(directory: Path) -> None:
@@ -33,8 +35,10 @@ def note_crashes(directory: Path) -> None:
             os.ftruncate(descriptor, 0)
     except (OSError, AccessError, UsageError):
         return
-    # For as long as the process lives: the descriptor is never closed.
     faulthandler.enable(descriptor, all_threads=False)
+    for before in _open:
+        os.close(before)
+    _open[:] = [descriptor]
 
 
 def crash_bytes(root: str) -> int:
