@@ -27,11 +27,12 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """Bounds in bytes: files read ahead, objects being sent, regions being fetched."""
+    """Bounds in bytes: files read ahead, objects being sent, regions being fetched, the object being put together."""
 
     reading: int
     sending: int
     fetching: int
+    packing: int
 
     @classmethod
     def of(cls, limit: int | None) -> Shares:
@@ -41,7 +42,12 @@ class Shares:
         def part(most: int, divisor: int) -> int:
             return min(most, max(_LEAST, spare // divisor))
 
-        return cls(reading=part(128 * MIB, 6), sending=part(256 * MIB, 3), fetching=part(128 * MIB, 8))
+        return cls(
+            reading=part(128 * MIB, 6),
+            sending=part(256 * MIB, 3),
+            fetching=part(128 * MIB, 8),
+            packing=part(32 * MIB, 8) // MIB * MIB,
+        )
 
 
 def limit_of(groups: str, mounts: str, read: Callable[[str], str | None]) -> int | None:

@@ -60,14 +60,16 @@ def test_what_makes_no_sense_is_no_limit(text: str) -> None:
 
 
 def test_memory_that_is_ample_is_used_as_ever_and_a_scarce_one_sparingly() -> None:
-    assert Shares.of(None) == Shares(128 * MIB, 256 * MIB, 128 * MIB)
+    assert Shares.of(None) == Shares(128 * MIB, 256 * MIB, 128 * MIB, 32 * MIB)
     assert Shares.of(4096 * MIB) == Shares.of(None)
-    last = Shares(0, 0, 0)
+    last = Shares(0, 0, 0, 0)
     for limit in range(0, 3000 * MIB, 50 * MIB):
         now = Shares.of(limit)
         assert now.reading >= last.reading
         assert now.sending >= last.sending
         assert now.fetching >= last.fetching >= 0
+        assert now.packing >= last.packing
+        assert now.packing % MIB == 0
         assert min(now.reading, now.sending, now.fetching) >= 8 * MIB
         last = now
     assert sum((Shares.of(192 * MIB).reading, Shares.of(192 * MIB).sending)) <= 48 * MIB
