@@ -202,7 +202,11 @@ class _Supervisor:
         try:
             register(record)
         except OSError as error:
-            raise PenstockError(f"{record.mountpoint} could not be registered", why=str(error)) from error
+            raise PenstockError(
+                f"{record.mountpoint} could not be registered",
+                why=str(error),
+                fix="Make room there, or set XDG_RUNTIME_DIR to another directory of yours.",
+            ) from error
         _log.info("mounted %s at %s, version %s", record.handle, record.mountpoint, record.top_hash)
         self._ready(record)  # last: whoever waits for it may look at the log at once
 
