@@ -210,10 +210,13 @@ class Fetchers:
         for _ in range(_TRIES):
             try:
                 process = self._choose()
+            except _DiedError:
+                continue
+            try:
                 kept = self._ask(process, region, timeout)
             except _DiedError:
                 if not self._closed:
-                    _log.warning("a fetch process has died; asking another")
+                    _log.warning("fetch process %d has died; asking another", process.pid)
             except TimeoutError as error:
                 process.kill()
                 raise StoreUnreachableError(

@@ -55,7 +55,8 @@ def limit_of(groups: str, mounts: str, read: Callable[[str], str | None]) -> int
 
     `groups` and `mounts` are what /proc/self/cgroup and /proc/self/mountinfo say, `read` returns what is in a file.
     """
-    limits = []
+    limits: list[int] = []
+    names: tuple[str, ...]
     for line in groups.splitlines():
         hierarchy, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
