@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import time
+from contextlib import suppress
 
 __all__ = ["LockedFile", "MomentaryLock"]
 
@@ -61,7 +62,8 @@ class LockedFile:
         if self.descriptor >= 0 and self._pid == os.getpid():
             _held.discard(self.descriptor)
             # A child forked a moment ago may still have its copy open: unlock for all copies.
-            fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+            with suppress(OSError):  # on a disk without locks
+                fcntl.flock(self.descriptor, fcntl.LOCK_UN)
             os.close(self.descriptor)
         self.descriptor = -1
 
@@ -74,6 +76,8 @@ class LockedFile:
             fcntl.flock(self.descriptor, operation | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
+        except OSError as error:
+            raise OSError(error.errno, f"files cannot be locked on this disk: {error.strerror}") from error
         return True
 
 
