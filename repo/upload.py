@@ -42,15 +42,15 @@ class _Task:
 
 
 class Upload:
-    """One upload of many objects. `progress` is told the bytes of each object that is done.
+    """One upload of many objects. `progress` is told the bytes of each object that is done. `most`: bytes in flight.
 
     `sent[True]` counts data objects, `sent[False]` node packs. `send`, `finish` and `close` belong to one thread.
     """
 
-    def __init__(self, store: Store, progress: Callable[[int], None]) -> None:
+    def __init__(self, store: Store, progress: Callable[[int], None], most: int | None = None) -> None:
         self._store = store
         self._progress = progress
-        self._most = shares().sending
+        self._most = shares().sending if most is None else most
         self._changed = threading.Condition()  # guards what follows
         self._tasks: deque[_Task] = deque()
         self._threads = 0
