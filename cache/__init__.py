@@ -8,8 +8,10 @@ knows of versions, mounts or stores. docs/CACHE.md has the shared state, the loc
 from __future__ import annotations
 
 from .blocks import BlockCache
+from .crashes import note_crashes
 from .layout import LARGEST_BLOCK, SMALLEST_BOUND
 from .locations import LocationIndex
+from .place import network_disk
 from .report import CacheInfo, VerifyReport
 
 __all__ = [
@@ -19,4 +21,6 @@ __all__ = [
     "CacheInfo",
     "LocationIndex",
     "VerifyReport",
+    "network_disk",
+    "note_crashes",
 ]

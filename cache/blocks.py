@@ -1,8 +1,8 @@
 """`BlockCache`: blocks by their BLAKE3, for all threads and all processes of a user.
 
 **Invariant:** a byte that `get` returns was, in this process, either hashed on its way in or hashed where it lies.
-**Invariant:** trouble with the disk never leaves here as an exception: a block is not held, or not stored, and
-`info().mode` says why.
+**Invariant:** trouble with the disk, the directory or the bound never leaves here as an exception: a block is not
+held, or not stored, and `mode` says why. Only `clear`, which removes things, refuses a directory that is not safe.
 
 Lock order: the cache's lock, the layout lock (flock), an environment's lock (and LMDB's writer mutex). The hot path
 of `get` takes none. See docs/CACHE.md.
@@ -11,6 +11,7 @@ of `get` takes none. See docs/CACHE.md.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
 from collections.abc import Iterable, Sequence
@@ -25,7 +26,7 @@ from penstock.store.base import Buffer
 from .directory import CacheDirectory, disk_usage
 from .environment import IndexDamagedError
 from .health import Health
-from .layout import Budget
+from .layout import SMALLEST_BOUND, Budget
 from .report import CacheInfo, VerifyReport
 from .session import Session, rebuilt
 from .trust import IndexState, boot_id
@@ -33,34 +34,44 @@ from .trust import IndexState, boot_id
 __all__ = ["BlockCache"]
 
 _VERIFY_ROWS = 1024
+_SET_ASIDE_SECONDS = 600.0
 
 
 class BlockCache:
     """A directory of blocks within a bound. Thread-safe; shared by processes; usable in a forked child."""
 
     def __init__(
-        self, directory: Path, max_bytes: int, *, boot: str | None = None, retry_seconds: float = 60.0
+        self,
+        directory: Path,
+        max_bytes: int,
+        *,
+        boot: str | None = None,
+        retry_seconds: float = 60.0,
+        set_aside: str = "",
     ) -> None:
         """Open the cache in `directory`, made if need be, of at most `max_bytes` on disk.
 
-        UsageError when the bound is too small, AccessError when the directory is another user's or open to others'
-        writing. A disk that refuses raises nothing: the cache then holds nothing until it comes back. `boot` stands
-        in for the kernel's boot id, `retry_seconds` for how long a faulty disk is left alone.
+        It holds nothing, and `mode` says why, when the bound is below SMALLEST_BOUND, when the directory is another
+        user's or open to others' writing, and while the disk refuses. With `set_aside`, for that reason it is not
+        even looked at for ten minutes. `boot` stands in for the kernel's boot id, `retry_seconds` for how long a
+        faulty disk is left alone.
         """
         self.directory = Path(os.path.abspath(directory))
+        self.max_bytes = max_bytes
         self.budget = Budget.of(max_bytes)
         root = str(self.directory)
         self._files = CacheDirectory(root)
-        self._state = IndexState(self._files.state, self._files.index, boot or boot_id())
+        self._state = IndexState(self._files.state, self._files.index, boot or boot_id(), root)
         self._opening = Health(root, retry_seconds)
         self._writing = Health(root, retry_seconds)
         self._lock = threading.RLock()
         self._session: Session | None = None
         self._closed = False
-        try:
-            self._files.prepare()
-        except OSError as error:
-            self._opening.fail(error)
+        if set_aside:
+            self._opening.rest(set_aside, _SET_ASIDE_SECONDS)
+        elif max_bytes < SMALLEST_BOUND:
+            least = f"{SMALLEST_BOUND >> 20} MiB that its segments and its index need"
+            self._opening.rest(f"its bound of {max_bytes:,} bytes is below the {least}", math.inf)
         _caches.add(self)
         self._current()
 
@@ -123,6 +134,10 @@ class BlockCache:
         """Whether it is worth while to store something: not while the disk refuses, but for a try now and then."""
         return self._opening.due() and self._writing.due()
 
+    def readable(self) -> bool:
+        """Whether it is worth while to have others store something that is then read here; as `accepts`."""
+        return self._opening.due()
+
     def __contains__(self, key: object) -> bool:
         """Whether the block is held, as far as the index knows: `get` may still find it damaged."""
         return isinstance(key, bytes) and not self.missing([key])
@@ -173,7 +188,7 @@ class BlockCache:
                 self._refuse(session, error)
         return CacheInfo(
             directory=self.directory,
-            max_bytes=self.budget.max_bytes,
+            max_bytes=self.max_bytes,
             blocks=blocks,
             bytes=disk_usage(str(self.directory)),
             segments=0 if session is None else len(session.alive),
@@ -188,18 +203,25 @@ class BlockCache:
         return f"degraded: {why}" if why else "ok"
 
     def clear(self) -> int:
-        """Drop every block and return the bytes freed on disk. Other processes go on, with an empty cache."""
+        """Drop every block and return the bytes freed on disk. Other processes go on, with an empty cache.
+
+        AccessError, UsageError when the directory is not this user's alone, or cannot be changed.
+        """
+        before = disk_usage(str(self.directory))
         with self._lock:
-            before = disk_usage(str(self.directory))
+            self._leave()
             try:
-                self._leave()
-                with self._files.layout():
-                    for segment in self._files.segments():
-                        os.unlink(segment.path)
-                self._enter(rebuilt(self._files, self._state, self.budget))
+                self._files.prepare()
             except OSError as error:
-                self._refuse(self._session, error)
-            return max(0, before - disk_usage(str(self.directory)))
+                self._refuse(None, error)
+            try:
+                self._files.empty()
+            except OSError as error:
+                raise AccessError(
+                    f"the cache in {self.directory} cannot be emptied", why=error.strerror or str(error)
+                ) from error
+            self._current()
+        return max(0, before - disk_usage(str(self.directory)))
 
     def verify(self) -> VerifyReport:
         """Read and hash every block; quarantine those that are damaged."""
@@ -276,7 +298,6 @@ class BlockCache:
             except IndexDamagedError:
                 self._rebuild(self._session)
             except (AccessError, UsageError) as error:
-                # The directory changed hands while it was in use.
                 self._refuse(self._session, OSError(str(error)))
             except OSError as error:
                 self._refuse(self._session, error)

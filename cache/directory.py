@@ -8,8 +8,10 @@ the reservation. So nothing can drift from it, and a crash between two steps lea
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,17 +67,33 @@ class CacheDirectory:
 
     def __init__(self, root: str) -> None:
         self.root = root
-        self.index = os.path.join(root, "index")
-        self.state = os.path.join(root, "state")
+        self.index = os.path.join(root, "index-2")
+        self.state = os.path.join(root, "state-2")
         self.users = os.path.join(root, "users.lock")
         self.clock = os.path.join(root, "clock")
         self._layout = os.path.join(root, "layout.lock")
         self._segments = os.path.join(root, "segments")
+        self._old_index, self._old_state = os.path.join(root, "index"), os.path.join(root, "state")
 
     def prepare(self) -> None:
         """Make sure that the directory is there and private. AccessError, UsageError, or what the disk says."""
         prepare_directory(self.root)
         os.makedirs(self._segments, mode=0o700, exist_ok=True)
+
+    def succeed(self) -> None:
+        """Take over the index of the version before; under the layout lock, when no other process has either open.
+
+        That version used LMDB's locks and this one has its own (`environment`), so they must not meet in one index.
+        """
+        if not os.path.lexists(self._old_index):
+            return
+        if not os.path.lexists(self.index):
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(self._old_state, self.state)
+            os.rename(self._old_index, self.index)
+            return
+        shutil.rmtree(self._old_index, ignore_errors=True)
+        Path(self._old_state).unlink(missing_ok=True)
 
     @contextmanager
     def layout(self) -> Iterator[None]:
@@ -100,6 +118,16 @@ class CacheDirectory:
                     continue
                 found.append(SegmentFile(number, entry.path, size, suffix == _SEALED))
         return sorted(found)
+
+    def empty(self) -> None:
+        """Remove all segments and the index. OSError when the disk refuses that."""
+        if not os.path.isdir(self._segments):
+            return  # it never came to be: on a full disk not even the lock could be made
+        with self.layout():
+            for segment in self.segments():
+                os.unlink(segment.path)
+            for index in (self.index, self._old_index):
+                shutil.rmtree(index, ignore_errors=True)
 
     def new_segment(self, number: int) -> str:
         """Return the path at which the segment `number` begins its life."""
@@ -168,7 +196,7 @@ def disk_usage(path: str) -> int:
                         pending.append(entry.path)
                     else:
                         total += os.lstat(entry.path).st_blocks * 512
-        except FileNotFoundError:
-            # Evicted between the listing and the look.
+        except OSError:
+            # Evicted between the listing and the look; or no directory, or one that cannot be listed.
             continue
     return total

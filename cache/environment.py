@@ -7,6 +7,10 @@ another process without touching it. For that to be complete no other reference 
 **Invariant:** LMDB's handles are referenced only by an `Environment` and, under its lock, a `Transaction`; they are
 opened and closed under the registry's lock; fork waits for both.
 
+LMDB's own locks and its table of readers go by process ids, which two containers may both have. So it runs without
+them, and a `MomentaryLock` on the data file takes their place: whoever reads shares it for a moment, whoever writes
+has it alone, as LMDB asks of those who do without its locks. **Invariant:** nobody looks at a page without that lock.
+
 Durability: nothing is synced at commit. Within one boot the kernel keeps what was written whatever dies; what a power
 loss leaves is never opened (see `trust`).
 """
@@ -20,14 +24,17 @@ from typing import Any
 
 import lmdb
 
+from .locking import MomentaryLock
 from .transaction import IndexDamagedError, Transaction, translated
 
 __all__ = ["PAGE_BYTES", "Environment", "IndexDamagedError", "open_environment"]
 
-_MAP_BYTES = 64 << 30
-"""Address space, not disk: the size of the file is held down by whoever writes (`Environment.file_pages`)."""
+_MAP_BYTES = (64 << 30, 8 << 30, 1 << 30, 128 << 20)
+"""Address space, not disk: the size of the file is held down by whoever writes (`Environment.file_pages`).
 
-_READERS = 1024
+The next one is tried where a limit on address space (`ulimit -v`) refuses the one before.
+"""
+
 _FORK_WAIT_SECONDS = 5.0
 PAGE_BYTES = os.sysconf("SC_PAGESIZE")
 
@@ -38,26 +45,20 @@ class Environment:
     def __init__(self, path: str, names: tuple[bytes, ...]) -> None:
         self.lock = threading.Lock()
         self._users = 1
-        with translated():
-            self._environment: lmdb.Environment | None = lmdb.open(
-                path,
-                map_size=_MAP_BYTES,
-                mode=0o600,
-                metasync=False,
-                sync=False,
-                readahead=False,
-                max_readers=_READERS,
-                max_dbs=len(names),
-                # A spare read transaction is shared with a forked child, whose release of it breaks the parent's.
-                max_spare_txns=0,
-            )
-            pages = self._environment.info()["last_pgno"] + 1
-            if pages > 2 and os.stat(os.path.join(path, "data.mdb")).st_size < pages * PAGE_BYTES:
-                # Looking beyond the end of the file would be a SIGBUS.
-                raise IndexDamagedError("the cache index is truncated")
-            # Slots of readers that were killed pin old pages, and the file would grow for ever.
-            self._environment.reader_check()
-            self._databases = [self._environment.open_db(name) for name in names]
+        self._gate = MomentaryLock(os.path.join(path, "data.mdb"))
+        self._environment: lmdb.Environment | None = None
+        try:
+            self._gate.alone()
+            with translated():
+                self._environment, self.map_bytes = _open(path, len(names))
+                pages = self._environment.info()["last_pgno"] + 1
+                self._size = pages * PAGE_BYTES if pages > 2 else 0
+                self._check_size()
+                self._databases = [self._environment.open_db(name) for name in names]
+            self._gate.release()
+        except BaseException:
+            self._drop()
+            raise
 
     def transaction(self, *, write: bool = False) -> Transaction:
         """Return a transaction to enter."""
@@ -66,22 +67,43 @@ class Environment:
     def get(self, database: int, key: bytes) -> bytes | None:
         """Return the value of `key`: what a transaction would, in less time."""
         with self.lock:
+            self._enter(write=False)
             try:
                 # In a frame of its own, so that no handle outlives the lock.
                 return self._get(database, key)
             except lmdb.Error:
                 pass
+            finally:
+                self._gate.release()
         with self.transaction() as transaction:
             return transaction.get(database, key)
 
     def begin(self, *, write: bool) -> tuple[lmdb.Transaction[bytes], list[Any]]:
-        """Return a transaction and the databases, for `Transaction`, which holds the lock. OSError after a fork."""
-        return self._live().begin(write=write), self._databases
+        """Return a transaction and the databases, for `Transaction`, which holds the lock, and will `end` it.
+
+        OSError after a fork, or when another process keeps the index for long.
+        """
+        self._enter(write=write)
+        try:
+            return self._live().begin(write=write), self._databases
+        except BaseException:
+            self._gate.release()
+            raise
+
+    def end(self) -> None:
+        """Let others at the pages: a transaction is over."""
+        if self._environment is not None:  # else it was closed meanwhile, and its lock with it
+            self._gate.release()
 
     def file_pages(self) -> int:
         """Return the pages that the file has ever used: it never shrinks."""
-        with self.lock, translated():
-            return self._live().info()["last_pgno"] + 1
+        with self.lock:
+            self._enter(write=False)
+            try:
+                with translated():
+                    return self._live().info()["last_pgno"] + 1
+            finally:
+                self._gate.release()
 
     def sync(self) -> None:
         """Write everything to the disk."""
@@ -104,6 +126,7 @@ class Environment:
 
     def abandon(self) -> None:
         """Forget, in a child, what the parent opened, without closing it."""
+        self._gate.forget()
         self._drop()
         self.lock = threading.Lock()
 
@@ -111,6 +134,27 @@ class Environment:
         # The last references: py-lmdb closes what this process opened, and only frees what its parent did.
         self._databases = []
         self._environment = None
+        self._gate.close()
+
+    def _enter(self, *, write: bool) -> None:
+        """Keep others off the pages, and see that those there were are still there."""
+        self._live()
+        if write:
+            self._gate.alone()
+        else:
+            self._gate.shared()
+        try:
+            self._check_size()
+        except BaseException:
+            self._gate.release()
+            raise
+
+    def _check_size(self) -> None:
+        # LMDB never shortens the file, and looking beyond its end would be a SIGBUS.
+        size = self._gate.size()
+        if size < self._size:
+            raise IndexDamagedError("the cache index is truncated")
+        self._size = size
 
     def _get(self, database: int, key: bytes) -> bytes | None:
         with self._live().begin(self._databases[database]) as handle:
@@ -120,6 +164,27 @@ class Environment:
         if self._environment is None:
             raise OSError(errno.ESTALE, "the cache index was closed meanwhile")
         return self._environment
+
+
+def _open(path: str, databases: int) -> tuple[lmdb.Environment, int]:
+    """Open what lies at `path`; also return how many bytes of it can be mapped."""
+    for map_bytes in _MAP_BYTES:
+        try:
+            return lmdb.open(
+                path,
+                map_size=map_bytes,
+                mode=0o600,
+                metasync=False,
+                sync=False,
+                lock=False,
+                readahead=False,
+                max_dbs=databases,
+                # A spare read transaction is shared with a forked child, whose release of it breaks the parent's.
+                max_spare_txns=0,
+            ), map_bytes
+        except lmdb.MemoryError:
+            continue
+    raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 
 
 _Identity = tuple[int, int]

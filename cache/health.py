@@ -53,6 +53,12 @@ class Health:
         self._look_at = now + 1.0
         self._full = error.errno in _FULL
 
+    def rest(self, why: str, seconds: float) -> None:
+        """Leave the disk alone for so long, whatever becomes of it."""
+        self.why = why
+        self._retry_at = time.monotonic() + seconds
+        self._full = False
+
     def recover(self) -> None:
         """Note that it works."""
         self.why = ""

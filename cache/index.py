@@ -50,6 +50,8 @@ class BlockIndex:
         self._data = os.path.join(directory.index, "data.mdb")
         self._pages = budget.index_bytes // PAGE_BYTES
         self._environment: Environment = open_environment(directory.index, _NAMES)
+        # Where only a small map was to be had, there is room for an eighth less than it.
+        self._pages = min(self._pages, self._environment.map_bytes // 8 * 7 // PAGE_BYTES)
         self._inode = os.stat(self._data).st_ino
 
     def current(self) -> bool:
@@ -62,13 +64,13 @@ class BlockIndex:
     def get(self, key: bytes) -> Location | None:
         """Return where the block is."""
         value = self._environment.get(_BLOCKS, key)
-        return None if value is None else Location._make(_LOCATION.unpack(value))
+        return None if value is None else _location(value)
 
     def get_many(self, keys: Iterable[bytes]) -> list[Location | None]:
         """Return where the blocks are, in the order asked."""
         with self._environment.transaction() as transaction:
             values = transaction.get_many(_BLOCKS, list(keys))
-        return [None if value is None else Location._make(_LOCATION.unpack(value)) for value in values]
+        return [None if value is None else _location(value) for value in values]
 
     def insert(self, items: Sequence[tuple[bytes, Location]]) -> bool:
         """Add records, keeping what is there already. False when the index has no room: evict and try again.
@@ -113,7 +115,7 @@ class BlockIndex:
         if not self.remove([(key, location)]):
             return
         with self._environment.transaction(write=True) as transaction:
-            count = _NUMBER.unpack(transaction.get(_USES, _QUARANTINED) or bytes(8))[0]
+            count = _number(transaction.get(_USES, _QUARANTINED) or bytes(8))
             transaction.put(_USES, _QUARANTINED, _NUMBER.pack(count + 1))
 
     def mark_hits(self, segments: Sequence[int], clock: int) -> None:
@@ -128,19 +130,19 @@ class BlockIndex:
         with self._environment.transaction() as transaction:
             values = transaction.get_many(_USES, [_NUMBER.pack(number) for number in segments])
         found = zip(segments, values, strict=True)
-        return {number: _NUMBER.unpack(value)[0] for number, value in found if value is not None}
+        return {number: _number(value) for number, value in found if value is not None}
 
     def counts(self) -> tuple[int, int]:
         """Return the number of blocks, and of those that were quarantined."""
         with self._environment.transaction() as transaction:
             blocks = transaction.entries(_BLOCKS)
-            return blocks, _NUMBER.unpack(transaction.get(_USES, _QUARANTINED) or bytes(8))[0]
+            return blocks, _number(transaction.get(_USES, _QUARANTINED) or bytes(8))
 
     def after(self, key: bytes, limit: int) -> list[tuple[bytes, Location]]:
         """Return the records of up to `limit` blocks, by key, from the first whose key is greater."""
         with self._environment.transaction() as transaction:
             rows = transaction.rows_from(_BLOCKS, key + b"\0", limit)
-        return [(found, Location._make(_LOCATION.unpack(value))) for found, value in rows]
+        return [(found, _location(value)) for found, value in rows]
 
     def close(self) -> None:
         """Let go of the environment."""
@@ -149,6 +151,19 @@ class BlockIndex:
     def sync(self) -> None:
         """Write the index to the disk."""
         self._environment.sync()
+
+
+def _location(value: bytes) -> Location:
+    if len(value) != _LOCATION.size:
+        raise IndexDamagedError("the cache index is damaged", why="a record has the wrong length")
+    return Location._make(_LOCATION.unpack(value))
+
+
+def _number(value: bytes) -> int:
+    if len(value) != _NUMBER.size:
+        raise IndexDamagedError("the cache index is damaged", why="a record has the wrong length")
+    number: int = _NUMBER.unpack(value)[0]
+    return number
 
 
 def open_index(directory: CacheDirectory, state: IndexState, budget: Budget, clock: Clock, *, sole: bool) -> BlockIndex:

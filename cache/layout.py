@@ -4,8 +4,9 @@
         layout.lock           flock, held for every change of which segments and which index exist
         users.lock            flock, shared by every process that has the index open
         clock                 8 bytes, mapped by all: the number of the newest segment or other layout change
-        state                 JSON: the boot in which the index was last used, and whether it was closed cleanly
-        index/                LMDB: key -> (segment, offset, length)
+        state-2               JSON: the boot in which the index was last used, and whether it was closed cleanly
+        index-2/              LMDB: key -> (segment, offset, length); its data file is locked by who looks or writes
+        crashes               what processes wrote that crashed while they used the cache (`crashes`)
         segments/N.open       a segment that is being, or may again be, appended to
         segments/N.sealed     a full segment
         locations/ ...        the environment of `LocationIndex`, with a lock and a state of its own
@@ -16,8 +17,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from penstock.errors import UsageError
 
 __all__ = [
     "DEFAULT_BOUND",
@@ -74,13 +73,8 @@ class Budget:
 
     @classmethod
     def of(cls, max_bytes: int) -> Budget:
-        """Divide `max_bytes`; UsageError when it is too small for a cache to work in."""
-        if max_bytes < SMALLEST_BOUND:
-            raise UsageError(
-                f"a block cache of {max_bytes:,} bytes is too small",
-                why=f"its segments and its index need {SMALLEST_BOUND:,} bytes",
-                fix=f"Give it at least {SMALLEST_BOUND // MIB}MiB",
-            )
+        """Divide `max_bytes`, but no less than SMALLEST_BOUND: whoever has less keeps nothing."""
+        max_bytes = max(max_bytes, SMALLEST_BOUND)
         # An index entry takes about 87 bytes in LMDB: a fortieth is enough for blocks of 3.5 KB and more on
         # average; smaller ones fill the index first, and eviction then goes by the index.
         index_bytes = _page_floor(max(max_bytes // 40, 3 * MIB))

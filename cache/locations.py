@@ -8,6 +8,7 @@ that does not work knows nothing. It lives in the directory of the block cache, 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import secrets
 import shutil
@@ -20,10 +21,12 @@ from zlib import crc32
 
 from blake3 import blake3
 
+from penstock.errors import AccessError, UsageError
+
 from .directory import CacheDirectory, prepare_directory
 from .environment import PAGE_BYTES, Environment, IndexDamagedError, open_environment
 from .health import Health
-from .layout import DEFAULT_BOUND, location_share
+from .layout import DEFAULT_BOUND, SMALLEST_BOUND, location_share
 from .locking import LockedFile
 from .trust import IndexState, boot_id
 
@@ -51,22 +54,20 @@ class LocationIndex:
     ) -> None:
         """Open the index in the cache `directory`, whose bound is `max_bytes` (an eightieth of it is used here).
 
-        AccessError, UsageError: the directory is not the user's own, as for `BlockCache`.
+        A directory that is not the user's own raises nothing either: nothing is known there, as for `BlockCache`.
         """
         root = os.path.abspath(directory)
         self._files = CacheDirectory(os.path.join(root, "locations"))
-        self._state = IndexState(self._files.state, self._files.index, boot or boot_id())
+        self._state = IndexState(self._files.state, self._files.index, boot or boot_id(), root)
         self._pages = location_share(max_bytes) // PAGE_BYTES
         self._health = Health(root, retry_seconds)
         self._lock = threading.Lock()
         self._environment: Environment | None = None
         self._users: LockedFile | None = None
         _indexes.add(self)
-        try:
-            prepare_directory(root)
-            prepare_directory(self._files.root)
-        except OSError as error:
-            self._health.fail(error)
+        self._root = root
+        if max_bytes < SMALLEST_BOUND:
+            self._health.rest("the bound is too small", math.inf)
 
     def get(self, namespace: bytes, content: bytes) -> bytes | None:
         """Return the value of `content`, or None."""
@@ -141,13 +142,19 @@ class LocationIndex:
         if not self._health.usable():
             return None
         try:
+            prepare_directory(self._root)
             prepare_directory(self._files.root)
             with self._files.layout():
                 self._users = LockedFile(self._files.users, exclusive=False)
                 sole = self._users.upgrade()
+                if sole:
+                    self._files.succeed()
                 self._users.downgrade()
                 self._environment = self._opened_or_new(sole=sole)
                 self._state.begin()
+        except (AccessError, UsageError) as error:
+            self._give_up(OSError(str(error)))
+            return None
         except (OSError, IndexDamagedError) as error:
             self._give_up(error)
             return None
@@ -181,10 +188,12 @@ class LocationIndex:
         self._environment = self._users = None
 
     def _make_room(self, environment: Environment, namespace: bytes) -> None:
+        # Where only a small map was to be had, there is room for an eighth less than it.
+        most = min(self._pages, environment.map_bytes // 8 * 7 // PAGE_BYTES)
         while True:
             with environment.transaction() as transaction:
                 pages, entries = transaction.pages(_ONLY), transaction.entries(_ONLY)
-            if pages <= self._pages - _SLACK_PAGES:
+            if pages <= most - _SLACK_PAGES:
                 break
             # Contents are hashes: what follows a random one is a random sample.
             start = _prefix(namespace) + secrets.token_bytes(32)
@@ -192,7 +201,7 @@ class LocationIndex:
             while excess > 0:
                 removed = _delete_from(environment, start, _BATCH) or _delete_from(environment, b"\0", _BATCH)
                 excess -= removed or excess
-        if environment.file_pages() > self._pages - _SLACK_PAGES // 8:
+        if environment.file_pages() > most - _SLACK_PAGES // 8:
             raise IndexDamagedError("the location index outgrew its share")
 
 

@@ -10,10 +10,14 @@ import errno
 import fcntl
 import os
 import time
+from contextlib import suppress
 
-__all__ = ["LockedFile"]
+__all__ = ["LockedFile", "MomentaryLock"]
 
 _POLL_SECONDS = 0.005
+_FIRST_POLL_SECONDS = 0.00005
+_READ_WAIT_SECONDS = 2.0
+_WRITE_WAIT_SECONDS = 10.0
 
 _held: set[int] = set()
 
@@ -58,7 +62,8 @@ class LockedFile:
         if self.descriptor >= 0 and self._pid == os.getpid():
             _held.discard(self.descriptor)
             # A child forked a moment ago may still have its copy open: unlock for all copies.
-            fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+            with suppress(OSError):  # on a disk without locks
+                fcntl.flock(self.descriptor, fcntl.LOCK_UN)
             os.close(self.descriptor)
         self.descriptor = -1
 
@@ -71,4 +76,71 @@ class LockedFile:
             fcntl.flock(self.descriptor, operation | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
+        except OSError as error:
+            raise OSError(error.errno, f"files cannot be locked on this disk: {error.strerror}") from error
         return True
+
+
+class MomentaryLock:
+    """A lock on a file, shared by readers and alone for a writer, that each holds for a moment. Not inherited.
+
+    Not thread-safe: its threads take turns. Whoever waits gives up in the end, since a holder may be stopped.
+    """
+
+    __slots__ = ("_descriptor", "_name")
+
+    def __init__(self, path: str) -> None:
+        """Open the file, made if need be, without locking it."""
+        self._name = os.path.basename(path)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        _held.add(self._descriptor)
+
+    def shared(self) -> None:
+        """Lock it among readers. BlockingIOError when a writer keeps it for two seconds."""
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._wait(fcntl.LOCK_SH, _READ_WAIT_SECONDS)
+
+    def alone(self) -> None:
+        """Lock it for one writer. BlockingIOError when others keep it for ten seconds."""
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._wait(fcntl.LOCK_EX, _WRITE_WAIT_SECONDS)
+
+    def release(self) -> None:
+        """Unlock it."""
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def size(self) -> int:
+        """Return the bytes of the file."""
+        # Nobody else moves this descriptor; it is half the price of fstat(2).
+        return os.lseek(self._descriptor, 0, os.SEEK_END)
+
+    def close(self) -> None:
+        """Unlock and close it; who locks it afterwards gets an OSError."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            _held.discard(descriptor)
+            os.close(descriptor)
+
+    def forget(self) -> None:
+        """Take note, in a child, that `_close_inherited` has closed it."""
+        self._descriptor = -1
+
+    def _wait(self, operation: int, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        pause = _FIRST_POLL_SECONDS
+        while True:
+            time.sleep(pause)
+            try:
+                fcntl.flock(self._descriptor, operation | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if time.monotonic() >= deadline:
+                    raise BlockingIOError(
+                        errno.EAGAIN, f"another process holds the {self._name} of the index"
+                    ) from error
+                pause = min(2 * pause, _POLL_SECONDS)
+            else:
+                return

@@ -14,6 +14,7 @@ import resource
 import threading
 
 from .directory import CacheDirectory
+from .record import RECORD_HEADER_BYTES, names_block
 from .segment import read_header
 
 __all__ = ["MappedSegment", "SegmentMaps"]
@@ -35,11 +36,12 @@ class MappedSegment:
         self._memory: mmap.mmap | None = memory
 
     def block(self, offset: int, length: int) -> memoryview | None:
-        """Return the bytes, all of them readable, or None when the segment ends before or the disk fails."""
+        """Return the bytes, all of them and their header readable; None when there are none, or the disk fails."""
         view, memory = self.view, self._memory
-        if view is None or memory is None or offset + length > len(view):
+        begin = offset - RECORD_HEADER_BYTES
+        if view is None or memory is None or begin < 0 or offset + length > len(view):
             return None
-        start = offset // mmap.PAGESIZE * mmap.PAGESIZE
+        start = begin // mmap.PAGESIZE * mmap.PAGESIZE
         try:
             memory.madvise(mmap.MADV_WILLNEED, start, offset + length - start)
             memory.madvise(_POPULATE_READ, start, offset + length - start)
@@ -48,6 +50,11 @@ class MappedSegment:
             if error.errno != errno.EINVAL:
                 return None
         return view[offset : offset + length]
+
+    def names(self, key: bytes, offset: int, length: int) -> bool:
+        """Whether the header of what `block` returned has this key and length."""
+        view = self.view
+        return view is not None and names_block(view[offset - RECORD_HEADER_BYTES : offset], key, length)
 
     def give_up(self) -> None:
         """Drop the mapping; it goes when the last view handed out does."""

@@ -13,6 +13,8 @@ from zlib import crc32
 
 from blake3 import blake3
 
+from penstock.store.base import Buffer
+
 __all__ = [
     "KEY_BYTES",
     "RECORD_HEADER_BYTES",
@@ -27,6 +29,7 @@ __all__ = [
     "encode_record_header",
     "encode_segment_header",
     "encode_table",
+    "names_block",
     "record_bytes",
     "table_bytes",
 ]
@@ -40,6 +43,7 @@ _FORMAT = 1
 
 _SEGMENT = struct.Struct("<8sIQQ16sI16x")
 _RECORD = struct.Struct("<II32sII")
+_NAME = struct.Struct("<I32s")
 _ROW = struct.Struct("<32sII")
 _TRAILER = struct.Struct("<8sQQ32s8x")
 
@@ -95,6 +99,11 @@ def decode_record_header(nonce: bytes, position: int, data: bytes) -> Record | N
     if magic != _RECORD_MAGIC or length == 0 or check != _record_check(nonce, position, key, length):
         return None
     return Record(key, position + RECORD_HEADER_BYTES, length)
+
+
+def names_block(data: Buffer, key: bytes, length: int) -> bool:
+    """Whether `data` is the header of a block with this key and length; who checked it on its way in asks no more."""
+    return data[4:40] == _NAME.pack(length, key)
 
 
 def record_bytes(length: int) -> int:

@@ -72,6 +72,8 @@ class Session:
             self.clock = Clock(directory.clock)
             self._users = LockedFile(directory.users, exclusive=False)
             sole = self._users.upgrade()
+            if sole:
+                directory.succeed()
             self._users.downgrade()
             if build is None:
                 self.index = open_index(directory, state, budget, self.clock, sole=sole)
@@ -100,13 +102,15 @@ class Session:
     def checked(self, key: bytes, at: Location, *, fresh: bool = False) -> memoryview | None:
         """Return the block at `at` if it is whole; otherwise drop its record, and quarantine it if it is there.
 
-        A `fresh` one is whole if it is there: it was checked before it was written.
+        A `fresh` one is whole if it is there: it was checked before it was written. That it is this block which lies
+        there, and not another that a damaged index points to, says the header before it.
         """
         mapped = self.maps.get(at.segment)
         if mapped is None:
             self.index.remove([(key, at)])
             return None
         view = mapped.block(at.offset, at.length)
+        fresh = fresh and mapped.names(key, at.offset, at.length)
         if view is None or (not fresh and blake3(view).digest() != key):
             self.recent.discard(key)
             if mapped.view is not None:

@@ -82,6 +82,7 @@ class Transaction:
         finally:
             self._handle = None
             self._databases = []
+            self._environment.end()
             self._environment.lock.release()
 
     def get(self, database: int, key: bytes) -> bytes | None:

@@ -8,7 +8,8 @@ have been damaged unnoticed, and is rebuilt otherwise. It is trusted when
 - it was used in this boot, its last user was killed, and it is larger than CHEAP: rebuilding a small one costs
   less than doubting it, a large one would make the next mount wait.
 
-After a power loss none of them holds. **Invariant:** only the holder of the layout lock reads or writes the state.
+After a power loss none of them holds; nor is it trusted when a process that used the cache has crashed since
+(`crashes`), whatever it crashed of. **Invariant:** only the holder of the layout lock reads or writes the state.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from pathlib import Path
 
 import msgspec
 from blake3 import blake3
+
+from .crashes import crash_bytes
 
 __all__ = ["IndexState", "boot_id"]
 
@@ -41,15 +44,18 @@ class _State(msgspec.Struct, frozen=True):
     format: int
     boot: str
     clean: _Clean | None
+    crashes: int = 0
+    """Bytes that processes had written of their crashes when the index was last believed in."""
 
 
 class IndexState:
     """The state file that goes with an environment."""
 
-    def __init__(self, path: str, environment: str, boot: str) -> None:
+    def __init__(self, path: str, environment: str, boot: str, root: str) -> None:
+        """`path` of the state file, directory of the environment, id of this boot, directory of the block cache."""
         self._path = path
+        self._root = root
         self._data = os.path.join(environment, "data.mdb")
-        self._lock = os.path.join(environment, "lock.mdb")
         self._boot = boot
 
     def trusted(self, *, sole: bool, rebuildable: bool = True) -> bool:
@@ -59,24 +65,26 @@ class IndexState:
         """
         if not os.path.exists(self._data):
             return False
-        if not sole:
-            # Without the lock file that the others use, there would be two sets of locks on one file.
-            return os.path.exists(self._lock)
         state = self._read()
-        if state is None or state.format != _FORMAT:
+        if state is None or state.format != _FORMAT or state.crashes != crash_bytes(self._root):
             return False
+        if not sole:
+            return True
         if state.clean is not None:
             return self._measure() == state.clean
         return state.boot == self._boot and not (rebuildable and os.path.getsize(self._data) <= CHEAP)
 
     def begin(self) -> None:
         """Note that the environment is in use in this boot."""
-        if self._read() != (state := _State(_FORMAT, self._boot, None)):
+        if self._read() != (state := _State(_FORMAT, self._boot, None, crash_bytes(self._root))):
             self._write(state)
 
     def end(self) -> None:
         """Note that the environment was synced and its last user is about to leave."""
-        self._write(_State(_FORMAT, self._boot, self._measure()))
+        state = self._read()
+        # Not the crashes of now: one that this process has seen nothing of is for the next to judge.
+        crashes = state.crashes if state is not None else crash_bytes(self._root)
+        self._write(_State(_FORMAT, self._boot, self._measure(), crashes))
 
     def forget(self) -> None:
         """Distrust the environment until `begin`: it is about to be replaced."""

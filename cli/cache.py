@@ -51,10 +51,12 @@ def clear(invocation: Invocation) -> None:
     """Remove every block from the cache. Mounts that are using it go on, and fetch again."""
     with closing(open_cache(invocation.settings())) as blocks:
         freed = blocks.clear()
+        mode = blocks.mode
     if invocation.output.json:
         invocation.output.document({"bytes_freed": freed})
     else:
         invocation.output.line(f"{format_size(freed)} freed")
+    _warn(invocation, mode)
 
 
 @cache.command(cls=Command, examples=("penstock cache verify",))
@@ -63,11 +65,18 @@ def verify(invocation: Invocation) -> None:
     """Read every block and check it; bad ones are dropped, to be fetched again. Exit code 1 when there was one."""
     with closing(open_cache(invocation.settings())) as blocks:
         report = blocks.verify()
+        mode = blocks.mode
     if invocation.output.json:
         invocation.output.document(asdict(report))
     else:
         invocation.output.line(
             ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in asdict(report).items())
         )
+    _warn(invocation, mode)
     if report.damaged or report.missing:
         raise click.exceptions.Exit(ExitCode.DIFFERS)
+
+
+def _warn(invocation: Invocation, mode: str) -> None:
+    if mode != "ok":
+        invocation.output.notice(f"the cache is {mode}")

@@ -19,6 +19,7 @@ Scripts depend on these and on the `kind` strings: they are never given another 
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import sys
@@ -45,6 +46,18 @@ from penstock.errors import (
 )
 
 __all__ = ["ExitCode", "Failure", "describe", "save_traceback"]
+
+
+_FULL = "Make room on that disk, or name another one: TMPDIR, XDG_STATE_HOME, XDG_RUNTIME_DIR, PENSTOCK_CACHE_DIR"
+_MACHINE = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EROFS: "Name a place that can be written: TMPDIR, XDG_STATE_HOME, XDG_RUNTIME_DIR, PENSTOCK_CACHE_DIR",
+    errno.EIO: "The disk fails: the kernel's log (dmesg) has more",
+    errno.ENOMEM: "Give it more memory (ulimit -v, the container's limit)",
+    errno.EMFILE: "Allow more open files: ulimit -n",
+    errno.ENFILE: "Allow more open files: sysctl fs.file-max",
+}
 
 
 class ExitCode(IntEnum):
@@ -105,8 +118,21 @@ def describe(error: BaseException) -> Failure:
         return Failure(ExitCode.INTERRUPTED, "interrupted", "interrupted")
     if isinstance(error, BrokenPipeError) and _reader_is_gone():
         return Failure(ExitCode.PIPE_CLOSED, "pipe_closed", "")
+    if isinstance(error, OSError) and (failure := _of_the_machine(error)) is not None:
+        return failure
     what = f"a fault in Penstock {__version__}: {type(error).__name__}"
     return Failure(ExitCode.INTERNAL, "internal", what, str(error), "Please report it, with the traceback")
+
+
+def _of_the_machine(error: OSError) -> Failure | None:
+    """Return what to say where a disk of this machine refuses, or it has nothing left to give: no fault of ours."""
+    fix = _MACHINE.get(error.errno or 0)
+    if (error.strerror or "").startswith("No usable temporary directory"):  # what tempfile makes of full disks
+        fix = "Make room on /tmp, or name another place with TMPDIR"
+    if fix is None:
+        return None
+    place = f" ({os.fsdecode(error.filename)})" if isinstance(error.filename, str | bytes) else ""
+    return Failure(ExitCode.DIFFERS, "failed", "this machine refuses", f"{error.strerror}{place}", fix)
 
 
 def save_traceback(error: BaseException) -> Path | None:

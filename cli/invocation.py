@@ -41,7 +41,12 @@ class Invocation:
         # Not at the top: it brings the stores along, and --help needs none.
         from penstock.repo.settings import Settings
 
-        return Settings.load(config=self.config, cache_directory=cache_directory, cache_size=cache_size)
+        found = Settings.load(config=self.config, cache_directory=cache_directory, cache_size=cache_size)
+        if found.cache_directory.is_dir():
+            from penstock.cache import note_crashes
+
+            note_crashes(found.cache_directory)
+        return found
 
     def progress(self) -> Progress:
         """Return a progress display, to be entered; it shows on a terminal only, and never with ``--json``."""

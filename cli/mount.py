@@ -93,6 +93,8 @@ def _tell(output: Output, made: MountInfo) -> None:
         output.line(f"  top hash  {made.top_hash}")
         if made.offline:
             output.notice("the store cannot be reached: this is the version that was last opened here")
+        if made.cache:
+            output.notice(made.cache)
     output.finish()
 
 

@@ -98,6 +98,8 @@ def _tell(invocation: Invocation, directory: str) -> None:
         )
     if found and found["offline"]:
         output.notice("it was mounted without its store: what is not in the cache cannot be read")
+    if found and found["cache"] and found["cache"]["note"]:
+        output.notice(found["cache"]["note"])
 
 
 def _lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

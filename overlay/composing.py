@@ -28,7 +28,7 @@ from penstock.manifest.entry import (
 from penstock.manifest.extents import add_extents
 from penstock.manifest.hashing import content_hash, file_hash, page_hash
 from penstock.repo import layout
-from penstock.repo.datapack import MAX_PACK, DataPack, Sender
+from penstock.repo.datapack import DataPack, Sender, most_packed
 from penstock.repo.places import KnownPlaces
 
 from .content import LOWER, Segment
@@ -204,7 +204,7 @@ class Composer:
     def place_run(self, run: bytearray) -> Extent:
         """Send a run of blocks, on its own when it is full, or with others."""
         digest = content_hash(run)
-        if len(run) < MAX_PACK:
+        if len(run) < most_packed():
             return self._packed(run, digest)
         self._sender.send(layout.data_key(digest), run, data=True)
         return Extent(digest, 0, len(run))
@@ -222,6 +222,7 @@ class _LargeFile:
         self._old_extents = _ExtentReader(old.extents if old is not None else ())
         self._extents: list[Extent] = []
         self._run = bytearray()
+        self._most = most_packed()
 
     def _same_end(self, start: int, length: int) -> bool:
         """Whether the file ends at the same place within a range, or goes on, in both states."""
@@ -262,7 +263,7 @@ class _LargeFile:
                 self._keep(start, length)
             else:
                 self._run += data
-                if len(self._run) >= MAX_PACK:
+                if len(self._run) >= self._most:
                     self._end_run()
         return b"".join(hashes)
 

@@ -38,8 +38,8 @@ _FORMAT = 3
 _UNCHECKED = (b"1", b"2")
 KNOWN_FORMATS = (*_UNCHECKED, b"%d" % _FORMAT)
 _STATES = len(TABLES)
-_MAP_BYTES = 64 << 30
-"""Address space, not disk."""
+_MAP_BYTES = (64 << 30, 8 << 30, 1 << 30)
+"""Address space, not disk; the next one where a limit on that (`ulimit -v`) refuses the one before."""
 _READERS = 126
 _STATE = b"state"
 
@@ -197,16 +197,22 @@ class Tables(View):
 
     def _open(self) -> None:
         with translated(self._path):
-            self._environment = lmdb.open(
-                self._path,
-                map_size=_MAP_BYTES,
-                mode=0o600,
-                readahead=False,
-                max_readers=_READERS,
-                max_dbs=len(TABLES) + 1,
-                # A spare read transaction is shared with a forked child, whose release of it breaks the parent's.
-                max_spare_txns=0,
-            )
+            # No spares: such a transaction is shared with a forked child, whose release of it breaks the parent's.
+            for map_bytes in _MAP_BYTES:
+                try:
+                    self._environment = lmdb.open(
+                        self._path,
+                        map_size=map_bytes,
+                        mode=0o600,
+                        readahead=False,
+                        max_readers=_READERS,
+                        max_dbs=len(TABLES) + 1,
+                        max_spare_txns=0,
+                    )
+                    break
+                except lmdb.MemoryError:
+                    if map_bytes == _MAP_BYTES[-1]:
+                        raise
         try:
             with translated(self._path):
                 pages, page_bytes = self._environment.info()["last_pgno"] + 1, self._environment.stat()["psize"]

@@ -86,16 +86,25 @@ class Blocks:
 
     def fetch_region(self, region: Region) -> list[memoryview]:
         """Fetch the blocks of a region, check them, and keep them cached. Raises as `RegionReader.read`."""
-        if self._fetchers is not None and self._cache is not None:
+        if self._fetchers is not None and self._cache is not None and self._cache.readable():
             kept = self._fetchers.fetch(region)
+            if kept is None:
+                with self._fetchers.budget.hold(region.length):
+                    return self._read_and_keep(region)
             found = [self._cache.get(piece.digest, fresh=True) for piece in region.pieces]
             if all(kept) and None not in found:
                 return [block for block in found if block is not None]
             # The disk is full, or the cache so small that they are gone again: here, then, and not kept.
             with self._fetchers.budget.hold(region.length):
                 return self._read_missing(region, found)
+        if self._fetchers is not None:
+            with self._fetchers.budget.hold(region.length):
+                return self._read_and_keep(region)
+        return self._read_and_keep(region)
+
+    def _read_and_keep(self, region: Region) -> list[memoryview]:
         blocks = self._reader.read(region)
-        if self._cache is not None:
+        if self._cache is not None and self._cache.accepts():
             self._cache.put_many(
                 ((piece.digest, block) for piece, block in zip(region.pieces, blocks, strict=True)), checked=True
             )

@@ -15,13 +15,17 @@ from penstock.manifest.entry import Extent
 from penstock.manifest.hashing import content_hash
 
 from . import layout
+from .memory import shares
 from .places import KnownPlaces
 
-__all__ = ["MAX_PACK", "DataPack", "Sender"]
+__all__ = ["DataPack", "Sender", "most_packed"]
 
-MAX_PACK = 32 << 20
-"""Bytes of the largest data object that is written."""
 _STAND_IN = 8
+
+
+def most_packed() -> int:
+    """Return the bytes of the largest data object that contents are put together in: a whole number of MiB."""
+    return shares().packing
 
 
 class Sender(Protocol):
@@ -38,6 +42,7 @@ class DataPack:
     def __init__(self, sender: Sender, places: KnownPlaces | None) -> None:
         self._sender = sender
         self._places = places
+        self._most = most_packed()
         self._buffer = bytearray()
         self._offsets: dict[bytes, int] = {}
         self._hashes: list[bytes] = []
@@ -49,7 +54,7 @@ class DataPack:
 
     def fits(self, size: int) -> bool:
         """Whether so many bytes still go into it."""
-        return not self._buffer or len(self._buffer) + size <= MAX_PACK
+        return not self._buffer or len(self._buffer) + size <= self._most
 
     def find(self, content: bytes, size: int) -> Extent | None:
         """Return where a content lies in the pack that is being filled, by its hash."""

@@ -18,13 +18,14 @@ from typing import IO
 
 import msgspec
 
-from penstock.cache import BlockCache
+from penstock.cache import BlockCache, note_crashes
 from penstock.errors import PenstockError
 from penstock.store.opening import open_store
 from penstock.store.options import StoreOptions
 
 from .counters import Counters
 from .externals import Externals
+from .memory import shares
 from .regions import Region, RegionReader
 
 __all__ = ["READY", "Answer", "Failure", "Request", "Setup", "read_message", "write_message"]
@@ -139,6 +140,8 @@ def main() -> None:
         return
     setup = msgspec.msgpack.decode(first, type=Setup)
     requests = msgspec.msgpack.Decoder(Request)
+    note_crashes(Path(setup.cache_directory))
+    shares()  # who asks holds to them; here the allocator is told, before there are threads
     with ExitStack() as stack:
         cache = stack.enter_context(closing(BlockCache(Path(setup.cache_directory), setup.cache_size)))
         fetcher = _Fetcher(setup, cache, stack, out)

@@ -1,7 +1,8 @@
 """Processes that fetch for this one, sharing the block cache with it. Blocking and thread-safe.
 
 **Invariant:** every region asked for ends in an answer or an error: one whose process died goes to another, twice at
-the most; one that has no answer within its deadline ends its process.
+the most, and then back to who asked (`fetch` returns None), who can fetch without a process; one that has no answer
+within its deadline ends its process. After such a return nobody is sent to a process for a while (`_Rest`).
 **Invariant:** the bytes of all regions in flight are within the budget. A region that is late may be asked for a second
 time (`hedging`); both count until they end, also the one that nobody waits for any more.
 
@@ -21,12 +22,13 @@ from contextlib import suppress
 import msgspec
 
 from penstock import errors
-from penstock.errors import IntegrityError, PenstockError, StoreUnreachableError
+from penstock.errors import PenstockError, StoreUnreachableError
 
 from .budget import Budget
 from .counters import Counters
 from .fetcher import READY, Answer, Failure, Request, Setup, read_message, write_message
 from .hedging import Hedging, better
+from .memory import shares
 from .regions import Region
 
 __all__ = ["Fetchers"]
@@ -40,8 +42,34 @@ _SLOWEST = 128 << 10
 """Bytes a second: what a store may take for a body before the call is given up; as in the stores' own deadlines."""
 
 
+_FIRST_REST, _LONGEST_REST = 10.0, 320.0
+"""Seconds for which no process is asked once several died over one region; doubled each time until one answers."""
+
+
 class _DiedError(Exception):
-    """The process that was asked is no more."""
+    """The process that was asked is no more, or could not be started."""
+
+
+class _Rest:
+    """Whether processes are worth asking. Pure: the time is told."""
+
+    def __init__(self) -> None:
+        self._until = 0.0
+        self._next = _FIRST_REST
+
+    def over(self, now: float) -> bool:
+        """Whether to ask."""
+        return now >= self._until
+
+    def begin(self, now: float) -> None:
+        """Take note that they die."""
+        if now >= self._until:  # else another region has found that out already
+            self._until = now + self._next
+            self._next = min(2 * self._next, _LONGEST_REST)
+
+    def end(self) -> None:
+        """Take note that one has answered."""
+        self._next = _FIRST_REST
 
 
 class _Process:
@@ -149,31 +177,41 @@ def _error_of(failure: Failure) -> PenstockError:
 class Fetchers:
     """Some processes, started when they are first needed and anew when one dies."""
 
-    def __init__(self, setup: Setup, counters: Counters, *, processes: int = 2, budget: int = 128 << 20) -> None:
+    def __init__(self, setup: Setup, counters: Counters, *, processes: int = 2, budget: int | None = None) -> None:
         self._setup = msgspec.msgpack.encode(setup)
         self._deadline = setup.options.deadline
         self._counters = counters
         self._processes: list[_Process | None] = [None] * processes
         self._lock = threading.Lock()
-        self.budget = Budget(budget, self._deadline)
+        self.budget = Budget(budget if budget is not None else shares().fetching, self._deadline)
         """What holds all that is on its way; whoever fetches here for want of a process that can holds it, too."""
         self._hedging = Hedging()
+        self._rest = _Rest()
         self._closed = False
         self.restarts = 0
 
     def start(self) -> None:
         """Start one process now: it takes most of a second until it can fetch."""
-        self._choose()
+        with suppress(_DiedError):  # whoever fetches sees to that
+            self._choose()
 
-    def fetch(self, region: Region) -> list[bool]:
-        """Have a region's blocks put into the cache; which of them it has taken. Raises as `RegionReader.read`."""
+    def fetch(self, region: Region) -> list[bool] | None:
+        """Have a region's blocks put into the cache; which of them it has taken. Raises as `RegionReader.read`.
+
+        None: processes die that are asked, and whoever asks must do without them.
+        """
+        if not self._rest.over(time.monotonic()):
+            return None
         length = region.length
         with self.budget.hold(length):
             return self._fetch(region, 2 * self._deadline + length / _SLOWEST)
 
-    def _fetch(self, region: Region, timeout: float) -> list[bool]:
+    def _fetch(self, region: Region, timeout: float) -> list[bool] | None:
         for _ in range(_TRIES):
-            process = self._choose()
+            try:
+                process = self._choose()
+            except _DiedError:
+                continue
             try:
                 kept = self._ask(process, region, timeout)
             except _DiedError:
@@ -186,12 +224,11 @@ class Fetchers:
                 ) from error
             else:
                 self.budget.answered()
+                self._rest.end()
                 return kept
-        raise IntegrityError(
-            "a fetch could not be done",
-            why=f"{_TRIES} processes that were asked for it died",
-            fix="See the mount's log.",
-        )
+        _log.warning("%d fetch processes died over one fetch: fetching without them for a while", _TRIES)
+        self._rest.begin(time.monotonic())
+        return None
 
     def _ask(self, process: _Process, region: Region, timeout: float) -> list[bool]:
         """Ask a process for a region, and once more when the answer is late.
@@ -255,7 +292,11 @@ class Fetchers:
             if process is None or not process.alive:
                 if process is not None:
                     self.restarts += 1
-                process = self._processes[at] = _Process(self._setup, self._counters)
+                try:
+                    process = self._processes[at] = _Process(self._setup, self._counters)
+                except OSError as error:  # no memory, or no more processes
+                    _log.warning("a fetch process cannot be started: %s", error)
+                    raise _DiedError from error
             return process
 
     @property

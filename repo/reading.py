@@ -1,7 +1,7 @@
 """Read local files for a version: the bytes, their hash, and proof that they did not change meanwhile.
 
 Small files are read in batches, large ones in pieces, in a pool of threads and ahead of who consumes them, in
-order, and never more than a bounded number of bytes. BLAKE3 and read(2) let other threads run.
+order, and never more than a bounded number of bytes (`memory`). BLAKE3 and read(2) let other threads run.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from penstock.manifest.entry import BLOCK_SIZE, MAX_TARGET, Kind
 from penstock.manifest.hashing import ContentHasher, content_hash, hash_of_blocks
 
 from .local_paths import file_error, open_path, read_link
+from .memory import shares
 from .source import EnterDirectory, LeaveDirectory, LocalFile, Step
 
 __all__ = ["PACKED_SIZE", "PIECE_SIZE", "FileRead", "Piece", "ReadStep", "in_order", "read_ahead"]
@@ -35,7 +36,6 @@ assert PIECE_SIZE % BLOCK_SIZE == 0
 
 _BATCH_FILES = 64
 _BATCH_BYTES = 4 << 20
-_AHEAD_BYTES = 128 << 20
 _AHEAD_TASKS = 64
 _TRIES = 3
 
@@ -182,7 +182,7 @@ def _large(file: LocalFile) -> Iterator[tuple[_Task | list[ReadStep], int]]:
 
 
 def read_ahead(steps: Iterable[Step], pool: ThreadPoolExecutor) -> Generator[ReadStep, None, None]:
-    """Yield the steps in order, files read and hashed. What is read ahead is at most 128 MiB and one piece.
+    """Yield the steps in order, files read and hashed. What is read ahead is at most a share and one piece.
 
     AccessError, ConflictError (changed or went while it was read), IntegrityError (the disk failed): as they come up.
     """
@@ -204,14 +204,16 @@ def in_order(
 ) -> Generator[T, None, None]:
     """Run tasks in the pool and yield what they return, in order; a task may be its result already.
 
-    Each comes with the bytes that its result holds: what has run and was not yielded is at most 128 MiB and a task.
+    Each comes with the bytes that its result holds: what has run and was not yielded is at most the share of what is
+    read ahead (`memory`: 128 MiB where memory is not scarce) and a task.
     """
+    most = shares().reading
     waiting: deque[tuple[Future[list[T]] | list[T], int]] = deque()
     held = 0
     exhausted = False
     try:
         while True:
-            while not exhausted and len(waiting) < _AHEAD_TASKS and (held < _AHEAD_BYTES or not waiting):
+            while not exhausted and len(waiting) < _AHEAD_TASKS and (held < most or not waiting):
                 task = next(tasks, None)
                 if task is None:
                     exhausted = True

@@ -90,7 +90,7 @@ class Memory:
             return None
 
     def _index(self) -> LocationIndex:
-        return LocationIndex(self._cache.directory, self._cache.budget.max_bytes)
+        return LocationIndex(self._cache.directory, self._cache.max_bytes)
 
 
 def _key(ref: str) -> bytes:

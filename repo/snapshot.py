@@ -74,6 +74,7 @@ class Snapshot:
         self._cache = cache
         self.cache_size = cache_size if cache is not None else 0
         """Bytes that the cache may take."""
+        self.cache_directory = cache.directory if cache is not None else None
         self._counters = counters
         self._externals = externals
         self._nodes = Nodes(repository.store, cache, self._counters)
@@ -216,10 +217,15 @@ class Snapshot:
         """Return what the cache holds and how it is; None when there is none."""
         if self._cache is None:
             return None
-        info = self._cache.info()
-        if info.mode == "ok" and self._fetchers is not None:  # they do the writing
-            return replace(info, mode=self._fetchers.cache_mode)
-        return info
+        return replace(self._cache.info(), mode=self.cache_mode)
+
+    @property
+    def cache_mode(self) -> str:
+        """How the cache is: ``ok`` or ``degraded: why``."""
+        mode = self._cache.mode if self._cache is not None else "ok"
+        if mode == "ok" and self._fetchers is not None:  # they do the writing
+            return self._fetchers.cache_mode
+        return mode
 
     @property
     def fetchers(self) -> Fetchers | None:
@@ -268,8 +274,11 @@ def open_snapshot(
     fetchers: int = 0,
     remember: bool = False,
     pin: Pin | None = None,
+    set_aside: str = "",
 ) -> Snapshot:
     """Open what a handle names; with `fetchers`, so many processes do the fetching.
+
+    `set_aside` says why the cache is not to be looked at for a while (`BlockCache`).
 
     With `remember`, a version that was opened so before is opened from memory when the store cannot be reached. With
     `pin`, what the handle named when the pin was made is opened; the store is not asked.
@@ -286,10 +295,11 @@ def open_snapshot(
         if fetchers and cached:
             setup = Setup(url, options, remotes, str(settings.cache_directory), settings.cache_size)
             fetching = opening.enter_context(closing(Fetchers(setup, counters, processes=fetchers)))
-            fetching.start()  # it gets ready while the version is looked up
+            if not set_aside:
+                fetching.start()  # it gets ready while the version is looked up
         store = opening.enter_context(closing(open_store(url, options)))
         repository = Repository(store, dataset)
-        cache = opening.enter_context(closing(open_cache(settings))) if cached else None
+        cache = opening.enter_context(closing(open_cache(settings, set_aside))) if cached else None
         if pin is None:
             memory = Memory(cache, repository) if remember and cache is not None else None
             found = find_version(repository, handle.ref, memory)
@@ -306,6 +316,6 @@ def open_snapshot(
     return snapshot
 
 
-def open_cache(settings: Settings) -> BlockCache:
-    """Open the user's block cache as the settings have it."""
-    return BlockCache(Path(settings.cache_directory), settings.cache_size)
+def open_cache(settings: Settings, set_aside: str = "") -> BlockCache:
+    """Open the user's block cache as the settings have it. It raises nothing: what is wrong with it, its mode says."""
+    return BlockCache(Path(settings.cache_directory), settings.cache_size, set_aside=set_aside)

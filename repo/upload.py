@@ -17,10 +17,11 @@ from dataclasses import dataclass
 
 from penstock.store.base import Store
 
+from .memory import shares
+
 __all__ = ["Sent", "Upload"]
 
 _THREADS = 8
-_BYTES = 256 << 20
 _LAST_MOMENT = 2.0
 """Seconds that `close` gives to what is on its way."""
 
@@ -41,14 +42,15 @@ class _Task:
 
 
 class Upload:
-    """One upload of many objects. `progress` is told the bytes of each object that is done.
+    """One upload of many objects. `progress` is told the bytes of each object that is done. `most`: bytes in flight.
 
     `sent[True]` counts data objects, `sent[False]` node packs. `send`, `finish` and `close` belong to one thread.
     """
 
-    def __init__(self, store: Store, progress: Callable[[int], None]) -> None:
+    def __init__(self, store: Store, progress: Callable[[int], None], most: int | None = None) -> None:
         self._store = store
         self._progress = progress
+        self._most = shares().sending if most is None else most
         self._changed = threading.Condition()  # guards what follows
         self._tasks: deque[_Task] = deque()
         self._threads = 0
@@ -64,7 +66,7 @@ class Upload:
         if key in self._known:
             return
         with self._changed:
-            while self._failure is None and self._held and self._held + len(body) > _BYTES:
+            while self._failure is None and self._held and self._held + len(body) > self._most:
                 self._changed.wait()
             if self._failure is not None:
                 raise self._failure

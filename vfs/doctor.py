@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import closing
 
+from penstock.cache import SMALLEST_BOUND, network_disk
 from penstock.errors import PenstockError
 from penstock.repo.checks import Check, failed, fine, warning
 from penstock.repo.settings import Settings
@@ -131,20 +132,26 @@ def check_kernel(release: str) -> Check:
 
 def check_cache(settings: Settings) -> Iterator[Check]:
     """Look at the block cache: whose it is, how full, whether there is room for what it may grow to."""
-    try:
-        with closing(open_cache(settings)) as cache:
-            info = cache.info()
-    except PenstockError as error:
-        yield failed("cache", error, "nothing can be mounted with it")
-        return
+    with closing(open_cache(settings)) as cache:
+        info = cache.info()
     if info.mode != "ok":
+        enough = info.max_bytes >= SMALLEST_BOUND
         yield warning(
             "cache",
             f"{info.directory} is {info.mode}",
             "every read goes to the store",
-            "Make room on its disk, or name another one: PENSTOCK_CACHE_DIR",
+            "Mend that, make room on its disk, or name another one: PENSTOCK_CACHE_DIR"
+            if enough
+            else "Give it more, here or on a larger disk: PENSTOCK_CACHE_SIZE, PENSTOCK_CACHE_DIR",
         )
         return
+    if disk := network_disk(str(info.directory)):
+        yield warning(
+            "cache",
+            f"{info.directory} lies on a network disk ({disk})",
+            "it is slower than a local one, and only safe while one machine uses it",
+            "Name a place on a local disk: PENSTOCK_CACHE_DIR",
+        )
     size = f"{format_size(info.bytes)} of {format_size(info.max_bytes)}"
     volume = os.statvfs(info.directory)
     free = volume.f_bavail * volume.f_frsize

@@ -27,7 +27,8 @@ _MOST = 1 << 20
 class Start(msgspec.Struct, frozen=True, tag=True):
     """The work. `request` is as `wire` writes it; `level` is that of the log; `parent` is the supervisor's id.
 
-    Of a session that goes on: `greeting` and `pin` are what `Mounted` gave, `record` is the mount's (`wire`).
+    Of a session that goes on: `greeting` and `pin` are what `Mounted` gave, `record` is the mount's (`wire`);
+    `set_aside` says why the block cache is to be left alone, if it is.
     """
 
     request: bytes
@@ -36,6 +37,7 @@ class Start(msgspec.Struct, frozen=True, tag=True):
     greeting: bytes | None = None
     pin: bytes | None = None
     record: bytes | None = None
+    set_aside: str = ""
 
 
 class Mounted(msgspec.Struct, frozen=True, tag=True):

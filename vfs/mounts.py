@@ -21,7 +21,8 @@ class MountInfo:
     `handle` is then as mount(8) shows it. `since` is ISO 8601 in UTC; hashes are hex; `log` is a path.
     `offline`: it was mounted from memory, since its store could not be reached.
     `pid` is the daemon's, which supervises the process `worker_pid` that serves the files and has replaced it
-    `restarts` times. `overlay`: where a writable mount keeps its changes; None when it is read-only.
+    `restarts` times. `overlay`: where a writable mount keeps its changes; None when it is read-only. `cache`: what is
+    to be said of its block cache, empty when all is well with that.
     """
 
     mountpoint: str
@@ -38,6 +39,7 @@ class MountInfo:
     worker_pid: int | None = None
     restarts: int | None = None
     overlay: str | None = None
+    cache: str | None = None
 
 
 def info_of(record: MountRecord) -> MountInfo:
@@ -57,6 +59,7 @@ def info_of(record: MountRecord) -> MountInfo:
         record.worker_pid,
         record.restarts,
         record.overlay,
+        record.cache,
     )
 
 

@@ -7,6 +7,7 @@ over the version that they were made to.
 
 from __future__ import annotations
 
+import errno
 import os
 
 import platformdirs
@@ -39,7 +40,9 @@ def open_overlay(directory: str, *, trusted: bool = False) -> Overlay:
         raise AccessError(
             f"the overlay in {directory} cannot be opened",
             why=error.strerror or str(error),
-            fix="Name another directory: --overlay-dir DIR",
+            fix="Allow more address space: ulimit -v"
+            if error.errno == errno.ENOMEM
+            else "Name another directory: --overlay-dir DIR",
         ) from error
 
 

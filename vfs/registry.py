@@ -61,6 +61,8 @@ class MountRecord:
     restarts: int = 0
     overlay: str | None = None
     """The directory of a writable mount's changes."""
+    cache: str = ""
+    """What is to be said of the block cache, when it was mounted."""
 
 
 def _directory() -> str:

@@ -1,13 +1,10 @@
-"""When a serving process that has died is followed by another, and when no more: pure, the time is told.
-
-Used by `supervising`.
-"""
+"""When a serving process that has died is followed by another, how, and when no more: pure, the time is told."""
 
 from __future__ import annotations
 
 from collections import deque
 
-__all__ = ["Restarts"]
+__all__ = ["Faults", "Restarts"]
 
 _WINDOW = 60.0
 MOST = 16
@@ -39,3 +36,25 @@ class Restarts:
         if count < _AT_ONCE:
             return now
         return now + min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** (count - _AT_ONCE))
+
+
+_CLOSE = 60.0
+
+
+class Faults:
+    """Whether the next serving process is to leave the block cache alone.
+
+    A process that meets damage in the cache's index can crash of it (`cache.crashes`): the next one makes that index
+    anew. When that one ends through a fault as well, the cache is not worth a third try. Being killed is no fault.
+    """
+
+    def __init__(self) -> None:
+        self._last: float | None = None
+
+    def note(self, now: float, *, fault: bool) -> bool:
+        """Note a death at a time; whether the process that follows it is to do without the cache."""
+        if not fault:
+            return False
+        close = self._last is not None and now - self._last < _CLOSE
+        self._last = now
+        return close

@@ -13,7 +13,9 @@ import signal
 import sys
 from contextlib import suppress
 
+from penstock.cache import note_crashes
 from penstock.errors import PenstockError
+from penstock.repo.memory import shares
 
 from .link import Failed, Link, Start
 from .logs import start_log
@@ -54,6 +56,8 @@ def _serve(link: Link) -> None:
         return
     request = decode_request(start.request)
     start_log(request.log, start.level, rotates=True)
+    note_crashes(request.settings.cache_directory)
+    shares()  # before there are threads
     serve(start, session, link)
 
 

@@ -46,7 +46,7 @@ from .processes import start_time
 from .recording import record
 from .registry import MountRecord, access_log_path, control_path
 from .session import attach, mount, read_greeting
-from .status import Vitals
+from .status import Vitals, cache_note
 from .tuning import tune
 from .upper import UpperLayer
 from .versioning import Versioning
@@ -78,7 +78,14 @@ def serve(start: Start, session: int | None, link: Link) -> None:
     pin = msgspec.msgpack.decode(start.pin, type=Pin) if start.pin is not None else None
     with UpperLayer(request, start.parent, resumed=session is not None) as upper:
         pin = upper.pin(pin)
-        snapshot = open_snapshot(request.handle, request.settings, fetchers=_FETCHERS, remember=True, pin=pin)
+        snapshot = open_snapshot(
+            request.handle,
+            request.settings,
+            fetchers=_FETCHERS,
+            remember=True,
+            pin=pin,
+            set_aside=start.set_aside,
+        )
         workers = Workers()
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # heard in the event loop, and later the end has begun already
         try:
@@ -233,6 +240,7 @@ class _Serving:
             offline=snapshot.offline,
             worker_pid=os.getpid(),
             overlay=self._upper.directory,
+            cache=cache_note(snapshot),
         )
 
     async def _trim(self) -> None:

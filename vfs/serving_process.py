@@ -13,6 +13,8 @@ from .link import Link, Message
 
 __all__ = ["ServingProcess"]
 
+_CRASHES = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE})
+
 
 class ServingProcess:
     """A child that `spawn` has started. **Invariant:** it does not outlive its supervisor (`server`)."""
@@ -47,6 +49,10 @@ class ServingProcess:
                 return None
             self._code = os.waitstatus_to_exitcode(status)
         return f"signal {signal.Signals(-self._code).name}" if self._code < 0 else f"exit code {self._code}"
+
+    def at_fault(self) -> bool:
+        """Whether it ended by itself, through an error or a crash, and was not killed."""
+        return self._code is not None and (self._code > 0 or -self._code in _CRASHES)
 
     def end(self, grace: float) -> None:
         """Ask it to end, and after `grace` seconds make it; let go of it."""

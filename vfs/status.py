@@ -17,7 +17,7 @@
 | worker_pid, fetcher_pids | process that serves, processes that fetch |
 | open_files | handles that are open |
 | memory | resident bytes: `worker`, `fetchers` (pages of the cache that they map among it) |
-| cache | directory, bytes, max_bytes, blocks, mode |
+| cache | directory, bytes, max_bytes, blocks, mode; note: what a user should know of it, empty when all is well |
 | access_log | where accesses are written, or null |
 """
 
@@ -28,12 +28,13 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 
+from penstock.cache import network_disk
 from penstock.manifest.records import parse_time
 from penstock.repo.snapshot import Snapshot
 
 from .registry import MountRecord
 
-__all__ = ["Vitals", "resident_bytes"]
+__all__ = ["Vitals", "cache_note", "resident_bytes"]
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -43,6 +44,21 @@ def resident_bytes(pid: int) -> int:
     with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/statm", encoding="ascii") as stream:
         return int(stream.read().split()[1]) * _PAGE
     return 0
+
+
+def cache_note(snapshot: Snapshot) -> str:
+    """Return what a user should know of the block cache of a mount, and of what it costs; empty when all is well."""
+    mode, directory = snapshot.cache_mode, snapshot.cache_directory
+    if mode != "ok":
+        why = mode.removeprefix("degraded: ")
+        return f"nothing is kept in the block cache, every read goes to the store: {why} ({directory})"
+    disk = network_disk(str(directory))
+    if disk:
+        return (
+            f"the block cache in {directory} lies on a network disk ({disk}): it is slower than a local one, and only "
+            "safe while one machine uses it; PENSTOCK_CACHE_DIR names another place"
+        )
+    return ""
 
 
 class Vitals:
@@ -106,6 +122,7 @@ class Vitals:
                 "max_bytes": info.max_bytes,
                 "blocks": info.blocks,
                 "mode": info.mode,
+                "note": cache_note(snapshot),
             },
             "log": record.log,
             "access_log": access_log,

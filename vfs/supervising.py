@@ -28,14 +28,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from penstock.errors import PenstockError
+from penstock.errors import AccessError, PenstockError
 
 from .detach import detach
 from .device import can_resend, is_disconnected, resend
 from .link import Failed, Mounted, Moved, Serving, Start
 from .mountinfo import top_mount
 from .registry import MountRecord, register, sweep, unregister
-from .restarts import Restarts
+from .restarts import Faults, Restarts
 from .serving_process import ServingProcess
 from .signals import Signals
 from .spawn import spawn
@@ -92,6 +92,8 @@ class _Supervisor:
         self._ready = ready
         self._signals = signals
         self._restarts = Restarts()
+        self._faults = Faults()
+        self._set_aside = ""
         self._process: ServingProcess | None = None
         self._session: _Session | None = None
         self._record: MountRecord | None = None
@@ -134,8 +136,9 @@ class _Supervisor:
             process.send(Start(request, level, os.getpid()))
             return
         self._record = replace(self._record, worker_pid=process.pid, restarts=self._restarts.total)
-        register(self._record)
-        start = Start(request, level, os.getpid(), session.greeting, session.pin, encode_ready(self._record))
+        self._register(self._record)
+        ready = encode_ready(self._record)
+        start = Start(request, level, os.getpid(), session.greeting, session.pin, ready, self._set_aside)
         process.send(start, session.descriptor)
 
     def _wait(self) -> None:
@@ -199,15 +202,26 @@ class _Supervisor:
         try:
             register(record)
         except OSError as error:
-            raise PenstockError(f"{record.mountpoint} could not be registered", why=str(error)) from error
+            raise PenstockError(
+                f"{record.mountpoint} could not be registered",
+                why=str(error),
+                fix="Make room there, or set XDG_RUNTIME_DIR to another directory of yours.",
+            ) from error
         _log.info("mounted %s at %s, version %s", record.handle, record.mountpoint, record.top_hash)
         self._ready(record)  # last: whoever waits for it may look at the log at once
 
     def _on_move(self, message: Moved) -> None:
         assert self._record is not None  # only a mount that is served moves
         self._record = replace(self._record, handle=message.handle, top_hash=message.top_hash, commit=message.commit)
-        register(self._record)
+        self._register(self._record)
         _log.info("%s is at version %s now", self._record.mountpoint, message.top_hash)
+
+    def _register(self, record: MountRecord) -> None:
+        """Write the record anew; on a disk that is full now, what it said before stands."""
+        try:
+            register(record)
+        except (OSError, AccessError) as error:
+            _log.warning("what is registered of %s is out of date: %s", record.mountpoint, error)
 
     def _on_failure(self, message: Failed) -> None:
         try:
@@ -237,6 +251,10 @@ class _Supervisor:
                 fix="Mount it again; the log tells what each of them died of.",
             )
         _log.warning("the serving process %d ended with %s; starting another", process.pid, status)
+        self._set_aside = ""
+        if self._faults.note(time.monotonic(), fault=process.at_fault()):
+            self._set_aside = f"the process that served the mount ended with {status}, and so did the one before it"
+            _log.warning("the block cache is left alone for a while: %s", self._set_aside)
         self._start_at = at
         if can_resend(self._session.greeting):
             # Before the next process reads: what it is at work on must not be sent to it again.

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from blake3 import blake3
 
 from penstock.cache import LARGEST_BLOCK, SMALLEST_BOUND, BlockCache
-from penstock.errors import AccessError, IntegrityError, UsageError
+from penstock.errors import AccessError, IntegrityError
 
 Block = Callable[..., tuple[bytes, bytes]]
 
@@ -208,20 +210,34 @@ def test_the_directory_is_private(tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()
     shared.chmod(0o777)
-    with pytest.raises(AccessError, match=r"written by others.*chmod 700"):
-        BlockCache(shared, SMALLEST_BOUND)
+    with closing(BlockCache(shared, SMALLEST_BOUND)) as cache:
+        assert re.search(r"written by others.*chmod 700", cache.mode)
+        with pytest.raises(AccessError, match=r"written by others.*chmod 700"):
+            cache.clear()
     shared.chmod(0o700)
     os.chown(shared, 12345, -1)
-    with pytest.raises(AccessError, match=r"another user.*12345"):
-        BlockCache(shared, SMALLEST_BOUND)
+    with closing(BlockCache(shared, SMALLEST_BOUND)) as cache:
+        assert re.search(r"another user.*12345", cache.mode)
+        with pytest.raises(AccessError, match=r"another user.*12345"):
+            cache.clear()
+    assert os.listdir(shared) == []
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="not a directory"):
-        BlockCache(tmp_path / "file", SMALLEST_BOUND)
+    with closing(BlockCache(tmp_path / "file", SMALLEST_BOUND)) as cache:
+        assert "not a directory" in cache.mode
 
 
-def test_a_bound_too_small_is_a_usage_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="too small"):
-        BlockCache(tmp_path, 1 << 20)
+def test_a_bound_too_small_keeps_nothing_and_says_so(tmp_path: Path, block: Block) -> None:
+    with closing(BlockCache(tmp_path, SMALLEST_BOUND)) as cache:
+        cache.put(*block(1))
+    with closing(BlockCache(tmp_path, 1 << 20)) as cache:
+        assert "bound of 1,048,576 bytes is below the 32 MiB" in cache.mode
+        assert not cache.put(*block(2))
+        assert cache.get(block(1)[0]) is None
+        assert cache.info().max_bytes == 1 << 20
+        assert cache.info().bytes > 0
+        assert cache.clear() > 0
+        assert list((tmp_path / "segments").iterdir()) == []
+        assert cache.mode != "ok"
 
 
 def test_threads_put_get_and_clear_at_once(tmp_path: Path, block: Block) -> None:

@@ -69,7 +69,7 @@ def test_a_flipped_byte_is_quarantined_and_fetched_again(
     assert cache.get(record.key) == data
     cache.close()
     # Rebuilt from segments that hold a bad and a good copy, the good one counts.
-    shutil.rmtree(directory / "index")
+    shutil.rmtree(directory / "index-2")
     assert all(held(directory, blocks))
 
 
@@ -93,10 +93,10 @@ def test_verify_finds_what_nobody_read(
     cache.close()
 
 
-@pytest.mark.parametrize("harm", ["deleted", "garbage", "empty", "truncated", "middle", "tail", "lock", "state", "all"])
+@pytest.mark.parametrize("harm", ["deleted", "garbage", "empty", "truncated", "middle", "tail", "state", "all"])
 def test_the_index_is_rebuilt(filled: tuple[Path, list[tuple[bytes, bytes]]], harm: str) -> None:
     directory, blocks = filled
-    data = directory / "index" / "data.mdb"
+    data = directory / "index-2" / "data.mdb"
     content = data.read_bytes()
     rng = random.Random(5)
     match harm:
@@ -112,12 +112,10 @@ def test_the_index_is_rebuilt(filled: tuple[Path, list[tuple[bytes, bytes]]], ha
             data.write_bytes(content[:8192] + rng.randbytes(len(content) - 8192))
         case "tail":
             data.write_bytes(content[:8192] + bytes(len(content) - 8192))
-        case "lock":
-            (directory / "index" / "lock.mdb").write_bytes(rng.randbytes(8192))
         case "state":
-            (directory / "state").write_bytes(rng.randbytes(100))
+            (directory / "state-2").write_bytes(rng.randbytes(100))
         case "all":
-            for name in ("index", "state", "clock", "users.lock", "layout.lock"):
+            for name in ("index-2", "state-2", "clock", "users.lock", "layout.lock"):
                 path = directory / name
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
     assert all(held(directory, blocks))
@@ -130,7 +128,7 @@ def test_a_damaged_index_is_rebuilt_after_a_killed_user(
     other = peer(directory)
     other.process.kill()  # type: ignore[attr-defined]  # the fixture's own class cannot be imported here
     other.process.wait()  # type: ignore[attr-defined]  # as above
-    data = directory / "index" / "data.mdb"
+    data = directory / "index-2" / "data.mdb"
     content = data.read_bytes()
     data.write_bytes(content[:8192] + bytes(len(content) - 8192))
     assert all(held(directory, blocks))
@@ -140,9 +138,9 @@ def test_a_reboot_after_a_clean_close_keeps_the_index(
     filled: tuple[Path, list[tuple[bytes, bytes]]],
 ) -> None:
     directory, blocks = filled
-    before = (directory / "index" / "data.mdb").stat().st_ino
+    before = (directory / "index-2" / "data.mdb").stat().st_ino
     assert all(held(directory, blocks, boot="the next boot"))
-    assert (directory / "index" / "data.mdb").stat().st_ino == before
+    assert (directory / "index-2" / "data.mdb").stat().st_ino == before
 
 
 def test_a_power_loss_rebuilds_the_index_unseen(
@@ -152,10 +150,10 @@ def test_a_power_loss_rebuilds_the_index_unseen(
     other = peer(directory)
     other.process.kill()  # type: ignore[attr-defined]  # the fixture's own class cannot be imported here
     other.process.wait()  # type: ignore[attr-defined]  # as above
-    with (directory / "index" / "data.mdb").open("rb") as old:
+    with (directory / "index-2" / "data.mdb").open("rb") as old:
         assert all(held(directory, blocks, boot="the next boot"))
         # Held open, its inode number is not given to the new file.
-        assert not os.path.samestat(os.fstat(old.fileno()), os.stat(directory / "index" / "data.mdb"))
+        assert not os.path.samestat(os.fstat(old.fileno()), os.stat(directory / "index-2" / "data.mdb"))
 
 
 def test_a_lost_segment_loses_its_blocks_only(
@@ -181,7 +179,7 @@ def test_a_truncated_segment(
     cut = records[len(records) // 2].offset + 10
     os.truncate(path, cut)
     if index == "lost":
-        shutil.rmtree(directory / "index")
+        shutil.rmtree(directory / "index-2")
     whole = {record.key for record in records if record.offset + record.length <= cut}
     lost = {record.key for record in records} - whole
     assert held(directory, blocks) == [key not in lost for key, _ in blocks]
@@ -198,7 +196,7 @@ def test_a_segment_without_a_header(
         keys = {record.key for record in read_records(file.fileno())}
     os.truncate(path, size)
     if index == "lost":
-        shutil.rmtree(directory / "index")
+        shutil.rmtree(directory / "index-2")
     assert held(directory, blocks) == [key not in keys for key, _ in blocks]
 
 
@@ -213,7 +211,7 @@ def test_a_damaged_record_header_ends_the_chain(
     overwrite(path, records[2].offset - RECORD_HEADER_BYTES + 9, b"\xff\x00")
     lost = {record.key for record in records[2:]}
     assert all(held(directory, blocks)), "the index needs no header"
-    shutil.rmtree(directory / "index")
+    shutil.rmtree(directory / "index-2")
     # `held` put them again meanwhile? No: they were held. So without the index they are gone.
     assert held(directory, blocks) == [key not in lost for key, _ in blocks]
 
@@ -225,7 +223,7 @@ def test_a_damaged_table_is_not_needed(
     path = segment_files(directory)[0]
     assert path.suffix == ".sealed"
     overwrite(path, path.stat().st_size - 100, b"\xff\x00\xff")
-    shutil.rmtree(directory / "index")
+    shutil.rmtree(directory / "index-2")
     assert all(held(directory, blocks))
 
 
@@ -247,13 +245,13 @@ def test_a_torn_tail_is_cut(
     end = (last.offset + last.length + 7) // 8 * 8
     key, data = block(999, 10_000)
     overwrite(path, end, (encode_record_header(header.nonce, end, key, len(data)) + data)[:written])
-    shutil.rmtree(directory / "index")
+    shutil.rmtree(directory / "index-2")
     cache = BlockCache(directory, SMALLEST_BOUND)
     assert cache.get(key) is None
     assert cache.put(key, data)
     assert cache.info().quarantined == 0
     cache.close()
-    shutil.rmtree(directory / "index")
+    shutil.rmtree(directory / "index-2")
     assert all(held(directory, [*blocks, (key, data)]))
 
 

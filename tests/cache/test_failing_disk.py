@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import resource
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from penstock.cache import SMALLEST_BOUND, BlockCache, LocationIndex
 
@@ -120,4 +124,21 @@ def test_a_limit_on_file_sizes(tmp_path: Path, block: Block) -> None:
     assert cache.put(*block(9, 900_000))
     assert cache.info().mode == "ok"
     assert cache.verify().damaged == 0
+    cache.close()
+
+
+def test_a_disk_without_locks(tmp_path: Path, block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    before = len(os.listdir("/proc/self/fd"))
+    cache = BlockCache(tmp_path, SMALLEST_BOUND, retry_seconds=0)
+    for _ in range(5):
+        assert not cache.put(*block(1))
+    assert "files cannot be locked on this disk: No locks available" in cache.mode
+    assert len(os.listdir("/proc/self/fd")) == before, "nothing is left open"
+    monkeypatch.undo()
+    assert cache.put(*block(1))
+    assert cache.mode == "ok"
     cache.close()

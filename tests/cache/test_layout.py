@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,7 +10,6 @@ from penstock.cache.layout import (
     SMALLEST_BOUND,
     Budget,
 )
-from penstock.errors import UsageError
 
 
 @given(st.integers(SMALLEST_BOUND, 1 << 45))
@@ -32,6 +30,5 @@ def test_admission_counts_what_a_segment_costs() -> None:
     assert not budget.admits([budget.segment_bytes] * (count + 1))
 
 
-def test_a_bound_too_small_says_what_to_do() -> None:
-    with pytest.raises(UsageError, match=r"too small.*at least 32MiB"):
-        Budget.of(SMALLEST_BOUND - 1)
+def test_a_bound_too_small_is_divided_like_the_smallest() -> None:
+    assert Budget.of(SMALLEST_BOUND - 1) == Budget.of(SMALLEST_BOUND)

@@ -58,7 +58,7 @@ def test_a_damaged_index_knows_nothing_and_starts_over(tmp_path: Path, harm: str
     index = LocationIndex(tmp_path, SMALLEST_BOUND)
     index.put_many(b"n", ((content(number), b"v") for number in range(2000)))
     index.close()
-    data = tmp_path / "locations" / "index" / "data.mdb"
+    data = tmp_path / "locations" / "index-2" / "data.mdb"
     whole = data.read_bytes()
     match harm:
         case "deleted":

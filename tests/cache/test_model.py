@@ -79,7 +79,7 @@ class CacheMachine(RuleBasedStateMachine):
     def lose_the_index(self) -> None:
         held = set(self.model) - set(self.cache.missing(list(self.model)))
         self.cache.close()
-        shutil.rmtree(self.directory / "index")
+        shutil.rmtree(self.directory / "index-2")
         self.cache = self.opened()
         # A damaged chain of records leads nowhere without the index.
         assert self.damaged or set(self.model) - set(self.cache.missing(list(self.model))) >= held

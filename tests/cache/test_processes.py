@@ -123,7 +123,7 @@ def test_the_index_is_lost_while_two_use_it(tmp_path: Path, block: Block, peer: 
     other = peer(tmp_path)
     for seed in range(5):
         assert other.ask(f"put {seed} 5000") == "True"
-    shutil.rmtree(tmp_path / "index")
+    shutil.rmtree(tmp_path / "index-2")
     cache = BlockCache(tmp_path, SMALLEST_BOUND)
     for seed in range(5):
         assert cache.get(block(seed, 5000)[0]) == block(seed, 5000)[1]
@@ -147,7 +147,7 @@ def test_writers_killed_at_any_moment_leave_only_whole_blocks(
         other.process.send_signal(signal.SIGKILL)
         other.process.wait()
         if turn % 3 == 0:
-            shutil.rmtree(tmp_path / "index")
+            shutil.rmtree(tmp_path / "index-2")
         assert usage(tmp_path) <= SMALLEST_BOUND
         cache = BlockCache(tmp_path, SMALLEST_BOUND)
         report = cache.verify()

@@ -128,7 +128,7 @@ def test_cache_files_that_are_damaged_under_a_mount(
         elif damage == "removed":
             path.unlink()
     if damage == "index removed":
-        for path in (cache / "index").iterdir():
+        for path in (cache / "index-2").iterdir():
             path.unlink()
     for name in NAMES:
         assert read_within(60, Path(info.mountpoint, name)) == (source / name).read_bytes()

@@ -260,7 +260,7 @@ def test_an_index_that_is_damaged(world: World) -> None:
     """Nothing but speed is lost."""
     directory = world.plant(SMALL)
     world.push(directory)
-    database = Path(world.settings.cache_directory, "locations", "index", "data.mdb")
+    database = Path(world.settings.cache_directory, "locations", "index-2", "data.mdb")
     assert database.stat().st_size > 0
     database.write_bytes(bytes(database.stat().st_size))
     Path(directory, "new").write_bytes(b"new")

@@ -67,9 +67,8 @@ def test_what_is_there_is_not_sent(store: GatedStore) -> None:
     assert sorted(told) == [3, 3, 3, 4]
 
 
-def test_bytes_in_flight_are_bounded(store: GatedStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upload_module, "_BYTES", 100)
-    upload = Upload(store, lambda size: None)
+def test_bytes_in_flight_are_bounded(store: GatedStore) -> None:
+    upload = Upload(store, lambda size: None, most=100)
     upload.send("a", bytes(60), data=True)
     upload.send("b", bytes(40), data=True)
     sender = threading.Thread(target=lambda: upload.send("c", bytes(1), data=True))
@@ -100,9 +99,8 @@ def test_the_first_failure_ends_it(store: GatedStore) -> None:
     assert store.started == ["bad"]
 
 
-def test_a_failure_reaches_who_waits_for_room(store: GatedStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upload_module, "_BYTES", 1)
-    upload = Upload(store, lambda size: None)
+def test_a_failure_reaches_who_waits_for_room(store: GatedStore) -> None:
+    upload = Upload(store, lambda size: None, most=1)
     failures: list[BaseException] = []
 
     def send() -> None:

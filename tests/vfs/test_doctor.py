@@ -90,12 +90,13 @@ def test_caches(settings: Settings, tmp_path: Path) -> None:
     (large,) = check_cache(replace(settings, cache_size=1 << 60))
     assert "PENSTOCK_CACHE_SIZE=" in large.fix
     (small,) = check_cache(replace(settings, cache_size=1 << 20))
-    assert "too small" in small.found
+    assert "below the 32 MiB" in small.found
+    assert "PENSTOCK_CACHE_SIZE" in small.fix
     foreign = tmp_path / "open"
     foreign.mkdir()
     foreign.chmod(0o777)
     (open_to_all,) = check_cache(replace(settings, cache_directory=foreign))
-    assert "chmod 700" in open_to_all.fix
+    assert "chmod 700" in open_to_all.found
     broken = tmp_path / "broken"
     broken.mkdir(mode=0o700)
     (broken / "segments").write_text("in the way")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from penstock.vfs.device import can_resend
-from penstock.vfs.restarts import MOST, Restarts
+from penstock.vfs.restarts import MOST, Faults, Restarts
 
 
 def test_the_first_follow_at_once_and_later_ones_after_pauses_that_grow() -> None:
@@ -36,3 +36,16 @@ def test_what_a_kernel_can_do() -> None:
     assert not can_resend(greeting(0, 1 << 7))  # before Linux 5.17 there were no more flags there
     assert not can_resend(greeting(1 << 30, 1 << 7)[:56])
     assert not can_resend(b"")
+
+
+def test_the_second_fault_in_a_row_is_put_down_to_the_cache() -> None:
+    faults = Faults()
+    assert not faults.note(100.0, fault=True)
+    assert not faults.note(101.0, fault=False), "it was killed"
+    assert faults.note(102.0, fault=True)
+    assert not Faults().note(0.0, fault=True)
+
+
+def test_faults_that_are_long_apart_are_not() -> None:
+    faults = Faults()
+    assert not any(faults.note(hour * 3600.0, fault=True) for hour in range(1, 50))

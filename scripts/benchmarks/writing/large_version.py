@@ -17,11 +17,12 @@ from penstock.manifest.entry import BLOCK_SIZE, Entry, Extent, Kind
 from penstock.manifest.hashing import content_hash, hash_of_blocks
 from penstock.manifest.records import Manifest
 from penstock.repo import layout
-from penstock.repo.datapack import MAX_PACK
 from penstock.repo.nodes import NodePackWriter
 from penstock.repo.publish import Authorship, publish
 from penstock.repo.repository import Repository
 from penstock.repo.settings import Settings
+
+MAX_PACK = 32 << 20
 
 
 def _main(bucket: str, size: int) -> None:
