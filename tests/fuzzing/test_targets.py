@@ -1,0 +1,45 @@
+"""Every target is fuzzed for a moment with the same inputs each time; `scripts/fuzz` does it for long, with new ones.
+
+Three variables steer this, which `scripts/fuzz` sets: FUZZ_SECONDS for each target, FUZZ_SEED, and FUZZ_FINDINGS, a
+folder in which an input that broke a rule, or was under way when the process ended, stays. FUZZ_REPLAY names such a
+file: it alone is tried then.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from . import disks, formats, wires
+from .campaign import Target, replay, run
+
+TARGETS = {target.name: target for target in (*formats.TARGETS, *disks.TARGETS, *wires.TARGETS)}
+SECONDS = float(os.environ.get("FUZZ_SECONDS", "1.5"))
+SEED = os.environ.get("FUZZ_SEED", "0")
+FINDINGS = os.environ.get("FUZZ_FINDINGS")
+REPLAY = os.environ.get("FUZZ_REPLAY")
+
+
+def targets() -> list[object]:
+    names = [Path(REPLAY).name.partition("-")[0]] if REPLAY else TARGETS
+    return [
+        pytest.param(TARGETS[name], id=name, marks=[pytest.mark.fuse] if name == "control" else []) for name in names
+    ]
+
+
+@pytest.mark.timeout(SECONDS + 120)
+@pytest.mark.parametrize("target", targets())
+def test_whatever_comes_from_outside_is_taken_or_refused(target: Target, tmp_path: Path) -> None:
+    if REPLAY:
+        replay(target, tmp_path, Path(REPLAY).read_bytes())
+        return
+    kept = Path(FINDINGS) / f"{target.name}-{SEED}" if FINDINGS else None
+    tried = run(target, tmp_path, SEED, SECONDS, kept)
+    # A target that takes all does not look at what it is given.
+    assert tried.refused > 0 or target.name in NEVER_REFUSE, tried
+
+
+NEVER_REFUSE = {"segments", "index", "mounts"}
+"""What is damaged there is not held, or swept away, without an error."""
