@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import enum
 import logging
+import re
 import secrets
 import socket
 import threading
@@ -48,6 +49,10 @@ _log = logging.getLogger(__name__)
 _SECONDS = 600.0
 _RENEWALS = 5
 """A lease is renewed so many times in the time for which it stands."""
+_LONGEST_WRITER = 3600.0
+_LONGEST_READER = 8 * 86400.0
+"""Seconds of a lease beyond which it is none: those of this Penstock stand for minutes, or a day."""
+_HASH = re.compile("[0-9a-f]{64}")
 _POLL = 0.2
 _DRIFT = 2.0
 """Seconds by which a store may date an object too early: they cut times to whole seconds."""
@@ -117,10 +122,29 @@ def leases(store: Store, kind: LeaseKind | None = None) -> list[HeldLease]:
                 why=str(error),
                 fix="Upgrade Penstock; if this is the newest, remove the object.",
             ) from error
+        if problem := _problem(record, is_of):
+            raise IntegrityError(
+                f"{info.key!r} in {store.url} is no lease",
+                why=problem,
+                fix="Upgrade Penstock; if this is the newest, remove the object.",
+            )
         found.append(
             HeldLease(info.key, is_of, record.dataset, record.holds, record.host, info.modified, record.seconds)
         )
     return found
+
+
+def _problem(record: _Record, kind: LeaseKind) -> str:
+    """Say what a lease that somebody else wrote cannot say; an empty string when there is nothing."""
+    if record.penstock != 1:
+        return f"it has format {record.penstock}, and this Penstock reads format 1"
+    most = _LONGEST_READER if kind in (LeaseKind.MOUNT, LeaseKind.OVERLAY) else _LONGEST_WRITER
+    # Others wait for it: by a bucket's word alone, nobody waits for ever.
+    if not record.seconds <= most:
+        return f"it stands for {record.seconds:g} seconds, where {most:g} are the most"
+    if not all(_HASH.fullmatch(held) for held in record.holds):
+        return "what it holds is not named by 64 hex digits"
+    return ""
 
 
 class Lease:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
-import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import msgspec
 from trees.forge import exercise, forge, parts_of
 from trees.specimens import INDEX, LEAF
+from views.bucket import LocalBucket
 
 from penstock.errors import IntegrityError, UsageError
 from penstock.manifest.codec import decode_node, decode_page, encode_page
@@ -24,11 +24,13 @@ from penstock.overlay.model import NAMES, Change
 from penstock.repo.config_edit import add_remote, remove_remote
 from penstock.repo.config_file import read_config
 from penstock.repo.handle import parse_handle
-from penstock.repo.ignore import IgnoreRules
+from penstock.repo.leases import leases
 from penstock.repo.remotes import Remote
 from penstock.repo.traces import Access, Trace, encode_access, encode_header
+from penstock.store.opening import open_store
 
 from .campaign import Attempt, Target
+from .home import at_home
 
 __all__ = ["TARGETS"]
 
@@ -211,23 +213,19 @@ def _ignore_files(folder: Path) -> Opened:
         b"\xef\xbb\xbf*.o\r\n[!a-c]x\r\n",
         "ä*ö\n[[:alpha:]]\n*a*a*a*a*b\n".encode(),
     ]
-    names = [
-        (b"a" * 60,),
-        (b"build", b"x.pyc"),
-        tuple([b"a"] * 30 + [b"b"]),
-        (b"doc", b"\xff\xfe", b"deep", b"x.tmp"),
-        ("äxö".encode(), b"logs"),
-    ]
-    directory = os.fsencode(folder)
+    tree = folder / "tree"
+    names = ("a" * 60, "build/x.pyc", "/".join("a" * 30) + "/b", "doc/\udcff\udcfe/deep/x.tmp", "äxö/logs", "foo1x")
+    for name in names:
+        path = tree / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    with at_home(folder / "home", LocalBucket(folder / "demo").settings) as command:
 
-    def attempt(body: bytes) -> None:
-        (folder / ".penstockignore").write_bytes(body)
-        rules = IgnoreRules.none().within(directory, 0)
-        for name in names:
-            assert rules.ignores(name, directory=True) in (True, False)
-            assert rules.ignores(name, directory=False) in (True, False)
+        def attempt(body: bytes) -> None:
+            (tree / ".penstockignore").write_bytes(body)
+            command("hash", str(tree))
 
-    yield samples, attempt
+        yield samples, attempt
 
 
 @contextlib.contextmanager
@@ -264,9 +262,6 @@ def _journals(folder: Path) -> Opened:
 @contextlib.contextmanager
 def _leases(folder: Path) -> Opened:
     """Leases that somebody else put into the bucket: whatever they say, what is read of them is bounded and sound."""
-    from penstock.repo.leases import leases
-    from penstock.store.opening import open_store
-
     store = open_store(f"file://{folder}/bucket")
     key = f".penstock/leases/gc/{'0' * 32}"
     record = {"penstock": 1, "dataset": "data", "seconds": 600.0, "host": "there", "holds": [_HEX]}

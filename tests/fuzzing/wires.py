@@ -6,6 +6,7 @@ import contextlib
 import json
 import socket
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -157,7 +158,10 @@ def _answers(folder: Path) -> Opened:
     def attempt(body: bytes) -> None:
         call = CALLS.get(body[:1].decode("latin-1"), CALLS["g"])
         server.answer = body[1:]
-        call(store)
+        with warnings.catch_warnings():
+            # A time zone that dateutil does not know: it says so, and goes on.
+            warnings.filterwarnings("ignore", category=RuntimeWarning)
+            call(store)
 
     try:
         for body in refusals:
