@@ -50,8 +50,8 @@ _SECONDS = 600.0
 _RENEWALS = 5
 """A lease is renewed so many times in the time for which it stands."""
 _LONGEST_WRITER = 3600.0
-_LONGEST_READER = 8 * 86400.0
-"""Seconds of a lease beyond which it is none: those of this Penstock stand for minutes, or a day."""
+_LONGEST_READER = 366 * 86400.0
+"""Seconds of a lease beyond which it is none: a writer's stands for minutes, one of an overlay for days."""
 _HASH = re.compile("[0-9a-f]{64}")
 _POLL = 0.2
 _DRIFT = 2.0
