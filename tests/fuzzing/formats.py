@@ -6,7 +6,7 @@ import contextlib
 import datetime as dt
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -106,15 +106,15 @@ def _records(folder: Path) -> Opened:
 
     def attempt(body: bytes) -> None:
         refused: IntegrityError | None = None
-        readers = (
-            lambda: Commit.decode(body, commit_id(body)).encode(),
-            lambda: RefRecord.decode(body).encode(),
-            lambda: DatasetInfo.decode(body).encode(),
-            lambda: Manifest.decode(body, manifest.top_hash).encode(),
+        readers: tuple[Callable[[], Commit | RefRecord | DatasetInfo | Manifest], ...] = (
+            lambda: Commit.decode(body, commit_id(body)),
+            lambda: RefRecord.decode(body),
+            lambda: DatasetInfo.decode(body),
+            lambda: Manifest.decode(body, manifest.top_hash),
         )
         for read in readers:
             try:
-                read()
+                read().encode()
             except IntegrityError as error:
                 refused = error
             else:

@@ -22,11 +22,14 @@ FINDINGS = os.environ.get("FUZZ_FINDINGS")
 REPLAY = os.environ.get("FUZZ_REPLAY")
 
 
+FOUND = {"addresses", "answers", "buckets", "ignore", "leases"}
+"""Targets in which something was found that was mended since."""
+
+
 def targets() -> list[object]:
-    names = [Path(REPLAY).name.partition("-")[0]] if REPLAY else TARGETS
-    return [
-        pytest.param(TARGETS[name], id=name, marks=[pytest.mark.fuse] if name == "control" else []) for name in names
-    ]
+    names = [Path(REPLAY).name.partition("-")[0]] if REPLAY else list(TARGETS)
+    marks = {name: [pytest.mark.regress] if name in FOUND else [] for name in names} | {"control": [pytest.mark.fuse]}
+    return [pytest.param(TARGETS[name], id=name, marks=marks[name]) for name in names]
 
 
 @pytest.mark.timeout(SECONDS + 120)
