@@ -62,6 +62,10 @@ class MappedSegment:
                 return None
         return view[offset : offset + length]
 
+    def give_up(self) -> None:
+        """Drop the mapping; it goes when the last view handed out does."""
+        self.view = self._memory = None
+
     def unchanged(self, start: int, end: int) -> bool:
         """Whether bytes that were hashed here are still those: neither read from the disk anew nor written to.
 
@@ -81,10 +85,6 @@ class MappedSegment:
             _mincore(self._address + first * mmap.PAGESIZE, end - first * mmap.PAGESIZE, found) == 0
             and found.raw.count(1) == pages
         )
-
-    def give_up(self) -> None:
-        """Drop the mapping; it goes when the last view handed out does."""
-        self.view = self._memory = None
 
 
 class SegmentMaps:

@@ -49,10 +49,6 @@ _log = logging.getLogger(__name__)
 _SECONDS = 600.0
 _RENEWALS = 5
 """A lease is renewed so many times in the time for which it stands."""
-_LONGEST_WRITER = 3600.0
-_LONGEST_READER = 366 * 86400.0
-"""Seconds of a lease beyond which it is none: a writer's stands for minutes, one of an overlay for days."""
-_HASH = re.compile("[0-9a-f]{64}")
 _POLL = 0.2
 _DRIFT = 2.0
 """Seconds by which a store may date an object too early: they cut times to whole seconds."""
@@ -132,6 +128,12 @@ def leases(store: Store, kind: LeaseKind | None = None) -> list[HeldLease]:
             HeldLease(info.key, is_of, record.dataset, record.holds, record.host, info.modified, record.seconds)
         )
     return found
+
+
+_LONGEST_WRITER = 3600.0
+_LONGEST_READER = 366 * 86400.0
+"""Seconds of a lease beyond which it is none: a writer's stands for minutes, one of an overlay for days."""
+_HASH = re.compile("[0-9a-f]{64}")
 
 
 def _problem(record: _Record, kind: LeaseKind) -> str:

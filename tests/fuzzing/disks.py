@@ -214,20 +214,16 @@ def _segments(folder: Path) -> Opened:
     def attempt(body: bytes) -> None:
         for index in ("kept", "lost"):
             shutil.rmtree(place, ignore_errors=True)
-            shutil.copytree(template, place, copy_function=os.link)
+            shutil.copytree(template, place, ignore=shutil.ignore_patterns(segment.name))
             target = place / "segments" / segment.name
-            target.unlink()
             with target.open("wb") as file:
                 file.truncate(len(content))
                 file.write(body[:-_TAIL])
                 file.seek(len(content) - _TAIL)
                 file.write(body[-_TAIL:])
-            for name in ("state", "clock", "layout.lock", "users.lock", "index/data.mdb", "index/lock.mdb"):
-                if (place / name).exists():  # not the template's own
-                    (place / name).unlink()
-                    shutil.copy2(template / name, place / name)
             if index == "lost":
-                shutil.rmtree(place / "index")
+                for found in place.glob("index*"):
+                    shutil.rmtree(found)
             _must_hold_no_wrong_byte(place, blocks)
 
     yield [content[:head] + content[-_TAIL:]], attempt
@@ -240,7 +236,9 @@ def _index(folder: Path) -> Opened:
     cache = BlockCache(template, SMALLEST_BOUND)
     assert all(cache.put_many(blocks))
     cache.close()
-    pages, state = (template / "index" / "data.mdb").read_bytes(), (template / "state").read_bytes()
+    (index,) = template.glob("index*/data.mdb")
+    (state_file,) = template.glob("state*")
+    pages, state = index.read_bytes(), state_file.read_bytes()
     mark = b"\0state\0"
 
     def attempt(body: bytes) -> None:
@@ -248,9 +246,9 @@ def _index(folder: Path) -> Opened:
         shutil.copytree(template, place)
         data, _, other = body.partition(mark)
         if data != pages:
-            (place / "index" / "data.mdb").write_bytes(data)
+            (place / index.relative_to(template)).write_bytes(data)
         if other != state:
-            (place / "state").write_bytes(other)
+            (place / state_file.name).write_bytes(other)
         _must_hold_no_wrong_byte(place, blocks)
 
     yield [pages + mark + state], attempt
