@@ -53,7 +53,8 @@ class Target:
     """What is fuzzed. `open` is given an empty folder; it yields valid inputs, and what takes one.
 
     `shape`: "bytes", or "json" or "msgpack" where the value is bent as well as its bytes. `seconds` of processor time
-    are what one input may take. `valid`: whether the first inputs have to be accepted as they are.
+    are what one input may take, `inputs` how many there are when no time is set. `valid`: whether the first inputs have
+    to be accepted as they are.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Target:
     shape: str = "bytes"
     seconds: float = SECONDS
     valid: bool = True
+    inputs: int = 300
 
 
 @dataclass(slots=True)
@@ -71,8 +73,11 @@ class Tried:
     refused: int = 0
 
 
-def run(target: Target, folder: Path, seed: str, seconds: float, current: Path | None = None) -> Tried:
-    """Try inputs for `seconds`; Finding when one breaks a rule. `current`: where the input under way is kept."""
+def run(target: Target, folder: Path, seed: str, seconds: float | None, current: Path | None = None) -> Tried:
+    """Try inputs for `seconds`, or the target's number of them; Finding when one breaks a rule.
+
+    `current`: where the input under way is kept.
+    """
     tried = Tried()
     current = current or folder / "current"
     with _opened(target, folder) as (samples, take):
@@ -82,8 +87,8 @@ def run(target: Target, folder: Path, seed: str, seconds: float, current: Path |
             elif target.valid:
                 raise Finding(f"{target.name}: a valid sample was refused: {sample[:200]!r}")
         with open(current, "wb", buffering=0) as kept:
-            end, number = time.monotonic() + seconds, 0
-            while time.monotonic() < end:
+            began, number = time.monotonic(), 0
+            while number < target.inputs if seconds is None else time.monotonic() - began < seconds:
                 body = _made(target, samples, f"{target.name}:{seed}:{number}")
                 kept.seek(0)
                 kept.write(body)

@@ -321,10 +321,10 @@ def _state_files(folder: Path) -> Opened:
 
 
 TARGETS = (
-    Target("buckets", _buckets),
-    Target("addresses", _addresses, valid=False),
-    Target("segments", _segments),
-    Target("index", _index),
+    Target("buckets", _buckets, inputs=40),
+    Target("addresses", _addresses, valid=False, inputs=60),
+    Target("segments", _segments, inputs=50),
+    Target("index", _index, inputs=80),
     Target("remembered", _remembered, "msgpack"),
-    Target("mounts", _state_files, "json"),
+    Target("mounts", _state_files, "json", inputs=200),
 )

@@ -276,13 +276,13 @@ def _leases(folder: Path) -> Opened:
 
 
 TARGETS = (
-    Target("nodes", _nodes, "msgpack"),
-    Target("frames", _frames),
-    Target("records", _records, "json"),
-    Target("handles", _handles),
-    Target("config", _configs),
-    Target("traces", _traces),
-    Target("ignore", _ignore_files),
+    Target("nodes", _nodes, "msgpack", inputs=4000),
+    Target("frames", _frames, inputs=4000),
+    Target("records", _records, "json", inputs=4000),
+    Target("handles", _handles, inputs=2000),
+    Target("config", _configs, inputs=120),
+    Target("traces", _traces, inputs=500),
+    Target("ignore", _ignore_files, inputs=80),
     Target("journals", _journals),
     Target("leases", _leases, "json"),
 )

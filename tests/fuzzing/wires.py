@@ -229,4 +229,4 @@ def _control(folder: Path) -> Opened:
         home.close()
 
 
-TARGETS = (Target("answers", _answers, seconds=5.0), Target("control", _control, "json"))
+TARGETS = (Target("answers", _answers, seconds=5.0, inputs=150), Target("control", _control, "json", inputs=150))
