@@ -89,7 +89,7 @@ class BlockCache:
             if found is not None:
                 mapped, start, end = found
                 view = mapped.view
-                if view is not None:
+                if view is not None and mapped.unchanged(start, end):
                     mapped.hit = True
                     return view[start:end]
         return self._find(key, fresh=fresh)
@@ -268,7 +268,7 @@ class BlockCache:
         if session is None:
             return None
         known = session.recent.older.get(key) or session.recent.younger.get(key)
-        if known is not None and (view := known[0].view) is not None:
+        if known is not None and (view := known[0].view) is not None and known[0].unchanged(known[1], known[2]):
             session.recent.add(key, known[0], known[1], known[2] - known[1])
             known[0].hit = True
             return view[known[1] : known[2]]

@@ -150,6 +150,18 @@ class CacheDirectory:
                 continue
         return None
 
+    def modified(self, number: int) -> int | None:
+        """Return when a segment was last written to, in ns; None when it is gone, or the disk fails."""
+        stem = os.path.join(self._segments, f"{number:016x}")
+        for suffix in (_SEALED, _OPEN, _SEALED):
+            try:
+                return os.stat(stem + suffix).st_mtime_ns
+            except FileNotFoundError:
+                continue
+            except OSError:
+                return None
+        return None
+
 
 def prepare_directory(path: str, what: str = "cache") -> bool:
     """Create `path` as 0700, or check that it is the user's own and closed to others' writing; whether it was made.

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import enum
 import logging
+import re
 import secrets
 import socket
 import threading
@@ -117,10 +118,35 @@ def leases(store: Store, kind: LeaseKind | None = None) -> list[HeldLease]:
                 why=str(error),
                 fix="Upgrade Penstock; if this is the newest, remove the object.",
             ) from error
+        if problem := _problem(record, is_of):
+            raise IntegrityError(
+                f"{info.key!r} in {store.url} is no lease",
+                why=problem,
+                fix="Upgrade Penstock; if this is the newest, remove the object.",
+            )
         found.append(
             HeldLease(info.key, is_of, record.dataset, record.holds, record.host, info.modified, record.seconds)
         )
     return found
+
+
+_LONGEST_WRITER = 3600.0
+_LONGEST_READER = 366 * 86400.0
+"""Seconds of a lease beyond which it is none: a writer's stands for minutes, one of an overlay for days."""
+_HASH = re.compile("[0-9a-f]{64}")
+
+
+def _problem(record: _Record, kind: LeaseKind) -> str:
+    """Say what a lease that somebody else wrote cannot say; an empty string when there is nothing."""
+    if record.penstock != 1:
+        return f"it has format {record.penstock}, and this Penstock reads format 1"
+    most = _LONGEST_READER if kind in (LeaseKind.MOUNT, LeaseKind.OVERLAY) else _LONGEST_WRITER
+    # Others wait for it: by a bucket's word alone, nobody waits for ever.
+    if not record.seconds <= most:
+        return f"it stands for {record.seconds:g} seconds, where {most:g} are the most"
+    if not all(_HASH.fullmatch(held) for held in record.holds):
+        return "what it holds is not named by 64 hex digits"
+    return ""
 
 
 class Lease:

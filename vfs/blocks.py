@@ -10,6 +10,7 @@ Used from the event loop's thread only, but for `_obtain`, which runs in threads
 
 from __future__ import annotations
 
+import mmap
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -201,7 +202,8 @@ class BlockReader:
         self._warm.move_to_end(digest)
         if len(self._warm) > _WARM:
             self._warm.popitem(last=False)
-        if obtained.fetched:
+        # What lies in the cache is asked of the cache each time: it looks whether the disk still has those bytes.
+        if obtained.fetched and not isinstance(obtained.view.obj, mmap.mmap):
             # First in, first out: the blocks of one answer share its memory, and so leave together.
             self._recent[digest] = obtained.view
             if len(self._recent) > _RECENT:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -131,3 +132,25 @@ def test_an_end_is_counted_from_the_last_writing_with_slack() -> None:
     lease = HeldLease("k", LeaseKind.PUSH, "d", (), "h", 1000.0, 60.0)
     assert not lease.ended(1061.0)
     assert lease.ended(1063.0)
+
+
+@pytest.mark.regress
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"seconds": 1e300},
+        {"seconds": 7200.0},
+        {"holds": ["../../../etc/passwd"]},
+        {"holds": ["AB" * 32]},
+        {"penstock": 2},
+    ],
+    ids=repr,
+)
+def test_a_lease_that_nobody_can_have_written_is_named_and_waited_for_by_nobody(
+    store: LocalStore, lie: dict[str, object]
+) -> None:
+    """Whoever may write to the bucket could else keep everybody from writing for ever."""
+    record = {"penstock": 1, "dataset": "things", "seconds": 60.0, "host": "there", "holds": []}
+    store.put(f".penstock/leases/gc/{'0' * 32}", json.dumps(record | lie).encode())
+    with pytest.raises(IntegrityError, match="is no lease"):
+        leases(store)
