@@ -2,8 +2,9 @@
 
 **Invariant:** every region asked for ends in an answer or an error: one whose process died goes to another, twice at
 the most; one that has no answer within its deadline ends its process.
-**Invariant:** the bytes of all regions in flight are within the budget. A region that is late may be asked for a second
-time (`hedging`); both count until they end, also the one that nobody waits for any more.
+**Invariant:** the bytes of all regions in flight are within the budget, which what entries point to elsewhere has for
+itself, place by place: a place that does not answer takes nothing from others. A region that is late may be asked for
+a second time (`hedging`); both count until they end, also the one that nobody waits for any more.
 
 Lock order: `_Process.lock` is never held while `Fetchers.lock` is taken. Reading an answer holds neither.
 """
@@ -17,14 +18,17 @@ import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
+from typing import NamedTuple
 
 import msgspec
 
 from penstock import errors
 from penstock.errors import IntegrityError, PenstockError, StoreUnreachableError
+from penstock.manifest.entry import External
 
 from .budget import Budget
 from .counters import Counters
+from .externals import place_of
 from .fetcher import READY, Answer, Failure, Request, Setup, read_message, write_message
 from .hedging import Hedging, better
 from .regions import Region
@@ -104,7 +108,9 @@ class _Process:
             answer = decoder.decode(message)
             self.cache_mode = answer.mode
             if answer.number == READY:
-                self.ready.set_result(answer.kept)
+                with self.lock:
+                    if not self.ready.done():
+                        self.ready.set_result(answer.kept)
                 continue
             self._counters.add(**answer.counts)
             with self.lock:
@@ -115,20 +121,26 @@ class _Process:
                 future.set_exception(_error_of(answer.failure))
             else:
                 future.set_result(answer.kept)
+        self._give_up()
+        self._answers.close()
+        self._child.wait()
+
+    def _give_up(self) -> None:
+        """Have nobody wait for answers any more."""
         with self.lock:
             self._alive = False
             waiting, self._waiting = self._waiting, {}
             with suppress(OSError):  # what is still buffered has nobody to go to
                 self._requests.close()
-        self._answers.close()
-        self._child.wait()
-        if not self.ready.done():
-            self.ready.set_result([])
+            if not self.ready.done():
+                self.ready.set_result([])
         for future in waiting.values():
             future.set_exception(_DiedError())
 
     def kill(self) -> None:
         self._child.kill()
+        # Now, and not when it is gone: a thread that the kernel holds in a read keeps the process and its pipes.
+        self._give_up()
 
     def close(self, timeout: float) -> None:
         with self.lock, suppress(OSError):
@@ -137,13 +149,21 @@ class _Process:
             self._child.wait(timeout)
         except subprocess.TimeoutExpired:
             self._child.kill()
-            self._child.wait()
+            with suppress(subprocess.TimeoutExpired):  # it goes when the kernel lets it
+                self._child.wait(timeout)
 
 
 def _error_of(failure: Failure) -> PenstockError:
     kind = getattr(errors, failure.kind, PenstockError)
     error: PenstockError = kind(failure.what, why=failure.why, fix=failure.fix)
     return error
+
+
+class _Share(NamedTuple):
+    """What the fetches of one place have for themselves."""
+
+    budget: Budget
+    hedging: Hedging
 
 
 class Fetchers:
@@ -155,9 +175,11 @@ class Fetchers:
         self._counters = counters
         self._processes: list[_Process | None] = [None] * processes
         self._lock = threading.Lock()
-        self.budget = Budget(budget, self._deadline)
-        """What holds all that is on its way; whoever fetches here for want of a process that can holds it, too."""
-        self._hedging = Hedging()
+        self._limit = budget
+        self._remotes = setup.remotes
+        self._outside_deadline = max(self._deadline, *(each.deadline for each in setup.remotes.values()), 0.0)
+        self._own = _Share(Budget(budget, self._deadline), Hedging())
+        self._outside: dict[str, _Share] = {}
         self._closed = False
         self.restarts = 0
 
@@ -168,14 +190,35 @@ class Fetchers:
     def fetch(self, region: Region) -> list[bool]:
         """Have a region's blocks put into the cache; which of them it has taken. Raises as `RegionReader.read`."""
         length = region.length
-        with self.budget.hold(length):
-            return self._fetch(region, 2 * self._deadline + length / _SLOWEST)
+        share = self._share_of(region)
+        with share.budget.hold(length):
+            deadline = self._outside_deadline if region.is_outside else self._deadline
+            return self._fetch(region, share, 2 * deadline + length / _SLOWEST)
 
-    def _fetch(self, region: Region, timeout: float) -> list[bool]:
+    @property
+    def budget(self) -> Budget:
+        """What holds all of the bucket's own bytes that are on their way."""
+        return self._own.budget
+
+    def budget_of(self, region: Region) -> Budget:
+        """Return what holds a region's bytes; whoever fetches it here for want of a process that can holds it, too."""
+        return self._share_of(region).budget
+
+    def _share_of(self, region: Region) -> _Share:
+        if not isinstance(region.object, External):
+            return self._own
+        place = place_of(region.object.uri, self._remotes)
+        with self._lock:
+            share = self._outside.get(place)
+            if share is None:
+                share = self._outside[place] = _Share(Budget(self._limit, self._outside_deadline), Hedging())
+        return share
+
+    def _fetch(self, region: Region, share: _Share, timeout: float) -> list[bool]:
         for _ in range(_TRIES):
             process = self._choose()
             try:
-                kept = self._ask(process, region, timeout)
+                kept = self._ask(process, region, share, timeout)
             except _DiedError:
                 if not self._closed:
                     _log.warning("fetch process %d has died; asking another", process.pid)
@@ -185,7 +228,7 @@ class Fetchers:
                     "a fetch did not end", why=f"its process has not answered within {timeout:.0f} s"
                 ) from error
             else:
-                self.budget.answered()
+                share.budget.answered()
                 return kept
         raise IntegrityError(
             "a fetch could not be done",
@@ -193,39 +236,39 @@ class Fetchers:
             fix="See the mount's log.",
         )
 
-    def _ask(self, process: _Process, region: Region, timeout: float) -> list[bool]:
+    def _ask(self, process: _Process, region: Region, share: _Share, timeout: float) -> list[bool]:
         """Ask a process for a region, and once more when the answer is late.
 
         TimeoutError when it takes so many seconds, not counting those of the process's start.
         """
-        self._hedging.asked()
+        share.hedging.asked()
         first = process.ask(region)
         wait((process.ready, first), _START, FIRST_COMPLETED)
         begun = time.monotonic()
         end = begun + timeout
-        wait((first,), min(self._hedging.delay(region.length), end - begun))
+        wait((first,), min(share.hedging.delay(region.length), end - begun))
         taken = first
         if not first.done():
-            taken = self._ask_again(process, first, region, end)
+            taken = self._ask_again(process, first, region, share, end)
         kept = taken.result(end - time.monotonic())
-        self._hedging.answered(region.length, time.monotonic() - begun)
+        share.hedging.answered(region.length, time.monotonic() - begun)
         return kept
 
     def _ask_again(
-        self, process: _Process, first: Future[list[bool]], region: Region, end: float
+        self, process: _Process, first: Future[list[bool]], region: Region, share: _Share, end: float
     ) -> Future[list[bool]]:
         """Ask for a region that `process` is late with, if that is permitted; return what to wait for."""
         length = region.length
-        if not self.budget.take(length):
+        if not share.budget.take(length):
             return first
-        if not self._hedging.allow():
-            self.budget.give(length)
+        if not share.hedging.allow():
+            share.budget.give(length)
             return first
         try:
             other = self._choose(other_than=process)
             second = other.ask(region)
         except (_DiedError, StoreUnreachableError):
-            self.budget.give(length)
+            share.budget.give(length)
             return first
         self._counters.add(hedges=1)
         taken = better(first, second, end - time.monotonic())
@@ -237,7 +280,7 @@ class Fetchers:
 
         def ended(_: Future[list[bool]]) -> None:
             timer.cancel()
-            self.budget.give(length)
+            share.budget.give(length)
 
         loser.add_done_callback(ended)
         return taken

@@ -39,7 +39,7 @@ from .local_errors import explained
 from .local_walk import files, has_objects, subfolders, walk
 from .naming import Naming, find_naming
 
-__all__ = ["LocalStore", "compare_etag", "info_of", "read_range"]
+__all__ = ["LocalStore"]
 
 # A `delete` elsewhere may remove an empty folder between our making it and our naming a file in it.
 _PLACING_ATTEMPTS = 20
@@ -77,10 +77,10 @@ class LocalStore(Store):
         """See `Store.get`. There are no versions: UsageError for a `version_id`."""
         _refuse_version(version_id)
         with self._opened(key) as (descriptor, before):
-            compare_etag(etag, before, key)
-            body = read_range(descriptor, before.st_size, byte_range)
+            _compare(etag, before, key)
+            body = _read(descriptor, before.st_size, byte_range)
             if etag is not None:
-                compare_etag(etag, os.fstat(descriptor), key)
+                _compare(etag, os.fstat(descriptor), key)
             return body
 
     def put(self, key: str, body: Buffer) -> None:
@@ -108,7 +108,7 @@ class LocalStore(Store):
                     status = look_beneath(root, key)
             except _GONE:
                 return None
-        return info_of(key, status) if is_regular(status) else None
+        return _info(key, status) if is_regular(status) else None
 
     def list(self, prefix: str = "", *, start_after: str = "", limit: int | None = None) -> Iterator[ObjectInfo]:
         """See `Store.list`. Memory: the names of one folder on each level, and a descriptor each."""
@@ -117,7 +117,7 @@ class LocalStore(Store):
         with explained("list", os.path.join(self.path, prefix)), self._root_if_there() as root:
             found = walk(root, prefix, start_after) if root is not None else iter(())
             for key, status in itertools.islice(found, limit):
-                yield info_of(key, status)
+                yield _info(key, status)
 
     def list_folders(self, prefix: str = "") -> Iterator[str]:
         """See `Store.list_folders`."""
@@ -134,7 +134,7 @@ class LocalStore(Store):
         folders = list(self.list_folders(prefix))
         with explained("list", os.path.join(self.path, prefix)), self._root_if_there() as root:
             found = files(root, prefix) if root is not None else ()
-            return Level(folders, [info_of(key, status) for key, status in found])
+            return Level(folders, [_info(key, status) for key, status in found])
 
     def delete(self, keys: Iterable[str]) -> None:
         """See `Store.delete`. A symbolic link goes itself, and never what it leads to."""
@@ -257,7 +257,7 @@ class LocalStore(Store):
                 status = os.fstat(descriptor)
                 if not is_regular(status):
                     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), key)
-                same = status.st_size == size and read_range(descriptor, size, None) == body
+                same = status.st_size == size and _read(descriptor, size, None) == body
             if same:  # perhaps the writer crashed before it could sync the name
                 _sync(root, key.rpartition("/")[0])
         return same
@@ -283,19 +283,16 @@ def _etag(status: os.stat_result) -> str:
     return f"{status.st_mtime_ns:x}-{status.st_size:x}-{status.st_ino:x}"
 
 
-def compare_etag(etag: str | None, status: os.stat_result, key: str) -> None:
-    """Raise ConflictError when the file has another ETag than was wanted, if one was."""
+def _compare(etag: str | None, status: os.stat_result, key: str) -> None:
     if etag is not None and etag != _etag(status):
         raise ConflictError(f"{key} has changed", why=f"its identity is {_etag(status)}, not {etag}")
 
 
-def info_of(key: str, status: os.stat_result) -> ObjectInfo:
-    """Return what stat(2) says of a file, as a store does."""
+def _info(key: str, status: os.stat_result) -> ObjectInfo:
     return ObjectInfo(key, status.st_size, status.st_mtime, _etag(status))
 
 
-def read_range(descriptor: int, size: int, byte_range: ByteRange | None) -> bytes:
-    """Return a range of an open file of `size` bytes, or all of it. Raises OSError."""
+def _read(descriptor: int, size: int, byte_range: ByteRange | None) -> bytes:
     offset, end = 0, size
     if byte_range is not None:
         offset, end = byte_range.offset, min(byte_range.offset + byte_range.length, size)

@@ -40,9 +40,7 @@ def walk(root: int, prefix: str, start_after: str) -> Iterator[tuple[str, os.sta
     yield from _walk(root, above, above + "/" if above else "", beginning, after)
 
 
-def _walk(
-    parent: int, folder: str, base: str, beginning: str, after: bytes
-) -> Iterator[tuple[str, os.stat_result]]:
+def _walk(parent: int, folder: str, base: str, beginning: str, after: bytes) -> Iterator[tuple[str, os.stat_result]]:
     try:
         descriptor = open_beneath(parent, folder, _FOLDER)
     except _GONE:

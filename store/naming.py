@@ -6,9 +6,9 @@
 | renameat2(2) with RENAME_NOREPLACE | exFAT, FAT and NTFS of newer kernels, SMB |
 | a lock, a look and rename(2) | what is left: FAT before Linux 6, many file systems in user space |
 
-The first two are one step of the kernel's or of the server's. The lock (flock(2), which dies with its holder) keeps apart
-only the writers of one machine: such a folder is not to be written from two. In each way the file is complete before
-it has its name. Which way works is tried, not guessed: a file system may claim what it does not hold to.
+The first two are one step of the kernel's or of the server's. The lock (flock(2), which dies with its holder) keeps
+apart only the writers of one machine: such a folder is not to be written from two. In each way the file is complete
+before it has its name. Which way works is tried, not guessed: a file system may claim what it does not hold to.
 """
 
 from __future__ import annotations
