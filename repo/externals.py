@@ -51,12 +51,12 @@ def options_by_address(settings: Settings) -> dict[str, StoreOptions]:
 
 
 def place_of(uri: str, remotes: Mapping[str, StoreOptions]) -> str:
-    """Return what an address has in common with all that will not answer when it does not."""
-    parts = urlsplit(uri)
-    if parts.scheme == "file":
-        mount = mount_of(unquote(parts.path, errors="surrogateescape"))
+    """Return what an address has in common with all that will not answer when it does not. IntegrityError: as `get`."""
+    scheme, name, key = _parse(uri)
+    if scheme == "file":
+        mount = mount_of(f"/{key}")
         return f"the file system at {mount.mountpoint if mount is not None else '/'}"
-    return remote_above(unquote(uri), remotes) or "the store of another bucket"
+    return remote_above(f"s3://{name}/{key}", remotes) or "the store of another bucket"
 
 
 def remote_above(url: str, remotes: Mapping[str, StoreOptions]) -> str | None:
@@ -74,6 +74,19 @@ def refuse_fuse(path: str) -> None:
             why=f"{mount.mountpoint} is served by a program ({mount.fstype}), which may not answer",
             fix="Push the files with their content, without --in-place.",
         )
+
+
+def _parse(uri: str) -> tuple[str, str, str]:
+    """Return scheme, host and path of an address, the path as a key is. IntegrityError: it is none."""
+    try:
+        parts = urlsplit(uri)
+        key = unquote(parts.path.removeprefix("/"), errors="surrogateescape")
+        good = is_key(key) and not (parts.query or parts.fragment) and parts.scheme in ("file", "s3")
+    except ValueError:
+        good = False
+    if not good or (parts.scheme == "file") == bool(parts.netloc):
+        raise IntegrityError(f"{uri!r} is no address of an object", fix="Push the data set anew.")
+    return parts.scheme, parts.netloc, key
 
 
 class Externals:
@@ -112,11 +125,8 @@ class Externals:
             self._stores.clear()
 
     def _call(self, uri: str, length: int, call: Callable[[Store, str], _T]) -> _T:
-        parts = urlsplit(uri)
-        key = unquote(parts.path.lstrip("/"), errors="surrogateescape")
-        if parts.query or parts.fragment or not is_key(key) or parts.scheme not in ("file", "s3"):
-            raise IntegrityError(f"{uri!r} is no address of an object", fix="Push the data set anew.")
-        if parts.scheme == "file":
+        scheme, name, key = _parse(uri)
+        if scheme == "file":
             folder, rest = self._allowed(uri, f"/{key}")
             seconds = self._options.deadline
 
@@ -127,11 +137,11 @@ class Externals:
                 return call(self._kept(f"file://{quote(folder)}", self._options), rest)
 
         else:
-            options = self._allowed_bucket(parts.netloc, key)
+            options = self._allowed_bucket(name, key)
             seconds = options.deadline + length / _SLOWEST + _SLACK
 
             def read() -> _T:
-                return call(self._kept(f"s3://{parts.netloc}", options), key)
+                return call(self._kept(f"s3://{name}", options), key)
 
         return self._lanes.call(place_of(uri, self._remotes), seconds, read)
 
