@@ -40,6 +40,8 @@ _log = logging.getLogger(__name__)
 _TRIES = 3
 _START = 30.0
 """Seconds that a process may take to start, on a machine that is busy with other things."""
+_KILLED = 0.5
+"""Seconds that a process may take to die when it is killed, unless the kernel holds it in a read."""
 _SLOWEST = 128 << 10
 """Bytes a second: what a store may take for a body before the call is given up; as in the stores' own deadlines."""
 
@@ -142,15 +144,19 @@ class _Process:
         # Now, and not when it is gone: a thread that the kernel holds in a read keeps the process and its pipes.
         self._give_up()
 
-    def close(self, timeout: float) -> None:
+    def dismiss(self) -> None:
+        """Let it end."""
         with self.lock, suppress(OSError):
             self._requests.close()
+
+    def end(self, timeout: float) -> None:
+        """See that it has ended, after so many seconds by force."""
         try:
             self._child.wait(timeout)
         except subprocess.TimeoutExpired:
-            self._child.kill()
+            self.kill()
             with suppress(subprocess.TimeoutExpired):  # it goes when the kernel lets it
-                self._child.wait(timeout)
+                self._child.wait(_KILLED)
 
 
 def _error_of(failure: Failure) -> PenstockError:
@@ -317,4 +323,7 @@ class Fetchers:
             self._closed = True
             processes = [process for process in self._processes if process is not None]
         for process in processes:
-            process.close(timeout)
+            process.dismiss()
+        end = time.monotonic() + timeout
+        for process in processes:
+            process.end(max(0.0, end - time.monotonic()))
