@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import resource
 import signal
@@ -198,6 +199,20 @@ def test_its_name_is_reserved(store: LocalStore, key: str) -> None:
             call()
     store.put(f"below/{key}", b"")
     assert keys(store) == [f"below/{key}"]
+
+
+@pytest.mark.regress
+def test_a_file_system_without_hard_links(store: LocalStore, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More of it in `test_naming`, and the contract suite."""
+
+    def refused(*arguments: object, **options: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refused)
+    assert store.create("refs/1", b"mine")
+    assert not store.create("refs/1", b"theirs")
+    assert store.get("refs/1") == b"mine"
+    assert temporaries(folder) == []
 
 
 # What else may lie there

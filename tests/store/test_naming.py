@@ -37,17 +37,6 @@ def only_locks(monkeypatch: pytest.MonkeyPatch, no_links: None) -> None:
     monkeypatch.setattr(naming, "_by_rename", refused)
 
 
-@pytest.mark.regress
-@pytest.mark.usefixtures("no_links")
-def test_a_file_system_without_links_is_a_store(tmp_path: Path) -> None:
-    store = LocalStore(tmp_path / "objects")
-    store.put("lease", b"")
-    assert store.create("refs/1", b"mine")
-    assert not store.create("refs/1", b"theirs")
-    assert store.get("refs/1") == b"mine"
-    assert os.listdir(tmp_path / "objects" / TEMPORARY_FOLDER) == []
-
-
 def test_a_rename_that_replaces_all_the_same_is_not_believed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_links: None
 ) -> None:
