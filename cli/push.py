@@ -12,6 +12,7 @@ from penstock.repo.publish import Authorship
 from penstock.repo.push import PushReport, hash_directory, push, push_in_place
 from penstock.repo.sizes import format_size
 from penstock.repo.source import Skipped
+from penstock.repo.trust import record_path
 
 from .commands import Command
 from .invocation import Invocation, pass_invocation
@@ -71,7 +72,8 @@ def push_(
     symlinks are kept as they are; sockets, pipes and devices are named and skipped.
 
     With --in-place DIRECTORY may be s3://bucket/prefix as well. Files are read once for their hashes and registered
-    where they are; when one changes later, reading it through the dataset is an error.
+    where they are; when one changes later, reading it through the dataset is an error. A directory on this machine
+    can be registered in a local bucket only, and is noted as one that data sets may read from.
     """
     authorship = Authorship(author or default_author(), message, "push")
     settings = invocation.settings()
@@ -84,6 +86,11 @@ def push_(
         invocation.output.notice(
             f"{report.unpinned} files could not be pinned: the server gives them neither a version nor an ETag. When "
             "one changes, reading it is an error as ever, but what it was cannot be asked for; each push reads it anew"
+        )
+    if report.allowed is not None:
+        invocation.output.notice(
+            f"from now on data sets in local buckets may read what lies below {report.allowed} on this machine; "
+            f"noted in {record_path()}"
         )
     if invocation.output.json:
         invocation.output.document(_as_json(report, tag))
@@ -123,6 +130,7 @@ def _as_json(report: PushReport, tag: str | None) -> dict[str, JsonValue]:
         "metadata_objects_uploaded": report.metadata_objects_uploaded,
         "skipped": _skipped_json(report.skipped),
         "unpinned": report.unpinned,
+        "allowed_folder": report.allowed,
     }
 
 

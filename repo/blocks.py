@@ -95,7 +95,7 @@ class Blocks:
             if all(kept) and None not in found:
                 return [block for block in found if block is not None]
             # The disk is full, or the cache so small that they are gone again: here, then, and not kept.
-            with self._fetchers.budget.hold(region.length):
+            with self._fetchers.budget_of(region).hold(region.length):
                 return self._read_missing(region, found)
         if self._fetchers is not None:
             with self._fetchers.budget.hold(region.length):

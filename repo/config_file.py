@@ -7,6 +7,10 @@
     [remotes.demo]
     url = "file:///srv/store"
 
+    [trust]
+    local = ["/srv/photos"]
+    buckets = ["open-data"]
+
 Strictly: what is not known is refused, so that a misspelt key cannot silently mean the default, and the error names
 the file, the key and the nearest key there is. Used by `settings` and, before and after a change, by `config_edit`.
 """
@@ -14,6 +18,7 @@ the file, the key and the nearest key there is. Used by `settings` and, before a
 from __future__ import annotations
 
 import difflib
+import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -24,11 +29,13 @@ from penstock.errors import AccessError, UsageError
 
 from .remotes import FIELDS, Remote
 from .sizes import parse_size
+from .trust import Trust
 
 __all__ = ["ConfigFile", "did_you_mean", "parse_config", "read_config", "read_text", "refused"]
 
 _CACHE_KEYS = ("directory", "size")
 _MOST = 1 << 20
+_TRUST_KEYS = ("local", "buckets")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,7 @@ class ConfigFile:
     cache_directory: Path | None = None
     cache_size: int | None = None
     remotes: Mapping[str, Remote] = field(default_factory=dict)
+    trust: Trust = field(default_factory=Trust)
 
 
 def read_config(path: Path) -> ConfigFile:
@@ -55,14 +63,20 @@ def parse_config(path: Path, text: str) -> ConfigFile:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path} is not TOML", why=str(error), fix="Mend the file, or move it away") from error
-    _check_keys(path, "", document, ("cache", "remotes"))
+    _check_keys(path, "", document, ("cache", "remotes", "trust"))
     cache = _table(path, "cache", document.get("cache", {}))
     _check_keys(path, "cache.", cache, _CACHE_KEYS)
     remotes = _table(path, "remotes", document.get("remotes", {}))
+    trust = _table(path, "trust", document.get("trust", {}))
+    _check_keys(path, "trust.", trust, _TRUST_KEYS)
     return ConfigFile(
         cache_directory=_cache_directory(path, cache.get("directory")),
         cache_size=_cache_size(path, cache.get("size")),
         remotes={name: _remote(path, name, section) for name, section in remotes.items()},
+        trust=Trust(
+            tuple(_folder(path, text) for text in _texts(path, "trust.local", trust.get("local", []))),
+            _texts(path, "trust.buckets", trust["buckets"]) if "buckets" in trust else None,
+        ),
     )
 
 
@@ -83,6 +97,21 @@ def _remote(path: Path, name: str, section: object) -> Remote:
         return Remote(name=name, **values)
     except UsageError as error:
         raise UsageError(f"{path}: {error.what}", why=error.why, fix="Mend the file") from error
+
+
+def _texts(path: Path, where: str, value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(each, str) and each for each in value):
+        raise UsageError(f"{path}: {where} is {value!r}", why="it has to be a list of texts", fix='Example: ["a", "b"]')
+    return tuple(value)
+
+
+def _folder(path: Path, text: str) -> str:
+    folder = os.path.expanduser(text)
+    if not folder.startswith("/") or "\0" in folder or ".." in folder.split("/"):
+        raise UsageError(
+            f"{path}: trust.local has {text!r}", why="it has to be the absolute path of a folder, or start with ~/"
+        )
+    return "/" + os.path.normpath(folder).lstrip("/")
 
 
 def _cache_directory(path: Path, value: object) -> Path | None:

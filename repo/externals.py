@@ -1,18 +1,48 @@
-"""The stores that entries point into when their bytes were left where they lay."""
+"""Objects that entries point to because their bytes were left where they lay: whether they may be read, and how.
+
+An address comes from the data set, and so perhaps from an enemy. What may be read is the rule in `trust`; how:
+
+- Files by descriptors, following no link below the allowed folder, and nothing but regular files. Never from a file
+  system that a program serves (FUSE): it may be the very mount that is being read, and reading may change things there.
+  Which it is the table of mounts says, before anything is touched.
+- Objects of S3 with the options of the user's remote that has this address, or one above it; else with those of the
+  data set's own bucket, but never as one who pays.
+
+**Invariant:** every call ends by the deadline of those options, and a place that does not answer holds up nobody but
+its own readers (`lanes`). Places are few, whatever a data set says: mounts, remotes, and all other buckets as one.
+
+Blocking, thread-safe. Stores are opened when they are needed, and kept open.
+"""
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Mapping
-from urllib.parse import unquote, urlsplit
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TypeVar
+from urllib.parse import quote, unquote, urlsplit
 
-from penstock.store.base import Store
+from penstock.errors import AccessError, IntegrityError
+from penstock.manifest.entry import External
+from penstock.store.base import ByteRange, ObjectInfo, Store
+from penstock.store.keys import is_key
+from penstock.store.mount_table import mount_of
 from penstock.store.opening import open_store
 from penstock.store.options import StoreOptions
 
+from .lanes import Lanes
 from .settings import Settings
+from .trust import Trust
 
-__all__ = ["Externals", "options_by_address"]
+__all__ = ["Externals", "options_by_address", "place_of", "refuse_fuse"]
+
+_T = TypeVar("_T")
+
+_SLOWEST = 128 << 10
+"""Bytes a second: what an S3 store may take for a body, on top of its deadline; as in the store itself."""
+_SLACK = 5.0
+"""Seconds that an S3 store, which keeps its own deadline, may overrun it by before it is left alone."""
 
 
 def options_by_address(settings: Settings) -> dict[str, StoreOptions]:
@@ -20,35 +50,72 @@ def options_by_address(settings: Settings) -> dict[str, StoreOptions]:
     return {remote.url.rstrip("/"): remote.store_options() for remote in settings.remotes.values()}
 
 
+def place_of(uri: str, remotes: Mapping[str, StoreOptions]) -> str:
+    """Return what an address has in common with all that will not answer when it does not. IntegrityError: as `get`."""
+    scheme, name, key = _parse(uri)
+    if scheme == "file":
+        mount = mount_of(f"/{key}")
+        return f"the file system at {mount.mountpoint if mount is not None else '/'}"
+    return remote_above(f"s3://{name}/{key}", remotes) or "the store of another bucket"
+
+
+def remote_above(url: str, remotes: Mapping[str, StoreOptions]) -> str | None:
+    """Return the longest address of a remote that is `url` or lies above it."""
+    above = [address for address in remotes if f"{url}/".startswith(f"{address}/")]
+    return max(above, key=len, default=None)
+
+
+def refuse_fuse(path: str) -> None:
+    """Raise AccessError when a path (absolute) lies in a file system that a program serves. Touches nothing."""
+    mount = mount_of(path)
+    if mount is not None and mount.is_fuse:
+        raise AccessError(
+            f"{path!r} cannot be read where it lies",
+            why=f"{mount.mountpoint} is served by a program ({mount.fstype}), which may not answer",
+            fix="Push the files with their content, without --in-place.",
+        )
+
+
+def _parse(uri: str) -> tuple[str, str, str]:
+    """Return scheme, host and path of an address, the path as a key is. IntegrityError: it is none."""
+    try:
+        parts = urlsplit(uri)
+        key = unquote(parts.path.removeprefix("/"), errors="surrogateescape")
+        good = is_key(key) and not (parts.query or parts.fragment) and parts.scheme in ("file", "s3")
+    except ValueError:
+        good = False
+    if not good or (parts.scheme == "file") == bool(parts.netloc):
+        raise IntegrityError(f"{uri!r} is no address of an object", fix="Push the data set anew.")
+    return parts.scheme, parts.netloc, key
+
+
 class Externals:
-    """Opens them when they are needed, and keeps them open. Thread-safe.
+    """What the entries of the data sets of one bucket may point to. `url` and `options` are the bucket's."""
 
-    An S3 bucket that is a remote's address is opened as that remote; any other one as the dataset's own bucket is.
-    """
-
-    def __init__(self, remotes: Mapping[str, StoreOptions], options: StoreOptions) -> None:
-        self._remotes = remotes
+    def __init__(self, url: str, options: StoreOptions, remotes: Mapping[str, StoreOptions], trust: Trust) -> None:
+        self._url = url.rstrip("/")
         self._options = options
-        self._stores: dict[str, Store] = {}
+        self._remotes = remotes
+        self._trust = trust
+        self._lanes = Lanes()
+        self._stores: dict[tuple[str, StoreOptions], Store] = {}
         self._lock = threading.Lock()
 
-    def __call__(self, uri: str) -> tuple[Store, str]:
-        """Return the store that holds the object, and its key there."""
-        parts = urlsplit(uri)
-        if parts.scheme == "file":
-            directory, _, key = unquote(parts.path).rpartition("/")
-            root = f"file://{directory or '/'}"
-        else:
-            root, key = f"s3://{parts.netloc}", unquote(parts.path.lstrip("/"))
-        with self._lock:
-            store = self._stores.get(root)
-            if store is None:
-                store = self._stores[root] = self.open(root)
-        return store, key
+    def get(self, found: External, wanted: ByteRange) -> bytes:
+        """Return a range of an object. AccessError: it is not to be read; else as `Store.get`."""
+        return self._call(
+            found.uri,
+            wanted.length,
+            lambda store, key: store.get(key, wanted, checked=True, version_id=found.version_id, etag=found.etag),
+        )
+
+    def head(self, found: External) -> ObjectInfo | None:
+        """Return what is known of an object. AccessError: it is not to be read; else as `Store.head`."""
+        return self._call(found.uri, 0, lambda store, key: store.head(key))
 
     def open(self, url: str) -> Store:
-        """Open a store as the remote of that address is, else as the dataset's own; it is the caller's to close."""
-        return open_store(url, self._remotes.get(url, self._options))
+        """Open a bucket as entries that point into it are read; it is the caller's to close."""
+        return open_store(url, self._options_of(url))
 
     def close(self) -> None:
         """Close what was opened."""
@@ -56,3 +123,65 @@ class Externals:
             for store in self._stores.values():
                 store.close()
             self._stores.clear()
+
+    def _call(self, uri: str, length: int, call: Callable[[Store, str], _T]) -> _T:
+        scheme, name, key = _parse(uri)
+        if scheme == "file":
+            folder, rest = self._allowed(uri, f"/{key}")
+            seconds = self._options.deadline
+
+            def read() -> _T:
+                real = os.path.realpath(folder)  # not before: to follow the links that lead there may wait, too
+                if real != folder:
+                    refuse_fuse(os.path.join(real, rest))
+                return call(self._kept(f"file://{quote(folder)}", self._options), rest)
+
+        else:
+            options = self._allowed_bucket(name, key)
+            seconds = options.deadline + length / _SLOWEST + _SLACK
+
+            def read() -> _T:
+                return call(self._kept(f"s3://{name}", options), key)
+
+        return self._lanes.call(place_of(uri, self._remotes), seconds, read)
+
+    def _allowed(self, uri: str, path: str) -> tuple[str, str]:
+        """Return the allowed folder that a file lies in, and its path below it."""
+        if not self._url.startswith("file://"):
+            raise AccessError(
+                f"{uri} is not read",
+                why="it is a file of this machine, and the data set comes from a bucket that is not",
+                fix="Do not trust the data set, unless you know who wrote it and why.",
+            )
+        folder = self._trust.folder_of(path)
+        if folder is None:
+            raise AccessError(
+                f"{uri} is not read",
+                why="it lies in no folder that data sets may read from on this machine",
+                fix='If it is meant to be read, name a folder above it in the settings: [trust] local = ["/dir"].',
+            )
+        refuse_fuse(path)
+        return folder, path.removeprefix(folder.rstrip("/") + "/")
+
+    def _allowed_bucket(self, name: str, key: str) -> StoreOptions:
+        """Return how to open an S3 bucket; AccessError when the settings do not name it."""
+        if not (self._trust.allows_bucket(name) or f"{self._url}/".startswith(f"s3://{name}/")):
+            raise AccessError(
+                f"s3://{name} is not read",
+                why="the settings name the buckets that data sets may read from, and it is none of them",
+                fix=f"If it is meant to be read, add {name!r} to buckets in [trust].",
+            )
+        return self._options_of(f"s3://{name}/{key}")
+
+    def _options_of(self, url: str) -> StoreOptions:
+        remote = remote_above(url, self._remotes)
+        if remote is not None:
+            return self._remotes[remote]
+        return replace(self._options, request_payer=False)
+
+    def _kept(self, root: str, options: StoreOptions) -> Store:
+        with self._lock:
+            store = self._stores.get((root, options))
+            if store is None:
+                store = self._stores[root, options] = open_store(root, options)
+        return store

@@ -27,12 +27,15 @@ from .counters import Counters
 from .externals import Externals
 from .memory import shares
 from .regions import Region, RegionReader
+from .trust import Trust
 
 __all__ = ["READY", "Answer", "Failure", "Request", "Setup", "read_message", "write_message"]
 
 _LENGTH = struct.Struct("<I")
 _MOST_MESSAGE = 16 << 20
 THREADS = 32
+_OUTSIDE_THREADS = 256
+"""For what entries point to elsewhere: they only wait, each for its lane (`externals`), and none may wait for them."""
 
 
 class Setup(msgspec.Struct, frozen=True):
@@ -43,6 +46,7 @@ class Setup(msgspec.Struct, frozen=True):
     remotes: dict[str, StoreOptions]
     cache_directory: str
     cache_size: int
+    trust: Trust = Trust()
 
 
 class Request(msgspec.Struct, frozen=True, array_like=True):
@@ -102,7 +106,7 @@ class _Fetcher:
         self._out = out
         self._writing = threading.Lock()
         self._store = stack.enter_context(closing(open_store(setup.url, setup.options)))
-        self._externals = stack.enter_context(closing(Externals(setup.remotes, setup.options)))
+        self._externals = stack.enter_context(closing(Externals(setup.url, setup.options, setup.remotes, setup.trust)))
 
     def prepare(self) -> None:
         with suppress(PenstockError):  # the first request will say what is wrong
@@ -116,7 +120,7 @@ class _Fetcher:
         failure = None
         try:
             if self._cache.accepts():
-                blocks = RegionReader(self._store, self._externals, counters).read(request.region)
+                blocks = RegionReader(self._store, self._externals.get, counters).read(request.region)
                 found = ((piece.digest, block) for piece, block in zip(pieces, blocks, strict=True))
                 kept = self._cache.put_many(found, checked=True)
         except PenstockError as error:
@@ -146,11 +150,14 @@ def main() -> None:
         cache = stack.enter_context(closing(BlockCache(Path(setup.cache_directory), setup.cache_size)))
         fetcher = _Fetcher(setup, cache, stack, out)
         pool = ThreadPoolExecutor(THREADS, "penstock-fetch")
+        outside = ThreadPoolExecutor(_OUTSIDE_THREADS, "penstock-outside")
         pool.submit(fetcher.prepare)
         while (message := read_message(source)) is not None:
-            pool.submit(fetcher.serve, requests.decode(message))
+            request = requests.decode(message)
+            (outside if request.region.is_outside else pool).submit(fetcher.serve, request)
         # Nobody is there to hear of what is still on its way.
         pool.shutdown(wait=False, cancel_futures=True)
+        outside.shutdown(wait=False, cancel_futures=True)
     os._exit(0)
 
 

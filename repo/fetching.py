@@ -3,8 +3,9 @@
 **Invariant:** every region asked for ends in an answer or an error: one whose process died goes to another, twice at
 the most, and then back to who asked (`fetch` returns None), who can fetch without a process; one that has no answer
 within its deadline ends its process. After such a return nobody is sent to a process for a while (`_Rest`).
-**Invariant:** the bytes of all regions in flight are within the budget. A region that is late may be asked for a second
-time (`hedging`); both count until they end, also the one that nobody waits for any more.
+**Invariant:** the bytes of all regions in flight are within the budget, which what entries point to elsewhere has for
+itself, place by place: a place that does not answer takes nothing from others. A region that is late may be asked for
+a second time (`hedging`); both count until they end, also the one that nobody waits for any more.
 
 Lock order: `_Process.lock` is never held while `Fetchers.lock` is taken. Reading an answer holds neither.
 """
@@ -18,14 +19,17 @@ import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
+from typing import NamedTuple
 
 import msgspec
 
 from penstock import errors
 from penstock.errors import PenstockError, StoreUnreachableError
+from penstock.manifest.entry import External
 
 from .budget import Budget
 from .counters import Counters
+from .externals import place_of
 from .fetcher import READY, Answer, Failure, Request, Setup, read_message, write_message
 from .hedging import Hedging, better
 from .memory import shares
@@ -38,6 +42,8 @@ _log = logging.getLogger(__name__)
 _TRIES = 3
 _START = 30.0
 """Seconds that a process may take to start, on a machine that is busy with other things."""
+_KILLED = 0.5
+"""Seconds that a process may take to die when it is killed, unless the kernel holds it in a read."""
 _SLOWEST = 128 << 10
 """Bytes a second: what a store may take for a body before the call is given up; as in the stores' own deadlines."""
 
@@ -132,7 +138,9 @@ class _Process:
             answer = decoder.decode(message)
             self.cache_mode = answer.mode
             if answer.number == READY:
-                self.ready.set_result(answer.kept)
+                with self.lock:
+                    if not self.ready.done():
+                        self.ready.set_result(answer.kept)
                 continue
             self._counters.add(**answer.counts)
             with self.lock:
@@ -143,35 +151,53 @@ class _Process:
                 future.set_exception(_error_of(answer.failure))
             else:
                 future.set_result(answer.kept)
+        self._give_up()
+        self._answers.close()
+        self._child.wait()
+
+    def _give_up(self) -> None:
+        """Have nobody wait for answers any more."""
         with self.lock:
             self._alive = False
             waiting, self._waiting = self._waiting, {}
             with suppress(OSError):  # what is still buffered has nobody to go to
                 self._requests.close()
-        self._answers.close()
-        self._child.wait()
-        if not self.ready.done():
-            self.ready.set_result([])
+            if not self.ready.done():
+                self.ready.set_result([])
         for future in waiting.values():
             future.set_exception(_DiedError())
 
     def kill(self) -> None:
         self._child.kill()
+        # Now, and not when it is gone: a thread that the kernel holds in a read keeps the process and its pipes.
+        self._give_up()
 
-    def close(self, timeout: float) -> None:
+    def dismiss(self) -> None:
+        """Let it end."""
         with self.lock, suppress(OSError):
             self._requests.close()
+
+    def end(self, timeout: float) -> None:
+        """See that it has ended, after so many seconds by force."""
         try:
             self._child.wait(timeout)
         except subprocess.TimeoutExpired:
-            self._child.kill()
-            self._child.wait()
+            self.kill()
+            with suppress(subprocess.TimeoutExpired):  # it goes when the kernel lets it
+                self._child.wait(_KILLED)
 
 
 def _error_of(failure: Failure) -> PenstockError:
     kind = getattr(errors, failure.kind, PenstockError)
     error: PenstockError = kind(failure.what, why=failure.why, fix=failure.fix)
     return error
+
+
+class _Share(NamedTuple):
+    """What the fetches of one place have for themselves."""
+
+    budget: Budget
+    hedging: Hedging
 
 
 class Fetchers:
@@ -183,9 +209,11 @@ class Fetchers:
         self._counters = counters
         self._processes: list[_Process | None] = [None] * processes
         self._lock = threading.Lock()
-        self.budget = Budget(budget if budget is not None else shares().fetching, self._deadline)
-        """What holds all that is on its way; whoever fetches here for want of a process that can holds it, too."""
-        self._hedging = Hedging()
+        self._limit = budget if budget is not None else shares().fetching
+        self._remotes = setup.remotes
+        self._outside_deadline = max(self._deadline, *(each.deadline for each in setup.remotes.values()), 0.0)
+        self._own = _Share(Budget(self._limit, self._deadline), Hedging())
+        self._outside: dict[str, _Share] = {}
         self._rest = _Rest()
         self._closed = False
         self.restarts = 0
@@ -203,17 +231,38 @@ class Fetchers:
         if not self._rest.over(time.monotonic()):
             return None
         length = region.length
-        with self.budget.hold(length):
-            return self._fetch(region, 2 * self._deadline + length / _SLOWEST)
+        share = self._share_of(region)
+        with share.budget.hold(length):
+            deadline = self._outside_deadline if region.is_outside else self._deadline
+            return self._fetch(region, share, 2 * deadline + length / _SLOWEST)
 
-    def _fetch(self, region: Region, timeout: float) -> list[bool] | None:
+    @property
+    def budget(self) -> Budget:
+        """What holds all of the bucket's own bytes that are on their way."""
+        return self._own.budget
+
+    def budget_of(self, region: Region) -> Budget:
+        """Return what holds a region's bytes; whoever fetches it here for want of a process that can holds it, too."""
+        return self._share_of(region).budget
+
+    def _share_of(self, region: Region) -> _Share:
+        if not isinstance(region.object, External):
+            return self._own
+        place = place_of(region.object.uri, self._remotes)
+        with self._lock:
+            share = self._outside.get(place)
+            if share is None:
+                share = self._outside[place] = _Share(Budget(self._limit, self._outside_deadline), Hedging())
+        return share
+
+    def _fetch(self, region: Region, share: _Share, timeout: float) -> list[bool] | None:
         for _ in range(_TRIES):
             try:
                 process = self._choose()
             except _DiedError:
                 continue
             try:
-                kept = self._ask(process, region, timeout)
+                kept = self._ask(process, region, share, timeout)
             except _DiedError:
                 if not self._closed:
                     _log.warning("fetch process %d has died; asking another", process.pid)
@@ -223,46 +272,46 @@ class Fetchers:
                     "a fetch did not end", why=f"its process has not answered within {timeout:.0f} s"
                 ) from error
             else:
-                self.budget.answered()
+                share.budget.answered()
                 self._rest.end()
                 return kept
         _log.warning("%d fetch processes died over one fetch: fetching without them for a while", _TRIES)
         self._rest.begin(time.monotonic())
         return None
 
-    def _ask(self, process: _Process, region: Region, timeout: float) -> list[bool]:
+    def _ask(self, process: _Process, region: Region, share: _Share, timeout: float) -> list[bool]:
         """Ask a process for a region, and once more when the answer is late.
 
         TimeoutError when it takes so many seconds, not counting those of the process's start.
         """
-        self._hedging.asked()
+        share.hedging.asked()
         first = process.ask(region)
         wait((process.ready, first), _START, FIRST_COMPLETED)
         begun = time.monotonic()
         end = begun + timeout
-        wait((first,), min(self._hedging.delay(region.length), end - begun))
+        wait((first,), min(share.hedging.delay(region.length), end - begun))
         taken = first
         if not first.done():
-            taken = self._ask_again(process, first, region, end)
+            taken = self._ask_again(process, first, region, share, end)
         kept = taken.result(end - time.monotonic())
-        self._hedging.answered(region.length, time.monotonic() - begun)
+        share.hedging.answered(region.length, time.monotonic() - begun)
         return kept
 
     def _ask_again(
-        self, process: _Process, first: Future[list[bool]], region: Region, end: float
+        self, process: _Process, first: Future[list[bool]], region: Region, share: _Share, end: float
     ) -> Future[list[bool]]:
         """Ask for a region that `process` is late with, if that is permitted; return what to wait for."""
         length = region.length
-        if not self.budget.take(length):
+        if not share.budget.take(length):
             return first
-        if not self._hedging.allow():
-            self.budget.give(length)
+        if not share.hedging.allow():
+            share.budget.give(length)
             return first
         try:
             other = self._choose(other_than=process)
             second = other.ask(region)
         except (_DiedError, StoreUnreachableError):
-            self.budget.give(length)
+            share.budget.give(length)
             return first
         self._counters.add(hedges=1)
         taken = better(first, second, end - time.monotonic())
@@ -274,7 +323,7 @@ class Fetchers:
 
         def ended(_: Future[list[bool]]) -> None:
             timer.cancel()
-            self.budget.give(length)
+            share.budget.give(length)
 
         loser.add_done_callback(ended)
         return taken
@@ -315,4 +364,7 @@ class Fetchers:
             self._closed = True
             processes = [process for process in self._processes if process is not None]
         for process in processes:
-            process.close(timeout)
+            process.dismiss()
+        end = time.monotonic() + timeout
+        for process in processes:
+            process.end(max(0.0, end - time.monotonic()))

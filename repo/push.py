@@ -16,12 +16,13 @@ from penstock.manifest.build import DiscardSink, TreeBuilder
 from penstock.manifest.entry import NodeRef
 from penstock.manifest.records import Manifest
 from penstock.manifest.tree import Tree
+from penstock.store.base import Store
 from penstock.store.local import LocalStore
 from penstock.store.opening import open_store
 
 from .blocks import Blocks
 from .counters import Counters
-from .externals import Externals, options_by_address
+from .externals import Externals, options_by_address, refuse_fuse
 from .handle import Handle, check_ref_name
 from .inplace import InPlace
 from .leases import Lease, LeaseKind
@@ -36,6 +37,7 @@ from .repository import DEFAULT_BRANCH, Repository, dataset_of
 from .settings import Settings
 from .snapshot import open_cache
 from .source import Skipped, refuse_inside, walk_directory
+from .trust import allow_folder
 from .upload import Upload
 
 __all__ = ["Progress", "PushReport", "hash_directory", "push", "push_in_place"]
@@ -69,6 +71,8 @@ class PushReport:
     skipped: list[Skipped] = field(default_factory=list)
     unpinned: int = 0
     """Objects registered in place whose store gives them neither a version nor an ETag."""
+    allowed: str | None = None
+    """The folder that data sets in local buckets may read from now on, because it was registered in place."""
 
 
 def push(
@@ -118,17 +122,34 @@ def push_in_place(
     """
     with _Push(handle, settings, progress, tag) as pushing:
         registrar = InPlace(pushing.builder, pushing.parent, pushing.pool, progress.read)
+        folder = _local_folder(source, pushing.store) if not source.startswith("s3://") else None
         pushing.begin()
-        if source.startswith("s3://"):
+        if folder is None:
             with closing(pushing.externals.open(source.rstrip("/"))) as store:
                 root = registrar.objects(store)
         else:
-            path = unquote_to_bytes(urlsplit(source).path) if source.startswith("file://") else os.fsencode(source)
-            root = registrar.directory(os.fsdecode(path))
+            root = registrar.directory(folder)
+        # Before the version is there, so that whoever is told of it can read it.
+        newly = folder is not None and not settings.trust.folder_of(f"{folder}/") and allow_folder(folder)
         report = pushing.publish(root, authorship)
         report.files, report.bytes, report.skipped = registrar.files, registrar.bytes, registrar.skipped
         report.unpinned = registrar.unpinned
+        report.allowed = folder if newly else None
         return report
+
+
+def _local_folder(source: str, bucket: Store) -> str:
+    """Return the directory to register, as entries will name it. UsageError, AccessError: it could not be read."""
+    path = unquote_to_bytes(urlsplit(source).path) if source.startswith("file://") else os.fsencode(source)
+    folder = os.path.abspath(os.fsdecode(path))
+    if not isinstance(bucket, LocalStore):
+        raise UsageError(
+            f"the files in {folder!r} cannot be registered in {bucket.url}",
+            why="a version in a bucket that is not on this machine never leads to files of a machine",
+            fix="Push them with their content, without --in-place, or keep the data set in a local directory.",
+        )
+    refuse_fuse(os.path.realpath(folder))
+    return folder
 
 
 class _Push(ExitStack):
@@ -150,13 +171,15 @@ class _Push(ExitStack):
             self.target = _Target(Repository(self.store, dataset), handle.ref or DEFAULT_BRANCH, tag)
             self.handle = str(replace(handle, ref=self.target.branch))
             cache = opening.enter_context(closing(open_cache(settings)))
-            self.externals = opening.enter_context(closing(Externals(options_by_address(settings), options)))
+            self.externals = opening.enter_context(
+                closing(Externals(url, options, options_by_address(settings), settings.trust))
+            )
             self.upload = opening.enter_context(closing(Upload(self.store, progress.sent)))
             self.pool = opening.enter_context(ThreadPoolExecutor(threads(), "penstock-read"))
             self.push(opening.pop_all().__exit__)
         counters = Counters()
         nodes = Nodes(self.store, cache, counters)
-        self.blocks = Blocks(cache, nodes, RegionReader(self.store, self.externals, counters), counters)
+        self.blocks = Blocks(cache, nodes, RegionReader(self.store, self.externals.get, counters), counters)
         self.parent = Tree(self.target.root, nodes.load) if self.target.root is not None else None
         self.sink = NodePackWriter(lambda key, body: self.upload.send(key, body, data=False))
         self.builder = TreeBuilder(self.sink, self.target.root, nodes.load)

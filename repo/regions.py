@@ -19,10 +19,10 @@ from . import layout
 from .counters import Counters
 from .racing import Racing
 
-__all__ = ["RESTORE", "OpenExternal", "Piece", "Region", "RegionReader", "describe_object"]
+__all__ = ["RESTORE", "Piece", "ReadExternal", "Region", "RegionReader", "describe_object"]
 
-OpenExternal = Callable[[str], tuple[Store, str]]
-"""Turns the URI of an object into the store that holds it and its key there."""
+ReadExternal = Callable[[External, ByteRange], bytes]
+"""Reads a range of an object that does not belong to the bucket, by its own deadline: `Externals.get`."""
 
 RESTORE = "Restore the object from a copy of the bucket."
 
@@ -40,6 +40,11 @@ class Region(msgspec.Struct, frozen=True, array_like=True):
 
     object: bytes | External
     pieces: tuple[Piece, ...]
+
+    @property
+    def is_outside(self) -> bool:
+        """Whether the object is not one of the bucket's own."""
+        return isinstance(self.object, External)
 
     @property
     def offset(self) -> int:
@@ -66,10 +71,10 @@ class RegionReader:
     """
 
     def __init__(
-        self, store: Store, open_external: OpenExternal, counters: Counters, racing: Racing | None = None
+        self, store: Store, read_external: ReadExternal, counters: Counters, racing: Racing | None = None
     ) -> None:
         self._store = store
-        self._open_external = open_external
+        self._read_external = read_external
         self._counters = counters
         self._racing = racing
 
@@ -118,8 +123,7 @@ class RegionReader:
             if isinstance(found, bytes):
                 body = self._store.get(layout.data_key(found), wanted, checked=True)
             else:
-                store, key = self._open_external(found.uri)
-                body = store.get(key, wanted, checked=True, version_id=found.version_id, etag=found.etag)
+                body = self._read_external(found, wanted)
         except (NotFoundError, ConflictError) as error:
             raise IntegrityError(
                 f"{self.describe(found)} cannot be read", why=error.what, fix=error.fix or RESTORE

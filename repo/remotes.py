@@ -31,8 +31,9 @@ _S3_ADDRESS = re.compile(r"s3://([^/]+)((?:/[^/]+)*)/?")
 class Remote:
     """How to reach one bucket. Raises UsageError when the fields are not valid together.
 
-    `url` is ``s3://bucket[/prefix]`` or ``file:///dir``; all else is for S3 only, None or False where the AWS
-    configuration and environment decide. `deadline` is in seconds for a whole call with its retries.
+    `url` is ``s3://bucket[/prefix]`` or ``file:///dir``; all else but `deadline` is for S3 only, None or False where
+    the AWS configuration and environment decide. `deadline` is in seconds for a whole call with its retries; of a
+    directory, for the reading of files that were registered where they lie.
     """
 
     name: str
@@ -51,7 +52,7 @@ class Remote:
         check_bucket_name(self.name)
         _check_url(self.name, self.url)
         fix = "penstock remote add --help shows the options"
-        if self.url.startswith("file://") and (given := sorted(self.settings().keys() - {"url"})):
+        if self.url.startswith("file://") and (given := sorted(self.settings().keys() - {"url", "deadline"})):
             raise UsageError(f"remote {self.name!r} cannot have {given[0]}", why=f"{self.url} is a directory", fix=fix)
         if self.anonymous and self.profile is not None:
             raise UsageError(f"remote {self.name!r} cannot have a profile", why="anonymous requests use none", fix=fix)

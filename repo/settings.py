@@ -5,6 +5,7 @@
 | configuration file | ``--config`` | ``PENSTOCK_CONFIG`` | |
 | cache directory | ``--cache-dir`` | ``PENSTOCK_CACHE_DIR`` | ``cache.directory`` |
 | cache size | ``--cache-size`` | ``PENSTOCK_CACHE_SIZE`` | ``cache.size`` |
+| folders and buckets that entries may point into | | | ``trust.local``, ``trust.buckets`` |
 
 By default the file is ``penstock/config.toml`` in the user's configuration folder, the cache is ``penstock`` in the
 user's cache folder, and its size is 50 GB, or a quarter of the file system where that is less.
@@ -34,6 +35,7 @@ from .config_file import read_config
 from .handle import Handle
 from .remotes import Remote
 from .sizes import parse_size
+from .trust import Trust
 
 __all__ = ["Settings", "default_cache_size", "find_config"]
 
@@ -48,6 +50,7 @@ class Settings:
     cache_directory: Path
     cache_size: int
     remotes: Mapping[str, Remote] = field(default_factory=dict)
+    trust: Trust = field(default_factory=Trust)
 
     @classmethod
     def load(
@@ -82,7 +85,7 @@ class Settings:
             cache_size = _environment_size(environ) or file.cache_size
         if cache_size is None:
             cache_size = default_cache_size(cache_directory)
-        return cls(path, Path(os.path.abspath(cache_directory)), cache_size, file.remotes)
+        return cls(path, Path(os.path.abspath(cache_directory)), cache_size, file.remotes, file.trust)
 
     def locate_bucket(self, bucket: str) -> tuple[str, StoreOptions]:
         """Return the address of `bucket` and how to open it.

@@ -78,7 +78,7 @@ class Snapshot:
         self._counters = counters
         self._externals = externals
         self._nodes = Nodes(repository.store, cache, self._counters)
-        reader = RegionReader(repository.store, externals, self._counters, Racing(self._counters))
+        reader = RegionReader(repository.store, externals.get, self._counters, Racing(self._counters))
         self._fetchers = fetchers
         self._blocks = Blocks(cache, self._nodes, reader, self._counters, self._fetchers)
         self.peek = self._nodes.peek
@@ -293,7 +293,7 @@ def open_snapshot(
     with ExitStack() as opening:
         fetching = None
         if fetchers and cached:
-            setup = Setup(url, options, remotes, str(settings.cache_directory), settings.cache_size)
+            setup = Setup(url, options, remotes, str(settings.cache_directory), settings.cache_size, settings.trust)
             fetching = opening.enter_context(closing(Fetchers(setup, counters, processes=fetchers)))
             if not set_aside:
                 fetching.start()  # it gets ready while the version is looked up
@@ -306,7 +306,7 @@ def open_snapshot(
         else:
             version = Version(pin.top_hash, pin.commit_id, pin.ref)
             found = Found(version, pin.manifest, pin.commit, pin.offline)
-        externals = opening.enter_context(closing(Externals(remotes, options)))
+        externals = opening.enter_context(closing(Externals(url, options, remotes, settings.trust)))
         snapshot = Snapshot(handle_text, repository, found, cache, settings.cache_size, externals, counters, fetching)
         if pin is None:
             snapshot.narrow(handle.subdir)

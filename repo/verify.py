@@ -94,7 +94,7 @@ def verify(
     url, options = settings.locate_bucket(handle.bucket)
     with ExitStack() as stack:
         store = stack.enter_context(closing(open_store(url, options)))
-        externals = stack.enter_context(closing(Externals(options_by_address(settings), options)))
+        externals = stack.enter_context(closing(Externals(url, options, options_by_address(settings), settings.trust)))
         marks = stack.enter_context(Marks())
         pool = stack.enter_context(ThreadPoolExecutor(_THREADS, "penstock-verify"))
         repository = Repository(store, dataset)
@@ -120,7 +120,7 @@ class _Checking:
         self._pool = pool
         self._progress = progress
         self._nodes = StoredNodes(store, counters)
-        reader = RegionReader(store, externals, counters)
+        reader = RegionReader(store, externals.get, counters)
         self._deep = DeepCheck(reader, marks, progress.read)
         self._block_hash = Blocks(None, self._nodes, reader, counters).hash
         self._damages = Damages()
@@ -232,8 +232,7 @@ class _Checking:
 
     def _look(self, name: External) -> ObjectInfo | None:
         try:
-            store, key = self._externals(name.uri)
-            return store.head(key)
+            return self._externals.head(name)
         except NotFoundError:
             return None
 

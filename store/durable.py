@@ -2,29 +2,37 @@
 
 Called by `local` only. A file is written under a temporary name and synced, then gets its name, then the folder
 that holds the name is synced; the same for every folder made on the way. Temporary files live in one reserved
-folder at the root, in the same file system as the objects.
+folder at the root, in the same file system as the objects. All is reached from a descriptor of the root (`beneath`),
+and the folder of temporary files has to belong to the user or to the owner of the root: whoever owns it could put
+another file under a temporary name before that gets its own.
 
 **Invariant:** a name in the store never shows a file that is not complete and synced.
+**Invariant:** only who writes makes, renames or removes anything; what is swept are files of the very form that
+`write_temporary` makes, in that folder, after a day.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
+import re
 import stat
 import time
 import uuid
 from collections.abc import Callable
 
+from penstock.errors import AccessError
+
 from .base import Buffer
+from .beneath import closing_folder, open_beneath
 
 __all__ = [
     "STALE_AFTER",
     "TEMPORARY_FOLDER",
     "DurableFolders",
+    "check_owner",
+    "make_root",
     "remove_stale",
-    "sync_folder",
     "write_all",
     "write_temporary",
 ]
@@ -32,15 +40,8 @@ __all__ = [
 TEMPORARY_FOLDER = ".penstock-tmp"
 STALE_AFTER = 86_400.0  # seconds; no writer holds one buffer's temporary file for a day
 _REMEMBERED_FOLDERS = 100_000
-
-
-def sync_folder(path: str) -> None:
-    """Make the names in the folder durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY
+_TEMPORARY_NAME = re.compile(r"[0-9]{1,10}-[0-9a-f]{32}")
 
 
 def write_all(descriptor: int, body: Buffer) -> None:
@@ -51,75 +52,81 @@ def write_all(descriptor: int, body: Buffer) -> None:
 
 
 class DurableFolders:
-    """Makes folders below a root, and knows which ones need no more syncing.
+    """Makes folders below a root, and knows which ones need no more syncing. Folders are named as keys are.
 
     A folder that is there may have been made a moment ago by another process that has not synced it yet, so the
     first use of each folder syncs the way to it, once in this process. Thread-safe: the set only forgets too much.
     """
 
-    __slots__ = ("_durable", "_root")
+    __slots__ = ("_durable",)
 
-    def __init__(self, root: str) -> None:
-        self._root = root
+    def __init__(self) -> None:
         self._durable: set[str] = set()
 
-    def ensure(self, folder: str) -> None:
-        """Make `folder`, which is the root or below it, and everything above it that is missing. Raises OSError."""
+    def open(self, root: int, folder: str) -> int:
+        """Open `folder`, made with everything above it, below `root`, that is missing. Raises OSError."""
         if folder in self._durable:
-            return
-        parent = os.path.dirname(folder)
-        if folder != self._root:
-            self.ensure(parent)
-            made = _make(folder)
+            return open_beneath(root, folder, _FOLDER)
+        above, _, name = folder.rpartition("/")
+        if folder:
+            with closing_folder(self.open(root, above)) as parent:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(name, dir_fd=parent)
+                opened = open_beneath(parent, name, _FOLDER)
+                os.fsync(parent)
         else:
-            made = _make_with_parents(folder)
-        if made or folder != self._root:
-            sync_folder(parent)
+            opened = open_beneath(root, "", _FOLDER)
         if len(self._durable) >= _REMEMBERED_FOLDERS:
             self._durable.clear()
         self._durable.add(folder)
+        return opened
 
     def forget(self) -> None:
         """Someone removed a folder, and perhaps those above it: look again at all of them."""
         self._durable.clear()
 
-    def prune(self, folder: str) -> None:
+    def prune(self, root: int, folder: str) -> None:
         """Remove `folder` and the folders above it, below the root, as far as they are empty."""
-        while folder != self._root:
+        while folder:
+            above, _, name = folder.rpartition("/")
             try:
-                os.rmdir(folder)
+                with closing_folder(open_beneath(root, above, os.O_PATH | os.O_DIRECTORY)) as parent:
+                    os.rmdir(name, dir_fd=parent)
             except OSError:
                 return  # not empty, gone already, a symbolic link, a mount point: it can stay
             self._durable.discard(folder)
-            folder = os.path.dirname(folder)
+            folder = above
 
 
-def _make(folder: str) -> bool:
-    """Make one folder; False when it is there. A file of that name is an error."""
+def make_root(path: str) -> None:
+    """Make the root, if need be. What lies above it is synced only where it had to be made: it is not ours."""
     try:
-        os.mkdir(folder)
+        os.mkdir(path)
     except FileExistsError:
-        if not stat.S_ISDIR(os.stat(folder).st_mode):  # FileNotFoundError: someone removed it just now
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), folder) from None
-        return False
-    return True
-
-
-def _make_with_parents(folder: str) -> bool:
-    """Make the root. What lies above it is synced only where it had to be made: it is not ours."""
-    try:
-        return _make(folder)
+        return
     except FileNotFoundError:
-        parent = os.path.dirname(folder)
-        if _make_with_parents(parent):
-            sync_folder(os.path.dirname(parent))
-        return _make(folder)
+        make_root(os.path.dirname(path))
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path)
+    with closing_folder(os.open(os.path.dirname(path), _FOLDER | os.O_CLOEXEC)) as parent:
+        os.fsync(parent)
 
 
-def write_temporary(folder: str, fill: Callable[[int], None]) -> str:
-    """Create a file in `folder`, let `fill` write to its descriptor, sync it, and return its path."""
-    path = os.path.join(folder, f"{os.getpid()}-{uuid.uuid4().hex}")
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+def check_owner(root: int, temporary: int, path: str) -> None:
+    """Raise AccessError when the folder of temporary files is not to be trusted; `path` is for the message."""
+    owner = os.fstat(temporary).st_uid
+    if owner not in (os.geteuid(), os.fstat(root).st_uid):
+        raise AccessError(
+            f"cannot write to {os.path.dirname(path)}",
+            why=f"{path} belongs to uid {owner}, who is neither this user nor the owner of the store",
+            fix="Have it removed: nothing in it is needed",
+        )
+
+
+def write_temporary(folder: int, fill: Callable[[int], None]) -> str:
+    """Create a file in `folder`, let `fill` write to its descriptor, sync it, and return its name."""
+    name = f"{os.getpid()}-{uuid.uuid4().hex}"
+    descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=folder)
     try:
         try:
             fill(descriptor)
@@ -128,20 +135,26 @@ def write_temporary(folder: str, fill: Callable[[int], None]) -> str:
             os.close(descriptor)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(path)
+            os.unlink(name, dir_fd=folder)
         raise
-    return path
+    return name
 
 
-def remove_stale(folder: str, *, now: float | None = None) -> int:
-    """Remove what crashed writers left in the temporary folder more than a day ago; return how many files."""
+def remove_stale(folder: int, *, now: float | None = None) -> int:
+    """Remove what crashed writers left in the temporary folder more than a day ago; return how many files.
+
+    Only the user's own files, under names that `write_temporary` gives: whatever else is there is not ours.
+    """
     limit = (time.time() if now is None else now) - STALE_AFTER
     removed = 0
-    # A store that may only be read, or a second sweeper at work, is no reason to fail to open.
+    # A second sweeper at work, or a file that may not be removed, is no reason to fail to write.
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            if entry.stat(follow_symlinks=False).st_mtime < limit:
-                with contextlib.suppress(OSError):
-                    os.unlink(entry.path)
+            if not _TEMPORARY_NAME.fullmatch(entry.name):
+                continue
+            with contextlib.suppress(OSError):
+                found = os.stat(entry.name, dir_fd=folder, follow_symlinks=False)
+                if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_mtime < limit:
+                    os.unlink(entry.name, dir_fd=folder)
                     removed += 1
     return removed

@@ -1,11 +1,15 @@
 """A store in a local directory: an object is a file, its key the path below the root.
 
-Made by `opening.open_store`. Nothing is created before the first write. Writes go through a temporary file
-(`durable`); `put` renames it over the object, `create` links it to a name that must be free, so both are atomic
-against any number of threads, processes, and machines on one NFS. Empty folders are removed with their last object:
-as in S3, a folder exists only through what is in it.
+Made by `opening.open_store`. Nothing is created or swept before the first write. Writes go through a temporary file
+(`durable`); `put` renames it over the object, `create` gives it a name that must be free (`naming`), so both are atomic
+against any number of threads and processes, and where the file system has hard links, machines on one NFS. Empty
+folders are removed with their last object: as in S3, a folder exists only through what is in it.
 
-A crash leaves at most a file in ``.penstock-tmp``, which no listing shows and a later opening removes.
+The directory itself may be a symbolic link, or lie behind one. Below it none is followed (`beneath`): whoever may write
+into a store could else have others read, list, overwrite or delete files that are not in it. What a link stands for
+is an AccessError, and not missing.
+
+A crash leaves at most a file in ``.penstock-tmp``, which no listing shows and a later writer removes.
 """
 
 from __future__ import annotations
@@ -14,31 +18,34 @@ import contextlib
 import errno
 import itertools
 import os
-import stat
 from collections.abc import Callable, Iterable, Iterator
 from urllib.parse import quote_from_bytes
 
 from penstock.errors import ConflictError, NotFoundError, UsageError
 
 from .base import WHOLE_LIMIT, Buffer, ByteRange, Level, ObjectInfo, Store, too_large
+from .beneath import READ, closing_folder, is_regular, look_beneath, open_beneath, open_root
 from .durable import (
     TEMPORARY_FOLDER,
     DurableFolders,
+    check_owner,
+    make_root,
     remove_stale,
-    sync_folder,
     write_all,
     write_temporary,
 )
 from .keys import check_key, check_prefix, check_start_after
 from .local_errors import explained
 from .local_walk import files, has_objects, subfolders, walk
+from .naming import Naming, find_naming
 
 __all__ = ["LocalStore"]
 
 # A `delete` elsewhere may remove an empty folder between our making it and our naming a file in it.
 _PLACING_ATTEMPTS = 20
 _COPY_STEP = 1 << 30
-_NOT_AN_OBJECT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+_GONE = (FileNotFoundError, NotADirectoryError)
+_NOT_AN_OBJECT = (*_GONE, IsADirectoryError)
 _NO_KERNEL_COPY = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF})
 
 
@@ -53,9 +60,8 @@ class LocalStore(Store):
         self.url = "file://" + quote_from_bytes(os.fsencode(self.path))
         if os.path.exists(self.path) and not os.path.isdir(self.path):
             raise UsageError(f"{self.path} cannot be a store", why="it is not a directory")
-        self._temporary = os.path.join(self.path, TEMPORARY_FOLDER)
-        self._folders = DurableFolders(self.path)
-        remove_stale(self._temporary)
+        self._folders = DurableFolders()
+        self._naming: Naming | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
         return LocalStore, (self.path,)
@@ -85,19 +91,16 @@ class LocalStore(Store):
         """See `Store.put`."""
         path = self._path(key)
         with explained("write", path):
-            self._place(path, lambda descriptor: write_all(descriptor, body), os.replace)
+            self._place(key, lambda descriptor: write_all(descriptor, body), _replace)
 
     def create(self, key: str, body: Buffer) -> bool:
-        """See `Store.create`: link(2) is the arbiter."""
+        """See `Store.create`: the file system is the arbiter."""
         path = self._path(key)
         with explained("create", path):
             try:
-                self._place(path, lambda descriptor: write_all(descriptor, body), os.link)
+                self._place(key, lambda descriptor: write_all(descriptor, body), self._name)
             except FileExistsError:
-                same = self._holds(path, body)
-                if same:  # perhaps the writer crashed before it could sync the name
-                    sync_folder(os.path.dirname(path))
-                return same
+                return self._holds(key, body)
         return True
 
     def head(self, key: str) -> ObjectInfo | None:
@@ -105,17 +108,19 @@ class LocalStore(Store):
         path = self._path(key)
         with explained("look at", path):
             try:
-                status = os.stat(path)
-            except (FileNotFoundError, NotADirectoryError):
+                with self._root() as root:
+                    status = look_beneath(root, key)
+            except _GONE:
                 return None
-        return _info(key, status) if stat.S_ISREG(status.st_mode) else None
+        return _info(key, status) if is_regular(status) else None
 
     def list(self, prefix: str = "", *, start_after: str = "", limit: int | None = None) -> Iterator[ObjectInfo]:
-        """See `Store.list`. Memory: the names of one folder on each level."""
+        """See `Store.list`. Memory: the names of one folder on each level, and a descriptor each."""
         check_prefix(prefix)
         check_start_after(start_after)
-        with explained("list", os.path.join(self.path, prefix)):
-            for key, status in itertools.islice(walk(self.path, prefix, start_after), limit):
+        with explained("list", os.path.join(self.path, prefix)), self._root_if_there() as root:
+            found = walk(root, prefix, start_after) if root is not None else iter(())
+            for key, status in itertools.islice(found, limit):
                 yield _info(key, status)
 
     def list_folders(self, prefix: str = "") -> Iterator[str]:
@@ -123,29 +128,38 @@ class LocalStore(Store):
         check_prefix(prefix)
         if prefix and not prefix.endswith("/"):
             raise UsageError(f"{prefix!r} is no folder", fix="End it with a slash")
-        with explained("list", os.path.join(self.path, prefix)):
-            for name in subfolders(self.path, prefix):
-                if has_objects(self.path, f"{prefix}{name}/"):
+        with explained("list", os.path.join(self.path, prefix)), self._root_if_there() as root:
+            for name in subfolders(root, prefix) if root is not None else ():
+                assert root is not None  # it was there
+                if has_objects(root, f"{prefix}{name}/"):
                     yield name
 
     def list_level(self, prefix: str = "") -> Level:
         """See `Store.list_level`."""
         folders = list(self.list_folders(prefix))
-        with explained("list", os.path.join(self.path, prefix)):
-            return Level(folders, [_info(key, status) for key, status in files(self.path, prefix)])
+        with explained("list", os.path.join(self.path, prefix)), self._root_if_there() as root:
+            found = files(root, prefix) if root is not None else ()
+            return Level(folders, [_info(key, status) for key, status in found])
 
     def delete(self, keys: Iterable[str]) -> None:
-        """See `Store.delete`."""
+        """See `Store.delete`. A symbolic link goes itself, and never what it leads to."""
         touched: set[str] = set()
-        for key in keys:
-            path = self._path(key)
-            with explained("delete", path), contextlib.suppress(*_NOT_AN_OBJECT):
-                os.unlink(path)
-                touched.add(os.path.dirname(path))
-        for folder in touched:
-            with explained("delete from", folder), contextlib.suppress(FileNotFoundError):
-                sync_folder(folder)
-            self._folders.prune(folder)
+        with contextlib.ExitStack() as stack:
+            root: int | None = None
+            for key in keys:
+                path = self._path(key)
+                folder, _, name = key.rpartition("/")
+                with explained("delete", path), contextlib.suppress(*_NOT_AN_OBJECT):
+                    if root is None:
+                        root = stack.enter_context(self._root())
+                    with closing_folder(open_beneath(root, folder, os.O_PATH | os.O_DIRECTORY)) as parent:
+                        os.unlink(name, dir_fd=parent)
+                    touched.add(folder)
+            for folder in touched:
+                assert root is not None  # something was deleted there
+                with explained("delete from", f"{self.path}/{folder}"), contextlib.suppress(FileNotFoundError):
+                    _sync(root, folder)
+                self._folders.prune(root, folder)
 
     def copy(self, source: Store, source_key: str, key: str, *, source_version_id: str | None = None) -> None:
         """See `Store.copy`. The kernel copies, sharing blocks where the file system can."""
@@ -154,7 +168,23 @@ class LocalStore(Store):
         _refuse_version(source_version_id)
         path = self._path(key)
         with source._opened(source_key) as (descriptor, _), explained("write", path):  # noqa: SLF001 - same class
-            self._place(path, lambda target: _copy(descriptor, target), os.replace)
+            self._place(key, lambda target: _copy(descriptor, target), _replace)
+
+    @contextlib.contextmanager
+    def _root(self) -> Iterator[int]:
+        """Open the store's own folder. Raises OSError."""
+        with closing_folder(open_root(self.path)) as root:
+            yield root
+
+    @contextlib.contextmanager
+    def _root_if_there(self) -> Iterator[int | None]:
+        try:
+            root = open_root(self.path)
+        except _GONE:
+            yield None
+            return
+        with closing_folder(root):
+            yield root
 
     @contextlib.contextmanager
     def _opened(self, key: str) -> Iterator[tuple[int, os.stat_result]]:
@@ -162,17 +192,15 @@ class LocalStore(Store):
         path = self._path(key)
         with explained("read", path):
             try:
-                # O_NONBLOCK: a FIFO that someone put there must not hold the reader for ever.
-                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-            except (FileNotFoundError, NotADirectoryError):
+                with self._root() as root:
+                    descriptor = open_beneath(root, key, READ)
+            except _GONE:
                 raise self._missing(key) from None
-            try:
+            with closing_folder(descriptor):
                 status = os.fstat(descriptor)
-                if not stat.S_ISREG(status.st_mode):
+                if not is_regular(status):
                     raise self._missing(key)
                 yield descriptor, status
-            finally:
-                os.close(descriptor)
 
     def _path(self, key: str) -> str:
         check_key(key)
@@ -185,39 +213,69 @@ class LocalStore(Store):
             return NotFoundError(f"no directory {self.path}", fix="Check the path, or push something to create it")
         return NotFoundError(f"no object {key} in {self.url}")
 
-    def _place(self, path: str, fill: Callable[[int], None], publish: Callable[[str, str], None]) -> None:
+    def _place(self, key: str, fill: Callable[[int], None], publish: Naming) -> None:
         """Write a temporary file with `fill` and give it its name with `publish`, durably. Raises OSError."""
-        temporary = self._write_temporary(fill)
-        folder = os.path.dirname(path)
-        try:
-            for left in reversed(range(_PLACING_ATTEMPTS)):
-                try:
-                    self._folders.ensure(folder)
-                    publish(temporary, path)
-                    break
-                except FileNotFoundError:
-                    if not left:
-                        raise
-                    self._folders.forget()
-            with contextlib.suppress(FileNotFoundError):  # deleted again, and the folder with it
-                sync_folder(folder)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
+        folder, _, wanted = key.rpartition("/")
+        make_root(self.path)
+        with self._root() as root, self._temporary(root) as temporary:
+            name = write_temporary(temporary, fill)
+            try:
+                for left in reversed(range(_PLACING_ATTEMPTS)):
+                    try:
+                        with closing_folder(self._folders.open(root, folder)) as target:
+                            publish(temporary, name, target, wanted)
+                            os.fsync(target)
+                        break
+                    except FileNotFoundError:
+                        if not left:
+                            raise
+                        self._folders.forget()
+            finally:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=temporary)
 
-    def _write_temporary(self, fill: Callable[[int], None]) -> str:
-        self._folders.ensure(self._temporary)
+    @contextlib.contextmanager
+    def _temporary(self, root: int) -> Iterator[int]:
+        """Open the folder of temporary files, and before the first write see what it holds and can."""
         try:
-            return write_temporary(self._temporary, fill)
+            folder = self._folders.open(root, TEMPORARY_FOLDER)
         except FileNotFoundError:  # someone tidied up: make the folder once more
             self._folders.forget()
-            self._folders.ensure(self._temporary)
-            return write_temporary(self._temporary, fill)
+            folder = self._folders.open(root, TEMPORARY_FOLDER)
+        with closing_folder(folder):
+            check_owner(root, folder, f"{self.path}/{TEMPORARY_FOLDER}")
+            if self._naming is None:
+                remove_stale(folder)
+                # Before anything is sent, and not when the last name is to be given.
+                self._naming = find_naming(folder, self.path)
+            yield folder
 
-    def _holds(self, path: str, body: Buffer) -> bool:
-        with open(path, "rb") as file:
-            size = memoryview(body).nbytes
-            return os.fstat(file.fileno()).st_size == size and file.read(size + 1) == body
+    def _name(self, folder: int, name: str, target: int, wanted: str) -> None:
+        assert self._naming is not None  # `_temporary` has found one
+        self._naming(folder, name, target, wanted)
+
+    def _holds(self, key: str, body: Buffer) -> bool:
+        """Whether the object that is there is this very one; its name is durable then."""
+        size = memoryview(body).nbytes
+        with self._root() as root:
+            with closing_folder(open_beneath(root, key, READ)) as descriptor:
+                status = os.fstat(descriptor)
+                if not is_regular(status):
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), key)
+                same = status.st_size == size and _read(descriptor, size, None) == body
+            if same:  # perhaps the writer crashed before it could sync the name
+                _sync(root, key.rpartition("/")[0])
+        return same
+
+
+def _replace(folder: int, name: str, target: int, wanted: str) -> None:
+    os.replace(name, wanted, src_dir_fd=folder, dst_dir_fd=target)
+
+
+def _sync(root: int, folder: str) -> None:
+    """Make the names in the folder durable."""
+    with closing_folder(open_beneath(root, folder, os.O_RDONLY | os.O_DIRECTORY)) as descriptor:
+        os.fsync(descriptor)
 
 
 def _refuse_version(version_id: str | None) -> None:

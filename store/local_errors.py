@@ -35,6 +35,12 @@ def _explain(error: OSError, what: str) -> PenstockError:
             why="in a directory, one name cannot be an object and hold others below it",
             fix="Choose another name, or delete the object that is in the way",
         )
+    if number == errno.ELOOP:
+        return AccessError(
+            what,
+            why=f"{error.filename or 'it'}: {reason}",
+            fix="Put there what the link leads to; only the store itself, as a whole, may be a link",
+        )
     if number in _REFUSED:
         fix = "Mount the file system writable" if number == errno.EROFS else "Check owner and permissions"
         return AccessError(what, why=reason, fix=fix)
@@ -49,10 +55,6 @@ def _explain(error: OSError, what: str) -> PenstockError:
             what,
             why="a folder in the store lies in another file system, so nothing can be moved there in one step",
             fix="Keep the store in one file system",
-        )
-    if number in (errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK):
-        return UsageError(
-            what, why=f"the file system has no hard links ({reason})", fix="Use ext4, XFS, Btrfs, ZFS or NFS"
         )
     if number in _NO_DESCRIPTORS:
         return StoreUnreachableError(what, why=reason, fix="Raise the limit of open files (ulimit -n)")

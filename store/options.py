@@ -23,7 +23,7 @@ _ENCRYPTIONS: tuple[str, ...] = get_args(Encryption)
 
 @dataclass(frozen=True, slots=True)
 class StoreOptions:
-    """Options of `open_store`. A local directory has no use for any of them. Raises UsageError for bad values.
+    """Options of `open_store`. A local directory itself has no use for any of them. Raises UsageError for bad values.
 
     `deadline` is in seconds for a whole call with its retries; bytes that move give a call more time (see
     `penstock.store.retry`). `connect_timeout` and `read_timeout` are in seconds for one attempt; both are cut to

@@ -18,7 +18,8 @@ from typing import NamedTuple
 
 import trio
 
-from penstock.manifest.entry import BLOCK_SIZE, Entry, block_count
+from penstock.manifest.entry import BLOCK_SIZE, Entry, External, block_count
+from penstock.manifest.extents import cut_extents
 from penstock.repo.regions import Region
 
 from .singleflight import SingleFlight
@@ -87,7 +88,8 @@ class BlockReader:
         if pieces:
             region = Region(region.object, pieces)
             digests = [piece.digest for piece in pieces]
-            self._flights.start(digests, partial(_obtain_region, self._source, region))
+            obtain = partial(_obtain_region, self._source, region)
+            self._flights.start(digests, obtain, outside=region.is_outside)
 
     async def bring(self, region: Region) -> None:
         """Have the blocks of a region put into the cache, but for those on their way or just arrived. Never fails."""
@@ -195,7 +197,8 @@ class BlockReader:
             else:
                 runs.append((index, [digest]))
         for index, digests in runs:
-            self._flights.start(digests, partial(_obtain, self._source, entry, index, digests))
+            obtain = partial(_obtain, self._source, entry, index, digests)
+            self._flights.start(digests, obtain, outside=_is_outside(entry, index, len(digests)))
 
     def _landed(self, digest: bytes, obtained: _Obtained) -> None:
         self._warm[digest] = None
@@ -213,6 +216,13 @@ class BlockReader:
 def _obtain_region(source: Source, region: Region) -> list[_Obtained]:
     """Return the blocks of a region from the store. Blocking."""
     return [_Obtained(view, fetched=True) for view in source.fetch_region(region)]
+
+
+def _is_outside(entry: Entry, first: int, count: int) -> bool:
+    """Whether any of these blocks lies, in part or whole, in something else than the bucket's own objects."""
+    start = first * BLOCK_SIZE
+    parts = cut_extents(entry.extents, start, min(count * BLOCK_SIZE, entry.size - start))
+    return any(isinstance(part.object, External) for part in parts)
 
 
 def _hashes(source: Source, entry: Entry, blocks: range) -> list[bytes]:

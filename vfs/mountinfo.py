@@ -1,4 +1,4 @@
-"""What is mounted, as the kernel tells it in /proc/self/mountinfo (proc_pid_mountinfo(5)). Never touches a mount.
+"""Mounts of Penstock in the kernel's table of mounts (`store.mount_table`), which looking at never touches.
 
 The table is the truth about mounts; state files (`registry`) only add to it. A mount whose daemon is dead is in
 it like any other.
@@ -6,47 +6,9 @@ it like any other.
 
 from __future__ import annotations
 
-import os
-import re
-from dataclasses import dataclass
+from penstock.store.mount_table import FSTYPE, SUBTYPE, KernelMount, kernel_mounts
 
-__all__ = ["FSTYPE", "KernelMount", "enclosing", "fs_name", "kernel_mounts", "top_mount"]
-
-SUBTYPE = "penstock"
-FSTYPE = f"fuse.{SUBTYPE}"
-_OCTAL = re.compile(rb"\\([0-7]{3})")
-
-
-@dataclass(frozen=True, slots=True)
-class KernelMount:
-    """One line of the table. `device` is (major, minor); `source` is what mount(8) shows first."""
-
-    mountpoint: str
-    device: tuple[int, int]
-    fstype: str
-    source: str
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether it is a mount of Penstock's, of any user's."""
-        return self.fstype == FSTYPE
-
-
-def kernel_mounts(table: str = "/proc/self/mountinfo") -> list[KernelMount]:
-    """Return all mounts that this process sees, in the order they were mounted."""
-    with open(table, "rb") as stream:
-        return [_parse(line.rstrip(b"\n")) for line in stream]
-
-
-def _parse(line: bytes) -> KernelMount:
-    fields = line.split(b" ")
-    tail = fields[fields.index(b"-", 6) + 1 :]
-    major, minor = fields[2].split(b":")
-    return KernelMount(_text(fields[4]), (int(major), int(minor)), _text(tail[0]), _text(tail[1]))
-
-
-def _text(field: bytes) -> str:
-    return os.fsdecode(_OCTAL.sub(lambda match: bytes([int(match.group(1), 8)]), field))
+__all__ = ["FSTYPE", "SUBTYPE", "KernelMount", "enclosing", "fs_name", "kernel_mounts", "top_mount"]
 
 
 def top_mount(mountpoint: str) -> KernelMount | None:
@@ -56,11 +18,7 @@ def top_mount(mountpoint: str) -> KernelMount | None:
 
 def enclosing(path: str) -> KernelMount | None:
     """Return the mount of Penstock's that a path lies in, at any depth."""
-    inside = [
-        found
-        for found in kernel_mounts()
-        if found.is_ours and (path == found.mountpoint or path.startswith(found.mountpoint.rstrip("/") + "/"))
-    ]
+    inside = [found for found in kernel_mounts() if found.is_ours and found.holds(path)]
     return max(inside, key=lambda found: len(found.mountpoint), default=None)
 
 

@@ -72,21 +72,27 @@ class SingleFlight(Generic[_K, _V]):
     def __len__(self) -> int:
         return len(self._flights)
 
-    def start(self, keys: Sequence[_K], fetch: Callable[[], Sequence[_V]]) -> Flight[_K, _V]:
-        """Call `fetch` in a thread; it returns one value a key, in order. No key may be in flight already."""
+    def start(self, keys: Sequence[_K], fetch: Callable[[], Sequence[_V]], *, outside: bool = False) -> Flight[_K, _V]:
+        """Call `fetch` in a thread; it returns one value a key, in order. No key may be in flight already.
+
+        `outside`: it waits for something else than the data set's store (`Workers.run_outside`).
+        """
         assert not any(key in self._flights for key in keys)
         flight: Flight[_K, _V] = Flight()
         self._flights.update(dict.fromkeys(keys, flight))
-        self._nursery.start_soon(self._fly, keys, fetch, flight)
+        self._nursery.start_soon(self._fly, keys, fetch, flight, outside)
         return flight
 
     def join(self, key: _K) -> Flight[_K, _V] | None:
         """Return the flight that a key is on, to wait for it."""
         return self._flights.get(key)
 
-    async def _fly(self, keys: Sequence[_K], fetch: Callable[[], Sequence[_V]], flight: Flight[_K, _V]) -> None:
+    async def _fly(
+        self, keys: Sequence[_K], fetch: Callable[[], Sequence[_V]], flight: Flight[_K, _V], outside: bool
+    ) -> None:
+        run = self._workers.run_outside if outside else self._workers.run
         try:
-            values = dict(zip(keys, await self._workers.run(fetch), strict=True))
+            values = dict(zip(keys, await run(fetch), strict=True))
         except Exception as error:  # noqa: BLE001  # whatever it is belongs to those who wait
             flight.crash(error)
         else:

@@ -13,6 +13,7 @@ from pathlib import Path
 from penstock.errors import PenstockError
 from penstock.repo.remotes import Remote
 from penstock.repo.settings import Settings
+from penstock.repo.trust import Trust
 
 from .failures import failure_from_json, failure_json
 from .options import MountOptions
@@ -43,6 +44,7 @@ def encode_request(request: MountRequest) -> bytes:
             "cache_directory": str(settings.cache_directory),
             "cache_size": settings.cache_size,
             "remotes": [asdict(remote) for remote in settings.remotes.values()],
+            "trust": asdict(settings.trust),
             "options": asdict(request.options),
             "log": request.log,
         }
@@ -58,8 +60,13 @@ def decode_request(body: bytes) -> MountRequest:
         Path(found["cache_directory"]),
         found["cache_size"],
         {remote.name: remote for remote in remotes},
+        Trust(tuple(found["trust"]["local"]), _names(found["trust"]["buckets"])),
     )
     return MountRequest(found["handle"], found["mountpoint"], settings, MountOptions(**found["options"]), found["log"])
+
+
+def _names(found: list[str] | None) -> tuple[str, ...] | None:
+    return tuple(found) if found is not None else None
 
 
 def encode_ready(record: MountRecord) -> bytes:

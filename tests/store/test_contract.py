@@ -5,7 +5,9 @@ A test takes `store`, which is empty and of each kind in turn; what only one kin
 
 from __future__ import annotations
 
+import errno
 import itertools
+import os
 import pickle
 import threading
 from collections.abc import Callable, Iterator
@@ -14,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from penstock.errors import ConflictError, NotFoundError, PenstockError, UsageError
-from penstock.store import ByteRange, ObjectInfo, Store, StoreOptions, open_store
+from penstock.store import ByteRange, ObjectInfo, Store, StoreOptions, naming, open_store
 
 BODY = bytes(range(256)) * 40
 
@@ -22,12 +24,16 @@ BODY = bytes(range(256)) * 40
 @pytest.fixture(
     params=[
         "directory",
+        "directory without hard links",
+        "directory with neither links nor such renames",
         pytest.param("bucket", marks=pytest.mark.s3),
         pytest.param("prefix", marks=pytest.mark.s3),
     ]
 )
 def store(request: pytest.FixtureRequest) -> Iterator[Store]:
-    if request.param == "directory":
+    if request.param.startswith("directory"):
+        if request.param != "directory":
+            refuse_links(request.getfixturevalue("monkeypatch"), renames="without" in request.param)
         opened = open_store(request.getfixturevalue("tmp_path").joinpath("objects").as_uri())
     else:
         bucket = request.getfixturevalue("bucket")
@@ -35,6 +41,17 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store]:
         opened = open_store(f"s3://{bucket}" + ("/deep/down" if request.param == "prefix" else ""))
     with opened:
         yield opened
+
+
+def refuse_links(monkeypatch: pytest.MonkeyPatch, *, renames: bool) -> None:
+    """Be a file system such as exFAT; with `renames` that of a newer kernel, which has RENAME_NOREPLACE."""
+
+    def refused(*arguments: object, **options: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refused)
+    if not renames:
+        monkeypatch.setattr(naming, "_by_rename", refused)
 
 
 def keys(listing: Iterator[ObjectInfo]) -> list[str]:
