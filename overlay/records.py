@@ -157,7 +157,8 @@ class Records:
     def _begin_journal_anew(self) -> bool:
         """Commit what is in a journal that cannot grow; whether that went well.
 
-        What waits for a checkpoint does not run: whoever makes a change may have written the data that it speaks of, which no record names yet.
+        What waits for a checkpoint does not run: whoever makes a change may have written the data that it speaks of,
+        which no record names yet.
         """
         if self._journal.is_empty or self._tables.suspended:
             return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from typing import NamedTuple
 
 import pytest
@@ -85,8 +86,8 @@ def cost(monkeypatch: pytest.MonkeyPatch) -> Cost:
         found.written.append(key)
         return create(store, key, body)
 
-    def counted_get(store: LocalStore, key: str, byte_range: ByteRange | None = None) -> bytes:
-        body = get(store, key, byte_range)
+    def counted_get(store: LocalStore, key: str, byte_range: ByteRange | None = None, **options: Any) -> bytes:
+        body = get(store, key, byte_range, **options)
         found.read.append((key, len(body)))
         return body
 
