@@ -78,14 +78,15 @@ def refuse_fuse(path: str) -> None:
 
 def _parse(uri: str) -> tuple[str, str, str]:
     """Return scheme, host and path of an address, the path as a key is. IntegrityError: it is none."""
+    refusal = IntegrityError(f"{uri!r} is no address of an object", fix="Push the data set anew.")
     try:
         parts = urlsplit(uri)
         key = unquote(parts.path.removeprefix("/"), errors="surrogateescape")
         good = is_key(key) and not (parts.query or parts.fragment) and parts.scheme in ("file", "s3")
-    except ValueError:
-        good = False
+    except ValueError as error:
+        raise refusal from error
     if not good or (parts.scheme == "file") == bool(parts.netloc):
-        raise IntegrityError(f"{uri!r} is no address of an object", fix="Push the data set anew.")
+        raise refusal
     return parts.scheme, parts.netloc, key
 
 

@@ -81,6 +81,7 @@ def test_json(run: Run, photos: Path, bucket_url: str) -> None:
         "metadata_objects_uploaded": 1,
         "skipped": [{"path": f"{photos}/pipe", "what": "named pipe"}],
         "unpinned": 0,
+        "allowed_folder": None,
     }
     again = as_json(run("push", str(photos), f"{bucket_url}/photos:topic", "--json"))
     assert (again["changed"], again["commit"], again["bytes_uploaded"]) == (False, None, 0)

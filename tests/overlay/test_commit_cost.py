@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from views.bucket import LocalBucket
@@ -85,8 +85,8 @@ def cost(monkeypatch: pytest.MonkeyPatch) -> Cost:
         found.written.append(key)
         return create(store, key, body)
 
-    def counted_get(store: LocalStore, key: str, byte_range: ByteRange | None = None) -> bytes:
-        body = get(store, key, byte_range)
+    def counted_get(store: LocalStore, key: str, byte_range: ByteRange | None = None, **options: Any) -> bytes:
+        body = get(store, key, byte_range, **options)
         found.read.append((key, len(body)))
         return body
 
