@@ -198,7 +198,8 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
         path, _, flags = arguments
         paths = [path] if isinstance(flags, int) and flags & _WRITES else []
     else:
-        paths = [argument for argument in arguments[:2] if isinstance(argument, str | bytes)]
+        changed = arguments[1:2] if event in ("os.symlink", "os.link") else arguments[:2]  # not what they lead to
+        paths = [argument for argument in changed if isinstance(argument, str | bytes)]
     for path in paths:
         # What is relative is relative to a descriptor: that what lies beside is untouched is looked at besides.
         if isinstance(path, str | bytes) and os.path.isabs(path):

@@ -269,6 +269,7 @@ def _leases(folder: Path) -> Opened:
     def attempt(body: bytes) -> None:
         store.put(key, body)
         for lease in leases(store):
+            assert lease.modified is not None
             assert lease.ended(lease.modified + 367 * 86400), "it stands for years"
             assert all(len(bytes.fromhex(held)) == 32 for held in lease.holds)
 
