@@ -128,8 +128,10 @@ def prepare_directory(path: str, what: str = "cache") -> bool:
 
     `what` it is for stands in the errors: UsageError, AccessError; OSError.
 
-    Refusing others' directories matters because the index is mapped: whoever can write it can crash its readers.
+    Refusing others' directories matters because the index is mapped: whoever can write it can crash its readers. A
+    symbolic link is followed if it is the user's own; another's, in a folder that all can write, would choose for him.
     """
+    _refuse_links_of_others(path, what)
     os.makedirs(Path(path).parent, exist_ok=True)
     try:
         os.mkdir(path, 0o700)
@@ -152,6 +154,19 @@ def prepare_directory(path: str, what: str = "cache") -> bool:
             fix=f"Run: chmod 700 {path}",
         )
     return False
+
+
+def _refuse_links_of_others(path: str, what: str) -> None:
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return  # what follows says why
+    if stat.S_ISLNK(found.st_mode) and found.st_uid not in (os.geteuid(), 0):
+        raise AccessError(
+            f"the {what} directory {path} is a symbolic link of another user's",
+            why=f"uid {found.st_uid} has made it",
+            fix="Name a directory of your own",
+        )
 
 
 def disk_usage(path: str) -> int:

@@ -7,13 +7,13 @@ callers hold the layout lock. A record may point to a segment that is gone: that
 from __future__ import annotations
 
 import os
-import shutil
 import struct
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import NamedTuple
 
 from .directory import CacheDirectory, Clock
+from .disposal import remove_environment
 from .environment import PAGE_BYTES, Environment, IndexDamagedError, open_environment
 from .layout import INDEX_SLACK_BYTES, Budget
 from .record import KEY_BYTES, Record
@@ -170,7 +170,7 @@ def rebuild_index(directory: CacheDirectory, state: IndexState, budget: Budget, 
     block, the newer counts: the older copy may have been quarantined. Segments that find no room are unlinked.
     """
     state.forget()
-    shutil.rmtree(directory.index, ignore_errors=True)
+    remove_environment(directory.index)
     segments = directory.segments()
     os.mkdir(directory.index, 0o700)
     index = BlockIndex(directory, budget)

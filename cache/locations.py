@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import shutil
 import threading
 from collections.abc import Iterable, Sequence
 from itertools import islice
@@ -21,6 +20,7 @@ from zlib import crc32
 from blake3 import blake3
 
 from .directory import CacheDirectory, prepare_directory
+from .disposal import remove_environment
 from .environment import PAGE_BYTES, Environment, IndexDamagedError, open_environment
 from .health import Health
 from .layout import DEFAULT_BOUND, location_share
@@ -161,7 +161,7 @@ class LocationIndex:
             except IndexDamagedError:
                 pass
         self._state.forget()
-        shutil.rmtree(self._files.index, ignore_errors=True)
+        remove_environment(self._files.index)
         os.mkdir(self._files.index, 0o700)
         return open_environment(self._files.index, (b"locations",))
 
@@ -169,7 +169,8 @@ class LocationIndex:
         """Know nothing for a while. A damaged index is thrown away: there is nothing to make it from."""
         self._let_go()
         if isinstance(error, IndexDamagedError):
-            shutil.rmtree(self._files.index, ignore_errors=True)
+            with contextlib.suppress(OSError):  # the next one to open it is told
+                remove_environment(self._files.index)
             return
         self._health.fail(error)
 

@@ -42,7 +42,7 @@ class IgnoreRules:
         except FileNotFoundError:
             return self
         except OSError as error:
-            if error.errno == errno.ENXIO:  # a socket
+            if error.errno in (errno.ENXIO, errno.ELOOP):  # a socket, or a symlink, which git does not follow either
                 return self
             raise file_error(path, error) from error
         if lines is None:
@@ -70,7 +70,7 @@ class IgnoreRules:
 def _read_lines(path: bytes) -> list[str] | None:
     """Return the lines of an ignore file as git cuts them; None when it is a directory, a pipe or the like."""
     # O_NONBLOCK: to open a pipe would wait for somebody who writes to it.
-    descriptor = open_path(path, os.O_RDONLY | os.O_NONBLOCK)
+    descriptor = open_path(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return None

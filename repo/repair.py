@@ -6,8 +6,10 @@ whole has the hash that names it. A push cannot do that: an object of the right 
 
 from __future__ import annotations
 
+import errno
 import os
-from typing import NamedTuple
+import stat
+from typing import BinaryIO, NamedTuple
 
 from penstock.errors import IntegrityError, NotFoundError, UsageError
 from penstock.manifest.entry import BLOCK_SIZE, Entry, Kind, block_count
@@ -17,6 +19,7 @@ from penstock.store.base import ByteRange, Store
 from . import layout
 from .damage import Damages
 from .deep_check import BlockHash, block_parts
+from .local_paths import open_path
 from .source import LocalFile, walk_directory
 
 __all__ = ["Repair"]
@@ -82,7 +85,7 @@ class Repair:
                     raise UsageError(f"cannot read {name!r}", why=error.strerror or str(error)) from error
 
     def _find_in(self, path: bytes, wanted: set[bytes]) -> None:
-        with open(path, "rb") as file:
+        with _opened(path) as file:
             offset = 0
             while block := file.read(BLOCK_SIZE):
                 digest = content_hash(block)
@@ -116,9 +119,18 @@ class Repair:
             return b""
 
 
+def _opened(path: bytes) -> BinaryIO:
+    """Open a regular file, and nothing that has taken its place since it was listed. OSError."""
+    descriptor = open_path(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no regular file any more", path)
+    return open(descriptor, "rb")
+
+
 def _read(place: _Place) -> bytes:
     try:
-        with open(place.path, "rb") as file:
+        with _opened(place.path) as file:
             file.seek(place.offset)
             return file.read(place.length)
     except OSError:

@@ -117,7 +117,9 @@ def begin_trace(path: str) -> None:
     try:
         if os.path.exists(path) and os.path.getsize(path):
             Trace(path)  # an earlier one is replaced; anything else is not
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644))
+        # O_NOFOLLOW: in a folder that all can write, another's link would choose which file is emptied.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        os.close(os.open(path, flags, 0o644))
     except OSError as error:
         raise AccessError(
             f"the trace {path} cannot be written", why=error.strerror or str(error), fix="Name another file."

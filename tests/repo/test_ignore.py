@@ -152,4 +152,4 @@ def test_an_ignore_file_that_is_something_else(world: World, kind: str, monkeypa
             bound.bind(".penstockignore")
     else:
         os.symlink("rules" if kind == "link" else "nowhere", ".penstockignore")
-    assert ("a" in kept(directory)) == (kind != "link")
+    assert "a" in kept(directory)
