@@ -14,6 +14,7 @@ from penstock.repo.sizes import format_size
 from penstock.repo.source import Skipped
 
 from .commands import Command
+from .exits import ExitCode
 from .invocation import Invocation, pass_invocation
 from .output import JsonValue, Output
 from .params import HANDLE
@@ -51,6 +52,7 @@ class _Told:
 @click.argument("directory", type=_DIRECTORY)
 @click.argument("handle", type=HANDLE)
 @click.option("--in-place", is_flag=True, help="Copy nothing: point to the files where they lie.")
+@click.option("--skip-unreadable", is_flag=True, help="With --in-place: leave out objects that cannot be read.")
 @click.option("-m", "--message", default="", metavar="TEXT", help="Say what this version is.")
 @click.option("--tag", metavar="NAME", help="Give the version a tag, too.")
 @click.option("--author", metavar="NAME", help="Who made it; as git has it by default.")
@@ -60,6 +62,7 @@ def push_(
     directory: str,
     handle: Handle,
     in_place: bool,
+    skip_unreadable: bool,
     message: str,
     tag: str | None,
     author: str | None,
@@ -71,15 +74,28 @@ def push_(
     symlinks are kept as they are; sockets, pipes and devices are named and skipped.
 
     With --in-place DIRECTORY may be s3://bucket/prefix as well. Files are read once for their hashes and registered
-    where they are; when one changes later, reading it through the dataset is an error.
+    where they are; when one changes later, reading it through the dataset is an error. Objects that cannot be read,
+    such as archived ones, are named, and nothing is published: exit code 1. With --skip-unreadable the others are.
     """
+    if skip_unreadable and not in_place:
+        raise click.UsageError("--skip-unreadable goes with --in-place")
     authorship = Authorship(author or default_author(), message, "push")
     settings = invocation.settings()
     with invocation.progress() as progress:
         told = _Told(progress.task("reading"), progress.task("uploading"))
-        publish = push_in_place if in_place else push
-        report = publish(directory, handle, settings, authorship, told, tag)
+        if in_place:
+            report = push_in_place(directory, handle, settings, authorship, told, tag, skip_unreadable=skip_unreadable)
+        else:
+            report = push(directory, handle, settings, authorship, told, tag)
     _tell_skipped(invocation.output, report.skipped)
+    for key, why in report.unreadable:
+        invocation.output.notice(f"left out {key}: {why}")
+    _tell(invocation, report, tag)
+    if report.unreadable:
+        raise click.exceptions.Exit(ExitCode.DIFFERS)
+
+
+def _tell(invocation: Invocation, report: PushReport, tag: str | None) -> None:
     if invocation.output.json:
         invocation.output.document(_as_json(report, tag))
         return
@@ -117,6 +133,7 @@ def _as_json(report: PushReport, tag: str | None) -> dict[str, JsonValue]:
         "metadata_bytes_uploaded": report.metadata_bytes_uploaded,
         "metadata_objects_uploaded": report.metadata_objects_uploaded,
         "skipped": _skipped_json(report.skipped),
+        "unreadable": [{"key": key, "why": why} for key, why in report.unreadable],
     }
 
 

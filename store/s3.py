@@ -192,7 +192,10 @@ class S3Store(Store):
         objects: list[ObjectInfo] = []
         for page in self._pages(prefix, {"Prefix": whole, "Delimiter": "/"}, None):
             folders += [item["Prefix"][len(whole) : -1] for item in page.get("CommonPrefixes", ())]
-            objects += [self._listed(item) for item in page.get("Contents", ()) if len(item["Key"]) > len(whole)]
+            # An object of the folder's own name is how some programs make folders; one with bytes in it is data.
+            objects += [
+                self._listed(item) for item in page.get("Contents", ()) if len(item["Key"]) > len(whole) or item["Size"]
+            ]
         # S3 orders folders with the slash: a-/ before a/.
         return Level(sorted(folders, key=str.encode), objects)
 

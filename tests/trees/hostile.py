@@ -58,7 +58,7 @@ def bomb(width: int, depth: int) -> Build:
         builder.enter(b"level")
         builder.add(one_file())
         below: NodeRef = builder.leave()
-        for _ in range(depth - 1):
+        for _level in range(depth - 1):
             builder.enter(b"level" + b"%d" % below.entries)
             _add_equal(builder, below, width)
             below = builder.leave()
