@@ -64,7 +64,8 @@ class WarmReport:
     A content that several files have is warmed for one of them and there for the others. `bytes_fetched` is what the
     store sent in `gets` requests, nodes of the tree among it; `files` is how many files were looked at, those of equal
     directories once. `stopped` says why not all was done, empty if it was; `damaged` says what the store no longer has
-    as it was, `refused` what it does not give out, such as archived objects; `error` is what ended it, if any. Of a trace, `gone` is how many of its paths are not in the version, and `bytes` are those of the others.
+    as it was, `refused` what it does not give out, such as archived objects; `error` is what ended it, if any.
+    Of a trace, `gone` is how many of its paths are not in the version, and `bytes` are those of the others.
     """
 
     handle: str

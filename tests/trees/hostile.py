@@ -54,15 +54,13 @@ def one_file(name: bytes = b"f") -> Entry:
 def bomb(width: int, depth: int) -> Build:
     """Make a tree of `depth` directories in each other, each of them there `width` times: width ** depth files."""
 
-    def build(builder: TreeBuilder, _: NodeSink) -> None:
-        builder.enter(b"level")
-        builder.add(one_file())
-        below: NodeRef = builder.leave()
-        for _level in range(depth - 1):
-            builder.enter(b"level" + b"%d" % below.entries)
-            _add_equal(builder, below, width)
-            below = builder.leave()
-        _add_equal(builder, below, width)
+    def build(builder: TreeBuilder, sink: NodeSink) -> None:
+        level = TreeBuilder(sink)
+        level.add(one_file())
+        for _ in range(depth - 1):
+            below, level = level.finish(), TreeBuilder(sink)
+            _add_equal(level, below, width)
+        _add_equal(builder, level.finish(), width)
 
     return build
 
