@@ -11,13 +11,13 @@ from typing import TypeVar
 
 import msgspec
 
-from penstock.errors import IntegrityError
+from penstock.errors import IntegrityError, UsageError
 
 from .entry import MAX_SIZE, PAGE_BLOCKS, Entry, Extent, Kind, Location, NodeRef
 from .frame import FRAME_INDEX, FRAME_LEAF, FRAME_PAGE, decode_frame, encode_frame
 from .hashing import HASH_SIZE, content_hash, index_hash, leaf_hash, page_hash
 from .node import IndexLogical, IndexNode, IndexPhysical, Leaf, LeafLogical, LeafPhysical, Node, Packed
-from .rules import MAX_LOGICAL, bad, check_index, check_leaf
+from .rules import MAX_EXTENTS, MAX_LOGICAL, bad, check_index, check_leaf
 
 __all__ = ["decode_node", "decode_page", "encode_index", "encode_leaf", "encode_page"]
 
@@ -58,7 +58,7 @@ class _Table(dict[_T, int]):
 
 
 def encode_leaf(entries: Sequence[Entry], resolve: Resolve) -> tuple[bytes, bytes]:
-    """Encode a slice of a directory: its hash and its frame."""
+    """Encode a slice of a directory: its hash and its frame. UsageError: it is more than a node may hold."""
     objects: _Table[object] = _Table()
     packs: _Table[bytes] = _Table()
     file_objects: list[int] = []
@@ -69,6 +69,7 @@ def encode_leaf(entries: Sequence[Entry], resolve: Resolve) -> tuple[bytes, byte
     directories = []
     below = []
     targets = []
+    scattered = 0
     for at, entry in enumerate(entries):
         if entry.kind <= Kind.EXECUTABLE:
             extents = entry.extents
@@ -79,6 +80,7 @@ def encode_leaf(entries: Sequence[Entry], resolve: Resolve) -> tuple[bytes, byte
                 file_objects.append(0)
                 file_offsets.append(0)
                 if extents:
+                    scattered += len(extents)
                     pieces.append((at, _raw([(objects[_object_key(e)], e.offset, e.length) for e in extents])))
             if entry.blocks:
                 blocks.append((at, entry.blocks))
@@ -89,6 +91,12 @@ def encode_leaf(entries: Sequence[Entry], resolve: Resolve) -> tuple[bytes, byte
             directories.append(_pack(entry.directory.location, packs, resolve))
         else:
             targets.append(entry.target)
+    if scattered > MAX_EXTENTS:
+        raise UsageError(
+            f"{scattered} extents in a node",
+            why=f"the most is {MAX_EXTENTS}",
+            fix="Write the files that were changed in many places anew, as a whole.",
+        )
     logical = _encode(
         LeafLogical(
             [entry.name for entry in entries],

@@ -31,7 +31,7 @@ from .node import IndexLogical, IndexPhysical, LeafLogical, LeafPhysical, LeafTa
 from .split import MAX_LEAF_WEIGHT
 from .tables import ExtentTable, PageTable, count_rows, extent_rows, page_rows
 
-__all__ = ["COUNT_LIMIT", "MAX_EXTENTS", "MAX_LEVEL", "MAX_LOGICAL", "bad", "check_index", "check_leaf"]
+__all__ = ["COUNT_LIMIT", "FREE_EXTENTS", "MAX_EXTENTS", "MAX_LEVEL", "MAX_LOGICAL", "bad", "check_index", "check_leaf"]
 
 MAX_LEVEL = 8
 """Index nodes above each other in one directory."""
@@ -42,7 +42,7 @@ MAX_LOGICAL = 2 * MAX_LEAF_WEIGHT
 to the logical part beyond its name, metadata and target is less than the 64 that it weighs besides."""
 MAX_EXTENTS = 1 << 21
 """Extents in a leaf. Each of a file in blocks takes 8 bytes, so that this is what a node's content has room for."""
-_FREE_EXTENTS = 4096
+FREE_EXTENTS = 4096
 """So many extents a file may have that is shorter than as many blocks."""
 _NOTHING = content_hash(b"")
 
@@ -199,7 +199,7 @@ def _check_extent(objects: int, number: int, offset: int, length: int) -> None:
 
 
 def _check_pieces(size: int, physical: LeafPhysical, raw: msgspec.Raw) -> ExtentTable:
-    if not 2 <= count_rows(raw) <= max(block_count(size), _FREE_EXTENTS):
+    if not 2 <= count_rows(raw) <= max(block_count(size), FREE_EXTENTS):
         bad("a file's extents do not cover it, or are too many")
     table = ExtentTable(physical.objects)
     objects = len(physical.objects)

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterator
 
 from .durable import TEMPORARY_FOLDER
-from .keys import is_key
+from .keys import MAX_KEY_BYTES, is_key
 
 __all__ = ["files", "has_objects", "subfolders", "walk"]
 
@@ -50,7 +50,8 @@ def _walk(
         key = base + name
         encoded = key.encode()
         if name.endswith("/"):
-            if encoded > after or after.startswith(encoded):
+            # Below a folder of a longer name there is no key; and somebody may have put folders without end there.
+            if len(encoded) < MAX_KEY_BYTES and (encoded > after or after.startswith(encoded)):
                 yield from _walk(os.path.join(folder, name[:-1]), key, "", after, (*above, identity))
         elif encoded > after and is_key(key):
             try:
