@@ -20,6 +20,7 @@ from penstock.repo.snapshot import Snapshot, open_snapshot
 
 from .commands import Command
 from .invocation import Invocation, pass_invocation
+from .listing import agreed, at_most
 from .output import JsonValue
 from .params import HANDLE
 from .text import quote_name
@@ -49,10 +50,17 @@ def _open(invocation: Invocation, handle: Handle) -> tuple[Snapshot, str]:
 @click.option("-l", "--long", is_flag=True, help="Show kind, size, time and hash; with --json, everything.")
 @click.option("-r", "--recursive", is_flag=True, help="Go into directories, too.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Show N entries at the most.")
+@click.option("--all", "every", is_flag=True, help="List more than 10,000,000 entries, too, and do not ask.")
 @click.option("--after", metavar="NAME", help="Begin behind this name of the directory.")
 @pass_invocation
 def ls(
-    invocation: Invocation, handle: Handle, long: bool, recursive: bool, limit: int | None, after: str | None
+    invocation: Invocation,
+    handle: Handle,
+    long: bool,
+    recursive: bool,
+    limit: int | None,
+    every: bool,
+    after: str | None,
 ) -> None:
     """List a directory of a version, or the datasets of a bucket."""
     if handle.dataset is None:
@@ -65,7 +73,12 @@ def ls(
         return
     snapshot, path = _open(invocation, handle)
     with closing(snapshot):
-        listed = islice(_listing(snapshot, path, recursive, after), limit)
+        if recursive and limit is None and not every:
+            if not agreed(str(handle), snapshot.find(path).entries, ask=not invocation.output.json):
+                return
+            every = sys.stdin.isatty() and sys.stdout.isatty()  # who was there to be asked has agreed
+        listing = islice(_listing(snapshot, path, recursive, after), limit)
+        listed = at_most(listing, every=every or limit is not None, fix="--all lists every one, --limit N so many.")
         if invocation.output.json:
             above = split_path(path)
             for names, entry in listed:

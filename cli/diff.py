@@ -13,7 +13,7 @@ import click
 from penstock.errors import NotFoundError, UsageError
 from penstock.manifest.entry import split_path
 from penstock.manifest.tree import Tree
-from penstock.repo.comparing import Contents, Difference, Tally, compare, differences
+from penstock.repo.comparing import Contents, Difference, Tally, compare, differences, tally
 from penstock.repo.dataset import open_dataset
 from penstock.repo.handle import Handle, check_ref_name, parse_handle
 from penstock.repo.history import entry_at
@@ -23,6 +23,7 @@ from .changed import tell_changes
 from .commands import Command
 from .exits import ExitCode
 from .invocation import Invocation, pass_invocation
+from .listing import MOST_LISTED, at_most
 from .versions import difference_json, difference_line, tally_json, tally_line
 
 __all__ = ["diff"]
@@ -44,7 +45,12 @@ _SHOWN = 20
 @click.argument("new", metavar="[B]", default="")
 @click.argument("path", default="")
 @click.option("--stat", is_flag=True, help="Count what differs, and list nothing.")
-@click.option("--all", "every", is_flag=True, help="List what is in new directories of a mount, too.")
+@click.option(
+    "--all",
+    "every",
+    is_flag=True,
+    help="List what is in new directories of a mount, and more than 10,000,000 lines, too.",
+)
 @pass_invocation
 def diff(invocation: Invocation, first: str, new: str, path: str, stat: bool, every: bool) -> None:
     """List what differs from version A to B: another version, a ref of the same dataset, or a local directory.
@@ -80,8 +86,12 @@ def diff(invocation: Invocation, first: str, new: str, path: str, stat: bool, ev
             pool = stack.enter_context(ThreadPoolExecutor(1, "penstock-diff"))
             looking = pool.submit(after.contents, other)
             ours, theirs = before.contents(old), looking.result()
-        found = differences(compare(ours, theirs, names, content_only=local))
-        differs = _tell(invocation, found, stat=stat)
+        if stat and not names and not local and _entries(ours) + _entries(theirs) > MOST_LISTED:
+            differs = _tell_counts(invocation, tally(ours, theirs))  # without a look for what was renamed
+        else:
+            found = differences(compare(ours, theirs, names, content_only=local))
+            listed = at_most(found, every=every, fix="--all lists every one, --stat counts them.")
+            differs = _tell(invocation, listed, stat=stat)
     if differs:
         raise click.exceptions.Exit(ExitCode.DIFFERS)
     invocation.output.notice("No changes")
@@ -146,8 +156,16 @@ def _tell(invocation: Invocation, found: Iterator[Difference], *, stat: bool) ->
             output.record(difference_json(difference))
         else:
             output.line(difference_line(difference))
-    if stat and output.json:
-        output.document(tally_json(counts))
-    elif stat and counts.any:
-        output.line(tally_line(counts))
+    return _tell_counts(invocation, counts) if stat else counts.any
+
+
+def _tell_counts(invocation: Invocation, counts: Tally) -> bool:
+    if invocation.output.json:
+        invocation.output.document(tally_json(counts))
+    elif counts.any:
+        invocation.output.line(tally_line(counts))
     return counts.any
+
+
+def _entries(contents: Contents) -> int:
+    return contents.root.entries if contents.root is not None else 0

@@ -42,6 +42,7 @@ from penstock.errors import (
     NotFoundError,
     PenstockError,
     StoreUnreachableError,
+    UnreadableError,
     UsageError,
 )
 
@@ -87,6 +88,7 @@ _KINDS: tuple[tuple[type[PenstockError], str, ExitCode], ...] = (
     (IntegrityError, "integrity", ExitCode.INTEGRITY),
     (AccessError, "access", ExitCode.ACCESS),
     (StoreUnreachableError, "unreachable", ExitCode.UNREACHABLE),
+    (UnreadableError, "unreadable", ExitCode.DIFFERS),
     (PenstockError, "failed", ExitCode.DIFFERS),
 )
 
@@ -107,7 +109,9 @@ def describe(error: BaseException) -> Failure:
     """Return what `error` means to the user and to the process's exit code."""
     if isinstance(error, PenstockError):
         kind, code = next((kind, code) for cls, kind, code in _KINDS if isinstance(error, cls))
-        candidates = error.candidates if isinstance(error, AmbiguousError | MergeConflictError) else ()
+        candidates = (
+            error.candidates if isinstance(error, AmbiguousError | MergeConflictError | UnreadableError) else ()
+        )
         return Failure(code, kind, error.what, error.why, error.fix, candidates)
     if isinstance(error, click.UsageError):
         fix = f"{error.ctx.command_path} --help shows the options, with examples" if error.ctx else ""

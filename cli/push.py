@@ -15,6 +15,7 @@ from penstock.repo.source import Skipped
 from penstock.repo.trust import record_path
 
 from .commands import Command
+from .exits import ExitCode
 from .invocation import Invocation, pass_invocation
 from .output import JsonValue, Output
 from .params import HANDLE
@@ -52,6 +53,7 @@ class _Told:
 @click.argument("directory", type=_DIRECTORY)
 @click.argument("handle", type=HANDLE)
 @click.option("--in-place", is_flag=True, help="Copy nothing: point to the files where they lie.")
+@click.option("--skip-unreadable", is_flag=True, help="With --in-place: leave out objects that cannot be read.")
 @click.option("-m", "--message", default="", metavar="TEXT", help="Say what this version is.")
 @click.option("--tag", metavar="NAME", help="Give the version a tag, too.")
 @click.option("--author", metavar="NAME", help="Who made it; as git has it by default.")
@@ -61,6 +63,7 @@ def push_(
     directory: str,
     handle: Handle,
     in_place: bool,
+    skip_unreadable: bool,
     message: str,
     tag: str | None,
     author: str | None,
@@ -73,14 +76,20 @@ def push_(
 
     With --in-place DIRECTORY may be s3://bucket/prefix as well. Files are read once for their hashes and registered
     where they are; when one changes later, reading it through the dataset is an error. A directory on this machine
-    can be registered in a local bucket only, and is noted as one that data sets may read from.
+    can be registered in a local bucket only, and is noted as one that data sets may read from. Objects that cannot
+    be read, such as archived ones, are named, and nothing is published: exit code 1. With --skip-unreadable the others
+    are.
     """
+    if skip_unreadable and not in_place:
+        raise click.UsageError("--skip-unreadable goes with --in-place")
     authorship = Authorship(author or default_author(), message, "push")
     settings = invocation.settings()
     with invocation.progress() as progress:
         told = _Told(progress.task("reading"), progress.task("uploading"))
-        publish = push_in_place if in_place else push
-        report = publish(directory, handle, settings, authorship, told, tag)
+        if in_place:
+            report = push_in_place(directory, handle, settings, authorship, told, tag, skip_unreadable=skip_unreadable)
+        else:
+            report = push(directory, handle, settings, authorship, told, tag)
     _tell_skipped(invocation.output, report.skipped)
     if report.unpinned:
         invocation.output.notice(
@@ -92,6 +101,14 @@ def push_(
             f"from now on data sets in local buckets may read what lies below {report.allowed} on this machine; "
             f"noted in {record_path()}"
         )
+    for key, why in report.unreadable:
+        invocation.output.notice(f"left out {key}: {why}")
+    _tell(invocation, report, tag)
+    if report.unreadable:
+        raise click.exceptions.Exit(ExitCode.DIFFERS)
+
+
+def _tell(invocation: Invocation, report: PushReport, tag: str | None) -> None:
     if invocation.output.json:
         invocation.output.document(_as_json(report, tag))
         return
@@ -131,6 +148,7 @@ def _as_json(report: PushReport, tag: str | None) -> dict[str, JsonValue]:
         "skipped": _skipped_json(report.skipped),
         "unpinned": report.unpinned,
         "allowed_folder": report.allowed,
+        "unreadable": [{"key": key, "why": why} for key, why in report.unreadable],
     }
 
 

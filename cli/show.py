@@ -13,6 +13,7 @@ from penstock.repo.sizes import format_size
 
 from .commands import Command
 from .invocation import Invocation, pass_invocation
+from .listing import at_most
 from .output import JsonValue
 from .params import HANDLE
 from .versions import (
@@ -26,6 +27,9 @@ from .versions import (
 )
 
 __all__ = ["show"]
+
+_MOST = 1_000_000
+"""Paths that are listed: as JSON they are one document, and in memory."""
 
 
 @click.command(
@@ -47,7 +51,8 @@ def show(invocation: Invocation, handle: Handle, stat: bool) -> None:
         commit = dataset.repository.commit(found.commit)
         old, new = _sides(dataset, commit)
         counts = tally(old, new)
-        listed = differences(compare(old, new)) if stat else iter(())
+        fix = "`penstock diff A B` lists more."
+        listed = at_most(differences(compare(old, new)), every=False, fix=fix, most=_MOST) if stat else iter(())
         if output.json:
             document: dict[str, JsonValue] = {
                 **commit_json(found.commit, commit),

@@ -56,7 +56,8 @@ def verify_(invocation: Invocation, handle: Handle, deep: bool, repair: str | No
     """Check that a version is in its bucket as it was published.
 
     Every node is read, and every object is there and long enough; with --deep every byte is read from the store and
-    hashed. What is wrong is named, with the paths that it affects: exit code 5. With --repair, data objects that are
+    hashed. What is wrong is named, with the paths that it affects: exit code 5; 1 when there are only objects that the
+    store does not give out, such as archived ones. With --repair, data objects that are
     damaged or missing are made anew, as far as a local directory holds the same content.
     """
     settings = invocation.settings()
@@ -67,6 +68,8 @@ def verify_(invocation: Invocation, handle: Handle, deep: bool, repair: str | No
         invocation.output.document(_as_json(report, deep))
     else:
         _tell(invocation, report, deep)
+    if report.is_refused:
+        raise click.exceptions.Exit(ExitCode.DIFFERS)
     if not report.is_sound:
         raise click.exceptions.Exit(ExitCode.INTEGRITY)
 
@@ -83,6 +86,8 @@ def _tell(invocation: Invocation, report: VersionReport, deep: bool) -> None:
         state = ", repaired" if damage.repaired else ""
         line(f"{damage.address}: {damage.kind}{state}")
         line(f"  why       {damage.why}")
+        if damage.fix:
+            line(f"  fix       {damage.fix}")
         line(f"  affects   {damage.affected} entries")
         for path in damage.paths:
             line(f"            {quote_name(path)}")
@@ -93,6 +98,8 @@ def _tell(invocation: Invocation, report: VersionReport, deep: bool) -> None:
 def _verdict(report: VersionReport) -> str:
     if not report.damages:
         return "all is well"
+    if report.is_refused:
+        return f"{len(report.damages)} of the objects could not be read"
     repaired = sum(damage.repaired for damage in report.damages)
     objects = f"{len(report.damages)} damaged object{'' if len(report.damages) == 1 else 's'}"
     return f"{objects}, {repaired} repaired" if repaired else objects
@@ -118,6 +125,7 @@ def _damage_json(damage: Damage) -> dict[str, JsonValue]:
         "object": damage.address,
         "kind": str(damage.kind),
         "why": damage.why,
+        "fix": damage.fix,
         "affected": damage.affected,
         "paths": damage.paths,
         "repaired": damage.repaired,

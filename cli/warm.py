@@ -50,8 +50,9 @@ class _Told:
 def warm_(invocation: Invocation, handle: Handle, paths: tuple[str, ...], from_trace: str | None) -> None:
     """Fetch a version, or paths in it, into the cache before it is read.
 
-    What is there is not fetched again. When the cache is full it ends and keeps what it has: exit code 1. What was
-    warmed can be mounted and read while the store cannot be reached.
+    What is there is not fetched again. When the cache is full it ends and keeps what it has: exit code 1. Objects that
+    the store does not give out, such as archived ones, are named, and the rest is fetched: exit code 1. What was warmed
+    can be mounted and read while the store cannot be reached.
 
     With --from-trace, what `penstock mount --record-trace` has written down is fetched, in that order, as far as this
     version has it.
@@ -79,13 +80,17 @@ def warm_(invocation: Invocation, handle: Handle, paths: tuple[str, ...], from_t
         invocation.output.notice(told)
     if len(report.damaged) > _SHOWN:
         invocation.output.notice(f"{len(report.damaged) - _SHOWN} more blocks are damaged")
+    for told in report.refused:
+        invocation.output.notice(told)
     if report.stopped:
         invocation.output.notice(
             f"ended early, {report.stopped}. Make room by `penstock cache clear`, or raise PENSTOCK_CACHE_SIZE"
         )
+    if report.error is not None:
+        raise report.error
     if report.damaged:
         raise click.exceptions.Exit(ExitCode.INTEGRITY)
-    if report.stopped:
+    if report.stopped or report.refused:
         raise click.exceptions.Exit(ExitCode.DIFFERS)
 
 
@@ -100,7 +105,8 @@ def _as_json(report: WarmReport) -> dict[str, JsonValue]:
         "bytes_fetched": report.bytes_fetched,
         "gets": report.gets,
         "gone": report.gone,
-        "complete": not report.stopped and not report.damaged,
+        "complete": not (report.stopped or report.damaged or report.refused or report.error),
         "stopped": report.stopped or None,
         "damaged": report.damaged,
+        "refused": report.refused,
     }

@@ -11,13 +11,13 @@ from typing import TypeVar
 
 import msgspec
 
-from penstock.errors import IntegrityError
+from penstock.errors import IntegrityError, UsageError
 
 from .entry import MAX_SIZE, PAGE_BLOCKS, Entry, Extent, Kind, Location, NodeRef
 from .frame import FRAME_INDEX, FRAME_LEAF, FRAME_PAGE, decode_frame, encode_frame
 from .hashing import HASH_SIZE, content_hash, index_hash, leaf_hash, page_hash
 from .node import IndexLogical, IndexNode, IndexPhysical, Leaf, LeafLogical, LeafPhysical, Node, Packed
-from .rules import bad, check_index, check_leaf
+from .rules import MAX_EXTENTS, MAX_LOGICAL, bad, check_index, check_leaf
 
 __all__ = ["decode_node", "decode_page", "encode_index", "encode_leaf", "encode_page"]
 
@@ -26,6 +26,15 @@ Resolve = Callable[[bytes], bytes]
 
 _T = TypeVar("_T")
 _encode = msgspec.msgpack.Encoder().encode
+
+
+# What a decoded node takes in memory, beyond the bytes that it was decoded from: measured.
+_NODE_BYTES = 2000
+_ENTRY_BYTES = 215
+_OBJECT_BYTES = 100
+_EXTENT_BYTES = 20
+_PAGE_BYTES = 84
+_CHILD_BYTES = 450
 
 
 class _Content(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -49,7 +58,7 @@ class _Table(dict[_T, int]):
 
 
 def encode_leaf(entries: Sequence[Entry], resolve: Resolve) -> tuple[bytes, bytes]:
-    """Encode a slice of a directory: its hash and its frame."""
+    """Encode a slice of a directory: its hash and its frame. UsageError: it is more than a node may hold."""
     objects: _Table[object] = _Table()
     packs: _Table[bytes] = _Table()
     file_objects: list[int] = []
@@ -60,6 +69,7 @@ def encode_leaf(entries: Sequence[Entry], resolve: Resolve) -> tuple[bytes, byte
     directories = []
     below = []
     targets = []
+    scattered = 0
     for at, entry in enumerate(entries):
         if entry.kind <= Kind.EXECUTABLE:
             extents = entry.extents
@@ -70,16 +80,23 @@ def encode_leaf(entries: Sequence[Entry], resolve: Resolve) -> tuple[bytes, byte
                 file_objects.append(0)
                 file_offsets.append(0)
                 if extents:
-                    pieces.append((at, [(objects[_object_key(e)], e.offset, e.length) for e in extents]))
+                    scattered += len(extents)
+                    pieces.append((at, _raw([(objects[_object_key(e)], e.offset, e.length) for e in extents])))
             if entry.blocks:
                 blocks.append((at, entry.blocks))
             elif entry.pages:
-                pages.append((at, [(page.hash, *_pack(page.location, packs, resolve)) for page in entry.pages]))
+                pages.append((at, _raw([(page.hash, *_pack(page.location, packs, resolve)) for page in entry.pages])))
         elif entry.directory is not None:
             below.append(entry.directory.entries)
             directories.append(_pack(entry.directory.location, packs, resolve))
         else:
             targets.append(entry.target)
+    if scattered > MAX_EXTENTS:
+        raise UsageError(
+            f"{scattered} extents in a node",
+            why=f"the most is {MAX_EXTENTS}",
+            fix="Write the files that were changed in many places anew, as a whole.",
+        )
     logical = _encode(
         LeafLogical(
             [entry.name for entry in entries],
@@ -106,6 +123,10 @@ def encode_leaf(entries: Sequence[Entry], resolve: Resolve) -> tuple[bytes, byte
         )
     )
     return leaf_hash(logical), encode_frame(FRAME_LEAF, _encode((logical, physical)))
+
+
+def _raw(rows: list[tuple[object, ...]]) -> msgspec.Raw:
+    return msgspec.Raw(_encode(rows))
 
 
 def _object_key(extent: Extent) -> object:
@@ -169,15 +190,19 @@ def decode_node(frame: bytes | memoryview, ref: NodeRef) -> Node:
     own_pack = ref.location.pack
     try:
         parts = _content_decoder.decode(content)
+        if len(parts.logical) > MAX_LOGICAL:
+            bad("a node's names and metadata are too large")
         node: Node
         if kind == FRAME_LEAF:
             if leaf_hash(parts.logical) != ref.hash:
                 bad("a leaf is not the one that was meant")
-            node = _leaf(_leaf_logical.decode(parts.logical), _leaf_physical.decode(parts.physical), own_pack)
+            logical, physical = _leaf_logical.decode(parts.logical), _leaf_physical.decode(parts.physical)
+            node = _leaf(logical, physical, own_pack, len(content))
         elif kind == FRAME_INDEX:
             if index_hash(parts.logical) != ref.hash:
                 bad("an index node is not the one that was meant")
-            node = _index(_index_logical.decode(parts.logical), _index_physical.decode(parts.physical), own_pack)
+            above, below = _index_logical.decode(parts.logical), _index_physical.decode(parts.physical)
+            node = _index(above, below, own_pack, len(content))
         else:
             bad("a page of block hashes stands where a node should")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -187,12 +212,21 @@ def decode_node(frame: bytes | memoryview, ref: NodeRef) -> Node:
     return node
 
 
-def _leaf(logical: LeafLogical, physical: LeafPhysical, own_pack: bytes) -> Leaf:
-    check_leaf(logical, physical)
-    return Leaf(logical, physical, own_pack)
+def _leaf(logical: LeafLogical, physical: LeafPhysical, own_pack: bytes, size: int) -> Leaf:
+    tables = check_leaf(logical, physical, own_pack)
+    if tables.extents or tables.pages:
+        physical = msgspec.structs.replace(physical, pieces=[], pages=[])  # which hold on to the bytes they came from
+    weight = (
+        size
+        + _ENTRY_BYTES * len(logical.names)
+        + _OBJECT_BYTES * (len(physical.objects) + len(physical.packs))
+        + _EXTENT_BYTES * sum(map(len, tables.extents.values()))
+        + _PAGE_BYTES * sum(map(len, tables.pages.values()))
+    )
+    return Leaf(logical, physical, tables, own_pack, _NODE_BYTES + weight)
 
 
-def _index(logical: IndexLogical, physical: IndexPhysical, own_pack: bytes) -> IndexNode:
+def _index(logical: IndexLogical, physical: IndexPhysical, own_pack: bytes, size: int) -> IndexNode:
     check_index(logical, physical)
     children = [
         NodeRef(
@@ -203,4 +237,4 @@ def _index(logical: IndexLogical, physical: IndexPhysical, own_pack: bytes) -> I
         )
         for at, (pack, offset, length, digest) in enumerate(physical.children)
     ]
-    return IndexNode(logical.level, logical.lasts, children)
+    return IndexNode(logical.level, logical.lasts, children, _NODE_BYTES + size + _CHILD_BYTES * len(children))

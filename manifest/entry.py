@@ -6,7 +6,8 @@ Names are bytes, as the kernel has them: any byte but ``/`` and NUL, 1 to 255 of
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -23,11 +24,13 @@ __all__ = [
     "PAGE_BLOCKS",
     "Entry",
     "Extent",
+    "Extents",
     "External",
     "Kind",
     "Location",
     "NodeRef",
     "PageRef",
+    "Pages",
     "block_count",
     "check_name",
     "display_path",
@@ -112,6 +115,14 @@ class PageRef(msgspec.Struct, frozen=True):
     location: Location
 
 
+if TYPE_CHECKING:
+    Extents = Sequence[Extent]
+    Pages = Sequence[PageRef]
+else:  # what an entry that was written down is read back with; those of a leaf are tables
+    Extents = tuple[Extent, ...]
+    Pages = tuple[PageRef, ...]
+
+
 class Entry(msgspec.Struct, frozen=True):
     """One name in a directory.
 
@@ -128,9 +139,9 @@ class Entry(msgspec.Struct, frozen=True):
     mtime_ns: int = 0
     metadata: bytes = b""
     target: bytes = b""
-    extents: tuple[Extent, ...] = ()
+    extents: Extents = ()
     blocks: bytes = b""
-    pages: tuple[PageRef, ...] = ()
+    pages: Pages = ()
     directory: NodeRef | None = None
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from .entry import Extent
+from .tables import ExtentTable
 
 __all__ = ["add_extents", "cut_extents"]
 
@@ -22,8 +23,12 @@ def add_extents(extents: list[Extent], more: Iterable[Extent]) -> None:
 def cut_extents(extents: Sequence[Extent], start: int, length: int) -> list[Extent]:
     """Return the extents of `length` bytes of a file from byte `start` on."""
     found: list[Extent] = []
-    at = 0
-    for extent in extents:
+    first = extents.holding(start) if isinstance(extents, ExtentTable) else 0
+    at = extents.start(first) if isinstance(extents, ExtentTable) else 0
+    for index in range(first, len(extents)):
+        if at >= start + length:
+            break
+        extent = extents[index]
         low, high = max(start, at), min(start + length, at + extent.length)
         if low < high:
             add_extents(found, [Extent(extent.object, extent.offset + low - at, high - low)])

@@ -10,25 +10,35 @@ import itertools
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Annotated, TypeVar
+from typing import Annotated, NamedTuple, TypeVar
 
 import msgspec
 
-from .entry import Entry, Extent, External, Kind, Location, NodeRef, PageRef
+from .entry import Entry, Extent, Extents, External, Kind, Location, NodeRef
 from .hashing import HASH_SIZE
 from .split import MAX_INDEX_ITEMS, MAX_LEAF_ENTRIES
+from .tables import ExtentTable, PageTable
 
-__all__ = ["IndexLogical", "IndexNode", "IndexPhysical", "Leaf", "LeafLogical", "LeafPhysical", "Node", "Packed"]
+__all__ = [
+    "IndexLogical",
+    "IndexNode",
+    "IndexPhysical",
+    "Leaf",
+    "LeafLogical",
+    "LeafPhysical",
+    "LeafTables",
+    "Node",
+    "Packed",
+]
 
 Packed = tuple[int, int, int, bytes]
 """A location inside a node: index into the node's pack table, offset, length, digest."""
-Piece = tuple[int, int, int]
-"""An extent inside a leaf: index into the leaf's object table, offset, length."""
 
 
 _T = TypeVar("_T")
 _Column = Annotated[list[_T], msgspec.Meta(max_length=MAX_LEAF_ENTRIES)]
 _Children = Annotated[list[_T], msgspec.Meta(min_length=1, max_length=MAX_INDEX_ITEMS)]
+_Hashes = Annotated[list[_T], msgspec.Meta(max_length=1 << 19)]  # as many as a node's content has room for
 # The bounds are here, and not among the rules, so that a longer list is refused before it takes memory.
 
 
@@ -45,16 +55,19 @@ class LeafLogical(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
 
 
 class LeafPhysical(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """What is not hashed of a leaf: times, and where things are. Object and offset columns run over the files."""
+    """What is not hashed of a leaf: times, and where things are. Object and offset columns run over the files.
+
+    `pieces` and `pages` are decoded file by file, into tables (`rules`).
+    """
 
     mtimes: _Column[int]
-    objects: list[bytes | tuple[str, str | None, str | None]]
+    objects: _Hashes[bytes | tuple[str, str | None, str | None]]
     file_objects: _Column[int]
     file_offsets: _Column[int]
-    pieces: _Column[tuple[int, list[Piece]]]
+    pieces: _Column[tuple[int, msgspec.Raw]]
     blocks: _Column[tuple[int, bytes]]
-    pages: _Column[tuple[int, list[tuple[bytes, int, int, int, bytes]]]]
-    packs: list[bytes]
+    pages: _Column[tuple[int, msgspec.Raw]]
+    packs: _Hashes[bytes]
     directories: _Column[Packed]
 
 
@@ -71,8 +84,15 @@ class IndexLogical(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_
 class IndexPhysical(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """What is not hashed of an index node: where its children lie."""
 
-    packs: list[bytes]
+    packs: Annotated[list[bytes], msgspec.Meta(max_length=MAX_INDEX_ITEMS)]
     children: _Children[Packed]
+
+
+class LeafTables(NamedTuple):
+    """What a leaf has of files in several extents, and of those with pages of hashes, by the index of the entry."""
+
+    extents: dict[int, ExtentTable]
+    pages: dict[int, PageTable]
 
 
 _KINDS = tuple(Kind)  # a look-up by number costs a tenth of calling the enum
@@ -83,11 +103,16 @@ class Leaf:
 
     level = 0
 
-    def __init__(self, logical: LeafLogical, physical: LeafPhysical, own_pack: bytes) -> None:
+    def __init__(
+        self, logical: LeafLogical, physical: LeafPhysical, tables: LeafTables, own_pack: bytes, weight: int
+    ) -> None:
         self._logical = logical
         self._physical = physical
+        self._tables = tables
         self._own_pack = own_pack
         self.names = logical.names
+        self.weight = weight
+        """Bytes that it takes in memory, about."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -167,19 +192,9 @@ class Leaf:
         return found if isinstance(found, bytes) else External(*found)
 
     @cached_property
-    def _sparse(
-        self,
-    ) -> tuple[dict[int, bytes], dict[int, list[Piece]], dict[int, bytes], dict[int, list[PageRef]]]:
-        physical = self._physical
-        return (
-            dict(self._logical.metadata),
-            dict(physical.pieces),
-            dict(physical.blocks),
-            {
-                at: [PageRef(page, self._location(*where)) for page, *where in pages]  # type: ignore[arg-type]  # unpacking loses the tuple's types
-                for at, pages in physical.pages
-            },
-        )
+    def _sparse(self) -> tuple[dict[int, bytes], dict[int, bytes]]:
+        """Metadata and block hashes of those entries that have some."""
+        return dict(self._logical.metadata), dict(self._physical.blocks)
 
     @cached_property
     def _refs(self) -> dict[int, NodeRef]:
@@ -222,7 +237,7 @@ class Leaf:
         physical = self._physical
         kind = _KINDS[logical.kinds[at]]
         size = logical.sizes[at]
-        metadata, pieces, blocks, pages = self._sparse
+        metadata, blocks = self._sparse
         files, _, symlinks = self._ranks
         digest = logical.hashes[at * HASH_SIZE : (at + 1) * HASH_SIZE]
         common = (self.names[at], kind, size, digest, physical.mtimes[at], metadata.get(at, b""))
@@ -232,21 +247,22 @@ class Leaf:
             return Entry(*common, target=logical.targets[symlinks[at]])
         if size == 0:
             return Entry(*common)
-        if at in pieces:
-            extents = tuple(Extent(self._object(obj), offset, length) for obj, offset, length in pieces[at])
-        else:
+        extents: Extents | None = self._tables.extents.get(at)
+        if extents is None:
             rank = files[at]
             extents = (Extent(self._object(physical.file_objects[rank]), physical.file_offsets[rank], size),)
-        return Entry(*common, extents=extents, blocks=blocks.get(at, b""), pages=tuple(pages.get(at, ())))
+        return Entry(*common, extents=extents, blocks=blocks.get(at, b""), pages=self._tables.pages.get(at, ()))
 
 
 class IndexNode:
     """The nodes that one level of a large directory is cut into; `lasts` holds the last name below each."""
 
-    def __init__(self, level: int, lasts: list[bytes], children: list[NodeRef]) -> None:
+    def __init__(self, level: int, lasts: list[bytes], children: list[NodeRef], weight: int) -> None:
         self.level = level
         self.lasts = lasts
         self.children = children
+        self.weight = weight
+        """Bytes that it takes in memory, about."""
 
     @property
     def names(self) -> list[bytes]:

@@ -10,6 +10,8 @@ import operator
 from collections.abc import Sequence
 from typing import NoReturn
 
+import msgspec
+
 from penstock.errors import IntegrityError
 
 from .entry import (
@@ -25,14 +27,23 @@ from .entry import (
 from .frame import MAX_FRAME
 from .hashing import HASH_SIZE, content_hash, file_hash, hash_of_blocks
 from .metadata import parse_metadata
-from .node import IndexLogical, IndexPhysical, LeafLogical, LeafPhysical, Packed
+from .node import IndexLogical, IndexPhysical, LeafLogical, LeafPhysical, LeafTables, Packed
+from .split import MAX_LEAF_WEIGHT
+from .tables import ExtentTable, PageTable, count_rows, extent_rows, page_rows
 
-__all__ = ["COUNT_LIMIT", "MAX_LEVEL", "bad", "check_index", "check_leaf"]
+__all__ = ["COUNT_LIMIT", "FREE_EXTENTS", "MAX_EXTENTS", "MAX_LEVEL", "MAX_LOGICAL", "bad", "check_index", "check_leaf"]
 
 MAX_LEVEL = 8
 """Index nodes above each other in one directory."""
 COUNT_LIMIT = 1 << 48
 """Entries below a directory: fewer than this. An inode number then fits wherever 64 bits do."""
+MAX_LOGICAL = 2 * MAX_LEAF_WEIGHT
+"""Bytes of a logical part. A leaf ends with the entry by which its weight reaches half of that, and what an entry adds
+to the logical part beyond its name, metadata and target is less than the 64 that it weighs besides."""
+MAX_EXTENTS = 1 << 21
+"""Extents in a leaf. Each of a file in blocks takes 8 bytes, so that this is what a node's content has room for."""
+FREE_EXTENTS = 4096
+"""So many extents a file may have that is shorter than as many blocks."""
 _NOTHING = content_hash(b"")
 
 
@@ -41,8 +52,8 @@ def bad(what: str) -> NoReturn:
     raise IntegrityError(what, fix="Restore the object from a copy of the bucket.")
 
 
-def check_leaf(logical: LeafLogical, physical: LeafPhysical) -> None:
-    """Hold a leaf against the rules."""
+def check_leaf(logical: LeafLogical, physical: LeafPhysical, own_pack: bytes) -> LeafTables:
+    """Hold a leaf against the rules; return what `pieces` and `pages` hold. msgspec.DecodeError: they are none."""
     names = logical.names
     count = len(names)
     kinds = logical.kinds
@@ -66,7 +77,7 @@ def check_leaf(logical: LeafLogical, physical: LeafPhysical) -> None:
         bad("a modification time is out of bounds")
     _check_metadata(logical, count)
     _check_objects(physical)
-    _check_files(logical, physical)
+    return _check_files(logical, physical, own_pack)
 
 
 def check_index(logical: IndexLogical, physical: IndexPhysical) -> None:
@@ -145,12 +156,16 @@ def _check_objects(physical: LeafPhysical) -> None:
             bad("a leaf points to an address of an unknown kind")
 
 
-def _check_files(logical: LeafLogical, physical: LeafPhysical) -> None:
+def _check_files(logical: LeafLogical, physical: LeafPhysical, own_pack: bytes) -> LeafTables:
     pieces = dict(physical.pieces)
     blocks = dict(physical.blocks)
     pages = dict(physical.pages)
     if len(pieces) != len(physical.pieces) or len(blocks) != len(physical.blocks) or len(pages) != len(physical.pages):
         bad("a leaf lists a file twice")
+    if pieces and sum(map(count_rows, pieces.values())) > MAX_EXTENTS:
+        bad("a leaf holds too many extents")
+    tables = LeafTables({}, {})
+    packs = [pack or own_pack for pack in physical.packs] if pages else []
     objects = len(physical.objects)
     rank = -1
     for at, kind in enumerate(logical.kinds):
@@ -163,18 +178,19 @@ def _check_files(logical: LeafLogical, physical: LeafPhysical) -> None:
                 bad("an empty file's hash is not that of no bytes")
             continue
         if at in pieces:
-            _check_pieces(size, objects, pieces.pop(at))
+            tables.extents[at] = _check_pieces(size, physical, pieces.pop(at))
         else:
             _check_extent(objects, physical.file_objects[rank], physical.file_offsets[rank], size)
         if block_count(size) > 1:
             if at in blocks:
                 _check_inline(logical, at, size, blocks.pop(at))
             elif at in pages:
-                _check_pages(logical, physical, at, size, pages.pop(at))
+                tables.pages[at] = _check_pages(logical, at, size, packs, pages.pop(at))
             else:
                 bad("a large file has no block hashes")
     if pieces or blocks or pages:
         bad("a leaf says more of a file than it may")
+    return tables
 
 
 def _check_extent(objects: int, number: int, offset: int, length: int) -> None:
@@ -182,11 +198,22 @@ def _check_extent(objects: int, number: int, offset: int, length: int) -> None:
         bad("an extent cannot be")
 
 
-def _check_pieces(size: int, objects: int, pieces: list[tuple[int, int, int]]) -> None:
-    if len(pieces) < 2 or sum(length for _, _, length in pieces) != size:
-        bad("a file's extents do not cover it")
-    for piece in pieces:
-        _check_extent(objects, *piece)
+def _check_pieces(size: int, physical: LeafPhysical, raw: msgspec.Raw) -> ExtentTable:
+    if not 2 <= count_rows(raw) <= max(block_count(size), FREE_EXTENTS):
+        bad("a file's extents do not cover it, or are too many")
+    table = ExtentTable(physical.objects)
+    objects = len(physical.objects)
+    for rows in extent_rows(raw):
+        numbers, offsets, lengths = zip(*rows, strict=True)
+        inside = min(numbers) >= 0 and max(numbers) < objects and min(offsets) >= 0 and min(lengths) > 0
+        if not (inside and max(map(operator.add, offsets, lengths)) <= MAX_SIZE):
+            bad("an extent cannot be")
+        if table.size + sum(lengths) > size:
+            bad("a file's extents do not cover it, or are too many")
+        table.extend(numbers, offsets, lengths)
+    if table.size != size:
+        bad("a file's extents do not cover it, or are too many")
+    return table
 
 
 def _check_inline(logical: LeafLogical, at: int, size: int, hashes: bytes) -> None:
@@ -196,16 +223,14 @@ def _check_inline(logical: LeafLogical, at: int, size: int, hashes: bytes) -> No
         bad("a file's block hashes are not those of the file")
 
 
-def _check_pages(
-    logical: LeafLogical,
-    physical: LeafPhysical,
-    at: int,
-    size: int,
-    pages: list[tuple[bytes, int, int, int, bytes]],
-) -> None:
+def _check_pages(logical: LeafLogical, at: int, size: int, packs: list[bytes], raw: msgspec.Raw) -> PageTable:
     wanted = (block_count(size) + PAGE_BLOCKS - 1) // PAGE_BLOCKS
-    if len(pages) != wanted or block_count(size) <= INLINE_BLOCKS or any(len(page[0]) != HASH_SIZE for page in pages):
+    if count_rows(raw) != wanted or block_count(size) <= INLINE_BLOCKS:
         bad("a file has the wrong number of pages of block hashes")
-    _check_packs(physical.packs, [page[1:] for page in pages])
-    if file_hash(size, b"".join([page[0] for page in pages])) != _hash(logical, at):
+    table = PageTable(packs)
+    for rows in page_rows(raw):
+        _check_packs(packs, [row[1:] for row in rows])
+        table.extend(rows)
+    if file_hash(size, table.hashes) != _hash(logical, at):
         bad("a file's pages of block hashes are not those of the file")
+    return table

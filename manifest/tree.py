@@ -10,10 +10,10 @@ block: they fetch the node and ask again. A look-up asks for one node a level, s
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NewType
 
-from penstock.errors import NotFoundError
+from penstock.errors import AccessError, IntegrityError, NotFoundError
 
 from .descend import LoadNode, check_depth, open_child
 from .entry import Entry, Kind, NodeRef, display_path
@@ -217,6 +217,52 @@ class Tree:
                     break
             else:
                 stack.pop()
+
+    def walk_once(
+        self,
+        directory: NodeRef,
+        first: Callable[[NodeRef], bool],
+        unreadable: Callable[[NodeRef, IntegrityError | AccessError], None] | None = None,
+    ) -> Iterator[Entry]:
+        """Yield entries below a directory in tree order, without those of a node that `first` is False for.
+
+        A tree of a few nodes may hold more entries than anybody can list, by naming the same nodes over and over. With
+        `unreadable`, a node that is damaged, or that the store does not give out, is told, and the rest is walked.
+        """
+        stack = [self._children_once(directory, first, unreadable)]
+        while stack:
+            for entry in stack[-1]:
+                yield entry
+                if entry.directory is not None:
+                    check_depth(len(stack))
+                    stack.append(self._children_once(entry.directory, first, unreadable))
+                    break
+            else:
+                stack.pop()
+
+    def _children_once(
+        self,
+        directory: NodeRef,
+        first: Callable[[NodeRef], bool],
+        unreadable: Callable[[NodeRef, IntegrityError | AccessError], None] | None,
+    ) -> Iterator[Entry]:
+        pending: list[tuple[IndexNode | None, int, bytes]] = [(None, 0, b"")]
+        while pending:
+            parent, at, low = pending.pop()
+            ref = directory if parent is None else parent.children[at]
+            if not first(ref):
+                continue
+            try:
+                node, low = (self._load(ref), low) if parent is None else open_child(parent, at, low, self._load)
+            except (IntegrityError, AccessError) as error:
+                if unreadable is None:
+                    raise
+                unreadable(ref, error)
+                continue
+            if isinstance(node, IndexNode):
+                pending += [(node, child, low) for child in reversed(range(len(node)))]
+            else:
+                yield from map(node.entry, range(len(node)))
 
 
 def root_entry(ref: NodeRef) -> Entry:

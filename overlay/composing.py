@@ -22,6 +22,7 @@ from penstock.manifest.entry import (
     PAGE_BLOCKS,
     Entry,
     Extent,
+    Extents,
     PageRef,
     block_count,
 )
@@ -75,7 +76,7 @@ class Content(NamedTuple):
 
     size: int
     hash: bytes
-    extents: tuple[Extent, ...] = ()
+    extents: Extents = ()
     blocks: bytes = b""
     pages: tuple[PageRef, ...] = ()
 

@@ -139,7 +139,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
         return _records.decode(value)
 
 
-_encoder = msgspec.msgpack.Encoder()
+_encoder = msgspec.msgpack.Encoder(enc_hook=tuple)  # of tables of extents and pages, which leaves have
 _records = msgspec.msgpack.Decoder(Record)
 _entries = msgspec.msgpack.Decoder(Entry)
 _refs = msgspec.msgpack.Decoder(NodeRef)

@@ -9,6 +9,7 @@
     ├── IntegrityError          bytes are not what their hash or the format says
     │   └── FormatTooNewError   written by a later Penstock
     ├── AccessError             the store or the machine refuses: credentials, permissions
+    ├── UnreadableError         some of what was to be read cannot be; `candidates` lists it
     └── StoreUnreachableError   no answer within the deadline, or the server failed for too long
 
 Each carries *what* happened, *why*, and *fix*: what to do next. An exception becomes an exit code in one place
@@ -29,6 +30,7 @@ __all__ = [
     "NotFoundError",
     "PenstockError",
     "StoreUnreachableError",
+    "UnreadableError",
     "UsageError",
 ]
 
@@ -100,6 +102,14 @@ class FormatTooNewError(IntegrityError):
 
 class AccessError(PenstockError):
     """The store or the machine refuses: credentials, policy, file permissions."""
+
+
+class UnreadableError(PenstockError):
+    """Some of many things cannot be read, and nothing was done; `candidates` names each of them, and why."""
+
+    def __init__(self, what: str, *, candidates: Sequence[str], why: str = "", fix: str = "") -> None:
+        super().__init__(what, why=why, fix=fix)
+        self.candidates = tuple(candidates)
 
 
 class StoreUnreachableError(PenstockError):

@@ -39,11 +39,12 @@ class Commits:
         """Return the ids of a commit's parents."""
         return [bytes.fromhex(parent) for parent in self[commit_id].parents]
 
-    def newest_first(self, start: bytes) -> Iterator[tuple[bytes, Commit]]:
-        """Yield a commit and all that it comes from, by time; each is read when it is its turn, or just before."""
+    def newest_first(self, *starts: bytes) -> Iterator[tuple[bytes, Commit]]:
+        """Yield commits and all that they come from, by time, each once, read when it is its turn or just before."""
         queue = _Queue(self)
-        queue.push(start)
-        seen = {start}
+        seen = set(starts)
+        for start in seen:
+            queue.push(start)
         while queue:
             commit_id = queue.pop()
             yield commit_id, self[commit_id]

@@ -64,8 +64,12 @@ class Blocks:
         """Count the blocks of a file that are in the cache."""
         if self._cache is None:
             return 0
-        wanted = [self.hash(entry, index) for index in range(block_count(entry.size))]
-        return len(wanted) - len(self._cache.missing(wanted))
+        count = block_count(entry.size)
+        cached = 0
+        for start in range(0, count, PAGE_BLOCKS):
+            wanted = [self.hash(entry, index) for index in range(start, min(start + PAGE_BLOCKS, count))]
+            cached += len(wanted) - len(self._cache.missing(wanted))
+        return cached
 
     def fetch(self, entry: Entry, first: int, count: int) -> list[memoryview]:
         """Fetch blocks `first` to `first + count - 1` of a file from the store, check them, and keep them cached.

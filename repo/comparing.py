@@ -24,6 +24,8 @@ from .history import entry_at
 __all__ = ["MOST_FOR_RENAMES", "Contents", "Difference", "Tally", "compare", "differences", "tally"]
 
 MOST_FOR_RENAMES = 100_000
+_MOST_NAMES = 10 * MOST_FOR_RENAMES
+"""Names in the paths of the changes among which renames are looked for: a path may have thousands."""
 
 Path = tuple[bytes, ...]
 
@@ -123,10 +125,16 @@ def _same_bytes(change: Change) -> bool:
 def differences(found: Iterable[Change]) -> Iterator[Difference]:
     """Name the changes of a `compare`, finding renames when they are not too many."""
     source = iter(found)
-    first = list(islice(source, MOST_FOR_RENAMES + 1))
-    if len(first) > MOST_FOR_RENAMES:
-        return map(_plain, chain(first, source))
-    return iter(_with_renames(first))
+    first: list[Change] = []
+    names = 0
+    for change in source:
+        first.append(change)
+        names += len(change.path)
+        if len(first) > MOST_FOR_RENAMES or names > _MOST_NAMES:
+            break
+    else:
+        return iter(_with_renames(first))
+    return map(_plain, chain(first, source))
 
 
 def _plain(change: Change) -> Difference:
@@ -190,7 +198,7 @@ def _take(candidates: deque[Change] | None, path: Path, sources: set[Path]) -> C
 
 
 def _is_within(path: Path, places: set[Path]) -> bool:
-    return any(path[:depth] in places for depth in range(1, len(path) + 1))
+    return bool(places) and any(path[:depth] in places for depth in range(1, len(path) + 1))
 
 
 def tally(old: Contents, new: Contents) -> Tally:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import enum
+from bisect import bisect_left
 from dataclasses import dataclass, field
 
+from penstock.errors import AccessError
 from penstock.manifest.entry import Entry, Extent, External
 
 __all__ = ["SHOWN_PATHS", "Damage", "DamageKind", "Damages", "ObjectName"]
@@ -23,6 +25,8 @@ class DamageKind(enum.StrEnum):
     CHANGED = "changed"
     CORRUPT = "corrupt"
     UNREADABLE = "unreadable"
+    REFUSED = "refused"
+    """The store will not give it out: it may be whole."""
 
 
 @dataclass(slots=True)
@@ -35,12 +39,7 @@ class Damage:
     affected: int = 0
     paths: list[str] = field(default_factory=list)
     repaired: bool = False
-
-    def affects(self, path: str, count: int = 1) -> None:
-        """Note a path, which stands for so many entries."""
-        self.affected += count
-        if len(self.paths) < SHOWN_PATHS:
-            self.paths.append(path)
+    fix: str = ""
 
 
 class Damages:
@@ -57,21 +56,43 @@ class Damages:
     def part(self, name: ObjectName, address: str, why: str, offset: int, length: int) -> None:
         """Note damaged bytes of an object."""
         self.objects.setdefault(name, Damage(address, DamageKind.CORRUPT, why))
-        self._ranges.setdefault(name, []).append((offset, length))
+        self._ranges.setdefault(name, []).append((offset, offset + length))
+
+    def refused(self, name: ObjectName, address: str, error: AccessError) -> None:
+        """Note an object that the store does not give out."""
+        self.objects[name] = Damage(address, DamageKind.REFUSED, f"{error.what}: {error.why}", fix=error.fix)
+        self._ranges.pop(name, None)
 
     def is_whole(self, name: ObjectName) -> bool:
         """Whether all of an object is known to be damaged, so that reading it tells nothing more."""
         return name in self.objects and name not in self._ranges
+
+    def is_mendable(self, name: ObjectName) -> bool:
+        """Whether an object is damaged, and not only refused."""
+        return name in self.objects and self.objects[name].kind is not DamageKind.REFUSED
+
+    def settle(self) -> None:
+        """Put the damaged ranges in order, joined: nothing is noted any more, and `hits` is asked from now on."""
+        for name, ranges in self._ranges.items():
+            joined: list[tuple[int, int]] = []
+            for start, end in sorted(ranges):
+                if joined and start <= joined[-1][1]:
+                    joined[-1] = joined[-1][0], max(joined[-1][1], end)
+                else:
+                    joined.append((start, end))
+            self._ranges[name] = joined
 
     def hits(self, extent: Extent) -> bool:
         """Whether some of an extent's bytes are damaged."""
         if extent.object not in self.objects:
             return False
         ranges = self._ranges.get(extent.object)
-        end = extent.offset + extent.length
-        return ranges is None or any(offset < end and extent.offset < offset + length for offset, length in ranges)
+        if ranges is None:
+            return True
+        # The last range that begins before the extent's end: those before it end before it begins.
+        at = bisect_left(ranges, (extent.offset + extent.length,)) - 1
+        return at >= 0 and extent.offset < ranges[at][1]
 
-    def affects(self, path: str, entry: Entry) -> None:
-        """Note the path of an entry in each damage that hits it."""
-        for name in {extent.object for extent in entry.extents if self.hits(extent)}:
-            self.objects[name].affects(path)
+    def of(self, entry: Entry) -> list[Damage]:
+        """Return what is damaged of a file."""
+        return [self.objects[name] for name in {extent.object for extent in entry.extents if self.hits(extent)}]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from penstock.errors import IntegrityError
+from penstock.errors import AccessError, IntegrityError
 from penstock.manifest.entry import BLOCK_SIZE, Entry, Extent, block_count
 from penstock.manifest.extents import cut_extents
 from penstock.manifest.hashing import content_hash
@@ -44,6 +44,7 @@ class _Bad(NamedTuple):
 class _Checked(NamedTuple):
     size: int
     bad: list[_Bad]
+    refused: tuple[ObjectName, AccessError] | None = None
 
 
 def block_parts(entry: Entry, index: int) -> list[Extent]:
@@ -60,14 +61,19 @@ class DeepCheck:
         self._marks = marks
         self._progress = progress
 
-    def check(self, files: Iterable[tuple[str, Entry]], block_hash: BlockHash, damages: Damages) -> int:
+    def check(self, files: Iterable[Entry], block_hash: BlockHash, damages: Damages) -> int:
         """Read what the files need, but for objects known to be damaged; note what is wrong; return the bytes read."""
         read = 0
         waiting: deque[Future[_Checked]] = deque()
 
         def take() -> int:
             checked = waiting.popleft().result()
+            if checked.refused is not None:
+                name, error = checked.refused
+                damages.refused(name, self._reader.describe(name), error)
             for bad in checked.bad:
+                if damages.is_whole(bad.object):
+                    continue
                 damages.part(bad.object, self._reader.describe(bad.object), bad.why, bad.offset, bad.length)
             self._progress(checked.size)
             return checked.size
@@ -85,22 +91,22 @@ class DeepCheck:
         return read
 
     def _tasks(
-        self, files: Iterable[tuple[str, Entry]], block_hash: BlockHash, damages: Damages
+        self, files: Iterable[Entry], block_hash: BlockHash, damages: Damages
     ) -> Iterator[Callable[[], _Checked]]:
         open_regions: OrderedDict[ObjectName, list[Piece]] = OrderedDict()
 
         def region_task(name: ObjectName, pieces: list[Piece]) -> Callable[[], _Checked]:
             return lambda: self._check_region(Region(name, tuple(pieces)))
 
-        for _, entry in files:
+        for entry in files:
             for index in range(block_count(entry.size)):
                 parts = block_parts(entry, index)
                 if any(damages.is_whole(part.object) for part in parts):
                     continue
                 try:
                     digest = block_hash(entry, index)
-                except IntegrityError:
-                    continue  # its page of hashes is damaged, which is known
+                except (IntegrityError, AccessError):
+                    continue  # its page of hashes is damaged or refused, which is known
                 if not self._marks.visit(content_hash(digest + msgspec.msgpack.encode(parts))):
                     continue
                 if len(parts) > 1:
@@ -124,10 +130,13 @@ class DeepCheck:
     def _check_region(self, region: Region) -> _Checked:
         try:
             self._reader.read(region)
+        except AccessError as error:
+            return _Checked(0, [], (region.object, error))
         except IntegrityError as error:
             if len(region.pieces) > 1:  # find out which of them it is
                 single = [self._check_region(Region(region.object, (piece,))) for piece in region.pieces]
-                return _Checked(region.length, [bad for checked in single for bad in checked.bad])
+                refused = next((checked.refused for checked in single if checked.refused is not None), None)
+                return _Checked(region.length, [bad for checked in single for bad in checked.bad], refused)
             why = f"{error.what}: {error.why}"
             return _Checked(region.length, [_Bad(region.object, region.offset, region.length, why)])
         return _Checked(region.length, [])
@@ -139,7 +148,13 @@ class DeepCheck:
             why = "a block that lies in several objects has another hash: one of them is damaged"
             try:
                 for _ in range(2):  # the first time a fault may have been on the way
-                    if content_hash(b"".join([self._reader.get(*_range(part)) for part in parts])) == digest:
+                    body = []
+                    for part in parts:
+                        try:
+                            body.append(self._reader.get(*_range(part)))
+                        except AccessError as error:
+                            return _Checked(0, [], (part.object, error))
+                    if content_hash(b"".join(body)) == digest:
                         return _Checked(size, [])
             except IntegrityError as error:
                 why = f"{error.what}: {error.why}"

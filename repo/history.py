@@ -113,15 +113,11 @@ def find_published(repository: Repository, ref: str | None) -> Published:
         return Published(version.top_hash, version.commit)
     commits = Commits(repository)
     starts = [head.record.commit for head in branches(repository)] + [record.commit for _, record in tags(repository)]
-    seen: set[bytes] = set()
     best: tuple[str, bytes] | None = None
-    for start in filter(None, starts):
-        for commit_id, commit in commits.newest_first(bytes.fromhex(start)):
-            if commit_id in seen:
-                continue
-            seen.add(commit_id)
-            if commit.top_hash == version.top_hash.hex():
-                best = max(best, (commit.time, commit_id)) if best is not None else (commit.time, commit_id)
+    # One walk for all of them: thousands of tags may share a history.
+    for commit_id, commit in commits.newest_first(*map(bytes.fromhex, filter(None, starts))):
+        if commit.top_hash == version.top_hash.hex():
+            best = max(best, (commit.time, commit_id)) if best is not None else (commit.time, commit_id)
     if best is None:
         raise NotFoundError(
             f"no commit of {repository.dataset!r} has the content {version.top_hash.hex()[:12]}",

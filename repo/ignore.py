@@ -1,4 +1,8 @@
-"""Ignore files: `.penstockignore`, with git's syntax and git's rules, in any directory of what is pushed."""
+"""Ignore files: `.penstockignore`, with git's syntax and git's rules, in any directory of what is pushed.
+
+They come with the data, from whoever made it: an ignore file is read up to a bound, through no symlink, and what it
+says is held against names in linear time (`globs`).
+"""
 
 from __future__ import annotations
 
@@ -6,76 +10,131 @@ import codecs
 import errno
 import os
 import stat
-
-from pathspec import GitIgnoreSpec
-from pathspec.patterns.gitignore import GitIgnorePatternError
+from typing import NamedTuple
 
 from penstock.errors import UsageError
 
+from .globs import Glob, GlobError, Matcher, parse_glob
 from .local_paths import file_error, open_path
 
-__all__ = ["IGNORE_FILE", "IgnoreRules"]
+__all__ = ["IGNORE_FILE", "MAX_IGNORE_FILE", "MAX_PATTERNS", "IgnoreRules"]
 
 IGNORE_FILE = b".penstockignore"
+MAX_IGNORE_FILE = 1 << 20
+"""Bytes of an ignore file."""
+MAX_PATTERNS = 20_000
+"""Patterns that are in force in one directory, those of the directories above it among them."""
+
+
+class _Standing(NamedTuple):
+    """A pattern in one directory, and the places in it that the way from its ignore file down to here leads to."""
+
+    glob: Glob
+    places: tuple[int, ...]
+
+
+class _Test(NamedTuple):
+    """What a name in one directory is held against."""
+
+    matches: Matcher
+    negated: bool
+    directories_only: bool
 
 
 class IgnoreRules:
-    """The rules that hold in one directory: those of its own ignore file before those of its parents."""
+    """The rules that hold in one directory, the strongest first: the last of its own ignore file, then its parents'."""
 
-    __slots__ = ("depth", "parent", "spec")
+    __slots__ = ("_moving", "_standing", "_tests")
 
-    def __init__(self, spec: GitIgnoreSpec | None, depth: int, parent: IgnoreRules | None) -> None:
-        self.spec = spec
-        self.depth = depth
-        self.parent = parent
+    def __init__(self, standing: tuple[_Standing, ...]) -> None:
+        self._standing = standing
+        self._moving = any(each.glob.anchored for each in standing)
+        self._tests = tuple(
+            _Test(matches, glob.negated, glob.directories_only)
+            for glob, places in standing
+            if (matches := glob.last(places)) is not None
+        )
 
     @classmethod
-    def none(cls) -> IgnoreRules:
-        """Return rules that ignore nothing."""
-        return cls(None, 0, None)
+    def at_top(cls, directory: bytes) -> IgnoreRules:
+        """Return the rules in the directory that a walk begins in, with no regard to what lies above it."""
+        return cls(()).with_own(directory)
 
-    def within(self, directory: bytes, depth: int) -> IgnoreRules:
-        """Return the rules inside a directory `depth` levels below the top, reading its ignore file if it has one."""
-        path = os.path.join(directory, IGNORE_FILE)
-        try:
-            lines = _read_lines(path)
-        except FileNotFoundError:
-            return self
-        except OSError as error:
-            if error.errno in (errno.ENXIO, errno.ELOOP):  # a socket, or a symlink, which git does not follow either
-                return self
-            raise file_error(path, error) from error
-        if lines is None:
-            return self
-        try:
-            return IgnoreRules(GitIgnoreSpec.from_lines(lines), depth, self)
-        except (GitIgnorePatternError, ValueError) as error:
-            raise UsageError(
-                f"bad pattern in {os.fsdecode(path)!r}", why=str(error), fix="Correct the pattern."
-            ) from error
+    def inside(self, directory: bytes, name: bytes) -> IgnoreRules:
+        """Return the rules in a directory of this one, which has that path and that name."""
+        rules = self
+        if self._moving:
+            moved = (
+                _Standing(glob, glob.step(places, name) if glob.anchored else places) for glob, places in self._standing
+            )
+            rules = IgnoreRules(tuple(each for each in moved if each.places))
+        return rules.with_own(directory)
 
-    def ignores(self, names: tuple[bytes, ...], *, directory: bool) -> bool:
-        """Whether the entry at this path below the top is to be left out. The deepest rule that fits decides."""
-        rules: IgnoreRules | None = self
-        while rules is not None:
-            if rules.spec is not None:
-                path = b"/".join(names[rules.depth :]).decode("utf-8", "surrogateescape")
-                found = rules.spec.check_file(path + "/" if directory else path).include
-                if found is not None:
-                    return found
-            rules = rules.parent
+    def ignores(self, name: bytes, *, directory: bool) -> bool:
+        """Whether what has this name in the directory is to be left out. The strongest rule that fits decides."""
+        for matches, negated, directories_only in self._tests:
+            if (directory or not directories_only) and matches(name):
+                return not negated
         return False
 
+    def with_own(self, directory: bytes) -> IgnoreRules:
+        """Add the rules of a directory's ignore file, if it has one."""
+        path = os.path.join(directory, IGNORE_FILE)
+        body = _read(path)
+        if not body:
+            return self
+        own = []
+        for number, line in enumerate(body.removeprefix(codecs.BOM_UTF8).split(b"\n"), 1):
+            try:
+                glob = parse_glob(line.removesuffix(b"\r"))
+            except GlobError as error:
+                raise UsageError(
+                    f"bad pattern in {os.fsdecode(path)!r}",
+                    why=f"line {number}: {error}",
+                    fix="Correct the pattern.",
+                ) from error
+            if glob is not None:
+                own.append(_Standing(glob, glob.start))
+        if len(own) + len(self._standing) > MAX_PATTERNS:
+            raise UsageError(
+                f"too many patterns with those of {os.fsdecode(path)!r}",
+                why=f"{len(own) + len(self._standing)} are in force there; the most is {MAX_PATTERNS}",
+                fix="Name directories rather than each file.",
+            )
+        return IgnoreRules((*reversed(own), *self._standing))
 
-def _read_lines(path: bytes) -> list[str] | None:
-    """Return the lines of an ignore file as git cuts them; None when it is a directory, a pipe or the like."""
-    # O_NONBLOCK: to open a pipe would wait for somebody who writes to it.
-    descriptor = open_path(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+
+def _read(path: bytes) -> bytes:
+    """Return an ignore file's bytes; none when there is none, or when a directory, a pipe or the like has its name."""
+    try:
+        # O_NONBLOCK: to open a pipe would wait for somebody who writes to it.
+        descriptor = open_path(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket
+            return b""
+        if error.errno == errno.ELOOP:
+            raise UsageError(
+                f"{os.fsdecode(path)!r} is a symlink",
+                why="rules are read from files of the directory itself alone: a link may lead anywhere",
+                fix="Put a copy of the rules there.",
+            ) from error
+        raise file_error(path, error) from error
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return None
-        with open(descriptor, "rb", closefd=False) as file:
-            body = file.read().removeprefix(codecs.BOM_UTF8)
+            return b""
+        body = bytearray()
+        while len(body) <= MAX_IGNORE_FILE and (more := os.read(descriptor, MAX_IGNORE_FILE + 1 - len(body))):
+            body += more
+    except OSError as error:
+        raise file_error(path, error) from error
     finally:
         os.close(descriptor)
-    return [line.removesuffix("\r") for line in body.decode("utf-8", "surrogateescape").split("\n")]
+    if len(body) > MAX_IGNORE_FILE:
+        raise UsageError(
+            f"{os.fsdecode(path)!r} is too large",
+            why=f"an ignore file has at most {MAX_IGNORE_FILE} bytes",
+            fix="Name directories rather than each file.",
+        )
+    return bytes(body)

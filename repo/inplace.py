@@ -17,7 +17,7 @@ from functools import partial
 from typing import NamedTuple
 from urllib.parse import quote, quote_from_bytes
 
-from penstock.errors import ConflictError, UsageError
+from penstock.errors import AccessError, ConflictError, UsageError
 from penstock.manifest.build import TreeBuilder
 from penstock.manifest.entry import Entry, Extent, External, Kind, NodeRef, name_problem
 from penstock.manifest.hashing import ContentHasher
@@ -29,7 +29,7 @@ from penstock.store.keys import is_key
 from .reading import FileRead, Piece, in_order, read_ahead
 from .source import EnterDirectory, LeaveDirectory, LocalFile, Skipped, walk_directory
 
-__all__ = ["InPlace"]
+__all__ = ["InPlace", "Unreadable"]
 
 _READ = 8 << 20
 
@@ -41,6 +41,13 @@ class _Registered(NamedTuple):
     blocks: bytes
 
 
+class Unreadable(NamedTuple):
+    """An object of the source that no entry can be made of: its key, and why."""
+
+    key: str
+    why: str
+
+
 class _Folder(NamedTuple):
     """A folder that the walk stands in: its path, its prefix, its older state, and what is still to come."""
 
@@ -50,7 +57,7 @@ class _Folder(NamedTuple):
     items: Iterator[tuple[bytes, ObjectInfo | None]]
 
 
-_Step = EnterDirectory | LeaveDirectory | _Registered
+_Step = EnterDirectory | LeaveDirectory | _Registered | Unreadable
 _Task = Callable[[], list[_Step]] | list[_Step]
 
 
@@ -70,13 +77,18 @@ class InPlace:
         self.unpinned = 0
         """Objects whose store gives them neither a version nor an ETag: changes show only by their hashes."""
         self._counting = threading.Lock()
+        self.unreadable: list[Unreadable] = []
 
     def directory(self, top: str) -> NodeRef:
         """Register what is in a local directory; the root of the tree. Raises what `walk_directory` raises."""
         return self._build(self._local(top))
 
     def objects(self, store: Store) -> NodeRef:
-        """Register the objects of a store; the root of the tree. Keys that cannot be paths are named in `skipped`."""
+        """Register the objects of a store; the root of the tree.
+
+        Keys that cannot be paths are named in `skipped`, and in `unreadable` what the store does not give out, and
+        objects that have the place of a folder: all others are in the tree.
+        """
         with closing(in_order(self._tasks(store), self._pool)) as steps:
             return self._build(steps)
 
@@ -91,6 +103,8 @@ class InPlace:
             elif isinstance(step, LeaveDirectory):
                 folders.pop()
                 self._builder.leave()
+            elif isinstance(step, Unreadable):
+                self.unreadable.append(step)
             else:
                 if step.entry.is_file:
                     self.files += 1
@@ -153,20 +167,24 @@ class InPlace:
         ]:
             raw = name.encode("utf-8", "surrogateescape")
             key = prefix + name
-            if problem := name_problem(raw) or ("" if is_key(key) else "it holds characters that no path has"):
+            if key == prefix:
+                self.unreadable.append(Unreadable(key, "it ends in a slash, and no file can: only folders do"))
+            elif problem := name_problem(raw) or ("" if is_key(key) else "it holds characters that no path has"):
                 whole = key + ("/" if info is None else "")
                 self.skipped.append(Skipped(os.fsencode(whole), f"key that cannot be a path ({problem})"))
             elif raw in found:
-                raise ConflictError(
-                    f"{key!r} in {store.url} would be a file and a directory",
-                    why=f"there is an object of that name, and there are objects below {key}/",
-                    fix="Rename one of them, or register a prefix that holds only one.",
-                )
+                self.unreadable.append(Unreadable(key, f"there are objects below {key}/, so that it would be a folder"))
             else:
                 found[raw] = info
         return sorted(found.items())
 
     def _hash(self, store: Store, name: bytes, info: ObjectInfo) -> list[_Step]:
+        try:
+            return [self._read_object(store, name, info)]
+        except AccessError as error:
+            return [Unreadable(info.key, f"{error.why}. {error.fix}" if error.fix else error.why)]
+
+    def _read_object(self, store: Store, name: bytes, info: ObjectInfo) -> _Registered:
         pinned = store.head(info.key)
         if pinned is None or _differ(pinned, info):
             raise _changed(store, info)
@@ -196,8 +214,8 @@ class InPlace:
         digest, blocks = hasher.finish()
         external = External(_uri(store, info.key), pinned.version_id, pinned.etag)
         extents = (Extent(external, 0, info.size),) if info.size else ()
-        mtime = round((info.modified or 0.0) * 1e9)
-        return [_Registered(Entry(name, Kind.FILE, info.size, digest, mtime, extents=extents), blocks)]
+        mtime = round(info.modified * 1e9)
+        return _Registered(Entry(name, Kind.FILE, info.size, digest, mtime, extents=extents), blocks)
 
 
 def _uri(store: Store, key: str) -> str:

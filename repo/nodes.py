@@ -34,8 +34,8 @@ T = TypeVar("T")
 _BEHIND = 256 << 10
 _AHEAD = 256 << 10
 _RAW_BYTES = 16 << 20
-_NODE_WEIGHT = 150_000
-"""Entries in decoded nodes that are kept in memory, at about 250 bytes each."""
+_NODE_BYTES = 48 << 20
+"""Bytes of decoded nodes that are kept in memory: 150,000 ordinary entries."""
 _PACK_BYTES = 8 << 20
 _RESTORE = "Restore the object from a copy of the bucket."
 
@@ -73,7 +73,7 @@ class Nodes:
         self._store = store
         self._cache = cache
         self._counters = counters
-        self._nodes: _Lru[tuple[bytes, bytes, int, int], Node] = _Lru(_NODE_WEIGHT)
+        self._nodes: _Lru[tuple[bytes, bytes, int, int], Node] = _Lru(_NODE_BYTES)
         self._raw: _Lru[bytes, bytes] = _Lru(_RAW_BYTES)
 
     def peek(self, ref: NodeRef) -> Node:
@@ -90,7 +90,7 @@ class Nodes:
         if found is None:
             with self._naming(ref.location):
                 found = decode_node(self._frame(ref.location), ref)
-            self._nodes.put(identity, found, len(found) + 20)
+            self._nodes.put(identity, found, found.weight)
         return found
 
     def load_together(self, refs: Sequence[NodeRef], behind: int) -> list[Node]:

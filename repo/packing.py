@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 
 from penstock.manifest.build import NodeSink, TreeBuilder, with_blocks
-from penstock.manifest.entry import BLOCK_SIZE, Entry, Extent, Kind, Location, NodeRef, PageRef, block_count
+from penstock.manifest.entry import BLOCK_SIZE, Entry, Extent, Extents, Kind, Location, NodeRef, Pages, block_count
 from penstock.manifest.extents import add_extents, cut_extents
 from penstock.manifest.hashing import HASH_SIZE, content_hash
 from penstock.manifest.tree import Tree
@@ -108,7 +108,8 @@ class Packer:
         if read.file.kind is Kind.SYMLINK or not read.size:
             self._then(partial(self._add, read, ()))
         elif not read.data:
-            extents, old_pages = tuple(self._extents), self._old.pages if self._old is not None else ()
+            extents: Extents = tuple(self._extents)
+            old_pages: Pages = self._old.pages if self._old is not None else ()
             self._extents, self._old = [], None
             self._then(partial(self._add, read, extents, old_pages))
         else:
@@ -146,7 +147,7 @@ class Packer:
     def _add_packed(self, read: FileRead, packed: Extent) -> None:
         self._add(read, self._pack.resolve((packed,)))
 
-    def _add(self, read: FileRead, extents: tuple[Extent, ...], old_pages: tuple[PageRef, ...] = ()) -> None:
+    def _add(self, read: FileRead, extents: Extents, old_pages: Pages = ()) -> None:
         file = read.file
         target = read.data if file.kind is Kind.SYMLINK else b""
         entry = Entry(file.names[-1], file.kind, read.size, read.hash, file.mtime_ns, target=target, extents=extents)

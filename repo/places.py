@@ -15,6 +15,7 @@ from penstock.manifest.tree import Tree
 from penstock.store.base import Store
 
 from . import layout
+from .marks import Marks
 
 __all__ = ["KnownPlaces", "Place"]
 
@@ -108,9 +109,10 @@ def _mark(top_hash: bytes) -> bytes:
 
 
 def _places_of(tree: Tree) -> Iterator[tuple[bytes, Place]]:
-    for _, entry in tree.walk():
-        if _in_one_block(entry) and isinstance(entry.extents[0].object, bytes):
-            yield entry.hash, (entry.extents[0].object, entry.extents[0].offset)
+    with Marks() as marks:
+        for entry in tree.walk_once(tree.root, lambda ref: marks.visit(ref.hash)):
+            if _in_one_block(entry) and isinstance(entry.extents[0].object, bytes):
+                yield entry.hash, (entry.extents[0].object, entry.extents[0].offset)
 
 
 def _in_one_block(entry: Entry) -> bool:

@@ -11,7 +11,7 @@ from typing import Protocol
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from penstock.cache import LocationIndex
-from penstock.errors import ConflictError, UsageError
+from penstock.errors import ConflictError, UnreadableError, UsageError
 from penstock.manifest.build import DiscardSink, TreeBuilder
 from penstock.manifest.entry import NodeRef
 from penstock.manifest.records import Manifest
@@ -24,7 +24,7 @@ from .blocks import Blocks
 from .counters import Counters
 from .externals import Externals, options_by_address, refuse_fuse
 from .handle import Handle, check_ref_name
-from .inplace import InPlace
+from .inplace import InPlace, Unreadable
 from .leases import Lease, LeaseKind
 from .local_tree import build_local, threads
 from .nodes import NodePackWriter, Nodes
@@ -73,6 +73,7 @@ class PushReport:
     """Objects registered in place whose store gives them neither a version nor an ETag."""
     allowed: str | None = None
     """The folder that data sets in local buckets may read from now on, because it was registered in place."""
+    unreadable: list[Unreadable] = field(default_factory=list)
 
 
 def push(
@@ -114,11 +115,16 @@ def push_in_place(
     authorship: Authorship,
     progress: Progress,
     tag: str | None = None,
+    *,
+    skip_unreadable: bool = False,
 ) -> PushReport:
     """Make a version whose entries point to the files of `source` where they lie; nothing but metadata is sent.
 
     `source` is a directory, ``file:///dir`` or ``s3://bucket[/prefix]``. A bucket that is a remote's address is opened
     as the remote says, any other one as the dataset's own. Errors as `push`.
+
+    UnreadableError: objects of the source cannot be read, or cannot be entries; all of them are named, and nothing is
+    published. With `skip_unreadable` they are left out, and named in the report.
     """
     with _Push(handle, settings, progress, tag) as pushing:
         registrar = InPlace(pushing.builder, pushing.parent, pushing.pool, progress.read)
@@ -129,9 +135,18 @@ def push_in_place(
                 root = registrar.objects(store)
         else:
             root = registrar.directory(folder)
+        if registrar.unreadable and not skip_unreadable:
+            count = len(registrar.unreadable)
+            raise UnreadableError(
+                f"{count} object{'' if count == 1 else 's'} of {source} cannot be registered",
+                why="nothing was published",
+                fix="Mend what is named, or leave it out of the version with --skip-unreadable.",
+                candidates=[f"{key}: {why}" for key, why in registrar.unreadable],
+            )
         # Before the version is there, so that whoever is told of it can read it.
         newly = folder is not None and not settings.trust.folder_of(f"{folder}/") and allow_folder(folder)
         report = pushing.publish(root, authorship)
+        report.unreadable = registrar.unreadable
         report.files, report.bytes, report.skipped = registrar.files, registrar.bytes, registrar.skipped
         report.unpinned = registrar.unpinned
         report.allowed = folder if newly else None

@@ -11,7 +11,7 @@ import os
 import stat
 from typing import BinaryIO, NamedTuple
 
-from penstock.errors import IntegrityError, NotFoundError, UsageError
+from penstock.errors import AccessError, IntegrityError, NotFoundError, UsageError
 from penstock.manifest.entry import BLOCK_SIZE, Entry, Kind, block_count
 from penstock.manifest.hashing import content_hash
 from penstock.store.base import ByteRange, Store
@@ -61,10 +61,10 @@ class Repair:
         for index in range(block_count(entry.size)):
             start = 0
             for part in block_parts(entry, index):
-                if isinstance(part.object, bytes) and part.object in damages.objects:
+                if isinstance(part.object, bytes) and damages.is_mendable(part.object):
                     try:
                         digest = block_hash(entry, index)
-                    except IntegrityError:
+                    except (IntegrityError, AccessError):
                         break  # nobody knows what the block was
                     self._needs.setdefault(part.object, []).append(_Need(digest, start, part.length, part.offset))
                 start += part.length

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-from penstock.errors import NotFoundError, UsageError
-from penstock.manifest.entry import BLOCK_SIZE, Entry, block_count, split_path
+from penstock.errors import AccessError, IntegrityError, NotFoundError, UsageError
+from penstock.manifest.entry import BLOCK_SIZE, PAGE_BLOCKS, Entry, NodeRef, block_count, split_path
 from penstock.manifest.tree import Tree
 
+from .marks import Marks
 from .traces import Trace
 
 __all__ = ["Below", "Listed", "Selection", "Wanted"]
 
 
+_MOST_BLOCKS = PAGE_BLOCKS
+"""Blocks that are yielded together, so that a file of any size is gone through in little memory."""
+
+
 class Wanted(NamedTuple):
-    """Some blocks of a file."""
+    """Some blocks of a file; `more`: further ones of a file whose first came before."""
 
     entry: Entry
     blocks: range
+    more: bool = False
 
     @property
     def size(self) -> int:
@@ -35,6 +41,10 @@ class Selection(Protocol):
     """Bytes that are expected, in all."""
     absent: int
     """Bytes of them that the version does not have."""
+    unreadable: list[tuple[NodeRef, IntegrityError | AccessError]]
+    """Nodes that are damaged, or that the store does not give out: what lies below them was not yielded."""
+    repeated: int
+    """Bytes of them in directories, and slices of directories, that are equal to one that was yielded."""
     scattered: bool
     """Whether they come in another order than that of the tree."""
 
@@ -43,11 +53,11 @@ class Selection(Protocol):
         """How many paths the version does not have."""
         ...
 
-    def __iter__(self) -> Iterator[Wanted]: ...  # as the class says
+    def __iter__(self) -> Generator[Wanted, None, None]: ...  # as the class says
 
 
 class Below:
-    """All files below some entries, in tree order."""
+    """All files below some entries, in tree order; equal directories once."""
 
     absent = 0
     gone = 0
@@ -57,19 +67,36 @@ class Below:
         self._tree = tree
         self._tops = tops
         self.size = sum(top.size for top in tops)
+        self.repeated = 0
+        self.unreadable: list[tuple[NodeRef, IntegrityError | AccessError]] = []
 
-    def __iter__(self) -> Iterator[Wanted]:
-        for top in self._tops:
-            entries = (entry for _, entry in self._tree.walk(top.directory)) if top.directory else iter((top,))
-            for entry in entries:
-                if entry.is_file:
-                    yield Wanted(entry, range(block_count(entry.size)))
+    def __iter__(self) -> Generator[Wanted, None, None]:
+        with Marks() as marks:
+
+            def first(ref: NodeRef) -> bool:
+                is_first = marks.visit(ref.hash)
+                self.repeated += 0 if is_first else ref.size
+                return is_first
+
+            for top in self._tops:
+                entries = self._entries(top, first)
+                for entry in entries:
+                    if entry.is_file:
+                        blocks = block_count(entry.size)
+                        for start in range(0, max(blocks, 1), _MOST_BLOCKS):
+                            yield Wanted(entry, range(start, min(start + _MOST_BLOCKS, blocks)), start > 0)
+
+    def _entries(self, top: Entry, first: Callable[[NodeRef], bool]) -> Iterator[Entry]:
+        if top.directory is None:
+            return iter((top,))
+        return self._tree.walk_once(top.directory, first, lambda *told: self.unreadable.append(told))
 
 
 class Listed:
     """What a trace lists, in its order, as far as the version has it."""
 
     scattered = True
+    repeated = 0
 
     def __init__(self, tree: Tree, trace: Trace) -> None:
         self._tree = tree
@@ -77,13 +104,14 @@ class Listed:
         self._gone: set[str] = set()
         self.size = trace.size
         self.absent = 0
+        self.unreadable: list[tuple[NodeRef, IntegrityError | AccessError]] = []
 
     @property
     def gone(self) -> int:
         """How many paths the version does not have as files."""
         return len(self._gone)
 
-    def __iter__(self) -> Iterator[Wanted]:
+    def __iter__(self) -> Generator[Wanted, None, None]:
         for access in self._trace:
             try:
                 entry = self._tree.resolve(split_path(access.path))[1]

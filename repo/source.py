@@ -72,7 +72,7 @@ def walk_directory(top: str, skipped: Callable[[Skipped], None]) -> Iterator[Ste
 
 def _walk(root: bytes, skipped: Callable[[Skipped], None]) -> Iterator[Step]:
     stack: list[tuple[tuple[bytes, ...], IgnoreRules, Iterator[FoundName]]] = []
-    stack.append(((), IgnoreRules.none().within(root, 0), _list(root)))
+    stack.append(((), IgnoreRules.at_top(root), _list(root)))
     while stack:
         names, rules, listing = stack[-1]
         for item in listing:
@@ -82,7 +82,7 @@ def _walk(root: bytes, skipped: Callable[[Skipped], None]) -> Iterator[Step]:
             except OSError as error:
                 raise file_error(item.path, error) from error
             form = stat.S_IFMT(facts.st_mode)
-            if rules.ignores(path, directory=form == stat.S_IFDIR):
+            if rules.ignores(item.name, directory=form == stat.S_IFDIR):
                 continue
             if form == stat.S_IFDIR:
                 if len(path) >= MAX_DEPTH:
@@ -90,7 +90,7 @@ def _walk(root: bytes, skipped: Callable[[Skipped], None]) -> Iterator[Step]:
                         f"{os.fsdecode(item.path)[:80]!r}… is nested too deeply", why=f"the most is {MAX_DEPTH}"
                     )
                 yield EnterDirectory(path, facts.st_mtime_ns)
-                stack.append((path, rules.within(item.path, len(path)), _list(item.path)))
+                stack.append((path, rules.inside(item.path, item.name), _list(item.path)))
                 break
             if form == stat.S_IFREG:
                 kind = Kind.EXECUTABLE if facts.st_mode & stat.S_IXUSR else Kind.FILE
@@ -110,12 +110,16 @@ def refuse_inside(top: str, place: str) -> None:
     root, inner = os.path.realpath(os.fsencode(top)), os.path.realpath(os.fsencode(place))
     if inner != root and not inner.startswith(root.rstrip(b"/") + b"/"):
         return
-    names = tuple(name for name in inner[len(root) :].split(b"/") if name)
-    rules = IgnoreRules.none()
-    for depth in range(len(names)):
-        rules = rules.within(os.path.join(root, *names[:depth]), depth)
-        if rules.ignores(names[: depth + 1], directory=True):
+    rules = IgnoreRules.at_top(root)
+    *above, last = [name for name in inner[len(root) :].split(b"/") if name] or [b""]
+    path = root
+    for name in above:
+        if rules.ignores(name, directory=True):
             return
+        path = os.path.join(path, name)
+        rules = rules.inside(path, name)
+    if last and rules.ignores(last, directory=True):
+        return
     raise UsageError(
         f"the bucket {place!r} lies inside of {top!r}",
         why="a version would hold the bucket that it is written to",

@@ -2,14 +2,14 @@
 
 Three walks over the tree. The first reads each node and page of block hashes once and notes of each object how many
 of its bytes are needed. Then the objects are looked at, by name and size; deep, a second walk reads their bytes
-(`deep_check`). If something is damaged, a third walk finds every path that it affects.
+(`deep_check`). If something is damaged, a third walk counts what it affects (`affected`).
 
 Neither cache nor memory of earlier reads is asked. Memory is bounded but for what is damaged. Blocking.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
@@ -17,13 +17,14 @@ from typing import Protocol
 
 import msgspec
 
-from penstock.errors import IntegrityError, NotFoundError, UsageError
-from penstock.manifest.entry import PAGE_BLOCKS, Entry, External, NodeRef, block_count, display_path
+from penstock.errors import AccessError, NotFoundError, UsageError
+from penstock.manifest.entry import PAGE_BLOCKS, Entry, External, NodeRef, block_count
 from penstock.store.base import ObjectInfo, Store
 from penstock.store.etags import same_etag
 from penstock.store.opening import open_store
 
 from . import layout
+from .affected import name_affected
 from .blocks import Blocks
 from .counters import Counters
 from .damage import Damage, DamageKind, Damages, ObjectName
@@ -37,7 +38,7 @@ from .repair import Repair
 from .repository import Repository, dataset_of
 from .settings import Settings
 from .stored_nodes import StoredNodes
-from .tree_walk import Path, walk_leaves
+from .tree_walk import UNREADABLE, Path, Unreadable, walk_leaves
 
 __all__ = ["VerifyProgress", "VersionReport", "verify"]
 
@@ -71,6 +72,12 @@ class VersionReport:
     objects: int = 0
     bytes_read: int = 0
     damages: list[Damage] = field(default_factory=list)
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether nothing is known to be damaged, but the store did not give out all."""
+        open_ones = [damage for damage in self.damages if not damage.repaired]
+        return bool(open_ones) and all(damage.kind is DamageKind.REFUSED for damage in open_ones)
 
     @property
     def is_sound(self) -> bool:
@@ -125,6 +132,7 @@ class _Checking:
         self._block_hash = Blocks(None, self._nodes, reader, counters).hash
         self._damages = Damages()
         self._node_damages: dict[str, Damage] = {}
+        self._bad_pages: dict[tuple[bytes, int], Damage] = {}
 
     def check(self, root: NodeRef, report: VersionReport, repair: Repair | None, *, deep: bool) -> None:
         """Do all of it."""
@@ -134,14 +142,15 @@ class _Checking:
         report.objects = self._marks.count_held(DATA_MARK) + self._marks.count_held(_EXTERNAL_MARK)
         if deep:
             self._marks.forget_visits()
-            report.bytes_read = self._deep.check(self._files(root, once=True), self._block_hash, self._damages)
-        if self._damages.objects:
-            for path, entry in self._files(root):
-                self._damages.affects(path, entry)
-            if repair is not None:
-                for _, entry in self._files(root):
-                    repair.want(entry, self._block_hash, self._damages)
-                repair.run(self._damages)
+            report.bytes_read = self._deep.check(self._files(root), self._block_hash, self._damages)
+        self._damages.settle()
+        if self._damages.objects or self._node_damages:
+            name_affected(root, self._nodes.load, self._marks, self._damages_of, self._broken)
+        if self._damages.objects and repair is not None:
+            self._marks.forget_visits()
+            for entry in self._files(root):
+                repair.want(entry, self._block_hash, self._damages)
+            repair.run(self._damages)
         report.damages = [*self._node_damages.values(), *self._damages.objects.values()]
 
     def _check_nodes(self, root: NodeRef, report: VersionReport) -> None:
@@ -150,39 +159,40 @@ class _Checking:
             report.nodes += first
             return first
 
-        damaged = False
+        def unreadable(_: Path, ref: NodeRef, error: Unreadable) -> None:
+            self._broken(ref, error)
 
-        def unreadable(_: Path, ref: NodeRef, error: IntegrityError) -> None:
-            nonlocal damaged
-            damaged = True
-            self._node_damage(ref.location.pack, error)
-
-        for path, leaf in walk_leaves(root, self._nodes.load, unreadable, visit):
+        for _, leaf in walk_leaves(root, self._nodes.load, unreadable, visit):
             for at in range(len(leaf)):
-                self._note(path, leaf.entry(at))
+                self._note(leaf.entry(at))
             self._progress.entries(len(leaf))
-        if damaged:
-            self._name_directories(root)
 
-    def _name_directories(self, root: NodeRef) -> None:
-        """Walk once more, to equal directories each time, and name those that a damaged node is missing from."""
+    def _broken(self, ref: NodeRef, error: Unreadable) -> Damage:
+        return self._node_damage(ref.location.pack, error)
 
-        def unreadable(path: Path, ref: NodeRef, error: IntegrityError) -> None:
-            self._node_damage(ref.location.pack, error).affects(display_path(path) + "/", ref.entries)
+    def _damages_of(self, entry: Entry) -> list[Damage]:
+        found = self._damages.of(entry)
+        if self._bad_pages:
+            places = ((page.location.pack, page.location.offset) for page in entry.pages)
+            bad = {id(damage): damage for place in places if (damage := self._bad_pages.get(place)) is not None}
+            found += bad.values()
+        return found
 
-        for _ in walk_leaves(root, self._nodes.load, unreadable):
-            pass
-
-    def _node_damage(self, pack: bytes, error: IntegrityError) -> Damage:
+    def _node_damage(self, pack: bytes, error: Unreadable) -> Damage:
         address = f"{self._store.url.rstrip('/')}/{layout.node_key(pack)}"
         damage = self._node_damages.get(address)
         if damage is None:
-            there = self._store.head(layout.node_key(pack)) is not None
-            kind = DamageKind.UNREADABLE if there else DamageKind.MISSING
-            damage = self._node_damages[address] = Damage(address, kind, f"{error.what}: {error.why}".rstrip(": "))
+            if isinstance(error, AccessError):
+                kind = DamageKind.REFUSED
+            else:
+                there = self._store.head(layout.node_key(pack)) is not None
+                kind = DamageKind.UNREADABLE if there else DamageKind.MISSING
+            why = f"{error.what}: {error.why}".rstrip(": ")
+            fix = error.fix if kind is DamageKind.REFUSED else ""
+            damage = self._node_damages[address] = Damage(address, kind, why, fix=fix)
         return damage
 
-    def _note(self, path: Path, entry: Entry) -> None:
+    def _note(self, entry: Entry) -> None:
         """Check a file's pages of block hashes, and note how much of which objects it needs."""
         for extent in entry.extents:
             end = extent.offset + extent.length
@@ -193,8 +203,9 @@ class _Checking:
         for number, page in enumerate(entry.pages):
             try:
                 self._nodes.page(page, min(PAGE_BLOCKS, block_count(entry.size) - number * PAGE_BLOCKS))
-            except IntegrityError as error:
-                self._node_damage(page.location.pack, error).affects(display_path((*path, entry.name)))
+            except UNREADABLE as error:
+                damage = self._node_damage(page.location.pack, error)
+                self._bad_pages[page.location.pack, page.location.offset] = damage
 
     def _check_data(self) -> None:
         if self._marks.count_held(DATA_MARK) <= _HEADS:
@@ -226,21 +237,28 @@ class _Checking:
         held = ((msgspec.msgpack.decode(raw, type=External), size) for raw, size in self._marks.held(_EXTERNAL_MARK))
         while batch := [item for _, item in zip(range(_HEADS), held, strict=False)]:
             for (name, size), info in zip(batch, self._pool.map(self._look, [name for name, _ in batch]), strict=True):
+                if isinstance(info, AccessError):
+                    self._damages.refused(name, describe_object(self._store, name), info)
                 # Of an older version of an object only reading it tells something.
-                if info is None or name.version_id in (None, info.version_id):
+                elif info is None or name.version_id in (None, info.version_id):
                     self._compare(name, size, info)
 
-    def _look(self, name: External) -> ObjectInfo | None:
+    def _look(self, name: External) -> ObjectInfo | AccessError | None:
         try:
             return self._externals.head(name)
+        except AccessError as error:
+            return error
         except NotFoundError:
             return None
 
-    def _files(self, root: NodeRef, *, once: bool = False) -> Iterator[tuple[str, Entry]]:
-        """Yield the files with content of all that can be read; with `once`, equal directories a single time."""
-        visit: Callable[[NodeRef], bool] | None = (lambda ref: self._marks.visit(place_of(ref))) if once else None
-        for path, leaf in walk_leaves(root, self._nodes.load, lambda *_: None, visit):
+    def _files(self, root: NodeRef) -> Iterator[Entry]:
+        """Yield the files with content of all that can be read, those of equal directories a single time."""
+
+        def visit(ref: NodeRef) -> bool:
+            return self._marks.visit(place_of(ref))
+
+        for _, leaf in walk_leaves(root, self._nodes.load, lambda *_: None, visit):
             for at in range(len(leaf)):
                 entry = leaf.entry(at)
                 if entry.extents:
-                    yield display_path((*path, entry.name)), entry
+                    yield entry

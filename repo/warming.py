@@ -18,7 +18,7 @@ from functools import partial
 from itertools import islice
 from typing import NamedTuple, Protocol
 
-from penstock.errors import AccessError, IntegrityError
+from penstock.errors import AccessError, IntegrityError, PenstockError
 from penstock.manifest.entry import BLOCK_SIZE, Entry, External
 
 from .gathering import Gatherer, pieces_of, place_order, widest_gap
@@ -62,9 +62,10 @@ class WarmReport:
     """What was done, in bytes: of `bytes` asked for, `bytes_there` were in the cache and `bytes_warmed` are now.
 
     A content that several files have is warmed for one of them and there for the others. `bytes_fetched` is what the
-    store sent in `gets` requests, nodes of the tree among it; `files` is how many files were looked at. `stopped` says
-    why not all was done, empty if it was; `damaged` says what the store no longer has as it was. Of a trace, `gone` is
-    how many of its paths are not in the version, and `bytes` are those of the others.
+    store sent in `gets` requests, nodes of the tree among it; `files` is how many files were looked at, those of equal
+    directories once. `stopped` says why not all was done, empty if it was; `damaged` says what the store no longer has
+    as it was, `refused` what it does not give out, such as archived objects; `error` is what ended it, if any.
+    Of a trace, `gone` is how many of its paths are not in the version, and `bytes` are those of the others.
     """
 
     handle: str
@@ -78,6 +79,8 @@ class WarmReport:
     stopped: str
     damaged: tuple[str, ...]
     gone: int = 0
+    refused: tuple[str, ...] = ()
+    error: PenstockError | None = None
 
 
 def warm(
@@ -92,8 +95,8 @@ def warm(
 
     With `trace`, and no paths: the blocks that it lists, in its order, as far as the version has them.
 
-    NotFoundError: no such version, or path in it. AccessError: the cache does not work, or the store refuses.
-    StoreUnreachableError: what was warmed until then stays. A full cache and damaged blocks are in the report.
+    NotFoundError: no such version, or path in it. AccessError: the cache does not work, or the store refuses the
+    version. StoreUnreachableError: the version cannot be looked up. What comes up later is in the report.
     """
     with closing(open_snapshot(str(handle), settings, fetchers=_FETCHERS, remember=True)) as snapshot:
         info = snapshot.cache_info()
@@ -118,12 +121,13 @@ class _Full(Exception):  # noqa: N818  # an end, not an error
 
 
 class _Brought(NamedTuple):
-    """What came of a fetch: bytes that are in the cache now, whether it refused others, and what is damaged."""
+    """What came of a fetch: bytes in the cache now, whether it has no room, what is damaged, what the store refuses."""
 
     kept: int
     lost: int
-    refused: bool
+    full: bool
     damaged: tuple[str, ...] = ()
+    refused: tuple[bytes | External, str] | None = None
 
 
 class _Warming:
@@ -138,6 +142,8 @@ class _Warming:
         self._files = self._bytes = self._there = self._warmed = self._lost = 0
         self._wanted = self._wasted = 0
         self._damaged: list[str] = []
+        # By object; what is no single one goes by what was said of it.
+        self._refused: dict[bytes | External, str] = {}
 
     def run(self, selection: Selection) -> WarmReport:
         """Warm what is selected."""
@@ -145,6 +151,7 @@ class _Warming:
         self._progress.total(selection.size)
         files = iter(selection)
         full = False
+        failure: PenstockError | None = None
         try:
             while batch := list(islice(files, _SCATTERED_BATCH if selection.scattered else _BATCH)):
                 self._look_at(batch, scattered=selection.scattered)
@@ -154,15 +161,22 @@ class _Warming:
                 self._collect()
         except _Full:
             full = True
+        except PenstockError as error:
+            failure = error
+        finally:
+            files.close()
         for job in self._jobs:
             job.cancel()
         while self._jobs:
             self._collect(stopping=True)
-        if not full:
+        for _, told in selection.unreadable:
+            self._note_unreadable(told)
+        unseen = sum(ref.size for ref, _ in selection.unreadable)
+        if not full and failure is None:
             # What is neither: contents that were on their way already when another file with them came up.
             shared = self._bytes - self._there - self._warmed - self._lost
-            self._there += shared
-            self._progress.advance(shared + max(selection.absent, 0))
+            self._there += shared + selection.repeated
+            self._progress.advance(shared + selection.repeated + unseen + max(selection.absent, 0))
         counts = snapshot.counters()
         return WarmReport(
             handle=snapshot.handle,
@@ -176,6 +190,8 @@ class _Warming:
             stopped=self._why_full() if full else "",
             damaged=tuple(self._damaged),
             gone=selection.gone,
+            refused=tuple(self._refused.values()),
+            error=failure,
         )
 
     def _look_at(self, files: Sequence[Wanted], *, scattered: bool) -> None:
@@ -183,12 +199,17 @@ class _Warming:
         placed: list[tuple[bytes | External, Piece]] = []
         joined: list[tuple[Entry, int, bytes, int]] = []
         for wanted in files:
-            self._files += 1
+            self._files += not wanted.more
             self._bytes += wanted.size
-            mine = list(pieces_of(wanted.entry, self._snapshot.block_hash, wanted.blocks))
+            try:
+                mine = list(pieces_of(wanted.entry, self._snapshot.block_hash, wanted.blocks))
+                if len(mine) < len(wanted.blocks):
+                    joined += self._joined_of(wanted, {piece.digest for _, piece in mine})
+            except (IntegrityError, AccessError) as error:  # a page of its hashes cannot be read
+                self._lost += wanted.size
+                self._note_unreadable(error)
+                continue
             placed += mine
-            if len(mine) < len(wanted.blocks):
-                joined += self._joined_of(wanted, {piece.digest for _, piece in mine})
         missing = set(
             self._snapshot.missing_blocks([*(piece.digest for _, piece in placed), *(each[2] for each in joined)])
         )
@@ -210,6 +231,13 @@ class _Warming:
                 missing.discard(digest)
                 self._send(1, length, partial(self._bring_joined, entry, index, digest, length))
 
+    def _note_unreadable(self, error: IntegrityError | AccessError) -> None:
+        text = str(error)
+        if isinstance(error, AccessError):
+            self._refused.setdefault(External(text), text)
+        else:
+            self._damaged.append(text)
+
     def _joined_of(self, wanted: Wanted, placed: set[bytes]) -> Iterator[tuple[Entry, int, bytes, int]]:
         """Yield the blocks of a file that lie in several places."""
         entry = wanted.entry
@@ -220,6 +248,9 @@ class _Warming:
 
     def _send_region(self, region: Region) -> None:
         size = sum(piece.length for piece in region.pieces)
+        if region.object in self._refused:
+            self._lost += size
+            return
         self._wasted += region.length - size
         self._send(len(region.pieces), size, partial(self._bring, region))
 
@@ -244,12 +275,19 @@ class _Warming:
             del self._jobs[job]
             if job.cancelled():
                 continue
-            brought = job.result()
+            try:
+                brought = job.result()
+            except PenstockError:
+                if not stopping:
+                    raise
+                continue
             self._warmed += brought.kept
             self._lost += brought.lost
             self._damaged += brought.damaged
             self._progress.advance(brought.kept)
-            if brought.refused and not stopping:
+            if brought.refused is not None:
+                self._refused.setdefault(*brought.refused)
+            if brought.full and not stopping:
                 raise _Full
 
     def _bring(self, region: Region) -> _Brought:
@@ -258,11 +296,14 @@ class _Warming:
         lost = 0
         try:
             self._snapshot.fetch_region(region)
+        except AccessError as error:
+            lost = sum(piece.length for piece in region.pieces)
+            return _Brought(0, lost, full=False, refused=(region.object, str(error)))
         except IntegrityError:
             for piece in region.pieces:
                 try:
                     self._snapshot.fetch_region(Region(region.object, (piece,)))
-                except IntegrityError as error:
+                except (IntegrityError, AccessError) as error:
                     damaged.append(str(error))
                     lost += piece.length
         return self._kept({piece.digest: piece.length for piece in region.pieces}, lost, damaged)
@@ -270,13 +311,15 @@ class _Warming:
     def _bring_joined(self, entry: Entry, index: int, digest: bytes, length: int) -> _Brought:
         try:
             self._snapshot.fetch_blocks(entry, index, 1)
+        except AccessError as error:
+            return _Brought(0, length, full=False, refused=(External(str(error)), str(error)))
         except IntegrityError as error:
-            return _Brought(0, length, refused=False, damaged=(str(error),))
+            return _Brought(0, length, full=False, damaged=(str(error),))
         return self._kept({digest: length}, 0, [])
 
     def _kept(self, sizes: Mapping[bytes, int], lost: int, damaged: Sequence[str]) -> _Brought:
         missing = sum(sizes[digest] for digest in self._snapshot.missing_blocks(list(sizes)))
-        return _Brought(sum(sizes.values()) - missing, lost, refused=missing > lost, damaged=tuple(damaged))
+        return _Brought(sum(sizes.values()) - missing, lost, full=missing > lost, damaged=tuple(damaged))
 
     def _why_full(self) -> str:
         info = self._snapshot.cache_info()

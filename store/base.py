@@ -138,6 +138,7 @@ class Store(ABC):
     def list_level(self, prefix: str = "") -> Level:
         """Return the folders and objects directly below `prefix` (which ends in ``/`` or is empty).
 
+        An object whose key is the prefix itself is among them if it has bytes.
         Memory: one folder's names, however many objects lie below its folders.
         """
 

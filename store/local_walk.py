@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from .beneath import closing_folder, is_regular, link_error, open_beneath
 from .durable import TEMPORARY_FOLDER
-from .keys import is_key
+from .keys import MAX_KEY_BYTES, is_key
 
 __all__ = ["files", "has_objects", "subfolders", "walk"]
 
@@ -53,7 +53,8 @@ def _walk(parent: int, folder: str, base: str, beginning: str, after: bytes) -> 
             key = base + name
             encoded = key.encode()
             if name.endswith("/"):
-                if encoded > after or after.startswith(encoded):
+                # Below a folder of a longer name there is no key; and somebody may have put folders without end there.
+                if len(encoded) < MAX_KEY_BYTES and (encoded > after or after.startswith(encoded)):
                     yield from _walk(descriptor, name[:-1], key, "", after)
             elif encoded > after and is_key(key):
                 if is_link:

@@ -202,7 +202,8 @@ class S3Store(Store):
         objects: list[ObjectInfo] = []
         for page in self._pages(prefix, "", None, delimiter="/"):
             folders += [folder[len(whole) : -1] for folder in page.folders]
-            objects += [self._listed(item) for item in page.objects if len(item.key) > len(whole)]
+            # An object of the folder's own name is how some programs make folders; one with bytes in it is data.
+            objects += [self._listed(item) for item in page.objects if len(item.key) > len(whole) or item.size]
             if len(folders) + len(objects) > _MOST_NAMES:
                 raise UsageError(
                     f"cannot list {self.url}/{prefix}",

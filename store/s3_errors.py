@@ -89,7 +89,10 @@ _ACCESS_WHY: Mapping[str, tuple[str, str]] = MappingProxyType(
             "the secret access key is wrong",
             "Check AWS_SECRET_ACCESS_KEY or the profile: the secret does not belong to this access key",
         ),
-        "InvalidObjectState": ("the object is archived", "Restore it first, from Glacier or Deep Archive"),
+        "InvalidObjectState": (
+            "the object is archived",
+            "Restore it first: aws s3api restore-object --bucket B --key K --restore-request Days=7; it takes hours",
+        ),
         "QuotaExceeded": ("the quota is used up", "Free some space, or ask for a larger quota"),
     }
 )

@@ -38,6 +38,8 @@ _REQUESTS = 6
 _MOST_ENTRIES = 512
 """Entries looked at for one miss: about 0.3 ms."""
 _BATCH = 256
+_LEAST = 256
+"""Bytes that an entry counts for, at the least, when it is decided how far to fetch ahead."""
 
 Bring = Callable[[Region], Awaitable[None]]
 """Has a region's blocks put into the cache, except those that are on their way."""
@@ -132,8 +134,12 @@ class Prefetcher:
             while left > 0 and (batch := await self._entries(start)):
                 wanted = []
                 for inode, entry in batch:
+                    if entry.is_file and entry.size > length:
+                        middle, left = inode, 0  # it has a read-ahead of its own
+                        break
                     wanted.append(entry)
-                    left -= entry.size if entry.is_file else 0
+                    # What has no bytes is not free: a tree may be empty files without end.
+                    left -= max(entry.size if entry.is_file else 0, _LEAST)
                     if left > length // 2:
                         middle = inode
                     if left <= 0:

@@ -400,3 +400,19 @@ def test_errors_name_the_file(store: LocalStore, folder: Path) -> None:
     with pytest.raises(PenstockError) as caught:
         store.put("a/b", b"")
     assert str(folder / "a/b") in str(caught.value)
+
+
+@pytest.mark.regress
+def test_folders_without_end_are_not_followed(tmp_path: Path) -> None:
+    """Deeper than any key, and than Python's stack."""
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "key").write_bytes(b"1")
+    folder = os.open(tmp_path / "store", os.O_RDONLY)
+    for _ in range(1500):
+        os.mkdir("d", dir_fd=folder)
+        below = os.open("d", os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = below
+    os.close(folder)
+    with LocalStore(str(tmp_path / "store")) as store:
+        assert [found.key for found in store.list()] == ["key"]
