@@ -18,6 +18,7 @@ from .invocation import Invocation, pass_invocation
 from .output import JsonValue, Output
 from .params import HANDLE
 from .progress import Task
+from .versions import tell_risk
 
 __all__ = ["hash_", "push_"]
 
@@ -80,6 +81,7 @@ def push_(
         publish = push_in_place if in_place else push
         report = publish(directory, handle, settings, authorship, told, tag)
     _tell_skipped(invocation.output, report.skipped)
+    tell_risk(invocation.output, report.risk)
     if invocation.output.json:
         invocation.output.document(_as_json(report, tag))
         return
@@ -117,6 +119,7 @@ def _as_json(report: PushReport, tag: str | None) -> dict[str, JsonValue]:
         "metadata_bytes_uploaded": report.metadata_bytes_uploaded,
         "metadata_objects_uploaded": report.metadata_objects_uploaded,
         "skipped": _skipped_json(report.skipped),
+        "risk": report.risk or None,
     }
 
 

@@ -17,7 +17,6 @@ from penstock.manifest.records import Commit, DatasetInfo, Manifest, RefRecord, 
 
 from . import layout
 from .authorship import environment
-from .leases import Lease, LeaseKind
 from .nodes import NodePackWriter
 from .refs import Head, write_id
 from .repository import DEFAULT_BRANCH, Repository
@@ -85,7 +84,7 @@ def publish(
     store, dataset = repository.store, repository.dataset
     time = format_time(dt.datetime.now(dt.UTC))
     top_hash = manifest.top_hash
-    if not store.create(layout.manifest_key(dataset, top_hash.hex()), manifest.encode()):
+    if not repository.refs.create(layout.manifest_key(dataset, top_hash.hex()), manifest.encode(), contested=False):
         # The same content was published before, perhaps from other packs: those stay the ones in use.
         repository.manifest(top_hash)
     commit = Commit(
@@ -100,7 +99,7 @@ def publish(
     )
     body = commit.encode()
     published = Published(top_hash, commit_id(body))
-    if not store.create(layout.commit_key(dataset, published.commit.hex()), body):
+    if not repository.refs.create(layout.commit_key(dataset, published.commit.hex()), body, contested=False):
         raise IntegrityError(
             f"commit {published.commit.hex()} in {store.url} is not what its id says",
             fix="Something else has changed the object: restore it from a copy of the bucket.",
@@ -131,11 +130,10 @@ def create_dataset(repository: Repository, title: str, description: str, authors
             f"dataset {repository.dataset!r} in {repository.store.url} exists already",
             fix="Choose another name, or push to it.",
         )
-    with Lease(repository.store, repository.dataset, LeaseKind.HISTORY) as refs.lease:
-        sink = NodePackWriter(repository.store.put)
-        root = TreeBuilder(sink).finish()
-        sink.flush()
-        # Before the branch, so that it can be done again should this be interrupted in between.
-        time = format_time(dt.datetime.now(dt.UTC))
-        refs.set_info(lambda _: DatasetInfo(title, description, authorship.author, time, write_id()))
-        return publish(repository, DEFAULT_BRANCH, None, Manifest(sink.located(root)), authorship)
+    sink = NodePackWriter(repository.store.put)
+    root = TreeBuilder(sink).finish()
+    sink.flush()
+    # Before the branch, so that it can be done again should this be interrupted in between.
+    time = format_time(dt.datetime.now(dt.UTC))
+    refs.set_info(lambda _: DatasetInfo(title, description, authorship.author, time, write_id()))
+    return publish(repository, DEFAULT_BRANCH, None, Manifest(sink.located(root)), authorship)

@@ -24,7 +24,7 @@ from .counters import Counters
 from .externals import Externals, options_by_address
 from .handle import Handle, check_ref_name
 from .inplace import InPlace
-from .leases import Lease, LeaseKind
+from .leases import LeaseKind
 from .local_tree import build_local, threads
 from .nodes import NodePackWriter, Nodes
 from .packing import Packer, Parent
@@ -37,6 +37,7 @@ from .settings import Settings
 from .snapshot import open_cache
 from .source import Skipped, refuse_inside, walk_directory
 from .upload import Upload
+from .write_access import write_access
 
 __all__ = ["Progress", "PushReport", "hash_directory", "push", "push_in_place"]
 
@@ -67,6 +68,8 @@ class PushReport:
     metadata_bytes_uploaded: int = 0
     metadata_objects_uploaded: int = 0
     skipped: list[Skipped] = field(default_factory=list)
+    risk: str = ""
+    """What to warn of, see `Refs.risk`."""
 
 
 def push(
@@ -141,6 +144,7 @@ class _Push(ExitStack):
             )
         if tag is not None:
             check_ref_name(tag)
+        self._settings, self._bucket = settings, handle.bucket
         url, options = settings.locate_bucket(handle.bucket)
         with ExitStack() as opening:  # what was opened is closed again, should the rest fail
             self.store = opening.enter_context(closing(open_store(url, options)))
@@ -163,8 +167,7 @@ class _Push(ExitStack):
 
         The branch was read before, and nothing else: as long as it has not moved, what it leads to is there.
         """
-        refs = self.target.repository.refs
-        refs.lease = self.enter_context(Lease(self.store, self.target.repository.dataset, LeaseKind.PUSH))
+        self.enter_context(write_access(self.target.repository, LeaseKind.PUSH, self._settings, self._bucket))
 
     def publish(self, root: NodeRef, authorship: Authorship) -> PushReport:
         """Wait until all is in the bucket, and make the tree with this root the next version."""
@@ -173,7 +176,7 @@ class _Push(ExitStack):
         manifest = Manifest(self.sink.located(root))
         commit = self.target.publish(manifest, authorship)
         data, metadata = self.upload.sent[True], self.upload.sent[False]
-        report = PushReport(self.handle, manifest.top_hash, commit)
+        report = PushReport(self.handle, manifest.top_hash, commit, risk=self.target.repository.refs.risk)
         report.bytes_uploaded, report.objects_uploaded = data.bytes, data.objects
         report.metadata_bytes_uploaded, report.metadata_objects_uploaded = metadata.bytes, metadata.objects
         return report

@@ -20,6 +20,7 @@ from penstock.store.base import Store
 
 from . import layout
 from .leases import Lease
+from .promises import create_watched
 from .records import read_record
 
 __all__ = ["Head", "Refs", "nearest", "write_id"]
@@ -63,6 +64,15 @@ class Refs:
         self._prefix = layout.dataset_prefix(dataset)
         self.lease: Lease | None = None
         """Has to stand whenever a ref moves, if there is one: what the ref leads to was found under it."""
+        self.risk = ""
+        """What is wrong with the bucket's create-if-absent, where somebody writes all the same: then who made a record
+        looks after a while whether it is still theirs."""
+
+    def create(self, key: str, body: bytes, *, contested: bool = True) -> bool:
+        """Make a record; False when another one is there. `contested`: others may make it with another body."""
+        if not self.risk:
+            return self._store.create(key, body)
+        return create_watched(self._store, key, body) if contested else create_watched(self._store, key, body, pause=0)
 
     def _newest(self, prefix: str, decode: Callable[[bytes], T]) -> tuple[int, T] | None:
         for found in self._store.list(prefix, limit=2):
@@ -98,7 +108,7 @@ class Refs:
             number = expected.number + 1
         if self.lease is not None:
             self.lease.check()
-        if not self._store.create(layout.number_key(prefix, number), record.encode()):
+        if not self.create(layout.number_key(prefix, number), record.encode()):
             raise self._moved(branch)
         return Head(branch, number, record)
 
@@ -122,7 +132,7 @@ class Refs:
         """Make a tag. ConflictError when it stands for another commit; one that stands for the same is kept."""
         if self.lease is not None:
             self.lease.check()
-        if self._store.create(layout.tag_key(self._dataset, name), record.encode()):
+        if self.create(layout.tag_key(self._dataset, name), record.encode()):
             return
         existing = self.tag(name)
         if existing is None or existing.commit != record.commit:
@@ -149,7 +159,7 @@ class Refs:
         newest = self._newest(prefix, DatasetInfo.decode)
         record = change(newest[1] if newest is not None else None)
         number = newest[0] + 1 if newest is not None else 0
-        if not self._store.create(layout.number_key(prefix, number), record.encode()):
+        if not self.create(layout.number_key(prefix, number), record.encode()):
             raise ConflictError(
                 f"the description of {self._dataset!r} has changed meanwhile", fix="Run the command again."
             )

@@ -96,6 +96,10 @@ class Settings:
         Handle(bucket)
         return (bucket if "://" in bucket else f"s3://{bucket}"), StoreOptions()
 
+    def accepts_risk(self, bucket: str) -> bool:
+        """Whether `bucket` is a remote that is written to though it may lose versions."""
+        return bucket in self.remotes and self.remotes[bucket].unsafe
+
     def open_bucket(self, bucket: str) -> Store:
         """Return the store behind `bucket`, see `locate_bucket`. It is the caller's to close."""
         url, options = self.locate_bucket(bucket)

@@ -61,6 +61,12 @@ class S3Store(Store):
     def __reduce__(self) -> tuple[object, ...]:
         return S3Store, (self.bucket, self._prefix, self.options)
 
+    @property
+    def place(self) -> str:
+        """See `Store.place`."""
+        self.prepare()
+        return f"{self.url} at {self._calls.clients.endpoint()}"
+
     def close(self) -> None:
         """See `Store.close`."""
         self._calls.clients.close()
@@ -111,7 +117,8 @@ class S3Store(Store):
         arguments = self._writing(key, body)
 
         def attempt(client: S3Client, deadline: Deadline) -> None:
-            client.put_object(**arguments, Body=_sendable(body, deadline))
+            answer = client.put_object(**arguments, Body=_sendable(body, deadline))
+            self.keeps_versions = answer.get("VersionId") not in (None, "null")
 
         self._call("write", key, attempt)
 
