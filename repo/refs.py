@@ -72,7 +72,7 @@ class Refs:
         """Make a record; False when another one is there. `contested`: others may make it with another body."""
         if not self.risk:
             return self._store.create(key, body)
-        return create_watched(self._store, key, body) if contested else create_watched(self._store, key, body, pause=0)
+        return create_watched(self._store, key, body, contested=contested)
 
     def _newest(self, prefix: str, decode: Callable[[bytes], T]) -> tuple[int, T] | None:
         for found in self._store.list(prefix, limit=2):
