@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from penstock.errors import ConflictError, IntegrityError
+from penstock.errors import AccessError, ConflictError, IntegrityError, NotFoundError
 from penstock.manifest.records import DatasetInfo, RefRecord
 from penstock.store.base import Store
 
@@ -95,6 +95,39 @@ class Refs:
         """Return where a branch stands; None when there is no such branch, or it was deleted."""
         newest = self._newest_move(branch)
         return Head(branch, *newest) if newest is not None and newest[1].commit is not None else None
+
+    def head_unlisted(self, branch: str) -> Head | None:
+        """Return where a branch stands, for who may read objects but not list them; None when none can be read.
+
+        Numbers have no gaps, so the last that is there is found by doubling and halving: some 2 log2(n) requests. A
+        server that refuses to list answers 403 for what is not there.
+        """
+        prefix = f"{self._prefix}heads/{branch}/"
+
+        def is_there(number: int) -> bool:
+            try:
+                self._store.get(layout.number_key(prefix, number))
+            except (NotFoundError, AccessError):
+                return False
+            return True
+
+        if not is_there(0):
+            return None
+        low, high = 0, 1
+        while high <= _MOST and is_there(high):
+            low, high = high, high * 2
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if is_there(middle) else (low, middle)
+        record = read_record(self._store, layout.number_key(prefix, low), RefRecord.decode)
+        return Head(branch, low, record) if record.commit is not None else None
+
+    def tag_unlisted(self, name: str) -> RefRecord | None:
+        """Return a tag's record, for who may read objects but not list them; None when none can be read."""
+        try:
+            return read_record(self._store, layout.tag_key(self._dataset, name), RefRecord.decode)
+        except (NotFoundError, AccessError):
+            return None
 
     def move(self, branch: str, expected: Head | None, record: RefRecord) -> Head:
         """Move a branch from where it was seen; ConflictError when it has moved since. `expected` None: make it."""

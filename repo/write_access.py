@@ -69,5 +69,5 @@ def _unsafe(url: str, broken: str, settings: Settings, bucket: str) -> UsageErro
         f"{url} is not written to, because it could lose versions",
         why=f"{broken}, so of two people who push at once one would lose a version without a word",
         fix=f"penstock doctor --write {bucket} shows it; docs/STORES.md names servers that can be trusted. "
-        f"To accept the risk, {how}",
+        f"To accept the risk, {how}; what is mounted has to be mounted again",
     )

@@ -22,6 +22,7 @@ class MountInfo:
     `offline`: it was mounted from memory, since its store could not be reached.
     `pid` is the daemon's, which supervises the process `worker_pid` that serves the files and has replaced it
     `restarts` times. `overlay`: where a writable mount keeps its changes; None when it is read-only.
+    `refused`: why they could not have been committed when it was mounted.
     """
 
     mountpoint: str
@@ -38,6 +39,7 @@ class MountInfo:
     worker_pid: int | None = None
     restarts: int | None = None
     overlay: str | None = None
+    refused: str | None = None
 
 
 def info_of(record: MountRecord) -> MountInfo:
@@ -57,6 +59,7 @@ def info_of(record: MountRecord) -> MountInfo:
         record.worker_pid,
         record.restarts,
         record.overlay,
+        record.refused,
     )
 
 

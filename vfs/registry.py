@@ -61,6 +61,8 @@ class MountRecord:
     restarts: int = 0
     overlay: str | None = None
     """The directory of a writable mount's changes."""
+    refused: str | None = None
+    """Why a commit of them would have been refused when it was mounted."""
 
 
 def _directory() -> str:

@@ -11,6 +11,7 @@
 | bytes_fetched, gets | bytes and requests from the store |
 | hedges | requests sent a second time because the answer was late |
 | overlay | directory of a writable mount's changes, or null |
+| refused | why a commit of them would be refused, or null |
 | in_flight, budget | bytes on their way from the store, and the most there may be |
 | restarts | processes of the mount that died and were started anew |
 | worker_pid, fetcher_pids | process that serves, processes that fetch |
@@ -45,12 +46,22 @@ def resident_bytes(pid: int) -> int:
 
 
 class Vitals:
-    """Tells of one mount. `reads` returns the bytes given to readers and the handles that are open."""
+    """Tells of one mount. `reads` returns the bytes given to readers and the handles that are open.
 
-    def __init__(self, record: MountRecord, snapshot: Snapshot, reads: Callable[[], tuple[int, int]]) -> None:
+    `refused` returns why a commit would be.
+    """
+
+    def __init__(
+        self,
+        record: MountRecord,
+        snapshot: Snapshot,
+        reads: Callable[[], tuple[int, int]],
+        refused: Callable[[], str | None],
+    ) -> None:
         self._record = record
         self._snapshot = snapshot
         self._reads = reads
+        self._refused = refused
         self._begun = parse_time(record.since)
 
     def status(self, access_log: str | None) -> dict[str, object]:
@@ -70,6 +81,7 @@ class Vitals:
             "version": snapshot.top_hash.hex(),
             "commit": snapshot.commit_id.hex() if snapshot.commit_id is not None else None,
             "overlay": record.overlay,
+            "refused": self._refused(),
             "offline": snapshot.offline,
             "since": record.since,
             "uptime": round((dt.datetime.now(dt.UTC) - self._begun).total_seconds(), 3),
