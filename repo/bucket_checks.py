@@ -124,8 +124,8 @@ def _check_listing(store: Store) -> Check:
         return failed(
             "listing",
             error,
-            "whole names of branches, tags and versions can be mounted, but not the beginning of a hash; nothing can be "
-            "listed, pushed, committed or collected",
+            "what is named in full can be mounted (branch, tag, hash), but not by the beginning of a hash; nothing "
+            "can be listed, pushed, committed or collected",
             _ALLOW.format("s3:ListBucket on the bucket"),
         )
     return fine("listing", f"{len(folders)} datasets")

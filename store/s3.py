@@ -287,6 +287,9 @@ class S3Store(Store):
             arguments["ContinuationToken"] = page["NextContinuationToken"]
 
     def _delete(self, keys: Sequence[str]) -> None:
+        if len(keys) == 1:  # Ceph asks for leave to delete in the whole bucket when there is a list
+            self._call("delete", keys[0], lambda client, _: self._delete_one(client, keys[0]))
+            return
         batch: Sequence[ObjectIdentifierTypeDef] = [{"Key": self._base + key} for key in keys]
 
         def attempt(client: S3Client, _: Deadline) -> None:
@@ -298,7 +301,14 @@ class S3Store(Store):
                     response: Any = {"Error": failed, "ResponseMetadata": {"HTTPStatusCode": status}}
                     raise ClientError(response, "DeleteObjects")
 
-        self._call("delete", keys[0] if len(keys) == 1 else "", attempt)
+        self._call("delete", "", attempt)
+
+    def _delete_one(self, client: S3Client, key: str) -> None:
+        try:
+            client.delete_object(**self._object(key))
+        except ClientError as error:
+            if code_of(error) != "NoSuchKey":
+                raise
 
 
 def _sendable(body: Buffer, deadline: Deadline) -> bytes | IO[bytes]:

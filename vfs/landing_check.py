@@ -1,8 +1,8 @@
-"""Whether what is changed in a writable mount can be committed: tried when it is mounted, so that nobody works for a
-day and hears of it then, and again while it could not.
+"""Whether what is changed in a writable mount can be committed.
 
-A mount without leave to commit is mounted all the same: leave may be given later, or who has it commits the overlay.
-Used by `serving`, on the event loop.
+Tried when it is mounted, so that nobody works for a day and hears of it then, and again while it could not. A mount
+without leave to commit is mounted all the same: leave may be given later, or who has it commits the overlay. On the
+event loop.
 """
 
 from __future__ import annotations
