@@ -64,7 +64,7 @@ def _unsafe(url: str, broken: str, settings: Settings, bucket: str) -> UsageErro
     remote = settings.remotes.get(bucket)
     how = f"say `unsafe = true` below [remotes.{bucket}] in {settings.config_path}"
     if remote is None:
-        how = f"give it a name: penstock remote add --unsafe NAME {url}"
+        how = f"penstock remote add --unsafe {bucket if '://' not in bucket else 'NAME'} {url}"
     return UsageError(
         f"{url} is not written to, because it could lose versions",
         why=f"{broken}, so of two people who push at once one would lose a version without a word",
