@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -13,12 +13,6 @@ import pytest
 from click.testing import Result
 from servers.faultproxy import FaultProxy, Status
 from servers.rgw import RadosGateway
-
-from penstock.repo import promises
-from penstock.repo.promises import Promises, broken_promise, probe_key
-from penstock.repo.settings import Settings
-from penstock.store.base import Buffer
-from penstock.store.local import LocalStore
 
 Run = Callable[..., Result]
 RunProcess = Callable[..., "CompletedProcess[str]"]
@@ -178,56 +172,12 @@ def test_what_held_is_remembered_for_this_endpoint_and_for_a_day(
     assert run("tag", "lab/things", "v2").exit_code == 0
     assert probes(lab) == 2
     again = len(lab.requests) - asked
-    now = promises.time.time() + 90_000
-    monkeypatch.setattr(promises.time, "time", lambda: now)
+    now = time.time() + 90_000
+    monkeypatch.setattr(time, "time", lambda: now)
     asked = len(lab.requests)
     assert run("tag", "lab/things", "v3").exit_code == 0
     assert probes(lab) == 4
     assert len(lab.requests) - asked == again + 5  # create twice, read (as the second is compared, too), delete
-
-
-class Forgetful(LocalStore):
-    def create(self, key: str, body: Buffer) -> bool:
-        self.put(key, body)
-        return True
-
-
-def test_a_directory_whose_disk_overwrites(tmp_path: Path) -> None:
-    settings = Settings(tmp_path / "config.toml", tmp_path / "cache", 64 << 20, {})
-    with closing(Forgetful(tmp_path / "store")) as store:
-        store.put("there", b"")
-        assert "theirs" in Promises(settings).broken(store)
-        assert "theirs" in Promises(settings).broken(store)  # what does not hold is not remembered
-    with closing(LocalStore(tmp_path / "store")) as store:
-        assert Promises(settings).broken(store) == ""
-        assert [info.key for info in store.list()] == ["there"]  # no probe is left
-    with closing(Forgetful(tmp_path / "store")) as store:
-        assert Promises(settings).broken(store) == ""  # what held is
-
-
-def test_a_promise_that_is_kept_in_words_only(tmp_path: Path) -> None:
-    class Sly(LocalStore):
-        def create(self, key: str, body: Buffer) -> bool:
-            there = self.head(key) is not None
-            self.put(key, body)
-            return not there
-
-    class Refusing(LocalStore):
-        def create(self, key: str, body: Buffer) -> bool:
-            if self.head(key) is None:
-                self.put(key, b"something else")
-            return False
-
-    assert "overwrote" in broken_promise(Sly(tmp_path))
-    assert "refused to make" in broken_promise(Refusing(tmp_path))
-
-
-def test_a_probe_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    store = LocalStore(tmp_path)
-    with pytest.raises(RuntimeError), probe_key(store) as key:
-        store.put(key, b"")
-        raise RuntimeError
-    assert list(store.list()) == []
 
 
 def test_unsafe_is_for_directories_too(run: Run, config: Path, tmp_path: Path) -> None:
