@@ -8,7 +8,7 @@ from penstock.errors import UsageError
 from penstock.repo.authorship import default_author
 from penstock.repo.dataset import open_dataset
 from penstock.repo.handle import Handle
-from penstock.repo.publish import Authorship, create_dataset
+from penstock.repo.publish import Authorship, check_text, create_dataset
 from penstock.repo.repository import dataset_of
 
 from .commands import Command
@@ -42,6 +42,8 @@ def init(invocation: Invocation, handle: Handle, title: str, description: str, a
             fix=f"Name the dataset alone: {handle.bucket}/{dataset}",
         )
     authorship = Authorship(author or default_author(), "", "init")
+    check_text("title", title)
+    check_text("description", description)
     with open_dataset(handle, invocation.settings(), writes=True) as opened:
         published = create_dataset(opened.repository, title, description, authorship)
         tell_risk(invocation.output, opened.repository.refs.risk)

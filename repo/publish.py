@@ -21,7 +21,7 @@ from .nodes import NodePackWriter
 from .refs import Head, write_id
 from .repository import DEFAULT_BRANCH, Repository
 
-__all__ = ["Authorship", "Published", "create_dataset", "move_branch", "publish", "tag_version"]
+__all__ = ["Authorship", "Published", "check_text", "create_dataset", "move_branch", "publish", "tag_version"]
 
 
 _LONGEST_TEXT = 64 << 10
@@ -40,11 +40,12 @@ class Authorship:
     mark: str = ""
 
     def __post_init__(self) -> None:
-        _check_text("author", self.author)
-        _check_text("message", self.message)
+        check_text("author", self.author)
+        check_text("message", self.message)
 
 
-def _check_text(what: str, text: str) -> None:
+def check_text(what: str, text: str) -> None:
+    """Raise UsageError for a text that no record takes: no UTF-8, or more than 64 KiB."""
     try:
         size = len(text.encode())
     except UnicodeEncodeError as error:
@@ -121,9 +122,10 @@ def tag_version(repository: Repository, tag: str, published: Published, authorsh
 
 
 def create_dataset(repository: Repository, title: str, description: str, authorship: Authorship) -> Published:
-    """Make a dataset with one version, which is empty. ConflictError: the branch has a version already."""
-    _check_text("title", title)
-    _check_text("description", description)
+    """Make a dataset with one version, which is empty; what is said of it has passed `check_text`.
+
+    ConflictError: the branch has a version already.
+    """
     refs = repository.refs
     if refs.head(DEFAULT_BRANCH) is not None:
         raise ConflictError(

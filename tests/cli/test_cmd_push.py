@@ -80,6 +80,7 @@ def test_json(run: Run, photos: Path, bucket_url: str) -> None:
         "metadata_bytes_uploaded": answer["metadata_bytes_uploaded"],
         "metadata_objects_uploaded": 1,
         "skipped": [{"path": f"{photos}/pipe", "what": "named pipe"}],
+        "risk": None,
     }
     again = as_json(run("push", str(photos), f"{bucket_url}/photos:topic", "--json"))
     assert (again["changed"], again["commit"], again["bytes_uploaded"]) == (False, None, 0)
