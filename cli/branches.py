@@ -16,7 +16,7 @@ from .invocation import Invocation, pass_invocation
 from .output import Output
 from .params import HANDLE
 from .text import quote_name
-from .versions import SHORT, authorship, first_line, name_of, without_subdir
+from .versions import SHORT, authorship, first_line, name_of, tell_risk, without_subdir
 
 __all__ = ["branch", "tag"]
 
@@ -69,6 +69,7 @@ def branch(
             found = find_published(repository, start or handle.ref)
             make_branch(repository, name, found, authorship(author, "", "branch"))
             done = f"{name_of(handle, name)} is at {found.commit.hex()}"
+        tell_risk(output, repository.refs.risk)
     if output.json:
         output.document(
             {"branch": name, "commit": found.commit.hex(), "top_hash": found.top_hash.hex(), "deleted": delete}
@@ -128,6 +129,7 @@ def tag(invocation: Invocation, handle: Handle, name: str | None, delete: bool, 
             return
         found = find_published(dataset.repository, handle.ref or DEFAULT_BRANCH)
         make_tag(dataset.repository, name, found, authorship(author, "", "tag"))
+        tell_risk(output, dataset.repository.refs.risk)
     if output.json:
         output.document({"tag": name, "commit": found.commit.hex(), "top_hash": found.top_hash.hex()})
     else:

@@ -173,7 +173,12 @@ def _facts(snapshot: Snapshot, entry: Entry) -> dict[str, JsonValue]:
     repository: Repository = snapshot.repository
     refs = repository.refs
     commit = snapshot.commit()
-    described = refs.info()
+    try:
+        described = refs.info()
+        branches = [name for name in refs.branches() if refs.head(name) is not None]
+        tags = list(refs.tags())
+    except AccessError:  # they are listed, which whoever may read objects need not be allowed
+        described, branches, tags = None, None, None
     return {
         "dataset": snapshot.dataset,
         "bucket": snapshot.bucket_url,
@@ -190,8 +195,8 @@ def _facts(snapshot: Snapshot, entry: Entry) -> dict[str, JsonValue]:
         "message": commit.message if commit else None,
         "parents": list(commit.parents) if commit else [],
         "environment": commit.environment if commit else {},
-        "branches": [name for name in refs.branches() if refs.head(name) is not None],
-        "tags": list(refs.tags()),
+        "branches": branches,
+        "tags": tags,
     }
 
 

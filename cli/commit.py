@@ -14,6 +14,7 @@ from penstock.vfs.committing import CommitOptions, commit
 from .commands import Command
 from .invocation import Invocation, pass_invocation
 from .merge import side_options
+from .versions import tell_risk
 
 __all__ = ["commit_"]
 
@@ -68,6 +69,7 @@ def commit_(
             before.update(numbers)
 
         report = commit(directory, invocation.settings(), authorship, options, told)
+    tell_risk(invocation.output, report["risk"])
     if invocation.output.json:
         invocation.output.document({**report, "tag": tag, "dry_run": dry_run})
         return

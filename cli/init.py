@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-
 import click
 
 from penstock.errors import UsageError
 from penstock.repo.authorship import default_author
+from penstock.repo.dataset import open_dataset
 from penstock.repo.handle import Handle
-from penstock.repo.publish import Authorship, create_dataset
-from penstock.repo.repository import Repository, dataset_of
+from penstock.repo.publish import Authorship, check_text, create_dataset
+from penstock.repo.repository import dataset_of
 
 from .commands import Command
 from .invocation import Invocation, pass_invocation
 from .params import HANDLE
+from .versions import tell_risk
 
 __all__ = ["init"]
 
@@ -42,8 +42,11 @@ def init(invocation: Invocation, handle: Handle, title: str, description: str, a
             fix=f"Name the dataset alone: {handle.bucket}/{dataset}",
         )
     authorship = Authorship(author or default_author(), "", "init")
-    with closing(invocation.settings().open_bucket(handle.bucket)) as store:
-        published = create_dataset(Repository(store, dataset), title, description, authorship)
+    check_text("title", title)
+    check_text("description", description)
+    with open_dataset(handle, invocation.settings(), writes=True) as opened:
+        published = create_dataset(opened.repository, title, description, authorship)
+        tell_risk(invocation.output, opened.repository.refs.risk)
     if invocation.output.json:
         invocation.output.document(
             {

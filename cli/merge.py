@@ -16,7 +16,7 @@ from .commands import Command
 from .invocation import Invocation, pass_invocation
 from .output import JsonValue
 from .params import HANDLE
-from .versions import SHORT, authorship, name_of, without_subdir
+from .versions import SHORT, authorship, name_of, tell_risk, without_subdir
 
 __all__ = ["merge", "side_options"]
 
@@ -77,6 +77,7 @@ def merge(
         who = authorship(author, message or f"Merge {handle.ref} into {branch}", "merge")
         load, load_many = dataset.load, dataset.load_many
         done = join(dataset.repository, load, branch, source.commit, who, choose, load_many, dry_run=dry_run)
+        tell_risk(invocation.output, dataset.repository.refs.risk)
     output = invocation.output
     if output.json:
         output.document(_as_json(done, branch, source.commit, dry_run))

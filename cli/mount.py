@@ -95,6 +95,9 @@ def _tell(output: Output, made: MountInfo) -> None:
             output.notice("the store cannot be reached: this is the version that was last opened here")
         if made.cache:
             output.notice(made.cache)
+        if made.refused is not None:
+            output.notice("warning: what is changed here cannot be committed from here, as things stand")
+            output.notice(f"  {made.refused}")
     output.finish()
 
 

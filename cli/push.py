@@ -20,6 +20,7 @@ from .invocation import Invocation, pass_invocation
 from .output import JsonValue, Output
 from .params import HANDLE
 from .progress import Task
+from .versions import tell_risk
 
 __all__ = ["hash_", "push_"]
 
@@ -101,6 +102,7 @@ def push_(
             f"from now on data sets in local buckets may read what lies below {report.allowed} on this machine; "
             f"noted in {record_path()}"
         )
+    tell_risk(invocation.output, report.risk)
     for key, why in report.unreadable:
         invocation.output.notice(f"left out {key}: {why}")
     _tell(invocation, report, tag)
@@ -149,6 +151,7 @@ def _as_json(report: PushReport, tag: str | None) -> dict[str, JsonValue]:
         "unpinned": report.unpinned,
         "allowed_folder": report.allowed,
         "unreadable": [{"key": key, "why": why} for key, why in report.unreadable],
+        "risk": report.risk or None,
     }
 
 

@@ -57,6 +57,7 @@ def remote(context: click.Context) -> None:
 @click.option("--sse", type=click.Choice(ENCRYPTIONS), help="Have the server encrypt what is written.")
 @click.option("--sse-kms-key-id", metavar="ID", help="Key for --sse aws:kms.")
 @click.option("--deadline", type=float, metavar="SECONDS", help="Longest that one call may take, with its retries.")
+@click.option("--unsafe", is_flag=True, help="Write to it even if it may lose versions; see docs/STORES.md.")
 @click.option("--force", is_flag=True, help="Replace a remote of that name.")
 @pass_invocation
 def add(invocation: Invocation, /, name: str, url: str, force: bool, **options: Any) -> None:

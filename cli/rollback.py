@@ -19,7 +19,7 @@ from .commands import Command
 from .invocation import Invocation, pass_invocation
 from .merge import side_options
 from .params import HANDLE
-from .versions import SHORT, authorship, first_line, name_of, without_subdir
+from .versions import SHORT, authorship, first_line, name_of, tell_risk, without_subdir
 
 __all__ = ["reset", "revert"]
 
@@ -47,6 +47,7 @@ def reset(invocation: Invocation, handle: Handle, to: str, author: str | None) -
         require_head(dataset.repository, branch)
         target = find_published(dataset.repository, to)
         before = reset_branch(dataset.repository, branch, target, authorship(author, "", "reset"))
+        tell_risk(invocation.output, dataset.repository.refs.risk)
     output = invocation.output
     if output.json:
         output.document(
@@ -104,6 +105,7 @@ def revert(
         who = authorship(author, text, "revert")
         before, load_many = _before(repository, record), dataset.load_many
         landed = land(repository, dataset.load, branch, undone.commit, before, who, choose, load_many)
+        tell_risk(invocation.output, repository.refs.risk)
     output = invocation.output
     if output.json:
         output.document(

@@ -96,6 +96,8 @@ def _tell(invocation: Invocation, directory: str) -> None:
         output.notice(
             f"{count} {'change' if count == 1 else 'changes'} since the last commit" if count else "no changes"
         )
+    if found and found["refused"] is not None:
+        output.notice(f"warning: what is changed here cannot be committed from here: {found['refused']}")
     if found and found["offline"]:
         output.notice("it was mounted without its store: what is not in the cache cannot be read")
     if found and found["cache"] and found["cache"]["note"]:

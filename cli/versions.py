@@ -14,7 +14,7 @@ from penstock.repo.publish import Authorship
 from penstock.repo.repository import dataset_of
 from penstock.repo.sizes import format_size
 
-from .output import JsonValue
+from .output import JsonValue, Output
 from .text import quote_name
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "name_of",
     "tally_json",
     "tally_line",
+    "tell_risk",
     "without_subdir",
 ]
 
@@ -55,6 +56,12 @@ def without_subdir(handle: Handle) -> Handle:
 def name_of(handle: Handle, ref: str | None = None) -> str:
     """Return a handle's text without a path; with `ref`, at that ref."""
     return str(replace(handle, ref=ref or handle.ref, subdir=""))
+
+
+def tell_risk(output: Output, risk: str) -> None:
+    """Warn, if a version was written to a bucket that may lose it."""
+    if risk:
+        output.notice(f"warning: {risk}. Whoever wrote at the same time may have lost a version: penstock log tells")
 
 
 def first_line(message: str) -> str:

@@ -27,15 +27,16 @@ from penstock.errors import ConflictError, PenstockError, StoreUnreachableError,
 from penstock.manifest import diff
 from penstock.manifest.merge import Choose
 from penstock.repo.branching import check_branch_name, make_branch
-from penstock.repo.handle import check_ref_name
+from penstock.repo.handle import check_ref_name, parse_handle
 from penstock.repo.landing import Landed, land
-from penstock.repo.leases import Lease, LeaseKind
+from penstock.repo.leases import LeaseKind
 from penstock.repo.publish import Authorship, Published, tag_version
 from penstock.repo.push import Progress
 from penstock.repo.refs import write_id
 from penstock.repo.repository import Repository
 from penstock.repo.settings import Settings
 from penstock.repo.snapshot import Snapshot
+from penstock.repo.write_access import write_access
 
 from .building import Frozen, build_version
 from .editing import Editor
@@ -73,6 +74,8 @@ class CommitReport:
     objects_uploaded: int = 0
     metadata_bytes_uploaded: int = 0
     metadata_objects_uploaded: int = 0
+    risk: str = ""
+    """What to warn of, see `Refs.risk`."""
 
 
 class Commit:
@@ -161,8 +164,9 @@ class Commit:
     def _hold(self) -> None:
         """Keep what this builds on from being deleted by gc; IntegrityError: it is gone already."""
         repository = self._version.repository
-        lease = Lease(repository.store, repository.dataset, LeaseKind.COMMIT)
-        repository.refs.lease = self._open.enter_context(lease)
+        bucket = parse_handle(self._origin.handle).bucket
+        self._open.enter_context(write_access(repository, LeaseKind.COMMIT, self._settings, bucket))
+        self.report.risk = repository.refs.risk
         # A record that is in the bucket has all that it needs there.
         if self._origin.commit is not None:
             repository.commit(self._origin.commit)
@@ -256,7 +260,6 @@ class Commit:
 
     def close(self) -> None:
         """Let go of the snapshot. A commit that surely did not land leaves no trace."""
-        self._version.repository.refs.lease = None
         with self._open:
             if self._intended and self._certain and self._landed is None:
                 self._overlay.records.change([clear_intent()])

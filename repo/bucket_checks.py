@@ -1,6 +1,7 @@
 """What a bucket lets this machine do: found by trying, each step only when the one before it worked. Blocking.
 
-Writes only when asked, to ``.penstock/probe/`` and nowhere else, and deletes what it wrote. Used by the command line.
+Writes only when asked, to ``.penstock/probe/``, and deletes what it wrote; the newest record of a branch is created
+once more, which changes nothing. Used by the command line.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
-from penstock.errors import NotFoundError, PenstockError
+from penstock.errors import AccessError, NotFoundError, PenstockError
 from penstock.manifest.records import MAX_RECORD
 from penstock.store.base import Store
 from penstock.store.diagnosis import diagnose
@@ -21,8 +22,10 @@ from penstock.store.options import StoreOptions
 from . import layout
 from .checks import Check, failed, fine, warning
 from .handle import Handle
-from .repository import Repository
+from .promises import broken_promise, probe_key
+from .repository import DEFAULT_BRANCH, Repository
 from .settings import Settings
+from .write_access import refusal
 
 __all__ = ["check_bucket", "check_writing"]
 
@@ -30,6 +33,7 @@ _HEADS = 5
 _SLOW = 0.25
 """Seconds for one small request, above which somebody should hear of it."""
 _SKEW = 60.0
+_ALLOW = "Allow {}: docs/STORES.md has the whole policy."
 _NOTHING_WORKS = "nothing of this bucket can be read or written"
 
 
@@ -45,15 +49,18 @@ def check_bucket(handle: Handle, settings: Settings, *, write: bool) -> Iterator
             yield from ways
             if any(check.name == "endpoint" and check.state != "ok" for check in ways):
                 return
-        reachable = _check_reachable(store)
+        reading = _check_dataset(store, handle) if handle.dataset is not None else None
+        reachable = _check_reachable(store, can_read=reading is not None and reading.state == "ok")
         yield reachable
         if reachable.state != "ok" and reachable.costs == _NOTHING_WORKS:
             return
         yield _check_listing(store)
-        if handle.dataset is not None:
-            yield _check_dataset(store, handle)
+        if reading is not None:
+            yield reading
         if write:
             yield from check_writing(store)
+            if handle.dataset is not None:
+                yield _check_moving(Repository(store, handle.dataset), handle, settings)
         else:
             yield Check("writing", "skipped", "not tried; --write tries it")
 
@@ -91,14 +98,18 @@ def _check_way(url: str, options: StoreOptions) -> Iterator[Check]:
         yield fine("clock", f"within {max(1, round(abs(found.skew)))} s of the server's")
 
 
-def _check_reachable(store: Store) -> Check:
-    """Time some requests for an object that is not there."""
+def _check_reachable(store: Store, *, can_read: bool) -> Check:
+    """Time some requests for an object that is not there; who may not list is told 403 of it, and may read all else."""
     taken = []
     try:
         for _ in range(_HEADS + 1):
             begun = time.perf_counter()
             store.head(f"{layout.PROBES}absent")
             taken.append(time.perf_counter() - begun)
+    except AccessError as error:
+        if can_read:
+            return fine("reachable", f"{store.url}: objects can be read (s3:GetObject)")
+        return failed("reachable", error, _NOTHING_WORKS)
     except PenstockError as error:
         return failed("reachable", error, _NOTHING_WORKS)
     middle = statistics.median(taken[1:])  # the first one connects
@@ -112,7 +123,13 @@ def _check_listing(store: Store) -> Check:
     try:
         folders = list(store.list_folders(layout.DATASETS))
     except PenstockError as error:
-        return failed("listing", error, "branches cannot be looked up: only what is remembered can be mounted")
+        return failed(
+            "listing",
+            error,
+            "what is named in full can be mounted (branch, tag, hash), but not by the beginning of a hash; nothing "
+            "can be listed, pushed, committed or collected",
+            _ALLOW.format("s3:ListBucket on the bucket"),
+        )
     return fine("listing", f"{len(folders)} datasets")
 
 
@@ -124,6 +141,9 @@ def _check_dataset(store: Store, handle: Handle) -> Check:
         manifest = repository.manifest(version.top_hash)
     except NotFoundError as error:
         return failed("reading", error, "it cannot be mounted")
+    except AccessError as error:
+        allow = _ALLOW.format("s3:GetObject on .penstock/* of the bucket")
+        return failed("reading", error, "versions cannot be read", allow)
     except PenstockError as error:
         return failed("reading", error, "versions cannot be read")
     return fine("reading", f"{handle} is {version.top_hash.hex()[:12]}, {manifest.root.entries} entries")
@@ -131,36 +151,62 @@ def _check_dataset(store: Store, handle: Handle) -> Check:
 
 def check_writing(store: Store) -> Iterator[Check]:
     """Yield whether objects can be made and deleted, and whether one that is there is left alone."""
-    key = f"{layout.PROBES}{secrets.token_hex(16)}"
-    bodies = [secrets.token_bytes(32) for _ in range(2)]
     try:
+        broken = broken_promise(store) or _lost_race(store)
+    except AccessError as error:
+        allow = _ALLOW.format("s3:PutObject on .penstock/* of the bucket")
+        yield failed("writing", error, "nothing can be pushed or committed", allow)
+        return
+    except PenstockError as error:
+        yield failed("writing", error, "nothing can be pushed or committed")
+        return
+    yield fine("writing", "objects can be made")
+    if broken:
+        yield warning(
+            "conditional writes",
+            broken,
+            "of two people who push to one branch at once, one would lose a version without a word: so nothing is "
+            "written to it",
+            "Use a server that holds to If-None-Match: * (docs/STORES.md), on Ceph 16 a bucket without versions; or "
+            "accept the risk: penstock remote add --unsafe",
+        )
+    else:
+        yield fine("conditional writes", "of two that made one object, the second was refused, also at once")
+    yield _check_deleting(store)
+
+
+def _lost_race(store: Store) -> str:
+    """Have two make one object at once; say what is wrong with that, or nothing."""
+    bodies = [secrets.token_bytes(32) for _ in range(2)]
+    with probe_key(store) as key:
         with ThreadPoolExecutor(2) as pool:
             made = list(pool.map(lambda body: store.create(key, body), bodies))
         kept = store.get(key, limit=MAX_RECORD)
-    except PenstockError as error:
-        yield failed("writing", error, "nothing can be pushed")
-        return
-    finally:
-        deleted = _delete(store, key)
-    yield fine("writing", "objects can be made")
     if made.count(True) == 1 and kept == bodies[made.index(True)]:
-        yield fine("conditional writes", "of two that made one object at once, one was told that it was second")
-    else:
-        yield warning(
-            "conditional writes",
-            f"two made one object at once, and {made.count(True)} were told that it is theirs",
-            "of two people who push to one branch at once, one may lose a version without a word",
-            "Use a server that honours If-None-Match, or let one machine alone push.",
-        )
-    yield deleted
+        return ""
+    return f"two made one object at once, and {made.count(True)} were told that it is theirs"
 
 
-def _delete(store: Store, key: str) -> Check:
+def _check_moving(repository: Repository, handle: Handle, settings: Settings) -> Check:
+    """Look whether the branch of a handle may be moved: its newest record is made once more."""
+    error = refusal(repository, handle.ref or DEFAULT_BRANCH, settings, handle.bucket)
+    if error is None:
+        return fine("committing", "branches can be moved")
+    return failed("committing", error, f"nothing can be pushed or committed to {repository.dataset!r}")
+
+
+def _check_deleting(store: Store) -> Check:
     try:
-        store.delete([key])
-        left = store.head(key) is not None
+        with probe_key(store) as key:
+            store.put(key, b"")
+            store.delete([key])
+            left = store.head(key) is not None
     except PenstockError as error:
-        return failed("deleting", error, f"{key} stays in the bucket, and garbage cannot be collected")
+        allow = _ALLOW.format("s3:DeleteObject on .penstock/leases/* and .penstock/probe/*, for gc on .penstock/*")
+        costs = (
+            "what a push or a mount leaves of itself stays, gc waits for each push for ten minutes, and deletes nothing"
+        )
+        return failed("deleting", error, costs, allow)
     if left:
         return warning("deleting", f"{key} is still there", "garbage cannot be collected", "Allow s3:DeleteObject.")
     return fine("deleting", "objects can be deleted")

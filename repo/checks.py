@@ -34,6 +34,6 @@ def warning(name: str, found: str, costs: str, fix: str) -> Check:
     return Check(name, "warning", found, costs, fix)
 
 
-def failed(name: str, error: PenstockError, costs: str) -> Check:
-    """Return a check that ended in an error."""
-    return Check(name, "warning", f"{error.what}: {error.why}" if error.why else error.what, costs, error.fix)
+def failed(name: str, error: PenstockError, costs: str, fix: str = "") -> Check:
+    """Return a check that ended in an error, which has the fix unless the caller knows a better one."""
+    return Check(name, "warning", f"{error.what}: {error.why}" if error.why else error.what, costs, fix or error.fix)

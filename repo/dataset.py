@@ -20,11 +20,12 @@ from penstock.store.opening import open_store
 
 from .counters import Counters
 from .handle import Handle
-from .leases import Lease, LeaseKind
+from .leases import LeaseKind
 from .nodes import Nodes
 from .repository import Repository, dataset_of
 from .settings import Settings
 from .snapshot import open_cache
+from .write_access import write_access
 
 __all__ = ["OpenDataset", "neighbours", "open_dataset"]
 
@@ -51,9 +52,9 @@ class OpenDataset:
 def open_dataset(handle: Handle, settings: Settings, *, writes: bool = False) -> Iterator[OpenDataset]:
     """Open the dataset that a handle names; nothing is asked of the store yet. Closed when the block ends.
 
-    With `writes`, under a lease: what is found within the block is not deleted by `gc` meanwhile, and refs may move.
+    With `writes` by `write_access`: what is found within the block is not deleted by `gc`, and refs may move.
 
-    NotFoundError: the handle names a bucket only; else what opening a store raises.
+    NotFoundError: the handle names a bucket only; else what opening a store raises, and `write_access`.
     """
     dataset = dataset_of(handle)
     url, options = settings.locate_bucket(handle.bucket)
@@ -62,7 +63,7 @@ def open_dataset(handle: Handle, settings: Settings, *, writes: bool = False) ->
         store = stack.enter_context(closing(open_store(url, options)))
         repository = Repository(store, dataset)
         if writes:
-            repository.refs.lease = stack.enter_context(Lease(store, dataset, LeaseKind.HISTORY))
+            stack.enter_context(write_access(repository, LeaseKind.HISTORY, settings, handle.bucket))
         cache = stack.enter_context(closing(open_cache(settings)))
         nodes = Nodes(store, cache, counters)
         pool = stack.enter_context(ThreadPoolExecutor(_AT_ONCE, "penstock-nodes"))

@@ -214,7 +214,7 @@ class InPlace:
         digest, blocks = hasher.finish()
         external = External(_uri(store, info.key), pinned.version_id, pinned.etag)
         extents = (Extent(external, 0, info.size),) if info.size else ()
-        mtime = round(info.modified * 1e9)
+        mtime = round((info.modified or 0.0) * 1e9)
         return _Registered(Entry(name, Kind.FILE, info.size, digest, mtime, extents=extents), blocks)
 
 

@@ -8,7 +8,7 @@
     .penstock/datasets/<name>/heads/<branch>/<number> moves of a branch
     .penstock/datasets/<name>/tags/<tag>              a tag
     .penstock/leases/<kind>/<32 hex>                  who relies on what the bucket holds (leases)
-    .penstock/probe/<32 hex>                          what `doctor --write` and `gc` make and delete
+    .penstock/probe/<32 hex>                          what is made and deleted to try the bucket (promises)
 
 Data and nodes are the bucket's, so that datasets share them. A <number> counts down from 16 hex f's: the newest
 record sorts first, and a LIST of one key finds it.

@@ -17,12 +17,11 @@ from penstock.manifest.records import Commit, DatasetInfo, Manifest, RefRecord, 
 
 from . import layout
 from .authorship import environment
-from .leases import Lease, LeaseKind
 from .nodes import NodePackWriter
 from .refs import Head, write_id
 from .repository import DEFAULT_BRANCH, Repository
 
-__all__ = ["Authorship", "Published", "create_dataset", "move_branch", "publish", "tag_version"]
+__all__ = ["Authorship", "Published", "check_text", "create_dataset", "move_branch", "publish", "tag_version"]
 
 
 _LONGEST_TEXT = 64 << 10
@@ -41,11 +40,12 @@ class Authorship:
     mark: str = ""
 
     def __post_init__(self) -> None:
-        _check_text("author", self.author)
-        _check_text("message", self.message)
+        check_text("author", self.author)
+        check_text("message", self.message)
 
 
-def _check_text(what: str, text: str) -> None:
+def check_text(what: str, text: str) -> None:
+    """Raise UsageError for a text that no record takes: no UTF-8, or more than 64 KiB."""
     try:
         size = len(text.encode())
     except UnicodeEncodeError as error:
@@ -85,7 +85,7 @@ def publish(
     store, dataset = repository.store, repository.dataset
     time = format_time(dt.datetime.now(dt.UTC))
     top_hash = manifest.top_hash
-    if not store.create(layout.manifest_key(dataset, top_hash.hex()), manifest.encode()):
+    if not repository.refs.create(layout.manifest_key(dataset, top_hash.hex()), manifest.encode(), contested=False):
         # The same content was published before, perhaps from other packs: those stay the ones in use.
         repository.manifest(top_hash)
     commit = Commit(
@@ -100,7 +100,7 @@ def publish(
     )
     body = commit.encode()
     published = Published(top_hash, commit_id(body))
-    if not store.create(layout.commit_key(dataset, published.commit.hex()), body):
+    if not repository.refs.create(layout.commit_key(dataset, published.commit.hex()), body, contested=False):
         raise IntegrityError(
             f"commit {published.commit.hex()} in {store.url} is not what its id says",
             fix="Something else has changed the object: restore it from a copy of the bucket.",
@@ -122,20 +122,20 @@ def tag_version(repository: Repository, tag: str, published: Published, authorsh
 
 
 def create_dataset(repository: Repository, title: str, description: str, authorship: Authorship) -> Published:
-    """Make a dataset with one version, which is empty. ConflictError: the branch has a version already."""
-    _check_text("title", title)
-    _check_text("description", description)
+    """Make a dataset with one version, which is empty; what is said of it has passed `check_text`.
+
+    ConflictError: the branch has a version already.
+    """
     refs = repository.refs
     if refs.head(DEFAULT_BRANCH) is not None:
         raise ConflictError(
             f"dataset {repository.dataset!r} in {repository.store.url} exists already",
             fix="Choose another name, or push to it.",
         )
-    with Lease(repository.store, repository.dataset, LeaseKind.HISTORY) as refs.lease:
-        sink = NodePackWriter(repository.store.put)
-        root = TreeBuilder(sink).finish()
-        sink.flush()
-        # Before the branch, so that it can be done again should this be interrupted in between.
-        time = format_time(dt.datetime.now(dt.UTC))
-        refs.set_info(lambda _: DatasetInfo(title, description, authorship.author, time, write_id()))
-        return publish(repository, DEFAULT_BRANCH, None, Manifest(sink.located(root)), authorship)
+    sink = NodePackWriter(repository.store.put)
+    root = TreeBuilder(sink).finish()
+    sink.flush()
+    # Before the branch, so that it can be done again should this be interrupted in between.
+    time = format_time(dt.datetime.now(dt.UTC))
+    refs.set_info(lambda _: DatasetInfo(title, description, authorship.author, time, write_id()))
+    return publish(repository, DEFAULT_BRANCH, None, Manifest(sink.located(root)), authorship)

@@ -25,7 +25,7 @@ from .counters import Counters
 from .externals import Externals, options_by_address, refuse_fuse
 from .handle import Handle, check_ref_name
 from .inplace import InPlace, Unreadable
-from .leases import Lease, LeaseKind
+from .leases import LeaseKind
 from .local_tree import build_local, threads
 from .nodes import NodePackWriter, Nodes
 from .packing import Packer, Parent
@@ -39,6 +39,7 @@ from .snapshot import open_cache
 from .source import Skipped, refuse_inside, walk_directory
 from .trust import allow_folder
 from .upload import Upload
+from .write_access import write_access
 
 __all__ = ["Progress", "PushReport", "hash_directory", "push", "push_in_place"]
 
@@ -74,6 +75,8 @@ class PushReport:
     allowed: str | None = None
     """The folder that data sets in local buckets may read from now on, because it was registered in place."""
     unreadable: list[Unreadable] = field(default_factory=list)
+    risk: str = ""
+    """What to warn of, see `Refs.risk`."""
 
 
 def push(
@@ -180,6 +183,7 @@ class _Push(ExitStack):
             )
         if tag is not None:
             check_ref_name(tag)
+        self._settings, self._bucket = settings, handle.bucket
         url, options = settings.locate_bucket(handle.bucket)
         with ExitStack() as opening:  # what was opened is closed again, should the rest fail
             self.store = opening.enter_context(closing(open_store(url, options)))
@@ -204,8 +208,7 @@ class _Push(ExitStack):
 
         The branch was read before, and nothing else: as long as it has not moved, what it leads to is there.
         """
-        refs = self.target.repository.refs
-        refs.lease = self.enter_context(Lease(self.store, self.target.repository.dataset, LeaseKind.PUSH))
+        self.enter_context(write_access(self.target.repository, LeaseKind.PUSH, self._settings, self._bucket))
 
     def publish(self, root: NodeRef, authorship: Authorship) -> PushReport:
         """Wait until all is in the bucket, and make the tree with this root the next version."""
@@ -214,7 +217,7 @@ class _Push(ExitStack):
         manifest = Manifest(self.sink.located(root))
         commit = self.target.publish(manifest, authorship)
         data, metadata = self.upload.sent[True], self.upload.sent[False]
-        report = PushReport(self.handle, manifest.top_hash, commit)
+        report = PushReport(self.handle, manifest.top_hash, commit, risk=self.target.repository.refs.risk)
         report.bytes_uploaded, report.objects_uploaded = data.bytes, data.objects
         report.metadata_bytes_uploaded, report.metadata_objects_uploaded = metadata.bytes, metadata.objects
         return report

@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from penstock.errors import ConflictError, IntegrityError
+from penstock.errors import AccessError, ConflictError, IntegrityError, NotFoundError
 from penstock.manifest.records import DatasetInfo, RefRecord
 from penstock.store.base import Store
 
 from . import layout
 from .leases import Lease
+from .promises import create_watched
 from .records import read_record
 
 __all__ = ["Head", "Refs", "nearest", "write_id"]
@@ -63,6 +64,15 @@ class Refs:
         self._prefix = layout.dataset_prefix(dataset)
         self.lease: Lease | None = None
         """Has to stand whenever a ref moves, if there is one: what the ref leads to was found under it."""
+        self.risk = ""
+        """What is wrong with the bucket's create-if-absent, where somebody writes all the same: then who made a record
+        looks after a while whether it is still theirs."""
+
+    def create(self, key: str, body: bytes, *, contested: bool = True) -> bool:
+        """Make a record; False when another one is there. `contested`: others may make it with another body."""
+        if not self.risk:
+            return self._store.create(key, body)
+        return create_watched(self._store, key, body, contested=contested)
 
     def _newest(self, prefix: str, decode: Callable[[bytes], T]) -> tuple[int, T] | None:
         for found in self._store.list(prefix, limit=2):
@@ -86,6 +96,39 @@ class Refs:
         newest = self._newest_move(branch)
         return Head(branch, *newest) if newest is not None and newest[1].commit is not None else None
 
+    def head_unlisted(self, branch: str) -> Head | None:
+        """Return where a branch stands, for who may read objects but not list them; None when none can be read.
+
+        Numbers have no gaps, so the last that is there is found by doubling and halving: some 2 log2(n) requests. A
+        server that refuses to list answers 403 for what is not there.
+        """
+        prefix = f"{self._prefix}heads/{branch}/"
+
+        def is_there(number: int) -> bool:
+            try:
+                self._store.get(layout.number_key(prefix, number))
+            except (NotFoundError, AccessError):
+                return False
+            return True
+
+        if not is_there(0):
+            return None
+        low, high = 0, 1
+        while high <= _MOST and is_there(high):
+            low, high = high, high * 2
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if is_there(middle) else (low, middle)
+        record = read_record(self._store, layout.number_key(prefix, low), RefRecord.decode)
+        return Head(branch, low, record) if record.commit is not None else None
+
+    def tag_unlisted(self, name: str) -> RefRecord | None:
+        """Return a tag's record, for who may read objects but not list them; None when none can be read."""
+        try:
+            return read_record(self._store, layout.tag_key(self._dataset, name), RefRecord.decode)
+        except (NotFoundError, AccessError):
+            return None
+
     def move(self, branch: str, expected: Head | None, record: RefRecord) -> Head:
         """Move a branch from where it was seen; ConflictError when it has moved since. `expected` None: make it."""
         prefix = f"{self._prefix}heads/{branch}/"
@@ -98,7 +141,7 @@ class Refs:
             number = expected.number + 1
         if self.lease is not None:
             self.lease.check()
-        if not self._store.create(layout.number_key(prefix, number), record.encode()):
+        if not self.create(layout.number_key(prefix, number), record.encode()):
             raise self._moved(branch)
         return Head(branch, number, record)
 
@@ -122,7 +165,7 @@ class Refs:
         """Make a tag. ConflictError when it stands for another commit; one that stands for the same is kept."""
         if self.lease is not None:
             self.lease.check()
-        if self._store.create(layout.tag_key(self._dataset, name), record.encode()):
+        if self.create(layout.tag_key(self._dataset, name), record.encode()):
             return
         existing = self.tag(name)
         if existing is None or existing.commit != record.commit:
@@ -149,7 +192,7 @@ class Refs:
         newest = self._newest(prefix, DatasetInfo.decode)
         record = change(newest[1] if newest is not None else None)
         number = newest[0] + 1 if newest is not None else 0
-        if not self._store.create(layout.number_key(prefix, number), record.encode()):
+        if not self.create(layout.number_key(prefix, number), record.encode()):
             raise ConflictError(
                 f"the description of {self._dataset!r} has changed meanwhile", fix="Run the command again."
             )

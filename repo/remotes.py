@@ -24,6 +24,7 @@ __all__ = ["ADDRESSING_STYLES", "ENCRYPTIONS", "FIELDS", "Remote", "absolute_add
 ADDRESSING_STYLES = ("auto", "path", "virtual")
 ENCRYPTIONS = ("AES256", "aws:kms", "aws:kms:dsse")
 
+_OF_ANY = frozenset({"url", "unsafe", "deadline"})
 _S3_ADDRESS = re.compile(r"s3://([^/]+)((?:/[^/]+)*)/?")
 
 
@@ -31,9 +32,10 @@ _S3_ADDRESS = re.compile(r"s3://([^/]+)((?:/[^/]+)*)/?")
 class Remote:
     """How to reach one bucket. Raises UsageError when the fields are not valid together.
 
-    `url` is ``s3://bucket[/prefix]`` or ``file:///dir``; all else but `deadline` is for S3 only, None or False where
-    the AWS configuration and environment decide. `deadline` is in seconds for a whole call with its retries; of a
-    directory, for the reading of files that were registered where they lie.
+    `url` is ``s3://bucket[/prefix]`` or ``file:///dir``. `unsafe` lets it be written to though it does not hold to
+    create-if-absent (`promises`). `deadline` is in seconds for a whole call with its retries; of a directory, for the
+    reading of files that were registered where they lie. All else is for S3 only, None or False where the AWS
+    configuration and environment decide.
     """
 
     name: str
@@ -47,12 +49,13 @@ class Remote:
     sse: str | None = None
     sse_kms_key_id: str | None = None
     deadline: float | None = None
+    unsafe: bool = False
 
     def __post_init__(self) -> None:
         check_bucket_name(self.name)
         _check_url(self.name, self.url)
         fix = "penstock remote add --help shows the options"
-        if self.url.startswith("file://") and (given := sorted(self.settings().keys() - {"url", "deadline"})):
+        if self.url.startswith("file://") and (given := sorted(self.settings().keys() - _OF_ANY)):
             raise UsageError(f"remote {self.name!r} cannot have {given[0]}", why=f"{self.url} is a directory", fix=fix)
         if self.anonymous and self.profile is not None:
             raise UsageError(f"remote {self.name!r} cannot have a profile", why="anonymous requests use none", fix=fix)
@@ -69,17 +72,11 @@ class Remote:
     def store_options(self) -> StoreOptions:
         """Return how to open the store at `url`."""
         options: dict[str, Any] = self.settings()
-        del options["url"]
-        return StoreOptions(**options)
+        return StoreOptions(**{key: value for key, value in options.items() if key not in _OF_ANY})
 
 
-FIELDS = MappingProxyType(
-    {
-        field.name: {"anonymous": bool, "request_payer": bool, "deadline": float}.get(field.name, str)
-        for field in fields(Remote)
-        if field.name != "name"
-    }
-)
+_KINDS = {"anonymous": bool, "request_payer": bool, "deadline": float, "unsafe": bool}
+FIELDS = MappingProxyType({field.name: _KINDS.get(field.name, str) for field in fields(Remote) if field.name != "name"})
 """Keys of a ``[remotes.NAME]`` section and their types."""
 
 

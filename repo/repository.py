@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from penstock.errors import AmbiguousError, NotFoundError, UsageError
-from penstock.manifest.records import Commit, Manifest
+from penstock.errors import AccessError, AmbiguousError, NotFoundError, UsageError
+from penstock.manifest.records import Commit, Manifest, RefRecord
 from penstock.store.base import Store
 
 from . import layout
@@ -33,6 +33,25 @@ class Version:
 
 def _is_prefix(name: str) -> bool:
     return _SHORTEST_PREFIX <= len(name) <= _HASH_DIGITS and _HEX.issuperset(name.lower())
+
+
+def _version_of(record: RefRecord | None, name: str) -> Version | None:
+    if record is None or not record.commit or not record.top_hash:
+        return None
+    return Version(bytes.fromhex(record.top_hash), bytes.fromhex(record.commit), name)
+
+
+def _no_listing(name: str, dataset: str, refused: AccessError) -> AccessError:
+    works = "a whole branch, tag, commit id or top hash can be named"
+    why = f"{refused.what}: {refused.why}; without that {works}, and none called {name!r} can be read"
+    if _is_prefix(name) and len(name) < _HASH_DIGITS:
+        why = f"{refused.what}: {refused.why}; the beginning of a hash needs that, {works}"
+    return AccessError(
+        f"{name!r} of {dataset!r} is not found, or may not be read",
+        why=why,
+        fix=f"Check the name; {refused.fix[:1].lower()}{refused.fix[1:]}. To list takes s3:ListBucket, to read "
+        "s3:GetObject: docs/STORES.md has the policies",
+    )
 
 
 def datasets_in(store: Store) -> list[str]:
@@ -67,12 +86,13 @@ class Repository:
             if found is not None:
                 return found
             raise self._not_found(name, ref)
-        head = self.refs.head(name)
-        if head is not None and head.record.commit and head.record.top_hash:
-            return Version(bytes.fromhex(head.record.top_hash), bytes.fromhex(head.record.commit), name)
-        tag = self.refs.tag(name)
-        if tag is not None and tag.commit and tag.top_hash:
-            return Version(bytes.fromhex(tag.top_hash), bytes.fromhex(tag.commit), name)
+        try:
+            head = self.refs.head(name)
+            found = _version_of(head.record if head is not None else self.refs.tag(name), name)
+        except AccessError as error:
+            return self._unlisted(name, error)
+        if found is not None:
+            return found
         if _is_prefix(name):
             found = self._by_prefix(name.lower())
             if found is not None:
@@ -94,13 +114,28 @@ class Repository:
     def _by_hash(self, name: str) -> Version | None:
         """Find what a whole commit id or top hash names, in one request or two."""
         commit_id = bytes.fromhex(name)
+        refused: AccessError | None = None
         try:
             key = layout.commit_key(self.dataset, name)
             commit = read_record(self.store, key, lambda body: Commit.decode(body, commit_id))
-        except NotFoundError:
-            is_known = self.store.head(layout.manifest_key(self.dataset, name)) is not None
+        except (NotFoundError, AccessError) as error:
+            refused = error if isinstance(error, AccessError) else None  # who may not list is not told what is missing
+            try:
+                is_known = self.store.head(layout.manifest_key(self.dataset, name)) is not None
+            except AccessError as second:
+                raise _no_listing(name, self.dataset, refused or second) from second
             return Version(commit_id, None, name) if is_known else None
         return Version(bytes.fromhex(commit.top_hash), commit_id, name)
+
+    def _unlisted(self, name: str, refused: AccessError) -> Version:
+        """Find what a tag or branch stands for where nothing may be listed: records can be asked for by their names."""
+        found = _version_of(self.refs.tag_unlisted(name), name)
+        if found is None:
+            head = self.refs.head_unlisted(name)
+            found = _version_of(head.record if head is not None else None, name)
+        if found is None:
+            raise _no_listing(name, self.dataset, refused) from refused
+        return found
 
     def _by_prefix(self, prefix: str) -> Version | None:
         commits = self._with_prefix(layout.commit_key(self.dataset, prefix), layout.commit_key(self.dataset, ""))

@@ -99,6 +99,11 @@ class Settings:
         Handle(bucket)
         return (bucket if "://" in bucket else f"s3://{bucket}"), StoreOptions()
 
+    def accepts_risk(self, bucket: str) -> bool:
+        """Whether a remote says of the store behind `bucket` that it is written to though it may lose versions."""
+        where = self.locate_bucket(bucket)
+        return any(each.unsafe and (each.url, each.store_options()) == where for each in self.remotes.values())
+
     def open_bucket(self, bucket: str) -> Store:
         """Return the store behind `bucket`, see `locate_bucket`. It is the caller's to close."""
         url, options = self.locate_bucket(bucket)

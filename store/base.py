@@ -81,6 +81,13 @@ class Store(ABC):
 
     url: str
     """``s3://bucket/prefix`` or ``file:///dir``: names the root in messages and physical keys."""
+    keeps_versions: bool = False
+    """Whether the server said so of the object that was `put` last."""
+
+    @property
+    def place(self) -> str:
+        """What is at `url`, more exactly: it changes with the server, or the disk, that answers there."""
+        return self.url
 
     @abstractmethod
     def get(

@@ -66,6 +66,12 @@ class LocalStore(Store):
     def __reduce__(self) -> tuple[object, ...]:
         return LocalStore, (self.path,)
 
+    @property
+    def place(self) -> str:
+        """See `Store.place`."""
+        with explained("look at", self.path):
+            return f"{self.url} on device {os.stat(self.path).st_dev}"
+
     def get(
         self,
         key: str,

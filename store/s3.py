@@ -67,6 +67,12 @@ class S3Store(Store):
     def __reduce__(self) -> tuple[object, ...]:
         return S3Store, (self.bucket, self._prefix, self.options)
 
+    @property
+    def place(self) -> str:
+        """See `Store.place`."""
+        self.prepare()
+        return f"{self.url} at {self._calls.clients.endpoint()}"
+
     def close(self) -> None:
         """See `Store.close`."""
         self._calls.clients.close()
@@ -120,7 +126,8 @@ class S3Store(Store):
         arguments = self._writing(key, body)
 
         def attempt(client: S3Client, deadline: Deadline) -> None:
-            ask(client.put_object, **arguments, Body=_sendable(body, deadline))
+            answer = ask(client.put_object, **arguments, Body=_sendable(body, deadline))
+            self.keeps_versions = answer.get("VersionId") not in (None, "null")
 
         self._call("write", key, attempt)
 
@@ -319,6 +326,9 @@ class S3Store(Store):
             where = {"ContinuationToken": page.token}
 
     def _delete(self, keys: Sequence[str]) -> None:
+        if len(keys) == 1:  # Ceph asks for leave to delete in the whole bucket when there is a list
+            self._call("delete", keys[0], lambda client, _: self._delete_one(client, keys[0]))
+            return
         batch: Sequence[ObjectIdentifierTypeDef] = [{"Key": self._base + key} for key in keys]
 
         def attempt(client: S3Client, _: Deadline) -> None:
@@ -332,7 +342,14 @@ class S3Store(Store):
                     response: Any = {"Error": failed, "ResponseMetadata": {"HTTPStatusCode": status}}
                     raise ClientError(response, "DeleteObjects")
 
-        self._call("delete", keys[0] if len(keys) == 1 else "", attempt)
+        self._call("delete", "", attempt)
+
+    def _delete_one(self, client: S3Client, key: str) -> None:
+        try:
+            client.delete_object(**self._object(key))
+        except ClientError as error:
+            if code_of(error) != "NoSuchKey":
+                raise
 
 
 def _sendable(body: Buffer, deadline: Deadline) -> bytes | IO[bytes]:

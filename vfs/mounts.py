@@ -23,6 +23,7 @@ class MountInfo:
     `pid` is the daemon's, which supervises the process `worker_pid` that serves the files and has replaced it
     `restarts` times. `overlay`: where a writable mount keeps its changes; None when it is read-only. `cache`: what is
     to be said of its block cache, empty when all is well with that.
+    `refused`: why they could not have been committed when it was mounted.
     """
 
     mountpoint: str
@@ -40,6 +41,7 @@ class MountInfo:
     restarts: int | None = None
     overlay: str | None = None
     cache: str | None = None
+    refused: str | None = None
 
 
 def info_of(record: MountRecord) -> MountInfo:
@@ -60,6 +62,7 @@ def info_of(record: MountRecord) -> MountInfo:
         record.restarts,
         record.overlay,
         record.cache,
+        record.refused,
     )
 
 

@@ -63,6 +63,8 @@ class MountRecord:
     """The directory of a writable mount's changes."""
     cache: str = ""
     """What is to be said of the block cache, when it was mounted."""
+    refused: str | None = None
+    """Why a commit of them would have been refused when it was mounted."""
 
 
 def _directory() -> str:

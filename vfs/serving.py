@@ -40,6 +40,7 @@ from .fuse import FuseOperations
 from .fuse_writing import WritableOperations
 from .holding import Holding
 from .jobs import Jobs
+from .landing_check import LandingCheck
 from .link import Link, Mounted, Moved, Serving, Start
 from .mountinfo import SUBTYPE, KernelMount, fs_name, top_mount
 from .processes import start_time
@@ -117,6 +118,8 @@ class _Serving:
         self._workers = workers
         self._upper = upper
         self._holding = Holding(snapshot, workers, upper.is_dirty)
+        before = decode_answer(start.record).refused if start.record is not None else None
+        self._check = LandingCheck(snapshot, request.settings, workers, before)
         self._failure: PenstockError | None = None
 
     async def run(self, session: int | None) -> None:
@@ -186,6 +189,8 @@ class _Serving:
         ready: bytes | None = None
         if mounted is not None:
             tune(mounted.device, self._request.options.read_ahead_kib)
+            if self._upper.directory is not None:
+                await self._check.begin()
             record = self._describe(mounted)
             ready = encode_ready(record)
             try:
@@ -197,7 +202,9 @@ class _Serving:
         else:
             assert self._start.record is not None
             record = decode_answer(self._start.record)
-        vitals = Vitals(record, self._snapshot, operations.reads, self._upper.trouble)
+        vitals = Vitals(
+            record, self._snapshot, operations.reads, lambda: self._check.refused, trouble=self._upper.trouble
+        )
         # Threads of their own: those of readers may all be waiting for a store that does not answer.
         announcements = Announcements(self._snapshot, operations.file_system.follower, Workers(4))
         commands = MountCommands(vitals, operations, Workers(2), access_log_path(record.mountpoint), announcements)
@@ -208,6 +215,7 @@ class _Serving:
         table = commands.table() | versioning.table()
         versioning.recover()
         nursery.start_soon(self._holding.begin)
+        nursery.start_soon(self._check.watch)
         assert record.control is not None
         try:
             control = ControlSocket(record.control, table)
@@ -241,6 +249,7 @@ class _Serving:
             worker_pid=os.getpid(),
             overlay=self._upper.directory,
             cache=cache_note(snapshot),
+            refused=self._check.refused,
         )
 
     async def _trim(self) -> None:

@@ -12,6 +12,7 @@
 | hedges | requests sent a second time because the answer was late |
 | overlay | directory of a writable mount's changes, or null |
 | trouble | what is wrong with it, a sentence each: damaged records, a directory that is gone |
+| refused | why a commit of them would be refused, or null |
 | in_flight, budget | bytes on their way from the store, and the most there may be |
 | restarts | processes of the mount that died and were started anew |
 | worker_pid, fetcher_pids | process that serves, processes that fetch |
@@ -65,6 +66,8 @@ class Vitals:
     """Tells of one mount.
 
     `reads` returns the bytes given to readers and the handles that are open, `trouble` what is wrong with its overlay.
+
+    `refused` returns why a commit would be.
     """
 
     def __init__(
@@ -72,12 +75,14 @@ class Vitals:
         record: MountRecord,
         snapshot: Snapshot,
         reads: Callable[[], tuple[int, int]],
+        refused: Callable[[], str | None],
         trouble: Callable[[], list[str]] = list,
     ) -> None:
         self._record = record
         self._snapshot = snapshot
         self._reads = reads
         self._trouble = trouble
+        self._refused = refused
         self._begun = parse_time(record.since)
 
     def status(self, access_log: str | None) -> dict[str, object]:
@@ -98,6 +103,7 @@ class Vitals:
             "commit": snapshot.commit_id.hex() if snapshot.commit_id is not None else None,
             "overlay": record.overlay,
             "trouble": self._trouble(),
+            "refused": self._refused(),
             "offline": snapshot.offline,
             "since": record.since,
             "uptime": round((dt.datetime.now(dt.UTC) - self._begun).total_seconds(), 3),

@@ -82,6 +82,7 @@ def test_json(run: Run, photos: Path, bucket_url: str) -> None:
         "skipped": [{"path": f"{photos}/pipe", "what": "named pipe"}],
         "unpinned": 0,
         "allowed_folder": None,
+        "risk": None,
     }
     again = as_json(run("push", str(photos), f"{bucket_url}/photos:topic", "--json"))
     assert (again["changed"], again["commit"], again["bytes_uploaded"]) == (False, None, 0)

@@ -396,7 +396,10 @@ def test_a_bucket_that_may_only_be_read(
     assert gateway.request("PUT", f"/{bucket}?policy", policy).status in (200, 204)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", gateway.other_access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", gateway.other_secret_key)
-    place = Path(mounts(handle, options=WRITABLE, settings=settings).mountpoint)
+    info = mounts(handle, options=WRITABLE, settings=settings)
+    assert info.refused is not None
+    assert "may not do that" in info.refused
+    place = Path(info.mountpoint)
     change_much(place)
     shown = content(place)
     with pytest.raises(AccessError) as told:

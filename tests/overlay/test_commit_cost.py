@@ -17,6 +17,7 @@ from penstock.manifest.hashing import content_hash, hash_of_blocks
 from penstock.manifest.records import Manifest
 from penstock.repo import layout
 from penstock.repo.nodes import NodePackWriter
+from penstock.repo.promises import Promises
 from penstock.repo.publish import Authorship, publish
 from penstock.repo.repository import Repository
 from penstock.store.base import ByteRange
@@ -68,6 +69,7 @@ def bucket(tmp_path: Path) -> LocalBucket:
 @pytest.fixture
 def edited(bucket: LocalBucket, tmp_path: Path) -> Iterator[Edited]:
     found = Edited(bucket, tmp_path / "overlay")
+    assert not Promises(bucket.settings).probe(found.version.repository.store)  # as one commit a day does
     yield found
     found.close()
 

@@ -314,7 +314,9 @@ def test_credentials_that_may_not_delete(
     delete_branch(world.repository(), "side", ME)
     settle(world)
     monkeypatch.setenv("AWS_ENDPOINT_URL", fault_proxy.endpoint)
-    fault = fault_proxy.fail(fault=Status(403, body=DENIED), match=lambda method, _: method == "POST", times=1000)
+    fault = fault_proxy.fail(
+        fault=Status(403, body=DENIED), match=lambda method, _: method in ("POST", "DELETE"), times=1000
+    )
     with pytest.raises(AccessError):
         gc(world)
     assert fault.struck

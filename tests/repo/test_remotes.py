@@ -29,7 +29,7 @@ def test_every_setting_reaches_the_store() -> None:
     }
     remote = Remote(name="lab", url="s3://bucket/prefix", **settings)
     assert remote.store_options() == StoreOptions(**settings)
-    assert set(settings) | {"url", "anonymous"} == set(FIELDS)
+    assert set(settings) | {"url", "anonymous", "unsafe"} == set(FIELDS)
     assert Remote(name="open", url="s3://bucket", anonymous=True).store_options() == StoreOptions(anonymous=True)
 
 

@@ -229,9 +229,10 @@ def test_requester_pays_everywhere(store: Store, fault_proxy: FaultProxy) -> Non
             call(payer)
         payer.copy(payer, "key", "copy")
         payer.delete(["key"])
+        payer.delete(["key", "copy"])
         payer.head("never")
     assert len(fault_proxy.requests) >= len(EVERY_CALL)
-    for method in ("GET", "PUT", "HEAD", "POST"):
+    for method in ("GET", "PUT", "HEAD", "POST", "DELETE"):
         assert sent(fault_proxy, method)
         for headers in sent(fault_proxy, method):
             assert headers.get("x-amz-request-payer") == "requester", method

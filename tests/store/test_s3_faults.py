@@ -36,7 +36,8 @@ CALLS: dict[str, tuple[str, Callable[[Store], object]]] = {
     "create": ("PUT", lambda store: store.create("new", BODY)),
     "head": ("HEAD", lambda store: store.head("key") is not None),
     "list": ("GET", lambda store: [info.key for info in store.list()] == ["key"]),
-    "delete": ("POST", lambda store: store.delete(["key"]) is None),
+    "delete": ("DELETE", lambda store: store.delete(["key"]) is None),
+    "delete many": ("POST", lambda store: store.delete(["key", "other"]) is None),
     "copy": ("PUT", lambda store: store.copy(store, "key", "copy") is None),
 }
 
@@ -273,5 +274,5 @@ def test_the_comparison_is_retried_too(store: Store, direct: Store, fault_proxy:
 def test_one_key_that_fails_for_now(store: Store, direct: Store, fault_proxy: FaultProxy) -> None:
     busy = b"<DeleteResult><Error><Key>key</Key><Code>InternalError</Code></Error></DeleteResult>"
     fault_proxy.fail(fault=Status(200, busy), match=is_method("POST"), times=2)
-    store.delete(["key"])
+    store.delete(["key", "other"])
     assert direct.head("key") is None
