@@ -106,7 +106,9 @@ class LocalStore(Store):
                 return None
         return _info(key, status) if stat.S_ISREG(status.st_mode) else None
 
-    def list(self, prefix: str = "", *, start_after: str = "", limit: int | None = None) -> Iterator[ObjectInfo]:
+    def list(
+        self, prefix: str = "", *, start_after: str = "", limit: int | None = None, page: int | None = None
+    ) -> Iterator[ObjectInfo]:
         """See `Store.list`. Memory: the names of one folder on each level."""
         check_prefix(prefix)
         check_start_after(start_after)
@@ -124,7 +126,7 @@ class LocalStore(Store):
                 if has_objects(self.path, f"{prefix}{name}/"):
                     yield name
 
-    def list_level(self, prefix: str = "") -> Level:
+    def list_level(self, prefix: str = "", *, page: int | None = None) -> Level:
         """See `Store.list_level`."""
         folders = list(self.list_folders(prefix))
         with explained("list", os.path.join(self.path, prefix)):

@@ -19,13 +19,14 @@ from botocore.exceptions import ClientError
 
 from penstock.errors import ConflictError, NotFoundError, UsageError
 
-from .base import Buffer, ByteRange, Level, ObjectInfo, Store
+from .base import Buffer, ByteRange, Level, ObjectInfo, ObjectVersion, Store, VersionPolicy
 from .keys import check_key, check_prefix, check_start_after
 from .options import StoreOptions
 from .retry import Deadline
 from .s3_body import SentBody, content_md5, read_body
 from .s3_call import BucketCalls
 from .s3_errors import Vanished, code_of, status_of
+from .s3_versions import BucketVersions
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -162,7 +163,9 @@ class S3Store(Store):
         """See `Store.prepare`: boto3 is imported and the client made, half a second in all."""
         self._calls.clients.get()
 
-    def list(self, prefix: str = "", *, start_after: str = "", limit: int | None = None) -> Iterator[ObjectInfo]:
+    def list(
+        self, prefix: str = "", *, start_after: str = "", limit: int | None = None, page: int | None = None
+    ) -> Iterator[ObjectInfo]:
         """See `Store.list`. One request for each thousand."""
         check_prefix(prefix)
         check_start_after(start_after)
@@ -172,8 +175,8 @@ class S3Store(Store):
         skip = len(self._base)
         listed = (
             self._listed(item)
-            for page in self._pages(prefix, arguments, limit)
-            for item in page.get("Contents", ())
+            for answer in self._pages(prefix, arguments, limit, page or _LARGEST_PAGE)
+            for item in answer.get("Contents", ())
             if len(item["Key"]) > skip  # not the marker that a console makes for the folder of the prefix itself
         )
         yield from itertools.islice(listed, limit)
@@ -182,7 +185,7 @@ class S3Store(Store):
         """See `Store.list_folders`."""
         yield from self.list_level(prefix).folders
 
-    def list_level(self, prefix: str = "") -> Level:
+    def list_level(self, prefix: str = "", *, page: int | None = None) -> Level:
         """See `Store.list_level`. One request for each thousand names."""
         check_prefix(prefix)
         if prefix and not prefix.endswith("/"):
@@ -190,9 +193,9 @@ class S3Store(Store):
         whole = self._base + prefix
         folders: list[str] = []
         objects: list[ObjectInfo] = []
-        for page in self._pages(prefix, {"Prefix": whole, "Delimiter": "/"}, None):
-            folders += [item["Prefix"][len(whole) : -1] for item in page.get("CommonPrefixes", ())]
-            objects += [self._listed(item) for item in page.get("Contents", ()) if len(item["Key"]) > len(whole)]
+        for answer in self._pages(prefix, {"Prefix": whole, "Delimiter": "/"}, None, page or _LARGEST_PAGE):
+            folders += [item["Prefix"][len(whole) : -1] for item in answer.get("CommonPrefixes", ())]
+            objects += [self._listed(item) for item in answer.get("Contents", ()) if len(item["Key"]) > len(whole)]
         # S3 orders folders with the slash: a-/ before a/.
         return Level(sorted(folders, key=str.encode), objects)
 
@@ -232,6 +235,22 @@ class S3Store(Store):
 
         self._call(f"copy {source.url}/{source_key} to", key, attempt)
 
+    def version_policy(self) -> VersionPolicy:
+        """See `Store.version_policy`."""
+        return self._versions().policy()
+
+    def versions(self, prefix: str = "") -> Iterator[ObjectVersion]:
+        """See `Store.versions`. One request for each thousand."""
+        check_prefix(prefix)
+        return self._versions().list(prefix)
+
+    def delete_versions(self, versions: Iterable[ObjectVersion]) -> dict[ObjectVersion, str]:
+        """See `Store.delete_versions`. One request for each thousand."""
+        return self._versions().delete(versions)
+
+    def _versions(self) -> BucketVersions:
+        return BucketVersions(self._calls, self.url, self._base, self._payer)
+
     def _call(self, verb: str, key: str, attempt: Callable[[S3Client, Deadline], T]) -> T:
         return self._calls.make(verb, f"{self.url}/{key}" if key else self.url, attempt)
 
@@ -262,10 +281,12 @@ class S3Store(Store):
             raise
         return read_body(answer["Body"], answer.get("ContentLength"), deadline) == body
 
-    def _pages(self, prefix: str, arguments: dict[str, Any], limit: int | None) -> Iterator[Mapping[str, Any]]:
+    def _pages(
+        self, prefix: str, arguments: dict[str, Any], limit: int | None, largest: int
+    ) -> Iterator[Mapping[str, Any]]:
         fetched = 0
         while True:  # until the last page, or until the reader has had enough
-            size = _LARGEST_PAGE if limit is None else min(_LARGEST_PAGE, max(1, limit - fetched))
+            size = largest if limit is None else min(largest, max(1, limit - fetched))
             request = {"Bucket": self.bucket, "MaxKeys": size, **self._payer, **arguments}
 
             def attempt(client: S3Client, _: Deadline, request: dict[str, Any] = request) -> Mapping[str, Any]:
