@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
-from penstock.errors import NotFoundError, PenstockError
+from penstock.errors import IntegrityError, NotFoundError, PenstockError
 from penstock.store.base import Store
 from penstock.store.diagnosis import diagnose
 from penstock.store.options import StoreOptions
@@ -20,8 +20,10 @@ from penstock.store.options import StoreOptions
 from . import layout
 from .checks import Check, failed, fine, warning
 from .handle import Handle
+from .proof import prove_store
 from .repository import Repository
 from .settings import Settings
+from .version_checks import check_versions
 
 __all__ = ["check_bucket", "check_writing"]
 
@@ -49,10 +51,13 @@ def check_bucket(handle: Handle, settings: Settings, *, write: bool) -> Iterator
         if reachable.state != "ok" and reachable.costs == _NOTHING_WORKS:
             return
         yield _check_listing(store)
+        if url.startswith("s3://"):
+            yield check_versions(store)
         if handle.dataset is not None:
             yield _check_dataset(store, handle)
         if write:
             yield from check_writing(store)
+            yield _check_proof(store)
         else:
             yield Check("writing", "skipped", "not tried; --write tries it")
 
@@ -113,6 +118,19 @@ def _check_listing(store: Store) -> Check:
     except PenstockError as error:
         return failed("listing", error, "branches cannot be looked up: only what is remembered can be mounted")
     return fine("listing", f"{len(folders)} datasets")
+
+
+def _check_proof(store: Store) -> Check:
+    """Try what gc tries before it deletes anything."""
+    try:
+        prove_store(store)
+    except IntegrityError as error:
+        costs = "garbage cannot be collected, and branches may be overlooked"
+        fix = error.fix.removeprefix("Nothing was deleted. ")
+        return warning("listing of probes", f"{error.what}: {error.why}", costs, fix)
+    except PenstockError as error:
+        return failed("listing of probes", error, "garbage cannot be collected")
+    return fine("listing of probes", "found flat, by folder, in pages and in order, with their times")
 
 
 def _check_dataset(store: Store, handle: Handle) -> Check:

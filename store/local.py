@@ -107,7 +107,12 @@ class LocalStore(Store):
         return _info(key, status) if stat.S_ISREG(status.st_mode) else None
 
     def list(
-        self, prefix: str = "", *, start_after: str = "", limit: int | None = None, page: int | None = None
+        self,
+        prefix: str = "",
+        *,
+        start_after: str = "",
+        limit: int | None = None,
+        page: int | None = None,  # noqa: ARG002 - a directory has no pages
     ) -> Iterator[ObjectInfo]:
         """See `Store.list`. Memory: the names of one folder on each level."""
         check_prefix(prefix)
@@ -126,7 +131,7 @@ class LocalStore(Store):
                 if has_objects(self.path, f"{prefix}{name}/"):
                     yield name
 
-    def list_level(self, prefix: str = "", *, page: int | None = None) -> Level:
+    def list_level(self, prefix: str = "", *, page: int | None = None) -> Level:  # noqa: ARG002 - as above
         """See `Store.list_level`."""
         folders = list(self.list_folders(prefix))
         with explained("list", os.path.join(self.path, prefix)):
