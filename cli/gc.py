@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from contextlib import closing
 from dataclasses import asdict
 
@@ -10,7 +11,7 @@ import click
 
 from penstock.errors import UsageError
 from penstock.repo.counters import Counters
-from penstock.repo.gc import Amount, GcReport, collect
+from penstock.repo.gc import Amount, GcReport, collect, forget_notes
 from penstock.repo.handle import Handle
 from penstock.repo.nodes import Nodes
 from penstock.repo.sizes import format_size
@@ -65,19 +66,22 @@ class _Told:
     cls=Command,
     examples=(
         "penstock gc demo",
-        "penstock gc demo --delete",
+        "penstock gc demo --delete                # notes what it finds; the same a day later deletes it",
         "penstock gc s3://my-bucket --delete --grace 7d",
+        "penstock gc demo --delete --versions     # of a bucket that keeps versions, old ones too",
+        "penstock gc demo --forget",
     ),
 )
 @click.argument("handle", type=HANDLE)
-@click.option("--delete/--dry-run", "delete", default=False, help="Delete it; without, only tell what would go.")
+@click.option("--delete/--dry-run", "delete", default=False, help="Note it and delete what is due; without, only tell.")
 @click.option(
     "--grace",
     type=DURATION,
     default="24h",
     show_default=True,
     metavar="TIME",
-    help="Keep what is younger than that: 90m, 24h, 7d.",
+    help="Keep what is younger than that, or was not noted that long ago: 90m, 24h, 7d. With 0s nothing is noted, "
+    "and all goes at once.",
 )
 @click.option(
     "--wait",
@@ -88,14 +92,31 @@ class _Told:
     metavar="TIME",
     help="Wait so long for pushes and commits to end.",
 )
+@click.option("--versions", "old_versions", is_flag=True, help="Old versions of what is garbage, too.")
+@click.option("--without-refs", is_flag=True, help="The bucket is meant to hold no branch and no tag.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask before all goes at once.")
+@click.option("--forget", is_flag=True, help="Only drop what earlier runs noted.")
 @pass_invocation
-def gc(invocation: Invocation, handle: Handle, delete: bool, grace: float, patience: float) -> None:
+def gc(
+    invocation: Invocation,
+    handle: Handle,
+    delete: bool,
+    grace: float,
+    patience: float,
+    old_versions: bool,
+    without_refs: bool,
+    yes: bool,
+    forget: bool,
+) -> None:
     """Find what no version in a bucket needs, and with --delete delete it.
 
     Needed is all that a branch or tag leads to, with its whole history; where a branch stood within the grace period;
     what a mount or overlay shows; and whatever was written within the grace period. Data is shared by the datasets of
     a bucket, so a handle of a dataset means its bucket. Pushes and commits may run at the same time: gc waits for
     them, they wait for gc. When it ended before all was deleted: exit code 1.
+
+    What is found for the first time is not deleted but noted, in the bucket. A later run deletes it when it finds it
+    again, the grace period after it was noted. So run this every day.
     """
     if handle.ref is not None or handle.subdir:
         raise UsageError(
@@ -104,35 +125,118 @@ def gc(invocation: Invocation, handle: Handle, delete: bool, grace: float, patie
             fix=f"Name the bucket: penstock gc {handle.bucket}",
         )
     settings = invocation.settings()
+    if forget:
+        if delete:
+            raise UsageError("--forget goes without --delete", fix="Run the one, then the other.")
+        with closing(settings.open_bucket(handle.bucket)) as store:
+            _tell_forgotten(invocation, store.url, forget_notes(store))
+        return
+    if delete and grace <= 0 and not yes and not sys.stdin.isatty():
+        raise UsageError(
+            f"everything in {handle.bucket} that nothing needs would be deleted at once",
+            why="without a grace period nothing is found twice, and there is no terminal to ask at",
+            fix="Add --yes if that is what you want, or leave out --grace.",
+        )
     with closing(settings.open_bucket(handle.bucket)) as store, closing(open_cache(settings)) as cache:
         load = Nodes(store, cache, Counters()).load
         with invocation.progress() as progress:
             told = _Told(progress.task("marking", unit="items"), progress.task("deleting", unit="items"))
-            report = collect(store, load, told, grace=grace, delete=delete, patience=patience)
+
+            def agree(report: GcReport) -> bool:
+                return yes or _agreed(store.url, report, old_versions=old_versions)
+
+            report = collect(
+                store,
+                load,
+                told,
+                grace=grace,
+                delete=delete,
+                old_versions=old_versions,
+                without_refs=without_refs,
+                agree=agree,
+                patience=patience,
+            )
         if invocation.output.json:
             invocation.output.document(_as_json(store.url, report, delete))
         else:
-            _tell(invocation, store.url, report, delete)
-    if report.stopped:
+            _tell(invocation, store.url, report, delete=delete, old_versions=old_versions)
+    if report.stopped or report.refused.objects:
         raise click.exceptions.Exit(ExitCode.DIFFERS)
 
 
-def _tell(invocation: Invocation, url: str, report: GcReport, delete: bool) -> None:
-    line = invocation.output.line
-    line(f"{url}: {report.datasets} datasets, {report.versions} versions")
-    line(f"  needed    {_amount(report.needed)}")
-    line(f"  young     {_amount(report.grace)}, kept for the grace period")
-    line(f"  garbage   {_amount(report.garbage)}, {report.garbage_versions} versions among them")
+def _agreed(url: str, report: GcReport, *, old_versions: bool) -> bool:
+    """Show what goes, and ask."""
+    if not report.garbage.objects and not (old_versions and report.old.objects):
+        return True
+    for line in _found(url, report):
+        click.echo(line, err=True)
+    old = f" and {_amount(report.old, 'old versions')}" if old_versions and report.keeps_versions else ""
+    return click.confirm(f"Delete {_amount(report.garbage)}{old}, for good?", err=True)
+
+
+def _found(url: str, report: GcReport) -> list[str]:
+    return [
+        f"{url}: {report.datasets} datasets, {report.versions} versions",
+        f"  needed    {_amount(report.needed)}",
+        f"  young     {_amount(report.grace)}, kept for the grace period",
+        f"  garbage   {_amount(report.garbage)}, {report.garbage_versions} versions among them",
+    ]
+
+
+def _tell(invocation: Invocation, url: str, report: GcReport, *, delete: bool, old_versions: bool) -> None:
+    line, notice = invocation.output.line, invocation.output.notice
+    for text in _found(url, report):
+        line(text)
+    waiting = report.garbage.objects - report.due.objects
+    if waiting:
+        line(f"  due       {_amount(report.due)}; the rest waits to be found again")
     if delete:
         line(f"  deleted   {_amount(report.deleted)}")
-    elif report.garbage.objects:
-        invocation.output.notice("nothing was deleted: add --delete to do so")
+    if report.keeps_versions:
+        _tell_versions(invocation, report, delete=delete and old_versions)
+    if not delete and report.garbage.objects:
+        notice("nothing was deleted: add --delete to do so")
+    elif delete and waiting:
+        soon = f", in {_duration(report.due_in)} at the earliest" if report.due_in is not None else ""
+        notice(f"{waiting} objects are noted: a later run deletes them{soon}, if nothing needs them still")
     if report.stopped:
-        invocation.output.notice(f"ended early, {report.stopped}. Run it again later")
+        notice(f"ended early, {report.stopped}. Run it again later")
 
 
-def _amount(amount: Amount) -> str:
-    return f"{amount.objects} objects, {format_size(amount.bytes)}"
+def _tell_versions(invocation: Invocation, report: GcReport, *, delete: bool) -> None:
+    line, notice = invocation.output.line, invocation.output.notice
+    if report.noncurrent is None:
+        notice("this bucket keeps versions: what is deleted stays in it, and these credentials may not list how much")
+        return
+    garbage = "" if delete else f"; {_amount(report.old, 'of them garbage')}"
+    line(f"  versions  {_amount(report.noncurrent, 'noncurrent')}{garbage}")
+    if delete:
+        line(f"  old       {_amount(report.old_deleted, 'deleted')}; {_amount(report.refused, 'refused')}")
+        for refusal in report.refusals:
+            notice(f"refused: {refusal}")
+    else:
+        notice(
+            "this bucket keeps versions: what is deleted stays in it and is paid for, until --versions or a lifecycle "
+            "rule removes it; penstock doctor names the rule"
+        )
+
+
+def _tell_forgotten(invocation: Invocation, url: str, count: int) -> None:
+    if invocation.output.json:
+        invocation.output.document({"bucket": url, "forgotten": count})
+    else:
+        invocation.output.line(f"{url}: {count} notes dropped")
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{max(seconds, 1):.0f} s"
+
+
+def _amount(amount: Amount, noun: str = "objects") -> str:
+    return f"{amount.objects} {noun}, {format_size(amount.bytes)}"
 
 
 def _as_json(url: str, report: GcReport, delete: bool) -> dict[str, JsonValue]:
@@ -145,7 +249,15 @@ def _as_json(url: str, report: GcReport, delete: bool) -> dict[str, JsonValue]:
         "needed": asdict(report.needed),
         "grace": asdict(report.grace),
         "garbage": asdict(report.garbage),
+        "due": asdict(report.due),
+        "due_in": report.due_in,
         "deleted": asdict(report.deleted),
-        "complete": delete and not report.stopped,
+        "keeps_versions": report.keeps_versions,
+        "noncurrent": asdict(report.noncurrent) if report.noncurrent is not None else None,
+        "old_versions": asdict(report.old),
+        "old_versions_deleted": asdict(report.old_deleted),
+        "refused": asdict(report.refused),
+        "refusals": list(report.refusals),
+        "complete": delete and not report.stopped and not report.refused.objects,
         "stopped": report.stopped or None,
     }

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
-from penstock.errors import AccessError, NotFoundError, PenstockError
+from penstock.errors import AccessError, IntegrityError, NotFoundError, PenstockError
 from penstock.manifest.records import MAX_RECORD
 from penstock.store.base import Store
 from penstock.store.diagnosis import diagnose
@@ -23,8 +23,10 @@ from . import layout
 from .checks import Check, failed, fine, warning
 from .handle import Handle
 from .promises import broken_promise, probe_key
+from .proof import prove_store
 from .repository import DEFAULT_BRANCH, Repository
 from .settings import Settings
+from .version_checks import check_versions
 from .write_access import refusal
 
 __all__ = ["check_bucket", "check_writing"]
@@ -55,10 +57,13 @@ def check_bucket(handle: Handle, settings: Settings, *, write: bool) -> Iterator
         if reachable.state != "ok" and reachable.costs == _NOTHING_WORKS:
             return
         yield _check_listing(store)
+        if url.startswith("s3://"):
+            yield check_versions(store)
         if reading is not None:
             yield reading
         if write:
             yield from check_writing(store)
+            yield _check_proof(store)
             if handle.dataset is not None:
                 yield _check_moving(Repository(store, handle.dataset), handle, settings)
         else:
@@ -131,6 +136,19 @@ def _check_listing(store: Store) -> Check:
             _ALLOW.format("s3:ListBucket on the bucket"),
         )
     return fine("listing", f"{len(folders)} datasets")
+
+
+def _check_proof(store: Store) -> Check:
+    """Try what gc tries before it deletes anything."""
+    try:
+        prove_store(store)
+    except IntegrityError as error:
+        costs = "garbage cannot be collected, and branches may be overlooked"
+        fix = error.fix.removeprefix("Nothing was deleted. ")
+        return warning("listing of probes", f"{error.what}: {error.why}", costs, fix)
+    except PenstockError as error:
+        return failed("listing of probes", error, "garbage cannot be collected")
+    return fine("listing of probes", "found flat, by folder, in pages and in order, with their times")
 
 
 def _check_dataset(store: Store, handle: Handle) -> Check:

@@ -8,7 +8,8 @@
     .penstock/datasets/<name>/heads/<branch>/<number> moves of a branch
     .penstock/datasets/<name>/tags/<tag>              a tag
     .penstock/leases/<kind>/<32 hex>                  who relies on what the bucket holds (leases)
-    .penstock/probe/<32 hex>                          what is made and deleted to try the bucket (promises)
+    .penstock/garbage/<64 hex>                        what `gc` found, for a later run (notes)
+    .penstock/probe/<32 hex>[/...]                    what is made and deleted to try the bucket (promises, proof)
 
 Data and nodes are the bucket's, so that datasets share them. A <number> counts down from 16 hex f's: the newest
 record sorts first, and a LIST of one key finds it.
@@ -19,9 +20,11 @@ from __future__ import annotations
 __all__ = [
     "DATA",
     "DATASETS",
+    "GARBAGE",
     "LEASES",
     "NODES",
     "PROBES",
+    "ROOT",
     "commit_key",
     "data_key",
     "dataset_prefix",
@@ -30,17 +33,19 @@ __all__ = [
     "lease_key",
     "manifest_key",
     "node_key",
+    "note_key",
     "number_key",
     "number_of",
     "tag_key",
 ]
 
-_ROOT = ".penstock/"
-DATA = _ROOT + "data/"
-NODES = _ROOT + "nodes/"
-DATASETS = _ROOT + "datasets/"
-LEASES = _ROOT + "leases/"
-PROBES = _ROOT + "probe/"
+ROOT = ".penstock/"
+DATA = ROOT + "data/"
+NODES = ROOT + "nodes/"
+DATASETS = ROOT + "datasets/"
+LEASES = ROOT + "leases/"
+GARBAGE = ROOT + "garbage/"
+PROBES = ROOT + "probe/"
 _LAST = (1 << 64) - 1
 
 
@@ -71,6 +76,11 @@ def digest_of(prefix: str, key: str) -> bytes | None:
 def lease_key(kind: str, name: str) -> str:
     """Return the key of a lease; of an empty name, what the keys of all leases of the kind start with."""
     return f"{LEASES}{kind}/{name}"
+
+
+def note_key(digest: bytes) -> str:
+    """Return the key of a note of `gc` by the hash of its bytes."""
+    return GARBAGE + digest.hex()
 
 
 def dataset_prefix(dataset: str) -> str:

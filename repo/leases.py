@@ -16,7 +16,7 @@ Each writes before it looks, so at least one of two sees the other: docs/design/
 **Invariant:** a lease ends by the store's clock, `seconds` after the object was last written. Its holder counts from
 before it wrote it, on a clock that goes on while the machine sleeps: it never believes in a lease that has ended.
 
-Used by whatever writes to a bucket, by mounts, and by `gc`. Blocking, thread-safe.
+Blocking, thread-safe.
 """
 
 from __future__ import annotations
@@ -46,10 +46,17 @@ __all__ = ["HeldLease", "Lease", "LeaseKind", "held_version", "leases", "now"]
 
 _log = logging.getLogger(__name__)
 
-_SECONDS = 600.0
-_RENEWALS = 5
-"""A lease is renewed so many times in the time for which it stands."""
+_WRITERS = 600.0
+_READERS = 86400.0
+"""Seconds for which a lease stands. Nobody waits for a reader, so one that died may hold its versions for a day; and
+a bucket that keeps versions gets a few a day of each mount, instead of one every few minutes."""
+_LONGEST_PAUSE = 600.0
+"""Seconds until a renewal that failed is tried again."""
+_LOOK = 60.0
+"""Seconds after which one looks whether a lease is to be renewed: waiting does not see that the machine slept."""
 _POLL = 0.2
+_LARGEST = 1 << 20
+"""Bytes of a lease."""
 _DRIFT = 2.0
 """Seconds by which a store may date an object too early: they cut times to whole seconds."""
 
@@ -68,6 +75,11 @@ class LeaseKind(enum.StrEnum):
     def writes(self) -> bool:
         """Whether the holder may build on any object that it finds."""
         return self in (LeaseKind.PUSH, LeaseKind.COMMIT, LeaseKind.HISTORY)
+
+    @property
+    def seconds(self) -> float:
+        """For how long a lease stands that is not renewed."""
+        return _READERS if self in (LeaseKind.MOUNT, LeaseKind.OVERLAY) else _WRITERS
 
 
 class _Record(msgspec.Struct, frozen=True):
@@ -162,25 +174,24 @@ class Lease:
         kind: LeaseKind,
         holds: Iterable[bytes] = (),
         *,
-        seconds: float = _SECONDS,
+        seconds: float | None = None,
     ) -> None:
         self.key = layout.lease_key(kind, secrets.token_hex(16))
         self._store = store
         self._dataset = dataset
         self._kind = kind
         self._holds = tuple(digest.hex() for digest in holds)
-        self._seconds = seconds
+        self._seconds = kind.seconds if seconds is None else seconds
         self._lock = threading.Lock()  # one write at a time; guards what follows
         self._until = 0.0
+        self._due = 0.0
         self._lost = False
         self._closed = threading.Event()
 
     def take(self) -> Self:
         """Write the lease. A writer returns when no gc is deleting anything, which takes it some seconds at most."""
         with self._lock:
-            begun = now()
             self._write()
-            self._until = begun + self._seconds - _DRIFT
         try:
             if self._kind.writes:
                 self._wait_for_gc()
@@ -219,23 +230,31 @@ class Lease:
                 _log.info("lease %s stays until it ends: %s", self.key, error)
 
     def _write(self) -> None:
+        begun = now()
         record = _Record(1, self._dataset, self._seconds, socket.gethostname(), self._holds)
         self._store.put(self.key, msgspec.json.encode(record))
+        # It has to be there before the old one ended: else nobody knows what happened in between.
+        self._lost = self._lost or 0 < self._until < now()
+        self._until = begun + self._seconds - _DRIFT
+        self._due = begun + self._seconds / 2
 
     def _renew(self) -> None:
-        while not self._closed.wait(max(self._seconds / _RENEWALS, _POLL)):
-            with self._lock:
-                if self._closed.is_set() or (self._lost and self._kind.writes):
-                    return
-                begun = now()
+        while not self._closed.wait(min(max(self._seconds / 20, _POLL), _LOOK)):
+            if not self.keep_up():
+                return
+
+    def keep_up(self) -> bool:
+        """Write the lease again if half of its time is over; False: it was given back, or lost."""
+        with self._lock:
+            if self._closed.is_set() or (self._lost and self._kind.writes):
+                return False
+            if now() >= self._due:
                 try:
                     self._write()
                 except PenstockError as error:
                     _log.warning("lease %s could not be renewed: %s", self.key, error)
-                    continue
-                # It has to be there before the old one ended: else nobody knows what happened in between.
-                self._lost = self._lost or now() > self._until
-                self._until = begun + self._seconds - _DRIFT
+                    self._due = now() + min(self._seconds / 20, _LONGEST_PAUSE)
+        return True
 
     def _wait_for_gc(self) -> None:
         at, since = 0.0, 0.0
@@ -259,7 +278,7 @@ class Lease:
 
 
 def held_version(
-    store: Store, dataset: str, kind: LeaseKind, holds: Iterable[bytes], *, seconds: float = _SECONDS
+    store: Store, dataset: str, kind: LeaseKind, holds: Iterable[bytes], *, seconds: float | None = None
 ) -> Lease | None:
     """Hold versions for a mount, if the bucket may be written; None, and a line in the log, when not.
 

@@ -3,21 +3,25 @@
 Roots are where branches stand and have stood within the grace period, tags, versions that leases hold, and commits
 and manifests that are younger than the grace period; and the whole history of each of them. Records are immutable:
 each is read once, and `look` can be called again and again to see what is new.
+
+Of the garbage, what is not *due* stays for now, and so does all that it needs: every record in the bucket is whole.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from typing import TypeVar
 
-from penstock.errors import IntegrityError
+from penstock.errors import NotFoundError
 from penstock.manifest.entry import NodeRef
 from penstock.manifest.records import Commit, RefRecord
-from penstock.store.base import ObjectInfo, Store
+from penstock.store.base import Store
 
 from . import layout
 from .leases import HeldLease
+from .record_listing import DatasetListing, hidden
 from .records import read_record
 from .repository import Repository
 
@@ -25,14 +29,14 @@ __all__ = ["DatasetRecords"]
 
 T = TypeVar("T")
 
-_HEX = frozenset("0123456789abcdef")
+_NAME = re.compile(r"[0-9a-f]{64}")
 
 
 class DatasetRecords:
     """The commits and manifests of one dataset, as of the last `look`. Names are 64 hex digits. One thread.
 
     `commits` and `manifests` are those that something leads to; `garbage_commits` and `garbage_manifests` the rest,
-    all of them older than the grace period.
+    all of them older than the grace period, and once `keep_what_is_not_due` was called, due.
     """
 
     def __init__(self, store: Store, dataset: str, pool: Executor) -> None:
@@ -43,32 +47,68 @@ class DatasetRecords:
         self._known: dict[str, Commit] = {}
         self._refs: dict[str, RefRecord] = {}
         self._roots: dict[str, NodeRef] = {}
+        self._due: tuple[set[str], set[str]] | None = None
+        self._sought: set[str] = set()
+        self._kept: set[str] = set()
+        self._kept_commits: set[str] = set()
         self.commits: set[str] = set()
         self.manifests: set[str] = set()
         self.garbage_commits: dict[str, int] = {}
         self.garbage_manifests: dict[str, int] = {}
 
-    def look(self, cutoff: float, held: Iterable[HeldLease]) -> None:
-        """Read what is new. `cutoff` is where the grace period begins, by the store's clock.
+    def look(self, listing: DatasetListing, cutoff: float, held: Iterable[HeldLease]) -> None:
+        """Read what is new in a listing. `cutoff` is where the grace period begins, by the store's clock.
 
         IntegrityError: something that a ref leads to is damaged or missing, so nobody can say what is garbage.
         """
-        # Refs come first: what a ref that is made later leads to was found under a lease, or is young.
-        roots = set(self._ref_roots(cutoff))
-        commits = self._listed(layout.commit_key(self.dataset, ""))
-        manifests = self._listed(layout.manifest_key(self.dataset, ""))
+        standing, left = self._ref_roots(listing)
+        commits, manifests = listing.commits, listing.manifests
         holds = {name for lease in held if lease.dataset == self.dataset for name in lease.holds}
+        self._look_for(holds - commits.keys() - manifests.keys())
+        self._read_listed((commits.keys() | left) - self._known.keys())
+        # What a branch has left may have been deleted by a run with a shorter grace period.
+        roots = standing | (left & self._known.keys())
         roots |= {name for name, info in commits.items() if not info.is_older(cutoff) or name in holds}
-        self._read_commits((commits.keys() | roots) - self._known.keys())
         self.commits = self._history(roots)
         self.manifests = {self._known[name].top_hash for name in self.commits}
         self.manifests |= {name for name, info in manifests.items() if not info.is_older(cutoff) or name in holds}
-        self.garbage_commits = {name: info.size for name, info in commits.items() if name not in self.commits}
+        self.garbage_commits = {
+            name: info.size for name, info in commits.items() if name not in self.commits and name in self._known
+        }
         self.garbage_manifests = {name: info.size for name, info in manifests.items() if name not in self.manifests}
+        self._keep()
+
+    def _look_for(self, held: Iterable[str]) -> None:
+        """Raise IntegrityError when a version that is held is there, and not listed. Asks once for each."""
+        for name in sorted(name for name in held if _NAME.fullmatch(name) and name not in self._sought):
+            self._sought.add(name)
+            for key in (layout.commit_key(self.dataset, name), layout.manifest_key(self.dataset, name)):
+                if self._store.head(key) is not None:
+                    raise hidden(self._store, key)
+
+    def keep_what_is_not_due(self, commits: set[str], manifests: set[str]) -> None:
+        """Let the garbage stay, from now on, that is not among these; and all that it needs."""
+        self._due = (commits, manifests)
+        self._keep()
+
+    def _keep(self) -> None:
+        if self._due is None:
+            return
+        due_commits, due_manifests = self._due
+        kept = self._kept_commits = self._history(self.garbage_commits.keys() - due_commits)
+        self._kept = (self.garbage_manifests.keys() - due_manifests) | {self._known[name].top_hash for name in kept}
+        self.garbage_commits = {name: size for name, size in self.garbage_commits.items() if name not in kept}
+        self.garbage_manifests = {name: size for name, size in self.garbage_manifests.items() if name not in self._kept}
+
+    def needs(self, folder: str, name: str) -> bool:
+        """Whether something leads to a record in ``commits`` or ``manifests``, or it is kept for now."""
+        if folder == "commits":
+            return name in self.commits or name in self._kept_commits
+        return name in self.manifests or name in self._kept
 
     def new_trees(self) -> list[NodeRef]:
-        """Return the roots of the trees that are reachable and were not returned before."""
-        new = sorted(self.manifests - self._roots.keys())
+        """Return the roots of the trees that are reachable or kept, and were not returned before."""
+        new = sorted((self.manifests | self._kept) - self._roots.keys())
         found = self._together(lambda name: self._repository.manifest(bytes.fromhex(name)).root, new)
         self._roots.update(zip(new, found, strict=True))
         return found
@@ -78,35 +118,32 @@ class DatasetRecords:
         parents = {parent for name in self.garbage_commits for parent in self._known[name].parents}
         return sorted(self.garbage_commits.keys() - parents)
 
-    def _ref_roots(self, cutoff: float) -> Iterable[str]:
-        infos: list[ObjectInfo] = []
-        for branch in self._repository.refs.branches():
-            infos += self._recent_moves(layout.head_prefix(self.dataset, branch), cutoff)
-        tags = layout.tag_key(self.dataset, "")
-        infos += [info for info in self._store.list(tags) if info.key != tags]
-        new = [info.key for info in infos if info.key not in self._refs]
+    def _ref_roots(self, listing: DatasetListing) -> tuple[set[str], set[str]]:
+        """Return the commits that branches and tags stand at, and those that branches have left since not long ago."""
+        newest = [moves[0].key for moves in listing.branches.values() if moves] + [info.key for info in listing.tags]
+        earlier = [info.key for moves in listing.branches.values() for info in moves[1:]]
+        new = [key for key in newest + earlier if key not in self._refs]
         records = self._together(lambda key: read_record(self._store, key, RefRecord.decode), new)
         self._refs.update(zip(new, records, strict=True))
-        return [commit for info in infos if (commit := self._refs[info.key].commit) is not None]
 
-    def _recent_moves(self, prefix: str, cutoff: float) -> Iterable[ObjectInfo]:
-        """Yield the moves of a branch from the newest on, to the one that made it stand where the period found it."""
-        for info in self._store.list(prefix):
-            if info.key == prefix:
-                continue
-            if layout.number_of(prefix, info.key) is None:
-                raise IntegrityError(
-                    f"{info.key!r} in {self._store.url} does not belong there",
-                    why="the records of a ref are named by 16 hex digits",
-                    fix="Remove the object; Penstock did not write it.",
-                )
-            yield info
-            if info.is_older(cutoff):
-                return
+        def commits(keys: list[str]) -> set[str]:
+            return {commit for key in keys if (commit := self._refs[key].commit) is not None}
 
-    def _listed(self, prefix: str) -> dict[str, ObjectInfo]:
-        found = {info.key[len(prefix) :]: info for info in self._store.list(prefix)}
-        return {name: info for name, info in found.items() if len(name) == 64 and _HEX.issuperset(name)}
+        return commits(newest), commits(earlier)
+
+    def _read_listed(self, names: Iterable[str]) -> None:
+        """Read commits of which nobody knows yet whether they are needed: another gc may delete some just now."""
+
+        def read(name: str) -> Commit | None:
+            key = layout.commit_key(self.dataset, name)
+            try:
+                return read_record(self._store, key, lambda body: Commit.decode(body, bytes.fromhex(name)))
+            except NotFoundError:
+                return None
+
+        wanted = sorted(names)
+        found = self._together(read, wanted)
+        self._known.update({name: commit for name, commit in zip(wanted, found, strict=True) if commit is not None})
 
     def _read_commits(self, names: Iterable[str]) -> None:
         wanted = sorted(names)
@@ -116,6 +153,7 @@ class DatasetRecords:
     def _history(self, roots: Iterable[str]) -> set[str]:
         found: set[str] = set()
         pending = list(roots)
+        self._read_commits({name for name in pending if name not in self._known})
         while pending:
             name = pending.pop()
             if name in found:

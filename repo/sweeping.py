@@ -14,12 +14,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from penstock.errors import PenstockError
+from penstock.errors import IntegrityError, PenstockError
 from penstock.store.base import Store
 
 from .leases import HeldLease, Lease, LeaseKind, leases, now
+from .proof import StoreClock, written_at
 
 __all__ = ["BusyError", "Round", "delete_keys", "sweep_round"]
 
@@ -57,20 +58,24 @@ class Round:
 
 
 @contextmanager
-def sweep_round(store: Store, patience: float, seconds: float = _SECONDS) -> Iterator[Round]:
+def sweep_round(store: Store, clock: StoreClock, patience: float, seconds: float = _SECONDS) -> Iterator[Round]:
     """Be alone with a bucket: wait until no writer holds a lease, up to `patience` seconds; else BusyError.
 
     Leases that have ended are removed. `seconds`: for how long the bucket is closed to writers should this die.
+    IntegrityError: the store's clock has jumped, or the lease of this round is not listed: then others may not be.
     """
     until = now() + patience
     while True:
         begun = now()
         with Lease(store, "", LeaseKind.GC, seconds=seconds) as lease:
             own = store.head(lease.key)
-            clock = (own.modified or 0.0) if own is not None else 0.0
             found = leases(store)
-            store.delete([each.key for each in found if each.ended(clock)])
-            held = tuple(each for each in found if not each.ended(clock))
+            if own is None or all(each.key != lease.key for each in found):
+                raise _hidden(store, lease.key)
+            at = written_at(store, own)
+            clock.check(at)
+            held = tuple(each for each in found if not each.ended(at))
+            _remove_ended(store, [each for each in found if each.ended(at)], at)
             writers = [each for each in held if each.kind.writes]
             if not writers:
                 yield Round(begun, held)
@@ -84,6 +89,22 @@ def sweep_round(store: Store, patience: float, seconds: float = _SECONDS) -> Ite
             )
         _log.info("waiting for a %s to %r on %s", writers[0].kind, writers[0].dataset, writers[0].host)
         time.sleep(_POLL)
+
+
+def _remove_ended(store: Store, found: Sequence[HeldLease], at: float) -> None:
+    """Remove leases that have ended, each only when the object itself says so: a listing may show an older one."""
+    for lease in found:
+        info = store.head(lease.key)
+        if info is not None and replace(lease, modified=info.modified).ended(at):
+            store.delete([lease.key])
+
+
+def _hidden(store: Store, key: str) -> IntegrityError:
+    return IntegrityError(
+        f"a listing of {store.url} leaves out {key!r}, which was just written",
+        why="so leases of those who write may be left out as well",
+        fix="Nothing was deleted. Use a server that lists what is there; penstock doctor --write BUCKET tries it.",
+    )
 
 
 def delete_keys(store: Store, keys: Sequence[str], pool: Executor, told: Callable[[int], None]) -> None:

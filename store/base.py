@@ -24,7 +24,17 @@ from penstock.errors import IntegrityError
 
 Buffer = bytes | bytearray | memoryview
 
-__all__ = ["WHOLE_LIMIT", "Buffer", "ByteRange", "Level", "ObjectInfo", "Store", "too_large"]
+__all__ = [
+    "WHOLE_LIMIT",
+    "Buffer",
+    "ByteRange",
+    "Level",
+    "ObjectInfo",
+    "ObjectVersion",
+    "Store",
+    "VersionPolicy",
+    "too_large",
+]
 
 WHOLE_LIMIT = 64 << 20
 """Bytes of an object that is read whole, unless the caller knows better."""
@@ -67,6 +77,29 @@ def too_large(url: str, limit: int) -> IntegrityError:
         why=f"it has more than {limit} bytes",
         fix="Penstock did not write it: restore the object from a copy of the bucket, or remove it",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectVersion:
+    """One version of an object in a bucket that keeps them: bytes, or a *marker*, which says that it was deleted."""
+
+    key: str
+    version_id: str
+    is_latest: bool
+    is_marker: bool
+    size: int
+    modified: float
+    etag: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VersionPolicy:
+    """What a bucket does with what was deleted or written anew. None: whoever asked may not know."""
+
+    keeps: bool | None
+    """Whether it stays as a version that nobody sees."""
+    expires: bool | None
+    """Whether a lifecycle rule removes such versions in time."""
 
 
 class Level(NamedTuple):
@@ -127,11 +160,13 @@ class Store(ABC):
         """Return what is known of the object, or None when there is none."""
 
     @abstractmethod
-    def list(self, prefix: str = "", *, start_after: str = "", limit: int | None = None) -> Iterator[ObjectInfo]:
+    def list(
+        self, prefix: str = "", *, start_after: str = "", limit: int | None = None, page: int | None = None
+    ) -> Iterator[ObjectInfo]:
         """Yield objects whose key starts with `prefix`, in byte order of keys, after `start_after`.
 
-        `start_after` need not be a key, nor start with `prefix`. `limit` is the largest number to yield. A local
-        directory that does not exist is an empty store.
+        `start_after` need not be a key, nor start with `prefix`. `limit` is the largest number to yield, `page` that
+        to ask for at once, where a store is asked in pages. A local directory that does not exist is an empty store.
         """
 
     @abstractmethod
@@ -142,11 +177,12 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def list_level(self, prefix: str = "") -> Level:
+    def list_level(self, prefix: str = "", *, page: int | None = None) -> Level:
         """Return the folders and objects directly below `prefix` (which ends in ``/`` or is empty).
 
         An object whose key is the prefix itself is among them if it has bytes.
         Memory: one folder's names, however many objects lie below its folders.
+        `page` as in `list`. Memory: one folder's names, however many objects lie below its folders.
         """
 
     @abstractmethod
@@ -156,6 +192,21 @@ class Store(ABC):
     @abstractmethod
     def copy(self, source: Store, source_key: str, key: str, *, source_version_id: str | None = None) -> None:
         """Copy an object from `source` (of the same kind) to `key` here, without the bytes passing this process."""
+
+    def version_policy(self) -> VersionPolicy:
+        """Return what becomes of what is deleted here: by default it is gone."""
+        return VersionPolicy(keeps=False, expires=None)
+
+    def versions(self, prefix: str = "") -> Iterator[ObjectVersion]:  # noqa: ARG002 - of a store that keeps none
+        """Yield all versions of the objects whose key starts with `prefix`: by key, the newest of each first."""
+        return iter(())
+
+    def delete_versions(self, versions: Iterable[ObjectVersion]) -> dict[ObjectVersion, str]:  # noqa: ARG002
+        """Delete versions for good; return those that the store refuses to delete, and what it says to that.
+
+        May have deleted some when it raises. Those already gone are no error.
+        """
+        return {}
 
     def prepare(self) -> None:  # noqa: B027 - a store without connections has nothing to prepare
         """Do now, without a request, what would make the first call slower than the others."""

@@ -120,7 +120,14 @@ class LocalStore(Store):
                 return None
         return _info(key, status) if is_regular(status) else None
 
-    def list(self, prefix: str = "", *, start_after: str = "", limit: int | None = None) -> Iterator[ObjectInfo]:
+    def list(
+        self,
+        prefix: str = "",
+        *,
+        start_after: str = "",
+        limit: int | None = None,
+        page: int | None = None,  # noqa: ARG002 - a directory has no pages
+    ) -> Iterator[ObjectInfo]:
         """See `Store.list`. Memory: the names of one folder on each level, and a descriptor each."""
         check_prefix(prefix)
         check_start_after(start_after)
@@ -140,7 +147,7 @@ class LocalStore(Store):
                 if has_objects(root, f"{prefix}{name}/"):
                     yield name
 
-    def list_level(self, prefix: str = "") -> Level:
+    def list_level(self, prefix: str = "", *, page: int | None = None) -> Level:  # noqa: ARG002 - as above
         """See `Store.list_level`."""
         folders = list(self.list_folders(prefix))
         with explained("list", os.path.join(self.path, prefix)), self._root_if_there() as root:

@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError
 
 from penstock.errors import ConflictError, NotFoundError, UsageError
 
-from .base import WHOLE_LIMIT, Buffer, ByteRange, Level, ObjectInfo, Store, too_large
+from .base import WHOLE_LIMIT, Buffer, ByteRange, Level, ObjectInfo, ObjectVersion, Store, VersionPolicy, too_large
 from .etags import bare_etag, same_etag
 from .http_range import BentAnswer
 from .keys import check_key, check_prefix, check_start_after
@@ -31,6 +31,7 @@ from .s3_call import BucketCalls, ask
 from .s3_errors import Vanished, code_of, status_of
 from .s3_listing import Listing, Page
 from .s3_read import read_range
+from .s3_versions import BucketVersions
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -182,15 +183,17 @@ class S3Store(Store):
         """See `Store.prepare`: boto3 is imported and the client made, half a second in all."""
         self._calls.clients.get()
 
-    def list(self, prefix: str = "", *, start_after: str = "", limit: int | None = None) -> Iterator[ObjectInfo]:
+    def list(
+        self, prefix: str = "", *, start_after: str = "", limit: int | None = None, page: int | None = None
+    ) -> Iterator[ObjectInfo]:
         """See `Store.list`. One request for each thousand."""
         check_prefix(prefix)
         check_start_after(start_after)
         skip = len(self._base)
         listed = (
             self._listed(item)
-            for page in self._pages(prefix, start_after, limit)
-            for item in page.objects
+            for answer in self._pages(prefix, start_after, limit, page=page)
+            for item in answer.objects
             if len(item.key) > skip  # not the marker that a console makes for the folder of the prefix itself
         )
         yield from itertools.islice(listed, limit)
@@ -199,7 +202,7 @@ class S3Store(Store):
         """See `Store.list_folders`."""
         yield from self.list_level(prefix).folders
 
-    def list_level(self, prefix: str = "") -> Level:
+    def list_level(self, prefix: str = "", *, page: int | None = None) -> Level:
         """See `Store.list_level`. One request for each thousand names."""
         check_prefix(prefix)
         if prefix and not prefix.endswith("/"):
@@ -207,10 +210,10 @@ class S3Store(Store):
         whole = self._base + prefix
         folders: list[str] = []
         objects: list[ObjectInfo] = []
-        for page in self._pages(prefix, "", None, delimiter="/"):
-            folders += [folder[len(whole) : -1] for folder in page.folders]
+        for answer in self._pages(prefix, "", None, delimiter="/", page=page):
+            folders += [folder[len(whole) : -1] for folder in answer.folders]
             # An object of the folder's own name is how some programs make folders; one with bytes in it is data.
-            objects += [self._listed(item) for item in page.objects if len(item.key) > len(whole) or item.size]
+            objects += [self._listed(item) for item in answer.objects if len(item.key) > len(whole) or item.size]
             if len(folders) + len(objects) > _MOST_NAMES:
                 raise UsageError(
                     f"cannot list {self.url}/{prefix}",
@@ -254,6 +257,22 @@ class S3Store(Store):
                 raise
 
         self._call(f"copy {source.url}/{source_key} to", key, attempt)
+
+    def version_policy(self) -> VersionPolicy:
+        """See `Store.version_policy`."""
+        return self._versions().policy()
+
+    def versions(self, prefix: str = "") -> Iterator[ObjectVersion]:
+        """See `Store.versions`. One request for each thousand."""
+        check_prefix(prefix)
+        return self._versions().list(prefix)
+
+    def delete_versions(self, versions: Iterable[ObjectVersion]) -> dict[ObjectVersion, str]:
+        """See `Store.delete_versions`. One request for each thousand."""
+        return self._versions().delete(versions)
+
+    def _versions(self) -> BucketVersions:
+        return BucketVersions(self._calls, self.url, self._base, self._payer)
 
     def _call(self, verb: str, key: str, attempt: Callable[[S3Client, Deadline], T]) -> T:
         return self._calls.make(verb, f"{self.url}/{key}" if key else self.url, attempt)
@@ -304,26 +323,29 @@ class S3Store(Store):
             raise BentAnswer("it does not say how large the object is")
         return total or 0
 
-    def _pages(self, prefix: str, start_after: str, limit: int | None, delimiter: str = "") -> Iterator[Page]:
+    def _pages(
+        self, prefix: str, start_after: str, limit: int | None, *, delimiter: str = "", page: int | None = None
+    ) -> Iterator[Page]:
         listing = Listing(self._base + prefix, self._base + start_after if start_after else "")
         arguments: dict[str, Any] = {"Bucket": self.bucket, "Prefix": self._base + prefix, **self._payer}
         if delimiter:
             arguments["Delimiter"] = delimiter
         where = {"StartAfter": self._base + start_after} if start_after else {}
+        largest = page or _LARGEST_PAGE
         fetched = 0
         while True:  # until the last page, or until the reader has had enough
-            size = _LARGEST_PAGE if limit is None else min(_LARGEST_PAGE, max(1, limit - fetched))
+            size = largest if limit is None else min(largest, max(1, limit - fetched))
             request = {**arguments, **where, "MaxKeys": size}
 
             def attempt(client: S3Client, _: Deadline, request: dict[str, Any] = request) -> Page:
                 return listing.check(ask(client.list_objects_v2, **request))
 
-            page = self._call("list", prefix, attempt)
-            yield page
-            fetched += len(page.objects)
-            if page.token is None:
+            answer: Page = self._call("list", prefix, attempt)
+            yield answer
+            fetched += len(answer.objects)
+            if answer.token is None:
                 return
-            where = {"ContinuationToken": page.token}
+            where = {"ContinuationToken": answer.token}
 
     def _delete(self, keys: Sequence[str]) -> None:
         if len(keys) == 1:  # Ceph asks for leave to delete in the whole bucket when there is a list

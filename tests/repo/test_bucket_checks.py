@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from servers.faultproxy import FaultProxy
+from servers.faults import Status
 from servers.rgw import RadosGateway
 
 from penstock.errors import UsageError
@@ -61,7 +62,7 @@ def test_a_bucket(s3_world: Any, gateway: RadosGateway) -> None:
     assert "clock" in found
     assert "1 datasets" in found["listing"].found
     assert s3_world.keys() == before
-    writing = {"conditional writes", "deleting", "committing"}
+    writing = {"conditional writes", "deleting", "committing", "listing of probes"}
     assert set(checked(s3_world.bucket, s3_world.settings)) == {*found} - {"reading"} - writing
 
 
@@ -133,3 +134,22 @@ def test_a_directory_that_may_not_be_written(tmp_path: Path) -> None:
     with closing(open_store(f"file://{tmp_path}")) as store:
         assert isinstance(store, Store)
         assert states(check_writing(store)) == {"writing": "warning"}
+
+
+@pytest.mark.s3
+@pytest.mark.regress
+def test_a_server_that_shows_no_common_prefixes(
+    s3_world: Any, fault_proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What gc found no data set on, and took everything for garbage."""
+    s3_world.push(s3_world.plant({b"a": b"1"}))
+    body = (
+        b'<?xml version="1.0" encoding="UTF-8"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+        b"<Name>b</Name><KeyCount>0</KeyCount><MaxKeys>1000</MaxKeys><IsTruncated>false</IsTruncated></ListBucketResult>"
+    )
+    monkeypatch.setenv("AWS_ENDPOINT_URL", fault_proxy.endpoint)
+    fault_proxy.fail(
+        fault=Status(200, body=body), match=lambda method, path: method == "GET" and "delimiter" in path, times=1000
+    )
+    found = checked(s3_world.bucket, s3_world.settings, write=True)
+    assert any(check.state == "warning" and "by folder leaves out" in check.found for check in found.values())

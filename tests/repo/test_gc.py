@@ -163,6 +163,18 @@ def test_a_rollback_can_be_taken_back_for_as_long_as_the_grace_period(world: Wor
     assert is_sound(world)
 
 
+@pytest.mark.regress
+def test_what_a_run_without_grace_deleted_is_not_missed_by_the_next_one(world: World) -> None:
+    """The branch was at that version not long ago; but that it is gone harms nobody."""
+    world.push(world.plant(content(1), "one"))
+    world.push(world.plant(content(2), "two"), "side")
+    delete_branch(world.repository(), "side", ME)
+    settle(world)
+    assert gc(world).garbage_versions == 1
+    assert gc(world, grace=3600).versions == 1
+    assert is_sound(world)
+
+
 def age(world: World, seconds: float) -> None:
     """Make everything in a local bucket older."""
     for path in (world.folder / "store" / ".penstock").rglob("*"):
@@ -285,7 +297,11 @@ def test_a_clock_that_is_wrong_deletes_nothing(world: World, monkeypatch: pytest
     delete_branch(world.repository(), "side", ME)
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + 10 * 365 * 86400)
-    assert gc(world, grace=3600).deleted.objects == 0
+    keys = world.keys()
+    for grace in (3600, 0):
+        with pytest.raises(IntegrityError, match="clock"):
+            gc(world, grace=grace)
+    assert world.keys() == keys
 
 
 def test_whoever_may_only_read_is_told_what_would_go(world: World) -> None:

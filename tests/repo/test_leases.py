@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import penstock.repo.leases as module
 from penstock.errors import AccessError, ConflictError, IntegrityError, StoreUnreachableError
 from penstock.repo.leases import HeldLease, Lease, LeaseKind, held_version, leases
 from penstock.store.base import Buffer
@@ -49,6 +50,52 @@ def test_it_is_renewed(store: LocalStore) -> None:
         while leases(store)[0].modified == first:
             assert time.monotonic() < deadline
             time.sleep(0.05)
+
+
+@pytest.mark.regress
+def test_of_a_reader_it_stands_for_a_day_and_is_seldom_written(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, passed = module.now(), 0.0
+    monkeypatch.setattr(module, "now", lambda: begun + passed)
+    lease = held_version(store, "things", LeaseKind.MOUNT, [b"\1" * 32])
+    assert lease is not None
+    assert leases(store)[0].seconds >= 43200
+    written = {}
+    for minute in range(48 * 60):
+        passed = minute * 60.0
+        assert lease.keep_up()
+        info = store.head(lease.key)
+        assert info is not None
+        written[info.etag] = minute
+    assert len(written) <= 5
+    # A machine that slept for longer than that writes it as soon as it looks.
+    passed += 3 * 86400
+    assert lease.keep_up()
+    again = store.head(lease.key)
+    assert again is not None
+    assert again.etag not in written
+    lease.close()
+    assert not lease.keep_up()
+
+
+def test_a_renewal_that_fails_is_tried_again_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, passed = module.now(), 0.0
+    monkeypatch.setattr(module, "now", lambda: begun + passed)
+    store = Unreachable(tmp_path / "store")
+    with Lease(store, "things", LeaseKind.PUSH) as lease:
+        before = store.head(lease.key)
+        store.broken = True
+        passed = 301.0
+        assert lease.keep_up()
+        store.broken = False
+        passed = 332.0
+        assert lease.keep_up()
+        after = store.head(lease.key)
+        assert before is not None
+        assert after is not None
+        assert after.etag != before.etag
+        lease.check()
 
 
 class Unreachable(LocalStore):

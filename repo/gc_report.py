@@ -1,0 +1,61 @@
+"""What `gc` found and did, as values, and whom it tells on the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+__all__ = ["Amount", "GcProgress", "GcReport"]
+
+
+class GcProgress(Protocol):
+    """Told how far it is."""
+
+    def marked(self, entries: int) -> None:
+        """Say that so many more entries of versions were looked at."""
+        ...
+
+    def deleted(self, objects: int) -> None:
+        """Say that so many more objects are gone."""
+        ...
+
+
+@dataclass(slots=True)
+class Amount:
+    """Objects, and their bytes."""
+
+    objects: int = 0
+    bytes: int = 0
+
+    def add(self, objects: int, size: int) -> None:
+        """Add to both."""
+        self.objects += objects
+        self.bytes += size
+
+
+@dataclass(slots=True)
+class GcReport:
+    """What was found and done. `versions` are those that something leads to; `stopped` says why not all was deleted.
+
+    `garbage` is all of it, `due` what of it may go by now. The first of the rest is due in `due_in` seconds, if any was
+    noted. `noncurrent` are versions that the bucket keeps of what was deleted or written anew, None where it keeps none
+    or nobody may look; `old` those of them that are garbage. `refused` are versions that the store would not delete, of
+    which `refusals` names some.
+    """
+
+    datasets: int = 0
+    versions: int = 0
+    needed: Amount = field(default_factory=Amount)
+    grace: Amount = field(default_factory=Amount)
+    garbage: Amount = field(default_factory=Amount)
+    due: Amount = field(default_factory=Amount)
+    due_in: float | None = None
+    deleted: Amount = field(default_factory=Amount)
+    garbage_versions: int = 0
+    keeps_versions: bool = False
+    noncurrent: Amount | None = None
+    old: Amount = field(default_factory=Amount)
+    old_deleted: Amount = field(default_factory=Amount)
+    refused: Amount = field(default_factory=Amount)
+    refusals: list[str] = field(default_factory=list)
+    stopped: str = ""
