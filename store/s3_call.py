@@ -34,13 +34,13 @@ def ask(call: Callable[..., T], **arguments: Any) -> T:
     """Make one call of a client. Raises FAILURES.
 
     botocore turns headers and lists into numbers and times, and lets whatever that raises through: ValueError for
-    what is none, KeyError for a name that is missing.
+    what is none, RuntimeError for a time beyond all calendars, KeyError for a name that is missing.
     """
     try:
         return call(**arguments)
     except BotoCoreError:
         raise  # some are ValueErrors as well
-    except (ValueError, OverflowError, KeyError) as error:
+    except (ValueError, OverflowError, RuntimeError, KeyError) as error:
         raise BentAnswer(f"what it says cannot be read ({type(error).__name__}: {error})") from error
 
 
