@@ -87,12 +87,13 @@ def _buckets(folder: Path) -> Opened:
     outside = folder.parent / "outside" / "secret"
 
     def harm(rng: random.Random) -> None:
-        path = demo.directory / rng.choice(objects)
+        name = rng.choice(objects)
+        path = demo.directory / name
         if not path.is_file() or path.is_symlink():
             return
         match rng.randrange(9):
             case 0 | 1 | 2:
-                path.write_bytes(mutate_bytes(rng, [path.read_bytes()], 4 << 20))
+                path.write_bytes(mutate_bytes(rng, [(template / name).read_bytes()], 4 << 20))
             case 3:
                 shutil.copyfile(template / rng.choice(objects), path)
             case 4:
