@@ -65,7 +65,7 @@ def check(invocation: Invocation, directory: str) -> None:
 
 @overlay.command(
     cls=Command,
-    examples=("penstock umount /mnt/edit", "penstock overlay rescue /mnt/edit ./saved"),
+    examples=("penstock overlay rescue /mnt/edit ./saved    # once it is unmounted",),
 )
 @click.argument("directory", type=click.Path())
 @click.argument("to", type=click.Path(file_okay=False))
