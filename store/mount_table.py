@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 __all__ = ["FSTYPE", "SUBTYPE", "KernelMount", "kernel_mounts", "mount_of"]
 
@@ -42,8 +43,8 @@ class KernelMount:
 
 def kernel_mounts(table: str = "/proc/self/mountinfo") -> list[KernelMount]:
     """Return all mounts that this process sees, in the order they were mounted."""
-    with open(table, "rb") as stream:
-        return [_parse(line.rstrip(b"\n")) for line in stream]
+    with open(table, "rb", buffering=0) as stream:
+        return list(_parsed(stream.readall()))
 
 
 def mount_of(path: str, mounts: list[KernelMount] | None = None) -> KernelMount | None:
@@ -53,6 +54,12 @@ def mount_of(path: str, mounts: list[KernelMount] | None = None) -> KernelMount 
         if each.holds(path) and (found is None or len(each.mountpoint) >= len(found.mountpoint)):
             found = each
     return found
+
+
+@lru_cache(maxsize=1)
+def _parsed(body: bytes) -> tuple[KernelMount, ...]:
+    """Read the table; it is looked at for every file that is read where it lies, and hardly ever changes."""
+    return tuple(_parse(line) for line in body.split(b"\n") if line)
 
 
 def _parse(line: bytes) -> KernelMount:
