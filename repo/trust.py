@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass
+from functools import lru_cache
 
 import platformdirs
 
@@ -55,11 +56,18 @@ def allowed_folders() -> tuple[str, ...]:
     """Return the folders in the record. AccessError: it is not safely the user's own, or cannot be read."""
     path = record_path()
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        facts = os.lstat(path)
+        return _recorded(path, (facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns))
     except FileNotFoundError:
         return ()
     except OSError as error:
         raise _unusable(path, error.strerror or str(error)) from error
+
+
+@lru_cache(maxsize=1)
+def _recorded(path: str, identity: tuple[int, ...]) -> tuple[str, ...]:  # noqa: ARG001 - what it was read for
+    """Read the record once for as long as it is the same file, unchanged. AccessError, OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb") as stream:
         facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & 0o022:
