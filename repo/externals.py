@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
@@ -43,6 +44,7 @@ _T = TypeVar("_T")
 
 _SLOWEST = 128 << 10
 """Bytes a second: what an S3 store may take for a body, on top of its deadline; as in the store itself."""
+_FRESH = 1.0
 _SLACK = 5.0
 """Seconds that an S3 store, which keeps its own deadline, may overrun it by before it is left alone."""
 
@@ -118,6 +120,7 @@ class Externals:
         self._remotes = remotes
         self._trust = trust
         self._lanes = Lanes()
+        self._reals: dict[str, tuple[str, float]] = {}
         self._stores: dict[tuple[str, StoreOptions], Store] = {}
         self._lock = threading.Lock()
 
@@ -164,7 +167,7 @@ class Externals:
     def _store(self, place: _Place) -> Store:
         """Open the store of a place, in its lane: to follow the links that lead to a folder may wait, too."""
         if place.folder is not None:
-            real = os.path.realpath(place.folder)
+            real = self._real(place.folder)
             if real != place.folder:
                 refuse_fuse(os.path.join(real, place.key))
         with self._lock:
@@ -172,6 +175,15 @@ class Externals:
             if store is None:
                 store = self._stores[place.root, place.options] = open_store(place.root, place.options)
         return store
+
+    def _real(self, folder: str) -> str:
+        """Follow the links that lead to an allowed folder, which only its owner changes: once a second at most."""
+        now = time.monotonic()
+        real, since = self._reals.get(folder, ("", 0.0))
+        if not real or now - since > _FRESH:
+            real = os.path.realpath(folder)
+            self._reals[folder] = (real, now)
+        return real
 
     def _get(self, place: _Place, found: External, wanted: ByteRange) -> bytes:
         return self._store(place).get(place.key, wanted, version_id=found.version_id, etag=found.etag)
