@@ -18,20 +18,23 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import replace
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
 from penstock.errors import AccessError, IntegrityError
 from penstock.manifest.entry import External
 from penstock.store.base import ByteRange, ObjectInfo, Store
 from penstock.store.keys import is_key
-from penstock.store.mount_table import mount_of
+from penstock.store.mount_table import KernelMount, mount_of
 from penstock.store.opening import open_store
 from penstock.store.options import StoreOptions
 
-from .lanes import Lanes
+from .lanes import Lane, Lanes
+from .regions import ReadExternal
 from .settings import Settings
 from .trust import Trust
 
@@ -41,6 +44,7 @@ _T = TypeVar("_T")
 
 _SLOWEST = 128 << 10
 """Bytes a second: what an S3 store may take for a body, on top of its deadline; as in the store itself."""
+_FRESH = 1.0
 _SLACK = 5.0
 """Seconds that an S3 store, which keeps its own deadline, may overrun it by before it is left alone."""
 
@@ -50,13 +54,19 @@ def options_by_address(settings: Settings) -> dict[str, StoreOptions]:
     return {remote.url.rstrip("/"): remote.store_options() for remote in settings.remotes.values()}
 
 
-def place_of(uri: str, remotes: Mapping[str, StoreOptions]) -> str:
-    """Return what an address has in common with all that will not answer when it does not. IntegrityError: as `get`."""
+def place_of(uri: str, remotes: Mapping[str, StoreOptions]) -> tuple[str, bool]:
+    """Return what an address has in common with all that will not answer when it does not, and whether it is a file.
+
+    IntegrityError: as `Externals.get`.
+    """
     scheme, name, key = _parse(uri)
     if scheme == "file":
-        mount = mount_of(f"/{key}")
-        return f"the file system at {mount.mountpoint if mount is not None else '/'}"
-    return remote_above(f"s3://{name}/{key}", remotes) or "the store of another bucket"
+        return _file_system(mount_of(f"/{key}")), True
+    return remote_above(f"s3://{name}/{key}", remotes) or "the store of another bucket", False
+
+
+def _file_system(mount: KernelMount | None) -> str:
+    return f"the file system at {mount.mountpoint if mount is not None else '/'}"
 
 
 def remote_above(url: str, remotes: Mapping[str, StoreOptions]) -> str | None:
@@ -65,8 +75,8 @@ def remote_above(url: str, remotes: Mapping[str, StoreOptions]) -> str | None:
     return max(above, key=len, default=None)
 
 
-def refuse_fuse(path: str) -> None:
-    """Raise AccessError when a path (absolute) lies in a file system that a program serves. Touches nothing."""
+def refuse_fuse(path: str) -> KernelMount | None:
+    """Return the mount that a path (absolute) lies in. AccessError: a program serves it. Touches nothing."""
     mount = mount_of(path)
     if mount is not None and mount.is_fuse:
         raise AccessError(
@@ -74,6 +84,7 @@ def refuse_fuse(path: str) -> None:
             why=f"{mount.mountpoint} is served by a program ({mount.fstype}), which may not answer",
             fix="Push the files with their content, without --in-place.",
         )
+    return mount
 
 
 def _parse(uri: str) -> tuple[str, str, str]:
@@ -90,6 +101,17 @@ def _parse(uri: str) -> tuple[str, str, str]:
     return parts.scheme, parts.netloc, key
 
 
+class _Place(NamedTuple):
+    """How an object is reached: in which lane, by when, and where; `folder` is the allowed one that a file is in."""
+
+    lane: Lane
+    seconds: float
+    root: str
+    options: StoreOptions
+    key: str
+    folder: str | None = None
+
+
 class Externals:
     """What the entries of the data sets of one bucket may point to. `url` and `options` are the bucket's."""
 
@@ -99,20 +121,27 @@ class Externals:
         self._remotes = remotes
         self._trust = trust
         self._lanes = Lanes()
+        self._reals: dict[str, tuple[str, float]] = {}
         self._stores: dict[tuple[str, StoreOptions], Store] = {}
         self._lock = threading.Lock()
 
     def get(self, found: External, wanted: ByteRange) -> bytes:
         """Return a range of an object. AccessError: it is not to be read; else as `Store.get`."""
-        return self._call(
-            found.uri,
-            wanted.length,
-            lambda store, key: store.get(key, wanted, checked=True, version_id=found.version_id, etag=found.etag),
-        )
+        place = self._place(found.uri, wanted.length)
+        return place.lane.call(place.seconds, lambda: self._get(place, found, wanted))
+
+    def start(self, found: External, length: int, read: Callable[[ReadExternal], _T]) -> Future[_T]:
+        """Have a thread call `read`, which reads `length` bytes of one object with the function that it is given.
+
+        This returns at once; whoever waits sees to the deadline. Raises as `get`.
+        """
+        place = self._place(found.uri, length)
+        return place.lane.start(place.seconds, lambda: read(lambda found, wanted: self._get(place, found, wanted)))
 
     def head(self, found: External) -> ObjectInfo | None:
         """Return what is known of an object. AccessError: it is not to be read; else as `Store.head`."""
-        return self._call(found.uri, 0, lambda store, key: store.head(key))
+        place = self._place(found.uri, 0)
+        return place.lane.call(place.seconds, lambda: self._store(place).head(place.key))
 
     def open(self, url: str) -> Store:
         """Open a bucket as entries that point into it are read; it is the caller's to close."""
@@ -125,29 +154,43 @@ class Externals:
                 store.close()
             self._stores.clear()
 
-    def _call(self, uri: str, length: int, call: Callable[[Store, str], _T]) -> _T:
+    def _place(self, uri: str, length: int) -> _Place:
+        """Return how an object is reached, without touching anything. AccessError: it is not to be read."""
         scheme, name, key = _parse(uri)
         if scheme == "file":
-            folder, rest = self._allowed(uri, f"/{key}")
-            seconds = self._options.deadline
+            folder, rest, mount = self._allowed(uri, f"/{key}")
+            lane = self._lanes.lane(_file_system(mount))
+            return _Place(lane, self._options.deadline, f"file://{quote(folder)}", self._options, rest, folder)
+        options = self._allowed_bucket(name, key)
+        lane = self._lanes.lane(place_of(uri, self._remotes)[0])
+        return _Place(lane, options.deadline + length / _SLOWEST + _SLACK, f"s3://{name}", options, key)
 
-            def read() -> _T:
-                real = os.path.realpath(folder)  # not before: to follow the links that lead there may wait, too
-                if real != folder:
-                    refuse_fuse(os.path.join(real, rest))
-                return call(self._kept(f"file://{quote(folder)}", self._options), rest)
+    def _store(self, place: _Place) -> Store:
+        """Open the store of a place, in its lane: to follow the links that lead to a folder may wait, too."""
+        if place.folder is not None:
+            real = self._real(place.folder)
+            if real != place.folder:
+                refuse_fuse(os.path.join(real, place.key))
+        with self._lock:
+            store = self._stores.get((place.root, place.options))
+            if store is None:
+                store = self._stores[place.root, place.options] = open_store(place.root, place.options)
+        return store
 
-        else:
-            options = self._allowed_bucket(name, key)
-            seconds = options.deadline + length / _SLOWEST + _SLACK
+    def _real(self, folder: str) -> str:
+        """Follow the links that lead to an allowed folder, which only its owner changes: once a second at most."""
+        now = time.monotonic()
+        real, since = self._reals.get(folder, ("", 0.0))
+        if not real or now - since > _FRESH:
+            real = os.path.realpath(folder)
+            self._reals[folder] = (real, now)
+        return real
 
-            def read() -> _T:
-                return call(self._kept(f"s3://{name}", options), key)
+    def _get(self, place: _Place, found: External, wanted: ByteRange) -> bytes:
+        return self._store(place).get(place.key, wanted, checked=True, version_id=found.version_id, etag=found.etag)
 
-        return self._lanes.call(place_of(uri, self._remotes), seconds, read)
-
-    def _allowed(self, uri: str, path: str) -> tuple[str, str]:
-        """Return the allowed folder that a file lies in, and its path below it."""
+    def _allowed(self, uri: str, path: str) -> tuple[str, str, KernelMount | None]:
+        """Return the allowed folder that a file lies in, its path below it, and the mount that it lies in."""
         if not self._url.startswith("file://"):
             raise AccessError(
                 f"{uri} is not read",
@@ -161,8 +204,7 @@ class Externals:
                 why="it lies in no folder that data sets may read from on this machine",
                 fix='If it is meant to be read, name a folder above it in the settings: [trust] local = ["/dir"].',
             )
-        refuse_fuse(path)
-        return folder, path.removeprefix(folder.rstrip("/") + "/")
+        return folder, path.removeprefix(folder.rstrip("/") + "/"), refuse_fuse(path)
 
     def _allowed_bucket(self, name: str, key: str) -> StoreOptions:
         """Return how to open an S3 bucket; AccessError when the settings do not name it."""
@@ -179,10 +221,3 @@ class Externals:
         if remote is not None:
             return self._remotes[remote]
         return replace(self._options, request_payer=False)
-
-    def _kept(self, root: str, options: StoreOptions) -> Store:
-        with self._lock:
-            store = self._stores.get((root, options))
-            if store is None:
-                store = self._stores[root, options] = open_store(root, options)
-        return store

@@ -11,7 +11,7 @@ import signal
 import struct
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import IO
@@ -20,13 +20,14 @@ import msgspec
 
 from penstock.cache import BlockCache, note_crashes
 from penstock.errors import PenstockError
+from penstock.manifest.entry import External
 from penstock.store.opening import open_store
 from penstock.store.options import StoreOptions
 
 from .counters import Counters
 from .externals import Externals
 from .memory import shares
-from .regions import Region, RegionReader
+from .regions import ReadExternal, Region, RegionReader
 from .trust import Trust
 
 __all__ = ["READY", "Answer", "Failure", "Request", "Setup", "read_message", "write_message"]
@@ -34,8 +35,6 @@ __all__ = ["READY", "Answer", "Failure", "Request", "Setup", "read_message", "wr
 _LENGTH = struct.Struct("<I")
 _MOST_MESSAGE = 16 << 20
 THREADS = 32
-_OUTSIDE_THREADS = 256
-"""For what entries point to elsewhere: they only wait, each for its lane (`externals`), and none may wait for them."""
 
 
 class Setup(msgspec.Struct, frozen=True):
@@ -100,6 +99,10 @@ def read_message(stream: IO[bytes]) -> bytes | None:
     return body if len(body) == length else None
 
 
+def _failure(error: PenstockError) -> Failure:
+    return Failure(type(error).__name__, error.what, error.why, error.fix)
+
+
 class _Fetcher:
     def __init__(self, setup: Setup, cache: BlockCache, stack: ExitStack, out: IO[bytes]) -> None:
         self._cache = cache
@@ -113,21 +116,39 @@ class _Fetcher:
             self._store.prepare()
         self._send(Answer(READY, [], None, {}, self._cache.mode))
 
-    def serve(self, request: Request) -> None:
+    def serve_outside(self, request: Request, found: External) -> None:
+        """Serve a request for what an entry points to elsewhere, in a lane of its own (`externals`). Does not wait."""
+
+        def ended(done: Future[None]) -> None:
+            if isinstance(error := done.exception(), PenstockError):  # it was not even begun
+                self._fail(request, error)
+
+        try:
+            served = self._externals.start(found, request.region.length, lambda read: self.serve(request, read))
+        except PenstockError as error:
+            self._fail(request, error)
+        else:
+            served.add_done_callback(ended)
+
+    def serve(self, request: Request, read_external: ReadExternal | None = None) -> None:
         counters = Counters()
         pieces = request.region.pieces
         kept = [False] * len(pieces)
         failure = None
         try:
             if self._cache.accepts():
-                blocks = RegionReader(self._store, self._externals.get, counters).read(request.region)
+                blocks = RegionReader(self._store, read_external or self._externals.get, counters).read(request.region)
                 found = ((piece.digest, block) for piece, block in zip(pieces, blocks, strict=True))
                 kept = self._cache.put_many(found, checked=True)
         except PenstockError as error:
-            failure = Failure(type(error).__name__, error.what, error.why, error.fix)
+            failure = _failure(error)
         except Exception as error:  # noqa: BLE001  # a fault in here must not leave a reader waiting
             failure = Failure("PenstockError", f"a fault while fetching: {type(error).__name__}", str(error), "")
         self._send(Answer(request.number, kept, failure, counters.snapshot(), self._cache.mode))
+
+    def _fail(self, request: Request, error: PenstockError) -> None:
+        kept = [False] * len(request.region.pieces)
+        self._send(Answer(request.number, kept, _failure(error), {}, self._cache.mode))
 
     def _send(self, answer: Answer) -> None:
         body = msgspec.msgpack.encode(answer)
@@ -150,14 +171,16 @@ def main() -> None:
         cache = stack.enter_context(closing(BlockCache(Path(setup.cache_directory), setup.cache_size)))
         fetcher = _Fetcher(setup, cache, stack, out)
         pool = ThreadPoolExecutor(THREADS, "penstock-fetch")
-        outside = ThreadPoolExecutor(_OUTSIDE_THREADS, "penstock-outside")
         pool.submit(fetcher.prepare)
         while (message := read_message(source)) is not None:
             request = requests.decode(message)
-            (outside if request.region.is_outside else pool).submit(fetcher.serve, request)
+            found = request.region.object
+            if isinstance(found, External):
+                fetcher.serve_outside(request, found)
+            else:
+                pool.submit(fetcher.serve, request)
         # Nobody is there to hear of what is still on its way.
         pool.shutdown(wait=False, cancel_futures=True)
-        outside.shutdown(wait=False, cancel_futures=True)
     os._exit(0)
 
 

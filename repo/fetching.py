@@ -44,6 +44,8 @@ _START = 30.0
 """Seconds that a process may take to start, on a machine that is busy with other things."""
 _KILLED = 0.5
 """Seconds that a process may take to die when it is killed, unless the kernel holds it in a read."""
+_SLACK = 5.0
+"""Seconds that a store elsewhere, which keeps its own deadline, may overrun it by."""
 _SLOWEST = 128 << 10
 """Bytes a second: what a store may take for a body before the call is given up; as in the stores' own deadlines."""
 
@@ -198,6 +200,12 @@ class _Share(NamedTuple):
 
     budget: Budget
     hedging: Hedging
+    seconds: float
+    """After which a fetch is given up; bytes that move give it more time."""
+    is_file: bool = False
+    """What is late is not asked for again then: it would come from the same disk."""
+    is_outside: bool = False
+    """What is late does not end the process then: it may wait for as long as the kernel likes, as others need not."""
 
 
 class Fetchers:
@@ -212,7 +220,7 @@ class Fetchers:
         self._limit = budget if budget is not None else shares().fetching
         self._remotes = setup.remotes
         self._outside_deadline = max(self._deadline, *(each.deadline for each in setup.remotes.values()), 0.0)
-        self._own = _Share(Budget(self._limit, self._deadline), Hedging())
+        self._own = _Share(Budget(self._limit, self._deadline), Hedging(), 2 * self._deadline)
         self._outside: dict[str, _Share] = {}
         self._rest = _Rest()
         self._closed = False
@@ -233,8 +241,7 @@ class Fetchers:
         length = region.length
         share = self._share_of(region)
         with share.budget.hold(length):
-            deadline = self._outside_deadline if region.is_outside else self._deadline
-            return self._fetch(region, share, 2 * deadline + length / _SLOWEST)
+            return self._fetch(region, share, share.seconds + (0.0 if share.is_file else length / _SLOWEST))
 
     @property
     def budget(self) -> Budget:
@@ -248,11 +255,14 @@ class Fetchers:
     def _share_of(self, region: Region) -> _Share:
         if not isinstance(region.object, External):
             return self._own
-        place = place_of(region.object.uri, self._remotes)
+        place, is_file = place_of(region.object.uri, self._remotes)
         with self._lock:
             share = self._outside.get(place)
             if share is None:
-                share = self._outside[place] = _Share(Budget(self._limit, self._outside_deadline), Hedging())
+                seconds = self._deadline if is_file else self._outside_deadline
+                budget = Budget(self._limit, seconds)
+                share = _Share(budget, Hedging(), seconds + (0.0 if is_file else _SLACK), is_file, is_outside=True)
+                self._outside[place] = share
         return share
 
     def _fetch(self, region: Region, share: _Share, timeout: float) -> list[bool] | None:
@@ -267,7 +277,8 @@ class Fetchers:
                 if not self._closed:
                     _log.warning("fetch process %d has died; asking another", process.pid)
             except TimeoutError as error:
-                process.kill()
+                if not share.is_outside:
+                    process.kill()
                 raise StoreUnreachableError(
                     "a fetch did not end", why=f"its process has not answered within {timeout:.0f} s"
                 ) from error
@@ -291,7 +302,7 @@ class Fetchers:
         end = begun + timeout
         wait((first,), min(share.hedging.delay(region.length), end - begun))
         taken = first
-        if not first.done():
+        if not first.done() and not share.is_file:
             taken = self._ask_again(process, first, region, share, end)
         kept = taken.result(end - time.monotonic())
         share.hedging.answered(region.length, time.monotonic() - begun)

@@ -4,7 +4,7 @@ A thread that reads from a dead file server cannot be ended. It is left behind, 
 kernel lets it go, and holds up nobody but readers of the same place. Blocking, thread-safe.
 
 **Invariant:** `call` returns or raises within its seconds, whatever is called, and however many call.
-**Invariant:** a call that nobody waits for any more is not begun.
+**Invariant:** a call whose seconds are over, or that nobody waits for any more, is not begun.
 
 Threads are daemons, so that the end of the process waits for none of them.
 """
@@ -26,6 +26,7 @@ _T = TypeVar("_T")
 
 _IDLE = 10.0
 """Seconds after which a thread without work ends."""
+_BEFORE = "the reads before this one have had no answer"
 _PROBE = 5.0
 """Seconds between calls that are let through to a place that does not answer, to see whether it does again."""
 
@@ -52,24 +53,28 @@ class Lane:
 
     def call(self, seconds: float, call: Callable[[], _T]) -> _T:
         """Return what the call returns; raises what it raises. StoreUnreachableError: it has not ended in time."""
+        future = self.start(seconds, call)
+        try:
+            return future.result(seconds)
+        except TimeoutError:
+            if future.done() and not future.cancelled():
+                raise  # it is what the call itself met
+            if future.cancel():
+                raise self._unreachable(_BEFORE) from None
+            raise self._unreachable(f"there was no answer for {seconds:.0f} s") from None
+
+    def start(self, seconds: float, call: Callable[[], _T]) -> Future[_T]:
+        """Have it called, without waiting; whoever waits sees to the seconds. StoreUnreachableError: it need not be."""
         now = time.monotonic()
-        task = _Task(call, Future(), now + seconds)
+        future: Future[_T] = Future()
         with self._lock:
             self._refuse_while_stuck(now, seconds)
             self._unfinished += 1
             if self._unfinished > self._threads and self._threads < self._most:
                 self._threads += 1
                 threading.Thread(target=self._work, name="penstock-outside", daemon=True).start()
-            self._queue.put(task)
-        try:
-            result: _T = task.future.result(seconds)
-        except TimeoutError:
-            if task.future.done() and not task.future.cancelled():
-                raise  # it is what the call itself met
-            if task.future.cancel():
-                raise self._unreachable(f"the reads before this one have had no answer for {seconds:.0f} s") from None
-            raise self._unreachable(f"there was no answer for {seconds:.0f} s") from None
-        return result
+            self._queue.put(_Task(call, future, now + seconds))
+        return future
 
     def _refuse_while_stuck(self, now: float, seconds: float) -> None:
         """Have nobody wait a whole deadline to learn what others have learned; but look again now and then."""
@@ -95,7 +100,11 @@ class Lane:
                         return
                 continue
             answered = False
-            if task.future.set_running_or_notify_cancel():
+            if not task.future.set_running_or_notify_cancel():
+                pass
+            elif task.end < time.monotonic():
+                task.future.set_exception(self._unreachable(_BEFORE))
+            else:
                 with self._lock:
                     self._running[me] = task
                 try:
@@ -117,10 +126,10 @@ class Lanes:
         self._lock = threading.Lock()
         self._lanes: dict[str, Lane] = {}
 
-    def call(self, place: str, seconds: float, call: Callable[[], _T]) -> _T:
-        """Call in the lane of a place, see `Lane.call`."""
+    def lane(self, place: str) -> Lane:
+        """Return the lane of a place."""
         with self._lock:
             lane = self._lanes.get(place)
             if lane is None:
                 lane = self._lanes[place] = Lane(place)
-        return lane.call(seconds, call)
+        return lane

@@ -6,15 +6,16 @@ An entry of a hostile data set may name any file of this machine, and any bucket
   by ``trust.local`` in the settings, or by registering files there (``push --in-place DIR`` notes DIR on this machine);
 - an object of another bucket is read only if ``trust.buckets``, where it is set, names that bucket.
 
-`Trust` is a value, from the settings. The record is a file in the user's state folder, one folder a line; it is read
-when a file is not below one of the settings' folders, so that a mount learns of folders that were allowed after it was
-made. See docs/SEMANTICS.md, Whom one trusts.
+`Trust` is a value, from the settings. The record is a file in the user's state folder, one folder a line; it is looked
+at, once a second at most, when a file is not below one of the settings' folders, so that a mount learns of folders that
+were allowed after it was made. See docs/SEMANTICS.md, Whom one trusts.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+import time
 from dataclasses import dataclass
 
 import platformdirs
@@ -35,7 +36,7 @@ class Trust:
 
     def folder_of(self, path: str) -> str | None:
         """Return the allowed folder that a path (absolute, normal) lies below; None when there is none."""
-        return _above(path, self.local) or _above(path, allowed_folders())
+        return _above(path, self.local) or _above(path, _glance())
 
     def allows_bucket(self, name: str) -> bool:
         """Whether objects of an S3 bucket may be read that is not the data set's own."""
@@ -44,6 +45,20 @@ class Trust:
 
 def _above(path: str, folders: tuple[str, ...]) -> str | None:
     return next((folder for folder in folders if path.startswith(folder.rstrip("/") + "/")), None)
+
+
+_FRESH = 1.0
+_glanced: dict[str, tuple[float, tuple[str, ...]]] = {}
+
+
+def _glance() -> tuple[str, ...]:
+    """Return the folders in the record as they were within the last second: each read of a file asks."""
+    path, now = record_path(), time.monotonic()
+    since, folders = _glanced.get(path, (-_FRESH, ()))
+    if now - since >= _FRESH:
+        folders = allowed_folders()
+        _glanced[path] = (now, folders)
+    return folders
 
 
 def record_path() -> str:
@@ -89,6 +104,7 @@ def allow_folder(folder: str) -> bool:
             # One write, which O_APPEND keeps apart from those of others.
             os.write(descriptor, (b"\n" if cut else b"") + os.fsencode(folder) + b"\n")
             os.fsync(descriptor)
+            _glanced.clear()
         finally:
             os.close(descriptor)
     except OSError as error:

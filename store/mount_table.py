@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import os
 import re
+import select
+import threading
 from dataclasses import dataclass
 
 __all__ = ["FSTYPE", "SUBTYPE", "KernelMount", "kernel_mounts", "mount_of"]
 
 SUBTYPE = "penstock"
 FSTYPE = f"fuse.{SUBTYPE}"
+_TABLE = "/proc/self/mountinfo"
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 
 
@@ -40,16 +43,57 @@ class KernelMount:
         return path == self.mountpoint or path.startswith(self.mountpoint.rstrip("/") + "/")
 
 
-def kernel_mounts(table: str = "/proc/self/mountinfo") -> list[KernelMount]:
+def kernel_mounts(table: str = _TABLE) -> list[KernelMount]:
     """Return all mounts that this process sees, in the order they were mounted."""
     with open(table, "rb") as stream:
         return [_parse(line.rstrip(b"\n")) for line in stream]
 
 
-def mount_of(path: str, mounts: list[KernelMount] | None = None) -> KernelMount | None:
+class _WatchedTable:
+    """The table as it is now, read anew only when the kernel says that it has changed: by poll(2), see proc(5).
+
+    Reading it takes the kernel 80 us, and it is looked up for every file that is read where it lies. Thread-safe; what
+    a forked child inherits it opens anew, because what the kernel has said to one of them the other is not told.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pid = -1
+        self._descriptor = -1
+        self._poll = select.poll()
+        self._mounts: list[KernelMount] = []
+
+    def mounts(self) -> list[KernelMount]:
+        """Return all mounts. OSError."""
+        with self._lock:
+            if self._pid != os.getpid():
+                self._begin()
+            elif not self._poll.poll(0):
+                return self._mounts
+            os.lseek(self._descriptor, 0, os.SEEK_SET)
+            body = bytearray()
+            while part := os.read(self._descriptor, 1 << 16):
+                body += part
+            self._mounts = [_parse(line) for line in bytes(body).split(b"\n") if line]
+            return self._mounts
+
+    def _begin(self) -> None:
+        descriptor = os.open(_TABLE, os.O_RDONLY | os.O_CLOEXEC)
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor, self._pid = descriptor, os.getpid()
+        self._poll = select.poll()
+        self._poll.register(descriptor, select.POLLPRI)
+
+
+_watched = _WatchedTable()
+os.register_at_fork(after_in_child=lambda: setattr(_watched, "_lock", threading.Lock()))
+
+
+def mount_of(path: str) -> KernelMount | None:
     """Return the mount that a path lies in (absolute, without symlinks): the deepest, and of several the last."""
     found = None
-    for each in kernel_mounts() if mounts is None else mounts:
+    for each in _watched.mounts():
         if each.holds(path) and (found is None or len(each.mountpoint) >= len(found.mountpoint)):
             found = each
     return found
