@@ -71,9 +71,16 @@ def left(run: Run, place: Path, tmp_path: Path) -> Path:
         stream.write(b"T")
     os.symlink("large", place / "link")
     (place / "sub" / "b").unlink()
-    assert run("overlay", "check", str(place)).exit_code == 0
     assert run("umount", str(place)).exit_code == 0
     return overlay
+
+
+def test_what_is_whole_is_said_to_be(run: Run, place: Path, left: Path) -> None:
+    told = json.loads(run("overlay", "check", str(left), "--json").stdout)
+    assert told["whole"]
+    assert told["records"] > 100
+    assert mount(run, place, left).exit_code == 0
+    assert "is whole" in run("overlay", "check", str(place)).stdout
 
 
 def flip(root: Path, text: bytes) -> None:

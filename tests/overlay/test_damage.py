@@ -15,9 +15,10 @@ from views.edited import Edited, Silent, version_tree
 from views.memory import Made
 
 from penstock.errors import IntegrityError
+from penstock.overlay import model
 from penstock.overlay.detached import commit_detached
 from penstock.overlay.journal import Journal, journal_numbers
-from penstock.overlay.model import FIRST_NEW_INODE, INODES, NAMES, RANGES, SUMS, TABLES, Change, Record, inode_key
+from penstock.overlay.model import FIRST_NEW_INODE, INODES, NAMES, RANGES, TABLES, Change, Record, inode_key
 from penstock.overlay.overlay import Overlay
 from penstock.overlay.records import Records
 from penstock.repo.publish import Authorship
@@ -90,7 +91,8 @@ def test_a_bit_that_flips_in_the_tables_is_noticed_or_changes_nothing(closed: Pa
             assert "penstock overlay rescue" in error.fix
         else:
             assert everything(overlay.records) == before
-            overlay.close(keep_up=False)
+            overlay.records.close(checkpoint=False)
+            overlay.content.close()
         data.write_bytes(whole)
     assert refused > 50
 
@@ -156,7 +158,7 @@ def test_records_are_tallied_through_all_that_changes_them(tmp_path: Path) -> No
     for round_ in range(30):
         changes = [
             Change(table, b"%08d" % draw.randrange(40), draw.choice([None, draw.randbytes(draw.choice([0, 9, 9000]))]))
-            for table in (NAMES, RANGES, SUMS)
+            for table in (NAMES, RANGES, model.SUMS)
             for _ in range(20)
         ]
         records.change(changes)
@@ -258,10 +260,10 @@ def test_a_process_that_dies_between_bytes_and_record_leaves_no_false_alarm(
 
 def test_after_a_power_loss_sums_are_made_anew(closed: Path) -> None:
     records = Records(str(closed), lambda: None)
-    assert list(records.scan(SUMS, b""))
+    assert list(records.scan(model.SUMS, b""))
     records.close(checkpoint=False)  # no note: it was in use
     again = Records(str(closed), lambda: None, boot="another boot")
-    assert not list(again.scan(SUMS, b""))
+    assert not list(again.scan(model.SUMS, b""))
     again.close()
 
 
