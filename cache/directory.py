@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from typing import NamedTuple
 
 from penstock.errors import AccessError, UsageError
 
+from .disposal import is_environment, remove_environment
 from .layout import PAGE
 from .locking import LockedFile
 
@@ -85,14 +85,14 @@ class CacheDirectory:
 
         That version used LMDB's locks and this one has its own (`environment`), so they must not meet in one index.
         """
-        if not os.path.lexists(self._old_index):
-            return
+        if not is_environment(self._old_index):
+            return  # there is none, or the folder is the user's own
         if not os.path.lexists(self.index):
             with contextlib.suppress(FileNotFoundError):
                 os.rename(self._old_state, self.state)
             os.rename(self._old_index, self.index)
             return
-        shutil.rmtree(self._old_index, ignore_errors=True)
+        remove_environment(self._old_index)
         Path(self._old_state).unlink(missing_ok=True)
 
     @contextmanager
@@ -127,7 +127,8 @@ class CacheDirectory:
             for segment in self.segments():
                 os.unlink(segment.path)
             for index in (self.index, self._old_index):
-                shutil.rmtree(index, ignore_errors=True)
+                with contextlib.suppress(OSError):  # it holds something else, which stays
+                    remove_environment(index)
 
     def new_segment(self, number: int) -> str:
         """Return the path at which the segment `number` begins its life."""

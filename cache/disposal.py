@@ -6,12 +6,30 @@ makes go, by the descriptor of a folder that is no symbolic link, and the folder
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 
-__all__ = ["remove_environment"]
+__all__ = ["is_environment", "remove_environment"]
 
 _FILES = ("data.mdb", "lock.mdb")
+
+
+def is_environment(path: str) -> bool:
+    """Whether a folder, no symbolic link to one, holds an LMDB environment and nothing else."""
+    try:
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        raise
+    try:
+        names = os.listdir(folder)
+    finally:
+        os.close(folder)
+    return _FILES[0] in names and set(names) <= set(_FILES)
 
 
 def remove_environment(path: str) -> None:

@@ -167,7 +167,7 @@ class InPlace:
         ]:
             raw = name.encode("utf-8", "surrogateescape")
             key = prefix + name
-            if key == prefix:
+            if info is not None and key == prefix:
                 self.unreadable.append(Unreadable(key, "it ends in a slash, and no file can: only folders do"))
             elif problem := name_problem(raw) or ("" if is_key(key) else "it holds characters that no path has"):
                 whole = key + ("/" if info is None else "")
