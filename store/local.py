@@ -142,8 +142,9 @@ class LocalStore(Store):
         if prefix and not prefix.endswith("/"):
             raise UsageError(f"{prefix!r} is no folder", fix="End it with a slash")
         with explained("list", os.path.join(self.path, prefix)), self._root_if_there() as root:
-            for name in subfolders(root, prefix) if root is not None else ():
-                assert root is not None  # it was there
+            if root is None:
+                return
+            for name in subfolders(root, prefix):
                 if has_objects(root, f"{prefix}{name}/"):
                     yield name
 
