@@ -23,6 +23,7 @@ import msgspec
 from penstock.cache import LocationIndex
 from penstock.errors import PenstockError, StoreUnreachableError, UsageError
 from penstock.manifest.hashing import content_hash
+from penstock.manifest.records import MAX_RECORD
 from penstock.store.base import Store
 
 from . import layout
@@ -69,7 +70,7 @@ def broken_promise(store: Store) -> str:
         except UsageError as error:
             store.put(key, first)  # raises what is wrong, if it is not the condition that is refused
             return f"it takes no If-None-Match: {error.why or error.what}"
-        kept = store.get(key)
+        kept = store.get(key, limit=MAX_RECORD)
     if not made:
         return "it refused to make an object that was not there"
     if again:
@@ -131,11 +132,11 @@ def create_watched(store: Store, key: str, body: bytes, *, contested: bool) -> b
     """
     begun = time.monotonic()
     if store.head(key) is not None:
-        return store.get(key) == body
+        return store.get(key, limit=MAX_RECORD) == body
     store.put(key, body)
     taken = time.monotonic() - begun
     if not contested:
-        return store.get(key) == body
+        return store.get(key, limit=MAX_RECORD) == body
     if taken > _PAUSE / 2:
         raise StoreUnreachableError(
             f"whether {key} in {store.url} is what was written here is not known",
@@ -143,4 +144,4 @@ def create_watched(store: Store, key: str, body: bytes, *, contested: bool) -> b
             fix="penstock log tells what the branch has; run the command again if this is missing.",
         )
     time.sleep(_PAUSE)
-    return store.get(key) == body
+    return store.get(key, limit=MAX_RECORD) == body

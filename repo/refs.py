@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from penstock.errors import AccessError, ConflictError, IntegrityError, NotFoundError
-from penstock.manifest.records import DatasetInfo, RefRecord
+from penstock.manifest.records import MAX_RECORD, DatasetInfo, RefRecord
 from penstock.store.base import Store
 
 from . import layout
@@ -106,7 +106,7 @@ class Refs:
 
         def is_there(number: int) -> bool:
             try:
-                self._store.get(layout.number_key(prefix, number))
+                self._store.get(layout.number_key(prefix, number), limit=MAX_RECORD)
             except (NotFoundError, AccessError):
                 return False
             return True

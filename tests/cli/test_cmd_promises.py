@@ -57,12 +57,13 @@ def test_nothing_is_written_to_a_bucket_that_does_not_refuse_the_second(
     assert run("branch", handle, "side").exit_code == 0
     (data / "a").write_text("two")
     assert run("push", str(data), handle).exit_code == 0
+    assert gateway.request("PUT", f"/{bucket}/raw/x", b"x").status == 200
     keep_versions(gateway, bucket)
     before = keys(gateway, bucket)
     (data / "a").write_text("three")
     for arguments in (
         ("push", str(data), handle),
-        ("push", "--in-place", str(data), handle),
+        ("push", "--in-place", f"s3://{bucket}/raw", handle),
         ("tag", handle, "v1"),
         ("tag", handle, "v2"),
         ("branch", handle, "more"),
