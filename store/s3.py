@@ -26,7 +26,7 @@ from .http_range import BentAnswer
 from .keys import check_key, check_prefix, check_start_after
 from .options import StoreOptions
 from .retry import Deadline
-from .s3_body import SentBody, content_md5
+from .s3_body import DeadlinePassed, SentBody, content_md5
 from .s3_call import BucketCalls, ask
 from .s3_errors import Vanished, code_of, status_of
 from .s3_listing import Listing, Page
@@ -348,15 +348,25 @@ class S3Store(Store):
             where = {"ContinuationToken": answer.token}
 
     def _delete(self, keys: Sequence[str]) -> None:
-        if len(keys) == 1:  # Ceph asks for leave to delete in the whole bucket when there is a list
+        if len(keys) == 1:
             self._call("delete", keys[0], lambda client, _: self._delete_one(client, keys[0]))
             return
         batch: Sequence[ObjectIdentifierTypeDef] = [{"Key": self._base + key} for key in keys]
 
-        def attempt(client: S3Client, _: Deadline) -> None:
-            answer = ask(
-                client.delete_objects, Bucket=self.bucket, Delete={"Objects": batch, "Quiet": True}, **self._payer
-            )
+        def attempt(client: S3Client, deadline: Deadline) -> None:
+            try:
+                answer = ask(
+                    client.delete_objects, Bucket=self.bucket, Delete={"Objects": batch, "Quiet": True}, **self._payer
+                )
+            except ClientError as error:
+                if code_of(error) != "AccessDenied":
+                    raise
+                # Of a list, Ceph 16 asks for leave to delete in the whole bucket: who has it for these keys goes on.
+                for done, key in enumerate(keys):
+                    if deadline.remaining() < 0:
+                        raise DeadlinePassed(f"{done} of {len(keys)} objects were deleted") from error
+                    self._delete_one(client, key)
+                return
             for failed in answer.get("Errors", ()):
                 if failed.get("Code") != "NoSuchKey":
                     status = 403 if failed.get("Code") == "AccessDenied" else 400
