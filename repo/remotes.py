@@ -24,7 +24,8 @@ __all__ = ["ADDRESSING_STYLES", "ENCRYPTIONS", "FIELDS", "Remote", "absolute_add
 ADDRESSING_STYLES = ("auto", "path", "virtual")
 ENCRYPTIONS = ("AES256", "aws:kms", "aws:kms:dsse")
 
-_OF_ANY = frozenset({"url", "unsafe", "deadline"})
+_OF_NO_STORE = frozenset({"url", "unsafe"})
+_OF_ANY = _OF_NO_STORE | {"deadline"}
 _S3_ADDRESS = re.compile(r"s3://([^/]+)((?:/[^/]+)*)/?")
 
 
@@ -72,7 +73,7 @@ class Remote:
     def store_options(self) -> StoreOptions:
         """Return how to open the store at `url`."""
         options: dict[str, Any] = self.settings()
-        return StoreOptions(**{key: value for key, value in options.items() if key not in _OF_ANY})
+        return StoreOptions(**{key: value for key, value in options.items() if key not in _OF_NO_STORE})
 
 
 _KINDS = {"anonymous": bool, "request_payer": bool, "deadline": float, "unsafe": bool}

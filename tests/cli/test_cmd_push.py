@@ -83,6 +83,7 @@ def test_json(run: Run, photos: Path, bucket_url: str) -> None:
         "unpinned": 0,
         "allowed_folder": None,
         "risk": None,
+        "unreadable": [],
     }
     again = as_json(run("push", str(photos), f"{bucket_url}/photos:topic", "--json"))
     assert (again["changed"], again["commit"], again["bytes_uploaded"]) == (False, None, 0)

@@ -32,13 +32,18 @@ CODES = {
     "FormatTooNewError": (5, "format_too_new"),
     "AccessError": (6, "access"),
     "StoreUnreachableError": (7, "unreachable"),
+    "UnreadableError": (1, "unreadable"),
 }
 
 
 def test_every_error_has_a_code_of_its_own() -> None:
     seen = {}
     for cls in all_errors():
-        error = cls("what", candidates=["a"]) if issubclass(cls, errors.AmbiguousError) else cls("what")
+        error = (
+            cls("what", candidates=["a"])
+            if issubclass(cls, errors.AmbiguousError | errors.UnreadableError)
+            else cls("what")
+        )
         failure = describe(error)
         seen[cls.__name__] = (int(failure.code), failure.kind)
     assert seen == CODES

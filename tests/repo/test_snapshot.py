@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from penstock.repo import layout
 from penstock.repo.nodes import NodePackWriter
 from penstock.repo.publish import Authorship, publish
 from penstock.repo.snapshot import open_snapshot
+from penstock.repo.trust import Trust
 from penstock.store.base import ByteRange
 from penstock.store.local import LocalStore
 
@@ -216,6 +218,7 @@ def external_version(world: World, bodies: dict[bytes, tuple[External, int, byte
 
 
 def test_entries_that_lie_elsewhere_as_files(world: World) -> None:
+    world.settings = replace(world.settings, trust=Trust((str(world.folder),)))
     body = random.Random(5).randbytes(2 * BLOCK_SIZE + 9)
     place = Path(world.plant({"els where/ö".encode(): b"head" + body}, "elsewhere")) / "els where" / "ö"
     uri = place.as_uri()
