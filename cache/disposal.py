@@ -29,23 +29,6 @@ def is_environment(path: str) -> bool:
     return _DATA in names and names <= _FILES
 
 
-def is_environment(path: str) -> bool:
-    """Whether a folder, no symbolic link to one, holds an LMDB environment and nothing else."""
-    try:
-        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            return False
-        raise
-    try:
-        names = os.listdir(folder)
-    finally:
-        os.close(folder)
-    return _FILES[0] in names and set(names) <= set(_FILES)
-
-
 def remove_environment(path: str) -> None:
     """Remove an LMDB environment, if there is one. OSError: it is none, or holds something else; all stays then."""
     try:
