@@ -146,7 +146,7 @@ def test_gc_deletes_nothing_when_nobody_says_how_old_it_is(behind: FaultProxy, b
             answer.body = re.sub(rb"<LastModified>[^<]*</LastModified>", b"", answer.body)
 
         bend(behind, change)
-        collected = penstock("gc", bucket, "--delete", "--grace", "0s")
+        collected = penstock("gc", bucket, "--delete", "--grace", "0s", "--yes")
         assert collected.exit_code == 6
         assert "how old" in collected.output
         assert [info.key for info in store.list()] == before
