@@ -7,7 +7,6 @@ import random
 import shutil
 import signal
 import subprocess
-import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -122,8 +121,9 @@ def test_killed_while_it_writes_sums_and_cuts(disk: Path) -> None:
 
 
 def test_killed_while_an_older_format_is_converted(disk: Path) -> None:
-    with tarfile.open(Path(__file__).with_name("format-2.tar.xz")) as archive:
-        archive.extractall(disk / "old", filter="data")
+    (disk / "old").mkdir()
+    archive = Path(__file__).with_name("format-2.tar.xz")
+    subprocess.run(["tar", "-xJf", archive, "-C", disk / "old"], check=True)
     made, trial = disk / "old" / "overlay", disk / "trial"
     (number,) = journal_numbers(str(made))
     journal = Journal(str(made), number)
