@@ -117,7 +117,7 @@ def is_sound(world: World, ref: str = "main") -> bool:
     return verify(parse_handle(world.handle(ref)), world.settings, Unwatched(), deep=True).is_sound
 
 
-@pytest.mark.regress
+@pytest.mark.regress(reason="what is found once was deleted at once: nothing was due later")
 def test_what_is_found_once_stays_and_what_is_found_again_goes(world: World) -> None:
     fill(world)
     before = objects(world)

@@ -74,7 +74,7 @@ def versioned(s3_world: World, gateway: RadosGateway, bucket: str) -> Iterator[W
     return s3_world
 
 
-@pytest.mark.regress
+@pytest.mark.regress(reason="gc knew nothing of versions")
 def test_what_is_deleted_stays_as_a_version_until_those_are_asked_for(versioned: World) -> None:
     world = versioned
     store = world.store()
@@ -162,7 +162,7 @@ def test_no_deleted_object_is_shown_again(versioned: World) -> None:
     assert is_sound(world)
 
 
-@pytest.mark.regress
+@pytest.mark.regress(reason="gc knew nothing of versions")
 def test_versions_under_a_lock_are_named_and_counted(s3_world: World, gateway: RadosGateway) -> None:
     world = s3_world
     fill(world)
@@ -185,7 +185,7 @@ def test_versions_under_a_lock_are_named_and_counted(s3_world: World, gateway: R
         assert [each.is_marker for each in store.versions(held)] == [True, False]
 
 
-@pytest.mark.regress
+@pytest.mark.regress(reason="a lease was renewed by a clock that no test could move")
 def test_a_mount_adds_few_versions_of_its_lease(
     s3_world: World, gateway: RadosGateway, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -288,7 +288,7 @@ def test_an_endless_record_is_not_read_to_its_end(store: Store, fault_proxy: Fau
     assert "more than 67108864 bytes" in whole
 
 
-@pytest.mark.regress
+@pytest.mark.regress(reason="there was no limit to name")
 def test_an_object_larger_than_its_kind_may_be_is_not_read(
     store: Store, direct: Store, fault_proxy: FaultProxy
 ) -> None:
