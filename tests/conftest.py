@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +51,13 @@ def isolated_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         # Else a search for credentials asks an address outside of this machine, and waits.
         monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         yield home
+
+
+@pytest.fixture
+def deep_trees(tmp_path: Path) -> Iterator[None]:
+    """Remove what a test makes by rm(1): pytest, which would remove it some runs later, fails over trees too deep."""
+    yield
+    subprocess.run(["rm", "-rf", "--", *tmp_path.iterdir()], check=True)
 
 
 @pytest.fixture(scope="session")

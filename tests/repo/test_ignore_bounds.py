@@ -19,6 +19,8 @@ World = Any  # see conftest
 
 _PUSH = [sys.executable, "-m", "penstock"]
 
+pytestmark = pytest.mark.usefixtures("deep_trees")
+
 
 def kept(directory: str) -> set[bytes]:
     steps = walk_directory(directory, lambda _: None)

@@ -402,6 +402,7 @@ def test_errors_name_the_file(store: LocalStore, folder: Path) -> None:
     assert str(folder / "a/b") in str(caught.value)
 
 
+@pytest.mark.usefixtures("deep_trees")
 @pytest.mark.regress
 def test_folders_without_end_are_not_followed(tmp_path: Path) -> None:
     """Deeper than any key, and than Python's stack."""
