@@ -26,7 +26,7 @@ from penstock.store.base import Buffer
 from .directory import CacheDirectory, disk_usage
 from .environment import IndexDamagedError
 from .health import Health
-from .layout import SMALLEST_BOUND, Budget
+from .layout import SMALLEST_BOUND, SpaceBudget
 from .report import CacheInfo, VerifyReport
 from .session import Session, rebuilt
 from .trust import IndexState, boot_id
@@ -58,7 +58,7 @@ class BlockCache:
         """
         self.directory = Path(os.path.abspath(directory))
         self.max_bytes = max_bytes
-        self.budget = Budget.of(max_bytes)
+        self.budget = SpaceBudget.of(max_bytes)
         root = str(self.directory)
         self._files = CacheDirectory(root)
         self._state = IndexState(self._files.state, self._files.index, boot or boot_id(), root)

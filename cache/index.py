@@ -15,12 +15,12 @@ from typing import NamedTuple
 from .directory import CacheDirectory, Clock
 from .disposal import remove_environment
 from .environment import PAGE_BYTES, Environment, IndexDamagedError, open_environment
-from .layout import INDEX_SLACK_BYTES, Budget
-from .record import KEY_BYTES, Record
+from .layout import INDEX_SLACK_BYTES, SpaceBudget
+from .record import KEY_BYTES, BlockRecord
 from .segment import read_records
 from .trust import IndexState
 
-__all__ = ["BlockIndex", "Location", "open_index", "rebuild_index"]
+__all__ = ["BlockIndex", "RecordLocation", "open_index", "rebuild_index"]
 
 _NAMES = (b"blocks", b"uses")
 _BLOCKS, _USES = 0, 1
@@ -35,7 +35,7 @@ _FEWEST_A_PAGE = 20
 _SLACK_PAGES = INDEX_SLACK_BYTES // PAGE_BYTES
 
 
-class Location(NamedTuple):
+class RecordLocation(NamedTuple):
     """Where a block lies: `offset` and `length` in bytes, within the file of `segment`."""
 
     segment: int
@@ -46,7 +46,7 @@ class Location(NamedTuple):
 class BlockIndex:
     """The records of one environment. Thread-safe; IndexDamagedError and OSError from every method."""
 
-    def __init__(self, directory: CacheDirectory, budget: Budget) -> None:
+    def __init__(self, directory: CacheDirectory, budget: SpaceBudget) -> None:
         self._data = os.path.join(directory.index, "data.mdb")
         self._pages = budget.index_bytes // PAGE_BYTES
         self._environment: Environment = open_environment(directory.index, _NAMES)
@@ -61,18 +61,18 @@ class BlockIndex:
         except FileNotFoundError:
             return False
 
-    def get(self, key: bytes) -> Location | None:
+    def get(self, key: bytes) -> RecordLocation | None:
         """Return where the block is."""
         value = self._environment.get(_BLOCKS, key)
         return None if value is None else _location(value)
 
-    def get_many(self, keys: Iterable[bytes]) -> list[Location | None]:
+    def get_many(self, keys: Iterable[bytes]) -> list[RecordLocation | None]:
         """Return where the blocks are, in the order asked."""
         with self._environment.transaction() as transaction:
             values = transaction.get_many(_BLOCKS, list(keys))
         return [None if value is None else _location(value) for value in values]
 
-    def insert(self, items: Sequence[tuple[bytes, Location]]) -> bool:
+    def insert(self, items: Sequence[tuple[bytes, RecordLocation]]) -> bool:
         """Add records, keeping what is there already. False when the index has no room: evict and try again.
 
         IndexDamagedError when the file outgrew its share although its records fit: rebuild it.
@@ -93,7 +93,7 @@ class BlockIndex:
             pages = transaction.pages(_BLOCKS) + blocks // _FEWEST_A_PAGE + 1
         return pages <= self._pages - _SLACK_PAGES
 
-    def remove(self, items: Iterable[tuple[bytes, Location]]) -> int:
+    def remove(self, items: Iterable[tuple[bytes, RecordLocation]]) -> int:
         """Drop records that (still) say so; return how many did."""
         removed = 0
         pending = iter(items)
@@ -104,13 +104,13 @@ class BlockIndex:
                         removed += transaction.delete(_BLOCKS, key)
         return removed
 
-    def forget_segment(self, number: int, records: Iterable[Record]) -> None:
+    def forget_segment(self, number: int, records: Iterable[BlockRecord]) -> None:
         """Drop all that is known of a segment about to be evicted."""
-        self.remove((key, Location(number, offset, length)) for key, offset, length in records)
+        self.remove((key, RecordLocation(number, offset, length)) for key, offset, length in records)
         with self._environment.transaction(write=True) as transaction:
             transaction.delete(_USES, _NUMBER.pack(number))
 
-    def quarantine(self, key: bytes, location: Location) -> None:
+    def quarantine(self, key: bytes, location: RecordLocation) -> None:
         """Drop the record of a damaged block, and count it once however many find it."""
         if not self.remove([(key, location)]):
             return
@@ -138,7 +138,7 @@ class BlockIndex:
             blocks = transaction.entries(_BLOCKS)
             return blocks, _number(transaction.get(_USES, _QUARANTINED) or bytes(8))
 
-    def after(self, key: bytes, limit: int) -> list[tuple[bytes, Location]]:
+    def after(self, key: bytes, limit: int) -> list[tuple[bytes, RecordLocation]]:
         """Return the records of up to `limit` blocks, by key, from the first whose key is greater."""
         with self._environment.transaction() as transaction:
             rows = transaction.rows_from(_BLOCKS, key + b"\0", limit)
@@ -153,10 +153,10 @@ class BlockIndex:
         self._environment.sync()
 
 
-def _location(value: bytes) -> Location:
+def _location(value: bytes) -> RecordLocation:
     if len(value) != _LOCATION.size:
         raise IndexDamagedError("the cache index is damaged", why="a record has the wrong length")
-    return Location._make(_LOCATION.unpack(value))
+    return RecordLocation._make(_LOCATION.unpack(value))
 
 
 def _number(value: bytes) -> int:
@@ -166,7 +166,9 @@ def _number(value: bytes) -> int:
     return number
 
 
-def open_index(directory: CacheDirectory, state: IndexState, budget: Budget, clock: Clock, *, sole: bool) -> BlockIndex:
+def open_index(
+    directory: CacheDirectory, state: IndexState, budget: SpaceBudget, clock: Clock, *, sole: bool
+) -> BlockIndex:
     """Open the index, or rebuild it; under the layout lock. `sole`: no other process has it open."""
     if state.trusted(sole=sole):
         try:
@@ -178,7 +180,7 @@ def open_index(directory: CacheDirectory, state: IndexState, budget: Budget, clo
     return rebuild_index(directory, state, budget, clock)
 
 
-def rebuild_index(directory: CacheDirectory, state: IndexState, budget: Budget, clock: Clock) -> BlockIndex:
+def rebuild_index(directory: CacheDirectory, state: IndexState, budget: SpaceBudget, clock: Clock) -> BlockIndex:
     """Put a new index, made from the segments, in the place of the old one; under the layout lock.
 
     Others go on with the old one, whose file is unlinked, until they see the clock tick. Where two segments hold a
@@ -203,7 +205,7 @@ def rebuild_index(directory: CacheDirectory, state: IndexState, budget: Budget, 
     return index
 
 
-def _located(directory: CacheDirectory, number: int) -> list[tuple[bytes, Location]]:
+def _located(directory: CacheDirectory, number: int) -> list[tuple[bytes, RecordLocation]]:
     descriptor = directory.open_segment(number)
     if descriptor is None:
         return []
@@ -211,5 +213,5 @@ def _located(directory: CacheDirectory, number: int) -> list[tuple[bytes, Locati
         records = read_records(descriptor)
     finally:
         os.close(descriptor)
-    latest = {key: Location(number, offset, length) for key, offset, length in records if len(key) == KEY_BYTES}
+    latest = {key: RecordLocation(number, offset, length) for key, offset, length in records if len(key) == KEY_BYTES}
     return sorted(latest.items())

@@ -25,7 +25,7 @@ __all__ = [
     "LARGEST_BLOCK",
     "SEGMENT_OVERHEAD",
     "SMALLEST_BOUND",
-    "Budget",
+    "SpaceBudget",
 ]
 
 MIB = 1 << 20
@@ -60,7 +60,7 @@ _SPARE_SEGMENTS = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class SpaceBudget:
     """A bound in bytes and its division. All figures are bytes."""
 
     max_bytes: int
@@ -72,7 +72,7 @@ class Budget:
     """Records in a segment, so that the index is full only when there are several segments to choose from."""
 
     @classmethod
-    def of(cls, max_bytes: int) -> Budget:
+    def of(cls, max_bytes: int) -> SpaceBudget:
         """Divide `max_bytes`, but no less than SMALLEST_BOUND: whoever has less keeps nothing."""
         max_bytes = max(max_bytes, SMALLEST_BOUND)
         # An index entry takes about 87 bytes in LMDB: a fortieth is enough for blocks of 3.5 KB and more on

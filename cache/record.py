@@ -20,7 +20,7 @@ __all__ = [
     "RECORD_HEADER_BYTES",
     "SEGMENT_HEADER_BYTES",
     "TRAILER_BYTES",
-    "Record",
+    "BlockRecord",
     "SegmentHeader",
     "decode_record_header",
     "decode_segment_header",
@@ -53,7 +53,7 @@ TRAILER_BYTES = _TRAILER.size
 _ALIGNMENT = 8
 
 
-class Record(NamedTuple):
+class BlockRecord(NamedTuple):
     """Where a block lies in its segment: `offset` of the data (not of the header) and `length`, in bytes."""
 
     key: bytes
@@ -91,14 +91,14 @@ def encode_record_header(nonce: bytes, position: int, key: bytes, length: int) -
     return _RECORD.pack(_RECORD_MAGIC, length, key, _record_check(nonce, position, key, length), 0)
 
 
-def decode_record_header(nonce: bytes, position: int, data: bytes) -> Record | None:
+def decode_record_header(nonce: bytes, position: int, data: bytes) -> BlockRecord | None:
     """Return the record whose header `data`, read at `position`, is; None for anything else."""
     if len(data) != RECORD_HEADER_BYTES:
         return None
     magic, length, key, check, _ = _RECORD.unpack(data)
     if magic != _RECORD_MAGIC or length == 0 or check != _record_check(nonce, position, key, length):
         return None
-    return Record(key, position + RECORD_HEADER_BYTES, length)
+    return BlockRecord(key, position + RECORD_HEADER_BYTES, length)
 
 
 def names_block(data: Buffer, key: bytes, length: int) -> bool:
@@ -116,7 +116,7 @@ def table_bytes(count: int) -> int:
     return _ROW.size * count + TRAILER_BYTES
 
 
-def encode_table(nonce: bytes, size: int, records: list[Record]) -> bytes:
+def encode_table(nonce: bytes, size: int, records: list[BlockRecord]) -> bytes:
     """Return the table and trailer that end a sealed segment of `size` bytes."""
     rows = b"".join(_ROW.pack(*record) for record in records)
     start = size - table_bytes(len(records))
@@ -133,11 +133,11 @@ def decode_trailer(size: int, data: bytes) -> tuple[int, int] | None:
     return start, _ROW.size * count
 
 
-def decode_table(nonce: bytes, size: int, rows: bytes, trailer: bytes) -> list[Record] | None:
+def decode_table(nonce: bytes, size: int, rows: bytes, trailer: bytes) -> list[BlockRecord] | None:
     """Return the records of a table, or None when it is damaged."""
     if _TRAILER.unpack(trailer)[3] != _table_digest(nonce, rows):
         return None
-    records = [Record._make(row) for row in _ROW.iter_unpack(rows)]
+    records = [BlockRecord._make(row) for row in _ROW.iter_unpack(rows)]
     if any(record.offset + record.length > size for record in records):
         return None
     return records

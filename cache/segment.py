@@ -23,7 +23,7 @@ from .record import (
     RECORD_HEADER_BYTES,
     SEGMENT_HEADER_BYTES,
     TRAILER_BYTES,
-    Record,
+    BlockRecord,
     SegmentHeader,
     decode_record_header,
     decode_segment_header,
@@ -66,7 +66,7 @@ class ActiveSegment:
         return cls(file, header, SEGMENT_HEADER_BYTES, 0)
 
     @classmethod
-    def adopt(cls, path: str) -> tuple[ActiveSegment, list[Record]] | None:
+    def adopt(cls, path: str) -> tuple[ActiveSegment, list[BlockRecord]] | None:
         """Take over a segment that nobody holds, behind its last record; also return its records.
 
         BlockingIOError when a live process holds it; None when its header is damaged or its size is not its own.
@@ -128,7 +128,7 @@ def read_header(descriptor: int) -> SegmentHeader | None:
         return None
 
 
-def read_records(descriptor: int) -> list[Record]:
+def read_records(descriptor: int) -> list[BlockRecord]:
     """Return the records of an open segment, by its table or else by walking the chain; none that lie outside."""
     header = read_header(descriptor)
     if header is None:
@@ -146,9 +146,9 @@ def read_records(descriptor: int) -> list[Record]:
     return _scan(descriptor, header, min(size, header.size))
 
 
-def _scan(descriptor: int, header: SegmentHeader, size: int) -> list[Record]:
+def _scan(descriptor: int, header: SegmentHeader, size: int) -> list[BlockRecord]:
     """Walk the chain of records from the start, and leave out a torn one at its end."""
-    records: list[Record] = []
+    records: list[BlockRecord] = []
     position = SEGMENT_HEADER_BYTES
     # A sector that cannot be read ends the chain like one that makes no sense.
     with contextlib.suppress(OSError):
@@ -178,7 +178,7 @@ def _blank(descriptor: int, start: int, end: int) -> bool:
     return True
 
 
-def _whole(descriptor: int, record: Record) -> bool:
+def _whole(descriptor: int, record: BlockRecord) -> bool:
     try:
         return blake3(os.pread(descriptor, record.length, record.offset)).digest() == record.key
     except OSError:

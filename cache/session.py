@@ -12,8 +12,8 @@ from collections.abc import Callable
 from blake3 import blake3
 
 from .directory import CacheDirectory, Clock
-from .index import BlockIndex, Location, open_index, rebuild_index
-from .layout import LARGEST_BLOCK, Budget
+from .index import BlockIndex, RecordLocation, open_index, rebuild_index
+from .layout import LARGEST_BLOCK, SpaceBudget
 from .locking import LockedFile
 from .mapping import MappedSegment, SegmentMaps
 from .trust import IndexState
@@ -61,8 +61,8 @@ class Session:
         self,
         directory: CacheDirectory,
         state: IndexState,
-        budget: Budget,
-        build: Callable[[CacheDirectory, IndexState, Budget, Clock], BlockIndex] | None = None,
+        budget: SpaceBudget,
+        build: Callable[[CacheDirectory, IndexState, SpaceBudget, Clock], BlockIndex] | None = None,
     ) -> None:
         """Open the index that is there, or the one that `build` makes. OSError when the disk refuses."""
         directory.prepare()
@@ -99,7 +99,7 @@ class Session:
         self.seen = now
         return True
 
-    def checked(self, key: bytes, at: Location, *, fresh: bool = False) -> memoryview | None:
+    def checked(self, key: bytes, at: RecordLocation, *, fresh: bool = False) -> memoryview | None:
         """Return the block at `at` if it is whole; otherwise drop its record, and quarantine it if it is there.
 
         A `fresh` one is whole if it is there: it was checked before it was written. That it is this block which lies
@@ -130,7 +130,7 @@ class Session:
             if at is not None and at.segment not in self.alive
         ]:
             self.index.remove(stale)
-        written: dict[bytes, Location] = {}
+        written: dict[bytes, RecordLocation] = {}
         stored: set[bytes] = set()
         for position, (key, data) in enumerate(blocks):
             if held[position] or key in written or key in stored or not 0 < len(data) <= LARGEST_BLOCK:
@@ -147,7 +147,7 @@ class Session:
             return None
         return [was or key in stored for was, (key, _) in zip(held, blocks, strict=True)]
 
-    def _record(self, written: dict[bytes, Location], stored: set[bytes]) -> bool:
+    def _record(self, written: dict[bytes, RecordLocation], stored: set[bytes]) -> bool:
         """Enter what was written into the index: it moves to `stored`. False when the index was replaced."""
         while not self.index.insert(list(written.items())):
             if not self.writer.evict_one():
@@ -186,6 +186,6 @@ class Session:
                 self._state.end()
 
 
-def rebuilt(directory: CacheDirectory, state: IndexState, budget: Budget) -> Session:
+def rebuilt(directory: CacheDirectory, state: IndexState, budget: SpaceBudget) -> Session:
     """Open a session on an index made anew from the segments."""
     return Session(directory, state, budget, build=rebuild_index)

@@ -14,10 +14,10 @@ from penstock.store.base import Buffer
 
 from .directory import CacheDirectory, Clock, SegmentFile
 from .eviction import Candidate, choose_victim
-from .index import BlockIndex, Location
-from .layout import Budget
+from .index import BlockIndex, RecordLocation
+from .layout import SpaceBudget
 from .mapping import SegmentMaps
-from .record import Record
+from .record import BlockRecord
 from .segment import ActiveSegment, read_records
 
 __all__ = ["SegmentWriter"]
@@ -27,7 +27,7 @@ class SegmentWriter:
     """Appends blocks for one process. Its callers hold the cache's lock. OSError when the disk refuses."""
 
     def __init__(
-        self, directory: CacheDirectory, index: BlockIndex, maps: SegmentMaps, clock: Clock, budget: Budget
+        self, directory: CacheDirectory, index: BlockIndex, maps: SegmentMaps, clock: Clock, budget: SpaceBudget
     ) -> None:
         self._directory = directory
         self._index = index
@@ -41,10 +41,10 @@ class SegmentWriter:
         """Whether a block of `length` bytes can be appended without a new segment."""
         return self._active is not None and self._active.linked() and self._has_room(self._active, length)
 
-    def append(self, key: bytes, data: Buffer) -> Location:
+    def append(self, key: bytes, data: Buffer) -> RecordLocation:
         """Write a block for which the writer is `ready`."""
         assert self._active is not None
-        return Location(self._active.number, self._active.append(key, data), len(data))
+        return RecordLocation(self._active.number, self._active.append(key, data), len(data))
 
     def reserve(self, length: int) -> bool:
         """Make ready for a block of `length` bytes; False when nothing can be evicted for it."""
@@ -131,7 +131,7 @@ class SegmentWriter:
                 continue
             mine = active
             # Its last writer may have been killed between the segment and the index.
-            self._index.insert([(key, Location(segment.number, *where)) for key, *where in records])
+            self._index.insert([(key, RecordLocation(segment.number, *where)) for key, *where in records])
         return left, mine
 
     def _make_room(self, segments: list[SegmentFile], more: list[int]) -> tuple[bool, bool]:
@@ -159,7 +159,7 @@ class SegmentWriter:
         self._maps.drop(segment.number)
         os.unlink(segment.path)
 
-    def _records(self, number: int) -> list[Record]:
+    def _records(self, number: int) -> list[BlockRecord]:
         descriptor = self._directory.open_segment(number)
         if descriptor is None:
             return []

@@ -5,11 +5,11 @@ from __future__ import annotations
 import click
 
 from penstock.errors import UsageError
-from penstock.repo.branching import delete_branch, make_branch, make_tag, stands_at
-from penstock.repo.dataset import OpenDataset, open_dataset
-from penstock.repo.handle import Handle
-from penstock.repo.history import branches, find_published, tags
-from penstock.repo.repository import DEFAULT_BRANCH
+from penstock.repo.bucket.repository import DEFAULT_BRANCH
+from penstock.repo.history.branches import delete_branch, make_branch, make_tag, stands_at
+from penstock.repo.history.log import branches, find_published, tags
+from penstock.repo.read.open_dataset import OpenDataset, open_dataset
+from penstock.repo.settings.handle import Handle
 
 from .commands import Command
 from .invocation import Invocation, pass_invocation

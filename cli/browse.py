@@ -13,10 +13,10 @@ import click
 
 from penstock.errors import AccessError, UsageError
 from penstock.manifest.entry import Entry, Kind, display_path, split_path
-from penstock.repo.handle import Handle
-from penstock.repo.repository import Repository, datasets_in
-from penstock.repo.sizes import format_size
-from penstock.repo.snapshot import Snapshot, open_snapshot
+from penstock.repo.bucket.repository import Repository, datasets_in
+from penstock.repo.read.snapshot import Snapshot, open_snapshot
+from penstock.repo.settings.handle import Handle
+from penstock.repo.settings.sizes import format_size
 
 from .commands import Command
 from .invocation import Invocation, pass_invocation

@@ -7,8 +7,8 @@ from dataclasses import asdict
 
 import click
 
-from penstock.repo.sizes import format_size
-from penstock.repo.snapshot import open_cache
+from penstock.repo.read.snapshot import open_cache
+from penstock.repo.settings.sizes import format_size
 
 from .commands import Command, LazyGroup
 from .exits import ExitCode

@@ -6,8 +6,8 @@ from collections import Counter
 from typing import Any
 
 from penstock.manifest.entry import display_path, split_path
-from penstock.repo.sizes import format_size
-from penstock.vfs.committing import changes
+from penstock.mountpoint.working_copy.commit import changes
+from penstock.repo.settings.sizes import format_size
 
 from .invocation import Invocation
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from penstock.repo.authorship import default_author
-from penstock.repo.publish import Authorship
-from penstock.repo.sizes import format_size
-from penstock.vfs.committing import CommitOptions, commit
+from penstock.mountpoint.working_copy.commit import CommitOptions, commit
+from penstock.repo.bucket.authorship import default_author
+from penstock.repo.settings.sizes import format_size
+from penstock.repo.write.publish import Authorship
 
 from .commands import Command
 from .invocation import Invocation, pass_invocation

@@ -13,11 +13,11 @@ import click
 from penstock.errors import NotFoundError, UsageError
 from penstock.manifest.entry import split_path
 from penstock.manifest.tree import Tree
-from penstock.repo.comparing import Contents, Difference, Tally, compare, differences, tally
-from penstock.repo.dataset import open_dataset
-from penstock.repo.handle import Handle, check_ref_name, parse_handle
-from penstock.repo.history import entry_at
-from penstock.repo.local_tree import local_tree
+from penstock.repo.history.comparison import Contents, Difference, Tally, compare, differences, tally
+from penstock.repo.history.log import entry_at
+from penstock.repo.push.local_tree import local_tree
+from penstock.repo.read.open_dataset import open_dataset
+from penstock.repo.settings.handle import Handle, check_ref_name, parse_handle
 
 from .changed import tell_changes
 from .commands import Command

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from penstock.errors import UsageError
-from penstock.vfs.discarding import discard
+from penstock.mountpoint.working_copy.discard import discard
 
 from .commands import Command
 from .exits import ExitCode

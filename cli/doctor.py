@@ -7,11 +7,11 @@ from dataclasses import asdict
 
 import click
 
-from penstock.repo.bucket_checks import check_bucket
-from penstock.repo.checks import Check
-from penstock.repo.handle import Handle
-from penstock.repo.settings import Settings
-from penstock.vfs.doctor import check_machine
+from penstock.mountpoint.machine_checks import check_machine
+from penstock.repo.bucket.access_checks import check_bucket
+from penstock.repo.bucket.check import Check
+from penstock.repo.settings.handle import Handle
+from penstock.repo.settings.settings import Settings
 
 from .commands import Command
 from .exits import ExitCode

@@ -46,7 +46,7 @@ from penstock.errors import (
     UsageError,
 )
 
-__all__ = ["ExitCode", "Failure", "describe", "save_traceback"]
+__all__ = ["ErrorReport", "ExitCode", "describe", "save_traceback"]
 
 
 _FULL = "Make room on that disk, or name another one: TMPDIR, XDG_STATE_HOME, XDG_RUNTIME_DIR, PENSTOCK_CACHE_DIR"
@@ -94,7 +94,7 @@ _KINDS: tuple[tuple[type[PenstockError], str, ExitCode], ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class ErrorReport:
     """An exception as the user meets it. `kind` is for programs; no `what` means that nothing is said."""
 
     code: ExitCode
@@ -105,30 +105,30 @@ class Failure:
     candidates: tuple[str, ...] = ()
 
 
-def describe(error: BaseException) -> Failure:
+def describe(error: BaseException) -> ErrorReport:
     """Return what `error` means to the user and to the process's exit code."""
     if isinstance(error, PenstockError):
         kind, code = next((kind, code) for cls, kind, code in _KINDS if isinstance(error, cls))
         candidates = (
             error.candidates if isinstance(error, AmbiguousError | MergeConflictError | UnreadableError) else ()
         )
-        return Failure(code, kind, error.what, error.why, error.fix, candidates)
+        return ErrorReport(code, kind, error.what, error.why, error.fix, candidates)
     if isinstance(error, click.UsageError):
         fix = f"{error.ctx.command_path} --help shows the options, with examples" if error.ctx else ""
-        return Failure(ExitCode.USAGE, "usage", error.format_message().rstrip("."), fix=fix)
+        return ErrorReport(ExitCode.USAGE, "usage", error.format_message().rstrip("."), fix=fix)
     if isinstance(error, click.ClickException):
-        return Failure(ExitCode.USAGE, "usage", error.format_message().rstrip("."))
+        return ErrorReport(ExitCode.USAGE, "usage", error.format_message().rstrip("."))
     if isinstance(error, KeyboardInterrupt | click.Abort):
-        return Failure(ExitCode.INTERRUPTED, "interrupted", "interrupted")
+        return ErrorReport(ExitCode.INTERRUPTED, "interrupted", "interrupted")
     if isinstance(error, BrokenPipeError) and _reader_is_gone():
-        return Failure(ExitCode.PIPE_CLOSED, "pipe_closed", "")
+        return ErrorReport(ExitCode.PIPE_CLOSED, "pipe_closed", "")
     if isinstance(error, OSError) and (failure := _of_the_machine(error)) is not None:
         return failure
     what = f"a fault in Penstock {__version__}: {type(error).__name__}"
-    return Failure(ExitCode.INTERNAL, "internal", what, str(error), "Please report it, with the traceback")
+    return ErrorReport(ExitCode.INTERNAL, "internal", what, str(error), "Please report it, with the traceback")
 
 
-def _of_the_machine(error: OSError) -> Failure | None:
+def _of_the_machine(error: OSError) -> ErrorReport | None:
     """Return what to say where a disk of this machine refuses, or it has nothing left to give: no fault of ours."""
     fix = _MACHINE.get(error.errno or 0)
     if (error.strerror or "").startswith("No usable temporary directory"):  # what tempfile makes of full disks
@@ -136,7 +136,7 @@ def _of_the_machine(error: OSError) -> Failure | None:
     if fix is None:
         return None
     place = f" ({os.fsdecode(error.filename)})" if isinstance(error.filename, str | bytes) else ""
-    return Failure(ExitCode.DIFFERS, "failed", "this machine refuses", f"{error.strerror}{place}", fix)
+    return ErrorReport(ExitCode.DIFFERS, "failed", "this machine refuses", f"{error.strerror}{place}", fix)
 
 
 def save_traceback(error: BaseException) -> Path | None:

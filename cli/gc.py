@@ -10,12 +10,12 @@ from dataclasses import asdict
 import click
 
 from penstock.errors import UsageError
-from penstock.repo.counters import Counters
-from penstock.repo.gc import Amount, GcReport, collect, forget_notes
-from penstock.repo.handle import Handle
-from penstock.repo.nodes import Nodes
-from penstock.repo.sizes import format_size
-from penstock.repo.snapshot import open_cache
+from penstock.repo.fetch.request_counts import RequestCounts
+from penstock.repo.gc.collect import Amount, GcReport, collect, forget_notes
+from penstock.repo.read.nodes import Nodes
+from penstock.repo.read.snapshot import open_cache
+from penstock.repo.settings.handle import Handle
+from penstock.repo.settings.sizes import format_size
 
 from .commands import Command
 from .exits import ExitCode
@@ -138,7 +138,7 @@ def gc(
             fix="Add --yes if that is what you want, or leave out --grace.",
         )
     with closing(settings.open_bucket(handle.bucket)) as store, closing(open_cache(settings)) as cache:
-        load = Nodes(store, cache, Counters()).load
+        load = Nodes(store, cache, RequestCounts()).load
         with invocation.progress() as progress:
             told = _Told(progress.task("marking", unit="items"), progress.task("deleting", unit="items"))
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import click
 
 from penstock.errors import UsageError
-from penstock.repo.authorship import default_author
-from penstock.repo.dataset import open_dataset
-from penstock.repo.handle import Handle
-from penstock.repo.publish import Authorship, check_text, create_dataset
-from penstock.repo.repository import dataset_of
+from penstock.repo.bucket.authorship import default_author
+from penstock.repo.bucket.repository import dataset_of
+from penstock.repo.read.open_dataset import open_dataset
+from penstock.repo.settings.handle import Handle
+from penstock.repo.write.publish import Authorship, check_text, create_dataset
 
 from .commands import Command
 from .invocation import Invocation, pass_invocation

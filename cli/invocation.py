@@ -16,7 +16,7 @@ import click
 from .output import Output
 
 if TYPE_CHECKING:
-    from penstock.repo.settings import Settings
+    from penstock.repo.settings.settings import Settings
 
     from .progress import Progress
 
@@ -39,7 +39,7 @@ class Invocation:
     def settings(self, *, cache_directory: Path | None = None, cache_size: int | None = None) -> Settings:
         """Read the settings; the arguments are the command's own options, `cache_size` in bytes."""
         # Not at the top: it brings the stores along, and --help needs none.
-        from penstock.repo.settings import Settings
+        from penstock.repo.settings.settings import Settings
 
         found = Settings.load(config=self.config, cache_directory=cache_directory, cache_size=cache_size)
         if found.cache_directory.is_dir():

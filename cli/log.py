@@ -8,12 +8,12 @@ import click
 
 from penstock.errors import NotFoundError, UsageError
 from penstock.manifest.entry import display_path, split_path
-from penstock.repo.dataset import open_dataset
-from penstock.repo.handle import Handle
-from penstock.repo.history import Logged, find_published, log, moves
-from penstock.repo.refs import Head
-from penstock.repo.repository import DEFAULT_BRANCH
-from penstock.repo.sizes import format_size
+from penstock.repo.bucket.refs import Head
+from penstock.repo.bucket.repository import DEFAULT_BRANCH
+from penstock.repo.history.log import Logged, find_published, log, moves
+from penstock.repo.read.open_dataset import open_dataset
+from penstock.repo.settings.handle import Handle
+from penstock.repo.settings.sizes import format_size
 
 from .commands import Command
 from .invocation import Invocation, pass_invocation

@@ -22,7 +22,7 @@ from penstock import __version__
 from penstock.errors import AccessError
 
 from .commands import LazyCommand, LazyGroup
-from .exits import ExitCode, Failure, describe, save_traceback
+from .exits import ErrorReport, ExitCode, describe, save_traceback
 from .invocation import Invocation, pass_invocation
 
 __all__ = ["COMPLETE_VARIABLE", "main", "root"]
@@ -147,7 +147,7 @@ def _report(error: BaseException, invocation: Invocation) -> int:
     return failure.code
 
 
-def _with_place(failure: Failure, path: Path | None) -> Failure:
+def _with_place(failure: ErrorReport, path: Path | None) -> ErrorReport:
     return replace(failure, fix=f"{failure.fix}: " + (str(path) if path else "run it again with -v to see it"))
 
 

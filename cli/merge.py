@@ -5,12 +5,12 @@ from __future__ import annotations
 import click
 
 from penstock.errors import UsageError
-from penstock.repo.choices import choice
-from penstock.repo.dataset import open_dataset
-from penstock.repo.handle import Handle
-from penstock.repo.history import find_published
-from penstock.repo.joining import Joined, Joining, join
-from penstock.repo.repository import DEFAULT_BRANCH
+from penstock.repo.bucket.repository import DEFAULT_BRANCH
+from penstock.repo.history.branch_merge import BranchMerge, MergeOutcome, join
+from penstock.repo.history.log import find_published
+from penstock.repo.history.side_choice import choice
+from penstock.repo.read.open_dataset import open_dataset
+from penstock.repo.settings.handle import Handle
 
 from .commands import Command
 from .invocation import Invocation, pass_invocation
@@ -85,7 +85,7 @@ def merge(
         output.line(_as_line(done, name_of(handle, branch), handle.ref, dry_run))
 
 
-def _as_json(done: Joined, branch: str, source: bytes, dry_run: bool) -> dict[str, JsonValue]:
+def _as_json(done: BranchMerge, branch: str, source: bytes, dry_run: bool) -> dict[str, JsonValue]:
     merged = done.merged
     return {
         "branch": branch,
@@ -102,11 +102,11 @@ def _as_json(done: Joined, branch: str, source: bytes, dry_run: bool) -> dict[st
     }
 
 
-def _as_line(done: Joined, branch: str, source: str, dry_run: bool) -> str:
+def _as_line(done: BranchMerge, branch: str, source: str, dry_run: bool) -> str:
     where = done.published.commit.hex()[:SHORT] if done.published is not None else ""
-    if done.how is Joining.NOTHING:
+    if done.how is MergeOutcome.NOTHING:
         return f"{branch} has all of {source} already"
-    if done.how is Joining.FORWARD:
+    if done.how is MergeOutcome.FORWARD:
         return f"{branch} {'would move' if dry_run else 'has moved'} forward to {where}"
     merged = done.merged
     assert merged is not None  # a merge has counts

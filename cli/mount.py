@@ -10,11 +10,11 @@ from typing import Any
 import click
 
 from penstock.errors import PenstockError
-from penstock.repo.handle import Handle
-from penstock.vfs.mounting import mount, mount_foreground
-from penstock.vfs.mounts import MountInfo, list_mounts
-from penstock.vfs.options import MountOptions
-from penstock.vfs.unmounting import changes_left, unmount
+from penstock.mountpoint.known_mounts import MountInfo, list_mounts
+from penstock.mountpoint.mount import mount, mount_foreground
+from penstock.mountpoint.mount_options import MountOptions
+from penstock.mountpoint.unmount import changes_left, unmount
+from penstock.repo.settings.handle import Handle
 
 from .commands import Command
 from .exits import ExitCode

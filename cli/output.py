@@ -17,7 +17,7 @@ from typing import TextIO, TypeAlias
 
 from penstock.errors import AccessError
 
-from .exits import Failure
+from .exits import ErrorReport
 from .text import escape, quote_name, table_lines
 
 __all__ = ["JsonValue", "Output"]
@@ -55,7 +55,7 @@ class Output:
         if not self.json:
             print(f"penstock: {escape(text)}", file=self.stderr, flush=True)
 
-    def failure(self, failure: Failure) -> None:
+    def failure(self, failure: ErrorReport) -> None:
         """Tell what went wrong, on standard error."""
         if self.json:
             error: JsonValue = {

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from penstock.vfs.checking import check_overlay, rescue_overlay
+from penstock.mountpoint.working_copy.overlay_check import check_overlay, rescue_overlay
 
 from .commands import Command, LazyGroup
 from .exits import ExitCode

@@ -12,13 +12,13 @@ import click
 from click.shell_completion import CompletionItem
 
 from penstock.errors import PenstockError
-from penstock.repo.handle import GRAMMAR, Handle, parse_handle
-from penstock.repo.sizes import parse_size
+from penstock.repo.settings.handle import GRAMMAR, Handle, parse_handle
+from penstock.repo.settings.sizes import parse_size
 
 from .invocation import Invocation
 
 if TYPE_CHECKING:
-    from penstock.repo.settings import Settings
+    from penstock.repo.settings.settings import Settings
 
 __all__ = ["HANDLE", "OCTAL", "SIZE", "complete_remote_names"]
 
@@ -47,7 +47,7 @@ def _datasets(settings: Settings | None, bucket: str) -> list[str]:
     if settings is None or bucket not in settings.remotes:
         return []
 
-    from penstock.repo.repository import datasets_in
+    from penstock.repo.bucket.repository import datasets_in
     from penstock.store.opening import open_store
 
     url, options = settings.locate_bucket(bucket)

@@ -6,13 +6,13 @@ import os
 
 import click
 
-from penstock.repo.authorship import default_author
-from penstock.repo.handle import Handle
-from penstock.repo.publish import Authorship
-from penstock.repo.push import PushReport, hash_directory, push, push_in_place
-from penstock.repo.sizes import format_size
-from penstock.repo.source import Skipped
-from penstock.repo.trust import record_path
+from penstock.repo.bucket.authorship import default_author
+from penstock.repo.push.directory_walk import Skipped
+from penstock.repo.push.push import PushReport, hash_directory, push, push_in_place
+from penstock.repo.settings.handle import Handle
+from penstock.repo.settings.sizes import format_size
+from penstock.repo.settings.trust import record_path
+from penstock.repo.write.publish import Authorship
 
 from .commands import Command
 from .exits import ExitCode

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from penstock.vfs.committing import refresh
+from penstock.mountpoint.working_copy.commit import refresh
 
 from .commands import Command
 from .invocation import Invocation, pass_invocation

@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from penstock.repo.config_edit import add_remote, remove_remote
-from penstock.repo.remotes import ADDRESSING_STYLES, ENCRYPTIONS, Remote, absolute_address
-from penstock.repo.settings import find_config
+from penstock.repo.settings.config_edit import add_remote, remove_remote
+from penstock.repo.settings.remote import ADDRESSING_STYLES, ENCRYPTIONS, Remote, absolute_address
+from penstock.repo.settings.settings import find_config
 
 from .commands import Command, LazyGroup
 from .invocation import Invocation, pass_invocation

@@ -6,14 +6,14 @@ import click
 
 from penstock.manifest.build import TreeBuilder
 from penstock.manifest.records import Commit, Manifest
-from penstock.repo.branching import require_head, reset_branch
-from penstock.repo.choices import choice
-from penstock.repo.dataset import open_dataset
-from penstock.repo.handle import Handle
-from penstock.repo.history import find_published
-from penstock.repo.landing import land
-from penstock.repo.nodes import NodePackWriter
-from penstock.repo.repository import DEFAULT_BRANCH, Repository
+from penstock.repo.bucket.repository import DEFAULT_BRANCH, Repository
+from penstock.repo.history.branches import require_head, reset_branch
+from penstock.repo.history.landing import land
+from penstock.repo.history.log import find_published
+from penstock.repo.history.side_choice import choice
+from penstock.repo.read.nodes import NodePackWriter
+from penstock.repo.read.open_dataset import open_dataset
+from penstock.repo.settings.handle import Handle
 
 from .commands import Command
 from .invocation import Invocation, pass_invocation

@@ -5,11 +5,11 @@ from __future__ import annotations
 import click
 
 from penstock.manifest.records import Commit
-from penstock.repo.comparing import Contents, Tally, compare, differences, tally
-from penstock.repo.dataset import OpenDataset, open_dataset
-from penstock.repo.handle import Handle
-from penstock.repo.history import find_published
-from penstock.repo.sizes import format_size
+from penstock.repo.history.comparison import Contents, Tally, compare, differences, tally
+from penstock.repo.history.log import find_published
+from penstock.repo.read.open_dataset import OpenDataset, open_dataset
+from penstock.repo.settings.handle import Handle
+from penstock.repo.settings.sizes import format_size
 
 from .commands import Command
 from .invocation import Invocation, pass_invocation

@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from penstock.errors import PenstockError
-from penstock.repo.sizes import format_size
-from penstock.vfs.committing import changes, is_served
-from penstock.vfs.controlling import ask
+from penstock.mountpoint.control_client import ask
+from penstock.mountpoint.working_copy.commit import changes, is_served
+from penstock.repo.settings.sizes import format_size
 
 from .changed import change_line
 from .commands import Command

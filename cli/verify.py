@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from penstock.repo.damage import SHOWN_PATHS, Damage
-from penstock.repo.handle import Handle
-from penstock.repo.sizes import format_size
-from penstock.repo.verify import VersionReport, verify
+from penstock.repo.settings.handle import Handle
+from penstock.repo.settings.sizes import format_size
+from penstock.repo.verify.damage import SHOWN_PATHS, Damage
+from penstock.repo.verify.verification import VersionReport, verify
 
 from .commands import Command
 from .exits import ExitCode

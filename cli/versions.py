@@ -7,12 +7,12 @@ from dataclasses import replace
 from penstock.errors import UsageError
 from penstock.manifest.entry import Entry, Kind, display_path
 from penstock.manifest.records import Commit
-from penstock.repo.authorship import default_author
-from penstock.repo.comparing import Difference, Tally
-from penstock.repo.handle import Handle
-from penstock.repo.publish import Authorship
-from penstock.repo.repository import dataset_of
-from penstock.repo.sizes import format_size
+from penstock.repo.bucket.authorship import default_author
+from penstock.repo.bucket.repository import dataset_of
+from penstock.repo.history.comparison import Difference, Tally
+from penstock.repo.settings.handle import Handle
+from penstock.repo.settings.sizes import format_size
+from penstock.repo.write.publish import Authorship
 
 from .output import JsonValue, Output
 from .text import quote_name

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from penstock.repo.handle import Handle
-from penstock.repo.sizes import format_size
-from penstock.repo.traces import Trace
-from penstock.repo.warming import WarmReport, warm
+from penstock.repo.settings.handle import Handle
+from penstock.repo.settings.sizes import format_size
+from penstock.repo.warm.trace import Trace
+from penstock.repo.warm.warm import WarmReport, warm
 
 from .commands import Command
 from .exits import ExitCode

@@ -11,14 +11,13 @@ from collections import deque
 from collections.abc import Callable
 
 from penstock.manifest.descend import LoadNode
-
-from .content import Content
-from .editing import Editor
-from .lower import Lower
-from .model import INODES, NAMES, Change, Name, Record, inode_key
-from .namespace import Namespace, Node
-from .records import Records
-from .state import Counters, Origin, read_counters, read_origin
+from penstock.overlay.content.file_content import FileContent
+from penstock.overlay.tables.durable_tables import DurableTables
+from penstock.overlay.tables.meta import ChangeCounters, Origin, read_counters, read_origin
+from penstock.overlay.tables.schema import INODES, NAMES, InodeRecord, Name, TableChange, inode_key
+from penstock.overlay.tree.editor import Editor
+from penstock.overlay.tree.lower import Lower
+from penstock.overlay.tree.namespace import MergedNode, Namespace
 
 __all__ = ["Overlay"]
 
@@ -36,9 +35,9 @@ class Overlay:
         ConflictError: another process has it open. IntegrityError: it is damaged. OSError.
         """
         self.directory = directory
-        self.records = Records(directory, self._sync_data, self._settle_data, trusted=trusted)
+        self.records = DurableTables(directory, self._sync_data, self._settle_data, trusted=trusted)
         try:
-            self.content = Content(directory, self.records, self.records.after_checkpoint, self.records.damage)
+            self.content = FileContent(directory, self.records, self.records.after_checkpoint, self.records.damage)
         except BaseException:
             self.records.close(checkpoint=False)  # which would need the content
             raise
@@ -57,7 +56,7 @@ class Overlay:
         return self._origin
 
     @property
-    def counters(self) -> Counters:
+    def counters(self) -> ChangeCounters:
         """How far it has come."""
         return read_counters(self.records)
 
@@ -65,7 +64,7 @@ class Overlay:
         """Empty it, and have it be of `origin`."""
         self.records.clear()
         self.content.clear()
-        self.records.change([origin.change(), Counters().change()])
+        self.records.change([origin.change(), ChangeCounters().change()])
         self.records.checkpoint()
         self._origin = origin
         self._lower = None
@@ -98,18 +97,18 @@ class Overlay:
             if Name.decode(value).sequence > committed:
                 return True
         for _, value in self.records.scan(INODES, b""):
-            record = Record.decode(value)
+            record = InodeRecord.decode(value)
             if record.sequence > committed and record.parent != 0:
                 return True
         return False
 
     def remove_orphans(self) -> None:
         """Remove what was still open when it was unlinked: to be called while nothing is open."""
-        changes: list[Change] = []
+        changes: list[TableChange] = []
         for key, value in self.records.scan(INODES, b""):
-            record = Record.decode(value)
+            record = InodeRecord.decode(value)
             if record.parent == 0:
-                changes.append(Change(INODES, key, None))
+                changes.append(TableChange(INODES, key, None))
                 changes += self.content.drop(int.from_bytes(key, "big"), record.layers)
             if len(changes) >= _BATCH:
                 self.records.change(changes)
@@ -117,10 +116,10 @@ class Overlay:
         if changes:
             self.records.change(changes)
 
-    def node(self, inode: int) -> Node | None:
+    def node(self, inode: int) -> MergedNode | None:
         """Return an inode that has a record; None: it has none."""
         value = self.records.get(INODES, inode_key(inode))
-        return Node(inode, Record.decode(value), None) if value is not None else None
+        return MergedNode(inode, InodeRecord.decode(value), None) if value is not None else None
 
     def bytes_on_disk(self) -> int:
         """Return what it takes on disk."""

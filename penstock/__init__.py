@@ -9,13 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from penstock.vfs.announcing import announce
+    from penstock.mountpoint.announce import announce
 
 __version__ = "0.1.0"
 
 __all__ = ["__version__", "announce"]
 
-_HOMES = {"announce": "penstock.vfs.announcing"}
+_HOMES = {"announce": "penstock.mountpoint.announce"}
 
 
 def __getattr__(name: str) -> object:

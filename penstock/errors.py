@@ -13,7 +13,7 @@
     └── StoreUnreachableError   no answer within the deadline, or the server failed for too long
 
 Each carries *what* happened, *why*, and *fix*: what to do next. An exception becomes an exit code in one place
-(`cli/exits.py`) and an errno in one place (`vfs/errnos.py`).
+(`cli/exits.py`) and an errno in one place (`vfs/files/errnos.py`).
 """
 
 from __future__ import annotations

@@ -65,12 +65,12 @@ def _build(bucket: str, entries: int) -> None:
     from penstock.manifest.build import TreeBuilder
     from penstock.manifest.entry import Entry, Extent, Kind
     from penstock.manifest.records import Manifest
-    from penstock.repo.nodes import NodePackWriter
-    from penstock.repo.publish import Authorship, publish
-    from penstock.repo.repository import Repository
-    from penstock.repo.settings import Settings
-    from penstock.repo.snapshot import open_snapshot
-    from penstock.repo.upload import Upload
+    from penstock.repo.bucket.repository import Repository
+    from penstock.repo.read.nodes import NodePackWriter
+    from penstock.repo.read.snapshot import open_snapshot
+    from penstock.repo.settings.settings import Settings
+    from penstock.repo.write.publish import Authorship, publish
+    from penstock.repo.write.upload import Upload
 
     settings = Settings.load()
     data = bytes(32)

@@ -17,7 +17,7 @@ from click.testing import Result
 from servers.rgw import RadosGateway
 
 from penstock.manifest.hashing import content_hash
-from penstock.repo.leases import Lease, LeaseKind
+from penstock.repo.bucket.leases import Lease, LeaseKind
 from penstock.store import open_store
 from penstock.store.local import LocalStore
 

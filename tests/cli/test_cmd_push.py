@@ -18,7 +18,7 @@ from click.testing import Result
 from servers.faultproxy import FaultProxy
 from servers.faults import Stall
 
-from penstock.repo import reading
+from penstock.repo.push import file_reader
 
 Run = Callable[..., Result]
 
@@ -159,7 +159,7 @@ def test_a_file_that_changes(run: Run, photos: Path, bucket_url: str, monkeypatc
         return data
 
     with monkeypatch.context() as patched:
-        patched.setattr(reading.os, "read", read)
+        patched.setattr(file_reader.os, "read", read)
         result = run("push", str(photos), f"{bucket_url}/photos")
     assert result.exit_code == 4
     assert f"{photos}/a" in result.stderr

@@ -16,7 +16,7 @@ from click.testing import Result
 from servers.faultproxy import FaultProxy
 from servers.faults import Trickle
 
-from penstock.repo.traces import Access, encode_access, encode_header
+from penstock.repo.warm.trace import Access, encode_access, encode_header
 
 Run = Callable[..., Result]
 MIB = 1 << 20

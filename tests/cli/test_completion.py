@@ -19,8 +19,8 @@ from penstock.cli.commands import Command
 from penstock.cli.main import COMPLETE_VARIABLE, root
 from penstock.cli.params import HANDLE, SIZE
 from penstock.errors import UsageError
-from penstock.repo import layout
-from penstock.repo.handle import Handle
+from penstock.repo.bucket import object_keys
+from penstock.repo.settings.handle import Handle
 from penstock.store.opening import open_store
 
 Run = Callable[..., Result]
@@ -68,7 +68,7 @@ def test_remotes_where_a_remote_or_a_handle_is_due(run: Run, monkeypatch: pytest
 def test_datasets_of_a_remote(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     store = open_store(f"file://{tmp_path}/store")
     for dataset in ("clipart", "photos"):
-        store.put(layout.dataset_prefix(dataset) + "x", b"")
+        store.put(object_keys.dataset_prefix(dataset) + "x", b"")
     run("remote", "add", "demo", f"{tmp_path}/store")
     run("remote", "add", "gone", f"{tmp_path}/gone")
     monkeypatch.setitem(root.commands, "exhibit", Command("exhibit", params=[click.Argument(["handle"], type=HANDLE)]))

@@ -13,14 +13,14 @@ from servers.faultproxy import FaultProxy
 from views.bucket import LocalBucket, push, write_tree
 from views.memory import Link, Made, Spec
 
-from penstock.repo.remotes import Remote
-from penstock.repo.settings import Settings
-from penstock.vfs.detach import detach
-from penstock.vfs.mountinfo import kernel_mounts
-from penstock.vfs.mounting import mount
-from penstock.vfs.mounts import MountInfo
-from penstock.vfs.options import MountOptions
-from penstock.vfs.processes import end, start_time
+from penstock.mountpoint.detach import detach
+from penstock.mountpoint.kernel_mounts import kernel_mounts
+from penstock.mountpoint.known_mounts import MountInfo
+from penstock.mountpoint.mount import mount
+from penstock.mountpoint.mount_options import MountOptions
+from penstock.mountpoint.processes import end, start_time
+from penstock.repo.settings.remote import Remote
+from penstock.repo.settings.settings import Settings
 
 Mount = Callable[..., MountInfo]
 PLAIN = MountOptions()

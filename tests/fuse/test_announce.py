@@ -20,10 +20,10 @@ from views.living import kill, until, worker
 
 import penstock
 from penstock.errors import NotFoundError, UsageError
-from penstock.repo.remotes import Remote
-from penstock.repo.settings import Settings
-from penstock.vfs.controlling import ask
-from penstock.vfs.mounts import MountInfo
+from penstock.mountpoint.control_client import ask
+from penstock.mountpoint.known_mounts import MountInfo
+from penstock.repo.settings.remote import Remote
+from penstock.repo.settings.settings import Settings
 
 pytestmark = pytest.mark.fuse
 Mount = Callable[..., MountInfo]

@@ -16,10 +16,10 @@ from views.bucket import LocalBucket
 from views.living import now, until, worker
 from views.outcomes import read_within, status_of
 
-from penstock.vfs.mounts import MountInfo
-from penstock.vfs.options import MountOptions
-from penstock.vfs.processes import start_time, wait_for_end
-from penstock.vfs.unmounting import unmount
+from penstock.mountpoint.known_mounts import MountInfo
+from penstock.mountpoint.mount_options import MountOptions
+from penstock.mountpoint.processes import start_time, wait_for_end
+from penstock.mountpoint.unmount import unmount
 
 pytestmark = pytest.mark.fuse
 Mount = Callable[..., MountInfo]

@@ -21,13 +21,13 @@ from views.bucket import LocalBucket, push
 from views.living import until, worker
 
 from penstock.errors import AccessError, ConflictError, MergeConflictError, NotFoundError, PenstockError, UsageError
-from penstock.repo.publish import Authorship
-from penstock.repo.settings import Settings
-from penstock.repo.snapshot import open_snapshot
-from penstock.vfs.committing import CommitOptions, changes, commit, refresh
-from penstock.vfs.mounts import MountInfo, list_mounts
-from penstock.vfs.options import MountOptions
-from penstock.vfs.unmounting import unmount
+from penstock.mountpoint.known_mounts import MountInfo, list_mounts
+from penstock.mountpoint.mount_options import MountOptions
+from penstock.mountpoint.unmount import unmount
+from penstock.mountpoint.working_copy.commit import CommitOptions, changes, commit, refresh
+from penstock.repo.read.snapshot import open_snapshot
+from penstock.repo.settings.settings import Settings
+from penstock.repo.write.publish import Authorship
 
 pytestmark = pytest.mark.fuse
 Mount = Callable[..., MountInfo]

@@ -11,12 +11,12 @@ from views.bucket import LocalBucket
 from views.living import until
 
 from penstock.errors import ConflictError, NotFoundError
-from penstock.repo.publish import Authorship
-from penstock.vfs.committing import CommitOptions, changes, commit
-from penstock.vfs.discarding import discard
-from penstock.vfs.mounts import MountInfo
-from penstock.vfs.options import MountOptions
-from penstock.vfs.unmounting import unmount
+from penstock.mountpoint.known_mounts import MountInfo
+from penstock.mountpoint.mount_options import MountOptions
+from penstock.mountpoint.unmount import unmount
+from penstock.mountpoint.working_copy.commit import CommitOptions, changes, commit
+from penstock.mountpoint.working_copy.discard import discard
+from penstock.repo.write.publish import Authorship
 
 pytestmark = pytest.mark.fuse
 Mount = Callable[..., MountInfo]

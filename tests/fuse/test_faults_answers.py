@@ -15,9 +15,9 @@ from views.living import until
 from views.memory import Made
 from views.outcomes import EIO, read_within
 
-from penstock.repo.settings import Settings
-from penstock.vfs.controlling import ask
-from penstock.vfs.mounts import MountInfo
+from penstock.mountpoint.control_client import ask
+from penstock.mountpoint.known_mounts import MountInfo
+from penstock.repo.settings.settings import Settings
 
 pytestmark = [pytest.mark.fuse, pytest.mark.s3]
 Mount = Callable[..., MountInfo]

@@ -16,9 +16,9 @@ from views.bucket import LocalBucket, write_tree
 from views.memory import Made
 from views.outcomes import read_within, resident
 
-from penstock.vfs.controlling import ask
-from penstock.vfs.mounts import MountInfo
-from penstock.vfs.unmounting import unmount
+from penstock.mountpoint.control_client import ask
+from penstock.mountpoint.known_mounts import MountInfo
+from penstock.mountpoint.unmount import unmount
 
 pytestmark = pytest.mark.fuse
 Mount = Callable[..., MountInfo]

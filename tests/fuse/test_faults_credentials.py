@@ -15,8 +15,8 @@ from servers.rgw import RadosGateway
 from views.living import until
 from views.outcomes import read_within
 
-from penstock.repo.settings import Settings
-from penstock.vfs.mounts import MountInfo
+from penstock.mountpoint.known_mounts import MountInfo
+from penstock.repo.settings.settings import Settings
 
 pytestmark = [pytest.mark.fuse, pytest.mark.s3]
 Mount = Callable[..., MountInfo]

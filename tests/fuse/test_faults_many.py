@@ -23,8 +23,8 @@ from views.living import now, program, until, worker
 from views.memory import Made, Spec
 from views.outcomes import resident, status_of
 
-from penstock.repo.settings import Settings
-from penstock.vfs.mounts import MountInfo
+from penstock.mountpoint.known_mounts import MountInfo
+from penstock.repo.settings.settings import Settings
 
 pytestmark = [pytest.mark.fuse, pytest.mark.s3]
 Mount = Callable[..., MountInfo]

@@ -9,14 +9,14 @@ import pytest
 from views.bucket import LocalBucket, write_tree
 from views.memory import Made, Spec
 
-from penstock.repo.branching import delete_branch, make_branch, reset_branch
-from penstock.repo.dataset import open_dataset
-from penstock.repo.handle import parse_handle
-from penstock.repo.history import find_published
-from penstock.repo.joining import join
-from penstock.repo.landing import land
-from penstock.repo.publish import Authorship
-from penstock.vfs.mounts import MountInfo
+from penstock.mountpoint.known_mounts import MountInfo
+from penstock.repo.history.branch_merge import join
+from penstock.repo.history.branches import delete_branch, make_branch, reset_branch
+from penstock.repo.history.landing import land
+from penstock.repo.history.log import find_published
+from penstock.repo.read.open_dataset import open_dataset
+from penstock.repo.settings.handle import parse_handle
+from penstock.repo.write.publish import Authorship
 
 pytestmark = pytest.mark.fuse
 Mount = Callable[..., MountInfo]

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from views.bucket import LocalBucket
 
-from penstock.vfs.mountinfo import top_mount
-from penstock.vfs.mounts import MountInfo
+from penstock.mountpoint.kernel_mounts import top_mount
+from penstock.mountpoint.known_mounts import MountInfo
 
 pytestmark = pytest.mark.fuse
 Mount = Callable[..., MountInfo]

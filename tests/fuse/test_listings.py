@@ -16,11 +16,11 @@ from views.bucket import LocalBucket
 from views.living import until, worker
 
 from penstock.errors import PenstockError
-from penstock.repo.publish import Authorship
-from penstock.vfs.committing import CommitOptions, commit, refresh
-from penstock.vfs.discarding import discard
-from penstock.vfs.mounts import MountInfo
-from penstock.vfs.options import MountOptions
+from penstock.mountpoint.known_mounts import MountInfo
+from penstock.mountpoint.mount_options import MountOptions
+from penstock.mountpoint.working_copy.commit import CommitOptions, commit, refresh
+from penstock.mountpoint.working_copy.discard import discard
+from penstock.repo.write.publish import Authorship
 
 pytestmark = pytest.mark.fuse
 Mount = Callable[..., MountInfo]

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from views.bucket import LocalBucket
 
-from penstock.vfs.mounts import MountInfo
-from penstock.vfs.options import MountOptions
+from penstock.mountpoint.known_mounts import MountInfo
+from penstock.mountpoint.mount_options import MountOptions
 
 pytestmark = pytest.mark.fuse
 

@@ -16,10 +16,10 @@ from views.bucket import LocalBucket
 from views.living import ours, program, state_files
 
 from penstock.errors import ConflictError, IntegrityError, NotFoundError, UsageError
-from penstock.vfs.mounting import mount
-from penstock.vfs.mounts import MountInfo
-from penstock.vfs.options import MountOptions
-from penstock.vfs.unmounting import unmount
+from penstock.mountpoint.known_mounts import MountInfo
+from penstock.mountpoint.mount import mount
+from penstock.mountpoint.mount_options import MountOptions
+from penstock.mountpoint.unmount import unmount
 
 pytestmark = pytest.mark.fuse
 Mount = Callable[..., MountInfo]
@@ -191,9 +191,9 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
-from penstock.repo.remotes import Remote
+from penstock.repo.settings.remote import Remote
 from penstock.repo.settings import Settings
-from penstock.vfs.mounting import mount_foreground
+from penstock.mountpoint.mount import mount_foreground
 remotes = {"demo": Remote(name="demo", url=sys.argv[2])}
 settings = Settings(Path("/nowhere.toml"), Path(sys.argv[3]), 1 << 30, remotes)
 mount_foreground("demo/data", sys.argv[1], settings, ready=lambda info: print("ready", flush=True))

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from servers.faultproxy import FaultProxy
 
-from penstock.repo.handle import parse_handle
-from penstock.repo.settings import Settings
-from penstock.repo.warming import warm
-from penstock.vfs.controlling import ask
-from penstock.vfs.mounts import MountInfo
-from penstock.vfs.unmounting import unmount
+from penstock.mountpoint.control_client import ask
+from penstock.mountpoint.known_mounts import MountInfo
+from penstock.mountpoint.unmount import unmount
+from penstock.repo.settings.handle import parse_handle
+from penstock.repo.settings.settings import Settings
+from penstock.repo.warm.warm import warm
 
 pytestmark = [pytest.mark.fuse, pytest.mark.s3]
 Mount = Callable[..., MountInfo]

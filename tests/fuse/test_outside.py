@@ -26,19 +26,19 @@ from penstock.cache import BlockCache
 from penstock.errors import StoreUnreachableError
 from penstock.manifest.entry import External
 from penstock.manifest.hashing import content_hash
-from penstock.repo import layout
-from penstock.repo.counters import Counters
-from penstock.repo.fetcher import Setup
-from penstock.repo.fetching import Fetchers
-from penstock.repo.handle import parse_handle
-from penstock.repo.publish import Authorship
-from penstock.repo.push import push_in_place
-from penstock.repo.regions import Piece, Region
-from penstock.repo.remotes import Remote
+from penstock.mountpoint.known_mounts import MountInfo
+from penstock.mountpoint.unmount import unmount
+from penstock.repo.bucket import object_keys
+from penstock.repo.fetch.fetch_pool import FetchPool
+from penstock.repo.fetch.fetch_process import FetchSetup
+from penstock.repo.fetch.regions import Region, RegionPiece
+from penstock.repo.fetch.request_counts import RequestCounts
+from penstock.repo.push.push import push_in_place
+from penstock.repo.settings.handle import parse_handle
+from penstock.repo.settings.remote import Remote
+from penstock.repo.write.publish import Authorship
 from penstock.store.opening import open_store
 from penstock.store.options import StoreOptions
-from penstock.vfs.mounts import MountInfo
-from penstock.vfs.unmounting import unmount
 
 pytestmark = [pytest.mark.fuse, pytest.mark.skipif(os.geteuid() != 0, reason="mounts an overlay")]
 
@@ -74,21 +74,21 @@ def source(tmp_path: Path) -> Path:
 
 def region(path: Path) -> Region:
     body = path.read_bytes()
-    return Region(External(f"file://{path}"), (Piece(content_hash(body), 0, len(body)),))
+    return Region(External(f"file://{path}"), (RegionPiece(content_hash(body), 0, len(body)),))
 
 
 @pytest.fixture
-def fetchers(tmp_path: Path) -> Iterator[Fetchers]:
-    setup = Setup(f"file://{tmp_path}/store", StoreOptions(deadline=2.0), {}, str(tmp_path / "cache"), 64 << 20)
-    with closing(BlockCache(tmp_path / "cache", 64 << 20)), closing(Fetchers(setup, Counters())) as fetchers:
+def fetchers(tmp_path: Path) -> Iterator[FetchPool]:
+    setup = FetchSetup(f"file://{tmp_path}/store", StoreOptions(deadline=2.0), {}, str(tmp_path / "cache"), 64 << 20)
+    with closing(BlockCache(tmp_path / "cache", 64 << 20)), closing(FetchPool(setup, RequestCounts())) as fetchers:
         yield fetchers
 
 
 @pytest.mark.regress
-def test_files_that_hang_end_in_time_and_keep_nobody_waiting(source: Path, fetchers: Fetchers, tmp_path: Path) -> None:
+def test_files_that_hang_end_in_time_and_keep_nobody_waiting(source: Path, fetchers: FetchPool, tmp_path: Path) -> None:
     with open_store(f"file://{tmp_path}/store") as store:
-        store.put(layout.data_key(content_hash(b"own")), b"own")
-    own = Region(content_hash(b"own"), (Piece(content_hash(b"own"), 0, 3),))
+        store.put(object_keys.data_key(content_hash(b"own")), b"own")
+    own = Region(content_hash(b"own"), (RegionPiece(content_hash(b"own"), 0, 3),))
     stuck = [region(source / "far" / str(number)) for number in range(COUNT)]
     near = region(source / "near" / "file")
     fetchers.fetch(own)  # its process is there

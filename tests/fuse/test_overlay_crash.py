@@ -24,10 +24,10 @@ from views.bucket import LocalBucket
 from views.living import now, program, until
 from views.twins import observed
 
-from penstock.vfs.mounts import MountInfo
-from penstock.vfs.options import MountOptions
-from penstock.vfs.processes import start_time, wait_for_end
-from penstock.vfs.unmounting import unmount
+from penstock.mountpoint.known_mounts import MountInfo
+from penstock.mountpoint.mount_options import MountOptions
+from penstock.mountpoint.processes import start_time, wait_for_end
+from penstock.mountpoint.unmount import unmount
 
 pytestmark = pytest.mark.fuse
 Mount = Callable[..., MountInfo]

@@ -19,7 +19,7 @@ import pytest
 from views.bucket import LocalBucket, write_tree
 from views.memory import Made, Spec
 
-from penstock.vfs.mounts import MountInfo
+from penstock.mountpoint.known_mounts import MountInfo
 
 pytestmark = pytest.mark.fuse
 Mount = Callable[..., MountInfo]

@@ -16,11 +16,11 @@ from servers.rgw import RadosGateway
 from views.bucket import LocalBucket, push
 
 from penstock.errors import AccessError, UsageError
-from penstock.repo.publish import Authorship
-from penstock.vfs.committing import CommitOptions, commit
-from penstock.vfs.controlling import ask
-from penstock.vfs.mounts import MountInfo, list_mounts
-from penstock.vfs.options import MountOptions
+from penstock.mountpoint.control_client import ask
+from penstock.mountpoint.known_mounts import MountInfo, list_mounts
+from penstock.mountpoint.mount_options import MountOptions
+from penstock.mountpoint.working_copy.commit import CommitOptions, commit
+from penstock.repo.write.publish import Authorship
 
 pytestmark = pytest.mark.fuse
 

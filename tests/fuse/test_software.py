@@ -17,9 +17,9 @@ from views.bucket import LocalBucket
 from views.living import program
 from views.twins import observed
 
-from penstock.vfs.mounts import MountInfo
-from penstock.vfs.options import MountOptions
-from penstock.vfs.unmounting import unmount
+from penstock.mountpoint.known_mounts import MountInfo
+from penstock.mountpoint.mount_options import MountOptions
+from penstock.mountpoint.unmount import unmount
 
 pytestmark = pytest.mark.fuse
 Mount = Callable[..., MountInfo]

@@ -22,11 +22,11 @@ from views.bucket import LocalBucket, push
 from views.living import kill, state_files, until, worker
 
 from penstock.errors import NotFoundError, PenstockError, UsageError
-from penstock.repo.remotes import Remote
-from penstock.vfs.controlling import ask
-from penstock.vfs.doctor import check_mounts
-from penstock.vfs.mounts import MountInfo
-from penstock.vfs.registry import live_records
+from penstock.mountpoint.control_client import ask
+from penstock.mountpoint.known_mounts import MountInfo
+from penstock.mountpoint.machine_checks import check_mounts
+from penstock.mountpoint.registry import live_records
+from penstock.repo.settings.remote import Remote
 
 from .conftest import BIG
 

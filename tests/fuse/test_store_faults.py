@@ -17,10 +17,10 @@ from views.bucket import LocalBucket, push
 from views.living import kill, ours, program, until
 
 from penstock.errors import ConflictError, StoreUnreachableError
-from penstock.repo.settings import Settings
-from penstock.vfs.mounts import MountInfo
-from penstock.vfs.processes import start_time
-from penstock.vfs.unmounting import unmount
+from penstock.mountpoint.known_mounts import MountInfo
+from penstock.mountpoint.processes import start_time
+from penstock.mountpoint.unmount import unmount
+from penstock.repo.settings.settings import Settings
 
 pytestmark = [pytest.mark.fuse, pytest.mark.s3]
 Mount = Callable[..., MountInfo]

@@ -24,11 +24,11 @@ from views.memory import Made, Spec
 from views.outcomes import status_of
 
 from penstock.errors import PenstockError
-from penstock.repo.settings import Settings
-from penstock.vfs.mounts import MountInfo, list_mounts
-from penstock.vfs.processes import start_time, wait_for_end
-from penstock.vfs.restarts import MOST
-from penstock.vfs.unmounting import unmount
+from penstock.mountpoint.daemon.restart_policy import MOST
+from penstock.mountpoint.known_mounts import MountInfo, list_mounts
+from penstock.mountpoint.processes import start_time, wait_for_end
+from penstock.mountpoint.unmount import unmount
+from penstock.repo.settings.settings import Settings
 
 pytestmark = pytest.mark.fuse
 Mount = Callable[..., MountInfo]

@@ -17,8 +17,8 @@ import pytest
 from PIL import Image
 from views.bucket import LocalBucket
 
-from penstock.vfs.controlling import ask
-from penstock.vfs.mounts import MountInfo
+from penstock.mountpoint.control_client import ask
+from penstock.mountpoint.known_mounts import MountInfo
 
 # Importing PyTorch takes seconds, in each process.
 pytestmark = [pytest.mark.fuse, pytest.mark.slow, pytest.mark.timeout(300)]

@@ -16,14 +16,14 @@ from views.bucket import LocalBucket
 from views.living import kill, until, worker
 
 from penstock.errors import AccessError, UsageError
-from penstock.repo.handle import parse_handle
-from penstock.repo.settings import Settings
-from penstock.repo.traces import Trace
-from penstock.repo.warming import WarmReport, warm
-from penstock.vfs.controlling import ask
-from penstock.vfs.mounts import MountInfo
-from penstock.vfs.options import MountOptions
-from penstock.vfs.unmounting import unmount
+from penstock.mountpoint.control_client import ask
+from penstock.mountpoint.known_mounts import MountInfo
+from penstock.mountpoint.mount_options import MountOptions
+from penstock.mountpoint.unmount import unmount
+from penstock.repo.settings.handle import parse_handle
+from penstock.repo.settings.settings import Settings
+from penstock.repo.warm.trace import Trace
+from penstock.repo.warm.warm import WarmReport, warm
 
 pytestmark = pytest.mark.fuse
 Mount = Callable[..., MountInfo]

@@ -16,10 +16,10 @@ from views.bucket import LocalBucket
 from views.living import WAITS, kill, ours, program, state_files, until, worker
 
 from penstock.errors import ConflictError, NotFoundError
-from penstock.vfs.mountinfo import top_mount
-from penstock.vfs.mounts import MountInfo
-from penstock.vfs.processes import start_time
-from penstock.vfs.unmounting import unmount
+from penstock.mountpoint.kernel_mounts import top_mount
+from penstock.mountpoint.known_mounts import MountInfo
+from penstock.mountpoint.processes import start_time
+from penstock.mountpoint.unmount import unmount
 
 pytestmark = pytest.mark.fuse
 Mount = Callable[..., MountInfo]
@@ -172,7 +172,7 @@ def test_force_ends_a_daemon_that_does_not_answer(mounts: Mount, pushed: LocalBu
 
 def test_unmounting_needs_neither_pyfuse3_nor_trio() -> None:
     code = (
-        "import sys, penstock.vfs.mounting, penstock.vfs.mounts, penstock.vfs.unmounting\n"
+        "import sys, penstock.mountpoint.mount, penstock.mountpoint.known_mounts, penstock.mountpoint.unmount\n"
         "print(*{'pyfuse3', 'trio', 'boto3', 'click'} & set(sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"

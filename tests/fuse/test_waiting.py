@@ -11,8 +11,8 @@ import pytest
 from views.bucket import LocalBucket
 from views.living import program
 
-from penstock.vfs.controlling import ask
-from penstock.vfs.mounts import MountInfo
+from penstock.mountpoint.control_client import ask
+from penstock.mountpoint.known_mounts import MountInfo
 
 pytestmark = pytest.mark.fuse
 Mount = Callable[..., MountInfo]

@@ -20,9 +20,9 @@ import pytest
 from views.bucket import LocalBucket
 from views.living import kill, program, until
 
-from penstock.vfs.mounts import MountInfo
-from penstock.vfs.options import MountOptions
-from penstock.vfs.unmounting import unmount
+from penstock.mountpoint.known_mounts import MountInfo
+from penstock.mountpoint.mount_options import MountOptions
+from penstock.mountpoint.unmount import unmount
 
 pytestmark = pytest.mark.fuse
 Mount = Callable[..., MountInfo]

@@ -13,11 +13,11 @@ import pytest
 from views.bucket import LocalBucket
 from views.twins import Twins, observed
 
-from penstock.repo.publish import Authorship
-from penstock.vfs.committing import CommitOptions, commit
-from penstock.vfs.mounts import MountInfo
-from penstock.vfs.options import MountOptions
-from penstock.vfs.unmounting import unmount
+from penstock.mountpoint.known_mounts import MountInfo
+from penstock.mountpoint.mount_options import MountOptions
+from penstock.mountpoint.unmount import unmount
+from penstock.mountpoint.working_copy.commit import CommitOptions, commit
+from penstock.repo.write.publish import Authorship
 
 pytestmark = pytest.mark.fuse
 Mount = Callable[..., MountInfo]

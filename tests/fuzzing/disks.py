@@ -20,13 +20,13 @@ from penstock.manifest.build import TreeBuilder
 from penstock.manifest.entry import Entry, Extent, External, Kind
 from penstock.manifest.hashing import content_hash
 from penstock.manifest.records import Manifest
-from penstock.repo.nodes import NodePackWriter
-from penstock.repo.publish import Authorship, publish
-from penstock.repo.remembered import Memory
-from penstock.repo.repository import Repository
-from penstock.repo.snapshot import open_snapshot
+from penstock.mountpoint import registry
+from penstock.repo.bucket.repository import Repository
+from penstock.repo.read.nodes import NodePackWriter
+from penstock.repo.read.remembered_versions import Memory
+from penstock.repo.read.snapshot import open_snapshot
+from penstock.repo.write.publish import Authorship, publish
 from penstock.store.opening import open_store
-from penstock.vfs import registry
 
 from .campaign import Attempt, Target
 from .home import at_home

@@ -19,14 +19,14 @@ from penstock.manifest.codec import decode_node, decode_page, encode_page
 from penstock.manifest.entry import Location, NodeRef
 from penstock.manifest.hashing import commit_id, content_hash, page_hash
 from penstock.manifest.records import Commit, DatasetInfo, Manifest, RefRecord, format_time
-from penstock.overlay.journal import Journal, journal_path
-from penstock.overlay.model import NAMES, Change
-from penstock.repo.config_edit import add_remote, remove_remote
-from penstock.repo.config_file import read_config
-from penstock.repo.handle import parse_handle
-from penstock.repo.leases import leases
-from penstock.repo.remotes import Remote
-from penstock.repo.traces import Access, Trace, encode_access, encode_header
+from penstock.overlay.tables.journal import Journal, journal_path
+from penstock.overlay.tables.schema import NAMES, TableChange
+from penstock.repo.bucket.leases import leases
+from penstock.repo.settings.config_edit import add_remote, remove_remote
+from penstock.repo.settings.config_file import read_config
+from penstock.repo.settings.handle import parse_handle
+from penstock.repo.settings.remote import Remote
+from penstock.repo.warm.trace import Access, Trace, encode_access, encode_header
 from penstock.store.opening import open_store
 
 from .campaign import Attempt, Target
@@ -234,7 +234,7 @@ def _journals(folder: Path) -> Opened:
     journal = Journal(str(folder), 1, boot="boot-of-now")
     written = []
     for number in range(6):
-        changes = [Change(NAMES, b"key %d" % number, b"value" * number or None)]
+        changes = [TableChange(NAMES, b"key %d" % number, b"value" * number or None)]
         journal.append(changes, b"note %d" % number)
         written.append((changes, b"note %d" % number))
         if number == 3:
@@ -251,7 +251,7 @@ def _journals(folder: Path) -> Opened:
             try:
                 found = list(opened.replay(everything=everything))
                 assert found == written[: len(found)]
-                opened.append([Change(NAMES, b"more", b"more")], b"")
+                opened.append([TableChange(NAMES, b"more", b"more")], b"")
                 opened.sync()
             finally:
                 opened.close()

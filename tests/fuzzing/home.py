@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from penstock.cli.exits import ExitCode
 from penstock.cli.main import root
 from penstock.errors import PenstockError
-from penstock.repo.settings import Settings
+from penstock.repo.settings.settings import Settings
 
 __all__ = ["at_home"]
 

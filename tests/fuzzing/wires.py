@@ -15,16 +15,16 @@ from pathlib import Path
 from views.bucket import LocalBucket
 
 from penstock.errors import PenstockError
+from penstock.mountpoint.detach import detach
+from penstock.mountpoint.error_form import failure_from_json
+from penstock.mountpoint.known_mounts import list_mounts
+from penstock.mountpoint.mount import mount
+from penstock.mountpoint.mount_options import MountOptions
+from penstock.mountpoint.processes import start_time, wait_for_end
+from penstock.mountpoint.registry import control_path
 from penstock.store.base import ByteRange, Store
 from penstock.store.opening import open_store
 from penstock.store.options import StoreOptions
-from penstock.vfs.detach import detach
-from penstock.vfs.failures import failure_from_json
-from penstock.vfs.mounting import mount
-from penstock.vfs.mounts import list_mounts
-from penstock.vfs.options import MountOptions
-from penstock.vfs.processes import start_time, wait_for_end
-from penstock.vfs.registry import control_path
 
 from .campaign import Attempt, Target
 from .home import at_home

@@ -23,7 +23,7 @@ _READER = """
 import sys
 from pathlib import Path
 from penstock.repo.settings import Settings
-from penstock.repo.snapshot import open_snapshot
+from penstock.repo.read.snapshot import open_snapshot
 def peak():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
 folder = Path(sys.argv[1])

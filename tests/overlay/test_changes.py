@@ -17,12 +17,12 @@ from penstock.manifest.hashing import content_hash
 from penstock.manifest.metadata import canonical_json
 from penstock.manifest.tree import ROOT_INODE, Tree
 from penstock.manifest.update import Edit, update
-from penstock.overlay.changes import Changed, Changes, Path
-from penstock.overlay.editing import Editor
-from penstock.overlay.lower import Lower
-from penstock.overlay.model import Change, Record, decode_entry
-from penstock.overlay.namespace import Namespace
-from penstock.overlay.refusal import Refused
+from penstock.overlay.tables.schema import InodeRecord, TableChange, decode_entry
+from penstock.overlay.tree.changes import Changed, Changes, Path
+from penstock.overlay.tree.editor import Editor
+from penstock.overlay.tree.lower import Lower
+from penstock.overlay.tree.namespace import Namespace
+from penstock.overlay.tree.refusal import Refused
 
 _PATHS = [
     "a",
@@ -58,7 +58,7 @@ def base() -> Folder:
 
 
 class NoData:
-    def drop(self, inode: int, layers: object) -> list[Change]:
+    def drop(self, inode: int, layers: object) -> list[TableChange]:
         return []
 
 
@@ -144,7 +144,7 @@ def edit_of(changed: Changed) -> Edit:
     return Edit(changed.path, entry_of(record, changed.path[-1], changed.base))
 
 
-def entry_of(record: Record, name: bytes, directory: NodeRef | None) -> Entry:
+def entry_of(record: InodeRecord, name: bytes, directory: NodeRef | None) -> Entry:
     if record.kind is Kind.DIRECTORY:
         return Entry(name, Kind.DIRECTORY, metadata=record.metadata, directory=directory)
     if not record.entry:

@@ -13,9 +13,9 @@ from views.memory import Link, Made, Spec
 
 from penstock.errors import ConflictError
 from penstock.manifest.entry import BLOCK_SIZE
-from penstock.overlay import composing
-from penstock.overlay.model import decode_entry
-from penstock.repo.snapshot import open_snapshot
+from penstock.overlay.commit import file_composer
+from penstock.overlay.tables.schema import decode_entry
+from penstock.repo.read.snapshot import open_snapshot
 
 _random = random.Random(7)
 BIG = _random.randbytes(3 * BLOCK_SIZE + 12345)
@@ -273,7 +273,7 @@ def test_the_version_is_the_one_that_a_push_would_make(edited: Edited, tmp_path:
 
 
 def test_a_file_in_too_many_pieces_is_sent_whole(edited: Edited, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(composing, "_MOST_EXTENTS", 2)
+    monkeypatch.setattr(file_composer, "_MOST_EXTENTS", 2)
     edited.write("big", BLOCK_SIZE + 5, b"!")
     before = edited.tree()
     edited.commit()

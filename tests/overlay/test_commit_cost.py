@@ -15,11 +15,11 @@ from penstock.manifest.build import TreeBuilder
 from penstock.manifest.entry import BLOCK_SIZE, Entry, Extent, Kind
 from penstock.manifest.hashing import content_hash, hash_of_blocks
 from penstock.manifest.records import Manifest
-from penstock.repo import layout
-from penstock.repo.nodes import NodePackWriter
-from penstock.repo.promises import Promises
-from penstock.repo.publish import Authorship, publish
-from penstock.repo.repository import Repository
+from penstock.repo.bucket import object_keys
+from penstock.repo.bucket.promises import Promises
+from penstock.repo.bucket.repository import Repository
+from penstock.repo.read.nodes import NodePackWriter
+from penstock.repo.write.publish import Authorship, publish
 from penstock.store.base import ByteRange
 from penstock.store.local import LocalStore
 
@@ -47,8 +47,8 @@ def bucket(tmp_path: Path) -> LocalBucket:
     made = LocalBucket(tmp_path)
     store = LocalStore(os.fspath(made.directory))
     small, block = content_hash(b"x"), content_hash(BLOCK)
-    store.put(layout.data_key(small), b"x")
-    store.put(layout.data_key(block), BLOCK)
+    store.put(object_keys.data_key(small), b"x")
+    store.put(object_keys.data_key(block), BLOCK)
     sink = NodePackWriter(store.put)
     builder = TreeBuilder(sink)
     hashes = block * BLOCKS

@@ -20,10 +20,10 @@ from views.memory import Made, Spec
 
 from penstock.errors import StoreUnreachableError
 from penstock.manifest.entry import BLOCK_SIZE
-from penstock.overlay.intent import read_intent
-from penstock.overlay.records import Records
-from penstock.repo.repository import Repository
-from penstock.repo.snapshot import open_snapshot
+from penstock.overlay.tables.durable_tables import DurableTables
+from penstock.overlay.tables.intent import read_intent
+from penstock.repo.bucket.repository import Repository
+from penstock.repo.read.snapshot import open_snapshot
 from penstock.store.local import LocalStore
 
 SPEC: Spec = {
@@ -32,7 +32,7 @@ SPEC: Spec = {
     b"dir": {b"one": Made(b"1"), b"two": Made(b"2")},
     b"far": Made(b"far"),
 }
-STEPS = ((LocalStore, "put"), (LocalStore, "create"), (Records, "change"), (Records, "checkpoint"))
+STEPS = ((LocalStore, "put"), (LocalStore, "create"), (DurableTables, "change"), (DurableTables, "checkpoint"))
 
 
 def change(edited: Edited) -> None:

@@ -12,8 +12,8 @@ from views.memory import Link, Made, Spec
 
 from penstock.errors import ConflictError, MergeConflictError
 from penstock.manifest.merge import Side
-from penstock.overlay.intent import read_intent
-from penstock.repo.snapshot import open_snapshot
+from penstock.overlay.tables.intent import read_intent
+from penstock.repo.read.snapshot import open_snapshot
 
 SPEC: Spec = {
     b"a": Made(b"first\n"),

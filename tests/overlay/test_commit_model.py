@@ -20,9 +20,9 @@ from views.memory import Link, Made, Spec
 from penstock.errors import ConflictError, MergeConflictError
 from penstock.manifest.entry import BLOCK_SIZE
 from penstock.manifest.merge import Side
-from penstock.overlay.commit import Commit
-from penstock.overlay.layering import Layering
-from penstock.repo.snapshot import open_snapshot
+from penstock.overlay.commit.layer_merge import LayerMerge
+from penstock.overlay.commit.overlay_commit import OverlayCommit
+from penstock.repo.read.snapshot import open_snapshot
 
 _SPEC: Spec = {
     b"a": Made(b"first\n"),
@@ -60,7 +60,7 @@ class OverlayMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.place = tempfile.TemporaryDirectory()
-        self.commit: Commit | None = None
+        self.commit: OverlayCommit | None = None
         self.landed = False
         self.taken: Tree = {}
         self.others = False
@@ -259,7 +259,7 @@ class OverlayMachine(RuleBasedStateMachine):
                 self.model = self.edited.tree() if merged else self.model
         self.commit.close()
         if self.commit.leaves_layers:
-            layering = Layering(self.edited.overlay, self.edited.editor)
+            layering = LayerMerge(self.edited.overlay, self.edited.editor)
             while layering.step(self.edited.view):
                 pass
             assert all(len(record.layers) <= 2 for _, record in self.edited.view.records(0))

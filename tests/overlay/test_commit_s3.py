@@ -15,10 +15,10 @@ from views.memory import Made
 
 from penstock.errors import StoreUnreachableError
 from penstock.manifest.entry import BLOCK_SIZE
-from penstock.overlay.intent import read_intent
-from penstock.repo.leases import leases
-from penstock.repo.remotes import Remote
-from penstock.repo.snapshot import open_snapshot
+from penstock.overlay.tables.intent import read_intent
+from penstock.repo.bucket.leases import leases
+from penstock.repo.read.snapshot import open_snapshot
+from penstock.repo.settings.remote import Remote
 
 pytestmark = pytest.mark.s3
 

@@ -17,9 +17,9 @@ from views.changed import HEADS, INODE, LAYOUTS, OWN, ChangedFile, Frozen, Place
 
 from penstock.errors import IntegrityError
 from penstock.manifest.entry import MAX_SIZE, Kind
-from penstock.overlay.content import LOWER, ZEROS, Segment
-from penstock.overlay.heads import HEAD_BYTES, place_of
-from penstock.overlay.model import INODES, Change, Record, inode_key
+from penstock.overlay.content.file_content import LOWER, ZEROS, Segment
+from penstock.overlay.content.shared_heads import HEAD_BYTES, place_of
+from penstock.overlay.tables.schema import INODES, InodeRecord, TableChange, inode_key
 
 _LOWER = bytes(range(1, 49))
 _SPACE = 80
@@ -175,7 +175,7 @@ def test_data_that_no_range_speaks_of_does_not_show(place: Place) -> None:
 
 
 def test_a_write_far_out_in_a_large_version_costs_one_range(file: ChangedFile) -> None:
-    record = Record(Kind.FILE, 0o644, size=100 << 30, shown=100 << 30)
+    record = InodeRecord(Kind.FILE, 0o644, size=100 << 30, shown=100 << 30)
     changed, changes = file.content.write(INODE, record, 50 << 30, b"x", 0)
     assert len(changes) == 1
     file.tables.change(changes)
@@ -400,7 +400,7 @@ def test_strays_of_a_crash_are_removed(file: ChangedFile) -> None:
     assert [key for key in sorted(strays) if key[0] >= 0] == [(INODE, 9), (INODE + 1, 0), (INODE + 2, 0)]
     file.content.remove(strays)
     file.tables.change(
-        [Change(INODES, inode_key(INODE + 2), msgspec.structs.replace(file.record, layers=((0, 9),)).encode())]
+        [TableChange(INODES, inode_key(INODE + 2), msgspec.structs.replace(file.record, layers=((0, 9),)).encode())]
     )
     file.tables.checkpoint()
     assert file.content.strays(file.tables) == []
@@ -415,11 +415,11 @@ def test_strays_of_a_crash_are_removed(file: ChangedFile) -> None:
 def test_many_files_are_removed_in_a_thread(file: ChangedFile) -> None:
     file.write(0, b"kept")
     for number in range(1, 201):
-        file.content.write(INODE + number, Record(Kind.FILE, 0o644), 0, b"x", 0)
+        file.content.write(INODE + number, InodeRecord(Kind.FILE, 0o644), 0, b"x", 0)
         file.content.drop(INODE + number, ((0, MAX_SIZE),))
     file.tables.checkpoint()
     for number in range(1, 201, 2):  # it may be gone by now, or not
-        file.content.write(INODE + number, Record(Kind.FILE, 0o644), 0, b"again", 0)
+        file.content.write(INODE + number, InodeRecord(Kind.FILE, 0o644), 0, b"again", 0)
     file.content._removal.settle()
     names = sorted(key for key in file.content._files.names() if key[0] >= 0)
     assert names == [(INODE, 0), *((INODE + number, 0) for number in range(1, 201, 2))]

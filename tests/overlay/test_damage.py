@@ -15,14 +15,23 @@ from views.edited import Edited, Silent, version_tree
 from views.memory import Made
 
 from penstock.errors import IntegrityError
-from penstock.overlay import model
-from penstock.overlay.detached import commit_detached
-from penstock.overlay.journal import Journal, journal_numbers
-from penstock.overlay.model import FIRST_NEW_INODE, INODES, NAMES, RANGES, TABLES, Change, Record, inode_key
+from penstock.overlay.commit.detached import commit_detached
 from penstock.overlay.overlay import Overlay
-from penstock.overlay.records import Records
-from penstock.repo.publish import Authorship
-from penstock.repo.snapshot import open_snapshot
+from penstock.overlay.tables import schema
+from penstock.overlay.tables.durable_tables import DurableTables
+from penstock.overlay.tables.journal import Journal, journal_numbers
+from penstock.overlay.tables.schema import (
+    FIRST_NEW_INODE,
+    INODES,
+    NAMES,
+    RANGES,
+    TABLES,
+    InodeRecord,
+    TableChange,
+    inode_key,
+)
+from penstock.repo.read.snapshot import open_snapshot
+from penstock.repo.write.publish import Authorship
 
 State = dict[tuple[int, bytes], bytes]
 FILES = 120
@@ -53,7 +62,7 @@ def closed(bucket: LocalBucket, tmp_path: Path) -> Path:
     return tmp_path / "overlay"
 
 
-def everything(records: Records) -> State:
+def everything(records: DurableTables) -> State:
     return {(table, key): value for table in range(len(TABLES)) for key, value in records.scan(table, b"")}
 
 
@@ -101,7 +110,7 @@ def test_a_bit_that_flips_in_the_tables_is_noticed_or_changes_nothing(closed: Pa
 def test_the_size_of_a_file_does_not_change_by_a_bit(closed: Path) -> None:
     """As it was reported: one bit in the tables gave a file another length, and zeros for its end."""
     overlay = Overlay(os.fspath(closed))
-    found = {key: Record.decode(value) for key, value in overlay.records.scan(INODES, b"")}
+    found = {key: InodeRecord.decode(value) for key, value in overlay.records.scan(INODES, b"")}
     overlay.close()
     key = next(key for key, record in found.items() if record.name == b"large")
     size = b"\xce" + found[key].size.to_bytes(4, "big")
@@ -118,8 +127,8 @@ def test_the_size_of_a_file_does_not_change_by_a_bit(closed: Path) -> None:
 
 
 def test_a_record_that_is_damaged_while_it_is_mounted_is_an_error_of_its_own(tmp_path: Path) -> None:
-    records = Records(str(tmp_path / "overlay"), lambda: None)
-    records.change([Change(NAMES, b"%08d" % number, b"value of %d" % number) for number in range(50)])
+    records = DurableTables(str(tmp_path / "overlay"), lambda: None)
+    records.change([TableChange(NAMES, b"%08d" % number, b"value of %d" % number) for number in range(50)])
     records.checkpoint()
     data = tmp_path / "overlay" / "index" / "data.mdb"
     body = data.read_bytes()
@@ -139,8 +148,8 @@ def test_a_record_that_is_damaged_while_it_is_mounted_is_an_error_of_its_own(tmp
 
 
 def test_a_record_that_is_missing_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    records = Records(str(tmp_path / "overlay"), lambda: None)
-    records.change([Change(NAMES, b"%08d" % number, b"value") for number in range(50)])
+    records = DurableTables(str(tmp_path / "overlay"), lambda: None)
+    records.change([TableChange(NAMES, b"%08d" % number, b"value") for number in range(50)])
     records.checkpoint()
     tables = records._tables
     # Behind the tables' back: what a lost page comes to, had LMDB's own count of it been mended.
@@ -149,22 +158,24 @@ def test_a_record_that_is_missing_is_noticed(tmp_path: Path, monkeypatch: pytest
         assert transaction.delete(b"%08d" % 7, b"", tables._databases[NAMES])
     records.close(checkpoint=False)
     with pytest.raises(IntegrityError, match="names 1 records are missing"):
-        Records(str(tmp_path / "overlay"), lambda: None)
+        DurableTables(str(tmp_path / "overlay"), lambda: None)
 
 
 def test_records_are_tallied_through_all_that_changes_them(tmp_path: Path) -> None:
     draw = random.Random(3)
-    records = Records(str(tmp_path / "overlay"), lambda: None)
+    records = DurableTables(str(tmp_path / "overlay"), lambda: None)
     for round_ in range(30):
         changes = [
-            Change(table, b"%08d" % draw.randrange(40), draw.choice([None, draw.randbytes(draw.choice([0, 9, 9000]))]))
-            for table in (NAMES, RANGES, model.SUMS)
+            TableChange(
+                table, b"%08d" % draw.randrange(40), draw.choice([None, draw.randbytes(draw.choice([0, 9, 9000]))])
+            )
+            for table in (NAMES, RANGES, schema.SUMS)
             for _ in range(20)
         ]
         records.change(changes)
         if round_ % 7 == 6:
             records.close(checkpoint=draw.random() < 0.5)
-            records = Records(str(tmp_path / "overlay"), lambda: None)  # looks through it, or knows it
+            records = DurableTables(str(tmp_path / "overlay"), lambda: None)  # looks through it, or knows it
         if round_ == 20:
             records.clear()
     records.close()
@@ -259,11 +270,11 @@ def test_a_process_that_dies_between_bytes_and_record_leaves_no_false_alarm(
 
 
 def test_after_a_power_loss_sums_are_made_anew(closed: Path) -> None:
-    records = Records(str(closed), lambda: None)
-    assert list(records.scan(model.SUMS, b""))
+    records = DurableTables(str(closed), lambda: None)
+    assert list(records.scan(schema.SUMS, b""))
     records.close(checkpoint=False)  # no note: it was in use
-    again = Records(str(closed), lambda: None, boot="another boot")
-    assert not list(again.scan(model.SUMS, b""))
+    again = DurableTables(str(closed), lambda: None, boot="another boot")
+    assert not list(again.scan(schema.SUMS, b""))
     again.close()
 
 
@@ -297,14 +308,14 @@ def test_an_overlay_of_the_format_before_gets_checksums_when_it_is_opened(old: P
     (number,) = journal_numbers(str(old))
     journal = Journal(str(old), number)
     journal.close()
-    records = Records(str(old), lambda: None, boot=journal.boot)
+    records = DurableTables(str(old), lambda: None, boot=journal.boot)
     state = everything(records)
     assert sum(table == INODES for table, _ in state) == 50
     assert sum(table == NAMES for table, _ in state) == 49
-    record = Record.decode(state[INODES, inode_key(FIRST_NEW_INODE + 45)])
+    record = InodeRecord.decode(state[INODES, inode_key(FIRST_NEW_INODE + 45)])
     assert record.size == 140
     records.close(checkpoint=False)
-    again = Records(str(old), lambda: None, boot=journal.boot)
+    again = DurableTables(str(old), lambda: None, boot=journal.boot)
     assert everything(again) == state
     again.close()
     overlay = Overlay(str(old))

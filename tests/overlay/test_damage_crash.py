@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 from penstock.manifest.entry import Kind
-from penstock.overlay import datafiles
-from penstock.overlay.inspection import inspect_snapshot
-from penstock.overlay.journal import Journal, journal_numbers
-from penstock.overlay.model import INODES, TABLES, Change, Record, inode_key
+from penstock.overlay.content import data_files
+from penstock.overlay.inspection.inspection import inspect_snapshot
 from penstock.overlay.overlay import Overlay
-from penstock.overlay.records import Records
-from penstock.overlay.tables import Tables
+from penstock.overlay.tables.durable_tables import DurableTables
+from penstock.overlay.tables.journal import Journal, journal_numbers
+from penstock.overlay.tables.lmdb_tables import LmdbTables
+from penstock.overlay.tables.schema import INODES, TABLES, InodeRecord, TableChange, inode_key
 
 INODE = 70
 BLOCK = 1 << 20
@@ -52,8 +52,8 @@ def dies_before(step: int) -> None:
     for name in ("pwrite", "fsync", "fdatasync", "unlink", "ftruncate", "mkdir"):
         setattr(os, name, counted(getattr(os, name)))
     for method in ("commit", "apply", "_open", "_convert"):
-        setattr(Tables, method, counted(getattr(Tables, method)))
-    datafiles.punch_hole = counted(datafiles.punch_hole)  # type: ignore[assignment]
+        setattr(LmdbTables, method, counted(getattr(LmdbTables, method)))
+    data_files.punch_hole = counted(data_files.punch_hole)  # type: ignore[assignment]
 
 
 def each_death(work: Callable[[], None], prepare: Callable[[], None]) -> Iterator[int]:
@@ -77,9 +77,9 @@ def each_death(work: Callable[[], None], prepare: Callable[[], None]) -> Iterato
         yield step
 
 
-def write(overlay: Overlay, record: Record, offset: int, data: bytes) -> Record:
+def write(overlay: Overlay, record: InodeRecord, offset: int, data: bytes) -> InodeRecord:
     record, changes = overlay.content.write(INODE, record, offset, data, 0)
-    overlay.records.change([*changes, Change(INODES, inode_key(INODE), record.encode())])
+    overlay.records.change([*changes, TableChange(INODES, inode_key(INODE), record.encode())])
     return record
 
 
@@ -94,13 +94,13 @@ def test_killed_while_it_writes_sums_and_cuts(disk: Path) -> None:
 
     def work() -> None:
         overlay = Overlay(str(directory))
-        record = write(overlay, Record(Kind.FILE, 0o644), 0, data)
+        record = write(overlay, InodeRecord(Kind.FILE, 0o644), 0, data)
         overlay.sum_up(60)
         record = write(overlay, record, BLOCK - 5, b"0123456789")
         overlay.records.checkpoint()
         overlay.sum_up(60)
         record, changes = overlay.content.truncate(INODE, record, BLOCK + 1000, 0)
-        overlay.records.change([*changes, Change(INODES, inode_key(INODE), record.encode())])
+        overlay.records.change([*changes, TableChange(INODES, inode_key(INODE), record.encode())])
         overlay.sum_up(60)
         overlay.close()
         again = Overlay(str(directory))
@@ -113,7 +113,7 @@ def test_killed_while_it_writes_sums_and_cuts(disk: Path) -> None:
             assert findings(overlay) == [], step
             value = overlay.records.get(INODES, inode_key(INODE))
             if value is not None:
-                record = Record.decode(value)
+                record = InodeRecord.decode(value)
                 with overlay.records.snapshot() as reader:
                     read = overlay.content.read_file(INODE, record, 0, record.size, lambda *_: b"", reader)
                 assert read[100 : BLOCK - 10] == data[100 : BLOCK - 10]
@@ -134,18 +134,18 @@ def test_killed_while_an_older_format_is_converted(disk: Path) -> None:
         shutil.copytree(made, trial)
         trial.chmod(0o700)
 
-    def everything(records: Records) -> dict[tuple[int, bytes], bytes]:
+    def everything(records: DurableTables) -> dict[tuple[int, bytes], bytes]:
         return {(table, key): value for table in range(len(TABLES)) for key, value in records.scan(table, b"")}
 
     prepare()
-    whole = Records(str(trial), lambda: None, boot=journal.boot)
+    whole = DurableTables(str(trial), lambda: None, boot=journal.boot)
     expected = everything(whole)
     whole.close()
 
     def work() -> None:
-        Records(str(trial), lambda: None, boot=journal.boot).close()
+        DurableTables(str(trial), lambda: None, boot=journal.boot).close()
 
     for _ in each_death(work, prepare):
-        records = Records(str(trial), lambda: None, boot=journal.boot)
+        records = DurableTables(str(trial), lambda: None, boot=journal.boot)
         assert everything(records) == expected
         records.close()

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from views.changed import LAYOUTS, OWN, head_file, own_file, use_own_files
 
-from penstock.overlay import datafiles
-from penstock.overlay.datafiles import DataFiles
-from penstock.overlay.heads import HEAD_BYTES, Key, group_of
-from penstock.overlay.libc import punch_hole
+from penstock.overlay.content import data_files
+from penstock.overlay.content.data_files import DataFiles
+from penstock.overlay.content.libc import punch_hole
+from penstock.overlay.content.shared_heads import HEAD_BYTES, Key, group_of
 
 _APART = 64
 """Inodes that are so far apart have files of their own in both layouts."""
@@ -50,7 +50,7 @@ def _synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(os, "fdatasync", spy(os.fdatasync))
     monkeypatch.setattr(os, "fsync", spy(os.fsync))
-    monkeypatch.setattr(datafiles, "sync_file_system", spy(datafiles.sync_file_system))
+    monkeypatch.setattr(data_files, "sync_file_system", spy(data_files.sync_file_system))
     return seen
 
 

@@ -16,11 +16,11 @@ from views.edited import Edited, version_tree
 from views.memory import Made
 
 from penstock.manifest.entry import MAX_SIZE, Kind
-from penstock.overlay.datafiles import DataFiles
-from penstock.overlay.heads import HEAD_BYTES, group_of, members, place_of
-from penstock.overlay.model import Record
-from penstock.overlay.removal import Removal
-from penstock.repo.snapshot import open_snapshot
+from penstock.overlay.content.data_files import DataFiles
+from penstock.overlay.content.removal import Removal
+from penstock.overlay.content.shared_heads import HEAD_BYTES, group_of, members, place_of
+from penstock.overlay.tables.schema import InodeRecord
+from penstock.repo.read.snapshot import open_snapshot
 
 _MEMBERS = 64
 
@@ -114,7 +114,7 @@ def test_a_group_goes_as_one_file(place: Place, monkeypatch: pytest.MonkeyPatch)
         file.write(0, b"x")
         file.drop()
     punched: list[int] = []
-    monkeypatch.setattr("penstock.overlay.datafiles.punch_hole", lambda *hole: punched.append(hole[1]))
+    monkeypatch.setattr("penstock.overlay.content.data_files.punch_hole", lambda *hole: punched.append(hole[1]))
     place.tables.checkpoint()
     place.content._removal.settle()
     assert place.files() == []
@@ -250,7 +250,7 @@ def test_what_a_crash_has_left_of_groups_is_removed(place: Place) -> None:
     kept[0].write(0, b"kept")
     kept[1].punch(0, 3, keep_size=True)
     kept[2].write(HEAD_BYTES, b"kept far out")
-    none = Record(Kind.FILE, 0o644)
+    none = InodeRecord(Kind.FILE, 0o644)
     beside, far = kept[0].inode + 10, kept[0].inode + 640
     place.content.write(beside, none, 0, bytes(range(256)) * 1000, 0)
     place.content.write(far, none, 0, b"of a group that nothing names", 0)
@@ -366,7 +366,7 @@ def test_inodes_are_named_by_the_tables_of_their_own_group(place: Place) -> None
     first = members(group_of((INODE, 0))).start
     for inode in (first - 1, first + _MEMBERS):
         ChangedFile(place, b"", inode).write(0, b"neighbour")
-    place.content.write(first, Record(Kind.FILE, 0o644), 0, b"stray", 0)
+    place.content.write(first, InodeRecord(Kind.FILE, 0o644), 0, b"stray", 0)
     last = ChangedFile(place, b"", first + _MEMBERS - 1)
     last.generation = 1
     last.write(0, b"of another generation")

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from penstock.errors import FormatTooNewError, IntegrityError
-from penstock.overlay import journal as module
-from penstock.overlay.journal import HEADER_BYTES, Journal, journal_numbers, journal_path
-from penstock.overlay.model import INODES, NAMES, Change
+from penstock.overlay.tables import journal as module
+from penstock.overlay.tables.journal import HEADER_BYTES, Journal, journal_numbers, journal_path
+from penstock.overlay.tables.schema import INODES, NAMES, TableChange
 
 BOOT = "11111111-2222-3333-4444-555555555555"
 CHANGES = [
-    ([Change(NAMES, b"k%d" % number, b"v" * number), Change(INODES, b"gone", None)], b"note %d" % number)
+    ([TableChange(NAMES, b"k%d" % number, b"v" * number), TableChange(INODES, b"gone", None)], b"note %d" % number)
     for number in range(6)
 ]
 
@@ -31,7 +31,7 @@ def write(directory: Path, *, marks: dict[int, int] | None = None) -> list[int]:
     return ends
 
 
-def replayed(directory: Path, *, everything: bool = True) -> list[tuple[list[Change], bytes]]:
+def replayed(directory: Path, *, everything: bool = True) -> list[tuple[list[TableChange], bytes]]:
     journal = Journal(str(directory), 1)
     try:
         return list(journal.replay(everything=everything))
@@ -56,7 +56,7 @@ def test_a_torn_tail_is_dropped_at_every_byte_and_appending_goes_on(tmp_path: Pa
     ends = write(tmp_path)
     path = journal_path(str(tmp_path), 1)
     whole = Path(path).read_bytes()[: ends[-1]]
-    added = ([Change(NAMES, b"added", b"later")], b"")
+    added = ([TableChange(NAMES, b"added", b"later")], b"")
     for length in range(HEADER_BYTES, len(whole)):
         for rest in (b"", bytes(50), b"\xff" * 3):
             Path(path).write_bytes(whole[:length] + rest)
@@ -149,7 +149,7 @@ def test_it_is_allocated_ahead_so_that_a_full_disk_takes_changes(
     taken = 0
     with pytest.raises(OSError) as caught:
         while taken < 1 << 20:
-            journal.append([Change(NAMES, b"key", bytes(1000))], b"")
+            journal.append([TableChange(NAMES, b"key", bytes(1000))], b"")
             taken += 1
     assert caught.value.errno == errno.ENOSPC
     assert taken > 500

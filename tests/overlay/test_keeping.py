@@ -12,7 +12,7 @@ from views.edited import Edited
 
 from penstock.manifest.entry import BLOCK_SIZE
 from penstock.manifest.hashing import content_hash
-from penstock.overlay.keeping import Kept
+from penstock.overlay.commit.kept_blocks import KeptBlocks
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_no_more_is_kept_than_it_may() -> None:
     def take(blocks: Sequence[tuple[bytes, bytes]]) -> None:
         put.extend(blocks)
 
-    kept = Kept(take, 2 * BLOCK_SIZE)
+    kept = KeptBlocks(take, 2 * BLOCK_SIZE)
     blocks = [bytes([number]) * BLOCK_SIZE for number in range(4)]
     for number, block in enumerate(blocks):
         kept.add(bytes([number]), block)
@@ -63,7 +63,7 @@ def test_no_more_is_kept_than_it_may() -> None:
 
 def test_many_are_put_together() -> None:
     calls: list[int] = []
-    kept = Kept(lambda blocks: calls.append(len(blocks)), BLOCK_SIZE)
+    kept = KeptBlocks(lambda blocks: calls.append(len(blocks)), BLOCK_SIZE)
     for number in range(300):
         kept.add(number.to_bytes(2, "big"), b"x")
     kept.flush()

@@ -12,8 +12,8 @@ from views.memory import Made
 
 from penstock.errors import StoreUnreachableError
 from penstock.manifest.entry import BLOCK_SIZE
-from penstock.overlay import layering
-from penstock.repo.snapshot import open_snapshot
+from penstock.overlay.commit import layer_merge
+from penstock.repo.read.snapshot import open_snapshot
 from penstock.store.local import LocalStore
 
 BIG = bytes(3 * BLOCK_SIZE)
@@ -72,7 +72,7 @@ def test_five_commits_that_fail(edited: Edited, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_what_is_too_long_to_copy_keeps_its_layers(edited: Edited, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layering, "_MOST_BYTES", 100)
+    monkeypatch.setattr(layer_merge, "_MOST_BYTES", 100)
     fail_five_times(edited, monkeypatch)
     assert layers(edited, "big") == 5
     assert 1 <= layers(edited, "a") <= 2

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from views.tables import MemoryTables
 
 from penstock.manifest.entry import MAX_SIZE
-from penstock.overlay.model import RANGES, Change, range_key, split_range_key
-from penstock.overlay.ranges import Ranges
+from penstock.overlay.content.ranges import Ranges
+from penstock.overlay.tables.schema import RANGES, TableChange, range_key, split_range_key
 
 _INODE, _GENERATION = 7, 3
 _SPACE = 60
@@ -72,7 +72,7 @@ def test_intervals_are_what_a_set_of_integers_says(steps: list[tuple[str, list[i
         assert Ranges(tables, inode, generation).cover(0, MAX_SIZE) == [(0, MAX_SIZE)]
 
 
-def _is_minimal(before: list[tuple[int, int]], after: list[tuple[int, int]], changes: list[Change]) -> None:
+def _is_minimal(before: list[tuple[int, int]], after: list[tuple[int, int]], changes: list[TableChange]) -> None:
     """Each key that differs is written once, and no other."""
     differing = {start for start, _ in set(before) ^ set(after)}
     assert sorted(split_range_key(change.key)[2] for change in changes) == sorted(differing)

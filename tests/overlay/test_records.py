@@ -17,11 +17,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, rule
 
 from penstock.errors import AccessError, ConflictError, FormatTooNewError, IntegrityError, UsageError
-from penstock.overlay import records as module
-from penstock.overlay import tables as tables_module
-from penstock.overlay.journal import Journal, journal_numbers
-from penstock.overlay.model import INODES, META, NAMES, RANGES, TABLES, Change, inode_key, name_key
-from penstock.overlay.records import Reader, Records
+from penstock.overlay.tables import durable_tables as module
+from penstock.overlay.tables import lmdb_tables as tables_module
+from penstock.overlay.tables.durable_tables import DurableTables, Reader
+from penstock.overlay.tables.journal import Journal, journal_numbers
+from penstock.overlay.tables.schema import INODES, META, NAMES, RANGES, TABLES, TableChange, inode_key, name_key
 
 State = dict[tuple[int, bytes], bytes]
 DEADLINE_SECONDS = 60
@@ -31,20 +31,20 @@ def nothing() -> None:
     pass
 
 
-def open_records(directory: Path, **options: str) -> Records:
-    return Records(str(directory), nothing, **options)
+def open_records(directory: Path, **options: str) -> DurableTables:
+    return DurableTables(str(directory), nothing, **options)
 
 
-def everything(view: Records | Reader) -> State:
+def everything(view: DurableTables | Reader) -> State:
     return {(table, key): value for table in range(len(TABLES)) for key, value in view.scan(table, b"")}
 
 
-def put(key: bytes, value: bytes | None = b"value", table: int = NAMES) -> Change:
-    return Change(table, key, value)
+def put(key: bytes, value: bytes | None = b"value", table: int = NAMES) -> TableChange:
+    return TableChange(table, key, value)
 
 
 @pytest.fixture
-def records(tmp_path: Path) -> Iterator[Records]:
+def records(tmp_path: Path) -> Iterator[DurableTables]:
     opened = open_records(tmp_path / "overlay")
     yield opened
     with suppress(OSError):
@@ -59,7 +59,8 @@ class Model(RuleBasedStateMachine):
         [name_key(parent, name) for parent in range(3) for name in (b"", b"a", b"ab", b"b", b"\xff")]
     )
     changes = st.lists(
-        st.builds(Change, st.sampled_from([META, NAMES, RANGES]), keys, st.none() | st.binary(max_size=40)), max_size=6
+        st.builds(TableChange, st.sampled_from([META, NAMES, RANGES]), keys, st.none() | st.binary(max_size=40)),
+        max_size=6,
     )
 
     @initialize(directory=st.just(None))
@@ -75,7 +76,7 @@ class Model(RuleBasedStateMachine):
         shutil.rmtree(self.directory.parent)
 
     @rule(changes=changes, note=st.binary(max_size=5))
-    def change(self, changes: list[Change], note: bytes) -> None:
+    def change(self, changes: list[TableChange], note: bytes) -> None:
         self.records.change(changes, note)
         for table, key, value in changes:
             if value is None:
@@ -114,11 +115,11 @@ class Model(RuleBasedStateMachine):
         assert self.records.recent_notes() == self.notes[-256:]
 
     @rule(target=snapshots)
-    def snapshot(self) -> tuple[State, Reader, Records]:
+    def snapshot(self) -> tuple[State, Reader, DurableTables]:
         return dict(self.state), self.records.snapshot(), self.records
 
     @rule(snapshot=snapshots)
-    def look_back(self, snapshot: tuple[State, Reader, Records]) -> None:
+    def look_back(self, snapshot: tuple[State, Reader, DurableTables]) -> None:
         state, reader, owner = snapshot
         if owner is self.records:
             assert everything(reader) == state
@@ -130,7 +131,7 @@ TestModel.settings = settings(
 )
 
 
-def test_files_are_the_owners_alone(records: Records, tmp_path: Path) -> None:
+def test_files_are_the_owners_alone(records: DurableTables, tmp_path: Path) -> None:
     records.change([put(b"key")])
     assert (tmp_path / "overlay").stat().st_mode & 0o777 == 0o700
     for path in (tmp_path / "overlay").rglob("*"):
@@ -148,7 +149,7 @@ def test_a_directory_that_others_may_write_is_refused(tmp_path: Path) -> None:
         open_records(tmp_path / "file")
 
 
-def test_one_process_at_a_time(records: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_process_at_a_time(records: DurableTables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_LOCK_WAIT_SECONDS", 0.0)
     with pytest.raises(ConflictError, match="in use"):
         open_records(tmp_path / "overlay")
@@ -156,7 +157,7 @@ def test_one_process_at_a_time(records: Records, tmp_path: Path, monkeypatch: py
     open_records(tmp_path / "overlay").close()
 
 
-def test_a_scan_goes_on_while_names_come_and_go(records: Records) -> None:
+def test_a_scan_goes_on_while_names_come_and_go(records: DurableTables) -> None:
     parent = inode_key(7)
     records.change([put(name_key(7, b"%05d" % number)) for number in range(0, 2000, 2)])
     records.change([put(name_key(8, b"other")), put(name_key(6, b"other"))])
@@ -171,9 +172,9 @@ def test_a_scan_goes_on_while_names_come_and_go(records: Records) -> None:
     assert seen == sorted(set(seen))
 
 
-def test_a_snapshot_stays_while_changes_go_on(records: Records) -> None:
+def test_a_snapshot_stays_while_changes_go_on(records: DurableTables) -> None:
     before = {(INODES, inode_key(number)): b"%d" % number for number in range(1000)}
-    records.change([Change(table, key, value) for (table, key), value in before.items()])
+    records.change([TableChange(table, key, value) for (table, key), value in before.items()])
     found: list[bool] = []
     started = threading.Event()
 
@@ -199,7 +200,7 @@ def test_a_snapshot_stays_while_changes_go_on(records: Records) -> None:
     assert records.get(INODES, inode_key(5)) == b"new"
 
 
-def test_notes_come_back_through_crashes_and_checkpoints(records: Records, tmp_path: Path) -> None:
+def test_notes_come_back_through_crashes_and_checkpoints(records: DurableTables, tmp_path: Path) -> None:
     for number in range(300):
         records.change([put(b"key")], b"%d" % number)
         if number == 200:
@@ -221,7 +222,7 @@ def test_callers_that_wait_together_share_one_sync(tmp_path: Path) -> None:
         running.set()
         assert release.wait(DEADLINE_SECONDS)
 
-    records = Records(str(tmp_path / "overlay"), sync_data)
+    records = DurableTables(str(tmp_path / "overlay"), sync_data)
     records.change([put(b"first")])
     first = threading.Thread(target=records.durable)
     first.start()
@@ -252,7 +253,7 @@ def test_waiters_are_served_by_the_next_sync(tmp_path: Path, monkeypatch: pytest
         running.set()
         assert release.wait(DEADLINE_SECONDS)
 
-    records = Records(str(tmp_path / "overlay"), sync_data)
+    records = DurableTables(str(tmp_path / "overlay"), sync_data)
     waiting = threading.Semaphore(0)
 
     class Announcing:
@@ -297,7 +298,7 @@ def test_data_is_synced_before_the_mark_and_the_commit(tmp_path: Path) -> None:
         marked.append(bool(list(journal.replay(everything=False))))
         journal.close()
 
-    records = Records(str(path), sync_data)
+    records = DurableTables(str(path), sync_data)
     records.change([put(b"key")])
     records.durable()
     assert marked == [False]
@@ -309,7 +310,7 @@ def test_data_is_synced_before_the_mark_and_the_commit(tmp_path: Path) -> None:
 
 
 def test_data_of_a_process_that_died_is_synced_with_the_first_promise(
-    records: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    records: DurableTables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     records.change([put(b"key")])
     shutil.copytree(tmp_path / "overlay", tmp_path / "crashed")
@@ -340,7 +341,7 @@ def test_it_closes_without_a_checkpoint_and_loses_nothing(tmp_path: Path) -> Non
     def never() -> None:
         raise AssertionError("asked to sync")
 
-    records = Records(str(tmp_path / "overlay"), never)
+    records = DurableTables(str(tmp_path / "overlay"), never)
     records.change([put(b"key")], b"note")
     records.close(checkpoint=False)
     again = open_records(tmp_path / "overlay")
@@ -356,7 +357,7 @@ def test_data_that_does_not_sync_fails_the_caller_and_promises_nothing(tmp_path:
         if failing:
             raise OSError(errno.EIO, "the disk")
 
-    records = Records(str(tmp_path / "overlay"), sync_data)
+    records = DurableTables(str(tmp_path / "overlay"), sync_data)
     records.change([put(b"key")])
     for _ in range(2):
         with pytest.raises(OSError, match="the disk"):
@@ -370,7 +371,7 @@ def test_data_that_does_not_sync_fails_the_caller_and_promises_nothing(tmp_path:
 
 
 def test_a_journal_that_failed_to_sync_promises_nothing_until_a_checkpoint(
-    records: Records, monkeypatch: pytest.MonkeyPatch
+    records: DurableTables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     records.change([put(b"key")])
 
@@ -389,7 +390,7 @@ def test_a_journal_that_failed_to_sync_promises_nothing_until_a_checkpoint(
     records.durable()
 
 
-def test_what_waits_for_a_checkpoint_runs_after_it(records: Records, tmp_path: Path) -> None:
+def test_what_waits_for_a_checkpoint_runs_after_it(records: DurableTables, tmp_path: Path) -> None:
     ran: list[int] = []
 
     def fail() -> None:
@@ -408,7 +409,9 @@ def test_what_waits_for_a_checkpoint_runs_after_it(records: Records, tmp_path: P
     assert journal_numbers(str(tmp_path / "overlay")) == [2]
 
 
-def test_a_checkpoint_is_due_when_the_journal_is_long_or_old(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_is_due_when_the_journal_is_long_or_old(
+    records: DurableTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert not records.needs_checkpoint()
     records.change([put(b"key")])
     assert not records.needs_checkpoint()
@@ -423,7 +426,7 @@ def test_a_checkpoint_is_due_when_the_journal_is_long_or_old(records: Records, m
     assert not records.needs_checkpoint()
 
 
-def test_a_change_that_cannot_be_made_changes_nothing(records: Records, tmp_path: Path) -> None:
+def test_a_change_that_cannot_be_made_changes_nothing(records: DurableTables, tmp_path: Path) -> None:
     records.change([put(b"before")])
     with pytest.raises(OSError) as caught:
         records.change([put(b"half"), put(b"k" * 600)], b"refused")
@@ -503,7 +506,7 @@ def test_a_full_disk_can_be_emptied(small_disk: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_commit_that_fails_keeps_the_state_and_is_tried_again(
-    records: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    records: DurableTables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     records.change([put(b"committed")])
     records.checkpoint()
@@ -531,7 +534,7 @@ def test_a_commit_that_fails_keeps_the_state_and_is_tried_again(
 
 
 def test_a_commit_that_fails_after_it_took_effect_counts(
-    records: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    records: DurableTables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = tables_module.Tables.commit
 
@@ -552,7 +555,7 @@ def test_a_commit_that_fails_after_it_took_effect_counts(
 
 
 def test_tables_that_cannot_be_read_again_refuse_until_they_can(
-    records: Records, monkeypatch: pytest.MonkeyPatch
+    records: DurableTables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     records.change([put(b"key")])
 
@@ -625,7 +628,7 @@ def test_tables_of_a_newer_format_are_refused(tmp_path: Path, monkeypatch: pytes
         open_records(tmp_path / "overlay")
 
 
-def test_it_opens_in_another_process_after_a_fork_of_this_one(records: Records, tmp_path: Path) -> None:
+def test_it_opens_in_another_process_after_a_fork_of_this_one(records: DurableTables, tmp_path: Path) -> None:
     """A child that was forked while it was open holds neither the lock nor the tables."""
     records.change([put(b"key")])
     ready, go = os.pipe(), os.pipe()
@@ -638,7 +641,7 @@ def test_it_opens_in_another_process_after_a_fork_of_this_one(records: Records, 
         assert os.read(ready[0], 1) == b"x"
         records.close()
         code = (
-            "import sys; from penstock.overlay.records import Records; "
+            "import sys; from penstock.overlay.tables.durable_tables import Records; "
             "r = Records(sys.argv[1], lambda: None); assert r.get(1, b'key') == b'value'; r.close()"
         )
         subprocess.run([sys.executable, "-c", code, str(tmp_path / "overlay")], check=True, timeout=DEADLINE_SECONDS)

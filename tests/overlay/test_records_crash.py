@@ -20,11 +20,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from penstock.overlay import directory as directory_module
-from penstock.overlay import records as module
-from penstock.overlay.journal import HEADER_BYTES, journal_numbers, journal_path
-from penstock.overlay.model import NAMES, TABLES, Change
-from penstock.overlay.records import Records
-from penstock.overlay.tables import Tables
+from penstock.overlay.tables import durable_tables as module
+from penstock.overlay.tables.durable_tables import DurableTables
+from penstock.overlay.tables.journal import HEADER_BYTES, journal_numbers, journal_path
+from penstock.overlay.tables.lmdb_tables import LmdbTables
+from penstock.overlay.tables.schema import NAMES, TABLES, TableChange
 
 State = dict[bytes, bytes]
 BOOT, OTHER_BOOT = "this boot", "another boot"
@@ -37,9 +37,9 @@ WORK = (
 """What the process does; `states` says what there is after each."""
 
 
-def changes_of(step: int) -> list[Change]:
-    gone = Change(NAMES, b"key %d" % (step - 1), None)
-    return [Change(NAMES, b"key %d" % step, b"v" * step), gone, Change(NAMES, b"last", b"%d" % step)]
+def changes_of(step: int) -> list[TableChange]:
+    gone = TableChange(NAMES, b"key %d" % (step - 1), None)
+    return [TableChange(NAMES, b"key %d" % step, b"v" * step), gone, TableChange(NAMES, b"last", b"%d" % step)]
 
 
 def states() -> list[State]:
@@ -63,14 +63,14 @@ STATES = states()
 
 
 def work(directory: str, report: Callable[[int], None]) -> None:
-    records = Records(directory, lambda: os.sched_yield(), boot=BOOT)
+    records = DurableTables(directory, lambda: os.sched_yield(), boot=BOOT)
     report(0)
     for step, action in enumerate(WORK):
         if action == "change":
             records.change(changes_of(step), b"note %d" % step)
         elif action == "reopen":
             records.close()
-            records = Records(directory, lambda: os.sched_yield(), boot=BOOT)
+            records = DurableTables(directory, lambda: os.sched_yield(), boot=BOOT)
         else:
             getattr(records, action)()
         report(step + 1)
@@ -110,10 +110,10 @@ class Dying:
             setattr(os, name, self.step(getattr(os, name)))
         for name in ("ftruncate", "sched_yield"):
             setattr(os, name, self.step(getattr(os, name)))
-        Tables.commit = self.step(Tables.commit)  # type: ignore[method-assign]
-        Tables.apply = self.step(Tables.apply)  # type: ignore[method-assign]
-        Tables.drop = self.step(Tables.drop)  # type: ignore[method-assign]
-        Tables._open = self.step(Tables._open)  # type: ignore[method-assign]
+        LmdbTables.commit = self.step(LmdbTables.commit)  # type: ignore[method-assign]
+        LmdbTables.apply = self.step(LmdbTables.apply)  # type: ignore[method-assign]
+        LmdbTables.drop = self.step(LmdbTables.drop)  # type: ignore[method-assign]
+        LmdbTables._open = self.step(LmdbTables._open)  # type: ignore[method-assign]
         module.sync_file_system = self.step(module.sync_file_system)
 
 
@@ -158,7 +158,7 @@ def run_and_die(directory: Path, step: int, moment: str) -> int | None:
     return None
 
 
-def everything(records: Records) -> State:
+def everything(records: DurableTables) -> State:
     assert not any(next(records.scan(table, b""), None) for table in range(len(TABLES)) if table != NAMES)
     return dict(records.scan(NAMES, b""))
 
@@ -190,7 +190,7 @@ def test_what_was_changed_survives_a_kill_and_what_was_synced_a_power_loss(disk:
 def check_all_is_there(directory: Path, done: int) -> None:
     # Twice: the first opening must leave what the second needs.
     for _ in range(2):
-        records = Records(str(directory), lambda: None, boot=BOOT)
+        records = DurableTables(str(directory), lambda: None, boot=BOOT)
         found, notes = everything(records), records.recent_notes()
         assert found in STATES[max(done, 0) : done + 2], (done, found)
         wanted = [b"note %d" % step for step in range(done) if WORK[step] == "change"]
@@ -207,7 +207,7 @@ def check_what_was_synced_is_there(directory: Path, done: int) -> None:
         # What was being done may have been finished.
         allowed += [STATES[done], STATES[done + 1]]
     for _ in range(2):
-        records = Records(str(directory), lambda: None, boot=OTHER_BOOT)
+        records = DurableTables(str(directory), lambda: None, boot=OTHER_BOOT)
         found = everything(records)
         assert found in allowed, (done, found)
         # From here on it is a state like any other.
@@ -218,7 +218,7 @@ def check_what_was_synced_is_there(directory: Path, done: int) -> None:
 def test_a_kill_in_the_boot_after_keeps_the_same_state(disk: Path) -> None:
     """Opening after a boot is itself cut off, at every step."""
     directory = disk / "overlay"
-    records = Records(str(directory), lambda: None, boot=OTHER_BOOT)
+    records = DurableTables(str(directory), lambda: None, boot=OTHER_BOOT)
     records.change(changes_of(1))
     records.durable()
     expected = everything(records)
@@ -233,13 +233,13 @@ def test_a_kill_in_the_boot_after_keeps_the_same_state(disk: Path) -> None:
         if child == 0:
             try:
                 Dying(step, "before").put_in_place()
-                Records(str(trial), lambda: None, boot=BOOT)
+                DurableTables(str(trial), lambda: None, boot=BOOT)
             finally:
                 os._exit(0)
         _, status = os.waitpid(child, 0)
         for boot in (BOOT, OTHER_BOOT):
             # The dead process may not have got so far as to note its own boot: then this is one more.
-            again = Records(str(trial), lambda: None, boot="third" if boot == OTHER_BOOT else boot)
+            again = DurableTables(str(trial), lambda: None, boot="third" if boot == OTHER_BOOT else boot)
             assert everything(again) == expected
             again.close()
         if not os.WIFSIGNALED(status):
@@ -263,7 +263,7 @@ class Tail(NamedTuple):
 )
 def test_a_power_loss_may_do_anything_to_what_was_not_synced(disk: Path, actions: list[str], tail: Tail) -> None:
     base = disk / "power"
-    records = Records(str(base / "overlay"), lambda: None, boot=BOOT)
+    records = DurableTables(str(base / "overlay"), lambda: None, boot=BOOT)
     kept, synced = everything(records), HEADER_BYTES
     for step, action in enumerate(actions):
         if action == "change":
@@ -287,25 +287,25 @@ def test_a_power_loss_may_do_anything_to_what_was_not_synced(disk: Path, actions
         "hole": bytes(min(20, end - cut)) + whole[min(cut + 20, end) :],
     }
     path.write_bytes(whole[:cut] + lost[tail.rubbish])
-    again = Records(str(base / "left"), lambda: None, boot=OTHER_BOOT)
+    again = DurableTables(str(base / "left"), lambda: None, boot=OTHER_BOOT)
     assert everything(again) == kept
     again.change(changes_of(99))
     again.close()
-    last = Records(str(base / "left"), lambda: None, boot=OTHER_BOOT)
+    last = DurableTables(str(base / "left"), lambda: None, boot=OTHER_BOOT)
     assert everything(last)[b"last"] == b"99"
     last.close()
     shutil.rmtree(base)
 
 
 def test_a_sync_after_a_checkpoint_counts_when_the_journal_is_as_long_as_before(disk: Path) -> None:
-    records = Records(str(disk / "same"), lambda: None, boot=BOOT)
+    records = DurableTables(str(disk / "same"), lambda: None, boot=BOOT)
     for value in (b"one", b"two"):
-        records.change([Change(NAMES, b"key", value)])
+        records.change([TableChange(NAMES, b"key", value)])
         records.durable()
         if value == b"one":
             records.checkpoint()
     shutil.copytree(disk / "same", disk / "same left")
     records.close()
-    again = Records(str(disk / "same left"), lambda: None, boot=OTHER_BOOT)
+    again = DurableTables(str(disk / "same left"), lambda: None, boot=OTHER_BOOT)
     assert again.get(NAMES, b"key") == b"two"
     again.close()

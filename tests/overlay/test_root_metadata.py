@@ -12,7 +12,7 @@ from views.edited import Edited
 from views.memory import Made
 
 from penstock.manifest.tree import ROOT_INODE
-from penstock.repo.snapshot import open_snapshot
+from penstock.repo.read.snapshot import open_snapshot
 
 
 @pytest.fixture

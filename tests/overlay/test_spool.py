@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from penstock.errors import PenstockError
-from penstock.overlay.spool import Spool
+from penstock.overlay.commit.spool import Spool
 
 
 def filled(spool: Spool, pieces: int, size: int = 100_000) -> bytes:

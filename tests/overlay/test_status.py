@@ -12,8 +12,8 @@ from views.edited import Edited
 from views.memory import Link, Made, Spec
 
 from penstock.manifest.update import EMPTY_DIRECTORY
-from penstock.overlay.building import mounted_directory
-from penstock.overlay.status import Line, status
+from penstock.overlay.commit.version_build import mounted_directory
+from penstock.overlay.tree.change_list import Line, status
 
 SPEC: Spec = {
     b"a": Made(b"first\n"),

@@ -16,16 +16,16 @@ from trees.strategies import file_of, quick
 
 from penstock.manifest.entry import Kind, NodeRef
 from penstock.manifest.tree import ROOT_INODE
-from penstock.overlay.editing import Editor
-from penstock.overlay.lower import Lower
-from penstock.overlay.model import Change
-from penstock.overlay.namespace import Namespace
-from penstock.overlay.records import Records
-from penstock.overlay.refusal import Refused
+from penstock.overlay.tables.durable_tables import DurableTables
+from penstock.overlay.tables.schema import TableChange
+from penstock.overlay.tree.editor import Editor
+from penstock.overlay.tree.lower import Lower
+from penstock.overlay.tree.namespace import Namespace
+from penstock.overlay.tree.refusal import Refused
 
 
 class NoData:
-    def drop(self, inode: int, layers: object) -> list[Change]:
+    def drop(self, inode: int, layers: object) -> list[TableChange]:
         return []
 
 
@@ -39,7 +39,7 @@ class Merged:
         self.open()
 
     def open(self) -> None:
-        self.records = Records(str(self._directory), lambda: None)
+        self.records = DurableTables(str(self._directory), lambda: None)
         self.editor = Editor(self.records, NoData(), self.opened.__contains__)
         self.view = Namespace(self.records, Lower(self._root, self.records, self._load))
 

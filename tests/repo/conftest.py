@@ -16,12 +16,12 @@ import pytest
 from penstock.manifest.build import DiscardSink, TreeBuilder
 from penstock.manifest.entry import Kind
 from penstock.manifest.records import Manifest
-from penstock.repo.handle import parse_handle
-from penstock.repo.publish import Authorship
-from penstock.repo.push import PushReport, hash_directory, push
-from penstock.repo.repository import Repository
-from penstock.repo.settings import Settings
-from penstock.repo.snapshot import Snapshot, open_snapshot
+from penstock.repo.bucket.repository import Repository
+from penstock.repo.push.push import PushReport, hash_directory, push
+from penstock.repo.read.snapshot import Snapshot, open_snapshot
+from penstock.repo.settings.handle import parse_handle
+from penstock.repo.settings.settings import Settings
+from penstock.repo.write.publish import Authorship
 from penstock.store import Store, open_store
 
 

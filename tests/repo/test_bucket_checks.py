@@ -14,11 +14,11 @@ from servers.faults import Status
 from servers.rgw import RadosGateway
 
 from penstock.errors import UsageError
-from penstock.repo.bucket_checks import check_bucket, check_writing
-from penstock.repo.checks import Check
-from penstock.repo.handle import parse_handle
-from penstock.repo.remotes import Remote
-from penstock.repo.settings import Settings
+from penstock.repo.bucket.access_checks import check_bucket, check_writing
+from penstock.repo.bucket.check import Check
+from penstock.repo.settings.handle import parse_handle
+from penstock.repo.settings.remote import Remote
+from penstock.repo.settings.settings import Settings
 from penstock.store import Store, open_store
 from penstock.store.base import Buffer
 from penstock.store.local import LocalStore

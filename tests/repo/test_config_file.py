@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from penstock.errors import AccessError, ConflictError, NotFoundError, UsageError
-from penstock.repo import config_edit
-from penstock.repo.config_edit import add_remote, remove_remote
-from penstock.repo.config_file import ConfigFile, read_config
-from penstock.repo.remotes import Remote
+from penstock.repo.settings import config_edit
+from penstock.repo.settings.config_edit import add_remote, remove_remote
+from penstock.repo.settings.config_file import ConfigFile, read_config
+from penstock.repo.settings.remote import Remote
 
 WRITTEN_BY_HAND = """\
 # my settings
@@ -228,8 +228,8 @@ def test_a_write_that_fails_leaves_the_old_file(written: Path) -> None:
         "import resource, sys\n"
         "from pathlib import Path\n"
         "from penstock.errors import AccessError\n"
-        "from penstock.repo.config_edit import add_remote\n"
-        "from penstock.repo.remotes import Remote\n"
+        "from penstock.repo.settings.config_edit import add_remote\n"
+        "from penstock.repo.settings.remote import Remote\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20))\n"
         "try:\n"
         "    add_remote(Path(sys.argv[1]), Remote(name='new', url='file:///new'))\n"

@@ -19,20 +19,20 @@ from servers.faults import FlipByte, Stall
 from penstock.cache import BlockCache
 from penstock.errors import IntegrityError, StoreUnreachableError
 from penstock.manifest.hashing import content_hash
-from penstock.repo import layout
-from penstock.repo.counters import Counters
-from penstock.repo.fetcher import Setup
-from penstock.repo.fetching import Fetchers
-from penstock.repo.hedging import BURST, SHARE
-from penstock.repo.racing import Racing
-from penstock.repo.regions import Piece, Region, RegionReader
+from penstock.repo.bucket import object_keys
+from penstock.repo.fetch.fetch_pool import FetchPool
+from penstock.repo.fetch.fetch_process import FetchSetup
+from penstock.repo.fetch.hedge_policy import BURST, SHARE
+from penstock.repo.fetch.hedged_call import HedgedCalls
+from penstock.repo.fetch.regions import Region, RegionPiece, RegionReader
+from penstock.repo.fetch.request_counts import RequestCounts
 from penstock.store.opening import open_store
 from penstock.store.options import StoreOptions
 
 MIB = 1 << 20
 CACHE = 64 * MIB
 
-Made = tuple[Fetchers, BlockCache, Counters]
+Made = tuple[FetchPool, BlockCache, RequestCounts]
 
 
 def until(condition: Callable[[], bool], seconds: float = 20) -> None:
@@ -46,10 +46,10 @@ def store_pack(url: str, options: StoreOptions, blocks: list[bytes]) -> Region:
     """Put blocks side by side into one data object; the region that is all of them."""
     body = b"".join(blocks)
     with open_store(url, options) as store:
-        store.put(layout.data_key(content_hash(body)), body)
+        store.put(object_keys.data_key(content_hash(body)), body)
     pieces, at = [], 0
     for block in blocks:
-        pieces.append(Piece(content_hash(block), at, len(block)))
+        pieces.append(RegionPiece(content_hash(block), at, len(block)))
         at += len(block)
     return Region(content_hash(body), tuple(pieces))
 
@@ -58,11 +58,11 @@ def store_pack(url: str, options: StoreOptions, blocks: list[bytes]) -> Region:
 def make(tmp_path: Path) -> Iterator[Callable[..., Made]]:
     made: list[Made] = []
 
-    def make(url: str, options: StoreOptions, *, budget: int = 64 * MIB, counters: Counters | None = None) -> Made:
+    def make(url: str, options: StoreOptions, *, budget: int = 64 * MIB, counters: RequestCounts | None = None) -> Made:
         cache = BlockCache(tmp_path / "cache", CACHE)
-        counters = counters or Counters()
-        setup = Setup(url, options, {}, str(tmp_path / "cache"), CACHE)
-        made.append((Fetchers(setup, counters, budget=budget), cache, counters))
+        counters = counters or RequestCounts()
+        setup = FetchSetup(url, options, {}, str(tmp_path / "cache"), CACHE)
+        made.append((FetchPool(setup, counters, budget=budget), cache, counters))
         return made[-1]
 
     yield make
@@ -98,7 +98,7 @@ def test_an_object_that_is_gone(tmp_path: Path, make: Callable[..., Made]) -> No
     region = store_pack(url, StoreOptions(), [b"block"])
     fetchers, _, _ = make(url, StoreOptions())
     with open_store(url) as store:
-        store.delete([layout.data_key(region.object)])  # type: ignore[arg-type]
+        store.delete([object_keys.data_key(region.object)])  # type: ignore[arg-type]
     with pytest.raises(IntegrityError, match="cannot be read") as caught:
         fetchers.fetch(region)
     assert caught.value.fix
@@ -107,7 +107,7 @@ def test_an_object_that_is_gone(tmp_path: Path, make: Callable[..., Made]) -> No
 def test_wrong_bytes_never_reach_the_cache(tmp_path: Path, make: Callable[..., Made]) -> None:
     url = f"file://{tmp_path}/store"
     region = store_pack(url, StoreOptions(), [b"good", b"also"])
-    path = tmp_path / "store" / layout.data_key(region.object)  # type: ignore[arg-type]
+    path = tmp_path / "store" / object_keys.data_key(region.object)  # type: ignore[arg-type]
     path.chmod(0o644)
     path.write_bytes(b"gxodalso")
     fetchers, cache, _ = make(url, StoreOptions())
@@ -117,7 +117,7 @@ def test_wrong_bytes_never_reach_the_cache(tmp_path: Path, make: Callable[..., M
 
 
 def at(region: Region) -> Callable[[str, str], bool]:
-    key = layout.data_key(region.object)  # type: ignore[arg-type]
+    key = object_keys.data_key(region.object)  # type: ignore[arg-type]
     return lambda method, path: method == "GET" and key in path
 
 
@@ -175,14 +175,14 @@ def of_data(method: str, path: str) -> bool:
 
 @contextmanager
 def reading(
-    way: str, url: str, options: StoreOptions, make: Callable[..., Made], counters: Counters
+    way: str, url: str, options: StoreOptions, make: Callable[..., Made], counters: RequestCounts
 ) -> Iterator[Callable[[Region], object]]:
     """Yield what reads a region, by processes or here; `counters` count it."""
     if way == "by processes":
         yield make(url, options, counters=counters)[0].fetch
     else:
         with open_store(url, options) as store:
-            yield RegionReader(store, no_externals, counters, Racing(counters)).read
+            yield RegionReader(store, no_externals, counters, HedgedCalls(counters)).read
 
 
 def no_externals(uri: str) -> NoReturn:
@@ -201,7 +201,7 @@ def test_a_request_that_stalls_is_sent_again(
     options = options_through(fault_proxy)  # a deadline of 60 seconds
     url = f"s3://{bucket}"
     regions = [store_pack(url, options, [os.urandom(50_000), os.urandom(50_000)]) for _ in range(30)]
-    counters = Counters()
+    counters = RequestCounts()
     with reading(way, url, options, make, counters) as read, ThreadPoolExecutor(4) as pool:
         read(regions[0])
         begin = time.monotonic()
@@ -230,7 +230,7 @@ def test_a_store_that_is_slow_for_all_is_not_asked_for_more(
     options = options_through(fault_proxy)
     url = f"s3://{bucket}"
     regions = [store_pack(url, options, [os.urandom(1000)]) for _ in range(100)]
-    counters = Counters()
+    counters = RequestCounts()
     with reading(way, url, options, make, counters) as read, ThreadPoolExecutor(16) as pool:
         list(pool.map(read, regions[:20]))  # quick: late is a fifth of a second
         assert fault_proxy.count("GET", of_data) <= 20 + BURST + SHARE * 20

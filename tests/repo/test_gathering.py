@@ -9,16 +9,16 @@ from hypothesis import strategies as st
 
 from penstock.manifest.entry import BLOCK_SIZE, Entry, Extent, Kind
 from penstock.manifest.hashing import ContentHasher, content_hash
-from penstock.repo.gathering import GAP, Gatherer, pieces_of
-from penstock.repo.regions import Piece, Region
+from penstock.repo.fetch.region_plan import GAP, RegionPlanner, pieces_of
+from penstock.repo.fetch.regions import Region, RegionPiece
 
 
-def piece(offset: int, length: int, label: object = None) -> Piece:
-    return Piece(content_hash(repr(label or (offset, length)).encode()), offset, length)
+def piece(offset: int, length: int, label: object = None) -> RegionPiece:
+    return RegionPiece(content_hash(repr(label or (offset, length)).encode()), offset, length)
 
 
-def gathered(pieces: list[tuple[bytes, Piece]], most: int) -> list[Region]:
-    gatherer = Gatherer(most)
+def gathered(pieces: list[tuple[bytes, RegionPiece]], most: int) -> list[Region]:
+    gatherer = RegionPlanner(most)
     regions = [region for found, each in pieces if (region := gatherer.add(found, each)) is not None]
     return regions + gatherer.flush()
 
@@ -73,8 +73,8 @@ def test_blocks_of_a_large_file() -> None:
     entry = Entry(b"f", Kind.FILE, len(data), digest, extents=extents, blocks=blocks)
     found = list(pieces_of(entry, lambda _, index: hashes[index]))
     assert found == [
-        (b"a" * 32, Piece(hashes[0], 7, BLOCK_SIZE)),
-        (b"b" * 32, Piece(hashes[2], BLOCK_SIZE - 100, 5)),
+        (b"a" * 32, RegionPiece(hashes[0], 7, BLOCK_SIZE)),
+        (b"b" * 32, RegionPiece(hashes[2], BLOCK_SIZE - 100, 5)),
     ]
     empty = Entry(b"e", Kind.FILE, 0, content_hash(b""))
     assert list(pieces_of(empty, lambda _, index: b"")) == []

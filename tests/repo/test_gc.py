@@ -13,15 +13,15 @@ from servers.faultproxy import FaultProxy
 from servers.faults import Status
 
 from penstock.errors import AccessError, IntegrityError
-from penstock.repo.branching import delete_branch, reset_branch
-from penstock.repo.counters import Counters
-from penstock.repo.gc import GcReport, collect
-from penstock.repo.handle import parse_handle
-from penstock.repo.leases import Lease, LeaseKind
-from penstock.repo.nodes import Nodes
-from penstock.repo.publish import Authorship, Published
-from penstock.repo.push import push_in_place
-from penstock.repo.verify import verify
+from penstock.repo.bucket.leases import Lease, LeaseKind
+from penstock.repo.fetch.request_counts import RequestCounts
+from penstock.repo.gc.collect import GcReport, collect
+from penstock.repo.history.branches import delete_branch, reset_branch
+from penstock.repo.push.push import push_in_place
+from penstock.repo.read.nodes import Nodes
+from penstock.repo.settings.handle import parse_handle
+from penstock.repo.verify.verification import verify
+from penstock.repo.write.publish import Authorship, Published
 from penstock.store.base import Buffer
 from penstock.store.local import LocalStore
 
@@ -58,7 +58,7 @@ class Watched:
 
 def gc(world: World, *, grace: float = 0.0, delete: bool = True, **options: Any) -> GcReport:
     store = world.store()
-    return collect(store, Nodes(store, None, Counters()).load, Untold(), grace=grace, delete=delete, **options)
+    return collect(store, Nodes(store, None, RequestCounts()).load, Untold(), grace=grace, delete=delete, **options)
 
 
 def settle(world: World) -> None:
@@ -280,11 +280,11 @@ def test_each_node_is_visited_once_however_many_versions_share_it(world: World) 
     world.push(directory)
     one = Untold()
     store = world.store()
-    collect(store, Nodes(store, None, Counters()).load, one, grace=0)
+    collect(store, Nodes(store, None, RequestCounts()).load, one, grace=0)
     for number in range(10):
         Path(directory, "changed").write_bytes(b"%d" % number)
         world.push(directory)
-    told, counters = Untold(), Counters()
+    told, counters = Untold(), RequestCounts()
     report = collect(store, Nodes(store, None, counters).load, told, grace=0)
     assert report.versions == 11
     assert one.entries == 1020
@@ -314,7 +314,7 @@ def test_whoever_may_only_read_is_told_what_would_go(world: World) -> None:
     delete_branch(world.repository(), "side", ME)
     settle(world)
     store = ReadOnly(world.folder / "store")
-    load = Nodes(store, None, Counters()).load
+    load = Nodes(store, None, RequestCounts()).load
     assert collect(store, load, Untold(), grace=0).garbage_versions == 1
     with pytest.raises(AccessError):
         collect(store, load, Untold(), grace=0, delete=True)

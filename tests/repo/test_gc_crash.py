@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from penstock.repo.branching import delete_branch
-from penstock.repo.counters import Counters
-from penstock.repo.gc import collect
-from penstock.repo.handle import parse_handle
-from penstock.repo.nodes import Nodes
-from penstock.repo.publish import Authorship
-from penstock.repo.verify import verify
+from penstock.repo.fetch.request_counts import RequestCounts
+from penstock.repo.gc.collect import collect
+from penstock.repo.history.branches import delete_branch
+from penstock.repo.read.nodes import Nodes
+from penstock.repo.settings.handle import parse_handle
+from penstock.repo.verify.verification import verify
+from penstock.repo.write.publish import Authorship
 from penstock.store.base import Buffer
 from penstock.store.local import LocalStore
 
@@ -70,7 +70,7 @@ class FatalStore(LocalStore):
 
 def run(store: LocalStore) -> None:
     # The lease of a run that dies ends at once, so that the next one need not wait for it.
-    collect(store, Nodes(store, None, Counters()).load, Unwatched(), grace=-60, delete=True, lease_seconds=-60)
+    collect(store, Nodes(store, None, RequestCounts()).load, Unwatched(), grace=-60, delete=True, lease_seconds=-60)
 
 
 def dies(world: World, fatal: int, *, after: bool) -> bool:

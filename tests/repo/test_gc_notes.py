@@ -13,14 +13,14 @@ import msgspec
 import pytest
 
 from penstock.manifest.hashing import content_hash
-from penstock.repo.branching import delete_branch, make_branch
-from penstock.repo.counters import Counters
-from penstock.repo.gc import GcReport, collect
-from penstock.repo.handle import parse_handle
-from penstock.repo.marks import Marks
-from penstock.repo.nodes import Nodes
-from penstock.repo.publish import Authorship, Published
-from penstock.repo.verify import verify
+from penstock.repo.fetch.request_counts import RequestCounts
+from penstock.repo.gc.collect import GcReport, collect
+from penstock.repo.gc.mark_sets import Marks
+from penstock.repo.history.branches import delete_branch, make_branch
+from penstock.repo.read.nodes import Nodes
+from penstock.repo.settings.handle import parse_handle
+from penstock.repo.verify.verification import verify
+from penstock.repo.write.publish import Authorship, Published
 from penstock.store import Store
 from penstock.store.local import LocalStore
 
@@ -46,7 +46,7 @@ class Unwatched:
 
 
 def gc(store: Store, grace: float = HOUR, **options: Any) -> GcReport:
-    load = Nodes(store, None, Counters()).load
+    load = Nodes(store, None, RequestCounts()).load
     return collect(store, load, Unwatched(), grace=grace, delete=True, **options)
 
 
@@ -73,13 +73,13 @@ def put_note(store: Store, *fields: Any) -> str:
 
 def read_notes(store: Store, marks: Marks) -> Any:
     # Not at the top: the version before had no notes, and has to fail here and not earlier.
-    from penstock.repo.notes import Notes
+    from penstock.repo.gc.notes import Notes
 
     return Notes(store, marks)
 
 
 def forget_notes(store: Store) -> int:
-    from penstock.repo.gc import forget_notes
+    from penstock.repo.gc.collect import forget_notes
 
     return forget_notes(store)
 

@@ -13,14 +13,14 @@ from servers.faultproxy import FaultProxy
 from servers.faults import Status
 
 from penstock.errors import ConflictError, IntegrityError
-from penstock.repo.branching import delete_branch, make_tag
-from penstock.repo.counters import Counters
-from penstock.repo.gc import GcReport, collect
-from penstock.repo.handle import parse_handle
-from penstock.repo.leases import Lease, LeaseKind
-from penstock.repo.nodes import Nodes
-from penstock.repo.publish import Authorship, Published
-from penstock.repo.verify import verify
+from penstock.repo.bucket.leases import Lease, LeaseKind
+from penstock.repo.fetch.request_counts import RequestCounts
+from penstock.repo.gc.collect import GcReport, collect
+from penstock.repo.history.branches import delete_branch, make_tag
+from penstock.repo.read.nodes import Nodes
+from penstock.repo.settings.handle import parse_handle
+from penstock.repo.verify.verification import verify
+from penstock.repo.write.publish import Authorship, Published
 from penstock.store import Store, open_store
 from penstock.store.base import Level, ObjectInfo
 from penstock.store.local import LocalStore
@@ -50,7 +50,7 @@ class Unwatched:
 
 def gc(store: Store, *, grace: float = -60, delete: bool = True, **options: Any) -> GcReport:
     """Collect; by default not even this second's objects are young."""
-    return collect(store, Nodes(store, None, Counters()).load, Unwatched(), grace=grace, delete=delete, **options)
+    return collect(store, Nodes(store, None, RequestCounts()).load, Unwatched(), grace=grace, delete=delete, **options)
 
 
 def fill(world: World) -> None:

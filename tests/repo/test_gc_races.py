@@ -11,18 +11,18 @@ from typing import Any
 
 import pytest
 
-import penstock.repo.leases as module
+import penstock.repo.bucket.leases as module
 from penstock.errors import ConflictError, PenstockError
-from penstock.repo.branching import delete_branch, make_tag, reset_branch
-from penstock.repo.counters import Counters
-from penstock.repo.dataset import open_dataset
-from penstock.repo.gc import GcReport, collect
-from penstock.repo.handle import parse_handle
-from penstock.repo.leases import LeaseKind, leases
-from penstock.repo.nodes import Nodes
-from penstock.repo.publish import Authorship, Published
-from penstock.repo.push import push
-from penstock.repo.verify import verify
+from penstock.repo.bucket.leases import LeaseKind, leases
+from penstock.repo.fetch.request_counts import RequestCounts
+from penstock.repo.gc.collect import GcReport, collect
+from penstock.repo.history.branches import delete_branch, make_tag, reset_branch
+from penstock.repo.push.push import push
+from penstock.repo.read.nodes import Nodes
+from penstock.repo.read.open_dataset import open_dataset
+from penstock.repo.settings.handle import parse_handle
+from penstock.repo.verify.verification import verify
+from penstock.repo.write.publish import Authorship, Published
 from penstock.store import open_store
 from penstock.store.base import Store
 from penstock.store.local import LocalStore
@@ -122,7 +122,7 @@ class Life:
     def collect(self) -> None:
         while not self.over.is_set():
             with closing(open_store(self.world.bucket)) as store:
-                load = Nodes(store, None, Counters()).load
+                load = Nodes(store, None, RequestCounts()).load
                 report = collect(store, load, Unwatched(), grace=0, delete=True, patience=0.5)
             with self.changed:
                 self.deleted += report.deleted.objects > 0
@@ -164,7 +164,7 @@ def test_what_anything_leads_to_is_whole(request: pytest.FixtureRequest, kind: s
     assert life.deleted > 0
     assert check_all(world, world.store()) > 0
     with closing(open_store(world.bucket)) as store:
-        collect(store, Nodes(store, None, Counters()).load, Unwatched(), grace=-60, delete=True)
+        collect(store, Nodes(store, None, RequestCounts()).load, Unwatched(), grace=-60, delete=True)
     check_all(world, world.store())
     assert world.keys(".penstock/leases/") == []
 
@@ -201,7 +201,7 @@ def garbage(world: World) -> str:
 
 def sweep(store: Store) -> GcReport:
     """Collect without any grace: not even this second's objects are young."""
-    return collect(store, Nodes(store, None, Counters()).load, Unwatched(), grace=-60, delete=True, patience=0)
+    return collect(store, Nodes(store, None, RequestCounts()).load, Unwatched(), grace=-60, delete=True, patience=0)
 
 
 def test_what_a_push_has_found_is_not_deleted_before_its_branch_moves(world: World) -> None:

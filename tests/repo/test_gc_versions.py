@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from servers.rgw import RadosGateway
 
-import penstock.repo.leases as module
-from penstock.repo.branching import delete_branch
-from penstock.repo.counters import Counters
-from penstock.repo.gc import GcReport, collect
-from penstock.repo.handle import parse_handle
-from penstock.repo.leases import Lease, LeaseKind
-from penstock.repo.nodes import Nodes
-from penstock.repo.publish import Authorship
-from penstock.repo.verify import verify
+import penstock.repo.bucket.leases as module
+from penstock.repo.bucket.leases import Lease, LeaseKind
+from penstock.repo.fetch.request_counts import RequestCounts
+from penstock.repo.gc.collect import GcReport, collect
+from penstock.repo.history.branches import delete_branch
+from penstock.repo.read.nodes import Nodes
+from penstock.repo.settings.handle import parse_handle
+from penstock.repo.verify.verification import verify
+from penstock.repo.write.publish import Authorship
 from penstock.store import Store, open_store
 
 World = Any  # see conftest
@@ -43,7 +43,7 @@ class Unwatched:
 
 
 def gc(store: Store, *, grace: float = -60, delete: bool = True, **options: Any) -> GcReport:
-    load = Nodes(store, None, Counters()).load
+    load = Nodes(store, None, RequestCounts()).load
     return collect(store, load, Unwatched(), grace=grace, delete=delete, **options)
 
 
@@ -207,7 +207,7 @@ def test_a_mount_adds_few_versions_of_its_lease(
 
 
 def test_doctor_names_the_rule_that_ends_it(s3_world: World, gateway: RadosGateway, bucket: str) -> None:
-    from penstock.repo.version_checks import check_versions, lifecycle_rule
+    from penstock.repo.bucket.version_checks import check_versions, lifecycle_rule
 
     store = s3_world.store()
     assert check_versions(store).state == "ok"

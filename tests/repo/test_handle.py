@@ -10,7 +10,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from penstock.errors import UsageError
-from penstock.repo.handle import GRAMMAR, Handle, check_ref_name, parse_handle
+from penstock.repo.settings.handle import GRAMMAR, Handle, check_ref_name, parse_handle
 
 
 @pytest.mark.parametrize(

@@ -10,15 +10,15 @@ from concurrent.futures import wait as wait_for
 
 import pytest
 
-from penstock.repo.counters import Counters
-from penstock.repo.hedging import BURST, SHARE, Hedging, better
-from penstock.repo.racing import Racing
+from penstock.repo.fetch.hedge_policy import BURST, SHARE, HedgePolicy, better
+from penstock.repo.fetch.hedged_call import HedgedCalls
+from penstock.repo.fetch.request_counts import RequestCounts
 
 MIB = 1 << 20
 
 
-def taught(seconds: list[float], length: int = MIB) -> Hedging:
-    hedging = Hedging()
+def taught(seconds: list[float], length: int = MIB) -> HedgePolicy:
+    hedging = HedgePolicy()
     for each in seconds:
         hedging.answered(length, each)
     return hedging
@@ -57,7 +57,7 @@ def test_lengths_are_told_apart() -> None:
 
 @pytest.mark.parametrize("asked", [0, 10, 1000])
 def test_however_slow_it_is_few_are_asked_again(asked: int) -> None:
-    hedging = Hedging()
+    hedging = HedgePolicy()
     granted = sum(hedging.allow() for _ in range(100))
     for _ in range(asked):
         hedging.asked()
@@ -66,7 +66,7 @@ def test_however_slow_it_is_few_are_asked_again(asked: int) -> None:
 
 
 def test_nothing_is_saved_up_while_all_is_well() -> None:
-    hedging = Hedging()
+    hedging = HedgePolicy()
     for _ in range(10_000):
         hedging.asked()
     assert sum(hedging.allow() for _ in range(100)) == BURST
@@ -116,8 +116,8 @@ class Slow:
 
 
 def test_a_late_call_is_made_again() -> None:
-    counters = Counters()
-    racing = Racing(counters)
+    counters = RequestCounts()
+    racing = HedgedCalls(counters)
     call = Slow(0)
     assert racing.call(1, call) == 1
     call.go.set()
@@ -128,12 +128,12 @@ def test_a_late_call_is_made_again() -> None:
 def test_a_call_that_fails_is_not_made_again() -> None:
     call = Slow(fails=0)
     with pytest.raises(OSError, match="0"):
-        Racing(Counters()).call(1, call)
+        HedgedCalls(RequestCounts()).call(1, call)
     assert call.calls == 1
 
 
 def test_when_the_second_fails_the_first_is_waited_for() -> None:
-    racing = Racing(Counters())
+    racing = HedgedCalls(RequestCounts())
     call = Slow(0, fails=1)
     found: Future[int] = Future()
     thread = threading.Thread(target=lambda: found.set_result(racing.call(1, call)))
@@ -149,8 +149,8 @@ def test_when_the_second_fails_the_first_is_waited_for() -> None:
 
 
 def test_calls_that_are_all_slow_are_hardly_repeated() -> None:
-    counters = Counters()
-    racing = Racing(counters)
+    counters = RequestCounts()
+    racing = HedgedCalls(counters)
     for _ in range(8):
         racing.call(1, lambda: None)  # now late is a fifth of a second
     calls = 24

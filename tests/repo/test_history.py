@@ -12,16 +12,16 @@ from penstock.errors import ConflictError, MergeConflictError, NotFoundError, Us
 from penstock.manifest.hashing import commit_id
 from penstock.manifest.merge import Side
 from penstock.manifest.records import Commit, Manifest
-from penstock.repo import layout
-from penstock.repo.ancestry import Commits
-from penstock.repo.branching import delete_branch, make_branch, make_tag, reset_branch
-from penstock.repo.counters import Counters
-from penstock.repo.history import branches, find_published, log, moves, tags
-from penstock.repo.joining import Joining, join
-from penstock.repo.landing import land
-from penstock.repo.nodes import Nodes
-from penstock.repo.publish import Authorship, Published
-from penstock.repo.repository import Repository
+from penstock.repo.bucket import object_keys
+from penstock.repo.bucket.repository import Repository
+from penstock.repo.fetch.request_counts import RequestCounts
+from penstock.repo.history.ancestry import Commits
+from penstock.repo.history.branch_merge import MergeOutcome, join
+from penstock.repo.history.branches import delete_branch, make_branch, make_tag, reset_branch
+from penstock.repo.history.landing import land
+from penstock.repo.history.log import branches, find_published, log, moves, tags
+from penstock.repo.read.nodes import Nodes
+from penstock.repo.write.publish import Authorship, Published
 
 World = Any  # see conftest
 
@@ -33,7 +33,7 @@ def who(operation: str, message: str = "") -> Authorship:
 
 
 def loader(repository: Repository) -> Any:
-    return Nodes(repository.store, None, Counters()).load
+    return Nodes(repository.store, None, RequestCounts()).load
 
 
 def content(world: World, ref: str | None = None) -> dict[bytes, Any]:
@@ -53,7 +53,7 @@ class Graph:
         commit = Commit("00" * 32, 0, 0, tuple(self.ids[each].hex() for each in parents), "me", time, name)
         body = commit.encode()
         self.ids[name] = commit_id(body)
-        key = layout.commit_key(self.repository.dataset, self.ids[name].hex())
+        key = object_keys.commit_key(self.repository.dataset, self.ids[name].hex())
         assert self.repository.store.create(key, body)
 
     def common(self, one: str, other: str) -> set[str]:
@@ -250,7 +250,7 @@ def test_merging_branches(world: World) -> None:
     load = loader(repository)
     keys = set(world.keys())
     tried = join(repository, load, "main", theirs, who("merge"), dry_run=True)
-    assert (tried.how, tried.published, tried.base) == (Joining.MERGE, None, base)
+    assert (tried.how, tried.published, tried.base) == (MergeOutcome.MERGE, None, base)
     assert set(world.keys()) == keys
     done = join(repository, load, "main", theirs, who("merge", "both"))
     assert done.merged is not None
@@ -260,14 +260,14 @@ def test_merging_branches(world: World) -> None:
     assert (commit.parents, commit.message) == ((ours.hex(), theirs.hex()), "both")
     assert content(world) == {**BASE, b"a": b"1", b"m": b"1", b"d/x": b"2", b"s/t": b"2"}
     # Now main has all of side, and side can move forward to main.
-    assert join(repository, load, "main", theirs, who("merge")).how is Joining.NOTHING
+    assert join(repository, load, "main", theirs, who("merge")).how is MergeOutcome.NOTHING
     ahead = join(repository, load, "side", done.published.commit, who("merge"))
-    assert (ahead.how, ahead.published) == (Joining.FORWARD, done.published)
+    assert (ahead.how, ahead.published) == (MergeOutcome.FORWARD, done.published)
     assert content(world, "side") == content(world)
     # And a second round has the merge for its base.
     world.push(world.plant({**content(world), b"a": b"3"}, "again"), "side")
     newest = find_published(repository, "side").commit
-    assert join(repository, load, "main", newest, who("merge")).how is Joining.FORWARD
+    assert join(repository, load, "main", newest, who("merge")).how is MergeOutcome.FORWARD
 
 
 def test_merging_branches_that_conflict(world: World) -> None:
@@ -288,7 +288,7 @@ def test_histories_with_nothing_in_common(world: World) -> None:
     other = world.push(world.plant({b"b": b"2"}, "two"), "island").commit
     repository = world.repository()
     done = join(repository, loader(repository), "main", other, who("merge"))
-    assert (done.how, done.base) == (Joining.MERGE, None)
+    assert (done.how, done.base) == (MergeOutcome.MERGE, None)
     assert content(world) == {b"a": b"1", b"b": b"2"}
 
 

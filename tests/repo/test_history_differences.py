@@ -12,11 +12,11 @@ from trees.strategies import Step, apply, edits_for, folders, quick, steps
 
 from penstock.errors import NotFoundError
 from penstock.manifest.entry import Kind
-from penstock.repo import comparing
-from penstock.repo.comparing import Contents, Tally, compare, differences, tally
-from penstock.repo.counters import Counters
-from penstock.repo.local_tree import local_tree
-from penstock.repo.nodes import Nodes
+from penstock.repo.fetch.request_counts import RequestCounts
+from penstock.repo.history import comparison
+from penstock.repo.history.comparison import Contents, Tally, compare, differences, tally
+from penstock.repo.push.local_tree import local_tree
+from penstock.repo.read.nodes import Nodes
 
 World = Any  # see conftest
 
@@ -25,7 +25,7 @@ OLD = {b"a": b"1", b"d/x": b"2", b"d/y": b"3", b"gone/deep/p": b"4", b"gone/q": 
 
 def sides(world: World, old: dict[bytes, Any], new: dict[bytes, Any]) -> tuple[Contents, Contents]:
     repository = world.repository()
-    load = Nodes(repository.store, None, Counters()).load
+    load = Nodes(repository.store, None, RequestCounts()).load
     reports = [
         world.push(world.plant(each, f"side{number}"), f"side{number}") for number, each in enumerate((old, new))
     ]
@@ -108,7 +108,7 @@ def test_of_several_sources_the_one_of_the_same_name_is_taken(world: World) -> N
 def test_beyond_the_limit_nobody_looks_for_renames(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     old, new = sides(world, {b"a": b"1", b"b": b"2"}, {b"c": b"1", b"d": b"2"})
     assert told(old, new) == ["R a -> c", "R b -> d"]
-    monkeypatch.setattr(comparing, "MOST_FOR_RENAMES", 3)
+    monkeypatch.setattr(comparison, "MOST_FOR_RENAMES", 3)
     assert told(old, new) == ["D a", "D b", "A c", "A d"]
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from penstock.manifest.entry import Location, NodeRef
-from penstock.repo.comparing import Contents, compare
-from penstock.repo.dataset import neighbours, open_dataset
-from penstock.repo.handle import parse_handle
+from penstock.repo.history.comparison import Contents, compare
+from penstock.repo.read.open_dataset import neighbours, open_dataset
+from penstock.repo.settings.handle import parse_handle
 
 World = Any  # see conftest
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from penstock.errors import UsageError
-from penstock.repo.source import LocalFile, walk_directory
+from penstock.repo.push.directory_walk import LocalFile, walk_directory
 
 World = Any  # see conftest
 

@@ -11,11 +11,11 @@ import pytest
 
 from penstock.errors import IntegrityError, NotFoundError, UnreadableError, UsageError
 from penstock.manifest.entry import Entry, display_path
-from penstock.repo.handle import parse_handle
-from penstock.repo.publish import Authorship
-from penstock.repo.push import PushReport, hash_directory, push_in_place
-from penstock.repo.settings import Settings
-from penstock.repo.snapshot import Snapshot, open_snapshot
+from penstock.repo.push.push import PushReport, hash_directory, push_in_place
+from penstock.repo.read.snapshot import Snapshot, open_snapshot
+from penstock.repo.settings.handle import parse_handle
+from penstock.repo.settings.settings import Settings
+from penstock.repo.write.publish import Authorship
 
 
 class Silent:

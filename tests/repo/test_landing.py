@@ -13,13 +13,13 @@ from servers.faults import Fault, FlipRequestByte, Reset, Status
 from penstock.errors import MergeConflictError, UsageError
 from penstock.manifest.merge import Side
 from penstock.manifest.records import Manifest
-from penstock.repo import landing
-from penstock.repo.branching import reset_branch
-from penstock.repo.counters import Counters
-from penstock.repo.landing import Landed, land
-from penstock.repo.nodes import Nodes
-from penstock.repo.publish import Authorship, Published
-from penstock.repo.repository import Repository
+from penstock.repo.bucket.repository import Repository
+from penstock.repo.fetch.request_counts import RequestCounts
+from penstock.repo.history import landing
+from penstock.repo.history.branches import reset_branch
+from penstock.repo.history.landing import Landed, land
+from penstock.repo.read.nodes import Nodes
+from penstock.repo.write.publish import Authorship, Published
 from penstock.store.base import Buffer
 from penstock.store.local import LocalStore
 
@@ -35,7 +35,7 @@ class Scene:
     def __init__(self, world: World) -> None:
         self.world = world
         self.repository: Repository = world.repository()
-        self.load = Nodes(self.repository.store, None, Counters()).load
+        self.load = Nodes(self.repository.store, None, RequestCounts()).load
         self.base: bytes = world.push(world.plant(BASE, "base")).commit
         self.made = 0
 
@@ -48,7 +48,7 @@ class Scene:
 
     def land(self, manifest: Manifest, **more: Any) -> Landed:
         where = more.pop("repository", self.repository)
-        load = Nodes(where.store, None, Counters()).load
+        load = Nodes(where.store, None, RequestCounts()).load
         branch, base = more.pop("branch", "main"), more.pop("base", self.base)
         return land(where, load, branch, base, manifest, WHO, load_many=lambda refs: list(map(load, refs)), **more)
 

@@ -11,8 +11,8 @@ from typing import NoReturn
 import pytest
 
 from penstock.errors import StoreUnreachableError
-from penstock.repo import lanes
-from penstock.repo.lanes import Lane, Lanes
+from penstock.repo.fetch import lanes
+from penstock.repo.fetch.lanes import Lane, Lanes
 
 
 @pytest.fixture

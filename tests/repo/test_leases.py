@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-import penstock.repo.leases as module
+import penstock.repo.bucket.leases as module
 from penstock.errors import AccessError, ConflictError, IntegrityError, StoreUnreachableError
-from penstock.repo.leases import HeldLease, Lease, LeaseKind, held_version, leases
+from penstock.repo.bucket.leases import HeldLease, Lease, LeaseKind, held_version, leases
 from penstock.store.base import Buffer
 from penstock.store.local import LocalStore
 

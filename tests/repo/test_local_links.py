@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from penstock.errors import AccessError, UsageError
-from penstock.repo.push import hash_directory
-from penstock.repo.traces import begin_trace
+from penstock.repo.push.push import hash_directory
+from penstock.repo.warm.trace import begin_trace
 
 
 def told(files: int, size: int) -> None:
@@ -36,7 +36,7 @@ def test_a_trace_is_not_written_through_a_link(tmp_path: Path) -> None:
 
 
 def test_what_took_a_files_place_is_not_read_for_a_repair(tmp_path: Path) -> None:
-    from penstock.repo.repair import _opened  # here: the tests above can be run without it
+    from penstock.repo.verify.repair import _opened  # here: the tests above can be run without it
 
     (tmp_path / "link").symlink_to("/dev/zero")
     os.mkfifo(tmp_path / "pipe")

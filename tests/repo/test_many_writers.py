@@ -11,9 +11,9 @@ import pytest
 from views.bucket import push
 
 from penstock.errors import ConflictError
-from penstock.repo.history import moves
-from penstock.repo.repository import Repository
-from penstock.repo.settings import Settings
+from penstock.repo.bucket.repository import Repository
+from penstock.repo.history.log import moves
+from penstock.repo.settings.settings import Settings
 from penstock.store.opening import open_store
 
 WRITERS, ROUNDS = 8, 4

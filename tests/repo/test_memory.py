@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from penstock.repo.memory import Shares, limit_of
+from penstock.repo.fetch.memory import Shares, limit_of
 
 MIB = 1 << 20
 MOUNTS = """\

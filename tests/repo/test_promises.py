@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from penstock.repo.promises import Promises, broken_promise, probe_key
-from penstock.repo.remotes import Remote
-from penstock.repo.settings import Settings
+from penstock.repo.bucket.promises import Promises, broken_promise, probe_key
+from penstock.repo.settings.remote import Remote
+from penstock.repo.settings.settings import Settings
 from penstock.store.base import Buffer
 from penstock.store.local import LocalStore
 

@@ -13,8 +13,8 @@ import pytest
 from penstock.cache import LocationIndex
 from penstock.manifest.entry import BLOCK_SIZE, Kind
 from penstock.manifest.hashing import content_hash
-from penstock.repo.layout import data_key
-from penstock.repo.reading import PACKED_SIZE, PIECE_SIZE
+from penstock.repo.bucket.object_keys import data_key
+from penstock.repo.push.file_reader import PACKED_SIZE, PIECE_SIZE
 
 World = Any  # see conftest
 

@@ -13,9 +13,9 @@ import pytest
 
 from penstock.errors import ConflictError, IntegrityError
 from penstock.manifest.entry import BLOCK_SIZE
-from penstock.repo import reading
-from penstock.repo.reading import PACKED_SIZE, PIECE_SIZE, FileRead, Piece, read_ahead
-from penstock.repo.source import LocalFile, Step, walk_directory
+from penstock.repo.push import file_reader
+from penstock.repo.push.directory_walk import LocalFile, Step, walk_directory
+from penstock.repo.push.file_reader import PACKED_SIZE, PIECE_SIZE, FilePiece, FileRead, read_ahead
 
 World = Any  # see conftest
 
@@ -95,7 +95,7 @@ def change_while_read(monkeypatch: pytest.MonkeyPatch, path: str, times: int) ->
                 file.write(b"+")
         return data
 
-    monkeypatch.setattr(reading.os, "read", read)
+    monkeypatch.setattr(file_reader.os, "read", read)
     return changes
 
 
@@ -125,7 +125,7 @@ def test_a_large_file_that_changes_while_it_is_read(world: World, change: str) -
     seen = 0
     with ThreadPoolExecutor(2) as pool, pytest.raises(ConflictError, match="victim"):
         for step in read_ahead(walk_directory(directory, lambda _: None), pool):
-            assert isinstance(step, Piece)
+            assert isinstance(step, FilePiece)
             seen += 1
             if seen > 1:
                 continue
@@ -160,7 +160,7 @@ def test_reading_ahead_is_bounded(world: World) -> None:
 
     with Counting(2) as pool:
         for taken, step in enumerate(read_ahead(walk_directory(directory, lambda _: None), pool)):
-            if isinstance(step, Piece):
+            if isinstance(step, FilePiece):
                 assert submitted - taken <= 5
 
 
@@ -180,7 +180,7 @@ def test_who_stops_listening_does_not_pay_for_what_was_still_to_be_read(
             assert gate.wait(60)
         return genuine(descriptor, length, offset)
 
-    monkeypatch.setattr(reading.os, "pread", pread)
+    monkeypatch.setattr(file_reader.os, "pread", pread)
     with ThreadPoolExecutor(1) as pool:
         steps = read_ahead(walk_directory(directory, lambda _: None), pool)
         next(steps)
@@ -195,7 +195,7 @@ def test_a_disk_that_fails(world: World, monkeypatch: pytest.MonkeyPatch) -> Non
     def fail(descriptor: int, length: int) -> bytes:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(reading.os, "read", fail)
+    monkeypatch.setattr(file_reader.os, "read", fail)
     with pytest.raises(IntegrityError, match="victim") as caught:
         world.push(directory)
     assert "Input/output error" in caught.value.why

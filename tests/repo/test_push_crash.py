@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-import penstock.repo.push as push_module
+import penstock.repo.push.push as push_module
 from penstock.store.base import Buffer
 from penstock.store.local import LocalStore
 

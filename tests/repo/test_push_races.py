@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-import penstock.repo.push as push_module
+import penstock.repo.push.push as push_module
 from penstock.errors import ConflictError, NotFoundError, PenstockError, UsageError
-from penstock.repo.handle import parse_handle
-from penstock.repo.publish import Authorship
-from penstock.repo.refs import write_id
+from penstock.repo.bucket.refs import write_id
+from penstock.repo.settings.handle import parse_handle
+from penstock.repo.write.publish import Authorship
 from penstock.store.base import Buffer
 from penstock.store.local import LocalStore
 
@@ -173,7 +173,7 @@ def world_push(world: World, directory: str, handle: str) -> None:
 
 def test_settings_are_those_of_the_bucket(world: World) -> None:
     """A remote's name leads to the same place as its address."""
-    from penstock.repo.remotes import Remote
+    from penstock.repo.settings.remote import Remote
 
     directory = world.plant({b"a": b"1"})
     settings = replace(world.settings, remotes={"demo": Remote(name="demo", url=world.bucket)})

@@ -15,11 +15,11 @@ from servers.faults import FlipByte, FlipRequestByte, Reset, Stall, Status, Trun
 
 from penstock.errors import ConflictError, IntegrityError, NotFoundError, StoreUnreachableError
 from penstock.manifest.entry import BLOCK_SIZE
-from penstock.repo.handle import parse_handle
-from penstock.repo.publish import Authorship
-from penstock.repo.push import push
-from penstock.repo.remotes import Remote
-from penstock.repo.snapshot import Snapshot, open_snapshot
+from penstock.repo.push.push import push
+from penstock.repo.read.snapshot import Snapshot, open_snapshot
+from penstock.repo.settings.handle import parse_handle
+from penstock.repo.settings.remote import Remote
+from penstock.repo.write.publish import Authorship
 
 World = Any  # see conftest
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from penstock.errors import NotFoundError, UsageError
 from penstock.manifest.entry import BLOCK_SIZE, INLINE_BLOCKS, PAGE_BLOCKS, Kind, block_count
-from penstock.repo.reading import PACKED_SIZE, PIECE_SIZE
+from penstock.repo.push.file_reader import PACKED_SIZE, PIECE_SIZE
 
 World = Any  # see conftest
 

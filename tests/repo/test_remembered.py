@@ -12,11 +12,11 @@ from servers.faultproxy import FaultProxy
 
 from penstock.cache import BlockCache
 from penstock.errors import NotFoundError, StoreUnreachableError
-from penstock.repo.handle import parse_handle
-from penstock.repo.remotes import Remote
-from penstock.repo.settings import Settings
-from penstock.repo.snapshot import Snapshot, open_cache, open_snapshot
-from penstock.repo.warming import warm
+from penstock.repo.read.snapshot import Snapshot, open_cache, open_snapshot
+from penstock.repo.settings.handle import parse_handle
+from penstock.repo.settings.remote import Remote
+from penstock.repo.settings.settings import Settings
+from penstock.repo.warm.warm import warm
 
 pytestmark = pytest.mark.s3
 CONTENT = {b"a": b"1", b"folder/b": os.urandom(1_200_000), b"folder/c": b"3"}

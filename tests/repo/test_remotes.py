@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.errors import UsageError
-from penstock.repo.remotes import ADDRESSING_STYLES, ENCRYPTIONS, FIELDS, Remote, absolute_address
+from penstock.repo.settings.remote import ADDRESSING_STYLES, ENCRYPTIONS, FIELDS, Remote, absolute_address
 from penstock.store.opening import open_store
 from penstock.store.options import StoreOptions
 

@@ -13,9 +13,9 @@ import pytest
 from penstock.errors import AmbiguousError, FormatTooNewError, IntegrityError, NotFoundError, PenstockError, UsageError
 from penstock.manifest.hashing import commit_id
 from penstock.manifest.records import Commit, Manifest
-from penstock.repo import layout
-from penstock.repo.publish import Authorship, Published, create_dataset, tag_version
-from penstock.repo.repository import datasets_in
+from penstock.repo.bucket import object_keys
+from penstock.repo.bucket.repository import datasets_in
+from penstock.repo.write.publish import Authorship, Published, create_dataset, tag_version
 
 World = Any  # see conftest
 
@@ -87,13 +87,13 @@ def craft_commit(world: World, prefix: str) -> str:
     while True:
         body = Commit(**{**facts, "message": f"try {number}"}).encode()
         if commit_id(body).hex().startswith(prefix):
-            world.store().put(layout.commit_key("things", commit_id(body).hex()), body)
+            world.store().put(object_keys.commit_key("things", commit_id(body).hex()), body)
             return commit_id(body).hex()
         number += 1
 
 
 def test_a_prefix_that_fits_several(world: World, versions: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("penstock.repo.repository._SHORTEST_PREFIX", 2)  # two digits can be met on purpose
+    monkeypatch.setattr("penstock.repo.bucket.repository._SHORTEST_PREFIX", 2)  # two digits can be met on purpose
     last = versions[-1]
     prefix = last.commit.hex()[:2]
     crafted = craft_commit(world, prefix)
@@ -106,7 +106,7 @@ def test_a_prefix_that_fits_several(world: World, versions: list[Any], monkeypat
 def test_a_prefix_that_fits_commit_and_top_hash(world: World, versions: list[Any]) -> None:
     top_hash = versions[-1].top_hash.hex()
     prefix = top_hash[:9]
-    key = layout.commit_key("things", prefix + "0" * 55)
+    key = object_keys.commit_key("things", prefix + "0" * 55)
     world.store().put(key, b"whatever")
     with pytest.raises(AmbiguousError) as caught:
         world.open(prefix)
@@ -116,7 +116,7 @@ def test_a_prefix_that_fits_commit_and_top_hash(world: World, versions: list[Any
 
 def test_foreign_objects_among_commits_are_no_candidates(world: World, versions: list[Any]) -> None:
     name = versions[-1].commit.hex()
-    world.store().put(layout.commit_key("things", name[:8] + ".tmp"), b"")
+    world.store().put(object_keys.commit_key("things", name[:8] + ".tmp"), b"")
     assert world.repository().resolve(name[:8]).commit.hex() == name
 
 
@@ -133,7 +133,7 @@ def test_foreign_objects_among_commits_are_no_candidates(world: World, versions:
     ],
 )
 def test_names_of_nothing(world: World, versions: list[Any], handle: str, what: str, fix: str) -> None:
-    from penstock.repo.snapshot import open_snapshot
+    from penstock.repo.read.snapshot import open_snapshot
 
     with pytest.raises(NotFoundError) as caught:
         open_snapshot(f"{world.bucket}/{handle}", world.settings)
@@ -185,10 +185,10 @@ def break_record(world: World, kind: str, change: Callable[[bytes], bytes | None
     """Change the record that the newest version rests on; return its key."""
     head = world.repository().refs.head("main")
     key = {
-        "heads/main/": layout.number_key(".penstock/datasets/things/heads/main/", head.number),
-        "manifests/": layout.manifest_key("things", head.record.top_hash),
-        "commits/": layout.commit_key("things", head.record.commit),
-        "tags/": layout.tag_key("things", "now"),
+        "heads/main/": object_keys.number_key(".penstock/datasets/things/heads/main/", head.number),
+        "manifests/": object_keys.manifest_key("things", head.record.top_hash),
+        "commits/": object_keys.commit_key("things", head.record.commit),
+        "tags/": object_keys.tag_key("things", "now"),
     }[kind]
     store = world.store()
     body = change(store.get(key))
@@ -254,8 +254,8 @@ def test_a_record_that_is_gone(world: World, kind: str) -> None:
 
 def test_a_manifest_that_is_another_versions(world: World, versions: list[Any]) -> None:
     store = world.store()
-    key = layout.manifest_key("things", versions[-1].top_hash.hex())
-    store.put(key, store.get(layout.manifest_key("things", versions[0].top_hash.hex())))
+    key = object_keys.manifest_key("things", versions[-1].top_hash.hex())
+    store.put(key, store.get(object_keys.manifest_key("things", versions[0].top_hash.hex())))
     with pytest.raises(IntegrityError, match="manifests") as caught:
         world.open()
     assert key in caught.value.what

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from penstock.errors import NotFoundError, UsageError
-from penstock.repo.remotes import Remote
-from penstock.repo.settings import Settings, default_cache_size, find_config
+from penstock.repo.settings.remote import Remote
+from penstock.repo.settings.settings import Settings, default_cache_size, find_config
 from penstock.store.options import StoreOptions
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.errors import UsageError
-from penstock.repo.sizes import format_size, parse_size
+from penstock.repo.settings.sizes import format_size, parse_size
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,11 @@ from penstock.manifest.entry import BLOCK_SIZE, Entry, Extent, External, Kind, N
 from penstock.manifest.hashing import ContentHasher, content_hash
 from penstock.manifest.records import Manifest
 from penstock.manifest.tree import NodeMissing
-from penstock.repo import layout
-from penstock.repo.nodes import NodePackWriter
-from penstock.repo.publish import Authorship, publish
-from penstock.repo.snapshot import open_snapshot
-from penstock.repo.trust import Trust
+from penstock.repo.bucket import object_keys
+from penstock.repo.read.nodes import NodePackWriter
+from penstock.repo.read.snapshot import open_snapshot
+from penstock.repo.settings.trust import Trust
+from penstock.repo.write.publish import Authorship, publish
 from penstock.store.base import ByteRange
 from penstock.store.local import LocalStore
 
@@ -128,7 +128,7 @@ def test_a_flip_on_the_way_is_healed(world: World, part: str, monkeypatch: pytes
     content = {b"file": random.Random(2).randbytes(2 * BLOCK_SIZE + 50)}
     world.push(world.plant(content))
     store = FlippingStore(str(world.folder / "store"), part)
-    monkeypatch.setattr("penstock.repo.snapshot.open_store", lambda url, options: store)
+    monkeypatch.setattr("penstock.repo.read.snapshot.open_store", lambda url, options: store)
     for times, healed in ((1, True), (2, False)):
         store.left = times
         try:
@@ -294,7 +294,7 @@ def test_keys_are_where_the_format_says(world: World) -> None:
             nodes,
         ]
     )
-    assert nodes == layout.node_key(content_hash(world.store().get(nodes)))
+    assert nodes == object_keys.node_key(content_hash(world.store().get(nodes)))
 
 
 def test_a_node_in_memory_is_no_answer_for_another_promise(world: World) -> None:

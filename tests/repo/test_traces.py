@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from penstock.errors import FormatTooNewError, NotFoundError, UsageError
-from penstock.repo.traces import Access, Trace, encode_access, encode_header
+from penstock.repo.warm.trace import Access, Trace, encode_access, encode_header
 
 ACCESSES = [Access("a/b", 0, 1, 10), Access("odd\n\udcff", 3, 4, 4 << 20), Access("a/b", 0, 1, 0)]
 

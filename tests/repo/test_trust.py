@@ -189,8 +189,8 @@ Make = Callable[..., object]
 @pytest.fixture
 def make() -> Make:
     # Here, so that the tests above can be run against versions that have none of it.
-    from penstock.repo.externals import Externals
-    from penstock.repo.trust import Trust
+    from penstock.repo.fetch.externals import Externals
+    from penstock.repo.settings.trust import Trust
 
     def make(url: str, remotes: dict[str, StoreOptions] | None = None, *, buckets: tuple[str, ...] | None = None):
         own = StoreOptions(endpoint_url="http://own.example", request_payer=True, anonymous=True)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from penstock.errors import StoreUnreachableError
-from penstock.repo import upload as upload_module
-from penstock.repo.upload import Upload
+from penstock.repo.write import upload as upload_module
+from penstock.repo.write.upload import Upload
 from penstock.store.base import Buffer
 from penstock.store.local import LocalStore
 

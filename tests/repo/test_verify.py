@@ -11,11 +11,11 @@ import pytest
 
 from penstock.errors import IntegrityError, NotFoundError, UsageError
 from penstock.manifest.entry import BLOCK_SIZE
-from penstock.repo.damage import DamageKind
-from penstock.repo.handle import parse_handle
-from penstock.repo.publish import Authorship
-from penstock.repo.push import push_in_place
-from penstock.repo.verify import VersionReport, verify
+from penstock.repo.push.push import push_in_place
+from penstock.repo.settings.handle import parse_handle
+from penstock.repo.verify.damage import DamageKind
+from penstock.repo.verify.verification import VersionReport, verify
+from penstock.repo.write.publish import Authorship
 
 World = Any  # see conftest
 
@@ -204,7 +204,7 @@ def test_files_registered_in_place(world: World) -> None:
 
 
 def test_many_objects_are_listed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("penstock.repo.verify._HEADS", 1)
+    monkeypatch.setattr("penstock.repo.verify.verification._HEADS", 1)
     world.push(world.plant(CONTENT))
     assert check(world, deep=False).is_sound
     keys = data_keys(world)

@@ -14,10 +14,10 @@ from servers.faults import Status
 
 from penstock.errors import AccessError, NotFoundError, StoreUnreachableError
 from penstock.manifest.entry import block_count
-from penstock.repo.handle import parse_handle
-from penstock.repo.remotes import Remote
-from penstock.repo.settings import Settings
-from penstock.repo.warming import WarmReport, warm
+from penstock.repo.settings.handle import parse_handle
+from penstock.repo.settings.remote import Remote
+from penstock.repo.settings.settings import Settings
+from penstock.repo.warm.warm import WarmReport, warm
 
 MIB = 1 << 20
 SHARED = os.urandom(70_000)

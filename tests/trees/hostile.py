@@ -13,9 +13,9 @@ from penstock.manifest.codec import encode_page
 from penstock.manifest.entry import BLOCK_SIZE, PAGE_BLOCKS, Entry, Extent, Kind, NodeRef, PageRef
 from penstock.manifest.hashing import content_hash, file_hash
 from penstock.manifest.records import Manifest
-from penstock.repo.nodes import NodePackWriter
-from penstock.repo.publish import Authorship, publish
-from penstock.repo.repository import Repository
+from penstock.repo.bucket.repository import Repository
+from penstock.repo.read.nodes import NodePackWriter
+from penstock.repo.write.publish import Authorship, publish
 from penstock.store import open_store
 
 __all__ = ["DATASET", "FILE", "Build", "bomb", "extents", "one_file", "publish_tree"]

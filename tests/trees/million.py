@@ -20,7 +20,7 @@ from penstock.manifest.merge import merge
 from penstock.manifest.node import Node
 from penstock.manifest.tree import Inode, Tree
 from penstock.manifest.update import Edit, update
-from penstock.repo.comparing import Contents, tally
+from penstock.repo.history.comparison import Contents, tally
 
 FOLDERS, FILES, FLAT = 500, 1000, 500_000
 MOST_LOADS = 4

@@ -12,11 +12,11 @@ from views.memory import Link, Made, MemorySource, with_file_system
 
 from penstock.errors import ConflictError, NotFoundError, StoreUnreachableError, UsageError
 from penstock.manifest.tree import ROOT_INODE
-from penstock.vfs import announced
-from penstock.vfs.announced import Announced, Order
-from penstock.vfs.announcements import Announcements, find_files
-from penstock.vfs.filesystem import ReadOnlyFileSystem
-from penstock.vfs.workers import Workers
+from penstock.vfs.ahead import announced_order
+from penstock.vfs.ahead.announced_order import Announced, Order
+from penstock.vfs.files.filesystem import ReadOnlyFileSystem
+from penstock.vfs.serve.announcements import Announcements, find_files
+from penstock.vfs.source.workers import Workers
 
 MIB = 1 << 20
 
@@ -69,7 +69,7 @@ def test_what_the_reader_skips_is_given_up() -> None:
     orders = Announced(1_000_000)
     announce(orders, list(range(10_000)))
     fetched = lead(orders, 100)
-    assert len(fetched) >= announced.LEAD_FILES - announced.LARGEST_BATCH
+    assert len(fetched) >= announced_order.LEAD_FILES - announced_order.LARGEST_BATCH
     for inode in range(1000, len(fetched)):
         assert orders.opened(inode, 0)
     assert lead(orders, 100)
@@ -115,14 +115,14 @@ def test_parts_of_an_announcement_belong_together() -> None:
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(announced, "MOST_FILES", 1000)
+    monkeypatch.setattr(announced_order, "MOST_FILES", 1000)
     orders = Announced(100)
     kept = [announce(orders, list(range(300)), f"client {number}") for number in range(5)]
     assert [order in orders for order in kept] == [False, False, True, True, True]
     with pytest.raises(UsageError, match="too many"):
         announce(orders, list(range(1001)), "greedy")
     many = [announce(orders, [number], f"small {number}") for number in range(100)]
-    assert sum(order in orders for order in many) == announced.MOST_ORDERS
+    assert sum(order in orders for order in many) == announced_order.MOST_ORDERS
 
 
 def test_files_that_come_again_are_no_trouble() -> None:

@@ -13,10 +13,10 @@ import trio
 from views.bucket import LocalBucket
 
 from penstock.errors import IntegrityError
-from penstock.repo.snapshot import Snapshot, open_snapshot
-from penstock.vfs.errnos import errno_of
-from penstock.vfs.filesystem import ReadOnlyFileSystem
-from penstock.vfs.workers import Workers
+from penstock.repo.read.snapshot import Snapshot, open_snapshot
+from penstock.vfs.files.errnos import errno_of
+from penstock.vfs.files.filesystem import ReadOnlyFileSystem
+from penstock.vfs.source.workers import Workers
 
 CONTENT = random.Random(3).randbytes(5_120_000)  # five blocks, no two alike
 

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from penstock.vfs.device import amended
+from penstock.mountpoint.daemon.device import amended
 
 KILLPRIV_V2 = 1 << 28
 OTHERS = 1 << 13 | 1 << 5

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.repo.settings import Settings
-from penstock.vfs.doctor import (
+from penstock.mountpoint.machine_checks import (
     check_background,
     check_cache,
     check_helper,
@@ -19,6 +18,7 @@ from penstock.vfs.doctor import (
     check_other_users,
     check_read_ahead,
 )
+from penstock.repo.settings.settings import Settings
 
 
 @pytest.fixture

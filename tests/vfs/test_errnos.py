@@ -17,7 +17,7 @@ from penstock.errors import (
     StoreUnreachableError,
     UsageError,
 )
-from penstock.vfs.errnos import Refusal, errno_of
+from penstock.vfs.files.errnos import Refusal, errno_of
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ from views.memory import EPOCH_NS, MTIME_NS, Link, Made, MemorySource, Spec, lis
 
 from penstock.errors import StoreUnreachableError
 from penstock.manifest.hashing import content_hash
-from penstock.vfs.errnos import Refusal
-from penstock.vfs.filesystem import ReadOnlyFileSystem
+from penstock.vfs.files.errnos import Refusal
+from penstock.vfs.files.filesystem import ReadOnlyFileSystem
 
 quick = settings(
     deadline=None,

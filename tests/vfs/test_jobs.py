@@ -9,11 +9,11 @@ import pytest
 import trio
 from views.bucket import LocalBucket
 
-from penstock.repo.snapshot import open_snapshot
-from penstock.vfs import holding
-from penstock.vfs.holding import Holding
-from penstock.vfs.jobs import Job, blocking
-from penstock.vfs.workers import Workers
+from penstock.repo.read.snapshot import open_snapshot
+from penstock.vfs.serve import version_lease
+from penstock.vfs.serve.jobs import Job, blocking
+from penstock.vfs.serve.version_lease import VersionLease
+from penstock.vfs.source.workers import Workers
 
 
 @pytest.mark.trio
@@ -55,9 +55,9 @@ async def test_a_lease_that_cannot_be_written_does_not_end_a_mount(
     source = tmp_path / "source"
     source.mkdir()
     bucket.push(source)
-    monkeypatch.setattr(holding, "_LOOK", 0.05)
+    monkeypatch.setattr(version_lease, "_LOOK", 0.05)
     snapshot = open_snapshot("demo/data", bucket.settings)
-    held = Holding(snapshot, Workers(), lambda: False)
+    held = VersionLease(snapshot, Workers(), lambda: False)
     leases = bucket.directory / ".penstock" / "leases"
     async with trio.open_nursery() as nursery:
         nursery.start_soon(held.begin)
@@ -82,11 +82,11 @@ async def test_a_lease_that_could_not_be_taken_is_tried_for_again(
     source.mkdir()
     bucket = LocalBucket(tmp_path)
     bucket.push(source)
-    monkeypatch.setattr(holding, "_AGAIN", 0.05)
+    monkeypatch.setattr(version_lease, "_AGAIN", 0.05)
     snapshot = open_snapshot("demo/data", bucket.settings)
     leases = bucket.directory / ".penstock" / "leases"
     leases.write_text("in the way")
-    held = Holding(snapshot, Workers(), lambda: False)
+    held = VersionLease(snapshot, Workers(), lambda: False)
     caplog.set_level("INFO")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(held.begin)

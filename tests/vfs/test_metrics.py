@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from penstock.vfs.access_log import AccessLog
-from penstock.vfs.metrics import prometheus_text
+from penstock.vfs.fuse.access_log import AccessLog
+from penstock.vfs.serve.metrics import prometheus_text
 
 STATUS: dict[str, Any] = {
     "dataset": 'a "b"\\c\nd',

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from penstock.vfs.mountinfo import KernelMount, fs_name, kernel_mounts, top_mount
+from penstock.mountpoint.kernel_mounts import KernelMount, fs_name, kernel_mounts, top_mount
 
 
 def test_lines_with_escapes_and_optional_fields(tmp_path: Path) -> None:

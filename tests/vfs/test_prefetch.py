@@ -10,7 +10,7 @@ from views.memory import Made, MemorySource, with_file_system
 
 from penstock.errors import StoreUnreachableError
 from penstock.manifest.tree import ROOT_INODE
-from penstock.vfs.filesystem import ReadOnlyFileSystem
+from penstock.vfs.files.filesystem import ReadOnlyFileSystem
 
 SIZE = 1000
 

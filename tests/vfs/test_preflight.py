@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from penstock.errors import AccessError, NotFoundError, PenstockError, UsageError
-from penstock.vfs.options import MountOptions
-from penstock.vfs.preflight import check_fuse, check_mountpoint, mount_failure
-from penstock.vfs.unmounting import unmount
+from penstock.mountpoint.mount_options import MountOptions
+from penstock.mountpoint.preflight import check_fuse, check_mountpoint, mount_failure
+from penstock.mountpoint.unmount import unmount
 
 PLAIN = MountOptions()
 
@@ -61,7 +61,7 @@ def as_nobody(code: str, *arguments: str) -> str:
     prelude = (
         "import os, sys\n"
         "from penstock.vfs import preflight\n"
-        "from penstock.vfs.options import MountOptions\n"
+        "from penstock.mountpoint.mount_options import MountOptions\n"
         "from pathlib import Path\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         "try:\n"

@@ -14,7 +14,7 @@ from views.memory import Made, MemorySource, with_file_system
 
 from penstock.errors import StoreUnreachableError
 from penstock.manifest.entry import BLOCK_SIZE
-from penstock.vfs.filesystem import FileHandle, ReadOnlyFileSystem
+from penstock.vfs.files.filesystem import FileHandle, ReadOnlyFileSystem
 
 MIB = 1 << 20
 

@@ -11,13 +11,20 @@ from pathlib import Path
 import pytest
 
 from penstock.errors import AccessError, AmbiguousError, NotFoundError, PenstockError, StoreUnreachableError
-from penstock.repo.remotes import Remote
-from penstock.repo.settings import Settings
-from penstock.vfs.mounts import list_mounts
-from penstock.vfs.options import MountOptions
-from penstock.vfs.processes import end, start_time, wait_for_end
-from penstock.vfs.registry import MountRecord, live_records, log_path, register, sweep, unregister
-from penstock.vfs.wire import MountRequest, decode_answer, decode_request, encode_failure, encode_ready, encode_request
+from penstock.mountpoint.daemon_messages import (
+    MountRequest,
+    decode_answer,
+    decode_request,
+    encode_failure,
+    encode_ready,
+    encode_request,
+)
+from penstock.mountpoint.known_mounts import list_mounts
+from penstock.mountpoint.mount_options import MountOptions
+from penstock.mountpoint.processes import end, start_time, wait_for_end
+from penstock.mountpoint.registry import MountRecord, live_records, log_path, register, sweep, unregister
+from penstock.repo.settings.remote import Remote
+from penstock.repo.settings.settings import Settings
 
 
 def record() -> MountRecord:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from penstock.vfs.resent import Resent, note
+from penstock.vfs.files.resent_requests import Resent, note
 
 MKDIR = note("mkdir", 7, 1, b"a")
 RENAME = note("rename", 7, 1, b"a", 1, b"b")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import struct
 
-from penstock.vfs.device import can_resend
-from penstock.vfs.restarts import MOST, Faults, Restarts
+from penstock.mountpoint.daemon.device import can_resend
+from penstock.mountpoint.daemon.restart_policy import MOST, Faults, Restarts
 
 
 def test_the_first_follow_at_once_and_later_ones_after_pauses_that_grow() -> None:

@@ -19,8 +19,8 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from penstock.vfs import waiting
-from penstock.vfs.waiting import Looking
+from penstock.vfs.fuse import request_wait
+from penstock.vfs.fuse.request_wait import Looking
 
 pytestmark = pytest.mark.timeout(120, method="thread")
 
@@ -98,7 +98,7 @@ def pipe() -> Iterator[Pipe]:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Return the clock that looking goes by."""
     clock = Clock()
-    monkeypatch.setattr(waiting, "monotonic", clock)
+    monkeypatch.setattr(request_wait, "monotonic", clock)
     return clock
 
 
@@ -289,7 +289,7 @@ async def test_a_process_that_sleeps_is_not_woken_by_the_alarm_for_ever(make: Ma
 _STANDING = """
 import ctypes, errno, os, signal, sys, time
 import trio
-from penstock.vfs.waiting import Looking
+from penstock.vfs.fuse.request_wait import Looking
 
 libc = ctypes.PyDLL(None, use_errno=True)  # it lets no other thread run meanwhile, like pyfuse3
 reading, writing = os.pipe()

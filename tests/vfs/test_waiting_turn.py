@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from penstock.vfs.waiting import Turn
+from penstock.vfs.fuse.request_wait import Turn
 
 PATIENCE = 30
 

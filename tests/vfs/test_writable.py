@@ -22,15 +22,15 @@ from views.bucket import LocalBucket, write_tree
 from views.memory import EPOCH_NS, Link, Made, Spec
 
 from penstock.manifest.entry import BLOCK_SIZE, MAX_SIZE, Kind
+from penstock.mountpoint.working_copy.overlay_directory import adopt
 from penstock.overlay.overlay import Overlay
-from penstock.overlay.refusal import Refused
-from penstock.repo.snapshot import Snapshot, open_snapshot
-from penstock.vfs.asking import Asker
-from penstock.vfs.errnos import Refusal
-from penstock.vfs.filesystem import ReadOnlyFileSystem
-from penstock.vfs.overlays import adopt
-from penstock.vfs.workers import Workers
-from penstock.vfs.writable import WritableFileSystem
+from penstock.overlay.tree.refusal import Refused
+from penstock.repo.read.snapshot import Snapshot, open_snapshot
+from penstock.vfs.files.errnos import Refusal
+from penstock.vfs.files.filesystem import ReadOnlyFileSystem
+from penstock.vfs.files.writable import WritableFileSystem
+from penstock.vfs.source.tree_queries import TreeQueries
+from penstock.vfs.source.workers import Workers
 
 SPEC: Spec = {
     b"a": Made(b"first\n"),
@@ -92,7 +92,7 @@ class Compared:
     def _serve(self, *, resumed: bool) -> None:
         workers = Workers()
         lower = ReadOnlyFileSystem(self._version, self._nursery, workers, epoch_ns=EPOCH_NS)
-        asker = Asker(self._version, self._nursery, workers)
+        asker = TreeQueries(self._version, self._nursery, workers)
         self.fs = WritableFileSystem(lower, self._version, asker, workers, self.overlay, resumed=resumed)
 
     @property

@@ -6,12 +6,12 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from penstock.repo.handle import parse_handle
-from penstock.repo.publish import Authorship
-from penstock.repo.push import PushReport
-from penstock.repo.push import push as penstock_push
-from penstock.repo.remotes import Remote
-from penstock.repo.settings import Settings
+from penstock.repo.push.push import PushReport
+from penstock.repo.push.push import push as penstock_push
+from penstock.repo.settings.handle import parse_handle
+from penstock.repo.settings.remote import Remote
+from penstock.repo.settings.settings import Settings
+from penstock.repo.write.publish import Authorship
 
 from .memory import Link, Made, Spec
 

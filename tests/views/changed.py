@@ -8,9 +8,9 @@ from pathlib import Path
 from views.tables import MemoryTables
 
 from penstock.manifest.entry import MAX_SIZE, Kind
-from penstock.overlay.content import Content
-from penstock.overlay.heads import group_of
-from penstock.overlay.model import INODES, Change, Record, inode_key
+from penstock.overlay.content.file_content import FileContent
+from penstock.overlay.content.shared_heads import group_of
+from penstock.overlay.tables.schema import INODES, InodeRecord, TableChange, inode_key
 
 __all__ = [
     "HEADS",
@@ -53,7 +53,7 @@ class Place:
         self.tables = MemoryTables()
         if layout == OWN:
             use_own_files(directory)
-        self.content = Content(self.directory, self.tables, self.tables.after_checkpoint)
+        self.content = FileContent(self.directory, self.tables, self.tables.after_checkpoint)
         if layout is not None:
             assert os.path.isdir(os.path.join(directory, "data", "heads")) == (layout == HEADS)
 
@@ -61,13 +61,13 @@ class Place:
         """Go on in another process, after a checkpoint."""
         self.tables.checkpoint()
         self.content.close()
-        self.content = Content(self.directory, self.tables, self.tables.after_checkpoint)
+        self.content = FileContent(self.directory, self.tables, self.tables.after_checkpoint)
 
     def crash(self, tables: MemoryTables) -> None:
         """Go on in another process with the tables of an earlier moment; data files are as they are."""
         self.content.close()
         self.tables = tables
-        self.content = Content(self.directory, self.tables, self.tables.after_checkpoint)
+        self.content = FileContent(self.directory, self.tables, self.tables.after_checkpoint)
 
     def remove_strays(self) -> None:
         """Do what a mount does when it begins."""
@@ -90,21 +90,21 @@ class ChangedFile:
         self.base = base
         self.lower = lower
         self.generation = 0
-        self.record = Record(Kind.FILE, 0o644, size=base + len(lower), shown=base + len(lower))
+        self.record = InodeRecord(Kind.FILE, 0o644, size=base + len(lower), shown=base + len(lower))
         self.model = bytearray(lower)
         self.store(self.record, [])
 
     @property
-    def content(self) -> Content:
+    def content(self) -> FileContent:
         return self.place.content
 
     @property
     def tables(self) -> MemoryTables:
         return self.place.tables
 
-    def store(self, record: Record, changes: list[Change]) -> None:
+    def store(self, record: InodeRecord, changes: list[TableChange]) -> None:
         self.record = record
-        self.tables.change([*changes, Change(INODES, inode_key(self.inode), record.encode())])
+        self.tables.change([*changes, TableChange(INODES, inode_key(self.inode), record.encode())])
 
     def write(self, offset: int, data: bytes) -> None:
         self.store(*self.content.write(self.inode, self.record, self.base + offset, data, self.generation))
@@ -149,14 +149,14 @@ class ChangedFile:
     def drop(self) -> None:
         """Remove it."""
         changes = self.content.drop(self.inode, self.record.layers)
-        self.tables.change([*changes, Change(INODES, inode_key(self.inode), None)])
+        self.tables.change([*changes, TableChange(INODES, inode_key(self.inode), None)])
 
     def replace(self, inode: int) -> None:
         """Remove it, and make another."""
         self.drop()
         self.inode = inode
         self.model.clear()
-        self.store(Record(Kind.FILE, 0o644, size=self.base), [])
+        self.store(InodeRecord(Kind.FILE, 0o644, size=self.base), [])
 
     def read(self, start: int = 0, end: int = MAX_SIZE) -> bytes:
         return self.content.read_file(self.inode, self.record, self.base + start, self.base + end, self.below)
@@ -165,7 +165,7 @@ class ChangedFile:
         self.place.reopen()
         value = self.tables.get(INODES, inode_key(self.inode))
         assert value is not None
-        assert Record.decode(value) == self.record
+        assert InodeRecord.decode(value) == self.record
 
     def head_file(self, generation: int) -> Path:
         return head_file(self.place.directory, self.inode, generation)

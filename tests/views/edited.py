@@ -11,18 +11,18 @@ from views.memory import Link, Made
 from penstock.manifest.entry import Kind, split_path
 from penstock.manifest.metadata import canonical_json
 from penstock.manifest.update import EMPTY_DIRECTORY
-from penstock.overlay.building import mounted_directory
-from penstock.overlay.changes import Changes
-from penstock.overlay.commit import Commit, CommitReport
-from penstock.overlay.detached import commit_detached
-from penstock.overlay.discarding import Discarding, plan_discard
-from penstock.overlay.model import Record, decode_entry
-from penstock.overlay.namespace import Namespace, Node
+from penstock.overlay.commit.detached import commit_detached
+from penstock.overlay.commit.overlay_commit import CommitReport, OverlayCommit
+from penstock.overlay.commit.version_build import mounted_directory
+from penstock.overlay.discard import Discard, plan_discard
 from penstock.overlay.overlay import Overlay
-from penstock.overlay.state import Origin
-from penstock.repo.handle import parse_handle
-from penstock.repo.publish import Authorship
-from penstock.repo.snapshot import Snapshot, open_snapshot
+from penstock.overlay.tables.meta import Origin
+from penstock.overlay.tables.schema import InodeRecord, decode_entry
+from penstock.overlay.tree.changes import Changes
+from penstock.overlay.tree.namespace import MergedNode, Namespace
+from penstock.repo.read.snapshot import Snapshot, open_snapshot
+from penstock.repo.settings.handle import parse_handle
+from penstock.repo.write.publish import Authorship
 
 __all__ = ["Edited", "Silent", "Tree", "version_tree"]
 
@@ -83,7 +83,7 @@ class Edited:
     def view(self) -> Namespace:
         return self.overlay.view(self.version.load)
 
-    def node(self, path: str) -> Node:
+    def node(self, path: str) -> MergedNode:
         found = self.view.resolve(split_path(path))
         assert found is not None, path
         return found
@@ -140,11 +140,11 @@ class Edited:
         node = self.node(path)
         return self.read_node(node)
 
-    def read_node(self, node: Node) -> bytes:
+    def read_node(self, node: MergedNode) -> bytes:
         if node.record is None:
             assert node.entry is not None
             return b"".join(self.version.read(node.entry))
-        record: Record = node.record
+        record: InodeRecord = node.record
         lower = b"".join(self.version.read(decode_entry(record.entry))) if record.entry and record.shown else b""
         return self.overlay.content.read_file(node.inode, record, 0, record.size, lambda start, end: lower[start:end])
 
@@ -154,7 +154,7 @@ class Edited:
         self._read(self.node(""), "", found)
         return found
 
-    def _read(self, directory: Node, prefix: str, found: Tree) -> None:
+    def _read(self, directory: MergedNode, prefix: str, found: Tree) -> None:
         for item in self.view.items(directory.inode, 0):
             path = prefix + os.fsdecode(item.name)
             attributes = item.node.record or item.node.entry
@@ -168,8 +168,8 @@ class Edited:
                 executable = item.node.kind is Kind.EXECUTABLE
                 found[path] = Made(self.read_node(item.node), executable, 0, attributes.metadata)
 
-    def committing(self, message: str = "a change", **options: object) -> Commit:
-        return Commit(
+    def committing(self, message: str = "a change", **options: object) -> OverlayCommit:
+        return OverlayCommit(
             self.overlay,
             self.editor,
             self.version,
@@ -201,7 +201,7 @@ class Edited:
         """Put changes back; return the paths."""
         wanted = [split_path(path) for path in paths] or [()]
         plan = plan_discard(self.changes(), wanted, self.origin.metadata)
-        discarding = Discarding(self.overlay, self.editor, plan, lambda inode: inode in self.opened)
+        discarding = Discard(self.overlay, self.editor, plan, lambda inode: inode in self.opened)
         while discarding.step(self.view):
             pass
         return [os.fsdecode(b"/".join(step.path)) for step in plan]

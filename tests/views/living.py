@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from penstock.vfs.mounts import MountInfo, list_mounts
-from penstock.vfs.processes import start_time, wait_for_end
+from penstock.mountpoint.known_mounts import MountInfo, list_mounts
+from penstock.mountpoint.processes import start_time, wait_for_end
 
 __all__ = ["WAITS", "kill", "now", "ours", "program", "state_files", "until", "worker"]
 

@@ -17,9 +17,9 @@ from penstock.manifest.entry import BLOCK_SIZE, PAGE_BLOCKS, Entry, Extent, Kind
 from penstock.manifest.hashing import HASH_SIZE, ContentHasher, content_hash
 from penstock.manifest.node import Node
 from penstock.manifest.tree import NodeMissing
-from penstock.repo.regions import Region
-from penstock.vfs.filesystem import Item, ReadOnlyFileSystem
-from penstock.vfs.workers import Workers
+from penstock.repo.fetch.regions import Region
+from penstock.vfs.files.filesystem import DirectoryItem, ReadOnlyFileSystem
+from penstock.vfs.source.workers import Workers
 
 __all__ = ["EPOCH_NS", "MTIME_NS", "Link", "Made", "MemorySource", "Spec", "listing", "paths", "with_file_system"]
 
@@ -237,10 +237,10 @@ def with_file_system(source: MemorySource, body: Callable[[ReadOnlyFileSystem], 
     return trio.run(main)
 
 
-async def listing(file_system: ReadOnlyFileSystem, inode: int) -> list[Item]:
+async def listing(file_system: ReadOnlyFileSystem, inode: int) -> list[DirectoryItem]:
     """List a directory to its end, without ``.`` and ``..``."""
     handle = await file_system.opendir(inode)
-    found: list[Item] = []
+    found: list[DirectoryItem] = []
     start = 0
     while items := await file_system.readdir(handle, start):
         found += items

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from penstock.errors import PenstockError
-from penstock.vfs.controlling import ask
-from penstock.vfs.mounts import MountInfo
-from penstock.vfs.status import resident_bytes
+from penstock.mountpoint.control_client import ask
+from penstock.mountpoint.known_mounts import MountInfo
+from penstock.vfs.serve.vitals import resident_bytes
 
 __all__ = ["EIO", "read_within", "resident", "status_of"]
 

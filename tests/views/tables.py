@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 
-from penstock.overlay.model import TABLES, Change
+from penstock.overlay.tables.schema import TABLES, TableChange
 
 __all__ = ["MemoryTables"]
 
@@ -38,7 +38,7 @@ class MemoryTables:
         found = self._keys[table][position - 1]
         return found, self._values[table][found]
 
-    def change(self, changes: Sequence[Change], note: bytes = b"", *, grows: bool = False) -> None:
+    def change(self, changes: Sequence[TableChange], note: bytes = b"", *, grows: bool = False) -> None:
         for table, key, value in changes:
             if value is None:
                 if self._values[table].pop(key, None) is not None:

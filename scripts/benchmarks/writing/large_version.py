@@ -16,11 +16,11 @@ from penstock.manifest.build import TreeBuilder
 from penstock.manifest.entry import BLOCK_SIZE, Entry, Extent, Kind
 from penstock.manifest.hashing import content_hash, hash_of_blocks
 from penstock.manifest.records import Manifest
-from penstock.repo import layout
-from penstock.repo.nodes import NodePackWriter
-from penstock.repo.publish import Authorship, publish
-from penstock.repo.repository import Repository
-from penstock.repo.settings import Settings
+from penstock.repo.bucket import object_keys
+from penstock.repo.bucket.repository import Repository
+from penstock.repo.read.nodes import NodePackWriter
+from penstock.repo.settings.settings import Settings
+from penstock.repo.write.publish import Authorship, publish
 
 MAX_PACK = 32 << 20
 
@@ -41,7 +41,7 @@ def _main(bucket: str, size: int) -> None:
         extents=times * (Extent(digest, 0, MAX_PACK),),
     )
     with closing(Settings.load().open_bucket(bucket)) as store:
-        store.put(layout.data_key(digest), body)
+        store.put(object_keys.data_key(digest), body)
         sink = NodePackWriter(store.put)
         builder = TreeBuilder(sink)
         builder.add_file(file, blocks)

@@ -1,0 +1,122 @@
+"""Which mounts there are: what the kernel has, joined with what the daemons say of themselves."""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass
+
+from penstock.errors import AccessError, NotFoundError
+
+from .kernel_mounts import KernelMount, enclosing, kernel_mounts, top_mount
+from .registry import MountRecord, live_records
+
+__all__ = ["MountInfo", "find_mount", "info_of", "is_dead", "list_mounts", "record_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class MountInfo:
+    """One mount. All but `mountpoint`, `handle` and `alive` are None when its daemon is dead or another user's.
+
+    `handle` is then as mount(8) shows it. `since` is ISO 8601 in UTC; hashes are hex; `log` is a path.
+    `offline`: it was mounted from memory, since its store could not be reached.
+    `pid` is the daemon's, which supervises the process `worker_pid` that serves the files and has replaced it
+    `restarts` times. `overlay`: where a writable mount keeps its changes; None when it is read-only. `cache`: what is
+    to be said of its block cache, empty when all is well with that.
+    `refused`: why they could not have been committed when it was mounted.
+    """
+
+    mountpoint: str
+    handle: str
+    alive: bool
+    pid: int | None = None
+    bucket_url: str | None = None
+    dataset: str | None = None
+    top_hash: str | None = None
+    commit: str | None = None
+    since: str | None = None
+    log: str | None = None
+    offline: bool | None = None
+    worker_pid: int | None = None
+    restarts: int | None = None
+    overlay: str | None = None
+    cache: str | None = None
+    refused: str | None = None
+
+
+def info_of(record: MountRecord) -> MountInfo:
+    """Return what is known of a mount from its daemon's record."""
+    return MountInfo(
+        record.mountpoint,
+        record.handle,
+        True,
+        record.pid,
+        record.bucket_url,
+        record.dataset,
+        record.top_hash,
+        record.commit,
+        record.since,
+        record.log,
+        record.offline,
+        record.worker_pid,
+        record.restarts,
+        record.overlay,
+        record.cache,
+        record.refused,
+    )
+
+
+def record_of(mount: KernelMount) -> MountRecord | None:
+    """Return the record of a mount's daemon; None when it is dead or another user's."""
+    try:
+        records = live_records()
+    except AccessError:  # no place for records: then there are none
+        return None
+    return next((record for record in records if record.device == mount.device), None)
+
+
+def is_dead(mount: KernelMount) -> bool:
+    """Whether the daemon of a mount of ours is gone."""
+    if record_of(mount) is not None:
+        return False
+    try:
+        # Not stat(2): the kernel remembers attributes for ever, also when nobody is left to ask.
+        os.statvfs(mount.mountpoint)
+    except OSError as error:
+        return error.errno in (errno.ENOTCONN, errno.ECONNABORTED)
+    return False
+
+
+def find_mount(mountpoint: str, command: str) -> KernelMount:
+    """Return the mount at a path, following symlinks only where that cannot touch a mount that does not answer.
+
+    NotFoundError: nothing of ours is mounted there; of a place inside a mount it says how to call `command`.
+    """
+    path = os.path.abspath(mountpoint)
+    beside = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+    ours = {found.mountpoint for found in kernel_mounts() if found.is_ours}
+    place = next((each for each in (path, beside) if each in ours), None) or os.path.realpath(beside)
+    found = top_mount(place)
+    if found is not None and found.is_ours:
+        return found
+    if found is not None:
+        raise NotFoundError(f"{mountpoint} is no mount of Penstock's", why=f"{found.fstype} is mounted there")
+    around = enclosing(place)
+    raise NotFoundError(
+        f"nothing is mounted at {mountpoint}",
+        why=f"it lies inside the mount at {around.mountpoint}" if around else "",
+        fix=f"penstock {command} {around.mountpoint}" if around else "penstock mounts lists what is mounted.",
+    )
+
+
+def list_mounts() -> list[MountInfo]:
+    """Return all mounts of Penstock's that this process sees, in the order they were mounted."""
+    found = []
+    for mount in kernel_mounts():
+        if mount.is_ours:
+            record = record_of(mount)
+            if record is not None:
+                found.append(info_of(record))
+            else:
+                found.append(MountInfo(mount.mountpoint, mount.source, alive=not is_dead(mount)))
+    return found

@@ -1,0 +1,99 @@
+"""Which overlay a writable mount has, and what it goes on with: a version, or what was left uncommitted.
+
+By default an overlay lies in the user's state folder, named after the mountpoint, so that mounting there again finds
+it. One without changes begins anew with the version that the handle names now; one with changes goes on with them,
+over the version that they were made to.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import platformdirs
+from blake3 import blake3
+
+from penstock.errors import AccessError, ConflictError
+from penstock.overlay.overlay import Overlay
+from penstock.overlay.tables.meta import Origin
+from penstock.repo.bucket.repository import DEFAULT_BRANCH, dataset_of
+from penstock.repo.read.snapshot import Pin, Snapshot
+from penstock.repo.settings.handle import parse_handle
+from penstock.repo.settings.settings import Settings
+
+__all__ = ["adopt", "open_overlay", "overlay_directory", "pin_of", "resumed"]
+
+
+def overlay_directory(mountpoint: str) -> str:
+    """Return where the overlay of mounts at a directory lies, unless they say otherwise."""
+    name = mountpoint.strip("/").replace("/", "-")[-100:] or "root"
+    digest = blake3(os.fsencode(mountpoint)).hexdigest()[:12]
+    return os.path.join(platformdirs.user_state_dir("penstock"), "overlays", f"{name}-{digest}")
+
+
+def open_overlay(directory: str, *, trusted: bool = False) -> Overlay:
+    """Open an overlay, made if need be. AccessError: the directory cannot be used; else as `Overlay`."""
+    try:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        return Overlay(directory, trusted=trusted)
+    except OSError as error:
+        raise AccessError(
+            f"the overlay in {directory} cannot be opened",
+            why=error.strerror or str(error),
+            fix="Allow more address space: ulimit -v"
+            if error.errno == errno.ENOMEM
+            else "Name another directory: --overlay-dir DIR",
+        ) from error
+
+
+def pin_of(origin: Origin) -> Pin:
+    """Return what opens the version that an overlay is over, whatever its handle names by now."""
+    manifest = origin.manifest
+    return Pin(
+        manifest.top_hash,
+        origin.commit,
+        origin.ref,
+        manifest,
+        None,
+        origin.lower,
+        offline=False,
+        metadata=origin.metadata,
+    )
+
+
+def resumed(overlay: Overlay, handle_text: str, settings: Settings) -> Pin | None:
+    """Return what an overlay with changes goes on with; None when it has none, and begins anew.
+
+    ConflictError: the changes were made to something else than what is to be mounted.
+    """
+    origin = overlay.origin
+    if origin is None or not overlay.is_dirty():
+        return None
+    handle = parse_handle(handle_text)
+    wanted = (settings.locate_bucket(handle.bucket)[0], dataset_of(handle), handle.ref or DEFAULT_BRANCH, handle.subdir)
+    if wanted != (origin.url, origin.dataset, origin.ref, origin.subdir):
+        raise ConflictError(
+            f"the overlay in {overlay.directory} holds changes of something else",
+            why=f"they were made to {origin.handle}, and were not committed",
+            fix=f"penstock commit {overlay.directory} or penstock discard {overlay.directory}, "
+            "or mount with another --overlay-dir.",
+        )
+    return pin_of(origin)
+
+
+def adopt(overlay: Overlay, snapshot: Snapshot) -> None:
+    """Have an overlay without changes begin anew over a version."""
+    handle = parse_handle(snapshot.handle)
+    overlay.begin(
+        Origin(
+            snapshot.handle,
+            snapshot.bucket_url,
+            snapshot.dataset,
+            snapshot.version.ref,
+            handle.subdir,
+            snapshot.root,
+            snapshot.commit_id,
+            snapshot.manifest,
+            snapshot.root_metadata,
+        )
+    )

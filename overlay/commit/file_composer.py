@@ -1,0 +1,308 @@
+"""A changed file's new entry: only blocks that were touched are read, hashed and sent.
+
+A block is untouched where nothing lies over the version's bytes and the file's end does not cut it otherwise than
+before; it keeps its hash and its place. So do whole pages of block hashes, which are then not even loaded. Touched
+blocks that adjoin are runs of up to 32 MiB: a full run is a data object of its own, the rest shares packs.
+
+Reads frozen data through a snapshot of the tables; blocking. **Invariant:** the same content gives the same objects, so
+a commit that is done again sends nothing twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from penstock.errors import IntegrityError
+from penstock.manifest.build import NodeSink
+from penstock.manifest.codec import encode_page
+from penstock.manifest.entry import (
+    BLOCK_SIZE,
+    INLINE_BLOCKS,
+    PAGE_BLOCKS,
+    Entry,
+    Extent,
+    Extents,
+    PageRef,
+    block_count,
+)
+from penstock.manifest.extents import add_extents
+from penstock.manifest.hashing import content_hash, file_hash, page_hash
+from penstock.overlay.content.file_content import LOWER, Segment
+from penstock.overlay.tables.schema import InodeRecord
+from penstock.repo.bucket import object_keys
+from penstock.repo.write.data_pack import DataPack, Sender, most_packed
+from penstock.repo.write.known_places import KnownPlaces
+
+from .kept_blocks import KeptBlocks
+
+__all__ = ["Composer", "DataSink", "VersionReader"]
+
+_PAGE_BYTES = PAGE_BLOCKS * BLOCK_SIZE
+_MOST_EXTENTS = 20_000
+"""A file in more pieces is sent whole: an entry has to fit into a node, and every piece costs later reads."""
+
+
+class DataSink(Protocol):
+    """What is asked of the bytes of changed files: the face of `content.Content`."""
+
+    def segments(self, inode: int, record: InodeRecord, start: int, end: int) -> list[Segment]:
+        """Say where the bytes of a range are."""
+        ...
+
+    def read_file(
+        self, inode: int, record: InodeRecord, start: int, end: int, lower: Callable[[int, int], bytes]
+    ) -> bytes:
+        """Read a range; what still shows of the version comes from `lower`."""
+        ...
+
+
+class VersionReader(Protocol):
+    """What is asked of the versions in the bucket: the face of `repo.snapshot.Snapshot`."""
+
+    def block_hash(self, entry: Entry, index: int, /) -> bytes:
+        """Return the hash of a block."""
+        ...
+
+    def cached_block(self, digest: bytes, /) -> memoryview | None:
+        """Return a block from the cache."""
+        ...
+
+    def fetch_blocks(self, entry: Entry, first: int, count: int, /) -> list[memoryview]:
+        """Return blocks from the store."""
+        ...
+
+
+class ContentReader(NamedTuple):
+    """The part of an entry that speaks of a file's bytes; extents may name packs by their stand-ins."""
+
+    size: int
+    hash: bytes
+    extents: Extents = ()
+    blocks: bytes = b""
+    pages: tuple[PageRef, ...] = ()
+
+
+class Composer:
+    """Makes entries of changed files. `sink` takes pages of block hashes, `kept` the blocks that were read."""
+
+    def __init__(
+        self,
+        data: DataSink,
+        version: VersionReader,
+        sink: NodeSink,
+        sender: Sender,
+        pack: DataPack,
+        places: KnownPlaces,
+        kept: KeptBlocks,
+    ) -> None:
+        self._data = data
+        self._version = version
+        self._sink = sink
+        self._sender = sender
+        self._pack = pack
+        self._places = places
+        self.kept = kept
+        self.bytes_read = 0
+
+    def compose(self, inode: int, record: InodeRecord, old: Entry | None, committed: Entry | None) -> ContentReader:
+        """Return what a file holds now. `old` is the entry that its record speaks of, `committed` another guess."""
+        if record.size <= BLOCK_SIZE:
+            return self._small(inode, record, old, committed)
+        found = self._large(inode, record, old, afresh=False)
+        return found if len(found.extents) <= _MOST_EXTENTS else self._large(inode, record, old, afresh=True)
+
+    def _small(self, inode: int, record: InodeRecord, old: Entry | None, committed: Entry | None) -> ContentReader:
+        size = record.size
+        data = self._read(inode, record, old, 0, size)
+        digest = content_hash(data)
+        if not size:
+            return ContentReader(0, digest)
+        self.kept.add(digest, data)
+        for known in (old, committed):
+            if known is not None and known.is_file and known.size == size and known.hash == digest:
+                return ContentReader(size, digest, known.extents)
+        return ContentReader(size, digest, (self._packed(data, digest),))
+
+    def _packed(self, data: bytes | bytearray, digest: bytes) -> Extent:
+        """Return where a content lies that the bucket has, or put it into the pack."""
+        found = self._pack.find(digest, len(data))
+        if found is not None:
+            return found
+        place = self._places.find(digest, len(data))
+        if place is not None:
+            return Extent(*place, len(data))
+        if not self._pack.fits(len(data)):
+            self._pack.seal()
+        return self._pack.add(data, digest)
+
+    def _large(self, inode: int, record: InodeRecord, old: Entry | None, *, afresh: bool) -> ContentReader:
+        file = _LargeFile(self, inode, record, old, afresh=afresh)
+        blocks, pages, hashes = b"", [], []
+        count = block_count(record.size)
+        for first in range(0, count, PAGE_BLOCKS):
+            kept = None if afresh else file.keep_page(first)
+            if kept is None:
+                blocks = file.page(first)
+                hashes.append(page_hash(blocks))
+                if count > INLINE_BLOCKS:
+                    kept = self._page(blocks, old, first)
+            else:
+                hashes.append(kept.hash)
+            if kept is not None:
+                pages.append(kept)
+        extents = file.finish()
+        digest = file_hash(record.size, b"".join(hashes))
+        return ContentReader(record.size, digest, extents, b"" if pages else blocks, tuple(pages))
+
+    def _page(self, blocks: bytes, old: Entry | None, first: int) -> PageRef:
+        digest, frame = encode_page(blocks)
+        number = first // PAGE_BLOCKS
+        if old is not None and number < len(old.pages) and old.pages[number].hash == digest:
+            return old.pages[number]
+        return PageRef(digest, self._sink.write(frame))
+
+    def _read(self, inode: int, record: InodeRecord, old: Entry | None, start: int, end: int) -> bytes:
+        def lower(low: int, high: int) -> bytes:
+            if old is None:
+                raise IntegrityError("the overlay says that a version's bytes show where there are none")
+            return self._lower(old, low, high)
+
+        data = self._data.read_file(inode, record, start, end, lower)
+        if len(data) != end - start:
+            raise IntegrityError(f"{len(data)} bytes of a changed file where {end - start} should be")
+        self.bytes_read += len(data)
+        return data
+
+    def _lower(self, old: Entry, start: int, end: int) -> bytes:
+        parts: list[bytes | memoryview] = []
+        for index in range(start // BLOCK_SIZE, block_count(end)):
+            block = self._version.cached_block(self._version.block_hash(old, index))
+            if block is None:
+                block = self._version.fetch_blocks(old, index, 1)[0]
+            base = index * BLOCK_SIZE
+            parts.append(block[max(start - base, 0) : end - base])
+        return b"".join(parts)
+
+    def read_block(self, inode: int, record: InodeRecord, old: Entry | None, index: int) -> bytes:
+        """Read a block of the file as it is now."""
+        start = index * BLOCK_SIZE
+        return self._read(inode, record, old, start, min(start + BLOCK_SIZE, record.size))
+
+    def touched(self, inode: int, record: InodeRecord, first: int, count: int) -> bytearray:
+        """Say of each of so many blocks whether anything lies over the version's bytes: 1 or 0."""
+        start = first * BLOCK_SIZE
+        end = min(start + count * BLOCK_SIZE, record.size)
+        flags = bytearray(count)
+        for segment in self._data.segments(inode, record, start, end):
+            if segment.source != LOWER:
+                low, high = (segment.start - start) // BLOCK_SIZE, block_count(segment.end - start)
+                flags[low:high] = b"\1" * (high - low)
+        return flags
+
+    def block_hash(self, entry: Entry, index: int) -> bytes:
+        """Return the hash of a block of a version's file."""
+        return self._version.block_hash(entry, index)
+
+    def place_run(self, run: bytearray) -> Extent:
+        """Send a run of blocks, on its own when it is full, or with others."""
+        digest = content_hash(run)
+        if len(run) < most_packed():
+            return self._packed(run, digest)
+        self._sender.send(object_keys.data_key(digest), run, data=True)
+        return Extent(digest, 0, len(run))
+
+
+class _LargeFile:
+    """A file of more than one block, taken page by page."""
+
+    def __init__(self, composer: Composer, inode: int, record: InodeRecord, old: Entry | None, *, afresh: bool) -> None:
+        self._composer = composer
+        self._inode = inode
+        self._record = record
+        self._old = old
+        self._afresh = afresh
+        self._old_extents = _ExtentReader(old.extents if old is not None else ())
+        self._extents: list[Extent] = []
+        self._run = bytearray()
+        self._most = most_packed()
+
+    def _same_end(self, start: int, length: int) -> bool:
+        """Whether the file ends at the same place within a range, or goes on, in both states."""
+        return self._old is not None and min(self._old.size, start + length) == min(self._record.size, start + length)
+
+    def _flags(self, first: int) -> bytearray:
+        count = min(PAGE_BLOCKS, block_count(self._record.size) - first)
+        return self._composer.touched(self._inode, self._record, first, count)
+
+    def keep_page(self, first: int) -> PageRef | None:
+        """Return the page of the older state, when nothing in it was touched."""
+        number = first // PAGE_BLOCKS
+        start = first * BLOCK_SIZE
+        if self._old is None or number >= len(self._old.pages) or not self._same_end(start, _PAGE_BYTES):
+            return None
+        if block_count(self._record.size) <= INLINE_BLOCKS or any(self._flags(first)):
+            return None
+        self._keep(start, min(_PAGE_BYTES, self._record.size - start))
+        return self._old.pages[number]
+
+    def page(self, first: int) -> bytes:
+        """Take the blocks of a page; return their joined hashes."""
+        hashes: list[bytes] = []
+        for index, flag in enumerate(self._flags(first), first):
+            start = index * BLOCK_SIZE
+            length = min(BLOCK_SIZE, self._record.size - start)
+            same = self._same_end(start, BLOCK_SIZE) and start < (self._old.size if self._old is not None else 0)
+            before = self._composer.block_hash(self._old, index) if same and self._old is not None else None
+            if before is not None and not flag and not self._afresh:
+                hashes.append(before)
+                self._keep(start, length)
+                continue
+            data = self._composer.read_block(self._inode, self._record, self._old, index)
+            digest = content_hash(data)
+            self._composer.kept.add(digest, data)
+            hashes.append(digest)
+            if digest == before and not self._afresh:
+                self._keep(start, length)
+            else:
+                self._run += data
+                if len(self._run) >= self._most:
+                    self._end_run()
+        return b"".join(hashes)
+
+    def _keep(self, start: int, length: int) -> None:
+        self._end_run()
+        add_extents(self._extents, self._old_extents.cut(start, length))
+
+    def _end_run(self) -> None:
+        if self._run:
+            add_extents(self._extents, [self._composer.place_run(self._run)])
+            self._run = bytearray()
+
+    def finish(self) -> tuple[Extent, ...]:
+        """Return where the file's bytes lie."""
+        self._end_run()
+        return tuple(self._extents)
+
+
+class _ExtentReader:
+    """Cuts ranges out of a list of extents, each behind the last one, in one pass over the list."""
+
+    def __init__(self, extents: Sequence[Extent]) -> None:
+        self._extents = extents
+        self._at = 0
+        self._start = 0
+
+    def cut(self, start: int, length: int) -> list[Extent]:
+        found: list[Extent] = []
+        end = start + length
+        while self._at < len(self._extents):
+            extent = self._extents[self._at]
+            low, high = max(start, self._start), min(end, self._start + extent.length)
+            if low < high:
+                found.append(Extent(extent.object, extent.offset + low - self._start, high - low))
+            if self._start + extent.length > end:
+                break
+            self._start += extent.length
+            self._at += 1
+        return found

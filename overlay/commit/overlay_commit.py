@@ -1,0 +1,299 @@
+"""Commit an overlay: what changed becomes the next version of a branch, and the overlay is clean at it.
+
+Five steps, in two threads, so that a mount goes on meanwhile:
+
+    begin    the overlay's thread   freeze: later writes go to other data files; tables are read in a snapshot
+    build    any thread             data and nodes are sent, a manifest is made; the branch is as it was
+    intend   the overlay's thread   note what is about to land, so that a crash cannot make it be forgotten
+    land     the same as `build`    merge with what others did, and publish
+    name     the same, instead      nothing was changed: the version that is there gets the tag and the branch
+    settle   the overlay's thread   the overlay takes note, in steps of a millisecond (`settling`)
+
+and `close`, whatever happened. Up to `settle` the overlay's tree is what it was, whichever step fails.
+
+**Invariant:** between `begin` and `close` no data file that the snapshot speaks of is changed or removed.
+
+`recovery.Recovery` settles a commit that landed and whose process died before it took note. Used by mounts, and
+through `detached` for an overlay that nobody has mounted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+
+from penstock.errors import ConflictError, PenstockError, StoreUnreachableError, UsageError
+from penstock.manifest import diff
+from penstock.manifest.merge import Choose
+from penstock.overlay.overlay import Overlay
+from penstock.overlay.tables.intent import Intent, clear_intent, read_intent
+from penstock.overlay.tables.meta import Origin
+from penstock.overlay.tree.editor import Editor
+from penstock.repo.bucket.leases import LeaseKind
+from penstock.repo.bucket.refs import write_id
+from penstock.repo.bucket.repository import Repository
+from penstock.repo.bucket.write_access import write_access
+from penstock.repo.history.branches import check_branch_name, make_branch
+from penstock.repo.history.landing import Landed, land
+from penstock.repo.push.push import TransferProgress
+from penstock.repo.read.snapshot import Snapshot
+from penstock.repo.settings.handle import check_ref_name, parse_handle
+from penstock.repo.settings.settings import Settings
+from penstock.repo.write.publish import Authorship, Published, tag_version
+
+from .recovery import moved, others
+from .settlement import Settlement, Settling
+from .version_build import Frozen, build_version
+
+__all__ = ["CommitReport", "OverlayCommit"]
+
+
+@dataclass(slots=True)
+class CommitReport:
+    """What a commit did, or would do. `commit` is None when nothing landed.
+
+    `changed`: whether there is anything to commit. If not, `branched` and `tagged` tell whether the version that the
+    overlay stands at was made the branch, and given the tag, that were asked for; `commit` is its id then.
+
+    `files` and `bytes` were read; what follows went to the bucket (of a dry run: would, as far as data is concerned).
+    `merged_with`: the commit of others that it was merged with, if any.
+    """
+
+    handle: str
+    branch: str
+    top_hash: bytes
+    commit: bytes | None = None
+    merged_with: bytes | None = None
+    changed: bool = False
+    branched: bool = False
+    tagged: bool = False
+    files: int = 0
+    bytes: int = 0
+    bytes_uploaded: int = 0
+    objects_uploaded: int = 0
+    metadata_bytes_uploaded: int = 0
+    metadata_objects_uploaded: int = 0
+    risk: str = ""
+    """What to warn of, see `Refs.risk`."""
+
+
+class OverlayCommit:
+    """One commit of `overlay`, whose lower layer is `version`. See the module for the order of calls.
+
+    Any of `penstock.errors` may come up, and OSError from the overlay's disk; then nothing is lost, and it can be
+    done again: what was sent is found again. `branch`: by default the one that is mounted; `choose` settles conflicts.
+    """
+
+    def __init__(
+        self,
+        overlay: Overlay,
+        editor: Editor,
+        version: Snapshot,
+        settings: Settings,
+        authorship: Authorship,
+        *,
+        branch: str | None = None,
+        tag: str | None = None,
+        choose: Choose | None = None,
+        dry_run: bool = False,
+    ) -> None:
+        origin = overlay.origin
+        assert origin is not None  # one that is of nothing is not opened for this
+        self._overlay = overlay
+        self._editor = editor
+        self._version = version
+        self._settings = settings
+        self._origin = origin
+        self._branch = branch or origin.ref
+        self._tag = tag
+        self._choose = choose
+        self._dry_run = dry_run
+        self._authorship = replace(authorship, mark=write_id())
+        self._open = ExitStack()
+        self._frozen: Frozen | None = None
+        self._settlement: Settlement | None = None
+        self._manifest = origin.manifest
+        self._landed: Landed | None = None
+        self._moved = origin
+        self._others: Sequence[diff.Change] = ()
+        self._intended = False
+        self._certain = True
+        self._settling: Settling | None = None
+        self.report = CommitReport(origin.handle, self._branch, origin.manifest.top_hash)
+
+    def begin(self) -> None:
+        """Freeze what is there now. ConflictError: an earlier commit has to be recovered first."""
+        if read_intent(self._overlay.records) is not None:
+            raise ConflictError(
+                "an earlier commit of this overlay was interrupted",
+                why="whether it has landed is not known",
+                fix="Commit again: that is looked up first.",
+            )
+        self._settlement = self._open.enter_context(closing(Settlement(self._overlay.directory)))
+        counters = self._editor.freeze()
+        self._open.enter_context(self._overlay.content.keep(counters.generation))
+        reader = self._open.enter_context(self._overlay.records.snapshot())
+        self._frozen = Frozen(self._origin, counters, reader, self._overlay.content)
+
+    def build(self, progress: TransferProgress) -> bool:
+        """Make the version; False when there is nothing to land: nothing changed, or it is a dry run."""
+        assert self._frozen is not None  # begun
+        assert self._settlement is not None
+        _check_names(self._version.repository, self._origin, self._branch, self._tag)
+        built = build_version(
+            self._frozen,
+            self._version,
+            self._settings,
+            self._settlement,
+            progress,
+            hold=self._hold,
+            dry_run=self._dry_run,
+        )
+        if built is None:
+            return False
+        report = self.report
+        self._manifest = built.manifest
+        report.top_hash = built.manifest.top_hash
+        report.changed = report.top_hash != self._origin.manifest.top_hash
+        report.files, report.bytes = built.files, built.bytes
+        report.bytes_uploaded, report.objects_uploaded = built.data.bytes, built.data.objects
+        report.metadata_bytes_uploaded, report.metadata_objects_uploaded = built.nodes.bytes, built.nodes.objects
+        return report.changed and not self._dry_run
+
+    def _hold(self) -> None:
+        """Keep what this builds on from being deleted by gc; IntegrityError: it is gone already."""
+        repository = self._version.repository
+        bucket = parse_handle(self._origin.handle).bucket
+        self._open.enter_context(write_access(repository, LeaseKind.COMMIT, self._settings, bucket))
+        self.report.risk = repository.refs.risk
+        # A record that is in the bucket has all that it needs there.
+        if self._origin.commit is not None:
+            repository.commit(self._origin.commit)
+        repository.manifest(self._origin.manifest.top_hash)
+
+    def name(self) -> None:
+        """Give the version that the overlay is clean at the tag and the new branch that were asked for, if any.
+
+        After a `build` that found nothing to land. UsageError: it is known by its content alone, no commit of it.
+        """
+        repository = self._version.repository
+        new_branch = self._branch != self._origin.ref and repository.refs.head(self._branch) is None
+        if self._dry_run or (self._tag is None and not new_branch):
+            return
+        if self._origin.commit is None:
+            raise UsageError(
+                f"{self._origin.handle!r} names a content, and no commit",
+                why="tags and branches stand for commits",
+                fix="Mount a branch, a tag or a commit: penstock log shows them.",
+            )
+        if repository.refs.lease is None:
+            self._hold()
+        standing = Published(self._origin.manifest.top_hash, self._origin.commit)
+        if new_branch:
+            make_branch(repository, self._branch, standing, self._authorship)
+            self._moved = moved(self._origin, self._branch, standing.commit, self._origin.manifest, self._version)
+            self.report.handle, self.report.branched = self._moved.handle, True
+        if self._tag is not None:
+            tag_version(repository, self._tag, standing, self._authorship)
+            self.report.tagged = True
+        self.report.commit = standing.commit
+
+    def intend(self) -> None:
+        """Note what is about to land. OSError: the overlay's disk is full."""
+        assert self._frozen is not None
+        counters = self._frozen.counters
+        intent = Intent(
+            self._authorship.mark,
+            self._branch,
+            self._origin.commit,
+            self._manifest,
+            counters.sequence,
+            counters.generation,
+        )
+        self._overlay.records.change([intent.change()])
+        self._intended = True
+        self._overlay.records.checkpoint()
+
+    def land(self) -> None:
+        """Publish, merged with what others did. MergeConflictError names the paths that both changed."""
+        repository, load = self._version.repository, self._version.load
+        self._certain = False
+        try:
+            landed = land(
+                repository, load, self._branch, self._origin.commit, self._manifest, self._authorship, self._choose
+            )
+        except StoreUnreachableError:
+            raise  # the last request may have been heard: the intent stays until that is known
+        except PenstockError:
+            self._certain = True
+            raise
+        self._others = others(self._origin, self._manifest, landed.manifest, self._version)
+        self._moved = moved(self._origin, self._branch, landed.published.commit, landed.manifest, self._version)
+        self._landed = landed
+        report = self.report
+        report.handle = self._moved.handle
+        report.commit, report.merged_with = landed.published.commit, landed.merged_with
+        report.top_hash = landed.manifest.top_hash
+        if self._tag is not None:
+            tag_version(repository, self._tag, landed.published, self._authorship)
+
+    def settle(self, is_open: Callable[[int], bool]) -> Settling:
+        """Return the steps by which the overlay takes note; after `land`, or `build` that found nothing to land."""
+        assert self._frozen is not None
+        self._settling = Settling(
+            self._overlay,
+            self._editor,
+            self._moved,
+            self._frozen.counters.sequence,
+            self._others,
+            self._frozen.reader,
+            self._settlement,
+            is_open,
+        )
+        return self._settling
+
+    @property
+    def leaves_layers(self) -> bool:
+        """Whether it froze what it did not settle: after `close` that is for `layering` to merge."""
+        return self._frozen is not None and (self._settling is None or not self._settling.noted)
+
+    def close(self) -> None:
+        """Let go of the snapshot. A commit that surely did not land leaves no trace."""
+        with self._open:
+            if self._intended and self._certain and self._landed is None:
+                self._overlay.records.change([clear_intent()])
+
+
+def _check_names(repository: Repository, origin: Origin, branch: str, tag: str | None) -> None:
+    """Raise UsageError or ConflictError when no commit can land on a branch of this name, or be tagged so."""
+    if repository.refs.head(branch) is None:
+        named = (origin.commit or b"").hex(), origin.manifest.top_hash.hex()
+        if branch == origin.ref and any(name.startswith(branch.lower()) for name in named):
+            raise UsageError(
+                f"{branch!r} names a version by its hash",
+                why="a commit lands on a branch",
+                fix="Name a branch, one that is there or a new one: --branch NAME",
+            )
+        if repository.refs.tag(branch) is not None:
+            raise UsageError(
+                f"{branch!r} is a tag of {repository.dataset!r}",
+                why="tags never move",
+                fix="Name a branch, one that is there or a new one: --branch NAME",
+            )
+        check_branch_name(repository, branch)
+    if tag is not None:
+        check_ref_name(tag)
+        if tag == branch or repository.refs.head(tag) is not None:
+            raise UsageError(
+                f"{tag!r} is a branch of {repository.dataset!r}",
+                why="it would hide a tag of that name",
+                fix="Choose another name for the tag.",
+            )
+        repository.check_new_name(tag)
+        if repository.refs.tag(tag) is not None:
+            raise ConflictError(
+                f"tag {tag!r} of {repository.dataset!r} exists already",
+                why="tags never move",
+                fix="Choose another name.",
+            )

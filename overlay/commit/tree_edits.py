@@ -1,0 +1,154 @@
+"""From what was changed to the edits of a tree, in tree order, with new contents on their way to the bucket.
+
+What lies in the pack that is being filled has no place yet; its edit waits, and so does what comes after it, until the
+pack is full. **Invariant:** all that waits, waits for that one pack.
+
+Used by `commit`, in a thread that may block.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from penstock.manifest.diff import same_content
+from penstock.manifest.entry import Entry, Kind
+from penstock.manifest.hashing import content_hash
+from penstock.manifest.update import Edit
+from penstock.overlay.tables.schema import InodeRecord, decode_entry
+from penstock.overlay.tree.changes import Changed
+from penstock.repo.write.data_pack import DataPack
+
+from .file_composer import Composer
+
+__all__ = ["EditStream"]
+
+_MOST_WAITING = 65536
+
+
+class _Waiting(NamedTuple):
+    """An edit to come, and the inode of the file whose new entry it puts."""
+
+    edit: Edit | None
+    inode: int
+    entry: Entry | None
+
+
+class EditStream:
+    """Makes edits of changes; `prefix` is where the mount's root is in the version, `top` what the version has there.
+
+    `settle` is told the new entry of each file that was composed, as soon as its place is known; `count` the files
+    and bytes that were read. `metadata` is, after the last edit, what the version's own is to be; None: as it was.
+    """
+
+    def __init__(
+        self,
+        composer: Composer,
+        pack: DataPack,
+        prefix: tuple[bytes, ...],
+        top: Entry | None,
+        settle: Callable[[int, Entry], None],
+        count: Callable[[int, int], None],
+    ) -> None:
+        self._composer = composer
+        self._pack = pack
+        self._prefix = prefix
+        self._top = top
+        self._settle = settle
+        self._count = count
+        self._waiting: deque[_Waiting] = deque()
+        self.metadata: bytes | None = None
+
+    def edits(self, changes: Iterable[Changed]) -> Iterator[Edit]:
+        """Yield the edits; the last pack is sent before the last of them."""
+        for changed in changes:
+            sealed = self._pack.sealed
+            waiting = self._take(changed)
+            if waiting is None:
+                continue
+            self._waiting.append(waiting)
+            if self._pack.sealed != sealed or len(self._waiting) == 1 or len(self._waiting) >= _MOST_WAITING:
+                if len(self._waiting) >= _MOST_WAITING:
+                    self._pack.seal()
+                yield from self._ready()
+        self._pack.seal()
+        yield from self._ready()
+
+    def _ready(self) -> Iterator[Edit]:
+        while self._waiting:
+            edit, inode, entry = self._waiting[0]
+            if entry is not None and self._pack.waits_for(entry.extents):
+                return
+            self._waiting.popleft()
+            if entry is not None:
+                entry = msgspec.structs.replace(entry, extents=self._pack.resolve(entry.extents))
+                self._settle(inode, entry)
+                edit = edit._replace(entry=entry) if edit is not None else None
+            if edit is not None:
+                yield edit
+
+    def _take(self, changed: Changed) -> _Waiting | None:
+        record = changed.record
+        path = (*self._prefix, *changed.path)
+        if record is None:
+            if changed.committed is None and not changed.forced:
+                return None  # there is nothing to remove
+            return _Waiting(Edit(path, None, missing_ok=True), 0, None)
+        if not changed.path:
+            return self._root(changed, record)
+        if record.kind is Kind.DIRECTORY:
+            return self._directory(changed, record, path)
+        if record.kind is Kind.SYMLINK:
+            entry = _entry_of(
+                record, path[-1], Entry(b"", record.kind, len(record.target), content_hash(record.target))
+            )
+            composed = False
+        else:
+            entry, composed = self._file(changed, record)
+        # What the version has already needs no edit; where a directory above begins with less, it has to be put.
+        same = not changed.forced and changed.committed is not None and same_content(changed.committed, entry)
+        edit = None if same else Edit(path, entry)
+        if edit is None and not composed:
+            return None
+        return _Waiting(edit, changed.inode, entry if composed else None)
+
+    def _root(self, changed: Changed, record: InodeRecord) -> _Waiting | None:
+        if not self._prefix:
+            self.metadata = record.metadata if changed.dirty else None
+            return None
+        metadata = record.metadata if changed.dirty or self._top is None else self._top.metadata
+        entry = Entry(self._prefix[-1], Kind.DIRECTORY, mtime_ns=record.mtime_ns, metadata=metadata)
+        return _Waiting(Edit(self._prefix, entry), 0, None)
+
+    def _directory(self, changed: Changed, record: InodeRecord, path: tuple[bytes, ...]) -> _Waiting | None:
+        was = changed.committed if not changed.linked and not changed.forced else None
+        if was is not None and was.mtime_ns == record.mtime_ns and was.metadata == record.metadata:
+            return None
+        entry = _entry_of(record, path[-1], Entry(b"", Kind.DIRECTORY, directory=changed.base))
+        return _Waiting(Edit(path, entry), 0, None)
+
+    def _file(self, changed: Changed, record: InodeRecord) -> tuple[Entry, bool]:
+        """Return a file's entry, and whether its content had to be read."""
+        name = changed.path[-1]
+        old = decode_entry(record.entry) if record.entry else None
+        if old is not None and old.is_file and not record.layers and record.shown == record.size == old.size:
+            return _entry_of(record, name, old), False
+        found = self._composer.compose(changed.inode, record, old, changed.committed)
+        self._count(1, record.size)
+        content = Entry(b"", record.kind, found.size, found.hash, 0, b"", b"", found.extents, found.blocks, found.pages)
+        return _entry_of(record, name, content), True
+
+
+def _entry_of(record: InodeRecord, name: bytes, content: Entry) -> Entry:
+    """Return the entry of an inode: its name, and the rest of its record, around a content."""
+    return msgspec.structs.replace(
+        content,
+        name=name,
+        kind=record.kind,
+        mtime_ns=record.mtime_ns,
+        metadata=record.metadata,
+        target=record.target,
+    )

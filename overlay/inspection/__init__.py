@@ -1,0 +1,1 @@
+"""What is whole in an overlay that was damaged, and taking that out of it."""

@@ -1,0 +1,1 @@
+"""Garbage collection: what no version needs is found and deleted."""

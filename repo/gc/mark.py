@@ -1,0 +1,49 @@
+"""Mark: hold every object that a version needs. Each node is visited once, whatever number of versions share it.
+
+What is walked is nodes, not entries: a leaf lists the objects of its files, so ten million files are some twenty
+thousand steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from penstock.manifest.descend import LoadNode
+from penstock.manifest.entry import NodeRef
+from penstock.manifest.node import IndexNode
+
+from .mark_sets import Marks
+
+__all__ = ["DATA_MARK", "NODE_MARK", "mark_trees", "place_of"]
+
+DATA_MARK = "data"
+NODE_MARK = "node"
+
+
+def place_of(ref: NodeRef) -> bytes:
+    """Return what tells a node from all others: where it lies. Equal nodes in two packs lead to different packs."""
+    where = ref.location
+    return where.pack + where.offset.to_bytes(8, "little") + where.digest
+
+
+def mark_trees(roots: Iterable[NodeRef], load: LoadNode, marks: Marks, progress: Callable[[int], None]) -> None:
+    """Hold the data objects and node packs of trees. `progress` is told the entries of each leaf.
+
+    IntegrityError: a node is damaged or missing. Memory: the references of one directory a level.
+    """
+    for root in roots:
+        pending = [root]
+        while pending:
+            ref = pending.pop()
+            if not marks.visit(place_of(ref)):
+                continue
+            marks.hold(NODE_MARK, [(ref.location.pack, 0)])
+            node = load(ref)
+            # Reversed: nodes lie in tree order in their packs, and neighbours come along with one request.
+            if isinstance(node, IndexNode):
+                pending += reversed(node.children)
+                continue
+            marks.hold(DATA_MARK, ((found, 0) for found in node.objects if isinstance(found, bytes)))
+            marks.hold(NODE_MARK, ((pack, 0) for pack in node.packs))
+            pending += reversed([directory for _, directory in node.directories()])
+            progress(len(node))

@@ -1,0 +1,168 @@
+"""What a dataset's versions are and which of them something leads to: the roots that `gc` marks from.
+
+Roots are where branches stand and have stood within the grace period, tags, versions that leases hold, and commits
+and manifests that are younger than the grace period; and the whole history of each of them. Records are immutable:
+each is read once, and `look` can be called again and again to see what is new.
+
+Of the garbage, what is not *due* stays for now, and so does all that it needs: every record in the bucket is whole.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from typing import TypeVar
+
+from penstock.errors import NotFoundError
+from penstock.manifest.entry import NodeRef
+from penstock.manifest.records import Commit, RefRecord
+from penstock.repo.bucket import object_keys
+from penstock.repo.bucket.leases import HeldLease
+from penstock.repo.bucket.repository import Repository
+from penstock.repo.bucket.stored_records import read_record
+from penstock.store.base import Store
+
+from .record_listing import DatasetListing, hidden
+
+__all__ = ["DatasetRecords"]
+
+T = TypeVar("T")
+
+_NAME = re.compile(r"[0-9a-f]{64}")
+
+
+class DatasetRecords:
+    """The commits and manifests of one dataset, as of the last `look`. Names are 64 hex digits. One thread.
+
+    `commits` and `manifests` are those that something leads to; `garbage_commits` and `garbage_manifests` the rest,
+    all of them older than the grace period, and once `keep_what_is_not_due` was called, due.
+    """
+
+    def __init__(self, store: Store, dataset: str, pool: Executor) -> None:
+        self.dataset = dataset
+        self._store = store
+        self._repository = Repository(store, dataset)
+        self._pool = pool
+        self._known: dict[str, Commit] = {}
+        self._refs: dict[str, RefRecord] = {}
+        self._roots: dict[str, NodeRef] = {}
+        self._due: tuple[set[str], set[str]] | None = None
+        self._sought: set[str] = set()
+        self._kept: set[str] = set()
+        self._kept_commits: set[str] = set()
+        self.commits: set[str] = set()
+        self.manifests: set[str] = set()
+        self.garbage_commits: dict[str, int] = {}
+        self.garbage_manifests: dict[str, int] = {}
+
+    def look(self, listing: DatasetListing, cutoff: float, held: Iterable[HeldLease]) -> None:
+        """Read what is new in a listing. `cutoff` is where the grace period begins, by the store's clock.
+
+        IntegrityError: something that a ref leads to is damaged or missing, so nobody can say what is garbage.
+        """
+        standing, left = self._ref_roots(listing)
+        commits, manifests = listing.commits, listing.manifests
+        holds = {name for lease in held if lease.dataset == self.dataset for name in lease.holds}
+        self._look_for(holds - commits.keys() - manifests.keys())
+        self._read_listed((commits.keys() | left) - self._known.keys())
+        # What a branch has left may have been deleted by a run with a shorter grace period.
+        roots = standing | (left & self._known.keys())
+        roots |= {name for name, info in commits.items() if not info.is_older(cutoff) or name in holds}
+        self.commits = self._history(roots)
+        self.manifests = {self._known[name].top_hash for name in self.commits}
+        self.manifests |= {name for name, info in manifests.items() if not info.is_older(cutoff) or name in holds}
+        self.garbage_commits = {
+            name: info.size for name, info in commits.items() if name not in self.commits and name in self._known
+        }
+        self.garbage_manifests = {name: info.size for name, info in manifests.items() if name not in self.manifests}
+        self._keep()
+
+    def _look_for(self, held: Iterable[str]) -> None:
+        """Raise IntegrityError when a version that is held is there, and not listed. Asks once for each."""
+        for name in sorted(name for name in held if _NAME.fullmatch(name) and name not in self._sought):
+            self._sought.add(name)
+            for key in (object_keys.commit_key(self.dataset, name), object_keys.manifest_key(self.dataset, name)):
+                if self._store.head(key) is not None:
+                    raise hidden(self._store, key)
+
+    def keep_what_is_not_due(self, commits: set[str], manifests: set[str]) -> None:
+        """Let the garbage stay, from now on, that is not among these; and all that it needs."""
+        self._due = (commits, manifests)
+        self._keep()
+
+    def _keep(self) -> None:
+        if self._due is None:
+            return
+        due_commits, due_manifests = self._due
+        kept = self._kept_commits = self._history(self.garbage_commits.keys() - due_commits)
+        self._kept = (self.garbage_manifests.keys() - due_manifests) | {self._known[name].top_hash for name in kept}
+        self.garbage_commits = {name: size for name, size in self.garbage_commits.items() if name not in kept}
+        self.garbage_manifests = {name: size for name, size in self.garbage_manifests.items() if name not in self._kept}
+
+    def needs(self, folder: str, name: str) -> bool:
+        """Whether something leads to a record in ``commits`` or ``manifests``, or it is kept for now."""
+        if folder == "commits":
+            return name in self.commits or name in self._kept_commits
+        return name in self.manifests or name in self._kept
+
+    def new_trees(self) -> list[NodeRef]:
+        """Return the roots of the trees that are reachable or kept, and were not returned before."""
+        new = sorted((self.manifests | self._kept) - self._roots.keys())
+        found = self._together(lambda name: self._repository.manifest(bytes.fromhex(name)).root, new)
+        self._roots.update(zip(new, found, strict=True))
+        return found
+
+    def childless_garbage(self) -> list[str]:
+        """Return the garbage commits that no other garbage commit comes from: those that may go first."""
+        parents = {parent for name in self.garbage_commits for parent in self._known[name].parents}
+        return sorted(self.garbage_commits.keys() - parents)
+
+    def _ref_roots(self, listing: DatasetListing) -> tuple[set[str], set[str]]:
+        """Return the commits that branches and tags stand at, and those that branches have left since not long ago."""
+        newest = [moves[0].key for moves in listing.branches.values() if moves] + [info.key for info in listing.tags]
+        earlier = [info.key for moves in listing.branches.values() for info in moves[1:]]
+        new = [key for key in newest + earlier if key not in self._refs]
+        records = self._together(lambda key: read_record(self._store, key, RefRecord.decode), new)
+        self._refs.update(zip(new, records, strict=True))
+
+        def commits(keys: list[str]) -> set[str]:
+            return {commit for key in keys if (commit := self._refs[key].commit) is not None}
+
+        return commits(newest), commits(earlier)
+
+    def _read_listed(self, names: Iterable[str]) -> None:
+        """Read commits of which nobody knows yet whether they are needed: another gc may delete some just now."""
+
+        def read(name: str) -> Commit | None:
+            key = object_keys.commit_key(self.dataset, name)
+            try:
+                return read_record(self._store, key, lambda body: Commit.decode(body, bytes.fromhex(name)))
+            except NotFoundError:
+                return None
+
+        wanted = sorted(names)
+        found = self._together(read, wanted)
+        self._known.update({name: commit for name, commit in zip(wanted, found, strict=True) if commit is not None})
+
+    def _read_commits(self, names: Iterable[str]) -> None:
+        wanted = sorted(names)
+        found = self._together(lambda name: self._repository.commit(bytes.fromhex(name)), wanted)
+        self._known.update(zip(wanted, found, strict=True))
+
+    def _history(self, roots: Iterable[str]) -> set[str]:
+        found: set[str] = set()
+        pending = list(roots)
+        self._read_commits({name for name in pending if name not in self._known})
+        while pending:
+            name = pending.pop()
+            if name in found:
+                continue
+            found.add(name)
+            if name not in self._known:
+                self._read_commits([name])
+            pending += self._known[name].parents
+        return found
+
+    def _together(self, read: Callable[[str], T], names: list[str]) -> list[T]:
+        return list(self._pool.map(read, names))

@@ -1,0 +1,1 @@
+"""Versions beside and after each other: log, comparison, merge, branches."""

@@ -1,0 +1,1 @@
+"""A local directory, or objects where they lie, as the next version of a branch."""

@@ -1,0 +1,262 @@
+"""Register objects where they lie: entries that point to them, and nothing copied.
+
+The source is an S3 prefix or a local directory. Each object is read once for its hashes, unless the branch's last
+version points to the very same object (the same version, or ETag and size). If an object changes later, reading it
+through the dataset fails loudly: the pinned version or ETag is asked for, and every block is checked. Where a server
+gives neither, the hashes alone tell, and every push reads such objects anew.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
+from typing import NamedTuple
+from urllib.parse import quote, quote_from_bytes
+
+from penstock.errors import AccessError, ConflictError, UsageError
+from penstock.manifest.build import TreeBuilder
+from penstock.manifest.entry import Entry, Extent, External, Kind, NodeRef, name_problem
+from penstock.manifest.hashing import ContentHasher
+from penstock.manifest.tree import Tree
+from penstock.store.base import ByteRange, ObjectInfo, Store
+from penstock.store.etags import same_etag
+from penstock.store.keys import is_key
+
+from .directory_walk import EnterDirectory, LeaveDirectory, LocalFile, Skipped, walk_directory
+from .file_reader import FilePiece, FileRead, in_order, read_ahead
+
+__all__ = ["InPlaceRegistrar", "Unreadable"]
+
+_READ = 8 << 20
+
+
+class _Registered(NamedTuple):
+    """A file or symlink of the source, and all that its entry needs."""
+
+    entry: Entry
+    blocks: bytes
+
+
+class Unreadable(NamedTuple):
+    """An object of the source that no entry can be made of: its key, and why."""
+
+    key: str
+    why: str
+
+
+class _Folder(NamedTuple):
+    """A folder that the walk stands in: its path, its prefix, its older state, and what is still to come."""
+
+    names: tuple[bytes, ...]
+    prefix: str
+    base: NodeRef | None
+    items: Iterator[tuple[bytes, ObjectInfo | None]]
+
+
+_Step = EnterDirectory | LeaveDirectory | _Registered | Unreadable
+_Task = Callable[[], list[_Step]] | list[_Step]
+
+
+class InPlaceRegistrar:
+    """Builds a tree of entries that point into a source. `read` is told files and bytes as they are hashed."""
+
+    def __init__(
+        self, builder: TreeBuilder, parent: Tree | None, pool: ThreadPoolExecutor, read: Callable[[int, int], None]
+    ) -> None:
+        self._builder = builder
+        self._parent = parent
+        self._pool = pool
+        self._read = read
+        self.files = 0
+        self.bytes = 0
+        self.skipped: list[Skipped] = []
+        self.unpinned = 0
+        """Objects whose store gives them neither a version nor an ETag: changes show only by their hashes."""
+        self._counting = threading.Lock()
+        self.unreadable: list[Unreadable] = []
+
+    def directory(self, top: str) -> NodeRef:
+        """Register what is in a local directory; the root of the tree. Raises what `walk_directory` raises."""
+        return self._build(self._local(top))
+
+    def objects(self, store: Store) -> NodeRef:
+        """Register the objects of a store; the root of the tree.
+
+        Keys that cannot be paths are named in `skipped`, and in `unreadable` what the store does not give out, and
+        objects that have the place of a folder: all others are in the tree.
+        """
+        with closing(in_order(self._tasks(store), self._pool)) as steps:
+            return self._build(steps)
+
+    def _build(self, steps: Iterator[_Step]) -> NodeRef:
+        # The parent's folder at each level, so that a folder in which nothing changed is not written again.
+        folders: list[NodeRef | None] = [self._parent.root if self._parent is not None else None]
+        for step in steps:
+            if isinstance(step, EnterDirectory):
+                base = self._in(folders[-1], step.names[-1])
+                folders.append(base.directory if base is not None else None)
+                self._builder.enter(step.names[-1], mtime_ns=step.mtime_ns, base=folders[-1])
+            elif isinstance(step, LeaveDirectory):
+                folders.pop()
+                self._builder.leave()
+            elif isinstance(step, Unreadable):
+                self.unreadable.append(step)
+            else:
+                if step.entry.is_file:
+                    self.files += 1
+                    self.bytes += step.entry.size
+                if step.blocks:
+                    self._builder.add_file(step.entry, step.blocks)
+                else:
+                    self._builder.add(step.entry)
+        return self._builder.finish()
+
+    def _in(self, folder: NodeRef | None, name: bytes) -> Entry | None:
+        if folder is None or self._parent is None:
+            return None
+        found = self._parent.find(folder, name)
+        return found[0] if found is not None else None
+
+    def _local(self, top: str) -> Iterator[_Step]:
+        with closing(read_ahead(walk_directory(top, self.skipped.append), self._pool)) as steps:
+            for step in steps:
+                if isinstance(step, FilePiece):
+                    self._read(0, len(step.data))
+                elif isinstance(step, FileRead):
+                    self._read(1, len(step.data))
+                    yield _Registered(_local_entry(step), step.blocks)
+                else:
+                    yield step
+
+    def _tasks(self, store: Store) -> Iterator[tuple[_Task, int]]:
+        """Walk the store's folders in tree order, one folder held at a time."""
+        root = self._parent.root if self._parent is not None else None
+        stack: list[_Folder] = [_Folder((), "", root, iter(self._level(store, "")))]
+        while stack:
+            names, prefix, folder, items = stack[-1]
+            for name, info in items:
+                path = (*names, name)
+                if info is None:
+                    yield [EnterDirectory(path, 0)], 0
+                    below = f"{prefix}{name.decode()}/"
+                    old = self._in(folder, name)
+                    inside = old.directory if old is not None else None
+                    stack.append(_Folder(path, below, inside, iter(self._level(store, below))))
+                    break
+                known = _unchanged(self._in(folder, name), store, info)
+                if known is not None:
+                    yield [known], 0
+                else:
+                    yield partial(self._hash, store, name, info), min(info.size, _READ)
+            else:
+                stack.pop()
+                if stack:
+                    yield [LeaveDirectory()], 0
+
+    def _level(self, store: Store, prefix: str) -> list[tuple[bytes, ObjectInfo | None]]:
+        """Return what is directly below a prefix in tree order: names, with None for a folder."""
+        level = store.list_level(prefix)
+        found: dict[bytes, ObjectInfo | None] = {}
+        for name, info in [
+            *((folder, None) for folder in level.folders),
+            *((info.key[len(prefix) :], info) for info in level.objects),
+        ]:
+            raw = name.encode("utf-8", "surrogateescape")
+            key = prefix + name
+            if info is not None and key == prefix:
+                self.unreadable.append(Unreadable(key, "it ends in a slash, and no file can: only folders do"))
+            elif problem := name_problem(raw) or ("" if is_key(key) else "it holds characters that no path has"):
+                whole = key + ("/" if info is None else "")
+                self.skipped.append(Skipped(os.fsencode(whole), f"key that cannot be a path ({problem})"))
+            elif raw in found:
+                self.unreadable.append(Unreadable(key, f"there are objects below {key}/, so that it would be a folder"))
+            else:
+                found[raw] = info
+        return sorted(found.items())
+
+    def _hash(self, store: Store, name: bytes, info: ObjectInfo) -> list[_Step]:
+        try:
+            return [self._read_object(store, name, info)]
+        except AccessError as error:
+            return [Unreadable(info.key, f"{error.why}. {error.fix}" if error.fix else error.why)]
+
+    def _read_object(self, store: Store, name: bytes, info: ObjectInfo) -> _Registered:
+        pinned = store.head(info.key)
+        if pinned is None or _differ(pinned, info):
+            raise _changed(store, info)
+        is_pinned = pinned.version_id is not None or pinned.etag is not None
+        if not is_pinned and pinned.modified is None and info.size > _READ:
+            raise ConflictError(
+                f"cannot register {info.key!r} in {store.url}",
+                why="the server says neither which version it is nor when it was written: it could change unnoticed "
+                "while it is being read",
+                fix="Reach the server without the proxy on the way, if there is one, or push the files as a copy.",
+            )
+        hasher = ContentHasher()
+        for offset in range(0, info.size, _READ):
+            wanted = ByteRange(offset, min(_READ, info.size - offset))
+            body = store.get(info.key, wanted, version_id=pinned.version_id, etag=pinned.etag)
+            if len(body) != wanted.length:
+                raise _changed(store, info)
+            hasher.update(body)
+            self._read(0, len(body))
+        if not is_pinned:
+            again = store.head(info.key)
+            if again is None or _differ(again, pinned):
+                raise _changed(store, info)
+            with self._counting:
+                self.unpinned += 1
+        self._read(1, 0)
+        digest, blocks = hasher.finish()
+        external = External(_uri(store, info.key), pinned.version_id, pinned.etag)
+        extents = (Extent(external, 0, info.size),) if info.size else ()
+        mtime = round((info.modified or 0.0) * 1e9)
+        return _Registered(Entry(name, Kind.FILE, info.size, digest, mtime, extents=extents), blocks)
+
+
+def _uri(store: Store, key: str) -> str:
+    return f"{store.url.rstrip('/')}/{quote(key)}"
+
+
+def _differ(one: ObjectInfo, other: ObjectInfo) -> bool:
+    """Say whether two looks at an object show that it changed between them, by all that both say of it."""
+    if one.size != other.size:
+        return True
+    if one.etag and other.etag:
+        return not same_etag(one.etag, other.etag)
+    # Listings have finer times than the header, which has whole seconds.
+    return one.modified is not None and other.modified is not None and int(one.modified) != int(other.modified)
+
+
+def _changed(store: Store, info: ObjectInfo) -> ConflictError:
+    return ConflictError(f"{info.key!r} in {store.url} changed while it was being read", fix="Run it again.")
+
+
+def _unchanged(old: Entry | None, store: Store, info: ObjectInfo) -> _Registered | None:
+    """Return the old entry when it points to this very object, so that it need not be read again."""
+    if old is None or not old.is_file or old.size != info.size or len(old.extents) != 1 or old.pages:
+        return None
+    external = old.extents[0].object
+    if not isinstance(external, External) or external.uri != _uri(store, info.key):
+        return None
+    return _Registered(old, old.blocks) if same_etag(external.etag, info.etag) else None
+
+
+def _local_entry(read: FileRead) -> Entry:
+    file: LocalFile = read.file
+    name = file.names[-1]
+    if file.kind is Kind.SYMLINK:
+        return Entry(name, file.kind, read.size, read.hash, file.mtime_ns, target=read.data)
+    path = os.path.abspath(file.path)
+    if not is_key(os.fsdecode(path).lstrip("/")):
+        raise UsageError(
+            f"{os.fsdecode(path)!r} cannot be registered in place",
+            why="its name is not UTF-8, or holds control characters, which no address may",
+            fix="Push it without --in-place, or rename it.",
+        )
+    extents = (Extent(External(f"file://{quote_from_bytes(path)}"), 0, read.size),) if read.size else ()
+    return Entry(name, file.kind, read.size, read.hash, file.mtime_ns, extents=extents)

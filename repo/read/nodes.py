@@ -1,0 +1,216 @@
+"""Nodes by reference: from memory, else from the block cache, else from the bucket; and node packs on their way up.
+
+A node is fetched with what lies around it in its pack: the nodes below it come just before it, its siblings next to
+it, so that a walk over a whole tree costs one request for half a MiB of nodes. Whatever came along is kept under
+its own hash, in memory and in the block cache; only what is asked for by hash is ever believed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Generic, TypeVar
+
+from penstock.cache import BlockCache
+from penstock.errors import IntegrityError, NotFoundError
+from penstock.manifest.codec import decode_node, decode_page
+from penstock.manifest.entry import Location, NodeRef, PageRef
+from penstock.manifest.frame import frames_around
+from penstock.manifest.hashing import content_hash
+from penstock.manifest.node import Node
+from penstock.manifest.tree import NodeMissing
+from penstock.repo.bucket import object_keys
+from penstock.repo.fetch.request_counts import RequestCounts
+from penstock.store.base import ByteRange, Store
+
+__all__ = ["NodePackWriter", "Nodes"]
+
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
+
+_BEHIND = 256 << 10
+_AHEAD = 256 << 10
+_RAW_BYTES = 16 << 20
+_NODE_BYTES = 48 << 20
+"""Bytes of decoded nodes that are kept in memory: 150,000 ordinary entries."""
+_PACK_BYTES = 8 << 20
+_RESTORE = "Restore the object from a copy of the bucket."
+
+
+class _Lru(Generic[K, T]):
+    """The most recently used values up to a total weight. Thread-safe."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._weight = 0
+        self._values: OrderedDict[K, tuple[T, int]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: K) -> T | None:
+        with self._lock:
+            found = self._values.get(key)
+            if found is None:
+                return None
+            self._values.move_to_end(key)
+            return found[0]
+
+    def put(self, key: K, value: T, weight: int) -> None:
+        with self._lock:
+            old = self._values.pop(key, None)
+            self._weight += weight - (old[1] if old is not None else 0)
+            self._values[key] = (value, weight)
+            while self._weight > self._most and len(self._values) > 1:
+                self._weight -= self._values.popitem(last=False)[1][1]
+
+
+class Nodes:
+    """Loads nodes and pages of one bucket. Blocking, thread-safe; `peek` never blocks."""
+
+    def __init__(self, store: Store, cache: BlockCache | None, counters: RequestCounts) -> None:
+        self._store = store
+        self._cache = cache
+        self._counters = counters
+        self._nodes: _Lru[tuple[bytes, bytes, int, int], Node] = _Lru(_NODE_BYTES)
+        self._raw: _Lru[bytes, bytes] = _Lru(_RAW_BYTES)
+
+    def peek(self, ref: NodeRef) -> Node:
+        """Return a node that is in memory; NodeMissing otherwise."""
+        node = self._nodes.get(ref.identity)
+        if node is None:
+            raise NodeMissing(ref)
+        return node
+
+    def load(self, ref: NodeRef) -> Node:
+        """Return a node from wherever it is nearest."""
+        identity = ref.identity
+        found = self._nodes.get(identity)
+        if found is None:
+            with self._naming(ref.location):
+                found = decode_node(self._frame(ref.location), ref)
+            self._nodes.put(identity, found, found.weight)
+        return found
+
+    def load_together(self, refs: Sequence[NodeRef], behind: int) -> list[Node]:
+        """Return nodes of one pack, given in the order of their places, by one request when the first is not here.
+
+        It asks for what they span, and `behind` bytes before that.
+        """
+        first, last = refs[0].location, refs[-1].location
+        if self._nodes.get(refs[0].identity) is None and self._held(first) is None:
+            with self._naming(first):
+                self._fetch(first, behind, last.offset + last.length - first.offset)
+        return [self.load(ref) for ref in refs]
+
+    def page(self, ref: PageRef, count: int) -> bytes:
+        """Return the joined block hashes of a page that must have so many."""
+        with self._naming(ref.location):
+            return decode_page(self._frame(ref.location), ref.hash, count)
+
+    @contextmanager
+    def _naming(self, where: Location) -> Iterator[None]:
+        """Add to what is wrong with a node where it lies."""
+        try:
+            yield
+        except IntegrityError as error:
+            why = f"{error.what}: {error.why}" if error.why else error.what
+            place = f"{object_keys.node_key(where.pack)} in {self._store.url}"
+            raise type(error)(f"cannot use the node at {where.offset} of {place}", why=why, fix=error.fix) from error
+
+    def _frame(self, where: Location) -> bytes | memoryview:
+        held = self._held(where)
+        return held if held is not None else self._fetch(where, _BEHIND, _AHEAD)
+
+    def _held(self, where: Location) -> bytes | memoryview | None:
+        raw = self._raw.get(where.digest)
+        if raw is None and self._cache is not None:
+            return self._cache.get(where.digest)
+        return raw
+
+    def _fetch(self, where: Location, behind: int, ahead: int) -> bytes:
+        start = max(0, where.offset - behind)
+        position = where.offset - start
+        wanted = ByteRange(start, position + max(where.length, ahead))
+        window = self._window(where.pack, wanted)
+        frame = bytes(window[position : position + where.length])
+        if content_hash(frame) != where.digest:
+            # Once more: the fault may have been on the way. A second time it is in the store.
+            window = self._window(where.pack, wanted)
+            frame = bytes(window[position : position + where.length])
+            if content_hash(frame) != where.digest:
+                raise IntegrityError("it is not what was written", why="its hash is another", fix=_RESTORE)
+            self._counters.add(corrupt_answers=1)
+        self._keep(window, position)
+        return frame
+
+    def _window(self, pack: bytes, wanted: ByteRange) -> bytes:
+        try:
+            window = self._store.get(object_keys.node_key(pack), wanted, checked=True)
+        except NotFoundError as error:
+            raise IntegrityError("it is missing", why=error.what, fix=_RESTORE) from error
+        self._counters.add(gets=1, bytes_fetched=len(window), node_gets=1)
+        return window
+
+    def _keep(self, window: bytes, position: int) -> None:
+        frames = []
+        for at, length in frames_around(window, position):
+            frame = window[at : at + length]
+            digest = content_hash(frame)
+            self._raw.put(digest, frame, length)
+            frames.append((digest, frame))
+        if self._cache is not None:
+            self._cache.put_many(frames)
+
+
+class NodePackWriter:
+    """Gathers frames into node packs and hands each full one to `upload`. The `NodeSink` of a push or commit.
+
+    A pack's hash is known when it is full; until then its frames go by a stand-in of 8 bytes.
+    """
+
+    def __init__(self, upload: Callable[[str, bytes], None]) -> None:
+        self._upload = upload
+        self._buffer = bytearray()
+        self._number = 0
+        self._hashes: dict[bytes, bytes] = {}
+        self.packs = 0
+        self.bytes = 0
+
+    def _stand_in(self) -> bytes:
+        return self._number.to_bytes(8, "big")
+
+    def write(self, frame: bytes) -> Location:
+        """Add a frame to the pack."""
+        where = Location(self._stand_in(), len(self._buffer), len(frame), content_hash(frame))
+        # The pack ends after a frame, never before one: the frame may say "in my own pack" of what it refers to.
+        self._buffer += frame
+        if len(self._buffer) >= _PACK_BYTES:
+            self.flush()
+        return where
+
+    def resolve(self, pack: bytes) -> bytes:
+        """Turn a stand-in into the pack's hash; b"" while it is the pack being filled."""
+        if len(pack) != 8:
+            return pack
+        return b"" if pack == self._stand_in() else self._hashes[pack]
+
+    def flush(self) -> None:
+        """Hand the pack on, full or not."""
+        if not self._buffer:
+            return
+        body = bytes(self._buffer)
+        digest = content_hash(body)
+        self._hashes[self._stand_in()] = digest
+        self._number += 1
+        self._buffer.clear()
+        self.packs += 1
+        self.bytes += len(body)
+        self._upload(object_keys.node_key(digest), body)
+
+    def located(self, ref: NodeRef) -> NodeRef:
+        """Return the reference with its pack's hash in place of a stand-in; only after `flush`."""
+        where = ref.location
+        pack = self.resolve(where.pack)
+        assert pack
+        return NodeRef(ref.hash, ref.entries, ref.size, Location(pack, where.offset, where.length, where.digest))

@@ -1,0 +1,118 @@
+"""What versions this machine has opened: so that one whose blocks are in the cache opens without its store.
+
+What a ref led to is kept in the index beside the block cache; the manifest and the commit, which never change, are
+blocks of it, by their content. All of it is a hint: what is gone or damaged is not remembered, and both stay within
+the cache's bound. The store is asked first, always; memory answers only when that cannot be reached.
+
+Used by `snapshot`. Blocking.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import closing
+from dataclasses import dataclass
+
+import msgspec
+
+from penstock.cache import BlockCache, LocationIndex
+from penstock.errors import IntegrityError, StoreUnreachableError
+from penstock.manifest.hashing import content_hash
+from penstock.manifest.records import Commit, Manifest
+from penstock.repo.bucket.repository import DEFAULT_BRANCH, Repository, Version
+
+__all__ = ["Found", "Memory", "find_version"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A version, and its records. `commit` may be None where nobody needs it; `offline`: it comes from memory."""
+
+    version: Version
+    manifest: Manifest
+    commit: Commit | None
+    offline: bool = False
+
+
+class _Row(msgspec.Struct, frozen=True, array_like=True):
+    """What a ref led to: hashes of the version, and the keys of its records in the block cache."""
+
+    top_hash: bytes
+    commit: bytes | None
+    manifest_block: bytes
+    commit_block: bytes | None
+
+
+class Memory:
+    """Keeps and finds versions of one dataset. Never raises because of the disk: it has forgotten, then."""
+
+    def __init__(self, cache: BlockCache, repository: Repository) -> None:
+        self._cache = cache
+        self._namespace = f"versions {repository.store.url} {repository.dataset}".encode("utf-8", "surrogateescape")
+
+    def keep(self, ref: str, found: Found) -> None:
+        """Remember what a ref led to just now; the version by its hashes as well."""
+        version = found.version
+        manifest = found.manifest.encode()
+        commit = found.commit.encode() if found.commit is not None else None
+        records = [(content_hash(body), body) for body in (manifest, commit) if body is not None]
+        self._cache.put_many(records)
+        row = _Row(version.top_hash, version.commit, records[0][0], records[1][0] if commit is not None else None)
+        rows = {ref: row, version.top_hash.hex(): _Row(version.top_hash, None, row.manifest_block, None)}
+        if version.commit is not None:
+            rows[version.commit.hex()] = row
+        with closing(self._index()) as index:
+            index.put_many(self._namespace, ((_key(name), msgspec.msgpack.encode(each)) for name, each in rows.items()))
+
+    def find(self, ref: str) -> Found | None:
+        """Return what a ref led to when the store was last asked."""
+        with closing(self._index()) as index:
+            value = index.get(self._namespace, _key(ref))
+        if value is None:
+            return None
+        try:
+            row = msgspec.msgpack.decode(value, type=_Row)
+            manifest = self._cache.get(row.manifest_block)
+            commit = self._cache.get(row.commit_block) if row.commit_block is not None else None
+            if manifest is None or (commit is None and row.commit is not None):
+                return None
+            return Found(
+                Version(row.top_hash, row.commit, ref),
+                Manifest.decode(bytes(manifest), row.top_hash),
+                Commit.decode(bytes(commit), row.commit) if commit is not None and row.commit is not None else None,
+                offline=True,
+            )
+        except (msgspec.DecodeError, IntegrityError) as error:
+            _log.info("what is remembered of %s cannot be used: %s", ref, error)
+            return None
+
+    def _index(self) -> LocationIndex:
+        return LocationIndex(self._cache.directory, self._cache.max_bytes)
+
+
+def _key(ref: str) -> bytes:
+    return content_hash(ref.encode("utf-8", "surrogateescape"))
+
+
+def find_version(repository: Repository, ref: str | None, memory: Memory | None) -> Found:
+    """Return what a ref leads to; from memory, if there is one, when the store cannot be reached.
+
+    Raises as `Repository.resolve` and `Repository.manifest`.
+    """
+    name = ref or DEFAULT_BRANCH
+    try:
+        version = repository.resolve(ref)
+        manifest = repository.manifest(version.top_hash)
+        commit = repository.commit(version.commit) if memory is not None and version.commit is not None else None
+    except StoreUnreachableError as error:
+        known = memory.find(name) if memory is not None else None
+        if known is None:
+            raise
+        _log.warning("%s; %s is what it was when it was last opened here", error, name)
+        return known
+    found = Found(version, manifest, commit)
+    if memory is not None:
+        memory.keep(name, found)
+    return found

@@ -1,0 +1,323 @@
+"""One version of a dataset, opened for reading: what a mount, `ls` and `cat` read from. Blocking, thread-safe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+
+from penstock.cache import BlockCache, CacheInfo
+from penstock.errors import NotFoundError, UsageError
+from penstock.manifest.entry import BLOCK_SIZE, Entry, NodeRef, block_count, display_path, split_path
+from penstock.manifest.records import Commit, Manifest
+from penstock.manifest.tree import Tree
+from penstock.repo.bucket.refs import nearest
+from penstock.repo.bucket.repository import Repository, Version, dataset_of
+from penstock.repo.fetch.externals import Externals, options_by_address
+from penstock.repo.fetch.fetch_pool import FetchPool
+from penstock.repo.fetch.fetch_process import FetchSetup
+from penstock.repo.fetch.hedged_call import HedgedCalls
+from penstock.repo.fetch.regions import RegionReader, describe_object
+from penstock.repo.fetch.request_counts import RequestCounts
+from penstock.repo.settings.handle import parse_handle
+from penstock.repo.settings.settings import Settings
+from penstock.store.opening import open_store
+
+from .file_blocks import FileBlocks
+from .nodes import Nodes
+from .remembered_versions import Found, Memory, find_version
+
+__all__ = ["Pin", "Snapshot", "open_cache", "open_snapshot"]
+
+
+class Pin(msgspec.Struct, frozen=True):
+    """What a handle was found to name: enough to open that again, with no store, whatever it names by then."""
+
+    top_hash: bytes
+    commit_id: bytes | None
+    ref: str
+    manifest: Manifest
+    commit: Commit | None
+    root: NodeRef
+    offline: bool
+    metadata: bytes = b""
+    """Of the root: the version's own, or the directory's."""
+
+
+class Snapshot:
+    """The tree of one version, or of a directory of it. Made by `open_snapshot`."""
+
+    def __init__(
+        self,
+        handle: str,
+        repository: Repository,
+        found: Found,
+        cache: BlockCache | None,
+        cache_size: int,
+        externals: Externals,
+        counters: RequestCounts,
+        fetchers: FetchPool | None = None,
+    ) -> None:
+        self.handle = handle
+        self.offline = found.offline
+        """Whether the version was opened from what is remembered of it, because the store could not be reached."""
+        self.repository = repository
+        self.version = found.version
+        self.manifest = found.manifest
+        self.root: NodeRef = found.manifest.root
+        self.root_metadata = found.manifest.metadata
+        """Metadata of what `root` is: of the version, or of the directory; canonical JSON, or empty."""
+        self._commit = found.commit
+        self._cache = cache
+        self.cache_size = cache_size if cache is not None else 0
+        """Bytes that the cache may take."""
+        self.cache_directory = cache.directory if cache is not None else None
+        self._counters = counters
+        self._externals = externals
+        self._nodes = Nodes(repository.store, cache, self._counters)
+        reader = RegionReader(repository.store, externals.get, self._counters, HedgedCalls(self._counters))
+        self._fetchers = fetchers
+        self._blocks = FileBlocks(cache, self._nodes, reader, self._counters, self._fetchers)
+        self.peek = self._nodes.peek
+        self.load = self._nodes.load
+        self.block_hash = self._blocks.hash
+        self.cached_block = self._blocks.cached
+        self.fetch_blocks = self._blocks.fetch
+        self.fetch_region = self._blocks.fetch_region
+        self.keep_blocks = self._blocks.keep
+
+    @property
+    def bucket_url(self) -> str:
+        """Address of the bucket."""
+        return self.repository.store.url
+
+    @property
+    def dataset(self) -> str:
+        """Name of the dataset."""
+        return self.repository.dataset
+
+    @property
+    def top_hash(self) -> bytes:
+        """Top hash of the version, 32 bytes."""
+        return self.version.top_hash
+
+    @property
+    def commit_id(self) -> bytes | None:
+        """Id of the commit, 32 bytes; None when the version was named by its top hash."""
+        return self.version.commit
+
+    @property
+    def pin(self) -> Pin:
+        """What `open_snapshot` needs to open the same again."""
+        version = self.version
+        return Pin(
+            version.top_hash,
+            version.commit,
+            version.ref,
+            self.manifest,
+            self.commit(),
+            self.root,
+            self.offline,
+            self.root_metadata,
+        )
+
+    def stand_at(self, version: Version, manifest: Manifest) -> None:
+        """Say that a writable mount is at another version now; its lower layer, `root`, stays what it is."""
+        self._commit = None
+        self.version, self.manifest = version, manifest
+
+    @property
+    def tree(self) -> Tree:
+        """The tree, loading nodes as they are needed."""
+        return Tree(self.root, self.load)
+
+    def commit(self) -> Commit | None:
+        """Read the commit; None when the version was named by its top hash."""
+        if self._commit is None and self.version.commit is not None:
+            self._commit = self.repository.commit(self.version.commit)
+        return self._commit
+
+    def find(self, path: str) -> Entry:
+        """Return the entry at a path; NotFoundError names what is near."""
+        names = split_path(path)
+        if not names:
+            return self.tree.resolve(())[1]
+        try:
+            return self.tree.resolve(names)[1]
+        except NotFoundError as error:
+            raise self._with_nearest(names, error) from error
+
+    def _with_nearest(self, names: tuple[bytes, ...], error: NotFoundError) -> NotFoundError:
+        for depth in range(len(names)):
+            try:
+                parent = self.tree.resolve(names[:depth])[1]
+            except NotFoundError:
+                break
+            if parent.directory is None:
+                break
+            if self.tree.find(parent.directory, names[depth]) is None:
+                near = []
+                for _, entry in self.tree.children(parent.directory):
+                    near.append(display_path([entry.name]))
+                    if len(near) == 1000:
+                        break
+                return NotFoundError(
+                    f"no {display_path(names[: depth + 1])!r} in {self.handle}",
+                    fix=nearest(display_path([names[depth]]), near),
+                )
+        return error
+
+    def narrow(self, path: str) -> None:
+        """Make a directory of the tree its root. NotFoundError; UsageError when it is no directory."""
+        if not split_path(path):
+            return
+        entry = self.find(path)
+        if entry.directory is None:
+            raise UsageError(f"{path!r} in {self.handle} is not a directory", fix="Name a directory of the version.")
+        self.root, self.root_metadata = entry.directory, entry.metadata
+
+    def read(self, entry: Entry) -> Iterator[memoryview]:
+        """Yield a file's blocks in order, from the cache or the store."""
+        blocks = block_count(entry.size)
+        at = 0
+        while at < blocks:
+            cached = self.cached_block(self.block_hash(entry, at))
+            if cached is not None:
+                self._counters.add(hits=1)
+                yield cached
+                at += 1
+                continue
+            count = 1
+            while at + count < blocks and count < 8 and self.cached_block(self.block_hash(entry, at + count)) is None:
+                count += 1
+            self._counters.add(misses=count)
+            yield from self.fetch_blocks(entry, at, count)
+            at += count
+
+    def has_block(self, digest: bytes) -> bool:
+        """Whether the cache has a block, as far as its index says; it is not read."""
+        return self._cache is not None and not self._cache.missing((digest,))
+
+    def missing_blocks(self, digests: Sequence[bytes]) -> list[bytes]:
+        """Return those that the cache has not, as `has_block`."""
+        return self._cache.missing(digests) if self._cache is not None else list(digests)
+
+    def cache_holds(self, size: int) -> bool:
+        """Whether so many bytes fit into the cache, with room to spare."""
+        return size * 5 // 4 <= self.cache_size
+
+    def cache_takes(self, blocks: int, size: int) -> bool:
+        """Whether so many blocks of `size` bytes in all fit into the cache without anything being evicted for them."""
+        return self._cache is not None and self._cache.has_room(blocks, size, largest=BLOCK_SIZE)
+
+    def cache_info(self) -> CacheInfo | None:
+        """Return what the cache holds and how it is; None when there is none."""
+        if self._cache is None:
+            return None
+        return replace(self._cache.info(), mode=self.cache_mode)
+
+    @property
+    def cache_mode(self) -> str:
+        """How the cache is: ``ok`` or ``degraded: why``."""
+        mode = self._cache.mode if self._cache is not None else "ok"
+        if mode == "ok" and self._fetchers is not None:  # they do the writing
+            return self._fetchers.cache_mode
+        return mode
+
+    @property
+    def fetchers(self) -> FetchPool | None:
+        """The processes that fetch for this snapshot, if any."""
+        return self._fetchers
+
+    def trim(self) -> None:
+        """Let go of what the cache has evicted but this process still maps: to be called now and then."""
+        if self._cache is not None:
+            self._cache.trim()
+
+    def is_cached(self, entry: Entry) -> tuple[int, int]:
+        """Count a file's blocks: those in the cache, and all."""
+        return self._blocks.count_cached(entry), block_count(entry.size)
+
+    def physical(self, entry: Entry) -> list[dict[str, str | int]]:
+        """Say where a file's bytes lie: a list of {"uri", "offset", "length"}."""
+        return [
+            {"uri": describe_object(self.repository.store, e.object), "offset": e.offset, "length": e.length}
+            for e in entry.extents
+        ]
+
+    def counters(self) -> dict[str, int]:
+        """Return the counts of requests and cache hits so far."""
+        return self._counters.snapshot()
+
+    def count(self, **amounts: int) -> None:
+        """Add to the counts: hits and misses of reads that go around `read`."""
+        self._counters.add(**amounts)
+
+    def close(self) -> None:
+        """Let go of connections, of the cache, and of the processes that fetch."""
+        if self._fetchers is not None:
+            self._fetchers.close()
+        self._externals.close()
+        self.repository.store.close()
+        if self._cache is not None:
+            self._cache.close()
+
+
+def open_snapshot(
+    handle_text: str,
+    settings: Settings,
+    *,
+    cached: bool = True,
+    fetchers: int = 0,
+    remember: bool = False,
+    pin: Pin | None = None,
+    set_aside: str = "",
+) -> Snapshot:
+    """Open what a handle names; with `fetchers`, so many processes do the fetching.
+
+    `set_aside` says why the cache is not to be looked at for a while (`BlockCache`).
+
+    With `remember`, a version that was opened so before is opened from memory when the store cannot be reached. With
+    `pin`, what the handle named when the pin was made is opened; the store is not asked.
+
+    NotFoundError names the nearest bucket, dataset, ref or path; all of `penstock.errors` may come from the store.
+    """
+    handle = parse_handle(handle_text)
+    dataset = dataset_of(handle)
+    url, options = settings.locate_bucket(handle.bucket)
+    remotes = options_by_address(settings)
+    counters = RequestCounts()
+    with ExitStack() as opening:
+        fetching = None
+        if fetchers and cached:
+            setup = FetchSetup(
+                url, options, remotes, str(settings.cache_directory), settings.cache_size, settings.trust
+            )
+            fetching = opening.enter_context(closing(FetchPool(setup, counters, processes=fetchers)))
+            if not set_aside:
+                fetching.start()  # it gets ready while the version is looked up
+        store = opening.enter_context(closing(open_store(url, options)))
+        repository = Repository(store, dataset)
+        cache = opening.enter_context(closing(open_cache(settings, set_aside))) if cached else None
+        if pin is None:
+            memory = Memory(cache, repository) if remember and cache is not None else None
+            found = find_version(repository, handle.ref, memory)
+        else:
+            version = Version(pin.top_hash, pin.commit_id, pin.ref)
+            found = Found(version, pin.manifest, pin.commit, pin.offline)
+        externals = opening.enter_context(closing(Externals(url, options, remotes, settings.trust)))
+        snapshot = Snapshot(handle_text, repository, found, cache, settings.cache_size, externals, counters, fetching)
+        if pin is None:
+            snapshot.narrow(handle.subdir)
+        else:
+            snapshot.root, snapshot.root_metadata = pin.root, pin.metadata
+        opening.pop_all()  # the snapshot closes them from now on
+    return snapshot
+
+
+def open_cache(settings: Settings, set_aside: str = "") -> BlockCache:
+    """Open the user's block cache as the settings have it. It raises nothing: what is wrong with it, its mode says."""
+    return BlockCache(Path(settings.cache_directory), settings.cache_size, set_aside=set_aside)

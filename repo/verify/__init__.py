@@ -1,0 +1,1 @@
+"""Whether a version in its bucket is what it was when it was published; damage, and its repair."""

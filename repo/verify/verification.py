@@ -1,0 +1,264 @@
+"""Verify a version: every node, every object that it needs, and, deep, every byte; straight from the store.
+
+Three walks over the tree. The first reads each node and page of block hashes once and notes of each object how many
+of its bytes are needed. Then the objects are looked at, by name and size; deep, a second walk reads their bytes
+(`deep_check`). If something is damaged, a third walk counts what it affects (`affected`).
+
+Neither cache nor memory of earlier reads is asked. Memory is bounded but for what is damaged. Blocking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import msgspec
+
+from penstock.errors import AccessError, NotFoundError, UsageError
+from penstock.manifest.entry import PAGE_BLOCKS, Entry, External, NodeRef, block_count
+from penstock.repo.bucket import object_keys
+from penstock.repo.bucket.repository import Repository, dataset_of
+from penstock.repo.fetch.externals import Externals, options_by_address
+from penstock.repo.fetch.regions import RegionReader, describe_object
+from penstock.repo.fetch.request_counts import RequestCounts
+from penstock.repo.gc.mark import DATA_MARK, place_of
+from penstock.repo.gc.mark_sets import Marks
+from penstock.repo.read.file_blocks import FileBlocks
+from penstock.repo.settings.handle import Handle
+from penstock.repo.settings.settings import Settings
+from penstock.store.base import ObjectInfo, Store
+from penstock.store.etags import same_etag
+from penstock.store.opening import open_store
+
+from .affected_paths import name_affected
+from .damage import Damage, DamageKind, Damages, ObjectName
+from .deep_check import DeepCheck
+from .repair import Repair
+from .stored_nodes import StoredNodes
+from .tree_walk import UNREADABLE, Path, Unreadable, walk_leaves
+
+__all__ = ["VerifyProgress", "VersionReport", "verify"]
+
+_THREADS = 8
+_HEADS = 200
+"""Up to so many objects are looked at one by one; for more the bucket's data objects are listed."""
+_EXTERNAL_MARK = "external"
+
+
+class VerifyProgress(Protocol):
+    """Told how far it is."""
+
+    def entries(self, count: int) -> None:
+        """Say that so many more entries were checked."""
+        ...
+
+    def read(self, size: int) -> None:
+        """Say that so many more bytes were read and hashed."""
+        ...
+
+
+@dataclass(slots=True)
+class VersionReport:
+    """What was looked at, and what is wrong: first nodes, then objects."""
+
+    handle: str
+    top_hash: bytes
+    entries: int
+    bytes: int
+    nodes: int = 0
+    objects: int = 0
+    bytes_read: int = 0
+    damages: list[Damage] = field(default_factory=list)
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether nothing is known to be damaged, but the store did not give out all."""
+        open_ones = [damage for damage in self.damages if not damage.repaired]
+        return bool(open_ones) and all(damage.kind is DamageKind.REFUSED for damage in open_ones)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing is wrong, or nothing any more."""
+        return all(damage.repaired for damage in self.damages)
+
+
+def verify(
+    handle: Handle, settings: Settings, progress: VerifyProgress, *, deep: bool = False, repair: str | None = None
+) -> VersionReport:
+    """Check the version that a handle names. `repair` is a directory whose files may hold what is damaged.
+
+    NotFoundError, AmbiguousError: no such version. IntegrityError: its commit or manifest cannot be read, so there is
+    no tree to look at. NotFoundError, UsageError: `repair` is no directory, or the handle names a part of a version.
+    """
+    dataset = dataset_of(handle)
+    if handle.subdir:
+        raise UsageError(
+            f"cannot verify {handle.subdir!r} alone", fix=f"Name the version: {replace(handle, subdir='')}"
+        )
+    url, options = settings.locate_bucket(handle.bucket)
+    with ExitStack() as stack:
+        store = stack.enter_context(closing(open_store(url, options)))
+        externals = stack.enter_context(closing(Externals(url, options, options_by_address(settings), settings.trust)))
+        marks = stack.enter_context(Marks())
+        pool = stack.enter_context(ThreadPoolExecutor(_THREADS, "penstock-verify"))
+        repository = Repository(store, dataset)
+        version = repository.resolve(handle.ref)
+        if version.commit is not None:
+            repository.commit(version.commit)
+        root = repository.manifest(version.top_hash).root
+        checking = _Checking(store, externals, marks, pool, progress)
+        report = VersionReport(str(handle), version.top_hash, root.entries, root.size)
+        repairing = Repair(repair, store) if repair is not None else None
+        checking.check(root, report, repairing, deep=deep)
+        return report
+
+
+class _Checking:
+    def __init__(
+        self, store: Store, externals: Externals, marks: Marks, pool: Executor, progress: VerifyProgress
+    ) -> None:
+        counters = RequestCounts()
+        self._store = store
+        self._externals = externals
+        self._marks = marks
+        self._pool = pool
+        self._progress = progress
+        self._nodes = StoredNodes(store, counters)
+        reader = RegionReader(store, externals.get, counters)
+        self._deep = DeepCheck(reader, marks, progress.read)
+        self._block_hash = FileBlocks(None, self._nodes, reader, counters).hash
+        self._damages = Damages()
+        self._node_damages: dict[str, Damage] = {}
+        self._bad_pages: dict[tuple[bytes, int], Damage] = {}
+
+    def check(self, root: NodeRef, report: VersionReport, repair: Repair | None, *, deep: bool) -> None:
+        """Do all of it."""
+        self._check_nodes(root, report)
+        self._check_data()
+        self._check_externals()
+        report.objects = self._marks.count_held(DATA_MARK) + self._marks.count_held(_EXTERNAL_MARK)
+        if deep:
+            self._marks.forget_visits()
+            report.bytes_read = self._deep.check(self._files(root), self._block_hash, self._damages)
+        self._damages.settle()
+        if self._damages.objects or self._node_damages:
+            name_affected(root, self._nodes.load, self._marks, self._damages_of, self._broken)
+        if self._damages.objects and repair is not None:
+            self._marks.forget_visits()
+            for entry in self._files(root):
+                repair.want(entry, self._block_hash, self._damages)
+            repair.run(self._damages)
+        report.damages = [*self._node_damages.values(), *self._damages.objects.values()]
+
+    def _check_nodes(self, root: NodeRef, report: VersionReport) -> None:
+        def visit(ref: NodeRef) -> bool:
+            first = self._marks.visit(place_of(ref))
+            report.nodes += first
+            return first
+
+        def unreadable(_: Path, ref: NodeRef, error: Unreadable) -> None:
+            self._broken(ref, error)
+
+        for _, leaf in walk_leaves(root, self._nodes.load, unreadable, visit):
+            for at in range(len(leaf)):
+                self._note(leaf.entry(at))
+            self._progress.entries(len(leaf))
+
+    def _broken(self, ref: NodeRef, error: Unreadable) -> Damage:
+        return self._node_damage(ref.location.pack, error)
+
+    def _damages_of(self, entry: Entry) -> list[Damage]:
+        found = self._damages.of(entry)
+        if self._bad_pages:
+            places = ((page.location.pack, page.location.offset) for page in entry.pages)
+            bad = {id(damage): damage for place in places if (damage := self._bad_pages.get(place)) is not None}
+            found += bad.values()
+        return found
+
+    def _node_damage(self, pack: bytes, error: Unreadable) -> Damage:
+        address = f"{self._store.url.rstrip('/')}/{object_keys.node_key(pack)}"
+        damage = self._node_damages.get(address)
+        if damage is None:
+            if isinstance(error, AccessError):
+                kind = DamageKind.REFUSED
+            else:
+                there = self._store.head(object_keys.node_key(pack)) is not None
+                kind = DamageKind.UNREADABLE if there else DamageKind.MISSING
+            why = f"{error.what}: {error.why}".rstrip(": ")
+            fix = error.fix if kind is DamageKind.REFUSED else ""
+            damage = self._node_damages[address] = Damage(address, kind, why, fix=fix)
+        return damage
+
+    def _note(self, entry: Entry) -> None:
+        """Check a file's pages of block hashes, and note how much of which objects it needs."""
+        for extent in entry.extents:
+            end = extent.offset + extent.length
+            if isinstance(extent.object, bytes):
+                self._marks.hold(DATA_MARK, [(extent.object, end)])
+            else:
+                self._marks.hold(_EXTERNAL_MARK, [(msgspec.msgpack.encode(extent.object), end)])
+        for number, page in enumerate(entry.pages):
+            try:
+                self._nodes.page(page, min(PAGE_BLOCKS, block_count(entry.size) - number * PAGE_BLOCKS))
+            except UNREADABLE as error:
+                damage = self._node_damage(page.location.pack, error)
+                self._bad_pages[page.location.pack, page.location.offset] = damage
+
+    def _check_data(self) -> None:
+        if self._marks.count_held(DATA_MARK) <= _HEADS:
+            wanted = list(self._marks.held(DATA_MARK))
+            found = self._pool.map(lambda item: self._store.head(object_keys.data_key(item[0])), wanted)
+            for (digest, size), info in zip(wanted, found, strict=True):
+                self._compare(digest, size, info)
+            return
+        listed = self._store.list(object_keys.DATA)
+        at = next(listed, None)
+        for digest, size in self._marks.held(DATA_MARK):
+            key = object_keys.data_key(digest)
+            while at is not None and at.key < key:
+                at = next(listed, None)
+            self._compare(digest, size, at if at is not None and at.key == key else None)
+
+    def _compare(self, name: ObjectName, size: int, info: ObjectInfo | None) -> None:
+        address = describe_object(self._store, name)
+        if info is None:
+            self._damages.whole(name, Damage(address, DamageKind.MISSING, "there is no such object"))
+        elif info.size < size:
+            why = f"it has {info.size} bytes, and {size} are needed"
+            self._damages.whole(name, Damage(address, DamageKind.TRUNCATED, why))
+        elif isinstance(name, External) and name.etag and info.etag and not same_etag(name.etag, info.etag):
+            why = f"its ETag was {name.etag} and is {info.etag}"
+            self._damages.whole(name, Damage(address, DamageKind.CHANGED, why))
+
+    def _check_externals(self) -> None:
+        held = ((msgspec.msgpack.decode(raw, type=External), size) for raw, size in self._marks.held(_EXTERNAL_MARK))
+        while batch := [item for _, item in zip(range(_HEADS), held, strict=False)]:
+            for (name, size), info in zip(batch, self._pool.map(self._look, [name for name, _ in batch]), strict=True):
+                if isinstance(info, AccessError):
+                    self._damages.refused(name, describe_object(self._store, name), info)
+                # Of an older version of an object only reading it tells something.
+                elif info is None or name.version_id in (None, info.version_id):
+                    self._compare(name, size, info)
+
+    def _look(self, name: External) -> ObjectInfo | AccessError | None:
+        try:
+            return self._externals.head(name)
+        except AccessError as error:
+            return error
+        except NotFoundError:
+            return None
+
+    def _files(self, root: NodeRef) -> Iterator[Entry]:
+        """Yield the files with content of all that can be read, those of equal directories a single time."""
+
+        def visit(ref: NodeRef) -> bool:
+            return self._marks.visit(place_of(ref))
+
+        for _, leaf in walk_leaves(root, self._nodes.load, lambda *_: None, visit):
+            for at in range(len(leaf)):
+                entry = leaf.entry(at)
+                if entry.extents:
+                    yield entry

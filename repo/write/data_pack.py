@@ -1,0 +1,103 @@
+"""The data object that small contents are fused into, while it is being filled.
+
+Its hash is known when it is full; until then extents in it name it by a stand-in of 8 bytes.
+
+**Invariant:** what it holds is in the order of adding, so that the same contents in the same order make the same
+object: a push or commit that is done again finds it in the bucket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from penstock.manifest.entry import Extent
+from penstock.manifest.hashing import content_hash
+from penstock.repo.bucket import object_keys
+from penstock.repo.fetch.memory import shares
+
+from .known_places import KnownPlaces
+
+__all__ = ["DataPack", "Sender", "most_packed"]
+
+_STAND_IN = 8
+
+
+def most_packed() -> int:
+    """Return the bytes of the largest data object that contents are put together in: a whole number of MiB."""
+    return shares().packing
+
+
+class Sender(Protocol):
+    """Where data objects go: an `upload.Upload`, or what only counts."""
+
+    def send(self, key: str, body: bytes | bytearray, *, data: bool) -> None:
+        """Take an object to be sent; raises what an earlier one could not be sent for."""
+        ...
+
+
+class DataPack:
+    """One pack after the other; each is sent when it is sealed. `places` learn where contents are. One thread."""
+
+    def __init__(self, sender: Sender, places: KnownPlaces | None) -> None:
+        self._sender = sender
+        self._places = places
+        self._most = most_packed()
+        self._buffer = bytearray()
+        self._offsets: dict[bytes, int] = {}
+        self._hashes: list[bytes] = []
+
+    @property
+    def sealed(self) -> int:
+        """How many packs have been sealed: also the number of the one that is being filled."""
+        return len(self._hashes)
+
+    def fits(self, size: int) -> bool:
+        """Whether so many bytes still go into it."""
+        return not self._buffer or len(self._buffer) + size <= self._most
+
+    def find(self, content: bytes, size: int) -> Extent | None:
+        """Return where a content lies in the pack that is being filled, by its hash."""
+        offset = self._offsets.get(content)
+        return self._extent(offset, size) if offset is not None else None
+
+    def add(self, data: bytes | bytearray, content: bytes) -> Extent:
+        """Append a content, by whose hash it may be looked for again."""
+        offset = len(self._buffer)
+        self._buffer += data
+        self._offsets[content] = offset
+        return self._extent(offset, len(data))
+
+    def _extent(self, offset: int, size: int) -> Extent:
+        return Extent(len(self._hashes).to_bytes(_STAND_IN, "big"), offset, size)
+
+    def seal(self) -> None:
+        """End the pack, and send it. Raises what an earlier object could not be sent for."""
+        if not self._buffer:
+            return
+        digest = content_hash(self._buffer)
+        self._sender.send(object_keys.data_key(digest), self._buffer, data=True)
+        if self._places is not None:
+            self._places.add(digest, self._offsets)
+        self._hashes.append(digest)
+        self._buffer = bytearray()
+        self._offsets = {}
+
+    def waits_for(self, extents: Iterable[Extent]) -> bool:
+        """Whether any of them lies in the pack that is being filled."""
+        return any(_number(extent) == len(self._hashes) for extent in extents)
+
+    def resolve(self, extents: Iterable[Extent]) -> tuple[Extent, ...]:
+        """Name packs by their hashes: all that the extents lie in are sealed."""
+        return tuple(
+            Extent(self._hashes[number], extent.offset, extent.length)
+            if (number := _number(extent)) is not None
+            else extent
+            for extent in extents
+        )
+
+
+def _number(extent: Extent) -> int | None:
+    """Return the number of the pack that a stand-in names."""
+    found = extent.object
+    return int.from_bytes(found, "big") if isinstance(found, bytes) and len(found) == _STAND_IN else None

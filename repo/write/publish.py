@@ -1,0 +1,142 @@
+"""Publish a tree as a version: manifest, commit record, ref, tag, in an order that a crash cannot turn into harm.
+
+All data and nodes are in the bucket before the first of these is written; the ref moves after all the rest. A crash
+anywhere leaves the old version whole, and at most objects that nothing refers to.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from penstock.errors import ConflictError, IntegrityError, UsageError
+from penstock.manifest.build import TreeBuilder
+from penstock.manifest.hashing import commit_id
+from penstock.manifest.records import Commit, DatasetInfo, Manifest, RefRecord, format_time
+from penstock.repo.bucket import object_keys
+from penstock.repo.bucket.authorship import environment
+from penstock.repo.bucket.refs import Head, write_id
+from penstock.repo.bucket.repository import DEFAULT_BRANCH, Repository
+from penstock.repo.read.nodes import NodePackWriter
+
+__all__ = ["Authorship", "Published", "check_text", "create_dataset", "move_branch", "publish", "tag_version"]
+
+
+_LONGEST_TEXT = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Authorship:
+    """What a person says of a version: who made it, and why. UsageError: no UTF-8, or more than 64 KiB.
+
+    `mark`, if any, is kept in the commit's environment: who crashed while it landed finds it by that.
+    """
+
+    author: str
+    message: str
+    operation: str
+    mark: str = ""
+
+    def __post_init__(self) -> None:
+        check_text("author", self.author)
+        check_text("message", self.message)
+
+
+def check_text(what: str, text: str) -> None:
+    """Raise UsageError for a text that no record takes: no UTF-8, or more than 64 KiB."""
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as error:
+        raise UsageError(f"the {what} is not UTF-8", why=str(error), fix="Write it in UTF-8.") from error
+    if size > _LONGEST_TEXT:
+        raise UsageError(f"the {what} has {size} bytes", why=f"the most is {_LONGEST_TEXT}", fix="Make it shorter.")
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A version that is there for all to see."""
+
+    top_hash: bytes
+    commit: bytes
+
+
+def _record(authorship: Authorship, published: Published | None, time: str) -> RefRecord:
+    commit, top_hash = (published.commit.hex(), published.top_hash.hex()) if published is not None else (None, None)
+    return RefRecord(commit, top_hash, authorship.author, time, authorship.operation, write_id())
+
+
+def publish(
+    repository: Repository,
+    branch: str,
+    head: Head | None,
+    manifest: Manifest,
+    authorship: Authorship,
+    parents: Sequence[bytes] | None = None,
+) -> Published:
+    """Make a manifest the next version of a branch that was seen at `head`. ConflictError: it moved meanwhile.
+
+    `parents` are the ids of the commits that it comes from, the one that the branch stood at first; that one alone
+    by default. All data and nodes of the manifest are in the bucket already.
+    """
+    if parents is None:
+        parents = (bytes.fromhex(head.record.commit),) if head is not None and head.record.commit else ()
+    store, dataset = repository.store, repository.dataset
+    time = format_time(dt.datetime.now(dt.UTC))
+    top_hash = manifest.top_hash
+    if not repository.refs.create(
+        object_keys.manifest_key(dataset, top_hash.hex()), manifest.encode(), contested=False
+    ):
+        # The same content was published before, perhaps from other packs: those stay the ones in use.
+        repository.manifest(top_hash)
+    commit = Commit(
+        top_hash.hex(),
+        manifest.root.entries,
+        manifest.root.size,
+        tuple(parent.hex() for parent in parents),
+        authorship.author,
+        time,
+        authorship.message,
+        environment(authorship.operation) | ({"write_id": authorship.mark} if authorship.mark else {}),
+    )
+    body = commit.encode()
+    published = Published(top_hash, commit_id(body))
+    if not repository.refs.create(object_keys.commit_key(dataset, published.commit.hex()), body, contested=False):
+        raise IntegrityError(
+            f"commit {published.commit.hex()} in {store.url} is not what its id says",
+            fix="Something else has changed the object: restore it from a copy of the bucket.",
+        )
+    repository.refs.move(branch, head, _record(authorship, published, time))
+    return published
+
+
+def move_branch(
+    repository: Repository, branch: str, head: Head | None, published: Published | None, authorship: Authorship
+) -> None:
+    """Move a branch to a version that is there already; to None: delete it. ConflictError: it moved meanwhile."""
+    repository.refs.move(branch, head, _record(authorship, published, format_time(dt.datetime.now(dt.UTC))))
+
+
+def tag_version(repository: Repository, tag: str, published: Published, authorship: Authorship) -> None:
+    """Give a version a tag. ConflictError: the tag stands for another one."""
+    repository.refs.create_tag(tag, _record(authorship, published, format_time(dt.datetime.now(dt.UTC))))
+
+
+def create_dataset(repository: Repository, title: str, description: str, authorship: Authorship) -> Published:
+    """Make a dataset with one version, which is empty; what is said of it has passed `check_text`.
+
+    ConflictError: the branch has a version already.
+    """
+    refs = repository.refs
+    if refs.head(DEFAULT_BRANCH) is not None:
+        raise ConflictError(
+            f"dataset {repository.dataset!r} in {repository.store.url} exists already",
+            fix="Choose another name, or push to it.",
+        )
+    sink = NodePackWriter(repository.store.put)
+    root = TreeBuilder(sink).finish()
+    sink.flush()
+    # Before the branch, so that it can be done again should this be interrupted in between.
+    time = format_time(dt.datetime.now(dt.UTC))
+    refs.set_info(lambda _: DatasetInfo(title, description, authorship.author, time, write_id()))
+    return publish(repository, DEFAULT_BRANCH, None, Manifest(sink.located(root)), authorship)

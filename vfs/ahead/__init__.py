@@ -1,0 +1,1 @@
+"""What is fetched before it is asked for: decisions, and the tasks that carry them out."""

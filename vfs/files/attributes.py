@@ -1,0 +1,83 @@
+"""Attributes of files as the file system gives them, without any kernel's types. Pure.
+
+Whatever the version does not record is fixed here: permission bits, link counts, sizes of directories.
+docs/SEMANTICS.md says what each means to a program.
+"""
+
+from __future__ import annotations
+
+import stat
+
+import msgspec
+
+from penstock.manifest.entry import Entry, Kind, NodeRef
+from penstock.overlay.tables.schema import InodeRecord
+
+__all__ = ["DEFAULT_UMASK", "Attributes", "FileSystemSize", "attributes_of", "attributes_of_record", "file_system_size"]
+
+DEFAULT_UMASK = 0o022
+_TYPES = (stat.S_IFREG, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
+_BITS = (0o666, 0o777, 0o777, 0o777)
+"""Types and permission bits, before the mask, by `Kind`. A mount that is read-only is so whatever they say."""
+assert [kind.value for kind in Kind] == list(range(len(_TYPES)))
+
+_UNIT = 4096
+
+
+class Attributes(msgspec.Struct, frozen=True, gc=False):
+    """What stat(2) says of one inode. `size` in bytes, `blocks` in units of 512 bytes.
+
+    `ctime_ns` and `atime_ns` are None where they are as `mtime_ns`, `uid` and `gid` where they are the mount's.
+    """
+
+    inode: int
+    mode: int
+    size: int
+    blocks: int
+    mtime_ns: int
+    ctime_ns: int | None = None
+    atime_ns: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    links: int = 1
+
+
+class FileSystemSize(msgspec.Struct, frozen=True):
+    """What statvfs(3) says: `blocks` of `unit` bytes and `files` inodes, and how many of each are free."""
+
+    unit: int
+    blocks: int
+    files: int
+    free_blocks: int = 0
+    free_files: int = 0
+
+
+def attributes_of(inode: int, entry: Entry, epoch_ns: int, umask: int = DEFAULT_UMASK) -> Attributes:
+    """Return an entry's attributes; one without a time of its own has `epoch_ns`, the version's."""
+    kind = entry.kind
+    # A directory has size 0: its recursive size would be counted twice by du --apparent-size.
+    size = 0 if kind is Kind.DIRECTORY else entry.size
+    mode = _TYPES[kind] | (_BITS[kind] & ~umask if kind is not Kind.SYMLINK else 0o777)
+    return Attributes(inode, mode, size, (size + 511) >> 9, entry.mtime_ns or epoch_ns)
+
+
+def attributes_of_record(inode: int, record: InodeRecord) -> Attributes:
+    """Return the attributes of what was changed."""
+    size = record.size
+    return Attributes(
+        inode,
+        _TYPES[record.kind] | record.mode,
+        size,
+        (size + 511) >> 9,
+        record.mtime_ns,
+        record.ctime_ns,
+        record.atime_ns or None,
+        record.uid,
+        record.gid,
+        0 if record.parent == 0 else 1,
+    )
+
+
+def file_system_size(root: NodeRef) -> FileSystemSize:
+    """Return the size of the whole tree: every byte is in use, none is free."""
+    return FileSystemSize(_UNIT, -(-root.size // _UNIT), root.entries + 1)

@@ -1,0 +1,379 @@
+"""A version as a read-only file system, without a kernel: inodes in, attributes, names and bytes out.
+
+An inode number is a position in pre-order (`manifest.tree`), so nothing is kept for an inode that the kernel knows,
+and there is nothing to forget. What is kept: the directories used last, open files, open directories; all of it can
+be lost, so that another process can go on with the handles that this one gave out (`handles`).
+
+Every question about the tree is first asked of nodes in memory. When one is missing it is loaded in a thread, once
+for all who want it, and the question is asked again.
+
+Errors: `errnos.Refusal` is an answer (ENOENT is not one of them: `lookup` returns None); anything of
+`penstock.errors` is a failure of the source. Used by `fuse` and by tests, in one event loop.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Callable
+from operator import attrgetter
+from typing import NamedTuple, Protocol, TypeVar
+
+import msgspec
+import trio
+
+from penstock.manifest.entry import BLOCK_SIZE, Entry, Kind, NodeRef, block_count
+from penstock.manifest.tree import ROOT_INODE, Inode, NodeMissing, Tree
+from penstock.vfs.ahead.order_follower import OrderFollower
+from penstock.vfs.ahead.prefetcher import Prefetcher
+from penstock.vfs.ahead.readahead import Readahead
+from penstock.vfs.ahead.trace_recorder import TraceRecorder
+from penstock.vfs.source.block_reader import BlockReader
+from penstock.vfs.source.source import Source
+from penstock.vfs.source.tree_queries import TreeQueries
+from penstock.vfs.source.workers import Workers
+
+from .attributes import DEFAULT_UMASK, Attributes, FileSystemSize, attributes_of, file_system_size
+from .errnos import Refusal
+from .handles import FileHandle, Handles, inode_of
+from .xattrs import PREFIX, extended_attributes
+
+__all__ = ["DirectoryItem", "FileSystem", "ReadOnlyFileSystem"]
+
+_T = TypeVar("_T")
+
+_DIRECTORIES = 16384
+"""Directories kept by inode, at about 500 bytes each."""
+_BATCH = 128
+"""Entries made ready at once by `readdir`: 16 KiB of names and attributes in the kernel's form, 0.5 ms of work."""
+_CHILDREN = 2
+"""Offset in a directory of its first child; 0 and 1 are ``.`` and ``..``."""
+
+
+class DirectoryItem(msgspec.Struct, frozen=True, gc=False):
+    """One name in a directory. `next` is the offset to go on from."""
+
+    name: bytes
+    attributes: Attributes
+    next: int
+
+
+class _Directory(NamedTuple):
+    """The content of a directory, and its parent's inode (the root is its own)."""
+
+    ref: NodeRef
+    parent: Inode
+
+
+class _OpenFile:
+    __slots__ = ("announced", "entry", "inode", "readahead", "started")
+
+    def __init__(self, inode: Inode, entry: Entry, *, announced: bool = False) -> None:
+        self.inode = inode
+        self.entry = entry
+        self.announced = announced
+        self.started = False
+        self.readahead = Readahead(block_count(entry.size))
+
+
+class _OpenDirectory:
+    """`ready` are items that follow each other; they are used when the reader goes on where they lie."""
+
+    __slots__ = ("begin", "directory", "inode", "ready")
+
+    def __init__(self, inode: Inode, directory: _Directory) -> None:
+        self.inode = inode
+        self.directory = directory
+        self.begin = -1
+        self.ready: list[DirectoryItem] = []
+
+
+class FileSystem(Protocol):
+    """What answers questions and reads: the methods of `ReadOnlyFileSystem`, which says what they do."""
+
+    follower: OrderFollower
+
+    @property
+    def open_files(self) -> int: ...  # noqa: D102  # as above, and so below
+    async def lookup(self, parent: int, name: bytes) -> Attributes | None: ...  # noqa: D102
+    async def getattr(self, inode: int) -> Attributes: ...  # noqa: D102
+    async def readlink(self, inode: int) -> bytes: ...  # noqa: D102
+    async def open(self, inode: int, flags: int) -> FileHandle: ...  # noqa: D102
+    async def read(self, handle: int, offset: int, size: int) -> bytes | memoryview: ...  # noqa: D102
+    def release(self, handle: int) -> None: ...  # noqa: D102
+    async def path(self, inode: int) -> bytes: ...  # noqa: D102
+    async def describe(self, handle: int, offset: int, size: int) -> tuple[bytes, bool]: ...  # noqa: D102
+    async def opendir(self, inode: int) -> FileHandle: ...  # noqa: D102
+    async def readdir(self, handle: int, start: int) -> list[DirectoryItem]: ...  # noqa: D102
+    def releasedir(self, handle: int) -> None: ...  # noqa: D102
+    def statfs(self) -> FileSystemSize: ...  # noqa: D102
+    async def listxattr(self, inode: int) -> list[bytes]: ...  # noqa: D102
+    async def getxattr(self, inode: int, name: bytes) -> bytes: ...  # noqa: D102
+
+
+class ReadOnlyFileSystem:
+    """The tree of `source`. Times that the version does not record are `epoch_ns`, in nanoseconds since 1970.
+
+    `umask` takes permission bits away, as a process's does.
+
+    Fetches run in `nursery`; cancel it to end them.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        nursery: trio.Nursery,
+        workers: Workers,
+        *,
+        epoch_ns: int = 0,
+        umask: int = DEFAULT_UMASK,
+    ) -> None:
+        self._source = source
+        self._umask = umask
+        self._workers = workers
+        self._epoch_ns = epoch_ns
+        self._tree = Tree(source.root, source.peek)
+        self._asker = TreeQueries(source, nursery, workers)
+        self._blocks = BlockReader(source, nursery, workers)
+        self._prefetcher = Prefetcher(source, nursery, workers, self._asker.load, self._blocks.bring)
+        self.recorder: TraceRecorder | None = None
+        """What takes note of what is read, while a trace is recorded."""
+        self.follower = OrderFollower(source, nursery, workers, self._blocks.bring)
+        self._directories: OrderedDict[Inode, _Directory] = OrderedDict()
+        self._handles = Handles()
+        self._files: dict[FileHandle, _OpenFile] = {}
+        self._open_directories: dict[FileHandle, _OpenDirectory] = {}
+
+    @property
+    def umask(self) -> int:
+        """Permission bits that files lack."""
+        return self._umask
+
+    @property
+    def epoch_ns(self) -> int:
+        """The time of what has none, in nanoseconds since 1970."""
+        return self._epoch_ns
+
+    def new_handle(self, inode: int) -> FileHandle:
+        """Return a handle that no other one open here is equal to, for who opens files in another way."""
+        return self._handles.new(inode)
+
+    @property
+    def blocks(self) -> BlockReader:
+        """What reads blocks of files, for who reads them in another way."""
+        return self._blocks
+
+    async def _ask(self, question: Callable[[Tree], _T]) -> _T:
+        """Answer a question about the tree, loading nodes until it can be answered."""
+        try:
+            return question(self._tree)  # the tree is made once: this is asked several times a request
+        except NodeMissing:
+            return await self._asker.ask(lambda load: question(Tree(self._source.root, load)))
+
+    async def _entry(self, inode: int) -> Entry:
+        if not 0 <= inode - ROOT_INODE <= self._source.root.entries:
+            raise Refusal(errno.ESTALE)
+        return await self._ask(lambda tree: tree.by_inode(Inode(inode)))
+
+    async def _directory(self, inode: int) -> _Directory:
+        known = self._directories.get(Inode(inode))
+        if known is not None:
+            self._directories.move_to_end(Inode(inode))
+            return known
+        entry = await self._entry(inode)
+        if entry.directory is None:
+            raise Refusal(errno.ENOTDIR)
+        parent = await self._ask(lambda tree: tree.resolve(tree.path_of(Inode(inode))[:-1])[0])
+        return self._keep_directory(Inode(inode), entry.directory, parent)
+
+    def _keep_directory(self, inode: Inode, ref: NodeRef, parent: Inode) -> _Directory:
+        directory = self._directories[inode] = _Directory(ref, parent)
+        self._directories.move_to_end(inode)
+        if len(self._directories) > _DIRECTORIES:
+            self._directories.popitem(last=False)
+        return directory
+
+    async def lookup(self, parent: int, name: bytes) -> Attributes | None:
+        """Return the attributes of a name in a directory; None when there is no such name. ENOTDIR, ESTALE."""
+        directory = await self._directory(parent)
+        if name == b".":
+            return await self.getattr(parent)
+        if name == b"..":
+            return await self.getattr(directory.parent)
+        found = await self._ask(lambda tree: tree.lookup(Inode(parent), directory.ref, name))
+        if found is None:
+            return None
+        inode, entry = found
+        if entry.directory is not None:
+            self._keep_directory(inode, entry.directory, Inode(parent))
+        return attributes_of(inode, entry, self._epoch_ns, self._umask)
+
+    async def getattr(self, inode: int) -> Attributes:
+        """Return the attributes of an inode. ESTALE: there is none with this number."""
+        return attributes_of(inode, await self._entry(inode), self._epoch_ns, self._umask)
+
+    async def readlink(self, inode: int) -> bytes:
+        """Return what a symlink points to. EINVAL: it is none."""
+        entry = await self._entry(inode)
+        if entry.kind is not Kind.SYMLINK:
+            raise Refusal(errno.EINVAL)
+        return entry.target
+
+    async def open(self, inode: int, flags: int) -> FileHandle:
+        """Open a file for reading. EROFS: for anything else; EISDIR, ELOOP: it is no file."""
+        if flags & os.O_ACCMODE != os.O_RDONLY or flags & os.O_TRUNC:
+            raise Refusal(errno.EROFS)
+        entry = await self._entry(inode)
+        if not entry.is_file:
+            raise Refusal(errno.EISDIR if entry.kind is Kind.DIRECTORY else errno.ELOOP)
+        handle = self._handles.new(inode)
+        self._files[handle] = _OpenFile(Inode(inode), entry, announced=self.follower.opened(inode))
+        return handle
+
+    async def read(self, handle: int, offset: int, size: int) -> bytes | memoryview:
+        """Return up to `size` bytes of an open file, fewer only at its end. EBADF: it is no file's handle."""
+        file = self._files.get(FileHandle(handle)) or await self._known_file(FileHandle(handle))
+        end = min(offset + size, file.entry.size)
+        if not 0 <= offset < end:
+            return b""
+        entry = file.entry
+        if self.recorder is not None:
+            self.recorder.note(file.inode, entry, offset, end)
+        if not file.started:
+            file.started = True
+            if not file.announced:
+                self._prefetcher.opened(file.inode)
+        if entry.size <= BLOCK_SIZE:
+            view = await self._blocks.read_small(
+                entry, lambda: self._prefetcher.region(file.inode, entry, alone=file.announced)
+            )
+            return view[offset:end]
+        ahead = file.readahead.observe(offset, end)
+        if ahead:
+            self._blocks.fetch_ahead(entry, ahead)
+        return await self._blocks.read(entry, offset, end)
+
+    async def _known_file(self, handle: FileHandle) -> _OpenFile:
+        """Take up a handle that another process gave out."""
+        entry = await self._of_handle(handle)
+        if not entry.is_file:
+            raise Refusal(errno.EBADF)
+        return self._files.setdefault(handle, _OpenFile(inode_of(handle), entry))
+
+    async def _known_directory(self, handle: FileHandle) -> _OpenDirectory:
+        if (await self._of_handle(handle)).directory is None:
+            raise Refusal(errno.EBADF)
+        inode = inode_of(handle)
+        return self._open_directories.setdefault(handle, _OpenDirectory(inode, await self._directory(inode)))
+
+    async def _of_handle(self, handle: FileHandle) -> Entry:
+        try:
+            return await self._entry(inode_of(handle))
+        except Refusal as refusal:
+            raise Refusal(errno.EBADF) from refusal
+
+    def release(self, handle: int) -> None:
+        """Close a file."""
+        self._files.pop(FileHandle(handle), None)
+
+    @property
+    def open_files(self) -> int:
+        """How many handles of files are open."""
+        return len(self._files)
+
+    async def path(self, inode: int) -> bytes:
+        """Return the path of an inode from the root. ESTALE: there is none with this number."""
+        if not 0 <= inode - ROOT_INODE <= self._source.root.entries:
+            raise Refusal(errno.ESTALE)
+        return b"/".join(await self._ask(lambda tree: tree.path_of(Inode(inode))))
+
+    async def describe(self, handle: int, offset: int, size: int) -> tuple[bytes, bool]:
+        """Return the path of an open file, and whether the cache has all blocks of a range of it. EBADF."""
+        file = self._files.get(FileHandle(handle)) or await self._known_file(FileHandle(handle))
+        path = await self.path(file.inode)
+        end = min(offset + size, file.entry.size)
+        if not 0 <= offset < end:
+            return path, True
+        blocks = range(offset // BLOCK_SIZE, (end - 1) // BLOCK_SIZE + 1)
+        return path, await self._workers.run(_has_blocks, self._source, file.entry, blocks)
+
+    async def opendir(self, inode: int) -> FileHandle:
+        """Open a directory for listing. ENOTDIR, ESTALE."""
+        directory = await self._directory(inode)
+        handle = self._handles.new(inode)
+        self._open_directories[handle] = _OpenDirectory(Inode(inode), directory)
+        return handle
+
+    async def readdir(self, handle: int, start: int) -> list[DirectoryItem]:
+        """Return the entries from offset `start` on, as many as are at hand; none at the end.
+
+        EBADF: it is no directory's handle.
+
+        Offset 0 is the beginning; any other one is the `next` of an item, of this listing or an earlier one. The
+        order is ``.``, ``..``, then names by their bytes. The cost does not depend on the offset.
+        """
+        stream = self._open_directories.get(FileHandle(handle)) or await self._known_directory(FileHandle(handle))
+        if stream.begin <= start and stream.ready and start < stream.ready[-1].next:
+            return stream.ready[bisect_right(stream.ready, start, key=attrgetter("next")) :]
+        items = await self._dots(stream, start) if start < _CHILDREN else []
+        items += await self._children(stream, max(start - _CHILDREN, 0))
+        stream.begin, stream.ready = start, items
+        return items
+
+    async def _dots(self, stream: _OpenDirectory, start: int) -> list[DirectoryItem]:
+        dots = [
+            DirectoryItem(b".", await self.getattr(stream.inode), 1),
+            DirectoryItem(b"..", await self.getattr(stream.directory.parent), _CHILDREN),
+        ]
+        return dots[max(start, 0) :]
+
+    async def _children(self, stream: _OpenDirectory, position: int) -> list[DirectoryItem]:
+        ref = stream.directory.ref
+        base = stream.inode + 1
+
+        def batch(tree: Tree) -> list[DirectoryItem]:
+            items: list[DirectoryItem] = []
+            try:
+                for at, entry in itertools.islice(tree.children_from(ref, position), _BATCH):
+                    inode = Inode(base + at)
+                    if entry.directory is not None:
+                        self._keep_directory(inode, entry.directory, stream.inode)
+                    items.append(
+                        DirectoryItem(
+                            entry.name, attributes_of(inode, entry, self._epoch_ns, self._umask), at + 1 + _CHILDREN
+                        )
+                    )
+            except NodeMissing:
+                if not items:
+                    raise
+            return items
+
+        return await self._ask(batch)
+
+    def releasedir(self, handle: int) -> None:
+        """Close a directory."""
+        self._open_directories.pop(FileHandle(handle), None)
+
+    def statfs(self) -> FileSystemSize:
+        """Return the size of the whole."""
+        return file_system_size(self._source.root)
+
+    async def listxattr(self, inode: int) -> list[bytes]:
+        """Return the names of an inode's extended attributes."""
+        return list(extended_attributes(self._source, await self._entry(inode), is_root=inode == ROOT_INODE))
+
+    async def getxattr(self, inode: int, name: bytes) -> bytes:
+        """Return an extended attribute. ENODATA: there is no such."""
+        if not name.startswith(PREFIX):  # security.* and system.*: asked for by ls, never there
+            raise Refusal(errno.ENODATA)
+        value = extended_attributes(self._source, await self._entry(inode), is_root=inode == ROOT_INODE).get(name)
+        if value is None:
+            raise Refusal(errno.ENODATA)
+        return await self._workers.run(value)
+
+
+def _has_blocks(source: Source, entry: Entry, blocks: range) -> bool:
+    return not source.missing_blocks([source.block_hash(entry, index) for index in blocks])

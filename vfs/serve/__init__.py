@@ -1,0 +1,1 @@
+"""The processes of a mount: supervisor, serving process, control socket, jobs."""

@@ -1,0 +1,138 @@
+"""Work of a mount that takes longer than a question may: a commit, a refresh. One at a time, in the background.
+
+Who started it asks again and again how far it is (`controlling.follow`); when nobody does any more, it goes on all the
+same, or is cancelled where that was asked for. Runs on the event loop.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import trio
+
+from penstock.errors import ConflictError, NotFoundError, PenstockError
+from penstock.vfs.source.workers import Workers
+
+from .control_socket import ControlArguments
+
+__all__ = ["Job", "Jobs", "blocking"]
+
+_log = logging.getLogger(__name__)
+_KEPT = 16
+_MOST_LINES = 4096
+_T = TypeVar("_T")
+
+
+class Job:
+    """One piece of work.
+
+    `progress` is what it says of itself: numbers by name, written by any thread.
+    `lines` are results that are handed out as they come: whoever asks next takes them away.
+
+    `cancelled`: it is to end at the next point where nothing is half-done.
+    """
+
+    def __init__(self, name: str, number: int, *, looks: bool) -> None:
+        self.name = name
+        self.looks = looks
+        self.number = number
+        self.progress: dict[str, int] = {}
+        self.lines: deque[object] = deque()
+        self.cancelled = False
+        self.done = False
+        self.result: object = None
+        self.error: PenstockError | None = None
+
+
+class Jobs:
+    """The work of one mount. `explain` says what an OSError is to whoever waits."""
+
+    def __init__(self, nursery: trio.Nursery, explain: Callable[[OSError], PenstockError] | None = None) -> None:
+        self._nursery = nursery
+        self._explain = explain
+        self._numbers = itertools.count(1)
+        self._jobs: dict[int, Job] = {}
+
+    def start(self, name: str, work: Callable[[Job], Awaitable[object]], *, looks: bool = False) -> dict[str, object]:
+        """Begin; return what `state` wants. ConflictError: something else is under way. `looks`: it changes nothing."""
+        running = next((job for job in self._jobs.values() if not job.done and not job.looks), None)
+        if running is not None and not looks:
+            raise ConflictError(
+                f"the mount is busy with a {running.name}",
+                why="one is done at a time",
+                fix="Try again when it is over.",
+            )
+        for number in [number for number, job in self._jobs.items() if job.done][:-_KEPT]:
+            del self._jobs[number]
+        job = Job(name, next(self._numbers), looks=looks)
+        self._jobs[job.number] = job
+        self._nursery.start_soon(self._run, job, work)
+        return {"job": job.number}
+
+    async def _run(self, job: Job, work: Callable[[Job], Awaitable[object]]) -> None:
+        try:
+            job.result = await work(job)
+        except PenstockError as error:
+            job.error = error
+        except OSError as error:
+            _log.error("a %s failed: %s", job.name, error)
+            job.error = (
+                self._explain(error) if self._explain else PenstockError(f"the {job.name} failed", why=str(error))
+            )
+        except Exception as error:  # noqa: BLE001  # one job fails, the mount lives on
+            _log.error("a %s failed", job.name, exc_info=error)
+            job.error = PenstockError(f"the {job.name} failed", why=f"{type(error).__name__}: {error}")
+        finally:
+            job.done = True
+
+    async def state(self, arguments: ControlArguments) -> dict[str, object]:
+        """Say how far a job is, or what came of it. Raises what it failed with."""
+        job = self._job(arguments)
+        if job.error is not None:
+            raise job.error
+        done = job.done  # before the lines: what comes after them is not lost
+        lines = [job.lines.popleft() for _ in range(min(len(job.lines), _MOST_LINES))]
+        return {"done": done and not job.lines, "progress": dict(job.progress), "lines": lines, "result": job.result}
+
+    async def cancel(self, arguments: ControlArguments) -> dict[str, object]:
+        """Have a job end at the next point where nothing is half-done."""
+        job = self._job(arguments)
+        job.cancelled = True
+        return {"done": job.done}
+
+    def _job(self, arguments: ControlArguments) -> Job:
+        number = arguments.get("job")
+        job = self._jobs.get(number) if isinstance(number, int) else None
+        if job is None:
+            raise NotFoundError(f"this mount knows no job {number!r}", why="its serving process may have been replaced")
+        return job
+
+
+async def blocking(workers: Workers, job: Job, call: Callable[[], _T]) -> _T:
+    """Return what a call returns that blocks. When a job is cancelled from above, the call is told, and waited for."""
+    failure: Exception | None = None
+    ended = False
+
+    async def tell_when_cancelled() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            if not ended:
+                job.cancelled = True
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(tell_when_cancelled)
+        with trio.CancelScope(shield=True):
+            try:
+                return await workers.run(call)
+            except Exception as error:  # noqa: BLE001  # it goes out below: a nursery would wrap it
+                failure = error
+            finally:
+                ended = True
+                nursery.cancel_scope.cancel()
+    assert failure is not None
+    raise failure
