@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import lmdb
 
 from penstock.errors import IntegrityError
-
-if TYPE_CHECKING:
-    from .environment import Environment
 
 __all__ = ["IndexDamagedError", "Transaction", "translated"]
 
@@ -46,6 +44,20 @@ class IndexDamagedError(IntegrityError):
     """The LMDB file is not what it should be; it never leaves `penstock.cache`, which rebuilds the index."""
 
 
+class Opened(Protocol):
+    """What a transaction needs of its environment: see `environment.Environment`."""
+
+    lock: threading.Lock
+
+    def begin(self, *, write: bool) -> tuple[lmdb.Transaction[bytes], list[Any]]:
+        """Return LMDB's transaction and databases; the lock is held, and `end` follows."""
+        ...
+
+    def end(self) -> None:
+        """Say that it is over."""
+        ...
+
+
 class Transaction:
     """A context manager that holds its environment's lock; commits when the block ends well, else aborts.
 
@@ -54,7 +66,7 @@ class Transaction:
 
     __slots__ = ("_databases", "_environment", "_handle", "_write")
 
-    def __init__(self, environment: Environment, *, write: bool) -> None:
+    def __init__(self, environment: Opened, *, write: bool) -> None:
         self._environment = environment
         self._write = write
         self._handle: lmdb.Transaction[bytes] | None = None

@@ -5,6 +5,8 @@ Three places say which packages there are; a package missing from one of them wo
 
 from __future__ import annotations
 
+import ast
+import graphlib
 import importlib
 import os
 import subprocess
@@ -43,12 +45,41 @@ def test_setuptools_maps_every_folder():
     expected = {"penstock": "penstock"} | {f"penstock.{name}": name for name in folders()}
     settings = project()["tool"]["setuptools"]
     assert settings["package-dir"] == expected
-    assert sorted(settings["packages"]) == sorted(expected)
+    assert sorted(settings["packages"]) == sorted(expected.keys() | rooms())
 
 
-def test_nested_folders_are_not_forgotten_by_setuptools():
-    """A package within a package would need a line of its own in pyproject.toml: there is none so far."""
-    assert {path for name in folders() for path in ROOT.glob(f"{name}/*/__init__.py")} == set()
+def rooms():
+    """Return the folders within those, by the dotted name under which they are imported."""
+    return {
+        f"penstock.{'.'.join(path.parent.relative_to(ROOT).parts)}"
+        for name in folders()
+        for path in ROOT.glob(f"{name}/*/__init__.py")
+    }
+
+
+def imports(path, name):
+    """Return the modules that a module imports, wherever in it, also those for type checkers alone."""
+    found = set()
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level <= 1:
+            base = node.module or ""
+            if node.level:
+                base = f"{package}.{base}".rstrip(".")
+            found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    names = [name for name in modules() if name.count(".") > 1]
+    paths = {name: ROOT / Path(*name.split(".")[1:]).with_suffix(".py") for name in names}
+    graph = {name: imports(path, name) & paths.keys() - {name} for name, path in paths.items() if path.is_file()}
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+@pytest.mark.parametrize("room", sorted(rooms()))
+def test_a_room_holds_no_more_than_one_can_look_over(room):
+    assert len(list((ROOT / Path(*room.split(".")[1:])).glob("*.py"))) <= 20
 
 
 def test_every_tool_looks_at_every_folder():

@@ -5,9 +5,8 @@ Blocking; used by `versioning` in threads, and by `committing` for overlays that
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from penstock.errors import ConflictError
 from penstock.manifest.diff import Change
@@ -22,15 +21,7 @@ from penstock.overlay.tree.lower import Lower
 from penstock.overlay.tree.namespace import Namespace
 from penstock.repo.read.snapshot import Snapshot
 
-if TYPE_CHECKING:
-    from penstock.vfs.serve.jobs import (
-        Job,  # it needs trio, which takes long to import and which `committing` has no use for
-    )
-
-__all__ = ["Newer", "list_changes", "newest", "wait_for_takers"]
-
-_MOST_WAITING = 16384
-_PATIENCE = 60.0
+__all__ = ["Newer", "list_changes", "newest"]
 
 
 class Newer(NamedTuple):
@@ -68,15 +59,6 @@ def newest(origin: Origin, version: Snapshot) -> Newer | None:
         )
     changes = others(origin, origin.manifest, manifest, version)
     return Newer(moved(origin, origin.ref, found.commit, manifest, version), changes)
-
-
-def wait_for_takers(job: Job) -> None:
-    """Hold up a thread whose lines nobody takes; after a minute, have the job end."""
-    until = time.monotonic() + _PATIENCE
-    while len(job.lines) > _MOST_WAITING and not job.cancelled:
-        if time.monotonic() > until:
-            job.cancelled = True
-        time.sleep(0.01)
 
 
 def _committed(origin: Origin, version: Snapshot) -> NodeRef:

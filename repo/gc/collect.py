@@ -21,12 +21,12 @@ from contextlib import ExitStack
 
 from penstock.errors import AccessError
 from penstock.manifest.descend import LoadNode
+from penstock.repo.bucket.disk_sets import Marks
 from penstock.repo.bucket.leases import now
 from penstock.repo.bucket.proof import StoreClock, prove_store
 from penstock.store.base import Store
 
 from .collection import Collection
-from .mark_sets import Marks
 from .notes import Notes, forget_notes
 from .report import Amount, GcProgress, GcReport
 

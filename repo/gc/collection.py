@@ -16,12 +16,12 @@ from dataclasses import replace
 from penstock.errors import AccessError, ConflictError
 from penstock.manifest.descend import LoadNode
 from penstock.repo.bucket import object_keys
+from penstock.repo.bucket.disk_sets import Marks
 from penstock.repo.bucket.leases import HeldLease, leases
 from penstock.repo.bucket.proof import StoreClock
 from penstock.store.base import Store
 
 from .mark import DATA_MARK, NODE_MARK, mark_trees
-from .mark_sets import Marks
 from .old_versions import OldObject, OldVersions, delete_old, kind_of
 from .record_listing import DatasetListing, check_heads, check_remembered, list_records
 from .report import Amount, GcProgress, GcReport

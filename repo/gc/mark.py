@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterable
 from penstock.manifest.descend import LoadNode
 from penstock.manifest.entry import NodeRef
 from penstock.manifest.node import IndexNode
-
-from .mark_sets import Marks
+from penstock.repo.bucket.disk_sets import Marks
 
 __all__ = ["DATA_MARK", "NODE_MARK", "mark_trees", "place_of"]
 

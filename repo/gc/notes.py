@@ -26,10 +26,9 @@ import msgspec
 from penstock.errors import NotFoundError
 from penstock.manifest.hashing import content_hash
 from penstock.repo.bucket import object_keys
+from penstock.repo.bucket.disk_sets import Marks
 from penstock.store.base import ByteRange, ObjectInfo, Store
 from penstock.store.keys import is_key
-
-from .mark_sets import Marks
 
 __all__ = ["Notes", "forget_notes"]
 

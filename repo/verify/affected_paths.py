@@ -16,8 +16,8 @@ from typing import NamedTuple
 from penstock.manifest.descend import LoadNode, check_depth, open_child
 from penstock.manifest.entry import Entry, NodeRef, display_path
 from penstock.manifest.node import IndexNode, Leaf, Node
+from penstock.repo.bucket.disk_sets import Marks
 from penstock.repo.gc.mark import place_of
-from penstock.repo.gc.mark_sets import Marks
 
 from .damage import SHOWN_PATHS, Damage
 from .tree_walk import UNREADABLE, Path, Unreadable

@@ -17,8 +17,8 @@ from penstock.errors import AccessError, IntegrityError
 from penstock.manifest.entry import BLOCK_SIZE, Entry, Extent, block_count
 from penstock.manifest.extents import cut_extents
 from penstock.manifest.hashing import content_hash
+from penstock.repo.bucket.disk_sets import Marks
 from penstock.repo.fetch.regions import Region, RegionPiece, RegionReader
-from penstock.repo.gc.mark_sets import Marks
 
 from .damage import Damages, ObjectName
 

@@ -20,12 +20,12 @@ import msgspec
 from penstock.errors import AccessError, NotFoundError, UsageError
 from penstock.manifest.entry import PAGE_BLOCKS, Entry, External, NodeRef, block_count
 from penstock.repo.bucket import object_keys
+from penstock.repo.bucket.disk_sets import Marks
 from penstock.repo.bucket.repository import Repository, dataset_of
 from penstock.repo.fetch.externals import Externals, options_by_address
 from penstock.repo.fetch.regions import RegionReader, describe_object
 from penstock.repo.fetch.request_counts import RequestCounts
 from penstock.repo.gc.mark import DATA_MARK, place_of
-from penstock.repo.gc.mark_sets import Marks
 from penstock.repo.read.file_blocks import FileBlocks
 from penstock.repo.settings.handle import Handle
 from penstock.repo.settings.settings import Settings

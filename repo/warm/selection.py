@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 from penstock.errors import AccessError, IntegrityError, NotFoundError, UsageError
 from penstock.manifest.entry import BLOCK_SIZE, PAGE_BLOCKS, Entry, NodeRef, block_count, split_path
 from penstock.manifest.tree import Tree
-from penstock.repo.gc.mark_sets import Marks
+from penstock.repo.bucket.disk_sets import Marks
 
 from .trace import Trace
 

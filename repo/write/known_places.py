@@ -13,7 +13,7 @@ from penstock.manifest.entry import BLOCK_SIZE, Entry
 from penstock.manifest.hashing import HASH_SIZE, content_hash
 from penstock.manifest.tree import Tree
 from penstock.repo.bucket import object_keys
-from penstock.repo.gc.mark_sets import Marks
+from penstock.repo.bucket.disk_sets import Marks
 from penstock.store.base import Store
 
 __all__ = ["KnownPlaces", "Place"]

@@ -13,9 +13,9 @@ import msgspec
 import pytest
 
 from penstock.manifest.hashing import content_hash
+from penstock.repo.bucket.disk_sets import Marks
 from penstock.repo.fetch.request_counts import RequestCounts
 from penstock.repo.gc.collect import GcReport, collect
-from penstock.repo.gc.mark_sets import Marks
 from penstock.repo.history.branches import delete_branch, make_branch
 from penstock.repo.read.nodes import Nodes
 from penstock.repo.settings.handle import parse_handle

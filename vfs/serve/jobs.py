@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -19,11 +20,13 @@ from penstock.vfs.source.workers import Workers
 
 from .control_socket import ControlArguments
 
-__all__ = ["Job", "Jobs", "blocking"]
+__all__ = ["Job", "Jobs", "blocking", "wait_for_takers"]
 
 _log = logging.getLogger(__name__)
 _KEPT = 16
 _MOST_LINES = 4096
+_MOST_WAITING = 16384
+_PATIENCE = 60.0
 _T = TypeVar("_T")
 
 
@@ -136,3 +139,12 @@ async def blocking(workers: Workers, job: Job, call: Callable[[], _T]) -> _T:
                 nursery.cancel_scope.cancel()
     assert failure is not None
     raise failure
+
+
+def wait_for_takers(job: Job) -> None:
+    """Hold up a thread whose lines nobody takes; after a minute, have the job end."""
+    until = time.monotonic() + _PATIENCE
+    while len(job.lines) > _MOST_WAITING and not job.cancelled:
+        if time.monotonic() > until:
+            job.cancelled = True
+        time.sleep(0.01)

@@ -16,7 +16,7 @@ import pyfuse3
 import trio
 
 from penstock.errors import ConflictError, PenstockError, UsageError
-from penstock.mountpoint.working_copy.changes import list_changes, newest, wait_for_takers
+from penstock.mountpoint.working_copy.changes import list_changes, newest
 from penstock.mountpoint.working_copy.commit import fields_of
 from penstock.mountpoint.working_copy.discard import plan_of, restored_line
 from penstock.mountpoint.working_copy.overlay_check import finding_line
@@ -40,7 +40,7 @@ from penstock.vfs.fuse.operations import FuseOperations
 from penstock.vfs.source.workers import Workers
 
 from .control_socket import ControlArguments, ControlCommand
-from .jobs import Job, Jobs, blocking
+from .jobs import Job, Jobs, blocking, wait_for_takers
 
 __all__ = ["VersionCommands"]
 
