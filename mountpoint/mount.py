@@ -17,18 +17,18 @@ from dataclasses import replace
 
 from penstock.errors import PenstockError, StoreUnreachableError, UsageError
 from penstock.mountpoint.daemon.supervisor import supervise
+from penstock.mountpoint.daemon_messages import MountRequest, decode_answer, encode_request
+from penstock.mountpoint.registry import MountRecord, log_path
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.settings.settings import Settings
 from penstock.repo.warm.trace import begin_trace
 
-from .daemon_messages import MountRequest, decode_answer, encode_request
 from .detach import detach
 from .kernel_mounts import top_mount
 from .known_mounts import MountInfo, info_of
 from .mount_options import MountOptions
 from .preflight import check_fuse, check_mountpoint, claimed
 from .processes import end, start_time
-from .registry import MountRecord, log_path
 
 __all__ = ["mount", "mount_foreground"]
 
