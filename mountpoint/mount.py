@@ -18,17 +18,16 @@ from dataclasses import replace
 from penstock.errors import PenstockError, StoreUnreachableError, UsageError
 from penstock.mountpoint.daemon.supervisor import supervise
 from penstock.mountpoint.daemon_messages import MountRequest, decode_answer, encode_request
+from penstock.mountpoint.detach import detach
+from penstock.mountpoint.kernel_mounts import top_mount
+from penstock.mountpoint.known_mounts import MountInfo, info_of
+from penstock.mountpoint.mount_options import MountOptions
+from penstock.mountpoint.preflight import check_fuse, check_mountpoint, claimed
+from penstock.mountpoint.processes import end, start_time
 from penstock.mountpoint.registry import MountRecord, log_path
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.settings.settings import Settings
 from penstock.repo.warm.trace import begin_trace
-
-from .detach import detach
-from .kernel_mounts import top_mount
-from .known_mounts import MountInfo, info_of
-from .mount_options import MountOptions
-from .preflight import check_fuse, check_mountpoint, claimed
-from .processes import end, start_time
 
 __all__ = ["mount", "mount_foreground"]
 
