@@ -2,7 +2,7 @@
 
 `Command` gives each command ``--json``, ``-v`` and examples in its help. `LazyGroup` knows its commands by name, help
 and the place of their code, and imports only the one that runs: ``penstock --help`` loads no store, no cache and no
-file system. Used by `main` and by the files that define commands.
+file system.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@
 | 130 | interrupted |
 | 141 | whoever read the output went away (``penstock ls | head``); as the shell reports it, and silent |
 
-Scripts depend on these and on the `kind` strings: they are never given another meaning. Called by `main` alone.
+Scripts depend on these and on the `kind` strings: they are never given another meaning.
 """
 
 from __future__ import annotations

@@ -4,8 +4,6 @@ A comparison opens one node after the other, and each costs a round trip to a bu
 known level by level: those that one tree has in a directory and the other has not. Loading these together first, into
 whatever memory the comparison's own loader has, makes its time a few round trips. A hint: what is loaded here in
 vain, or not at all, changes no result.
-
-Used by ``repo.comparing`` and ``repo.merging``.
 """
 
 from __future__ import annotations

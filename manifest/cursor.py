@@ -1,4 +1,4 @@
-"""Walk one directory's nodes in order, opening only those that must be looked into. Used by diff and update."""
+"""Walk one directory's nodes in order, opening only those that must be looked into."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The step from an index node to one of its children, checked: the one place where two nodes are held together.
 
 A node alone can keep every rule and still lie about its place: be of the wrong level, or hold names that belong to
-its neighbour. Then a listing would name what a look-up does not find. Used by ``tree`` and ``cursor``.
+its neighbour. Then a listing would name what a look-up does not find.
 """
 
 from __future__ import annotations

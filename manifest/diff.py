@@ -1,8 +1,7 @@
 """What differs between two trees, in time proportional to the difference: equal hashes are never looked into.
 
 `diff` lists everything; `changes` lists a directory that appears or goes as one change, and what lies below it only
-when it is told to, so that a million files that were added as one directory cost one step. Used by ``merge`` and
-by whoever compares versions.
+when it is told to, so that a million files that were added as one directory cost one step.
 """
 
 from __future__ import annotations

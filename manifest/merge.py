@@ -6,8 +6,6 @@ applied to ours. Directories that one side added or removed are one step each, t
 Both sides may have made the same change. A *conflict* is a path that both changed, each in its own way: two contents,
 a file here and a directory there, or something changed below what the other side removed or replaced. Metadata of
 directories (and of the version) merges member by member. Modification times are no content: ours stay.
-
-Used by ``repo.merging``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The rules that a decoded node keeps, beyond its shape: docs/FORMAT.md, word for word. Called by ``codec`` alone.
+"""The rules that a decoded node keeps, beyond its shape: docs/FORMAT.md, word for word.
 
 **Invariant:** what passes here can be read by ``node`` and ``tree`` without an index out of range, and every number
 in it is small enough to add up.

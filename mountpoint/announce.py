@@ -1,7 +1,7 @@
-"""Say in which order files of a mount will be opened: the client's end of `announced`, and what `penstock.announce` is.
+"""Say in which order files of a mount will be opened: `penstock.announce`.
 
-Blocking, and quick: a part of a list is on its way while the next one is made. Needs neither pyfuse3 nor trio nor
-boto3, so that a training process and its workers can call it.
+The mount's end is `vfs.serve.announcements`. Blocking, and quick: a part of a list is on its way while the next one is
+made. Needs neither pyfuse3 nor trio nor boto3, so that a training process and its workers can call it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What this machine lets a mount do: looked at, never changed. What is not allowed costs speed, or the mount itself.
 
-Paths are arguments so that tests can show other machines. Called by the command line; needs neither pyfuse3 nor trio.
+Paths are arguments so that tests can show other machines.
 """
 
 from __future__ import annotations

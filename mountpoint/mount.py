@@ -1,6 +1,6 @@
 """Mount a version: checks, a daemon in a process of its own, and its word that the tree is readable.
 
-Needs neither pyfuse3 nor trio. Called by the command line and by the Python API.
+Needs neither pyfuse3 nor trio.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The directory of an overlay on local disk: whose it is, space kept back in it, and its file system's sync.
-
-Used by `records` only.
-"""
+"""The directory of an overlay on local disk: whose it is, space kept back in it, and its file system's sync."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Files and folders that outlive a power cut: what is synced, and in which order.
 
-Called by `local` only. A file is written under a temporary name and synced, then gets its name, then the folder
+A file is written under a temporary name and synced, then gets its name, then the folder
 that holds the name is synced; the same for every folder made on the way. Temporary files live in one reserved
 folder at the root, in the same file system as the objects. All is reached from a descriptor of the root (`beneath`),
 and the folder of temporary files has to belong to the user or to the owner of the root: whoever owns it could put

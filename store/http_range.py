@@ -2,7 +2,7 @@
 
 Servers and proxies answer ranges in their own ways: with the whole object, with fewer bytes than were asked for, with
 other bytes. What says of itself that it holds what was asked for is cut to that; what does not is refused
-(`BentAnswer`), because the bytes alone do not tell. Source: RFC 9110, sections 14.4 and 15.3.7. Used by `s3_read`.
+(`BentAnswer`), because the bytes alone do not tell. Source: RFC 9110, sections 14.4 and 15.3.7.
 """
 
 from __future__ import annotations

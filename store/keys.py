@@ -1,7 +1,6 @@
 """What may be a key: one rule for every store, so that a dataset can move between them.
 
-Pure. Called by the stores on every key that they write, and by the local store on every key, where a bad one would
-be a path outside its folder. A key is at most 1024 bytes of UTF-8 (the limit of S3) without control characters and
+Pure. A key is at most 1024 bytes of UTF-8 (the limit of S3) without control characters and
 noncharacters; its ``/``-separated components are neither empty nor ``.`` nor ``..``.
 """
 

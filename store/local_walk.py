@@ -1,6 +1,6 @@
 """The objects below a folder, in byte order of their full keys.
 
-Called by `local` only. Byte order of keys is not the order of a plain walk: ``a-b`` comes before ``a/b``, because
+Byte order of keys is not the order of a plain walk: ``a-b`` comes before ``a/b``, because
 ``-`` is before ``/``. Sorting the names of a folder with a ``/`` behind those of its folders gives it, so memory is
 the names of one folder on each level, and a descriptor each. Names that cannot be keys (not UTF-8, control characters)
 are not objects. A symbolic link that a listing would have to show ends it with an error: it is not followed, and were

@@ -1,6 +1,6 @@
 """How long a call may take and how often it is tried: pure decisions, with the clock handed in.
 
-Called by the S3 store. botocore's own retries are off, because they know no deadline. A call starts attempts only
+botocore's own retries are off, because they know no deadline. A call starts attempts only
 while one that goes as badly as its timeouts allow would still end in time, so `deadline` holds for the whole call.
 
 **Invariant:** a call ends within `deadline` seconds, plus eight for each MiB that has moved.

@@ -1,6 +1,6 @@
 """Bodies that know the deadline: reading one piece by piece, and sending one piece by piece.
 
-Called by `s3_read`, `s3_wire` and `s3`. A timeout bounds each wait for the socket, not their sum: a body that trickles
+A timeout bounds each wait for the socket, not their sum: a body that trickles
 a byte a second would hold its reader for ever, and a body that is sent in one piece must be gone within one timeout
 however large it is. Both ways the clock is looked at between pieces.
 

@@ -1,6 +1,6 @@
 """One call to a bucket: attempts until one succeeds, fails for good, or the time is up.
 
-Used by `s3` only. What an attempt does is the caller's; that it is bounded, retried and explained is decided here.
+What an attempt does is the caller's; that it is bounded, retried and explained is decided here.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The boto client of a store: made once, late, under a lock, and anew after a fork or with new credentials.
 
-Called by `s3_call` only. A client is thread-safe, making one is not. A child process must not share the parent's
+A client is thread-safe, making one is not. A child process must not share the parent's
 sockets, nor wait for a lock that a thread of the parent held: both are replaced when the fork returns in the child.
 
 What describes S3's API is read once for all clients: 12 ms for each further one instead of 65.

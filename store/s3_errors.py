@@ -1,6 +1,6 @@
 """What a failed S3 call means: whether to try again, and which of `penstock.errors` the user gets to see.
 
-Called by `s3` only. The codes are those of AWS and of the servers that imitate it (Ceph, MinIO); a server may leave
+The codes are those of AWS and of the servers that imitate it (Ceph, MinIO); a server may leave
 out the message, and an answer to HEAD has neither, so a status alone must do.
 """
 

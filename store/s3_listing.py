@@ -4,7 +4,7 @@ gc deletes what a listing shows and no version needs, and a branch stands where 
 page counts only if it is in order, lies below the prefix, goes on where the last one ended, and says whether there is
 more. One that does not is `BentAnswer`: asked for again, then an error; never the end, and never asked for without end.
 
-Used by `s3`. A `Listing` belongs to one thread.
+A `Listing` belongs to one thread.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Every read of an object goes this way, whole ones too: what is not asked for need not be thrown away. A server may
 answer with the whole object (it is cut), with fewer bytes (the rest is asked for), or with others (`BentAnswer`: asked
-again, then refused). Which part of an answer counts is decided by `http_range`. Used by `s3`.
+again, then refused). Which part of an answer counts is decided by `http_range`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Versions of objects in an S3 bucket: what a bucket that keeps them does, which there are, and their end.
 
 An object that was deleted or written anew in such a bucket stays as a *noncurrent version*, and is paid for; a
-deletion adds a *delete marker*, which is a version without bytes. Called by `s3` only. Blocking, thread-safe.
+deletion adds a *delete marker*, which is a version without bytes. Blocking, thread-safe.
 
 **Invariant:** a listing that is cut short is an error, and never taken for its end.
 """

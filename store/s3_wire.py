@@ -12,7 +12,7 @@ run out of memory by:
 - Lists and error messages are read whole into memory: here up to a bound.
 - After `100 Continue` botocore reads a head without an end, and for ever when the connection ends in it.
 
-`bounded` says which deadline holds in this thread. Used by `s3_client` and `s3_call`.
+`bounded` says which deadline holds in this thread.
 """
 
 from __future__ import annotations

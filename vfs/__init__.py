@@ -1,7 +1,6 @@
-"""The mounted view: a version of a dataset as a file system.
+"""The mounted view: a version of a dataset as a file system, served by a process of its own.
 
-Two halves. The light one needs neither pyfuse3 nor trio: what the command line imports, `mounting` (mount),
-`unmounting` (unmount), `mounts` (list_mounts), and the mount's daemon, which supervises (`daemon`, `supervising`). The
-heavy one is a process of its own that the daemon starts, and starts again when it dies: `server`, `serving`, `session`,
-`fuse` (protocol adapter), and the file system itself in `filesystem`, which runs without a kernel as well.
+`serve` has that process (``python -m penstock.vfs.serve.server``), which the daemon of `penstock.mountpoint` starts, and
+starts again when it dies. A request goes from `fuse` (the kernel's protocol) to `files` (the file system, which runs
+without a kernel in tests), which reads from `source` and has `ahead` fetch more than was asked for.
 """

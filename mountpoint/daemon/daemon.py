@@ -1,6 +1,6 @@
-"""The mount's own process: ``python -m penstock.mountpoint.daemon.daemon``, started by `mounting` and by nobody else.
+"""The mount's own process: ``python -m penstock.mountpoint.daemon.daemon``, started by `mount` and by nobody else.
 
-It supervises the process that serves the mount (`supervising`). It reads one request on standard input, answers once
+It supervises the process that serves the mount (`supervisor`). It reads one request on standard input, answers once
 on standard output, and then has neither; its log is a file that is bounded by rotation.
 """
 

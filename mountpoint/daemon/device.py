@@ -1,7 +1,4 @@
-"""A FUSE session's descriptor, as the kernel's protocol has it (linux/fuse.h): without libfuse, without pyfuse3.
-
-Used by `supervising`, which holds a session and never answers a request, and by `session`.
-"""
+"""A FUSE session's descriptor, as the kernel's protocol has it (linux/fuse.h): without libfuse, without pyfuse3."""
 
 from __future__ import annotations
 
@@ -48,7 +45,7 @@ def amended(answer: bytes, greeting: bytes) -> bytes:
     files a second. /sys/fs/fuse/connections, which says the same, is not mounted everywhere. What users other than root
     get is bounded by the system (`doctor`).
 
-    And the set-user-ID bits are cleared here when a file is written (`overlay.editing`). The kernel need not look then
+    And the set-user-ID bits are cleared here when a file is written (`editor`). The kernel need not look then
     for `security.capability` before each write: that is one request less for each but the first.
     """
     found = bytearray(answer)

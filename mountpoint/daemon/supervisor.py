@@ -12,7 +12,7 @@ The end always comes: SIGTERM unmounts; while that is refused because the mount 
 for a grace period; then the mount is taken out of sight and whoever still uses it gets errors.
 **Invariant:** the mountpoint is unmounted only while it is this mount that is on top of it.
 
-Used by `daemon` and `mounting` (in the foreground), in the main thread.
+Used by `daemon` and `mount` (in the foreground), in the main thread.
 """
 
 from __future__ import annotations

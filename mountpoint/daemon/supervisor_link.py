@@ -8,8 +8,6 @@ One message a packet, in MessagePack, some with a descriptor. Both ends are of t
         ◀── Serving ────────────────────   files can be read
         ◀── Moved ──────────────────────   a writable mount is at another version now
         ◀── Failed ─────────────────────   it cannot go on, and why; it ends
-
-Used by `serving_process` and `serving`.
 """
 
 from __future__ import annotations
@@ -25,10 +23,10 @@ _MOST = 1 << 20
 
 
 class Start(msgspec.Struct, frozen=True, tag=True):
-    """The work. `request` is as `wire` writes it; `level` is that of the log; `parent` is the supervisor's id.
+    """The work. `request` is as `daemon_messages` writes it, `level` the log's, `parent` the supervisor's id.
 
-    Of a session that goes on: `greeting` and `pin` are what `Mounted` gave, `record` is the mount's (`wire`);
-    `set_aside` says why the block cache is to be left alone, if it is.
+    Of a session that goes on: `greeting` and `pin` are what `Mounted` gave, `record` is the mount's
+    (`daemon_messages`); `set_aside` says why the block cache is to be left alone, if it is.
     """
 
     request: bytes
@@ -41,7 +39,7 @@ class Start(msgspec.Struct, frozen=True, tag=True):
 
 
 class Mounted(msgspec.Struct, frozen=True, tag=True):
-    """A session has begun. `device` is (major, minor); `greeting` the kernel's INIT request; `pin` is for `serving`."""
+    """A session has begun. `device` is (major, minor); `greeting` the kernel's INIT request; `pin` is for `serve`."""
 
     device: tuple[int, int]
     greeting: bytes
@@ -49,7 +47,7 @@ class Mounted(msgspec.Struct, frozen=True, tag=True):
 
 
 class Serving(msgspec.Struct, frozen=True, tag=True):
-    """Files can be read. `ready` is `wire`'s answer from the first process, None from a later one."""
+    """Files can be read. `ready` is `daemon_messages`'s answer from the first process, None from a later one."""
 
     ready: bytes | None
 
@@ -63,7 +61,7 @@ class Moved(msgspec.Struct, frozen=True, tag=True):
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
-    """The end, before or while files could be read. `failure` is `wire`'s answer."""
+    """The end, before or while files could be read. `failure` is `daemon_messages`'s answer."""
 
     failure: bytes
 

@@ -1,6 +1,6 @@
 """What an overlay differs in from the version that it was last committed to, and that version from the newest one.
 
-Blocking; used by `versioning` in threads, and by `committing` for overlays that nobody has mounted.
+Blocking; used by `version_commands` in threads, and by `commit` for overlays that nobody has mounted.
 """
 
 from __future__ import annotations

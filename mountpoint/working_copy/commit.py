@@ -1,6 +1,7 @@
 """Commit what was changed in a mount, or in the overlay of a mount that is no longer there: the caller's end.
 
-A mount that is there is asked to do it (`versioning`), for the overlay is its daemon's. Needs neither pyfuse3 nor trio.
+A mount that is there is asked to do it (`version_commands`), for the overlay is its daemon's. Needs neither pyfuse3 nor
+trio.
 """
 
 from __future__ import annotations
@@ -75,14 +76,14 @@ def commit(
             _Told(progress),
             branch=options.branch,
             tag=options.tag,
-            choose=choice(ours=options.theirs, theirs=options.ours),  # as in `versioning`
+            choose=choice(ours=options.theirs, theirs=options.ours),  # as in `version_commands`
             dry_run=options.dry_run,
         )
     return fields_of(report)
 
 
 def changes(directory: str, settings: Settings, line: Callable[[dict[str, Any]], None], *, every: bool = False) -> None:
-    """Give `line` what changed since the last commit, one by one (`differing.list_changes`). Errors as `commit`."""
+    """Give `line` what changed since the last commit, one by one (`changes.list_changes`). Errors as `commit`."""
     if is_mounted(directory):
         follow(directory, "changes", line=line, every=every)
         return

@@ -1,6 +1,6 @@
 """Give up what was changed in a mount, or in the overlay of one that is gone: what is put back, and the caller's end.
 
-A mount that is there is asked to do it (`versioning`). Needs neither pyfuse3 nor trio.
+A mount that is there is asked to do it (`version_commands`). Needs neither pyfuse3 nor trio.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Say what is whole in an overlay, and take that out of one that is damaged: the caller's end.
 
-A mount that is there is asked (`versioning`): the overlay is its daemon's. The bucket helps to name paths and has what
-was not changed of a file; without it, both do what can be done. Needs neither pyfuse3 nor trio.
+A mount that is there is asked (`version_commands`): the overlay is its daemon's. The bucket helps to name paths and has
+what was not changed of a file; without it, both do what can be done. Needs neither pyfuse3 nor trio.
 """
 
 from __future__ import annotations

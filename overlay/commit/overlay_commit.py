@@ -7,14 +7,13 @@ Five steps, in two threads, so that a mount goes on meanwhile:
     intend   the overlay's thread   note what is about to land, so that a crash cannot make it be forgotten
     land     the same as `build`    merge with what others did, and publish
     name     the same, instead      nothing was changed: the version that is there gets the tag and the branch
-    settle   the overlay's thread   the overlay takes note, in steps of a millisecond (`settling`)
+    settle   the overlay's thread   the overlay takes note, in steps of a millisecond (`settlement`)
 
 and `close`, whatever happened. Up to `settle` the overlay's tree is what it was, whichever step fails.
 
 **Invariant:** between `begin` and `close` no data file that the snapshot speaks of is changed or removed.
 
-`recovery.Recovery` settles a commit that landed and whose process died before it took note. Used by mounts, and
-through `detached` for an overlay that nobody has mounted.
+`recovery.Recovery` settles a commit that landed and whose process died before it took note.
 """
 
 from __future__ import annotations
@@ -255,7 +254,7 @@ class OverlayCommit:
 
     @property
     def leaves_layers(self) -> bool:
-        """Whether it froze what it did not settle: after `close` that is for `layering` to merge."""
+        """Whether it froze what it did not settle: after `close` that is for `layer_merge` to merge."""
         return self._frozen is not None and (self._settling is None or not self._settling.noted)
 
     def close(self) -> None:

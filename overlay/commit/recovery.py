@@ -1,7 +1,7 @@
 """What an overlay stands on after a commit has landed, also when the process died before the overlay took note.
 
-A commit is found by the mark of its intent in the history of its branch. Used by `commit`, and wherever an overlay is
-opened that a commit has left an intent in. `Recovery` must have run before the next commit begins.
+A commit is found by the mark of its intent in the history of its branch. `Recovery` must have run before the next
+commit begins.
 """
 
 from __future__ import annotations

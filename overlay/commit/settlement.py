@@ -1,8 +1,8 @@
 """After a commit has landed: the overlay takes note, step by step, while the mount goes on.
 
-First what others changed meanwhile is taken in as clean records (`absorbing`); then one change says that all up to the
-frozen sequence is committed, and in which version; that is the commit's effect. After it, file by file, records point
-to their entries in the new version, and the frozen data files go.
+First what others changed meanwhile is taken in as clean records (`clean_records`); then one change says that all up to
+the frozen sequence is committed, and in which version; that is the commit's effect. After it, file by file, records
+point to their entries in the new version, and the frozen data files go.
 
 A crash in between loses nothing: before that one change the commit is found by its intent, and what was taken in is
 taken in again; after it, files whose frozen data is still there are read from it, and compared when they are next

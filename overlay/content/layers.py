@@ -2,8 +2,6 @@
 
 A layer is (generation, limit): of what that data file holds, only what lies below the limit may show. A file that is
 cut while a commit reads its frozen layers gets lower limits in its record and keeps its data as it is.
-
-Used by `content`, with the tables as they are now, or with those of a snapshot.
 """
 
 from __future__ import annotations

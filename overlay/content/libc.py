@@ -1,4 +1,4 @@
-"""fallocate(2) and syncfs(2), which the standard library lacks. Used by `datafiles`."""
+"""fallocate(2) and syncfs(2), which the standard library lacks."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 **Invariant:** intervals of one data file are disjoint and do not adjoin. Each question costs as many look-ups as there
 are intervals in it, and one: nothing is held in memory, so a file of a million intervals costs no more than one of ten.
 
-Used by `layers` and `content`. The changes returned must be in the tables before the next question about the file.
+The changes returned must be in the tables before the next question about the file.
 """
 
 from __future__ import annotations

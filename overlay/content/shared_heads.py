@@ -4,8 +4,6 @@ To make a file of 4 KB takes ext4 22 us, up to 400 where many were deleted latel
 Files that are made one after the other have inodes that follow each other. A *group* is the inodes that differ in
 their last six bits only, at one generation; the place of an inode in the group's file is what those bits say. Takes a
 disk where a part of a file can be given back.
-
-Used by `datafiles`, which has the files, and by `content` and `removal`, which remove them.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ take the changes that free space, and the marks.
 
 **Invariant:** a change is in the journal completely or not at all when `append` has returned or raised.
 
-Used by `records` only. `append`, `mark` and `cut` under its lock; `sync` in any thread.
+`append`, `mark` and `cut` under its lock; `sync` in any thread.
 """
 
 from __future__ import annotations

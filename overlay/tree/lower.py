@@ -1,7 +1,7 @@
 """The lower layer: the version that was mounted, and directories of other versions that were grafted on since.
 
 Inodes of the version are positions in its pre-order; those of a graft count on from its first one in the same way. The
-callable that gives nodes may raise `NodeMissing` (`manifest.tree`). Used by `namespace`, `changes` and the commit.
+callable that gives nodes may raise `NodeMissing` (`manifest.tree`).
 """
 
 from __future__ import annotations

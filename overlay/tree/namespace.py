@@ -2,8 +2,6 @@
 
 **Invariant:** nothing here changes a table, so a question that ends in `NodeMissing` can be asked again. A record says
 all of its inode; an inode without one is as its tree has it. A name in NAMES hides that of the lower layer.
-
-Used by `editing`, `changes`, and the mounted view.
 """
 
 from __future__ import annotations

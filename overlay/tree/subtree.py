@@ -2,8 +2,6 @@
 
 What a directory of a tree held has inodes in a range; what moved away from there is not below it any more, and what
 moved in is found by its name. Cost: what the tables say of those ranges and directories.
-
-Used by `absorbing`, before a directory goes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a bucket lets this machine do: found by trying, each step only when the one before it worked. Blocking.
 
 Writes only when asked, to ``.penstock/probe/``, and deletes what it wrote; the newest record of a branch is created
-once more, which changes nothing. Used by the command line.
+once more, which changes nothing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sets of hashes on disk, for walks over buckets whose objects do not fit into memory. Used by `gc` and `verify`.
+"""Sets of hashes on disk, for walks over buckets whose objects do not fit into memory.
 
 A temporary SQLite file, removed at the end; its page cache is what bounds memory. Belongs to one thread.
 """

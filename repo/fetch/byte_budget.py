@@ -3,8 +3,6 @@
 **Invariant:** the bytes held are at most the limit, or those of one holder that wants more than the limit alone.
 **Invariant:** who waits for room is told so when nothing has come from the store for a deadline: a store that is gone
 must not let each of a hundred readers wait for those before it.
-
-Used by `fetching`.
 """
 
 from __future__ import annotations

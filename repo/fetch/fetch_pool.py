@@ -5,7 +5,7 @@ the most, and then back to who asked (`fetch` returns None), who can fetch witho
 within its deadline ends its process. After such a return nobody is sent to a process for a while (`_Rest`).
 **Invariant:** the bytes of all regions in flight are within the budget, which what entries point to elsewhere has for
 itself, place by place: a place that does not answer takes nothing from others. A region that is late may be asked for
-a second time (`hedging`); both count until they end, also the one that nobody waits for any more.
+a second time (`hedge_policy`); both count until they end, also the one that nobody waits for any more.
 
 Lock order: `_Process.lock` is never held while `Fetchers.lock` is taken. Reading an answer holds neither.
 """

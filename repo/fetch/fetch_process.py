@@ -1,7 +1,7 @@
 """A process that fetches: regions come in on standard input, blocks go into the block cache, answers out.
 
 A GET costs a millisecond of interpreter time and more for every megabyte; here it costs the mount's event loop none.
-Started and ended by `fetching`; it ends by itself when its standard input does, and so with who started it.
+Started and ended by `fetch_pool`; it ends by itself when its standard input does, and so with who started it.
 """
 
 from __future__ import annotations

@@ -5,8 +5,6 @@ asked again on another connection it is there at once. See Dean and Barroso, "Th
 
 **Invariant:** of N requests at most BURST + SHARE * N are asked twice, however slow the answers are. A store that is
 slow for all is not made slower by its clients: what is late there soon counts as usual, too, so that nothing is late.
-
-Used by `fetching` for its processes and by `racing` for calls in this one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Blocking calls in this process, asked a second time when they are late; the first good answer wins. Thread-safe.
 
 What loses goes on in a thread of its own until the store's deadline ends it, and nobody waits for it, nor does the end
-of the process. Used by `regions`; the processes of `fetching` are raced by `fetching` itself.
+of the process.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Regions: what one ranged GET brings, and the blocks that it is cut into. Fetched, checked, kept in the cache.
 
 A region is a range of one object with blocks in it, in order, not overlapping; what lies between them is thrown away.
-Used in the process that serves a mount and in the processes that fetch for it (`fetching`). Blocking, thread-safe.
+Used in the process that serves a mount and in the processes that fetch for it (`fetch_pool`). Blocking, thread-safe.
 """
 
 from __future__ import annotations

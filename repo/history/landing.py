@@ -6,13 +6,13 @@ changed are taken from that side, and a path that both changed is a conflict, wh
 once more in between, all of this is done again.
 
 History stays linear: a version that was merged while landing has one parent, the one that it landed on. Two parents
-are for branches that people merge (`joining`).
+are for branches that people merge (`branch_merge`).
 
 **Order**: data, node packs (the caller's), node packs of a merge, manifest, commit, ref. **Invariant**: when an
 error comes up the branch has not moved, but for StoreUnreachableError: then its last request may have been heard.
 To land the same again is safe: what is there already is seen to be there.
 
-Called by commits of an overlay, `revert`, `joining`. Blocking.
+Blocking.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Merge two versions, trees and metadata; say which conflicts are left. Used by `landing` and `joining`."""
+"""Merge two versions, trees and metadata; say which conflicts are left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Local paths of any length, and what the system's refusals mean. Called by `source`, `ignore` and `reading`.
+"""Local paths of any length, and what the system's refusals mean.
 
 The kernel takes paths of up to 4,095 bytes, and a tree may be deeper than that. A longer path is followed in legs,
 each from the directory that the leg before it led to.

@@ -76,7 +76,7 @@ def local_tree(
 def build_local(directory: str, sink: NodeSink, progress: Callable[[int, int], None]) -> LocalTree:
     """Build a directory's tree into a sink. `progress` is told more files and bytes as they are hashed.
 
-    Errors as `source.walk_directory` and `reading.read_ahead`.
+    Errors as `source.walk_directory` and `file_reader.read_ahead`.
     """
     skipped: list[Skipped] = []
     builder = TreeBuilder(sink)

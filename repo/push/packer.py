@@ -63,7 +63,7 @@ class FilePacker:
         self.bytes = 0
 
     def take(self, step: ReadStep) -> None:
-        """Take the next step of `reading.read_ahead`."""
+        """Take the next step of `file_reader.read_ahead`."""
         if isinstance(step, FilePiece):
             self._take_piece(step)
         elif isinstance(step, FileRead):

@@ -1,6 +1,6 @@
 """One dataset opened to be compared, merged and rolled back: its records and its nodes, through the block cache.
 
-Reads no file's content; `snapshot` does. Used by the commands that deal with versions as wholes. Blocking,
+Reads no file's content; `snapshot` does. Blocking,
 thread-safe.
 """
 

@@ -4,7 +4,7 @@ What a ref led to is kept in the index beside the block cache; the manifest and 
 blocks of it, by their content. All of it is a hint: what is gone or damaged is not remembered, and both stay within
 the cache's bound. The store is asked first, always; memory answers only when that cannot be reached.
 
-Used by `snapshot`. Blocking.
+Blocking.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Invariants: the file is replaced whole (temporary file, fsync, rename), so a reader sees the old or the new text and
 never a part; editors take turns by a lock on ``<file>.lock``, so none loses another's change; what is written reads
 back as the remotes that were meant, or the file is left alone. Comments and order stay (tomlkit), and a file that is
-a symbolic link stays one. Used by the ``remote`` commands.
+a symbolic link stays one.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@
     buckets = ["open-data"]
 
 Strictly: what is not known is refused, so that a misspelt key cannot silently mean the default, and the error names
-the file, the key and the nearest key there is. Used by `settings` and, before and after a change, by `config_edit`.
+the file, the key and the nearest key there is.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 `Remote` is a checked value; `FIELDS` says which keys a ``[remotes.NAME]`` section may have and of what type, and is
 the one list that the configuration file, its editor and the command line are held to. Pure but for
-`absolute_address`, which looks at the working directory. Used by `settings`, `config_file` and the command line.
+`absolute_address`, which looks at the working directory.
 """
 
 from __future__ import annotations

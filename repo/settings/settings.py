@@ -14,7 +14,7 @@ The quarter is of the file system's whole size and not of what is free, so that 
 the next and does not shrink as the cache fills. An environment variable that is empty counts as not set.
 
 Invariants: `Settings` is a value, read once; nothing is created by reading. `open_bucket` is the one place where the
-name in a handle becomes a store. Called by `cli` and by the Python API.
+name in a handle becomes a store.
 """
 
 from __future__ import annotations

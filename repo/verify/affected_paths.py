@@ -1,4 +1,4 @@
-"""Which paths a damage affects, in a tree that names equal directories any number of times. Used by `verify`.
+"""Which paths a damage affects, in a tree that names equal directories any number of times.
 
 Each node is looked into once, and what its damages affect below it is counted; a node that is met again counts the
 same again. Then the first paths of each damage are found, by going only where something is affected. So a tree of a

@@ -1,4 +1,4 @@
-"""Walk over a tree that may be damaged: what cannot be read is told, and the rest is walked. Used by `verify`."""
+"""Walk over a tree that may be damaged: what cannot be read is told, and the rest is walked."""
 
 from __future__ import annotations
 

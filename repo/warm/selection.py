@@ -1,4 +1,4 @@
-"""What `warming` is to put into the cache: all blocks of some files, or those that a trace lists. Blocking."""
+"""What `warm` is to put into the cache: all blocks of some files, or those that a trace lists. Blocking."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@
 bytes that are no UTF-8 are lone surrogates. A last line without its end was cut off by a crash and is none. Lines may
 come twice: a later process of the same mount knows nothing of what an earlier one wrote.
 
-Written by `penstock.vfs.ahead.trace_recorder`, read by `warming`.
+Written by `penstock.vfs.ahead.trace_recorder`, read by `warm`.
 """
 
 from __future__ import annotations

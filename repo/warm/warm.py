@@ -4,7 +4,6 @@ The tree is walked in order, what is missing is gathered into large regions, and
 at a time. Nothing that is there is fetched again, so what was interrupted goes on where it was.
 
 **Invariant:** nothing is evicted for what is warmed: it ends, partly done, before the cache's bound is met.
-Called by the command line and by the Python API.
 """
 
 from __future__ import annotations

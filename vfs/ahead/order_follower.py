@@ -1,6 +1,6 @@
 """Fetch ahead of readers whose order is known: the next files are in the cache before they are opened.
 
-What is due is decided in `announced`; here it is carried out, in two ways at once:
+What is due is decided in `announced_order`; here it is carried out, in two ways at once:
 - the *lead*: the next files of each order, those that are neighbours in a pack in one request;
 - the *sweep*: when the cache can hold all that was announced, that is fetched in tree order, in large requests, as
   soon as the announcement is complete. It overtakes the lead, which in random order needs a request for every few

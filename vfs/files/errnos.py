@@ -13,7 +13,7 @@
 | anything else | EIO | a fault in Penstock, logged with its traceback |
 
 A NotFoundError is not ENOENT: names that are not there are a Refusal, and what reaches this table is a file that
-`ls` shows and whose bytes are missing. Called by `fuse` and by tests.
+`ls` shows and whose bytes are missing.
 """
 
 from __future__ import annotations

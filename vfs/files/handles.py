@@ -4,7 +4,7 @@ The kernel keeps a handle for as long as the file is open, and that may be longe
 out. The process after it has never heard of the handle and serves it all the same.
 
 Above the inode is a number that tells apart the openings of one file in one process; it only keeps their read-ahead
-apart. Used by `filesystem`.
+apart.
 """
 
 from __future__ import annotations

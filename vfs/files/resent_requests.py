@@ -9,8 +9,6 @@ The kernel marks what it sends again, but libfuse keeps that mark to itself. Who
 the change is there. What is left: who has had his answer, and asks for the very same within a second of the crash, and
 for nothing else between, is told that it is done, where it should be ENOENT or EEXIST. Threads of another PID namespace
 are all 0: of those, every note counts.
-
-Used by `writable`.
 """
 
 from __future__ import annotations

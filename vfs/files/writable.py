@@ -4,7 +4,7 @@ What nobody changed is read as `filesystem` reads it. All that changes a name or
 in one step with what it looks up, so requests are atomic towards each other.
 
 Refusals are `errnos.Refusal` and the overlay's `Refused`; anything of `penstock.errors` is a failure of the source.
-Used by `fuse_writing` and by tests, in one event loop.
+Used by `writable_operations` and by tests, in one event loop.
 """
 
 from __future__ import annotations

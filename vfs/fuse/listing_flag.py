@@ -3,12 +3,11 @@
 The answer to OPENDIR has a flag for it (FOPEN_CACHE_DIR of linux/fuse.h), which libfuse knows and pyfuse3 does not set.
 So that one answer takes a detour: before it is given, a socket takes the device's place; when it has been, the device
 is put back, and the answer goes to the kernel with the flag. All of that is in one step of the event loop: the handler
-returns, libfuse writes, and the task that has answered comes for its turn to wait (`waiting`).
+returns, libfuse writes, and the task that has answered comes for its turn to wait (`request_wait`).
 
-The kernel drops a listing when a change comes through it. What changes otherwise it has to be told (`versioning`), and
-what tells it writes to the same descriptor in a thread of its own: never during a detour, `notifying` sees to that.
-
-Used by `serving`.
+The kernel drops a listing when a change comes through it. What changes otherwise it has to be told
+(`version_commands`), and what tells it writes to the same descriptor in a thread of its own: never during a detour,
+`notifying` sees to that.
 """
 
 from __future__ import annotations

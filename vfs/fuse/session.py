@@ -5,7 +5,7 @@ handed to libfuse through a socket in the place of the device, in the first proc
 one passes libfuse's answer on to the kernel. Then the device takes the socket's place. All processes run the same
 libfuse on the same request, so all agree with the kernel on the same protocol.
 
-pyfuse3 has one session a process. Used by `serving`.
+pyfuse3 has one session a process.
 """
 
 from __future__ import annotations

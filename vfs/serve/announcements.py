@@ -3,7 +3,7 @@
     {"command": "announce", "client": "4711 train", "token": "9f…", "at": 0, "paths": ["a/b.png", …], "last": true}
 
 is answered by ``{"taken": N}``: the first N paths were found within a few seconds, the others are to be sent again,
-`at` N more. An announcement with a path that is no file is refused, and dropped. Called by `commands`.
+`at` N more. An announcement with a path that is no file is refused, and dropped.
 """
 
 from __future__ import annotations

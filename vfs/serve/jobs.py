@@ -1,7 +1,7 @@
 """Work of a mount that takes longer than a question may: a commit, a refresh. One at a time, in the background.
 
-Who started it asks again and again how far it is (`controlling.follow`); when nobody does any more, it goes on all the
-same, or is cancelled where that was asked for. Runs on the event loop.
+Who started it asks again and again how far it is (`control_client.follow`); when nobody does any more, it goes on all
+the same, or is cancelled where that was asked for. Runs on the event loop.
 """
 
 from __future__ import annotations

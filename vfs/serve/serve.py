@@ -4,8 +4,6 @@ The first process of a mount: the root is read without a kernel, so that a store
 mounts; the supervisor is given the session; the tree is read once through the kernel; only then is it told that files
 can be read. A later process takes the session over and serves on; it needs no store for that, and what it cannot do
 is the supervisor's to judge. Each process answers on the mount's control socket.
-
-Used by `server`.
 """
 
 from __future__ import annotations

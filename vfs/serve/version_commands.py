@@ -2,7 +2,7 @@
 
 Each is a job (`jobs`). The overlay belongs to the event loop; what blocks runs in threads, and a job that is cancelled,
 or whose mount goes away, ends where nothing is half-done. What the kernel remembers and what is true no longer is
-invalidated. Used by `commands`.
+invalidated.
 """
 
 from __future__ import annotations
@@ -224,7 +224,7 @@ class VersionCommands:
         return self._jobs.start("discard", work)
 
     async def _check(self, _: ControlArguments) -> dict[str, object]:
-        """Look through the overlay; a line for each thing that is damaged as `checking.finding_line` makes them."""
+        """Look through the overlay; a line for each thing that is damaged, as `overlay_check.finding_line` has it."""
         overlay = self._fs.overlay
 
         async def work(job: Job) -> object:
