@@ -14,7 +14,7 @@ class MountOptions:
     `non_empty` mounts over a directory that has files. `read_ahead_kib`: how far the kernel reads ahead, in KiB (one
     block by default; set where the system permits it). `umask`: permission bits that files lack, 0o022 by default.
     `record_trace`: the file that what readers touch first is written to. `writable`: changes are kept in an overlay,
-    in `overlay_directory` or where `overlay_directory` says.
+    in the directory `overlay_directory`, or in the one of that mountpoint.
     """
 
     uid: int | None = None

@@ -35,7 +35,7 @@ def commit_detached(
 ) -> CommitReport:
     """Commit an overlay, whose lower layer is in the bucket of `version`; an interrupted commit is settled first.
 
-    Errors as of `commit.Commit`.
+    Errors as of `overlay_commit.OverlayCommit`.
     """
     editor = _editor(overlay)
     _recover(overlay, editor, version)

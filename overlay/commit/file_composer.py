@@ -44,7 +44,7 @@ _MOST_EXTENTS = 20_000
 
 
 class DataSink(Protocol):
-    """What is asked of the bytes of changed files: the face of `content.Content`."""
+    """What is asked of the bytes of changed files: the face of `file_content.FileContent`."""
 
     def segments(self, inode: int, record: InodeRecord, start: int, end: int) -> list[Segment]:
         """Say where the bytes of a range are."""

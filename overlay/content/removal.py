@@ -1,7 +1,7 @@
 """Removes data files that nothing names any more, in a thread: an unlink takes up to half a millisecond.
 
 After a commit of ten thousand files as many go, and the event loop must not stand still for as long. What a crash
-leaves of them is found by `content.Content.strays`.
+leaves of them is found by `file_content.FileContent.strays`.
 
 `add`, `keep` and `settle` are for the thread of the overlay. The lock is held to look at the line and never while a
 file is removed: the thread takes it again at once, and whoever waits for it would wait for the end of the line.

@@ -1,4 +1,4 @@
-"""What the overlay's parts need of the tables: the face of `records.Records`, and of a snapshot of it."""
+"""What the overlay's parts need of the tables: the face of `durable_tables.DurableTables`, and of a snapshot of it."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ from .subtree import Subtree
 __all__ = ["Drop", "Stale", "absorb", "is_dirty", "put_clean", "renew"]
 
 Drop = Callable[[int, Sequence[tuple[int, int]]], list[TableChange]]
-"""Removes data files of an inode: `content.Content.drop`."""
+"""Removes data files of an inode: `file_content.FileContent.drop`."""
 
 
 class Stale(NamedTuple):

@@ -49,7 +49,7 @@ _GONE = 1024
 
 
 class EditorContent(Protocol):
-    """What editing needs of the files' bytes: the face of `content.Content`."""
+    """What editing needs of the files' bytes: the face of `file_content.FileContent`."""
 
     def drop(self, inode: int, layers: Sequence[tuple[int, int]]) -> list[TableChange]:
         """Remove an inode's data files; return the changes."""

@@ -28,7 +28,7 @@ def test_record_header_holds_only_where_it_was_written(
 ) -> None:
     data = r.encode_record_header(nonce, position, key, length)
     assert len(data) == r.RECORD_HEADER_BYTES == 48
-    expected = r.Record(key, position + 48, length)
+    expected = r.BlockRecord(key, position + 48, length)
     assert r.decode_record_header(nonce, position, data) == expected
     assert r.decode_record_header(nonce, position + 8, data) is None
     assert other == nonce or r.decode_record_header(other, position, data) is None
@@ -45,7 +45,7 @@ def test_zeros_are_the_end_of_a_chain() -> None:
 def test_table_round_trips_and_knows_damage(
     nonce: bytes, rows: list[tuple[bytes, int, int]], data: st.DataObject
 ) -> None:
-    records = [r.Record._make(row) for row in rows]
+    records = [r.BlockRecord._make(row) for row in rows]
     size = 1 << 22
     table = r.encode_table(nonce, size, records)
     assert len(table) == r.table_bytes(len(records))

@@ -516,7 +516,7 @@ def test_a_commit_that_fails_keeps_the_state_and_is_tried_again(
         raise OSError(errno.EIO, "the disk")
 
     with monkeypatch.context() as patched:
-        patched.setattr(tables_module.Tables, "commit", full)
+        patched.setattr(tables_module.LmdbTables, "commit", full)
         with pytest.raises(OSError, match="the disk"):
             records.checkpoint()
         with pytest.raises(OSError, match="the disk"):
@@ -536,15 +536,15 @@ def test_a_commit_that_fails_keeps_the_state_and_is_tried_again(
 def test_a_commit_that_fails_after_it_took_effect_counts(
     records: DurableTables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = tables_module.Tables.commit
+    real = tables_module.LmdbTables.commit
 
-    def answer_lost(self: tables_module.Tables, journal: int, notes: list[bytes]) -> None:
+    def answer_lost(self: tables_module.LmdbTables, journal: int, notes: list[bytes]) -> None:
         real(self, journal, notes)
         raise OSError(errno.EIO, "the disk")
 
     records.change([put(b"key")])
     with monkeypatch.context() as patched:
-        patched.setattr(tables_module.Tables, "commit", answer_lost)
+        patched.setattr(tables_module.LmdbTables, "commit", answer_lost)
         records.checkpoint()
     assert everything(records) == {(NAMES, b"key"): b"value"}
     records.change([put(b"more")])
@@ -563,8 +563,8 @@ def test_tables_that_cannot_be_read_again_refuse_until_they_can(
         raise OSError(errno.EIO, "the disk")
 
     with monkeypatch.context() as patched:
-        patched.setattr(tables_module.Tables, "commit", failing)
-        patched.setattr(tables_module.Tables, "restart", failing)
+        patched.setattr(tables_module.LmdbTables, "commit", failing)
+        patched.setattr(tables_module.LmdbTables, "restart", failing)
         with pytest.raises(OSError):
             records.checkpoint()
     for attempt in (lambda: records.get(NAMES, b"key"), lambda: records.change([put(b"other")])):
