@@ -3,7 +3,7 @@
 Refs move by create-if-absent alone (`refs`), so a server that answers 200 to both loses versions without a word. Some
 do: s3rver, and Ceph 16 in a versioned bucket; others refuse the condition. `broken_promise` tries it in the bucket
 itself; `Promises` remembers on this machine where it was kept, and only that, so that whoever writes asks the
-bucket once a day and not each time. docs/design/010-promises.md.
+bucket once a day and not each time. docs/design/011-promises.md.
 
 `probe_key` is the way to try anything in a bucket. `create_watched` is what is left to those who write all the same.
 
