@@ -317,7 +317,7 @@ def test_where_the_kernel_cannot_send_again_nothing_hangs(
     """Before Linux 6.9. Both processes of the daemon are made to believe that this is one."""
     (tmp_path / "older").mkdir()
     (tmp_path / "older" / "sitecustomize.py").write_text(
-        "from penstock.vfs import device\ndevice.can_resend = lambda greeting: False\n"
+        "from penstock.mountpoint.daemon import device\ndevice.can_resend = lambda greeting: False\n"
     )
     before = os.environ.get("PYTHONPATH")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "older"), *([before] if before else [])]))

@@ -60,7 +60,7 @@ def as_nobody(code: str, *arguments: str) -> str:
     """Run a piece of Python as a user without rights, with all modules loaded before the rights go."""
     prelude = (
         "import os, sys\n"
-        "from penstock.vfs import preflight\n"
+        "from penstock.mountpoint import preflight\n"
         "from penstock.mountpoint.mount_options import MountOptions\n"
         "from pathlib import Path\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
@@ -82,7 +82,9 @@ def test_other_users_need_what_they_need(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can lose the capability")
 def test_root_without_the_capability_is_told() -> None:
-    code = "from penstock.vfs import preflight, options; preflight.check_fuse(options.MountOptions())"
+    code = (
+        "from penstock.mountpoint import mount_options, preflight; preflight.check_fuse(mount_options.MountOptions())"
+    )
     done = subprocess.run(
         ["setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin", sys.executable, "-c", code],
         capture_output=True,
