@@ -192,7 +192,7 @@ import tempfile
 import threading
 from pathlib import Path
 from penstock.repo.settings.remote import Remote
-from penstock.repo.settings import Settings
+from penstock.repo.settings.settings import Settings
 from penstock.mountpoint.mount import mount_foreground
 remotes = {"demo": Remote(name="demo", url=sys.argv[2])}
 settings = Settings(Path("/nowhere.toml"), Path(sys.argv[3]), 1 << 30, remotes)

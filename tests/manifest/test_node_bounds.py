@@ -22,7 +22,7 @@ from penstock.manifest.node import Leaf
 _READER = """
 import sys
 from pathlib import Path
-from penstock.repo.settings import Settings
+from penstock.repo.settings.settings import Settings
 from penstock.repo.read.snapshot import open_snapshot
 def peak():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
