@@ -11,10 +11,10 @@
 | 6 | access refused |
 | 7 | store unreachable |
 | 70 | a fault in Penstock itself |
-| 130 | interrupted |
+| 130 | interrupted, or cancelled |
 | 141 | whoever read the output went away (``penstock ls | head``); as the shell reports it, and silent |
 
-Scripts depend on these and on the `kind` strings: they are never given another meaning.
+Scripts depend on these and on the kinds (`error_form`): they are never given another meaning.
 """
 
 from __future__ import annotations
@@ -24,27 +24,16 @@ import os
 import select
 import sys
 import traceback
-from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 import platformdirs
 
 from penstock import __version__
-from penstock.errors import (
-    AccessError,
-    AmbiguousError,
-    ConflictError,
-    FormatTooNewError,
-    IntegrityError,
-    MergeConflictError,
-    NotFoundError,
-    PenstockError,
-    StoreUnreachableError,
-    UnreadableError,
-    UsageError,
-)
+from penstock.error_form import ErrorForm, to_form
+from penstock.errors import PenstockError
 
 __all__ = ["ErrorReport", "ExitCode", "describe", "save_traceback"]
 
@@ -77,58 +66,53 @@ class ExitCode(IntEnum):
     PIPE_CLOSED = 141
 
 
-_KINDS: tuple[tuple[type[PenstockError], str, ExitCode], ...] = (
-    # A class before the one that it derives from.
-    (UsageError, "usage", ExitCode.USAGE),
-    (AmbiguousError, "ambiguous", ExitCode.NOT_FOUND),
-    (NotFoundError, "not_found", ExitCode.NOT_FOUND),
-    (MergeConflictError, "merge_conflict", ExitCode.CONFLICT),
-    (ConflictError, "conflict", ExitCode.CONFLICT),
-    (FormatTooNewError, "format_too_new", ExitCode.INTEGRITY),
-    (IntegrityError, "integrity", ExitCode.INTEGRITY),
-    (AccessError, "access", ExitCode.ACCESS),
-    (StoreUnreachableError, "unreachable", ExitCode.UNREACHABLE),
-    (UnreadableError, "unreadable", ExitCode.DIFFERS),
-    (PenstockError, "failed", ExitCode.DIFFERS),
-)
+_CODES = {
+    "usage": ExitCode.USAGE,
+    "ambiguous": ExitCode.NOT_FOUND,
+    "not_found": ExitCode.NOT_FOUND,
+    "merge_conflict": ExitCode.CONFLICT,
+    "conflict": ExitCode.CONFLICT,
+    "format_too_new": ExitCode.INTEGRITY,
+    "integrity": ExitCode.INTEGRITY,
+    "access": ExitCode.ACCESS,
+    "unreadable": ExitCode.DIFFERS,
+    "unreachable": ExitCode.UNREACHABLE,
+    "cancelled": ExitCode.INTERRUPTED,
+    "failed": ExitCode.DIFFERS,
+}
+"""Exit codes by the kinds of `error_form.KINDS`."""
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorReport:
-    """An exception as the user meets it. `kind` is for programs; no `what` means that nothing is said."""
+class ErrorReport(NamedTuple):
+    """An exception as the user meets it; a `form` without `what` means that nothing is said."""
 
     code: ExitCode
-    kind: str
-    what: str
-    why: str = ""
-    fix: str = ""
-    candidates: tuple[str, ...] = ()
+    form: ErrorForm
 
 
 def describe(error: BaseException) -> ErrorReport:
     """Return what `error` means to the user and to the process's exit code."""
     if isinstance(error, PenstockError):
-        kind, code = next((kind, code) for cls, kind, code in _KINDS if isinstance(error, cls))
-        candidates = (
-            error.candidates if isinstance(error, AmbiguousError | MergeConflictError | UnreadableError) else ()
-        )
-        return ErrorReport(code, kind, error.what, error.why, error.fix, candidates)
+        form = to_form(error)
+        return ErrorReport(_CODES[form.kind], form)
     if isinstance(error, click.UsageError):
         fix = f"{error.ctx.command_path} --help shows the options, with examples" if error.ctx else ""
-        return ErrorReport(ExitCode.USAGE, "usage", error.format_message().rstrip("."), fix=fix)
+        return ErrorReport(ExitCode.USAGE, ErrorForm("usage", error.format_message().rstrip("."), fix=fix))
     if isinstance(error, click.ClickException):
-        return ErrorReport(ExitCode.USAGE, "usage", error.format_message().rstrip("."))
+        return ErrorReport(ExitCode.USAGE, ErrorForm("usage", error.format_message().rstrip(".")))
     if isinstance(error, KeyboardInterrupt | click.Abort):
-        return ErrorReport(ExitCode.INTERRUPTED, "interrupted", "interrupted")
+        return ErrorReport(ExitCode.INTERRUPTED, ErrorForm("interrupted", "interrupted"))
     if isinstance(error, BrokenPipeError) and _reader_is_gone():
-        return ErrorReport(ExitCode.PIPE_CLOSED, "pipe_closed", "")
-    if isinstance(error, OSError) and (failure := _of_the_machine(error)) is not None:
-        return failure
+        return ErrorReport(ExitCode.PIPE_CLOSED, ErrorForm("pipe_closed", ""))
+    if isinstance(error, OSError) and (refusal := _of_the_machine(error)) is not None:
+        return ErrorReport(ExitCode.DIFFERS, refusal)
     what = f"a fault in Penstock {__version__}: {type(error).__name__}"
-    return ErrorReport(ExitCode.INTERNAL, "internal", what, str(error), "Please report it, with the traceback")
+    return ErrorReport(
+        ExitCode.INTERNAL, ErrorForm("internal", what, str(error), "Please report it, with the traceback")
+    )
 
 
-def _of_the_machine(error: OSError) -> ErrorReport | None:
+def _of_the_machine(error: OSError) -> ErrorForm | None:
     """Return what to say where a disk of this machine refuses, or it has nothing left to give: no fault of ours."""
     fix = _MACHINE.get(error.errno or 0)
     if (error.strerror or "").startswith("No usable temporary directory"):  # what tempfile makes of full disks
@@ -136,7 +120,7 @@ def _of_the_machine(error: OSError) -> ErrorReport | None:
     if fix is None:
         return None
     place = f" ({os.fsdecode(error.filename)})" if isinstance(error.filename, str | bytes) else ""
-    return ErrorReport(ExitCode.DIFFERS, "failed", "this machine refuses", f"{error.strerror}{place}", fix)
+    return ErrorForm("failed", "this machine refuses", f"{error.strerror}{place}", fix)
 
 
 def save_traceback(error: BaseException) -> Path | None:

@@ -12,17 +12,18 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+import msgspec
 
 from penstock import __version__
+from penstock.error_form import ErrorForm
 from penstock.errors import AccessError
 
 from .commands import LazyCommand, LazyGroup
-from .exits import ErrorReport, ExitCode, describe, save_traceback
+from .exits import ExitCode, describe, save_traceback
 from .invocation import Invocation, pass_invocation
 
 __all__ = ["COMPLETE_VARIABLE", "main", "root"]
@@ -133,22 +134,23 @@ def main() -> NoReturn:
 
 def _report(error: BaseException, invocation: Invocation) -> int:
     """Tell the user about `error`; return the exit code."""
-    failure = describe(error)
+    code, form = describe(error)
     to_people = not invocation.json
     try:
-        if to_people and invocation.verbose >= (1 if failure.code is ExitCode.INTERNAL else 2):
+        if to_people and invocation.verbose >= (1 if code is ExitCode.INTERNAL else 2):
             traceback.print_exception(error)
-        elif failure.code is ExitCode.INTERNAL:
-            failure = _with_place(failure, save_traceback(error))
-        if failure.what:
-            invocation.output.failure(failure)
+        elif code is ExitCode.INTERNAL:
+            form = _with_place(form, save_traceback(error))
+        if form.what:
+            invocation.output.failure(form)
     except BrokenPipeError:
         _drop(sys.stderr)
-    return failure.code
+    return code
 
 
-def _with_place(failure: ErrorReport, path: Path | None) -> ErrorReport:
-    return replace(failure, fix=f"{failure.fix}: " + (str(path) if path else "run it again with -v to see it"))
+def _with_place(form: ErrorForm, path: Path | None) -> ErrorForm:
+    place = str(path) if path else "run it again with -v to see it"
+    return msgspec.structs.replace(form, fix=f"{form.fix}: {place}")
 
 
 def _flushed(code: int, invocation: Invocation) -> int:

@@ -15,9 +15,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TextIO, TypeAlias
 
+import msgspec
+
+from penstock.error_form import ErrorForm
 from penstock.errors import AccessError
 
-from .exits import ErrorReport
 from .text import escape, quote_name, table_lines
 
 __all__ = ["JsonValue", "Output"]
@@ -55,17 +57,10 @@ class Output:
         if not self.json:
             print(f"penstock: {escape(text)}", file=self.stderr, flush=True)
 
-    def failure(self, failure: ErrorReport) -> None:
+    def failure(self, failure: ErrorForm) -> None:
         """Tell what went wrong, on standard error."""
         if self.json:
-            error: JsonValue = {
-                "kind": failure.kind,
-                "what": failure.what,
-                "why": failure.why,
-                "fix": failure.fix,
-                "candidates": failure.candidates,
-            }
-            lines = [_dump({"error": error})]
+            lines = [_dump({"error": msgspec.structs.asdict(failure)})]
         else:
             lines = [f"penstock: {escape(failure.what)}"]
             # Click's messages and some causes have several lines.

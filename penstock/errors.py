@@ -10,10 +10,12 @@
     │   └── FormatTooNewError   written by a later Penstock
     ├── AccessError             the store or the machine refuses: credentials, permissions
     ├── UnreadableError         some of what was to be read cannot be; `candidates` lists it
-    └── StoreUnreachableError   no answer within the deadline, or the server failed for too long
+    ├── StoreUnreachableError   no answer within the deadline, or the server failed for too long
+    └── CancelledError          whoever asked for it wants it no more
 
-Each carries *what* happened, *why*, and *fix*: what to do next. An exception becomes an exit code in one place
-(`cli/exits.py`) and an errno in one place (`vfs/files/errnos.py`).
+Each carries *what* happened, *why*, and *fix*: what to do next. An exception is told to another process or a program in
+one form (`error_form.py`); it becomes an exit code in one place (`cli/exits.py`) and an errno in one place
+(`vfs/files/errnos.py`).
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from collections.abc import Sequence
 __all__ = [
     "AccessError",
     "AmbiguousError",
+    "CancelledError",
     "ConflictError",
     "FormatTooNewError",
     "IntegrityError",
@@ -114,3 +117,7 @@ class UnreadableError(PenstockError):
 
 class StoreUnreachableError(PenstockError):
     """No answer within the deadline, or failing answers for longer than the retries last."""
+
+
+class CancelledError(PenstockError):
+    """Work that was ended because whoever asked for it asked for its end; nothing is half-done."""

@@ -29,11 +29,18 @@ def folders():
     return {path.parent.name for path in ROOT.glob("[a-z]*/__init__.py")} - NOT_PACKAGES
 
 
+def own_modules():
+    """Return the modules in the folder of the namespace itself, by their dotted names."""
+    files = (ROOT / "penstock").glob("*.py")
+    names = {path.stem for path in files} - {"__main__"}
+    return {"penstock" if name == "__init__" else f"penstock.{name}" for name in names}
+
+
 def modules():
     """Return the dotted name of every module, from its file: nothing is imported before its own test."""
     files = [path for name in folders() for path in ROOT.glob(f"{name}/**/*.py")]
     names = {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in files}
-    return ["penstock", "penstock.errors", *sorted(f"penstock.{name.removesuffix('.__init__')}" for name in names)]
+    return [*sorted(own_modules()), *sorted(f"penstock.{name.removesuffix('.__init__')}" for name in names)]
 
 
 def test_every_folder_has_its_link():
@@ -96,7 +103,7 @@ def test_every_folder_has_its_place_in_the_layers():
     contracts = project()["tool"]["importlinter"]["contracts"]
     layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
     placed = {name.strip() for layer in layers for name in layer.split("|")}
-    assert placed == {f"penstock.{name}" for name in folders()} | {"penstock.errors"}
+    assert placed == {f"penstock.{name}" for name in folders()} | own_modules() - {"penstock"}
 
 
 @pytest.mark.parametrize("name", modules())

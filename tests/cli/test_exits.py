@@ -33,6 +33,7 @@ CODES = {
     "AccessError": (6, "access"),
     "StoreUnreachableError": (7, "unreachable"),
     "UnreadableError": (1, "unreadable"),
+    "CancelledError": (130, "cancelled"),
 }
 
 
@@ -45,7 +46,7 @@ def test_every_error_has_a_code_of_its_own() -> None:
             else cls("what")
         )
         failure = describe(error)
-        seen[cls.__name__] = (int(failure.code), failure.kind)
+        seen[cls.__name__] = (int(failure.code), failure.form.kind)
     assert seen == CODES
 
 
@@ -68,7 +69,7 @@ def test_other_exceptions(error: BaseException, code: ExitCode) -> None:
 
 def told(error: BaseException, *, as_json: bool) -> str:
     stderr = io.StringIO()
-    Output(as_json, io.StringIO(), stderr).failure(describe(error))
+    Output(as_json, io.StringIO(), stderr).failure(describe(error).form)
     return stderr.getvalue()
 
 
