@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import click
 
-from penstock.manifest.build import TreeBuilder
-from penstock.manifest.records import Commit, Manifest
-from penstock.repo.bucket.repository import DEFAULT_BRANCH, Repository
+from penstock.repo.bucket.repository import DEFAULT_BRANCH
 from penstock.repo.history.branches import require_head, reset_branch
-from penstock.repo.history.landing import land
 from penstock.repo.history.log import find_published
+from penstock.repo.history.revert import revert as revert_commit
 from penstock.repo.history.side_choice import choice
-from penstock.repo.read.nodes import NodePackWriter
 from penstock.repo.read.open_dataset import open_dataset
 from penstock.repo.settings.handle import Handle
 
@@ -96,16 +93,10 @@ def revert(
     branch = handle.ref or DEFAULT_BRANCH
     choose = choice(ours, theirs)
     with open_dataset(handle, invocation.settings(), writes=True) as dataset:
-        repository = dataset.repository
-        require_head(repository, branch)
-        undone = find_published(repository, commit)
-        record = repository.commit(undone.commit)
-        said = message or f'Revert "{first_line(record.message) or undone.commit.hex()[:SHORT]}"'
-        text = said if message else f"{said}\n\nThis undoes {undone.commit.hex()}."
-        who = authorship(author, text, "revert")
-        before, load_many = _before(repository, record), dataset.load_many
-        landed = land(repository, dataset.load, branch, undone.commit, before, who, choose, load_many)
-        tell_risk(invocation.output, repository.refs.risk)
+        who = authorship(author, message, "revert")
+        done = revert_commit(dataset.repository, dataset.load, branch, commit, who, choose, dataset.load_many)
+        tell_risk(invocation.output, dataset.repository.refs.risk)
+    undone, landed = done.undone, done.landed
     output = invocation.output
     if output.json:
         output.document(
@@ -118,17 +109,8 @@ def revert(
             }
         )
     elif landed.changed:
-        output.line(f"{name_of(handle, branch)} is at {landed.published.commit.hex()[:SHORT]}: {first_line(said)}")
+        output.line(
+            f"{name_of(handle, branch)} is at {landed.published.commit.hex()[:SHORT]}: {first_line(done.message)}"
+        )
     else:
         output.line(f"{name_of(handle, branch)} has nothing of {undone.commit.hex()[:SHORT]} left to undo")
-
-
-def _before(repository: Repository, commit: Commit) -> Manifest:
-    """Return what the first parent of a commit contains: nothing, if it has none."""
-    if commit.parents:
-        parent = repository.commit(bytes.fromhex(commit.parents[0]))
-        return repository.manifest(bytes.fromhex(parent.top_hash))
-    sink = NodePackWriter(repository.store.put)
-    root = TreeBuilder(sink).finish()
-    sink.flush()
-    return Manifest(sink.located(root))

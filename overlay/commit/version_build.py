@@ -28,11 +28,11 @@ from penstock.overlay.tree.changes import Changes
 from penstock.overlay.tree.lower import Lower
 from penstock.overlay.tree.namespace import Namespace
 from penstock.repo.push.push import TransferProgress
-from penstock.repo.read.nodes import NodePackWriter
 from penstock.repo.read.snapshot import Snapshot
 from penstock.repo.settings.settings import Settings
 from penstock.repo.write.data_pack import DataPack
 from penstock.repo.write.known_places import KnownPlaces
+from penstock.repo.write.node_pack import NodePackWriter
 from penstock.repo.write.upload import Sent, Upload
 
 from .file_composer import Composer

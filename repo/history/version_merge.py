@@ -11,7 +11,7 @@ from penstock.manifest.descend import LoadNode
 from penstock.manifest.entry import display_path
 from penstock.manifest.merge import Choose, Conflict, Deed, Merged, Side, merge, merge_metadata
 from penstock.manifest.records import Manifest
-from penstock.repo.read.nodes import NodePackWriter
+from penstock.repo.write.node_pack import NodePackWriter
 
 __all__ = ["MergedVersion", "conflict_error", "describe_conflict", "merge_versions"]
 

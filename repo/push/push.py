@@ -23,12 +23,13 @@ from penstock.repo.fetch.externals import Externals, options_by_address, refuse_
 from penstock.repo.fetch.regions import RegionReader
 from penstock.repo.fetch.request_counts import RequestCounts
 from penstock.repo.read.file_blocks import FileBlocks
-from penstock.repo.read.nodes import NodePackWriter, Nodes
+from penstock.repo.read.nodes import Nodes
 from penstock.repo.read.snapshot import open_cache
 from penstock.repo.settings.handle import Handle, check_ref_name
 from penstock.repo.settings.settings import Settings
 from penstock.repo.settings.trust import allow_folder
 from penstock.repo.write.known_places import KnownPlaces
+from penstock.repo.write.node_pack import NodePackWriter
 from penstock.repo.write.publish import Authorship, Published, publish, tag_version
 from penstock.repo.write.upload import Upload
 from penstock.store.base import Store

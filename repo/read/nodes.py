@@ -1,4 +1,4 @@
-"""Nodes by reference: from memory, else from the block cache, else from the bucket; and node packs on their way up.
+"""Nodes by reference: from memory, else from the block cache, else from the bucket.
 
 A node is fetched with what lies around it in its pack: the nodes below it come just before it, its siblings next to
 it, so that a walk over a whole tree costs one request for half a MiB of nodes. Whatever came along is kept under
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
@@ -25,7 +25,7 @@ from penstock.repo.bucket import object_keys
 from penstock.repo.fetch.request_counts import RequestCounts
 from penstock.store.base import ByteRange, Store
 
-__all__ = ["NodePackWriter", "Nodes"]
+__all__ = ["Nodes"]
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
@@ -35,7 +35,6 @@ _AHEAD = 256 << 10
 _RAW_BYTES = 16 << 20
 _NODE_BYTES = 48 << 20
 """Bytes of decoded nodes that are kept in memory: 150,000 ordinary entries."""
-_PACK_BYTES = 8 << 20
 _RESTORE = "Restore the object from a copy of the bucket."
 
 
@@ -161,56 +160,3 @@ class Nodes:
             frames.append((digest, frame))
         if self._cache is not None:
             self._cache.put_many(frames)
-
-
-class NodePackWriter:
-    """Gathers frames into node packs and hands each full one to `upload`. The `NodeSink` of a push or commit.
-
-    A pack's hash is known when it is full; until then its frames go by a stand-in of 8 bytes.
-    """
-
-    def __init__(self, upload: Callable[[str, bytes], None]) -> None:
-        self._upload = upload
-        self._buffer = bytearray()
-        self._number = 0
-        self._hashes: dict[bytes, bytes] = {}
-        self.packs = 0
-        self.bytes = 0
-
-    def _stand_in(self) -> bytes:
-        return self._number.to_bytes(8, "big")
-
-    def write(self, frame: bytes) -> Location:
-        """Add a frame to the pack."""
-        where = Location(self._stand_in(), len(self._buffer), len(frame), content_hash(frame))
-        # The pack ends after a frame, never before one: the frame may say "in my own pack" of what it refers to.
-        self._buffer += frame
-        if len(self._buffer) >= _PACK_BYTES:
-            self.flush()
-        return where
-
-    def resolve(self, pack: bytes) -> bytes:
-        """Turn a stand-in into the pack's hash; b"" while it is the pack being filled."""
-        if len(pack) != 8:
-            return pack
-        return b"" if pack == self._stand_in() else self._hashes[pack]
-
-    def flush(self) -> None:
-        """Hand the pack on, full or not."""
-        if not self._buffer:
-            return
-        body = bytes(self._buffer)
-        digest = content_hash(body)
-        self._hashes[self._stand_in()] = digest
-        self._number += 1
-        self._buffer.clear()
-        self.packs += 1
-        self.bytes += len(body)
-        self._upload(object_keys.node_key(digest), body)
-
-    def located(self, ref: NodeRef) -> NodeRef:
-        """Return the reference with its pack's hash in place of a stand-in; only after `flush`."""
-        where = ref.location
-        pack = self.resolve(where.pack)
-        assert pack
-        return NodeRef(ref.hash, ref.entries, ref.size, Location(pack, where.offset, where.length, where.digest))

@@ -18,7 +18,7 @@ from penstock.repo.bucket import object_keys
 from penstock.repo.bucket.authorship import environment
 from penstock.repo.bucket.refs import Head, write_id
 from penstock.repo.bucket.repository import DEFAULT_BRANCH, Repository
-from penstock.repo.read.nodes import NodePackWriter
+from penstock.repo.write.node_pack import NodePackWriter
 
 __all__ = ["Authorship", "Published", "check_text", "create_dataset", "move_branch", "publish", "tag_version"]
 

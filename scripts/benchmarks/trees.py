@@ -66,9 +66,9 @@ def _build(bucket: str, entries: int) -> None:
     from penstock.manifest.entry import Entry, Extent, Kind
     from penstock.manifest.records import Manifest
     from penstock.repo.bucket.repository import Repository
-    from penstock.repo.read.nodes import NodePackWriter
     from penstock.repo.read.snapshot import open_snapshot
     from penstock.repo.settings.settings import Settings
+    from penstock.repo.write.node_pack import NodePackWriter
     from penstock.repo.write.publish import Authorship, publish
     from penstock.repo.write.upload import Upload
 

@@ -22,9 +22,9 @@ from penstock.manifest.hashing import content_hash
 from penstock.manifest.records import Manifest
 from penstock.mountpoint import registry
 from penstock.repo.bucket.repository import Repository
-from penstock.repo.read.nodes import NodePackWriter
 from penstock.repo.read.remembered_versions import Memory
 from penstock.repo.read.snapshot import open_snapshot
+from penstock.repo.write.node_pack import NodePackWriter
 from penstock.repo.write.publish import Authorship, publish
 from penstock.store.opening import open_store
 

@@ -18,7 +18,7 @@ from penstock.manifest.records import Manifest
 from penstock.repo.bucket import object_keys
 from penstock.repo.bucket.promises import Promises
 from penstock.repo.bucket.repository import Repository
-from penstock.repo.read.nodes import NodePackWriter
+from penstock.repo.write.node_pack import NodePackWriter
 from penstock.repo.write.publish import Authorship, publish
 from penstock.store.base import ByteRange
 from penstock.store.local import LocalStore

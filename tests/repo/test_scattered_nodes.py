@@ -14,9 +14,9 @@ from penstock.manifest.records import Manifest
 from penstock.manifest.update import Edit, update
 from penstock.repo.bucket.repository import Repository
 from penstock.repo.history.comparison import Contents, compare
-from penstock.repo.read.nodes import NodePackWriter
 from penstock.repo.read.open_dataset import open_dataset
 from penstock.repo.settings.handle import parse_handle
+from penstock.repo.write.node_pack import NodePackWriter
 from penstock.repo.write.publish import Authorship, publish
 
 FOLDERS, FILES, CHANGED = 30, 4000, range(0, 30, 3)

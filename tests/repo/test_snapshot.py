@@ -17,9 +17,9 @@ from penstock.manifest.hashing import ContentHasher, content_hash
 from penstock.manifest.records import Manifest
 from penstock.manifest.tree import NodeMissing
 from penstock.repo.bucket import object_keys
-from penstock.repo.read.nodes import NodePackWriter
 from penstock.repo.read.snapshot import open_snapshot
 from penstock.repo.settings.trust import Trust
+from penstock.repo.write.node_pack import NodePackWriter
 from penstock.repo.write.publish import Authorship, publish
 from penstock.store.base import ByteRange
 from penstock.store.local import LocalStore

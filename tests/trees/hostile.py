@@ -14,7 +14,7 @@ from penstock.manifest.entry import BLOCK_SIZE, PAGE_BLOCKS, Entry, Extent, Kind
 from penstock.manifest.hashing import content_hash, file_hash
 from penstock.manifest.records import Manifest
 from penstock.repo.bucket.repository import Repository
-from penstock.repo.read.nodes import NodePackWriter
+from penstock.repo.write.node_pack import NodePackWriter
 from penstock.repo.write.publish import Authorship, publish
 from penstock.store import open_store
 
