@@ -60,15 +60,7 @@ def commit_(
     authorship = Authorship(author or default_author(), message, "commit")
     options = CommitOptions(branch, tag, ours, theirs, dry_run)
     with invocation.progress() as progress:
-        reading, sending = progress.task("reading"), progress.task("uploading")
-        before = {"read": 0, "sent": 0}
-
-        def told(numbers: dict[str, int]) -> None:
-            reading.advance(numbers.get("read", 0) - before["read"])
-            sending.advance(numbers.get("sent", 0) - before["sent"])
-            before.update(numbers)
-
-        report = commit(directory, invocation.settings(), authorship, options, told)
+        report = commit(directory, invocation.settings(), authorship, options, progress)
     tell_risk(invocation.output, report["risk"])
     if invocation.output.json:
         invocation.output.document({**report, "tag": tag, "dry_run": dry_run})

@@ -120,8 +120,8 @@ class _Opened:
 
 def _local(stack: ExitStack, invocation: Invocation, directory: str) -> Contents:
     with invocation.progress() as progress:
-        task = progress.task("hashing")
-        tree, load = stack.enter_context(local_tree(os.path.expanduser(directory), lambda _, size: task.advance(size)))
+        hashing = progress.stage("hashing")
+        tree, load = stack.enter_context(local_tree(os.path.expanduser(directory), hashing))
     for skipped in tree.skipped[:_SHOWN]:
         invocation.output.notice(f"skipped {os.fsdecode(skipped.path)}: a {skipped.what} is no file")
     if len(tree.skipped) > _SHOWN:

@@ -22,7 +22,6 @@ from .exits import ExitCode
 from .invocation import Invocation, pass_invocation
 from .output import JsonValue
 from .params import HANDLE
-from .progress import Task
 
 __all__ = ["DURATION", "gc"]
 
@@ -45,20 +44,6 @@ class _DurationType(click.ParamType[float]):
 
 
 DURATION = _DurationType()
-
-
-class _Told:
-    """Passes the progress on to the lines on the screen."""
-
-    def __init__(self, marked: Task, deleted: Task) -> None:
-        self._marked = marked
-        self._deleted = deleted
-
-    def marked(self, entries: int) -> None:
-        self._marked.advance(entries)
-
-    def deleted(self, objects: int) -> None:
-        self._deleted.advance(objects)
 
 
 @click.command(
@@ -140,7 +125,6 @@ def gc(
     with closing(settings.open_bucket(handle.bucket)) as store, closing(open_cache(settings)) as cache:
         load = Nodes(store, cache, RequestCounts()).load
         with invocation.progress() as progress:
-            told = _Told(progress.task("marking", unit="items"), progress.task("deleting", unit="items"))
 
             def agree(report: GcReport) -> bool:
                 return yes or _agreed(store.url, report, old_versions=old_versions)
@@ -148,7 +132,7 @@ def gc(
             report = collect(
                 store,
                 load,
-                told,
+                progress,
                 grace=grace,
                 delete=delete,
                 old_versions=old_versions,

@@ -18,7 +18,7 @@ from .output import Output
 if TYPE_CHECKING:
     from penstock.repo.settings.settings import Settings
 
-    from .progress import Progress
+    from .progress import ProgressDisplay
 
 __all__ = ["Invocation", "pass_invocation"]
 
@@ -48,11 +48,11 @@ class Invocation:
             note_crashes(found.cache_directory)
         return found
 
-    def progress(self) -> Progress:
+    def progress(self) -> ProgressDisplay:
         """Return a progress display, to be entered; it shows on a terminal only, and never with ``--json``."""
-        from .progress import Progress
+        from .progress import ProgressDisplay
 
-        return Progress(sys.stderr, shown=not self.json)
+        return ProgressDisplay(sys.stderr, shown=not self.json)
 
 
 pass_invocation = click.make_pass_decorator(Invocation)

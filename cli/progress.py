@@ -1,11 +1,14 @@
 """Progress of long work, drawn by rich on standard error when that is a terminal; otherwise nothing at all.
 
-A `Task` is told of every file and block from any thread, so `advance` costs well below a microsecond where nothing is
+A stage is told of every file and block from any thread, so `advance` costs well below a microsecond where nothing is
 drawn, and about one where something is: it adds up, and hands the sum to rich ten times a second at most. rich is
 imported only when something will be drawn.
 
+While it is entered, Ctrl-C ends the work in all threads: the main one is interrupted as ever, and the others meet
+CancelledError where they next say that something is done.
+
     with invocation.progress() as progress:
-        uploaded = progress.task("uploading", total=size)
+        uploaded = progress.stage("uploading", total=size)
         ...
         uploaded.advance(len(block))
 """
@@ -13,38 +16,57 @@ imported only when something will be drawn.
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
-from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self, TextIO
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, Self, TextIO
+
+from penstock.progress import Stage, Unit, raise_cancelled
 
 from .text import escape
 
 if TYPE_CHECKING:
     import rich.progress
 
-__all__ = ["Progress", "Task", "Unit"]
-
-Unit = Literal["bytes", "items"]
+__all__ = ["ProgressDisplay"]
 
 _INTERVAL = 0.1
 
 
-class Task:
-    """One line of the display: so much of so much. Thread-safe."""
+class _HiddenStage:
+    """A stage that nobody sees."""
 
-    def __init__(self, display: rich.progress.Progress | None, label: str, total: int | None, unit: Unit) -> None:
+    def __init__(self, display: ProgressDisplay) -> None:
         self._display = display
+
+    def advance(self, amount: int = 1, /) -> None:  # noqa: ARG002  # it is not shown
+        if self._display.is_cancelled:
+            raise_cancelled()
+
+    def total(self, amount: int, /) -> None:
+        pass
+
+    def settle(self) -> None:
+        pass
+
+
+class _Line:
+    """One line of the display."""
+
+    def __init__(
+        self, display: ProgressDisplay, drawing: rich.progress.Progress, name: str, total: int | None, unit: Unit
+    ) -> None:
+        self._display = display
+        self._drawing = drawing
         self._lock = threading.Lock()
         self._pending = 0
         self._drawn_at = 0.0
-        if display is not None:
-            self._id = display.add_task(escape(label), total=total, unit=unit)
+        self._id = drawing.add_task(escape(name), total=total, unit=unit)
 
-    def advance(self, amount: int = 1) -> None:
-        """Count `amount` more, in bytes or items."""
-        if self._display is None:
-            return
+    def advance(self, amount: int = 1, /) -> None:
+        if self._display.is_cancelled:
+            raise_cancelled()
         with self._lock:
             self._pending += amount
             now = time.monotonic()
@@ -52,55 +74,57 @@ class Task:
                 return
             self._drawn_at = now
             amount, self._pending = self._pending, 0
-        self._display.advance(self._id, amount)
+        self._drawing.advance(self._id, amount)
 
-    def set_total(self, total: int | None) -> None:
-        """Say how much there is in all, once it is known."""
-        if self._display is not None:
-            self._display.update(self._id, total=total)
-
-    def set_label(self, label: str) -> None:
-        """Change what stands before the bar."""
-        if self._display is not None:
-            self._display.update(self._id, description=escape(label))
+    def total(self, amount: int, /) -> None:
+        self._drawing.update(self._id, total=amount)
 
     def settle(self) -> None:
         """Draw what was counted since the last drawing."""
-        if self._display is None:
-            return
         with self._lock:
             amount, self._pending = self._pending, 0
-        self._display.advance(self._id, amount)
+        self._drawing.advance(self._id, amount)
 
 
-class Progress:
-    """The display: a context that draws its tasks while it is entered and clears them away at the end."""
+class ProgressDisplay:
+    """A `Progress` that is drawn while it is entered, and cleared away at the end."""
 
     def __init__(self, stream: TextIO, *, shown: bool = True) -> None:
         self._stream = stream
         self._shown = shown and stream.isatty() and os.environ.get("TERM") != "dumb"
-        self._display: rich.progress.Progress | None = None
-        self._tasks: list[Task] = []
+        self._drawing: rich.progress.Progress | None = None
+        self._stages: list[_Line | _HiddenStage] = []
+        self._before: Any = None
+        self.is_cancelled = False
 
-    def task(self, label: str, *, total: int | None = None, unit: Unit = "bytes") -> Task:
+    def stage(self, name: str, /, *, total: int | None = None, unit: Unit = "bytes") -> Stage:
         """Add a line; `total` is in `unit`, None as long as it is not known."""
-        task = Task(self._display, label, total, unit)
-        self._tasks.append(task)
-        return task
+        drawing = self._drawing
+        made = _Line(self, drawing, name, total, unit) if drawing is not None else _HiddenStage(self)
+        self._stages.append(made)
+        return made
 
     def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._interrupt)
         if self._shown:
-            self._display = _make_display(self._stream)
-            self._display.start()
+            self._drawing = _make_display(self._stream)
+            self._drawing.start()
         return self
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        self.is_cancelled = True
+        signal.default_int_handler(number, frame)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for task in self._tasks:
-            task.settle()
-        if self._display is not None:
-            self._display.stop()
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+        for stage in self._stages:
+            stage.settle()
+        if self._drawing is not None:
+            self._drawing.stop()
 
 
 def _make_display(stream: TextIO) -> rich.progress.Progress:

@@ -19,26 +19,11 @@ from .exits import ExitCode
 from .invocation import Invocation, pass_invocation
 from .output import JsonValue, Output
 from .params import HANDLE
-from .progress import Task
 from .versions import tell_risk
 
 __all__ = ["hash_", "push_"]
 
 _DIRECTORY = click.Path(file_okay=True, dir_okay=True)
-
-
-class _Told:
-    """Passes the progress of a push on to the lines on the screen."""
-
-    def __init__(self, read: Task, sent: Task) -> None:
-        self._read = read
-        self._sent = sent
-
-    def read(self, files: int, size: int) -> None:  # noqa: ARG002  # bytes are what takes time
-        self._read.advance(size)
-
-    def sent(self, size: int) -> None:
-        self._sent.advance(size)
 
 
 @click.command(
@@ -86,11 +71,12 @@ def push_(
     authorship = Authorship(author or default_author(), message, "push")
     settings = invocation.settings()
     with invocation.progress() as progress:
-        told = _Told(progress.task("reading"), progress.task("uploading"))
         if in_place:
-            report = push_in_place(directory, handle, settings, authorship, told, tag, skip_unreadable=skip_unreadable)
+            report = push_in_place(
+                directory, handle, settings, authorship, progress, tag, skip_unreadable=skip_unreadable
+            )
         else:
-            report = push(directory, handle, settings, authorship, told, tag)
+            report = push(directory, handle, settings, authorship, progress, tag)
     _tell_skipped(invocation.output, report.skipped)
     if report.unpinned:
         invocation.output.notice(
@@ -169,8 +155,7 @@ def hash_(invocation: Invocation, directory: str) -> None:
     bits have the same top hash, on any machine; times and owners do not count.
     """
     with invocation.progress() as progress:
-        task = progress.task("hashing")
-        top_hash, files, size, skipped = hash_directory(directory, lambda _, more: task.advance(more))
+        top_hash, files, size, skipped = hash_directory(directory, progress)
     _tell_skipped(invocation.output, skipped)
     if invocation.output.json:
         invocation.output.document(

@@ -14,24 +14,9 @@ from .exits import ExitCode
 from .invocation import Invocation, pass_invocation
 from .output import JsonValue
 from .params import HANDLE
-from .progress import Task
 from .text import quote_name
 
 __all__ = ["verify_"]
-
-
-class _Told:
-    """Passes the progress on to the lines on the screen."""
-
-    def __init__(self, entries: Task, read: Task) -> None:
-        self._entries = entries
-        self._read = read
-
-    def entries(self, count: int) -> None:
-        self._entries.advance(count)
-
-    def read(self, size: int) -> None:
-        self._read.advance(size)
 
 
 @click.command(
@@ -62,8 +47,7 @@ def verify_(invocation: Invocation, handle: Handle, deep: bool, repair: str | No
     """
     settings = invocation.settings()
     with invocation.progress() as progress:
-        told = _Told(progress.task("checking", unit="items"), progress.task("reading"))
-        report = verify(handle, settings, told, deep=deep, repair=repair)
+        report = verify(handle, settings, progress, deep=deep, repair=repair)
     if invocation.output.json:
         invocation.output.document(_as_json(report, deep))
     else:

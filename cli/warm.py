@@ -14,24 +14,10 @@ from .exits import ExitCode
 from .invocation import Invocation, pass_invocation
 from .output import JsonValue
 from .params import HANDLE
-from .progress import Task
 
 __all__ = ["warm_"]
 
 _SHOWN = 5
-
-
-class _Told:
-    """Passes the progress on to the line on the screen."""
-
-    def __init__(self, task: Task) -> None:
-        self._task = task
-
-    def total(self, size: int) -> None:
-        self._task.set_total(size)
-
-    def advance(self, size: int) -> None:
-        self._task.advance(size)
 
 
 @click.command(
@@ -62,7 +48,7 @@ def warm_(invocation: Invocation, handle: Handle, paths: tuple[str, ...], from_t
     settings = invocation.settings()
     trace = Trace(from_trace) if from_trace is not None else None
     with invocation.progress() as progress:
-        report = warm(handle, paths, settings, _Told(progress.task("warming")), trace=trace)
+        report = warm(handle, paths, settings, progress, trace=trace)
     if invocation.output.json:
         invocation.output.document(_as_json(report))
     else:

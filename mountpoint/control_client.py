@@ -9,7 +9,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from penstock.errors import AccessError, PenstockError
+import msgspec
+
+from penstock.errors import AccessError, CancelledError, PenstockError
+from penstock.progress import SILENT, Progress, ProgressMirror, StageState
 
 from .error_form import failure_from_json
 from .known_mounts import find_mount, is_dead, record_of
@@ -50,7 +53,7 @@ def ask(mountpoint: str, command: str, *, timeout: float = _PATIENCE, **argument
 def follow(
     mountpoint: str,
     command: str,
-    progress: Callable[[dict[str, int]], None] = lambda _: None,
+    progress: Progress = SILENT,
     line: Callable[[Any], None] = lambda _: None,
     **arguments: object,
 ) -> dict[str, Any]:
@@ -58,13 +61,14 @@ def follow(
 
     `line` is given what comes of it piece by piece.
 
-    Errors as `ask`, and what it fails with. KeyboardInterrupt: it is cancelled first.
+    Errors as `ask`, and what it fails with. KeyboardInterrupt, and CancelledError of `progress`: it is cancelled first.
     """
     job = ask(mountpoint, command, timeout=_PATIENCE, **arguments)["job"]
+    mirror = ProgressMirror(progress)
     try:
         while True:
             state = ask(mountpoint, "job", job=job)
-            progress(state["progress"])
+            mirror.show(msgspec.convert(state["progress"], list[StageState]))
             for each in state["lines"]:
                 line(each)
             if state["done"]:
@@ -72,7 +76,7 @@ def follow(
                 return result
             if not state["lines"]:
                 time.sleep(_POLL)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, CancelledError):
         ask(mountpoint, "cancel", job=job)
         raise
 

@@ -22,6 +22,7 @@ from penstock.overlay.commit.overlay_commit import CommitReport
 from penstock.overlay.disk import disk_told
 from penstock.overlay.overlay import Overlay
 from penstock.overlay.tables.meta import Origin
+from penstock.progress import Progress
 from penstock.repo.history.side_choice import choice
 from penstock.repo.read.snapshot import Snapshot, open_snapshot
 from penstock.repo.settings.settings import Settings
@@ -31,8 +32,6 @@ from .changes import list_changes
 from .overlay_directory import open_overlay, overlay_directory, pin_of
 
 __all__ = ["CommitOptions", "changes", "commit", "detached_overlay", "fields_of", "is_mounted", "is_served", "refresh"]
-
-Progress = Callable[[dict[str, int]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ class CommitOptions:
 def commit(
     directory: str, settings: Settings, authorship: Authorship, options: CommitOptions, progress: Progress
 ) -> dict[str, Any]:
-    """Commit; return the fields of `CommitReport`, hashes in hex. `progress` is told bytes: ``read`` and ``sent``.
+    """Commit; return the fields of `CommitReport`, hashes in hex.
 
     `directory`: a mountpoint, also one where nothing is mounted any more, or an overlay's directory. NotFoundError: it
     is none; UsageError: its mount is read-only; all that `overlay.commit` raises.
@@ -73,7 +72,7 @@ def commit(
             version,
             settings,
             authorship,
-            _Told(progress),
+            progress,
             branch=options.branch,
             tag=options.tag,
             choose=choice(ours=options.theirs, theirs=options.ours),  # as in `version_commands`
@@ -150,19 +149,3 @@ def overlay_of(directory: str) -> str:
         why="and no writable mount has left changes there",
         fix="penstock mounts lists what is mounted; name the directory of --overlay-dir, if that was given.",
     )
-
-
-class _Told:
-    """Passes the progress of a commit on."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._told = {"read": 0, "sent": 0}
-
-    def read(self, files: int, size: int) -> None:  # noqa: ARG002  # bytes are what takes time
-        self._told["read"] += size
-        self._progress(self._told)
-
-    def sent(self, size: int) -> None:
-        self._told["sent"] += size
-        self._progress(self._told)

@@ -8,7 +8,7 @@ from penstock.manifest.merge import Choose
 from penstock.overlay.discard import Discard, Restore
 from penstock.overlay.overlay import Overlay
 from penstock.overlay.tree.editor import Editor
-from penstock.repo.push.push import TransferProgress
+from penstock.progress import Progress
 from penstock.repo.read.snapshot import Snapshot
 from penstock.repo.settings.settings import Settings
 from penstock.repo.write.publish import Authorship
@@ -26,7 +26,7 @@ def commit_detached(
     version: Snapshot,
     settings: Settings,
     authorship: Authorship,
-    progress: TransferProgress,
+    progress: Progress,
     *,
     branch: str | None = None,
     tag: str | None = None,

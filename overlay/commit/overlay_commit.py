@@ -29,13 +29,13 @@ from penstock.overlay.overlay import Overlay
 from penstock.overlay.tables.intent import Intent, clear_intent, read_intent
 from penstock.overlay.tables.meta import Origin
 from penstock.overlay.tree.editor import Editor
+from penstock.progress import Progress
 from penstock.repo.bucket.leases import LeaseKind
 from penstock.repo.bucket.refs import write_id
 from penstock.repo.bucket.repository import Repository
 from penstock.repo.bucket.write_access import write_access
 from penstock.repo.history.branches import check_branch_name, make_branch
 from penstock.repo.history.landing import Landed, land
-from penstock.repo.push.push import TransferProgress
 from penstock.repo.read.snapshot import Snapshot
 from penstock.repo.settings.handle import check_ref_name, parse_handle
 from penstock.repo.settings.settings import Settings
@@ -135,7 +135,7 @@ class OverlayCommit:
         reader = self._open.enter_context(self._overlay.records.snapshot())
         self._frozen = Frozen(self._origin, counters, reader, self._overlay.content)
 
-    def build(self, progress: TransferProgress) -> bool:
+    def build(self, progress: Progress) -> bool:
         """Make the version; False when there is nothing to land: nothing changed, or it is a dry run."""
         assert self._frozen is not None  # begun
         assert self._settlement is not None

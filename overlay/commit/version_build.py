@@ -27,7 +27,7 @@ from penstock.overlay.tables.schema import InodeRecord
 from penstock.overlay.tree.changes import Changes
 from penstock.overlay.tree.lower import Lower
 from penstock.overlay.tree.namespace import Namespace
-from penstock.repo.push.push import TransferProgress
+from penstock.progress import Progress, Stage
 from penstock.repo.read.snapshot import Snapshot
 from penstock.repo.settings.settings import Settings
 from penstock.repo.write.data_pack import DataPack
@@ -77,8 +77,8 @@ class Built:
 class _Counted:
     """Counts objects instead of sending them: for a dry run."""
 
-    def __init__(self, progress: TransferProgress) -> None:
-        self._progress = progress
+    def __init__(self, sending: Stage) -> None:
+        self._sending = sending
         self._known: set[str] = set()
         self.sent = Sent()
 
@@ -88,7 +88,7 @@ class _Counted:
             self._known.add(key)
             self.sent.objects += 1
             self.sent.bytes += len(body)
-            self._progress.sent(len(body))
+            self._sending.advance(len(body))
 
 
 def mounted_directory(manifest: Manifest, subdir: str, version: Snapshot) -> Entry | None:
@@ -106,7 +106,7 @@ def build_version(
     version: Snapshot,
     settings: Settings,
     settlement: Settlement,
-    progress: TransferProgress,
+    progress: Progress,
     *,
     hold: Callable[[], None],
     dry_run: bool = False,
@@ -125,12 +125,13 @@ def build_version(
     if changes.is_empty:
         return None
     files = total = 0
+    reading, sending = progress.stage("reading"), progress.stage("uploading")
 
     def count(more: int, size: int) -> None:
         nonlocal files, total
         files += more
         total += size
-        progress.read(more, size)
+        reading.advance(size)
 
     def edit(sender: Upload | _Counted, sink: NodePackWriter | DiscardSink, pack: DataPack) -> tuple[NodeRef, bytes]:
         kept = KeptBlocks(version.keep_blocks, version.cache_size // 2 if not dry_run else 0)
@@ -145,11 +146,11 @@ def build_version(
         index = stack.enter_context(closing(LocationIndex(settings.cache_directory, settings.cache_size)))
         places = KnownPlaces(store, index, Tree(origin.manifest.root, load), origin.manifest.top_hash, enter=False)
         if dry_run:
-            counted = _Counted(progress)
+            counted = _Counted(sending)
             root, metadata = edit(counted, DiscardSink(), DataPack(counted, None))
             return Built(Manifest(root, metadata), files, total, counted.sent, Sent())
         hold()
-        upload = stack.enter_context(closing(Upload(store, progress.sent)))
+        upload = stack.enter_context(closing(Upload(store, sending)))
         nodes = NodePackWriter(lambda key, body: upload.send(key, body, data=False))
         root, metadata = edit(upload, nodes, DataPack(upload, places))
         nodes.flush()

@@ -21,6 +21,7 @@ from contextlib import ExitStack
 
 from penstock.errors import AccessError
 from penstock.manifest.descend import LoadNode
+from penstock.progress import Progress
 from penstock.repo.bucket.disk_sets import Marks
 from penstock.repo.bucket.leases import now
 from penstock.repo.bucket.proof import StoreClock, prove_store
@@ -28,9 +29,9 @@ from penstock.store.base import Store
 
 from .collection import Collection
 from .notes import Notes, forget_notes
-from .report import Amount, GcProgress, GcReport
+from .report import Amount, GcReport
 
-__all__ = ["DAY", "Amount", "GcProgress", "GcReport", "collect", "forget_notes"]
+__all__ = ["DAY", "Amount", "GcReport", "collect", "forget_notes"]
 
 DAY = 86400.0
 _THREADS = 8
@@ -39,7 +40,7 @@ _THREADS = 8
 def collect(
     store: Store,
     load: LoadNode,
-    progress: GcProgress,
+    progress: Progress,
     *,
     grace: float = DAY,
     delete: bool = False,

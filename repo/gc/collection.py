@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from penstock.errors import AccessError, ConflictError
 from penstock.manifest.descend import LoadNode
+from penstock.progress import Progress
 from penstock.repo.bucket import object_keys
 from penstock.repo.bucket.disk_sets import Marks
 from penstock.repo.bucket.leases import HeldLease, leases
@@ -24,7 +25,7 @@ from penstock.store.base import Store
 from .mark import DATA_MARK, NODE_MARK, mark_trees
 from .old_versions import OldObject, OldVersions, delete_old, kind_of
 from .record_listing import DatasetListing, check_heads, check_remembered, list_records
-from .report import Amount, GcProgress, GcReport
+from .report import Amount, GcReport
 from .roots import DatasetRecords
 from .sweep import BusyError, Round, delete_keys, sweep_round
 
@@ -48,7 +49,7 @@ class Collection:
         pool: Executor,
         clock: StoreClock,
         grace: float,
-        progress: GcProgress,
+        progress: Progress,
     ) -> None:
         self._store = store
         self._load = load
@@ -57,7 +58,8 @@ class Collection:
         self._clock = clock
         self._grace = grace
         self._cutoff = clock.said - grace
-        self._progress = progress
+        self._marking = progress.stage("marking", unit="items")
+        self._deleting = progress.stage("deleting", unit="items")
         self._datasets: dict[str, DatasetRecords] = {}
         self._refs: set[str] = set()
 
@@ -177,7 +179,7 @@ class Collection:
             if records is None:
                 records = self._datasets[name] = DatasetRecords(self._store, name, self._pool)
             records.look(found.get(name, DatasetListing()), self._cutoff, held)
-            mark_trees(records.new_trees(), self._load, self._marks, self._progress.marked)
+            mark_trees(records.new_trees(), self._load, self._marks, self._marking)
 
     def _delete_some(self, alone: Round, report: GcReport) -> bool:
         """Delete what is next in order; whether there was anything."""
@@ -208,7 +210,7 @@ class Collection:
             del found[name]
 
     def _delete(self, keys: list[str], sizes: list[int], report: GcReport) -> None:
-        delete_keys(self._store, keys, self._pool, self._progress.deleted)
+        delete_keys(self._store, keys, self._pool, self._deleting)
         report.deleted.add(len(keys), sum(sizes))
 
     def _delete_old(self, report: GcReport, patience: float, limits: dict[str, float]) -> None:

@@ -6,11 +6,12 @@ thousand steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from penstock.manifest.descend import LoadNode
 from penstock.manifest.entry import NodeRef
 from penstock.manifest.node import IndexNode
+from penstock.progress import Stage
 from penstock.repo.bucket.disk_sets import Marks
 
 __all__ = ["DATA_MARK", "NODE_MARK", "mark_trees", "place_of"]
@@ -25,8 +26,8 @@ def place_of(ref: NodeRef) -> bytes:
     return where.pack + where.offset.to_bytes(8, "little") + where.digest
 
 
-def mark_trees(roots: Iterable[NodeRef], load: LoadNode, marks: Marks, progress: Callable[[int], None]) -> None:
-    """Hold the data objects and node packs of trees. `progress` is told the entries of each leaf.
+def mark_trees(roots: Iterable[NodeRef], load: LoadNode, marks: Marks, marking: Stage) -> None:
+    """Hold the data objects and node packs of trees. `marking` is told the entries of each leaf.
 
     IntegrityError: a node is damaged or missing. Memory: the references of one directory a level.
     """
@@ -45,4 +46,4 @@ def mark_trees(roots: Iterable[NodeRef], load: LoadNode, marks: Marks, progress:
             marks.hold(DATA_MARK, ((found, 0) for found in node.objects if isinstance(found, bytes)))
             marks.hold(NODE_MARK, ((pack, 0) for pack in node.packs))
             pending += reversed([directory for _, directory in node.directories()])
-            progress(len(node))
+            marking.advance(len(node))

@@ -1,23 +1,10 @@
-"""What `gc` found and did, as values, and whom it tells on the way."""
+"""What `gc` found and did, as values."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
 
-__all__ = ["Amount", "GcProgress", "GcReport"]
-
-
-class GcProgress(Protocol):
-    """Told how far it is."""
-
-    def marked(self, entries: int) -> None:
-        """Say that so many more entries of versions were looked at."""
-        ...
-
-    def deleted(self, objects: int) -> None:
-        """Say that so many more objects are gone."""
-        ...
+__all__ = ["Amount", "GcReport"]
 
 
 @dataclass(slots=True)

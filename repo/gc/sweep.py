@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from penstock.errors import IntegrityError, PenstockError
+from penstock.progress import Stage
 from penstock.repo.bucket.leases import HeldLease, Lease, LeaseKind, leases, now
 from penstock.repo.bucket.proof import StoreClock, written_at
 from penstock.store.base import Store
@@ -106,7 +107,7 @@ def _hidden(store: Store, key: str) -> IntegrityError:
     )
 
 
-def delete_keys(store: Store, keys: Sequence[str], pool: Executor, told: Callable[[int], None]) -> None:
+def delete_keys(store: Store, keys: Sequence[str], pool: Executor, deleting: Stage) -> None:
     """Delete objects in batches, some at a time; when it returns or raises, all that was begun has ended."""
     batches = [keys[at : at + _BATCH] for at in range(0, len(keys), _BATCH)]
     for at in range(0, len(batches), _AT_ONCE):
@@ -114,4 +115,4 @@ def delete_keys(store: Store, keys: Sequence[str], pool: Executor, told: Callabl
         failures = [failure for future, _ in begun if (failure := future.exception()) is not None]
         if failures:
             raise failures[0]
-        told(sum(count for _, count in begun))
+        deleting.advance(sum(count for _, count in begun))

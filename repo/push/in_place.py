@@ -22,6 +22,7 @@ from penstock.manifest.build import TreeBuilder
 from penstock.manifest.entry import Entry, Extent, External, Kind, NodeRef, name_problem
 from penstock.manifest.hashing import ContentHasher
 from penstock.manifest.tree import Tree
+from penstock.progress import Stage
 from penstock.store.base import ByteRange, ObjectInfo, Store
 from penstock.store.etags import same_etag
 from penstock.store.keys import is_key
@@ -62,15 +63,13 @@ _Task = Callable[[], list[_Step]] | list[_Step]
 
 
 class InPlaceRegistrar:
-    """Builds a tree of entries that point into a source. `read` is told files and bytes as they are hashed."""
+    """Builds a tree of entries that point into a source. `reading` is told bytes as they are hashed."""
 
-    def __init__(
-        self, builder: TreeBuilder, parent: Tree | None, pool: ThreadPoolExecutor, read: Callable[[int, int], None]
-    ) -> None:
+    def __init__(self, builder: TreeBuilder, parent: Tree | None, pool: ThreadPoolExecutor, reading: Stage) -> None:
         self._builder = builder
         self._parent = parent
         self._pool = pool
-        self._read = read
+        self._reading = reading
         self.files = 0
         self.bytes = 0
         self.skipped: list[Skipped] = []
@@ -125,9 +124,9 @@ class InPlaceRegistrar:
         with closing(read_ahead(walk_directory(top, self.skipped.append), self._pool)) as steps:
             for step in steps:
                 if isinstance(step, FilePiece):
-                    self._read(0, len(step.data))
+                    self._reading.advance(len(step.data))
                 elif isinstance(step, FileRead):
-                    self._read(1, len(step.data))
+                    self._reading.advance(len(step.data))
                     yield _Registered(_local_entry(step), step.blocks)
                 else:
                     yield step
@@ -203,14 +202,13 @@ class InPlaceRegistrar:
             if len(body) != wanted.length:
                 raise _changed(store, info)
             hasher.update(body)
-            self._read(0, len(body))
+            self._reading.advance(len(body))
         if not is_pinned:
             again = store.head(info.key)
             if again is None or _differ(again, pinned):
                 raise _changed(store, info)
             with self._counting:
                 self.unpinned += 1
-        self._read(1, 0)
         digest, blocks = hasher.finish()
         external = External(_uri(store, info.key), pinned.version_id, pinned.etag)
         extents = (Extent(external, 0, info.size),) if info.size else ()

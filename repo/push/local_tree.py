@@ -17,6 +17,7 @@ from penstock.manifest.codec import decode_node
 from penstock.manifest.entry import Entry, Extent, Kind, Location, NodeRef
 from penstock.manifest.hashing import HASH_SIZE, content_hash
 from penstock.manifest.node import Node
+from penstock.progress import Stage
 
 from .directory_walk import EnterDirectory, LeaveDirectory, Skipped, walk_directory
 from .file_reader import FilePiece, FileRead, read_ahead
@@ -64,17 +65,15 @@ class _FileFrames:
 
 
 @contextmanager
-def local_tree(
-    directory: str, progress: Callable[[int, int], None]
-) -> Iterator[tuple[LocalTree, Callable[[NodeRef], Node]]]:
+def local_tree(directory: str, hashing: Stage) -> Iterator[tuple[LocalTree, Callable[[NodeRef], Node]]]:
     """Read and hash a directory; give its tree and what loads the nodes, until the block ends."""
     with tempfile.TemporaryFile() as file:
         frames = _FileFrames(file.fileno())
-        yield build_local(directory, frames, progress), frames.load
+        yield build_local(directory, frames, hashing), frames.load
 
 
-def build_local(directory: str, sink: NodeSink, progress: Callable[[int, int], None]) -> LocalTree:
-    """Build a directory's tree into a sink. `progress` is told more files and bytes as they are hashed.
+def build_local(directory: str, sink: NodeSink, hashing: Stage) -> LocalTree:
+    """Build a directory's tree into a sink. `hashing` counts bytes.
 
     Errors as `source.walk_directory` and `file_reader.read_ahead`.
     """
@@ -86,14 +85,14 @@ def build_local(directory: str, sink: NodeSink, progress: Callable[[int, int], N
         steps = stack.enter_context(closing(read_ahead(walk_directory(directory, skipped.append), pool)))
         for step in steps:
             if isinstance(step, FilePiece):
-                progress(0, len(step.data))
+                hashing.advance(len(step.data))
             elif isinstance(step, EnterDirectory):
                 builder.enter(step.names[-1])
             elif isinstance(step, LeaveDirectory):
                 builder.leave()
             elif isinstance(step, FileRead):
                 _add(builder, step)
-                progress(1, len(step.data))
+                hashing.advance(len(step.data))
                 if step.file.kind is not Kind.SYMLINK:
                     files += 1
                     size += step.size

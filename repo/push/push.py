@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from penstock.cache import LocationIndex
@@ -16,6 +14,7 @@ from penstock.manifest.build import DiscardSink, TreeBuilder
 from penstock.manifest.entry import NodeRef
 from penstock.manifest.records import Manifest
 from penstock.manifest.tree import Tree
+from penstock.progress import Progress, Stage
 from penstock.repo.bucket.leases import LeaseKind
 from penstock.repo.bucket.repository import DEFAULT_BRANCH, Repository, dataset_of
 from penstock.repo.bucket.write_access import write_access
@@ -42,19 +41,7 @@ from .in_place import InPlaceRegistrar, Unreadable
 from .local_tree import build_local, threads
 from .packer import FilePacker, ParentVersion
 
-__all__ = ["PushReport", "TransferProgress", "hash_directory", "push", "push_in_place"]
-
-
-class TransferProgress(Protocol):
-    """Told how far a push is. Called from several threads."""
-
-    def read(self, files: int, size: int) -> None:
-        """Say that so many more files and bytes were read and hashed."""
-        ...
-
-    def sent(self, size: int) -> None:
-        """Say that so many more bytes are in the bucket."""
-        ...
+__all__ = ["PushReport", "hash_directory", "push", "push_in_place"]
 
 
 @dataclass(slots=True)
@@ -85,13 +72,13 @@ def push(
     handle: Handle,
     settings: Settings,
     authorship: Authorship,
-    progress: TransferProgress,
+    progress: Progress,
     tag: str | None = None,
 ) -> PushReport:
     """Make what is in a directory the next version of ``bucket/dataset[:branch]``.
 
-    Any of `penstock.errors` may come up; the branch is then where it was, and what was sent already is found again
-    by the next push.
+    Any of `penstock.errors` may come up, CancelledError among them; the branch is then where it was, and what was sent
+    already is found again by the next push. Once everything is sent, the push can be cancelled no more.
     """
     with _Push(handle, settings, progress, tag) as pushing, ExitStack() as stack:
         if isinstance(pushing.store, LocalStore):
@@ -105,7 +92,7 @@ def push(
         pushing.begin()
         for step in stack.enter_context(closing(steps)):
             packer.take(step)
-            _tell(step, progress.read)
+            _tell(step, pushing.reading)
         report = pushing.publish(packer.finish(), authorship)
         places.published(report.top_hash)
         report.files, report.bytes, report.skipped = packer.files, packer.bytes, skipped
@@ -117,7 +104,7 @@ def push_in_place(
     handle: Handle,
     settings: Settings,
     authorship: Authorship,
-    progress: TransferProgress,
+    progress: Progress,
     tag: str | None = None,
     *,
     skip_unreadable: bool = False,
@@ -131,7 +118,7 @@ def push_in_place(
     published. With `skip_unreadable` they are left out, and named in the report.
     """
     with _Push(handle, settings, progress, tag) as pushing:
-        registrar = InPlaceRegistrar(pushing.builder, pushing.parent, pushing.pool, progress.read)
+        registrar = InPlaceRegistrar(pushing.builder, pushing.parent, pushing.pool, pushing.reading)
         folder = _local_folder(source, pushing.store) if not source.startswith("s3://") else None
         pushing.begin()
         if folder is None:
@@ -174,7 +161,7 @@ def _local_folder(source: str, bucket: Store) -> str:
 class _Push(ExitStack):
     """What every push needs, opened; closed when the block ends."""
 
-    def __init__(self, handle: Handle, settings: Settings, progress: TransferProgress, tag: str | None) -> None:
+    def __init__(self, handle: Handle, settings: Settings, progress: Progress, tag: str | None) -> None:
         super().__init__()
         dataset = dataset_of(handle)
         if handle.subdir:
@@ -194,7 +181,8 @@ class _Push(ExitStack):
             self.externals = opening.enter_context(
                 closing(Externals(url, options, options_by_address(settings), settings.trust))
             )
-            self.upload = opening.enter_context(closing(Upload(self.store, progress.sent)))
+            self.reading = progress.stage("reading")
+            self.upload = opening.enter_context(closing(Upload(self.store, progress.stage("uploading"))))
             self.pool = opening.enter_context(ThreadPoolExecutor(threads(), "penstock-read"))
             self.push(opening.pop_all().__exit__)
         counters = RequestCounts()
@@ -282,17 +270,12 @@ class _Target:
         )
 
 
-def _tell(step: ReadStep, told: Callable[[int, int], None]) -> None:
-    if isinstance(step, FilePiece):
-        told(0, len(step.data))
-    elif isinstance(step, FileRead):
-        told(1, len(step.data))
+def _tell(step: ReadStep, reading: Stage) -> None:
+    if isinstance(step, FilePiece | FileRead):
+        reading.advance(len(step.data))
 
 
-def hash_directory(directory: str, progress: Callable[[int, int], None]) -> tuple[bytes, int, int, list[Skipped]]:
-    """Return the top hash that a push of this directory would have, its files, its bytes, and what is left out.
-
-    `progress` is told more files and bytes as they are hashed.
-    """
-    found = build_local(directory, DiscardSink(), progress)
+def hash_directory(directory: str, progress: Progress) -> tuple[bytes, int, int, list[Skipped]]:
+    """Return the top hash that a push of this directory would have, its files, its bytes, and what is left out."""
+    found = build_local(directory, DiscardSink(), progress.stage("hashing"))
     return Manifest(found.root).top_hash, found.files, found.bytes, found.skipped

@@ -17,6 +17,7 @@ from penstock.errors import AccessError, IntegrityError
 from penstock.manifest.entry import BLOCK_SIZE, Entry, Extent, block_count
 from penstock.manifest.extents import cut_extents
 from penstock.manifest.hashing import content_hash
+from penstock.progress import Stage
 from penstock.repo.bucket.disk_sets import Marks
 from penstock.repo.fetch.regions import Region, RegionPiece, RegionReader
 
@@ -54,12 +55,12 @@ def block_parts(entry: Entry, index: int) -> list[Extent]:
 
 
 class DeepCheck:
-    """Reads and hashes. `progress` is told bytes."""
+    """Reads and hashes. `reading` is told bytes."""
 
-    def __init__(self, reader: RegionReader, marks: Marks, progress: Callable[[int], None]) -> None:
+    def __init__(self, reader: RegionReader, marks: Marks, reading: Stage) -> None:
         self._reader = reader
         self._marks = marks
-        self._progress = progress
+        self._reading = reading
 
     def check(self, files: Iterable[Entry], block_hash: BlockHash, damages: Damages) -> int:
         """Read what the files need, but for objects known to be damaged; note what is wrong; return the bytes read."""
@@ -75,7 +76,7 @@ class DeepCheck:
                 if damages.is_whole(bad.object):
                     continue
                 damages.part(bad.object, self._reader.describe(bad.object), bad.why, bad.offset, bad.length)
-            self._progress(checked.size)
+            self._reading.advance(checked.size)
             return checked.size
 
         with ThreadPoolExecutor(_THREADS, "penstock-deep") as pool:

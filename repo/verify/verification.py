@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 import msgspec
 
 from penstock.errors import AccessError, NotFoundError, UsageError
 from penstock.manifest.entry import PAGE_BLOCKS, Entry, External, NodeRef, block_count
+from penstock.progress import Progress
 from penstock.repo.bucket import object_keys
 from penstock.repo.bucket.disk_sets import Marks
 from penstock.repo.bucket.repository import Repository, dataset_of
@@ -40,24 +40,12 @@ from .repair import Repair
 from .stored_nodes import StoredNodes
 from .tree_walk import UNREADABLE, Path, Unreadable, walk_leaves
 
-__all__ = ["VerifyProgress", "VersionReport", "verify"]
+__all__ = ["VersionReport", "verify"]
 
 _THREADS = 8
 _HEADS = 200
 """Up to so many objects are looked at one by one; for more the bucket's data objects are listed."""
 _EXTERNAL_MARK = "external"
-
-
-class VerifyProgress(Protocol):
-    """Told how far it is."""
-
-    def entries(self, count: int) -> None:
-        """Say that so many more entries were checked."""
-        ...
-
-    def read(self, size: int) -> None:
-        """Say that so many more bytes were read and hashed."""
-        ...
 
 
 @dataclass(slots=True)
@@ -86,7 +74,7 @@ class VersionReport:
 
 
 def verify(
-    handle: Handle, settings: Settings, progress: VerifyProgress, *, deep: bool = False, repair: str | None = None
+    handle: Handle, settings: Settings, progress: Progress, *, deep: bool = False, repair: str | None = None
 ) -> VersionReport:
     """Check the version that a handle names. `repair` is a directory whose files may hold what is damaged.
 
@@ -117,18 +105,16 @@ def verify(
 
 
 class _Checking:
-    def __init__(
-        self, store: Store, externals: Externals, marks: Marks, pool: Executor, progress: VerifyProgress
-    ) -> None:
+    def __init__(self, store: Store, externals: Externals, marks: Marks, pool: Executor, progress: Progress) -> None:
         counters = RequestCounts()
         self._store = store
         self._externals = externals
         self._marks = marks
         self._pool = pool
-        self._progress = progress
+        self._checked = progress.stage("checking", unit="items")
         self._nodes = StoredNodes(store, counters)
         reader = RegionReader(store, externals.get, counters)
-        self._deep = DeepCheck(reader, marks, progress.read)
+        self._deep = DeepCheck(reader, marks, progress.stage("reading"))
         self._block_hash = FileBlocks(None, self._nodes, reader, counters).hash
         self._damages = Damages()
         self._node_damages: dict[str, Damage] = {}
@@ -136,6 +122,7 @@ class _Checking:
 
     def check(self, root: NodeRef, report: VersionReport, repair: Repair | None, *, deep: bool) -> None:
         """Do all of it."""
+        self._checked.total(root.entries)
         self._check_nodes(root, report)
         self._check_data()
         self._check_externals()
@@ -165,7 +152,7 @@ class _Checking:
         for _, leaf in walk_leaves(root, self._nodes.load, unreadable, visit):
             for at in range(len(leaf)):
                 self._note(leaf.entry(at))
-            self._progress.entries(len(leaf))
+            self._checked.advance(len(leaf))
 
     def _broken(self, ref: NodeRef, error: Unreadable) -> Damage:
         return self._node_damage(ref.location.pack, error)

@@ -15,10 +15,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-from penstock.errors import AccessError, IntegrityError, PenstockError
+from penstock.errors import AccessError, CancelledError, IntegrityError, PenstockError
 from penstock.manifest.entry import BLOCK_SIZE, Entry, External
+from penstock.progress import Progress
 from penstock.repo.fetch.region_plan import RegionPlanner, pieces_of, place_order, widest_gap
 from penstock.repo.fetch.regions import Region, RegionPiece
 from penstock.repo.read.snapshot import Snapshot, open_snapshot
@@ -29,7 +30,7 @@ from penstock.repo.settings.sizes import format_size
 from .selection import FilesBelow, FilesListed, Selection, Wanted
 from .trace import Trace
 
-__all__ = ["WarmProgress", "WarmReport", "warm"]
+__all__ = ["WarmReport", "warm"]
 
 _REQUEST = 4 << 20
 """Bytes in one request: 25 ms of waiting for 40 ms of data."""
@@ -42,18 +43,6 @@ _SCATTERED_BATCH = 2048
 _WASTE = 24
 """One byte in so many may be one that lies between blocks of a trace, and is thrown away."""
 _FETCHERS = max(1, min(4, (os.cpu_count() or 1) // 2))
-
-
-class WarmProgress(Protocol):
-    """Who watches. Called from the thread that warms."""
-
-    def total(self, size: int) -> None:
-        """There are so many bytes in all."""
-        ...
-
-    def advance(self, size: int) -> None:
-        """So many more bytes are in the cache, or were there."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +75,7 @@ def warm(
     handle: Handle,
     paths: Sequence[str],
     settings: Settings,
-    progress: WarmProgress,
+    progress: Progress,
     *,
     trace: Trace | None = None,
 ) -> WarmReport:
@@ -132,9 +121,9 @@ class _Brought(NamedTuple):
 class _Warming:
     """One run, of one thread; `_bring` and `_bring_joined` are called in others."""
 
-    def __init__(self, snapshot: Snapshot, progress: WarmProgress, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, snapshot: Snapshot, progress: Progress, pool: ThreadPoolExecutor) -> None:
         self._snapshot = snapshot
-        self._progress = progress
+        self._stage = progress.stage("warming")
         self._pool = pool
         self._jobs: dict[Future[_Brought], tuple[int, int]] = {}
         self._gatherer = RegionPlanner(_REQUEST)
@@ -147,7 +136,7 @@ class _Warming:
     def run(self, selection: Selection) -> WarmReport:
         """Warm what is selected."""
         snapshot = self._snapshot
-        self._progress.total(selection.size)
+        self._stage.total(selection.size)
         files = iter(selection)
         full = False
         failure: PenstockError | None = None
@@ -160,6 +149,10 @@ class _Warming:
                 self._collect()
         except _Full:
             full = True
+        except CancelledError:
+            for job in self._jobs:
+                job.cancel()
+            raise
         except PenstockError as error:
             failure = error
         finally:
@@ -175,7 +168,7 @@ class _Warming:
             # What is neither: contents that were on their way already when another file with them came up.
             shared = self._bytes - self._there - self._warmed - self._lost
             self._there += shared + selection.repeated
-            self._progress.advance(shared + selection.repeated + unseen + max(selection.absent, 0))
+            self._stage.advance(shared + selection.repeated + unseen + max(selection.absent, 0))
         counts = snapshot.counters()
         return WarmReport(
             handle=snapshot.handle,
@@ -215,7 +208,7 @@ class _Warming:
         there = sum(piece.length for _, piece in placed if piece.digest not in missing)
         there += sum(length for _, _, digest, length in joined if digest not in missing)
         self._there += there
-        self._progress.advance(there)
+        self._stage.advance(there)
         placed = [place for place in placed if place[1].digest in missing]
         if scattered:
             placed.sort(key=place_order)
@@ -283,7 +276,8 @@ class _Warming:
             self._warmed += brought.kept
             self._lost += brought.lost
             self._damaged += brought.damaged
-            self._progress.advance(brought.kept)
+            if not stopping:
+                self._stage.advance(brought.kept)
             if brought.refused is not None:
                 self._refused.setdefault(*brought.refused)
             if brought.full and not stopping:

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 
+from penstock.progress import Stage
 from penstock.repo.fetch.memory import shares
 from penstock.store.base import Store
 
@@ -41,14 +41,14 @@ class _Task:
 
 
 class Upload:
-    """One upload of many objects. `progress` is told the bytes of each object that is done. `most`: bytes in flight.
+    """One upload of many objects. `stage` is told the bytes of each object that is done. `most`: bytes in flight.
 
     `sent[True]` counts data objects, `sent[False]` node packs. `send`, `finish` and `close` belong to one thread.
     """
 
-    def __init__(self, store: Store, progress: Callable[[int], None], most: int | None = None) -> None:
+    def __init__(self, store: Store, stage: Stage, most: int | None = None) -> None:
         self._store = store
-        self._progress = progress
+        self._stage = stage
         self._most = shares().sending if most is None else most
         self._changed = threading.Condition()  # guards what follows
         self._tasks: deque[_Task] = deque()
@@ -92,7 +92,7 @@ class Upload:
             try:
                 uploaded = self._put(task)
                 if not self._closed:
-                    self._progress(len(task.body))
+                    self._stage.advance(len(task.body))
             except BaseException as error:  # noqa: BLE001  # it is raised in the thread that calls send or finish
                 failure = error
             with self._changed:

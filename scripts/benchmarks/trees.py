@@ -65,6 +65,7 @@ def _build(bucket: str, entries: int) -> None:
     from penstock.manifest.build import TreeBuilder
     from penstock.manifest.entry import Entry, Extent, Kind
     from penstock.manifest.records import Manifest
+    from penstock.progress import SILENT
     from penstock.repo.bucket.repository import Repository
     from penstock.repo.read.snapshot import open_snapshot
     from penstock.repo.settings.settings import Settings
@@ -75,7 +76,7 @@ def _build(bucket: str, entries: int) -> None:
     settings = Settings.load()
     data = bytes(32)
     per_folder = entries // _FOLDERS
-    with closing(settings.open_bucket(bucket)) as store, closing(Upload(store, lambda _: None)) as upload:
+    with closing(settings.open_bucket(bucket)) as store, closing(Upload(store, SILENT.stage("uploading"))) as upload:
         sink = NodePackWriter(lambda key, body: upload.send(key, body, data=False))
         builder = TreeBuilder(sink)
         chance = random.Random(0)  # hashes do not compress

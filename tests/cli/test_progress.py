@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pty
+import signal
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ from typing import TextIO
 
 import pytest
 
-from penstock.cli.progress import Progress
+from penstock.cli.progress import ProgressDisplay
+from penstock.errors import CancelledError
 
 
 class Terminal:
@@ -51,25 +53,23 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
 
 
 def test_a_terminal_shows_it(terminal: Terminal) -> None:
-    with Progress(terminal.stream) as progress:
-        task = progress.task("uploading \x1b[2J", total=5_000_000)
+    with ProgressDisplay(terminal.stream) as progress:
+        stage = progress.stage("uploading \x1b[2J", total=5_000_000)
         for _ in range(1000):
-            task.advance(2500)
-        files = progress.task("files", unit="items")
+            stage.advance(2500)
+        files = progress.stage("files", unit="items")
         files.advance()
-        files.set_total(7)
-        files.set_label("hashed")
+        files.total(7)
     shown = terminal.close()
     assert "uploading \\e[2J" in shown
     assert "2.5 MB of 5 MB" in shown
-    assert "hashed" in shown
     assert "1 of 7" in shown
 
 
 def test_what_threads_count_adds_up(terminal: Terminal) -> None:
-    with Progress(terminal.stream) as progress:
-        task = progress.task("files", total=40_000, unit="items")
-        threads = [threading.Thread(target=lambda: deque(map(task.advance, [1] * 10_000), 0)) for _ in range(4)]
+    with ProgressDisplay(terminal.stream) as progress:
+        stage = progress.stage("files", total=40_000, unit="items")
+        threads = [threading.Thread(target=lambda: deque(map(stage.advance, [1] * 10_000), 0)) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -79,18 +79,29 @@ def test_what_threads_count_adds_up(terminal: Terminal) -> None:
 
 def test_nothing_is_drawn_elsewhere(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     for stream, shown in ((io.StringIO(), True), (terminal.stream, False)):
-        with Progress(stream, shown=shown) as progress:
-            progress.task("uploading", total=2).advance()
+        with ProgressDisplay(stream, shown=shown) as progress:
+            progress.stage("uploading", total=2).advance()
         assert stream is terminal.stream or stream.getvalue() == ""  # type: ignore[attr-defined]  # a StringIO
     monkeypatch.setenv("TERM", "dumb")
-    with Progress(terminal.stream) as progress:
-        progress.task("uploading", total=2).advance()
+    with ProgressDisplay(terminal.stream) as progress:
+        progress.stage("uploading", total=2).advance()
     assert terminal.close() == ""
 
 
 def test_an_error_takes_the_display_away(terminal: Terminal) -> None:
-    with pytest.raises(KeyError), Progress(terminal.stream) as progress:
-        progress.task("uploading", total=2).advance()
+    with pytest.raises(KeyError), ProgressDisplay(terminal.stream) as progress:
+        progress.stage("uploading", total=2).advance()
         raise KeyError("x")
     # The cursor was hidden, and is back.
     assert terminal.close().rstrip().endswith("\x1b[?25h") or "\x1b[?25h" in terminal.shown.decode()
+
+
+def test_ctrl_c_ends_the_work_of_other_threads_too() -> None:
+    with ProgressDisplay(io.StringIO()) as progress:
+        stage = progress.stage("uploading")
+        stage.advance(1)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(CancelledError):
+            stage.advance(1)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -13,20 +13,13 @@ from servers.faultproxy import FaultProxy
 from penstock.mountpoint.control_client import ask
 from penstock.mountpoint.known_mounts import MountInfo
 from penstock.mountpoint.unmount import unmount
+from penstock.progress import SILENT
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.settings.settings import Settings
 from penstock.repo.warm.warm import warm
 
 pytestmark = [pytest.mark.fuse, pytest.mark.s3]
 Mount = Callable[..., MountInfo]
-
-
-class Silent:
-    def total(self, size: int) -> None:
-        """Nobody watches."""
-
-    def advance(self, size: int) -> None:
-        """Nobody watches."""
 
 
 @pytest.fixture
@@ -38,7 +31,7 @@ def lab(behind_proxy: Callable[[float], Settings]) -> Settings:
 def test_what_was_warmed_is_mounted_and_read_without_the_store(
     lab: Settings, mounts: Mount, source: Path, fault_proxy: FaultProxy
 ) -> None:
-    report = warm(parse_handle("lab/data"), [], lab, Silent())
+    report = warm(parse_handle("lab/data"), [], lab, SILENT)
     assert report.stopped == ""
     fault_proxy.down()
     before = len(fault_proxy.requests)

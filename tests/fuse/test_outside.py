@@ -28,6 +28,7 @@ from penstock.manifest.entry import External
 from penstock.manifest.hashing import content_hash
 from penstock.mountpoint.known_mounts import MountInfo
 from penstock.mountpoint.unmount import unmount
+from penstock.progress import SILENT
 from penstock.repo.bucket import object_keys
 from penstock.repo.fetch.fetch_pool import FetchPool
 from penstock.repo.fetch.fetch_process import FetchSetup
@@ -45,14 +46,6 @@ pytestmark = [pytest.mark.fuse, pytest.mark.skipif(os.geteuid() != 0, reason="mo
 COUNT = 160
 SIZE = 1000
 Mount = Callable[..., MountInfo]
-
-
-class Silent:
-    def read(self, files: int, size: int) -> None:
-        pass
-
-    def sent(self, size: int) -> None:
-        pass
 
 
 @pytest.fixture
@@ -116,7 +109,7 @@ def test_files_that_hang_end_in_time_and_keep_nobody_waiting(source: Path, fetch
 def test_a_mount_serves_the_rest(source: Path, demo: LocalBucket, mounts: Mount) -> None:
     in_time = Remote(name="demo", url=f"file://{demo.directory}", deadline=3.0)
     settings = replace(demo.settings, remotes={"demo": in_time})
-    push_in_place(str(source), parse_handle("demo/data"), settings, Authorship("me", "", "push"), Silent())
+    push_in_place(str(source), parse_handle("demo/data"), settings, Authorship("me", "", "push"), SILENT)
     with stuck_files(source / "far", COUNT, SIZE), ThreadPoolExecutor(COUNT) as pool:
         info = mounts(settings=settings)
         mountpoint = Path(info.mountpoint)
@@ -145,7 +138,7 @@ def test_a_mount_serves_the_rest(source: Path, demo: LocalBucket, mounts: Mount)
 
 @pytest.mark.regress
 def test_entries_that_lead_into_their_own_mount(source: Path, demo: LocalBucket, mounts: Mount) -> None:
-    push_in_place(str(source), parse_handle("demo/data"), demo.settings, Authorship("me", "", "push"), Silent())
+    push_in_place(str(source), parse_handle("demo/data"), demo.settings, Authorship("me", "", "push"), SILENT)
     source.rename(source.with_name("moved"))
     mounts(at="source")
     reader = subprocess.run(

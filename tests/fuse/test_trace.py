@@ -20,6 +20,7 @@ from penstock.mountpoint.control_client import ask
 from penstock.mountpoint.known_mounts import MountInfo
 from penstock.mountpoint.mount_options import MountOptions
 from penstock.mountpoint.unmount import unmount
+from penstock.progress import SILENT
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.settings.settings import Settings
 from penstock.repo.warm.trace import Trace
@@ -30,12 +31,6 @@ Mount = Callable[..., MountInfo]
 MIB = 1 << 20
 FILES = 300
 LARGE = 8 * MIB + 5
-
-
-class Silent:
-    def total(self, size: int) -> None: ...
-
-    def advance(self, size: int) -> None: ...
 
 
 @pytest.fixture
@@ -77,7 +72,7 @@ def status(info: MountInfo) -> dict[str, Any]:
 
 
 def warmed(settings: Settings, trace: Path) -> WarmReport:
-    return warm(parse_handle("demo/data"), (), settings, Silent(), trace=Trace(str(trace)))
+    return warm(parse_handle("demo/data"), (), settings, SILENT, trace=Trace(str(trace)))
 
 
 def test_a_run_that_was_recorded_needs_no_store_the_next_time(

@@ -8,13 +8,16 @@ from pathlib import Path
 
 import pytest
 from views.bucket import LocalBucket, write_tree
-from views.edited import Edited, Silent, Tree, version_tree
+from views.edited import Edited, Tree, version_tree
+from views.ending import EndingProgress
 from views.memory import Link, Made, Spec
 
-from penstock.errors import ConflictError
+from penstock.errors import CancelledError, ConflictError
 from penstock.manifest.entry import BLOCK_SIZE
 from penstock.overlay.commit import file_composer
 from penstock.overlay.tables.schema import decode_entry
+from penstock.progress import SILENT
+from penstock.repo.bucket.leases import leases
 from penstock.repo.read.snapshot import open_snapshot
 
 _random = random.Random(7)
@@ -196,7 +199,7 @@ def test_what_is_written_during_a_commit_belongs_to_the_next(edited: Edited) -> 
     edited.unlink("a")
     edited.rename("new", "renamed")
     edited.create("a", b"another")
-    assert commit.build(Silent())
+    assert commit.build(SILENT)
     edited.write("big", BLOCK_SIZE, b"later")
     commit.intend()
     commit.land()
@@ -281,3 +284,21 @@ def test_a_file_in_too_many_pieces_is_sent_whole(edited: Edited, monkeypatch: py
     node = edited.node("big")
     assert node.record is not None
     assert len(decode_entry(node.record.entry).extents) == 1
+
+
+@pytest.mark.parametrize("stage", ["reading", "uploading"])
+def test_a_commit_that_is_cancelled_changes_nothing_and_can_be_done_again(edited: Edited, stage: str) -> None:
+    top_hash = edited.origin.manifest.top_hash
+    edited.create("new", b"new")
+    edited.write("big", 5, b"changed")
+    before = edited.tree()
+    commit = edited.committing()
+    commit.begin()
+    with pytest.raises(CancelledError):
+        commit.build(EndingProgress(stage))
+    commit.close()
+    assert edited.tree() == before
+    assert edited.overlay.is_dirty()
+    assert edited.origin.manifest.top_hash == top_hash
+    assert list(leases(edited.version.repository.store)) == []
+    check(edited)

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 import pytest
 from views.bucket import LocalBucket
-from views.edited import Edited, Silent
+from views.edited import Edited
 
 from penstock.manifest.build import TreeBuilder
 from penstock.manifest.entry import BLOCK_SIZE, Entry, Extent, Kind
 from penstock.manifest.hashing import content_hash, hash_of_blocks
 from penstock.manifest.records import Manifest
+from penstock.progress import SILENT
 from penstock.repo.bucket import object_keys
 from penstock.repo.bucket.promises import Promises
 from penstock.repo.bucket.repository import Repository
@@ -149,7 +150,7 @@ def test_a_commit_that_is_done_again_sends_nothing_twice(edited: Edited, cost: C
     edited.write("big", 0, b"!")
     first = edited.committing()
     first.begin()
-    assert first.build(Silent())
+    assert first.build(SILENT)
     first.close()  # it does not land
     assert first.report.objects_uploaded == 1
     cost.written.clear()

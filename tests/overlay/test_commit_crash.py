@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 from views.bucket import LocalBucket, write_tree
-from views.edited import Edited, Silent, Tree, version_tree
+from views.edited import Edited, Tree, version_tree
 from views.memory import Made, Spec
 
 from penstock.errors import StoreUnreachableError
 from penstock.manifest.entry import BLOCK_SIZE
 from penstock.overlay.tables.durable_tables import DurableTables
 from penstock.overlay.tables.intent import read_intent
+from penstock.progress import SILENT
 from penstock.repo.bucket.repository import Repository
 from penstock.repo.read.snapshot import open_snapshot
 from penstock.store.local import LocalStore
@@ -185,7 +186,7 @@ def test_what_was_removed_before_it_was_known_that_it_landed_is_removed(
     commit = edited.committing("the first")
     commit.begin()
 
-    assert commit.build(Silent())
+    assert commit.build(SILENT)
     commit.intend()
     edited.unlink("new")
     commit.land()

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 from views.bucket import LocalBucket, write_tree
-from views.edited import Edited, Silent, Tree, version_tree
+from views.edited import Edited, Tree, version_tree
 from views.memory import Link, Made, Spec
 
 from penstock.errors import ConflictError, MergeConflictError
 from penstock.manifest.merge import Side
 from penstock.overlay.tables.intent import read_intent
+from penstock.progress import SILENT
 from penstock.repo.read.snapshot import open_snapshot
 
 SPEC: Spec = {
@@ -129,7 +130,7 @@ def test_what_both_changed_while_it_landed_stays_dirty(pair: tuple[Edited, Edite
     mine.create("new", b"new")
     commit = mine.committing()
     commit.begin()
-    assert commit.build(Silent())
+    assert commit.build(SILENT)
     change_much(theirs)
     commit.intend()
     commit.land()
@@ -161,7 +162,7 @@ def test_what_is_open_keeps_its_content_when_others_remove_it(pair: tuple[Edited
     theirs.commit()
     commit = mine.committing()
     commit.begin()
-    assert commit.build(Silent())
+    assert commit.build(SILENT)
     commit.intend()
     commit.land()
     settling = commit.settle(lambda number: number in mine.opened)

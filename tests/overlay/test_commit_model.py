@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from views.bucket import LocalBucket, write_tree
-from views.edited import Edited, Silent, Tree, version_tree
+from views.edited import Edited, Tree, version_tree
 from views.memory import Link, Made, Spec
 
 from penstock.errors import ConflictError, MergeConflictError
@@ -22,6 +22,7 @@ from penstock.manifest.entry import BLOCK_SIZE
 from penstock.manifest.merge import Side
 from penstock.overlay.commit.layer_merge import LayerMerge
 from penstock.overlay.commit.overlay_commit import OverlayCommit
+from penstock.progress import SILENT
 from penstock.repo.read.snapshot import open_snapshot
 
 _SPEC: Spec = {
@@ -233,7 +234,7 @@ class OverlayMachine(RuleBasedStateMachine):
     @rule()
     def land(self) -> None:
         assert self.commit is not None
-        if self.commit.build(Silent()):
+        if self.commit.build(SILENT):
             self.commit.intend()
             self.commit.land()
             if self.commit.report.merged_with is not None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from views.bucket import LocalBucket, write_tree
-from views.edited import Edited, Silent, version_tree
+from views.edited import Edited, version_tree
 from views.memory import Made
 
 from penstock.errors import IntegrityError
@@ -30,6 +30,7 @@ from penstock.overlay.tables.schema import (
     TableChange,
     inode_key,
 )
+from penstock.progress import SILENT
 from penstock.repo.read.snapshot import open_snapshot
 from penstock.repo.write.publish import Authorship
 
@@ -76,7 +77,7 @@ def flip(path: Path, at: int, bit: int = 1) -> None:
 
 def commit(bucket: LocalBucket, overlay: Overlay) -> None:
     version = open_snapshot("demo/data", bucket.settings)
-    commit_detached(overlay, version, bucket.settings, Authorship("A <a@b.c>", "m", "commit"), Silent())
+    commit_detached(overlay, version, bucket.settings, Authorship("A <a@b.c>", "m", "commit"), SILENT)
 
 
 @pytest.mark.regress

@@ -16,6 +16,7 @@ import pytest
 from penstock.manifest.build import DiscardSink, TreeBuilder
 from penstock.manifest.entry import Kind
 from penstock.manifest.records import Manifest
+from penstock.progress import SILENT
 from penstock.repo.bucket.repository import Repository
 from penstock.repo.push.push import PushReport, hash_directory, push
 from penstock.repo.read.snapshot import Snapshot, open_snapshot
@@ -39,28 +40,11 @@ Item = bytes | Executable | Link | None
 Content = Mapping[bytes, Item]
 
 
-class Silence:
-    """A progress that nobody watches, but that can be asked."""
-
-    def __init__(self) -> None:
-        self.files = 0
-        self.bytes_read = 0
-        self.bytes_sent = 0
-
-    def read(self, files: int, size: int) -> None:
-        self.files += files
-        self.bytes_read += size
-
-    def sent(self, size: int) -> None:
-        self.bytes_sent += size
-
-
 class World:
     """A dataset ``things`` in a bucket, seen from one machine at a time."""
 
     Executable = Executable
     Link = Link
-    Silence = Silence
 
     def __init__(self, folder: Path, bucket: str | None = None) -> None:
         self.folder = folder
@@ -112,7 +96,7 @@ class World:
             parse_handle(self.handle(ref, dataset)),
             settings or self.settings,
             Authorship("tester", message, "push"),
-            Silence(),
+            SILENT,
             tag,
         )
 
@@ -169,7 +153,7 @@ class World:
 
     @staticmethod
     def hash(directory: str) -> bytes:
-        return hash_directory(directory, lambda files, size: None)[0]
+        return hash_directory(directory, SILENT)[0]
 
     def close(self) -> None:
         for opened in (*self._snapshots, *self._stores):

@@ -13,6 +13,7 @@ from servers.faultproxy import FaultProxy
 from servers.faults import Status
 
 from penstock.errors import AccessError, IntegrityError
+from penstock.progress import SILENT, ProgressMeter, StageState
 from penstock.repo.bucket.leases import Lease, LeaseKind
 from penstock.repo.fetch.request_counts import RequestCounts
 from penstock.repo.gc.collect import GcReport, collect
@@ -33,32 +34,9 @@ _random = random.Random(4)
 LARGE = _random.randbytes(40 << 20)
 
 
-class Untold:
-    def __init__(self) -> None:
-        self.entries = 0
-        self.objects = 0
-
-    def marked(self, entries: int) -> None:
-        self.entries += entries
-
-    def deleted(self, objects: int) -> None:
-        self.objects += objects
-
-    def read(self, size: int) -> None:
-        """Nobody watches."""
-
-
-class Watched:
-    def entries(self, count: int) -> None:
-        """Nobody watches."""
-
-    def read(self, size: int) -> None:
-        """Nobody watches."""
-
-
 def gc(world: World, *, grace: float = 0.0, delete: bool = True, **options: Any) -> GcReport:
     store = world.store()
-    return collect(store, Nodes(store, None, RequestCounts()).load, Untold(), grace=grace, delete=delete, **options)
+    return collect(store, Nodes(store, None, RequestCounts()).load, SILENT, grace=grace, delete=delete, **options)
 
 
 def settle(world: World) -> None:
@@ -79,7 +57,7 @@ def settle(world: World) -> None:
 
 def is_sound(world: World, ref: str | None = None, dataset: str = "things") -> bool:
     handle = parse_handle(world.handle(ref, dataset))
-    return verify(handle, world.machine("verifier"), Watched(), deep=True).is_sound
+    return verify(handle, world.machine("verifier"), SILENT, deep=True).is_sound
 
 
 def content(number: int) -> dict[bytes, Any]:
@@ -239,7 +217,7 @@ def test_data_that_datasets_share_stays_as_long_as_one_needs_it(world: World) ->
 
 def test_files_registered_in_place_are_never_touched(world: World) -> None:
     directory = world.plant({b"a": b"1", b"b": b"2" * 3_000_000})
-    push_in_place(directory, parse_handle(world.handle()), world.settings, ME, world.Silence())
+    push_in_place(directory, parse_handle(world.handle()), world.settings, ME, SILENT)
     assert is_sound(world)
     delete_branch(world.repository(), "main", ME, force=True)
     settle(world)
@@ -278,17 +256,17 @@ def test_each_node_is_visited_once_however_many_versions_share_it(world: World) 
     tree = {b"d%d/%d" % (number // 50, number): b"%d" % number for number in range(1000)}
     directory = world.plant(tree)
     world.push(directory)
-    one = Untold()
+    one = ProgressMeter()
     store = world.store()
     collect(store, Nodes(store, None, RequestCounts()).load, one, grace=0)
     for number in range(10):
         Path(directory, "changed").write_bytes(b"%d" % number)
         world.push(directory)
-    told, counters = Untold(), RequestCounts()
-    report = collect(store, Nodes(store, None, counters).load, told, grace=0)
+    all_of_them, counters = ProgressMeter(), RequestCounts()
+    report = collect(store, Nodes(store, None, counters).load, all_of_them, grace=0)
     assert report.versions == 11
-    assert one.entries == 1020
-    assert told.entries <= 1020 + 10 * 21
+    assert one.states()[0] == StageState("marking", 1020, None, "items")
+    assert all_of_them.states()[0].done <= 1020 + 10 * 21
 
 
 def test_a_clock_that_is_wrong_deletes_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -315,9 +293,9 @@ def test_whoever_may_only_read_is_told_what_would_go(world: World) -> None:
     settle(world)
     store = ReadOnly(world.folder / "store")
     load = Nodes(store, None, RequestCounts()).load
-    assert collect(store, load, Untold(), grace=0).garbage_versions == 1
+    assert collect(store, load, SILENT, grace=0).garbage_versions == 1
     with pytest.raises(AccessError):
-        collect(store, load, Untold(), grace=0, delete=True)
+        collect(store, load, SILENT, grace=0, delete=True)
 
 
 @pytest.mark.s3

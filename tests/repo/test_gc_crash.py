@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from penstock.progress import SILENT
 from penstock.repo.fetch.request_counts import RequestCounts
 from penstock.repo.gc.collect import collect
 from penstock.repo.history.branches import delete_branch
@@ -27,20 +28,6 @@ World = Any  # see conftest
 ME = Authorship("tester", "", "test")
 COMMITS = ".penstock/datasets/things/commits/"
 MANIFESTS = ".penstock/datasets/things/manifests/"
-
-
-class Unwatched:
-    def marked(self, entries: int) -> None:
-        """Nobody watches."""
-
-    def deleted(self, objects: int) -> None:
-        """Nobody watches."""
-
-    def entries(self, count: int) -> None:
-        """Nobody watches."""
-
-    def read(self, size: int) -> None:
-        """Nobody watches."""
 
 
 class FatalStore(LocalStore):
@@ -70,7 +57,7 @@ class FatalStore(LocalStore):
 
 def run(store: LocalStore) -> None:
     # The lease of a run that dies ends at once, so that the next one need not wait for it.
-    collect(store, Nodes(store, None, RequestCounts()).load, Unwatched(), grace=-60, delete=True, lease_seconds=-60)
+    collect(store, Nodes(store, None, RequestCounts()).load, SILENT, grace=-60, delete=True, lease_seconds=-60)
 
 
 def dies(world: World, fatal: int, *, after: bool) -> bool:
@@ -101,7 +88,7 @@ def check_all(world: World) -> None:
         assert commit.top_hash in manifests
         assert set(commit.parents) <= commits
     for name in (*manifests, "main", "v1"):
-        report = verify(parse_handle(world.handle(name)), world.settings, Unwatched(), deep=True)
+        report = verify(parse_handle(world.handle(name)), world.settings, SILENT, deep=True)
         assert report.is_sound, report.damages
 
 

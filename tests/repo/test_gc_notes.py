@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from penstock.manifest.hashing import content_hash
+from penstock.progress import SILENT
 from penstock.repo.bucket.disk_sets import Marks
 from penstock.repo.fetch.request_counts import RequestCounts
 from penstock.repo.gc.collect import GcReport, collect
@@ -31,23 +32,9 @@ HOUR = 3600.0
 NOTES = ".penstock/garbage/"
 
 
-class Unwatched:
-    def marked(self, entries: int) -> None:
-        """Nobody watches."""
-
-    def deleted(self, objects: int) -> None:
-        """Nobody watches."""
-
-    def entries(self, count: int) -> None:
-        """Nobody watches."""
-
-    def read(self, size: int) -> None:
-        """Nobody watches."""
-
-
 def gc(store: Store, grace: float = HOUR, **options: Any) -> GcReport:
     load = Nodes(store, None, RequestCounts()).load
-    return collect(store, load, Unwatched(), grace=grace, delete=True, **options)
+    return collect(store, load, SILENT, grace=grace, delete=True, **options)
 
 
 def age(world: World, seconds: float = 2 * HOUR) -> None:
@@ -114,7 +101,7 @@ def needed(world: World, ref: str) -> set[bytes]:
 
 
 def is_sound(world: World, ref: str = "main") -> bool:
-    return verify(parse_handle(world.handle(ref)), world.settings, Unwatched(), deep=True).is_sound
+    return verify(parse_handle(world.handle(ref)), world.settings, SILENT, deep=True).is_sound
 
 
 @pytest.mark.regress(reason="what is found once was deleted at once: nothing was due later")

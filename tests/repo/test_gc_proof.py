@@ -13,6 +13,7 @@ from servers.faultproxy import FaultProxy
 from servers.faults import Status
 
 from penstock.errors import ConflictError, IntegrityError
+from penstock.progress import SILENT
 from penstock.repo.bucket.leases import Lease, LeaseKind
 from penstock.repo.fetch.request_counts import RequestCounts
 from penstock.repo.gc.collect import GcReport, collect
@@ -34,23 +35,9 @@ EMPTY = (
 )
 
 
-class Unwatched:
-    def marked(self, entries: int) -> None:
-        """Nobody watches."""
-
-    def deleted(self, objects: int) -> None:
-        """Nobody watches."""
-
-    def entries(self, count: int) -> None:
-        """Nobody watches."""
-
-    def read(self, size: int) -> None:
-        """Nobody watches."""
-
-
 def gc(store: Store, *, grace: float = -60, delete: bool = True, **options: Any) -> GcReport:
     """Collect; by default not even this second's objects are young."""
-    return collect(store, Nodes(store, None, RequestCounts()).load, Unwatched(), grace=grace, delete=delete, **options)
+    return collect(store, Nodes(store, None, RequestCounts()).load, SILENT, grace=grace, delete=delete, **options)
 
 
 def fill(world: World) -> None:
@@ -65,9 +52,7 @@ def fill(world: World) -> None:
 
 def is_sound(world: World) -> bool:
     names = ["main", *(f"t{number}" for number in range(6))]
-    return all(
-        verify(parse_handle(world.handle(name)), world.settings, Unwatched(), deep=True).is_sound for name in names
-    )
+    return all(verify(parse_handle(world.handle(name)), world.settings, SILENT, deep=True).is_sound for name in names)
 
 
 class Bent(LocalStore):

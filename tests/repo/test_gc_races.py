@@ -13,6 +13,7 @@ import pytest
 
 import penstock.repo.bucket.leases as module
 from penstock.errors import ConflictError, PenstockError
+from penstock.progress import SILENT
 from penstock.repo.bucket.leases import LeaseKind, leases
 from penstock.repo.fetch.request_counts import RequestCounts
 from penstock.repo.gc.collect import GcReport, collect
@@ -32,20 +33,6 @@ World = Any  # see conftest
 ME = Authorship("tester", "", "test")
 CONTENTS = 3
 SECONDS = 40.0
-
-
-class Unwatched:
-    def marked(self, entries: int) -> None:
-        """Nobody watches."""
-
-    def deleted(self, objects: int) -> None:
-        """Nobody watches."""
-
-    def entries(self, count: int) -> None:
-        """Nobody watches."""
-
-    def read(self, size: int) -> None:
-        """Nobody watches."""
 
 
 class Life:
@@ -123,7 +110,7 @@ class Life:
         while not self.over.is_set():
             with closing(open_store(self.world.bucket)) as store:
                 load = Nodes(store, None, RequestCounts()).load
-                report = collect(store, load, Unwatched(), grace=0, delete=True, patience=0.5)
+                report = collect(store, load, SILENT, grace=0, delete=True, patience=0.5)
             with self.changed:
                 self.deleted += report.deleted.objects > 0
                 self.complete += not report.stopped
@@ -138,7 +125,7 @@ def check_all(world: World, store: Store) -> int:
     names += [name for name in refs.branches() if refs.head(name) is not None]
     names += refs.tags()
     for name in names:
-        report = verify(parse_handle(world.handle(name)), world.settings, Unwatched(), deep=True)
+        report = verify(parse_handle(world.handle(name)), world.settings, SILENT, deep=True)
         assert report.is_sound, (name, report.damages)
     return len(names)
 
@@ -164,7 +151,7 @@ def test_what_anything_leads_to_is_whole(request: pytest.FixtureRequest, kind: s
     assert life.deleted > 0
     assert check_all(world, world.store()) > 0
     with closing(open_store(world.bucket)) as store:
-        collect(store, Nodes(store, None, RequestCounts()).load, Unwatched(), grace=-60, delete=True)
+        collect(store, Nodes(store, None, RequestCounts()).load, SILENT, grace=-60, delete=True)
     check_all(world, world.store())
     assert world.keys(".penstock/leases/") == []
 
@@ -201,7 +188,7 @@ def garbage(world: World) -> str:
 
 def sweep(store: Store) -> GcReport:
     """Collect without any grace: not even this second's objects are young."""
-    return collect(store, Nodes(store, None, RequestCounts()).load, Unwatched(), grace=-60, delete=True, patience=0)
+    return collect(store, Nodes(store, None, RequestCounts()).load, SILENT, grace=-60, delete=True, patience=0)
 
 
 def test_what_a_push_has_found_is_not_deleted_before_its_branch_moves(world: World) -> None:

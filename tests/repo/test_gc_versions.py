@@ -10,6 +10,7 @@ import pytest
 from servers.rgw import RadosGateway
 
 import penstock.repo.bucket.leases as module
+from penstock.progress import SILENT
 from penstock.repo.bucket.leases import Lease, LeaseKind
 from penstock.repo.fetch.request_counts import RequestCounts
 from penstock.repo.gc.collect import GcReport, collect
@@ -28,27 +29,13 @@ VERSIONING = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConf
 HOUR = 3600.0
 
 
-class Unwatched:
-    def marked(self, entries: int) -> None:
-        """Nobody watches."""
-
-    def deleted(self, objects: int) -> None:
-        """Nobody watches."""
-
-    def entries(self, count: int) -> None:
-        """Nobody watches."""
-
-    def read(self, size: int) -> None:
-        """Nobody watches."""
-
-
 def gc(store: Store, *, grace: float = -60, delete: bool = True, **options: Any) -> GcReport:
     load = Nodes(store, None, RequestCounts()).load
-    return collect(store, load, Unwatched(), grace=grace, delete=delete, **options)
+    return collect(store, load, SILENT, grace=grace, delete=delete, **options)
 
 
 def is_sound(world: World) -> bool:
-    return verify(parse_handle(world.handle("main")), world.settings, Unwatched(), deep=True).is_sound
+    return verify(parse_handle(world.handle("main")), world.settings, SILENT, deep=True).is_sound
 
 
 def fill(world: World) -> None:

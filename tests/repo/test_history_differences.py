@@ -12,6 +12,7 @@ from trees.strategies import Step, apply, edits_for, folders, quick, steps
 
 from penstock.errors import NotFoundError
 from penstock.manifest.entry import Kind
+from penstock.progress import SILENT
 from penstock.repo.fetch.request_counts import RequestCounts
 from penstock.repo.history import comparison
 from penstock.repo.history.comparison import Contents, Tally, compare, differences, tally
@@ -158,7 +159,7 @@ def test_a_directory_on_disk_is_held_against_a_version(world: World) -> None:
     directory = world.plant(state, "disk")
     version, _ = sides(world, state, {})
     before = set(world.keys())
-    with local_tree(directory, lambda files, size: None) as (tree, load):
+    with local_tree(directory, SILENT.stage("hashing")) as (tree, load):
         assert told(version, Contents(tree.root, load)) == []
         assert (tree.files, tree.skipped) == (sum(not isinstance(each, world.Link) for each in state.values()), [])
     Path(directory, "a").write_bytes(b"edited")
@@ -166,7 +167,7 @@ def test_a_directory_on_disk_is_held_against_a_version(world: World) -> None:
     with Path(directory, "large").open("r+b") as stream:
         stream.seek(20 << 20)
         stream.write(b"edited")
-    with local_tree(directory, lambda files, size: None) as (tree, load):
+    with local_tree(directory, SILENT.stage("hashing")) as (tree, load):
         here = Contents(tree.root, load)
         assert told(version, here, content_only=True) == ["M a", "M large", "R gone -> went"]
         assert told(version, here, b"d", content_only=True) == []

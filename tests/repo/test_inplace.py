@@ -11,6 +11,7 @@ import pytest
 
 from penstock.errors import IntegrityError, NotFoundError, UnreadableError, UsageError
 from penstock.manifest.entry import Entry, display_path
+from penstock.progress import SILENT, ProgressMeter
 from penstock.repo.push.push import PushReport, hash_directory, push_in_place
 from penstock.repo.read.snapshot import Snapshot, open_snapshot
 from penstock.repo.settings.handle import parse_handle
@@ -18,25 +19,12 @@ from penstock.repo.settings.settings import Settings
 from penstock.repo.write.publish import Authorship
 
 
-class Silent:
-    """Nobody watches."""
-
-    def __init__(self) -> None:
-        self.bytes_read = 0
-
-    def read(self, files: int, size: int) -> None:
-        self.bytes_read += size
-
-    def sent(self, size: int) -> None:
-        pass
-
-
 def register(source: str | Path, handle: str) -> tuple[PushReport, int]:
     """Register, and say how many bytes were read for it."""
-    told = Silent()
+    meter = ProgressMeter()
     authorship = Authorship("tester", "in place", "push")
-    report = push_in_place(str(source), parse_handle(handle), Settings.load(), authorship, told)
-    return report, told.bytes_read
+    report = push_in_place(str(source), parse_handle(handle), Settings.load(), authorship, meter)
+    return report, meter.states()[0].done
 
 
 def files_of(snapshot: Snapshot) -> dict[str, Entry]:
@@ -65,7 +53,7 @@ def test_a_directory_in_place(source: Path, tmp_path: Path) -> None:
     report, _ = register(source, f"file://{bucket}/data")
     assert (report.files, report.bytes_uploaded, report.objects_uploaded) == (4, 0, 0)
     assert report.bytes == (9 << 20) + 5 + 10
-    assert report.top_hash == hash_directory(str(source), lambda files, size: None)[0]
+    assert report.top_hash == hash_directory(str(source), SILENT)[0]
     snapshot = open_snapshot(f"file://{bucket}/data:main", Settings.load())
     for path, entry in files_of(snapshot).items():
         assert content(snapshot, entry) == (source / path).read_bytes()

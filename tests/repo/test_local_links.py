@@ -8,12 +8,9 @@ from pathlib import Path
 import pytest
 
 from penstock.errors import AccessError, UsageError
+from penstock.progress import SILENT
 from penstock.repo.push.push import hash_directory
 from penstock.repo.warm.trace import begin_trace
-
-
-def told(files: int, size: int) -> None:
-    """Nobody watches."""
 
 
 @pytest.mark.regress
@@ -24,7 +21,7 @@ def test_an_ignore_file_that_is_a_link_is_refused(tmp_path: Path) -> None:
     (source / "kept").write_text("kept")
     (source / ".penstockignore").symlink_to("../rules")
     with pytest.raises(UsageError, match="symlink"):
-        hash_directory(str(source), told)
+        hash_directory(str(source), SILENT)
 
 
 @pytest.mark.regress

@@ -11,6 +11,7 @@ import pytest
 
 import penstock.repo.push.push as push_module
 from penstock.errors import ConflictError, NotFoundError, PenstockError, UsageError
+from penstock.progress import SILENT
 from penstock.repo.bucket.refs import write_id
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.write.publish import Authorship
@@ -166,9 +167,7 @@ def test_what_cannot_be_pushed_to(world: World) -> None:
 
 
 def world_push(world: World, directory: str, handle: str) -> None:
-    push_module.push(
-        directory, parse_handle(handle), world.settings, Authorship("a", "", "push"), world.Silence(), None
-    )
+    push_module.push(directory, parse_handle(handle), world.settings, Authorship("a", "", "push"), SILENT, None)
 
 
 def test_settings_are_those_of_the_bucket(world: World) -> None:
@@ -178,7 +177,7 @@ def test_settings_are_those_of_the_bucket(world: World) -> None:
     directory = world.plant({b"a": b"1"})
     settings = replace(world.settings, remotes={"demo": Remote(name="demo", url=world.bucket)})
     report = push_module.push(
-        directory, parse_handle("demo/things"), settings, Authorship("a", "", "push"), world.Silence(), None
+        directory, parse_handle("demo/things"), settings, Authorship("a", "", "push"), SILENT, None
     )
     assert report.handle == "demo/things:main"
     assert world.open().top_hash == report.top_hash

@@ -15,6 +15,7 @@ from servers.faults import FlipByte, FlipRequestByte, Reset, Stall, Status, Trun
 
 from penstock.errors import ConflictError, IntegrityError, NotFoundError, StoreUnreachableError
 from penstock.manifest.entry import BLOCK_SIZE
+from penstock.progress import SILENT
 from penstock.repo.push.push import push
 from penstock.repo.read.snapshot import Snapshot, open_snapshot
 from penstock.repo.settings.handle import parse_handle
@@ -50,7 +51,7 @@ def test_below_a_prefix(s3_world: World) -> None:
     directory = s3_world.plant(CONTENT)
     remote = Remote(name="lab", url=f"{s3_world.bucket}/deep/down")
     settings = replace(s3_world.settings, remotes={"lab": remote})
-    report = push(directory, parse_handle("lab/things"), settings, Authorship("a", "", "push"), s3_world.Silence())
+    report = push(directory, parse_handle("lab/things"), settings, Authorship("a", "", "push"), SILENT)
     snapshot = open_snapshot("lab/things", settings)
     try:
         assert snapshot.top_hash == report.top_hash
@@ -134,7 +135,7 @@ def impatient(world: World, endpoint: str) -> Any:
 
 
 def push_to_lab(world: World, directory: str, settings: Any) -> Any:
-    return push(directory, parse_handle("lab/things"), settings, Authorship("a", "", "push"), world.Silence())
+    return push(directory, parse_handle("lab/things"), settings, Authorship("a", "", "push"), SILENT)
 
 
 @pytest.mark.parametrize("landed", [True, False])

@@ -306,10 +306,11 @@ def test_a_bucket_inside_of_what_is_pushed(world: World, new_world: Callable[[Pa
 _AS_NOBODY = """
 import sys, json
 from pathlib import Path
+from penstock.progress import SILENT
 from penstock.repo.push.push import hash_directory
 from penstock.errors import PenstockError
 try:
-    hash_directory(sys.argv[1], lambda files, size: None)
+    hash_directory(sys.argv[1], SILENT)
 except PenstockError as error:
     print(json.dumps([type(error).__name__, error.what, error.why]))
 """

@@ -12,6 +12,7 @@ from servers.faultproxy import FaultProxy
 
 from penstock.cache import BlockCache
 from penstock.errors import NotFoundError, StoreUnreachableError
+from penstock.progress import SILENT
 from penstock.repo.read.snapshot import Snapshot, open_cache, open_snapshot
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.settings.remote import Remote
@@ -20,14 +21,6 @@ from penstock.repo.warm.warm import warm
 
 pytestmark = pytest.mark.s3
 CONTENT = {b"a": b"1", b"folder/b": os.urandom(1_200_000), b"folder/c": b"3"}
-
-
-class Silent:
-    def total(self, size: int) -> None:
-        """Nobody watches."""
-
-    def advance(self, size: int) -> None:
-        """Nobody watches."""
 
 
 @pytest.fixture
@@ -45,7 +38,7 @@ def opened(settings: Settings, ref: str = "", *, remember: bool = True) -> Snaps
 
 
 def test_what_was_warmed_is_read_without_the_store(s3_world: Any, lab: Settings, fault_proxy: FaultProxy) -> None:
-    warm(parse_handle("lab/things"), [], lab, Silent())
+    warm(parse_handle("lab/things"), [], lab, SILENT)
     with closing(opened(lab)) as online:
         assert not online.offline
         top_hash, commit_id, commit = online.top_hash, online.commit_id, online.commit()
@@ -60,7 +53,7 @@ def test_what_was_warmed_is_read_without_the_store(s3_world: Any, lab: Settings,
             assert s3_world.read_back(offline) == CONTENT
     with closing(opened(lab, "/folder")) as folder:
         assert set(s3_world.read_back(folder)) == {b"b", b"c"}
-    assert warm(parse_handle("lab/things"), [], lab, Silent()).bytes_fetched == 0
+    assert warm(parse_handle("lab/things"), [], lab, SILENT).bytes_fetched == 0
     assert len(fault_proxy.requests) == before
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from penstock.errors import StoreUnreachableError
+from penstock.errors import CancelledError, StoreUnreachableError
+from penstock.progress import SILENT, ProgressMeter
 from penstock.repo.write import upload as upload_module
 from penstock.repo.write.upload import Upload
 from penstock.store.base import Buffer
@@ -54,8 +55,8 @@ def test_what_is_there_is_not_sent(store: GatedStore) -> None:
     store.gate.set()
     LocalStore(store.path).put("there", b"123")
     LocalStore(store.path).put("of another size", b"1")
-    told: list[int] = []
-    upload = Upload(store, told.append)
+    meter = ProgressMeter()
+    upload = Upload(store, meter.stage("uploading"))
     for key in ("there", "of another size", "new", "new"):
         upload.send(key, b"123", data=True)
     upload.send("nodes", b"4567", data=False)
@@ -64,11 +65,11 @@ def test_what_is_there_is_not_sent(store: GatedStore) -> None:
     assert sorted(store.started) == ["new", "nodes", "of another size"]
     assert (upload.sent[True].objects, upload.sent[True].bytes) == (2, 6)
     assert (upload.sent[False].objects, upload.sent[False].bytes) == (1, 4)
-    assert sorted(told) == [3, 3, 3, 4]
+    assert meter.states()[0].done == 3 + 3 + 3 + 4
 
 
 def test_bytes_in_flight_are_bounded(store: GatedStore) -> None:
-    upload = Upload(store, lambda size: None, most=100)
+    upload = Upload(store, SILENT.stage("uploading"), most=100)
     upload.send("a", bytes(60), data=True)
     upload.send("b", bytes(40), data=True)
     sender = threading.Thread(target=lambda: upload.send("c", bytes(1), data=True))
@@ -89,7 +90,7 @@ def test_bytes_in_flight_are_bounded(store: GatedStore) -> None:
 
 def test_the_first_failure_ends_it(store: GatedStore) -> None:
     store.failing.add("bad")
-    upload = Upload(store, lambda size: None)
+    upload = Upload(store, SILENT.stage("uploading"))
     upload.send("bad", b"1", data=True)
     with pytest.raises(StoreUnreachableError, match="bad"):
         upload.finish()
@@ -100,7 +101,7 @@ def test_the_first_failure_ends_it(store: GatedStore) -> None:
 
 
 def test_a_failure_reaches_who_waits_for_room(store: GatedStore) -> None:
-    upload = Upload(store, lambda size: None, most=1)
+    upload = Upload(store, SILENT.stage("uploading"), most=1)
     failures: list[BaseException] = []
 
     def send() -> None:
@@ -122,8 +123,8 @@ def test_a_failure_reaches_who_waits_for_room(store: GatedStore) -> None:
 
 def test_a_put_that_hangs_does_not_hold_up_the_end(store: GatedStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upload_module, "_LAST_MOMENT", 0.05)
-    told: list[int] = []
-    upload = Upload(store, told.append)
+    meter = ProgressMeter()
+    upload = Upload(store, meter.stage("uploading"))
     for number in range(20):
         upload.send(f"{number}", b"1", data=True)
     store.wait_started(8)
@@ -137,17 +138,15 @@ def test_a_put_that_hangs_does_not_hold_up_the_end(store: GatedStore, monkeypatc
     for thread in workers:
         thread.join(60)
     assert len(store.started) == 8  # nothing more was begun
-    assert told == []
+    assert meter.states()[0].done == 0
 
 
-def test_a_progress_that_fails_is_no_silent_end(store: GatedStore) -> None:
+def test_an_upload_that_is_cancelled_ends(store: GatedStore) -> None:
     store.gate.set()
-
-    def progress(size: int) -> None:
-        raise ZeroDivisionError
-
-    upload = Upload(store, progress)
+    meter = ProgressMeter()
+    upload = Upload(store, meter.stage("uploading"))
+    meter.cancel()
     upload.send("a", b"1", data=True)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(CancelledError):
         upload.finish()
     upload.close()

@@ -11,6 +11,7 @@ import pytest
 
 from penstock.errors import IntegrityError, NotFoundError, UsageError
 from penstock.manifest.entry import BLOCK_SIZE
+from penstock.progress import SILENT
 from penstock.repo.push.push import push_in_place
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.verify.damage import DamageKind
@@ -28,20 +29,8 @@ CONTENT: dict[bytes, Any] = {b"large": LARGE, b"empty": b"", b"copy/large": LARG
 }
 
 
-class Watched:
-    def __init__(self) -> None:
-        self.bytes = 0
-        self.count = 0
-
-    def entries(self, count: int) -> None:
-        self.count += count
-
-    def read(self, size: int) -> None:
-        self.bytes += size
-
-
 def check(world: World, ref: str | None = None, *, deep: bool = True, repair: str | None = None) -> VersionReport:
-    return verify(parse_handle(world.handle(ref)), world.settings, Watched(), deep=deep, repair=repair)
+    return verify(parse_handle(world.handle(ref)), world.settings, SILENT, deep=deep, repair=repair)
 
 
 def spoil(world: World, key: str, change: Callable[[bytes], bytes]) -> None:
@@ -189,7 +178,7 @@ def test_a_file_in_pieces(world: World) -> None:
 
 def test_files_registered_in_place(world: World) -> None:
     directory = world.plant({b"a": b"1" * 1000, b"b": b"2" * 1000, b"c": b"3" * 1000, b"d": b"4"})
-    push_in_place(directory, parse_handle(world.handle()), world.settings, ME, world.Silence())
+    push_in_place(directory, parse_handle(world.handle()), world.settings, ME, SILENT)
     assert check(world).is_sound
     Path(directory, "a").unlink()
     Path(directory, "b").write_bytes(b"2")
@@ -219,7 +208,7 @@ def test_records(world: World) -> None:
     with pytest.raises(NotFoundError):
         check(world, "nosuch")
     with pytest.raises(UsageError):
-        verify(parse_handle(world.handle("main") + "/sub"), world.settings, Watched())
+        verify(parse_handle(world.handle("main") + "/sub"), world.settings, SILENT)
     with pytest.raises(NotFoundError):
         check(world, repair=str(world.folder / "nosuch"))
     spoil(world, f".penstock/datasets/things/commits/{report.commit.hex()}", flip(40))

@@ -14,6 +14,7 @@ from servers.faults import Status
 
 from penstock.errors import AccessError, NotFoundError, StoreUnreachableError
 from penstock.manifest.entry import block_count
+from penstock.progress import SILENT, Progress, ProgressMeter, StageState
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.settings.remote import Remote
 from penstock.repo.settings.settings import Settings
@@ -23,23 +24,8 @@ MIB = 1 << 20
 SHARED = os.urandom(70_000)
 
 
-class Watched:
-    """A progress that adds up."""
-
-    def __init__(self) -> None:
-        self.of = 0
-        self.done = 0
-
-    def total(self, size: int) -> None:
-        self.of = size
-
-    def advance(self, size: int) -> None:
-        assert size >= 0
-        self.done += size
-
-
-def warmed(world: Any, settings: Settings, *paths: str, watched: Watched | None = None) -> WarmReport:
-    return warm(parse_handle(world.handle()), paths, settings, watched or Watched())
+def warmed(world: Any, settings: Settings, *paths: str, watched: Progress = SILENT) -> WarmReport:
+    return warm(parse_handle(world.handle()), paths, settings, watched)
 
 
 def content() -> dict[bytes, Any]:
@@ -67,14 +53,14 @@ def test_everything_is_there_afterwards_and_nothing_is_fetched_twice(world: Any)
     world.push(world.plant(files))
     there = world.machine("there")
     size = sum(len(body) for body in files.values())
-    watched = Watched()
+    watched = ProgressMeter()
     report = warmed(world, there, watched=watched)
     assert (report.files, report.bytes, report.stopped, report.damaged) == (len(files), size, "", ())
     assert report.bytes_warmed == size - len(SHARED)
     assert report.bytes_there == len(SHARED)  # the second copy
     assert report.bytes_fetched < size * 1.05
     assert report.gets <= 8
-    assert (watched.of, watched.done) == (size, size)
+    assert watched.states() == [StageState("warming", size, size)]
 
     again = warmed(world, there)
     assert (again.bytes_warmed, again.bytes_fetched, again.gets, again.bytes_there) == (0, 0, 0, size)
@@ -101,12 +87,12 @@ def test_it_ends_at_the_bound_and_evicts_nothing(world: Any) -> None:
     world.push(world.plant(files))
     here = world.machine("small")
     small = Settings(here.config_path, here.cache_directory, 40 * MIB, {})
-    watched = Watched()
+    watched = ProgressMeter()
     report = warmed(world, small, watched=watched)
     assert "is full" in report.stopped
     assert 15 * MIB < report.bytes_warmed < 40 * MIB
     assert in_cache(world, small) == report.bytes_warmed  # nothing of it was evicted for the rest
-    assert watched.done == report.bytes_warmed
+    assert watched.states()[0].done == report.bytes_warmed
     again = warmed(world, small)
     assert (again.bytes_warmed, again.bytes_there) == (0, report.bytes_warmed)
     assert in_cache(world, small) == report.bytes_warmed
@@ -158,9 +144,9 @@ def test_a_store_that_goes_away_ends_it_and_what_is_there_stays(s3_world: Any, f
         return method == "GET" and "/data/" in path and next(served) >= 3
 
     fault_proxy.fail(fault=Status(503), match=after_some, times=1000)
-    assert isinstance(warm(parse_handle("lab/things"), [], away, Watched()).error, StoreUnreachableError)
+    assert isinstance(warm(parse_handle("lab/things"), [], away, SILENT).error, StoreUnreachableError)
     fault_proxy.heal()
-    report = warm(parse_handle("lab/things"), [], away, Watched())
+    report = warm(parse_handle("lab/things"), [], away, SILENT)
     # Of the three answers, one may be to a request that was sent again because the machine was slow.
     assert report.bytes_there >= 3 * MIB
     assert report.bytes_there + report.bytes_warmed == size

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from penstock.progress import SILENT
 from penstock.repo.push.push import PushReport
 from penstock.repo.push.push import push as penstock_push
 from penstock.repo.settings.handle import parse_handle
@@ -18,17 +19,9 @@ from .memory import Link, Made, Spec
 __all__ = ["LocalBucket", "push", "write_tree"]
 
 
-class _Silent:
-    def read(self, files: int, size: int) -> None:
-        """Nobody watches."""
-
-    def sent(self, size: int) -> None:
-        """Nobody watches."""
-
-
 def push(source: Path, handle: str, settings: Settings) -> PushReport:
     """Push a directory."""
-    return penstock_push(os.fspath(source), parse_handle(handle), settings, Authorship("me", "", "push"), _Silent())
+    return penstock_push(os.fspath(source), parse_handle(handle), settings, Authorship("me", "", "push"), SILENT)
 
 
 class LocalBucket:

@@ -20,28 +20,15 @@ from penstock.overlay.tables.meta import Origin
 from penstock.overlay.tables.schema import InodeRecord, decode_entry
 from penstock.overlay.tree.changes import Changes
 from penstock.overlay.tree.namespace import MergedNode, Namespace
+from penstock.progress import SILENT
 from penstock.repo.read.snapshot import Snapshot, open_snapshot
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.write.publish import Authorship
 
-__all__ = ["Edited", "Silent", "Tree", "version_tree"]
+__all__ = ["Edited", "Tree", "version_tree"]
 
 Tree = dict[str, object]
 """What a tree holds: by path, a `Made`, a `Link`, or the metadata of a directory."""
-
-
-class Silent:
-    """Watches nothing, but counts."""
-
-    def __init__(self) -> None:
-        self.files = self.bytes = self.sent_bytes = 0
-
-    def read(self, files: int, size: int) -> None:
-        self.files += files
-        self.bytes += size
-
-    def sent(self, size: int) -> None:
-        self.sent_bytes += size
 
 
 class Edited:
@@ -185,7 +172,7 @@ class Edited:
                 self.version,
                 self.bucket.settings,
                 Authorship("me", message, "commit"),
-                Silent(),
+                SILENT,
                 **options,  # type: ignore[arg-type]  # what a test says
             )
         finally:

@@ -13,9 +13,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+import msgspec
 import trio
 
 from penstock.errors import ConflictError, NotFoundError, PenstockError
+from penstock.progress import ProgressMeter
 from penstock.vfs.source.workers import Workers
 
 from .control_socket import ControlArguments
@@ -33,19 +35,16 @@ _T = TypeVar("_T")
 class Job:
     """One piece of work.
 
-    `progress` is what it says of itself: numbers by name, written by any thread.
+    `progress` is what it says of itself, in any thread; `cancel` of it ends the job where nothing is half-done.
     `lines` are results that are handed out as they come: whoever asks next takes them away.
-
-    `cancelled`: it is to end at the next point where nothing is half-done.
     """
 
     def __init__(self, name: str, number: int, *, looks: bool) -> None:
         self.name = name
         self.looks = looks
         self.number = number
-        self.progress: dict[str, int] = {}
+        self.progress = ProgressMeter()
         self.lines: deque[object] = deque()
-        self.cancelled = False
         self.done = False
         self.result: object = None
         self.error: PenstockError | None = None
@@ -99,12 +98,17 @@ class Jobs:
             raise job.error
         done = job.done  # before the lines: what comes after them is not lost
         lines = [job.lines.popleft() for _ in range(min(len(job.lines), _MOST_LINES))]
-        return {"done": done and not job.lines, "progress": dict(job.progress), "lines": lines, "result": job.result}
+        return {
+            "done": done and not job.lines,
+            "progress": msgspec.to_builtins(job.progress.states()),
+            "lines": lines,
+            "result": job.result,
+        }
 
     async def cancel(self, arguments: ControlArguments) -> dict[str, object]:
         """Have a job end at the next point where nothing is half-done."""
         job = self._job(arguments)
-        job.cancelled = True
+        job.progress.cancel()
         return {"done": job.done}
 
     def _job(self, arguments: ControlArguments) -> Job:
@@ -125,7 +129,7 @@ async def blocking(workers: Workers, job: Job, call: Callable[[], _T]) -> _T:
             await trio.sleep_forever()
         finally:
             if not ended:
-                job.cancelled = True
+                job.progress.cancel()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(tell_when_cancelled)
@@ -142,9 +146,11 @@ async def blocking(workers: Workers, job: Job, call: Callable[[], _T]) -> _T:
 
 
 def wait_for_takers(job: Job) -> None:
-    """Hold up a thread whose lines nobody takes; after a minute, have the job end."""
+    """Hold up a thread whose lines nobody takes. CancelledError: for a minute, or nobody wants them any more."""
     until = time.monotonic() + _PATIENCE
-    while len(job.lines) > _MOST_WAITING and not job.cancelled:
+    while len(job.lines) > _MOST_WAITING:
         if time.monotonic() > until:
-            job.cancelled = True
+            job.progress.cancel()
+        job.progress.check()
         time.sleep(0.01)
+    job.progress.check()

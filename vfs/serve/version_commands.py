@@ -15,7 +15,7 @@ from functools import partial
 import pyfuse3
 import trio
 
-from penstock.errors import ConflictError, PenstockError, UsageError
+from penstock.errors import ConflictError, UsageError
 from penstock.mountpoint.working_copy.changes import list_changes, newest
 from penstock.mountpoint.working_copy.commit import fields_of
 from penstock.mountpoint.working_copy.discard import plan_of, restored_line
@@ -45,25 +45,6 @@ from .jobs import Job, Jobs, blocking, wait_for_takers
 __all__ = ["VersionCommands"]
 
 _log = logging.getLogger(__name__)
-
-
-class _Told:
-    """Passes the progress of a commit on, and ends it when that was asked for. Called in threads."""
-
-    def __init__(self, job: Job) -> None:
-        self._job = job
-        job.progress.update(read=0, sent=0)
-
-    def read(self, files: int, size: int) -> None:  # noqa: ARG002  # bytes are what takes time
-        self._add("read", size)
-
-    def sent(self, size: int) -> None:
-        self._add("sent", size)
-
-    def _add(self, name: str, size: int) -> None:
-        self._job.progress[name] += size
-        if self._job.cancelled:
-            raise PenstockError("the commit was cancelled", fix="Nothing was changed; commit again when you like.")
 
 
 class VersionCommands:
@@ -129,7 +110,7 @@ class VersionCommands:
             )
             try:
                 commit.begin()
-                if await blocking(self._workers, job, lambda: commit.build(_Told(job))):
+                if await blocking(self._workers, job, lambda: commit.build(job.progress)):
                     commit.intend()
                     await blocking(self._workers, job, commit.land)
                 else:
