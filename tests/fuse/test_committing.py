@@ -25,6 +25,7 @@ from penstock.mountpoint.known_mounts import MountInfo, list_mounts
 from penstock.mountpoint.mount_options import MountOptions
 from penstock.mountpoint.unmount import unmount
 from penstock.mountpoint.working_copy.commit import CommitOptions, changes, commit, refresh
+from penstock.progress import SILENT
 from penstock.repo.read.snapshot import open_snapshot
 from penstock.repo.settings.settings import Settings
 from penstock.repo.write.publish import Authorship
@@ -51,7 +52,7 @@ def writable(pushed: LocalBucket, mounts: Mount, tmp_path: Path) -> Path:
 
 
 def ready(place: Path, bucket: LocalBucket, options: CommitOptions = PLAIN) -> dict[str, Any]:
-    return commit(str(place), bucket.settings, AUTHOR, options, lambda _: None)
+    return commit(str(place), bucket.settings, AUTHOR, options, SILENT)
 
 
 def lines(place: Path, bucket: LocalBucket) -> list[str]:
@@ -324,7 +325,7 @@ def test_a_lost_answer_does_not_land_twice(
     armed = fault_proxy.fail(
         fault=Reset(after_forward=True), match=lambda method, path: method == "PUT" and "/heads/" in path
     )
-    report = commit(str(place), settings, AUTHOR, PLAIN, lambda _: None)
+    report = commit(str(place), settings, AUTHOR, PLAIN, SILENT)
     assert report["changed"]
     assert armed.struck == 1
     snapshot = open_snapshot("lab/data", settings)
@@ -403,13 +404,13 @@ def test_a_bucket_that_may_only_be_read(
     change_much(place)
     shown = content(place)
     with pytest.raises(AccessError) as told:
-        commit(str(place), settings, AUTHOR, PLAIN, lambda _: None)
+        commit(str(place), settings, AUTHOR, PLAIN, SILENT)
     assert bucket in told.value.what
     assert told.value.fix
     assert content(place) == shown
     assert unmount(str(place))
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", gateway.access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", gateway.secret_key)
-    report = commit(str(place), settings, AUTHOR, PLAIN, lambda _: None)  # by one who may
+    report = commit(str(place), settings, AUTHOR, PLAIN, SILENT)  # by one who may
     assert report["changed"]
     assert content(Path(mounts(handle, at="other", settings=settings).mountpoint)) == shown

@@ -16,6 +16,7 @@ from penstock.mountpoint.mount_options import MountOptions
 from penstock.mountpoint.unmount import unmount
 from penstock.mountpoint.working_copy.commit import CommitOptions, changes, commit
 from penstock.mountpoint.working_copy.discard import discard
+from penstock.progress import SILENT
 from penstock.repo.write.publish import Authorship
 
 pytestmark = pytest.mark.fuse
@@ -92,7 +93,7 @@ def test_everything(place: Path, pushed: LocalBucket) -> None:
     assert lines(place, pushed) == []
     assert "user.meta.title" not in os.listxattr(place)
     assert give_up(place, pushed) == []
-    report = commit(str(place), pushed.settings, Authorship("me", "", "commit"), CommitOptions(), lambda _: None)
+    report = commit(str(place), pushed.settings, Authorship("me", "", "commit"), CommitOptions(), SILENT)
     assert not report["changed"]
 
 
@@ -144,7 +145,7 @@ def test_what_has_nowhere_to_go_back_to_changes_nothing(place: Path, pushed: Loc
 
 def test_after_a_commit_and_unmounted(place: Path, pushed: LocalBucket, mounts: Mount) -> None:
     change_much(place)
-    commit(str(place), pushed.settings, Authorship("me", "", "commit"), CommitOptions(), lambda _: None)
+    commit(str(place), pushed.settings, Authorship("me", "", "commit"), CommitOptions(), SILENT)
     before = content(place)
     (place / "moved" / "more").write_bytes(b"less")
     os.rename(place / "new", place / "newer")
@@ -160,7 +161,7 @@ def test_metadata_of_the_version_is_on_the_mountpoint(place: Path, pushed: Local
     os.setxattr(place, "user.meta.title", b"a title")
     os.setxattr(place / "bin", "user.meta.what", b"programs")
     assert lines(place, pushed) == ["M ", "M bin"]
-    commit(str(place), pushed.settings, Authorship("me", "", "commit"), CommitOptions(), lambda _: None)
+    commit(str(place), pushed.settings, Authorship("me", "", "commit"), CommitOptions(), SILENT)
     other = Path(mounts(at="other").mountpoint)
     assert os.getxattr(other, "user.meta.title") == os.getxattr(place, "user.meta.title") == b"a title"
     assert "user.meta.title" in os.listxattr(other)
@@ -169,7 +170,7 @@ def test_metadata_of_the_version_is_on_the_mountpoint(place: Path, pushed: Local
     assert "user.meta.title" not in os.listxattr(folder)
     second = Path(mounts(at="second", options=WRITABLE).mountpoint)
     os.setxattr(second, "user.meta.more", b"more")
-    commit(str(second), pushed.settings, Authorship("me", "", "commit"), CommitOptions(), lambda _: None)
+    commit(str(second), pushed.settings, Authorship("me", "", "commit"), CommitOptions(), SILENT)
     third = Path(mounts(at="third").mountpoint)
     assert [os.getxattr(third, f"user.meta.{key}") for key in ("title", "more")] == [b"a title", b"more"]
 

@@ -20,6 +20,7 @@ from penstock.mountpoint.known_mounts import MountInfo
 from penstock.mountpoint.mount_options import MountOptions
 from penstock.mountpoint.working_copy.commit import CommitOptions, commit, refresh
 from penstock.mountpoint.working_copy.discard import discard
+from penstock.progress import SILENT
 from penstock.repo.write.publish import Authorship
 
 pytestmark = pytest.mark.fuse
@@ -119,7 +120,7 @@ def test_a_refresh_shows_in_it(pushed: LocalBucket, mounts: Mount) -> None:
         (writer / "names" / "new").touch()
         os.rename(writer / "small.txt", writer / "names" / "smaller.txt")
         os.remove(writer / "old")
-        commit(str(writer), pushed.settings, AUTHOR, CommitOptions(), lambda _: None)
+        commit(str(writer), pushed.settings, AUTHOR, CommitOptions(), SILENT)
         assert set(os.listdir(names)) == before
         assert refresh(str(reader), rebase=False)["moved"]
         assert set(os.listdir(names)) == set(os.listdir(reader / "names")) == before | {"new", "smaller.txt"}
@@ -144,10 +145,10 @@ def test_a_commit_that_brings_in_what_others_did_shows_in_it(pushed: LocalBucket
     first, second = (Path(mounts(at=name, options=WRITABLE).mountpoint) for name in ("first", "second"))
     before = set(os.listdir(second))
     (first / "ours").touch()
-    commit(str(first), pushed.settings, AUTHOR, CommitOptions(), lambda _: None)
+    commit(str(first), pushed.settings, AUTHOR, CommitOptions(), SILENT)
     (second / "theirs").touch()
     assert set(os.listdir(second)) == before | {"theirs"}
-    commit(str(second), pushed.settings, AUTHOR, CommitOptions(), lambda _: None)
+    commit(str(second), pushed.settings, AUTHOR, CommitOptions(), SILENT)
     assert set(os.listdir(second)) == before | {"ours", "theirs"}
 
 
@@ -182,7 +183,7 @@ def test_it_is_right_whatever_happens_meanwhile(pushed: LocalBucket, mounts: Mou
     for _ in range(6):
         for _ in range(2):
             try:
-                told += bool(commit(str(place), pushed.settings, AUTHOR, CommitOptions(), lambda _: None)["commit"])
+                told += bool(commit(str(place), pushed.settings, AUTHOR, CommitOptions(), SILENT)["commit"])
             except PenstockError:  # asked while its process is being replaced
                 continue
         old = worker(info)

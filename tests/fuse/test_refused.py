@@ -20,6 +20,7 @@ from penstock.mountpoint.control_client import ask
 from penstock.mountpoint.known_mounts import MountInfo, list_mounts
 from penstock.mountpoint.mount_options import MountOptions
 from penstock.mountpoint.working_copy.commit import CommitOptions, commit
+from penstock.progress import SILENT
 from penstock.repo.write.publish import Authorship
 
 pytestmark = pytest.mark.fuse
@@ -105,11 +106,11 @@ def test_leave_for_another_dataset_only(
     assert "/.penstock/datasets/data/heads/main/" in refused.refused
     Path(refused.mountpoint, "new").write_text("new")
     with pytest.raises(AccessError):
-        commit(refused.mountpoint, settings, AUTHOR, CommitOptions(), lambda _: None)
+        commit(refused.mountpoint, settings, AUTHOR, CommitOptions(), SILENT)
     granted = mounts(f"s3://{bucket}/mine", at="mine", options=WRITABLE, settings=settings)
     assert granted.refused is None
     Path(granted.mountpoint, "new").write_text("new")
-    assert commit(granted.mountpoint, settings, AUTHOR, CommitOptions(), lambda _: None)["changed"]
+    assert commit(granted.mountpoint, settings, AUTHOR, CommitOptions(), SILENT)["changed"]
 
 
 @pytest.mark.s3
@@ -133,7 +134,7 @@ def test_a_bucket_that_may_lose_versions(
     (place / "new").write_bytes(os.urandom(100_000))
     before = gateway.request("GET", f"/{bucket}?list-type=2&prefix=.penstock/d").body
     with pytest.raises(UsageError, match="could lose versions"):
-        commit(str(place), settings, AUTHOR, CommitOptions(), lambda _: None)
+        commit(str(place), settings, AUTHOR, CommitOptions(), SILENT)
     assert gateway.request("GET", f"/{bucket}?list-type=2&prefix=.penstock/d").body == before
     assert (place / "new").stat().st_size == 100_000
     assert [each.refused for each in list_mounts() if each.mountpoint == str(place)] == [info.refused]

@@ -17,6 +17,7 @@ from penstock.mountpoint.known_mounts import MountInfo
 from penstock.mountpoint.mount_options import MountOptions
 from penstock.mountpoint.unmount import unmount
 from penstock.mountpoint.working_copy.commit import CommitOptions, commit
+from penstock.progress import SILENT
 from penstock.repo.write.publish import Authorship
 
 pytestmark = pytest.mark.fuse
@@ -50,12 +51,12 @@ def test_random_changes(mounts: Mount, pushed: LocalBucket, plain: Path, tmp_pat
                 mounts(options=WRITABLE)
                 twins.compare()
         authorship = Authorship("me", "random changes", "commit")
-        commit(mountpoint, pushed.settings, authorship, CommitOptions(), lambda _: None)
+        commit(mountpoint, pushed.settings, authorship, CommitOptions(), SILENT)
         twins.compare()
         for _ in range(50):
             twins.step()
         twins.compare()
-        commit(mountpoint, pushed.settings, authorship, CommitOptions(), lambda _: None)
+        commit(mountpoint, pushed.settings, authorship, CommitOptions(), SILENT)
         empty = replace(pushed.settings, cache_directory=tmp_path / "empty-cache")
         fresh = mounts(at="fresh", settings=empty)
         ours, theirs = observed(os.fsencode(fresh.mountpoint)), observed(os.fsencode(plain))
