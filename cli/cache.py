@@ -7,7 +7,6 @@ from dataclasses import asdict
 
 import click
 
-from penstock.repo.read.snapshot import open_cache
 from penstock.repo.settings.sizes import format_size
 
 from .commands import Command, LazyGroup
@@ -33,7 +32,7 @@ def cache(context: click.Context) -> None:
 @pass_invocation
 def info(invocation: Invocation) -> None:
     """Tell where the cache is, how full, and whether it works."""
-    with closing(open_cache(invocation.settings())) as blocks:
+    with closing(invocation.settings().open_cache()) as blocks:
         found = blocks.info()
     if invocation.output.json:
         invocation.output.document({**asdict(found), "directory": str(found.directory)})
@@ -49,7 +48,7 @@ def info(invocation: Invocation) -> None:
 @pass_invocation
 def clear(invocation: Invocation) -> None:
     """Remove every block from the cache. Mounts that are using it go on, and fetch again."""
-    with closing(open_cache(invocation.settings())) as blocks:
+    with closing(invocation.settings().open_cache()) as blocks:
         freed = blocks.clear()
         mode = blocks.mode
     if invocation.output.json:
@@ -63,7 +62,7 @@ def clear(invocation: Invocation) -> None:
 @pass_invocation
 def verify(invocation: Invocation) -> None:
     """Read every block and check it; bad ones are dropped, to be fetched again. Exit code 1 when there was one."""
-    with closing(open_cache(invocation.settings())) as blocks:
+    with closing(invocation.settings().open_cache()) as blocks:
         report = blocks.verify()
         mode = blocks.mode
     if invocation.output.json:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import re
 import sys
-from contextlib import closing
 from dataclasses import asdict
 
 import click
 
 from penstock.errors import UsageError
-from penstock.repo.fetch.request_counts import RequestCounts
 from penstock.repo.gc.collect import Amount, GcReport, collect, forget_notes
-from penstock.repo.read.nodes import Nodes
-from penstock.repo.read.snapshot import open_cache
+from penstock.repo.session.bucket_session import open_session
 from penstock.repo.settings.handle import Handle
 from penstock.repo.settings.sizes import format_size
 
@@ -113,8 +110,8 @@ def gc(
     if forget:
         if delete:
             raise UsageError("--forget goes without --delete", fix="Run the one, then the other.")
-        with closing(settings.open_bucket(handle.bucket)) as store:
-            _tell_forgotten(invocation, store.url, forget_notes(store))
+        with open_session(handle.bucket, settings) as session:
+            _tell_forgotten(invocation, session.store.url, forget_notes(session.store))
         return
     if delete and grace <= 0 and not yes and not sys.stdin.isatty():
         raise UsageError(
@@ -122,8 +119,8 @@ def gc(
             why="without a grace period nothing is found twice, and there is no terminal to ask at",
             fix="Add --yes if that is what you want, or leave out --grace.",
         )
-    with closing(settings.open_bucket(handle.bucket)) as store, closing(open_cache(settings)) as cache:
-        load = Nodes(store, cache, RequestCounts()).load
+    with open_session(handle.bucket, settings) as session:
+        store, load = session.store, session.load
         with invocation.progress() as progress:
 
             def agree(report: GcReport) -> bool:

@@ -15,7 +15,6 @@ from penstock.cache import SMALLEST_BOUND, network_disk
 from penstock.errors import PenstockError
 from penstock.mountpoint.daemon.device import BACKGROUND
 from penstock.repo.bucket.check import Check, failed, fine, warning
-from penstock.repo.read.snapshot import open_cache
 from penstock.repo.settings.settings import Settings
 from penstock.repo.settings.sizes import format_size
 
@@ -132,7 +131,7 @@ def check_kernel(release: str) -> Check:
 
 def check_cache(settings: Settings) -> Iterator[Check]:
     """Look at the block cache: whose it is, how full, whether there is room for what it may grow to."""
-    with closing(open_cache(settings)) as cache:
+    with closing(settings.open_cache()) as cache:
         info = cache.info()
     if info.mode != "ok":
         enough = info.max_bytes >= SMALLEST_BOUND

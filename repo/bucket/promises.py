@@ -20,7 +20,6 @@ from contextlib import closing, contextmanager
 
 import msgspec
 
-from penstock.cache import LocationIndex
 from penstock.errors import PenstockError, StoreUnreachableError, UsageError
 from penstock.manifest.hashing import content_hash
 from penstock.manifest.records import MAX_RECORD
@@ -93,7 +92,7 @@ class Promises:
 
         Whether it keeps versions is told by the answer to that writing: when that has changed, it is tried anew.
         """
-        with closing(self._index()) as index:
+        with closing(self._settings.open_locations()) as index:
             value = index.get(_NAMESPACE, _key(store))
         try:
             known = msgspec.msgpack.decode(value, type=_Kept) if value is not None else None
@@ -108,12 +107,9 @@ class Promises:
         found = broken_promise(store)
         if not found:
             value = msgspec.msgpack.encode(_Kept(time.time(), store.keeps_versions))
-            with closing(self._index()) as index:
+            with closing(self._settings.open_locations()) as index:
                 index.put_many(_NAMESPACE, [(_key(store), value)])
         return found
-
-    def _index(self) -> LocationIndex:
-        return LocationIndex(self._settings.cache_directory, self._settings.cache_size)
 
 
 def _key(store: Store) -> bytes:

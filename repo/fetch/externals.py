@@ -27,7 +27,6 @@ from urllib.parse import quote, unquote, urlsplit
 
 from penstock.errors import AccessError, IntegrityError
 from penstock.manifest.entry import External
-from penstock.repo.settings.settings import Settings
 from penstock.repo.settings.trust import Trust
 from penstock.store.base import ByteRange, ObjectInfo, Store
 from penstock.store.keys import is_key
@@ -38,7 +37,7 @@ from penstock.store.options import StoreOptions
 from .lanes import Lane, Lanes
 from .regions import ReadExternal
 
-__all__ = ["Externals", "options_by_address", "place_of", "refuse_fuse"]
+__all__ = ["Externals", "place_of", "refuse_fuse"]
 
 _T = TypeVar("_T")
 
@@ -47,11 +46,6 @@ _SLOWEST = 128 << 10
 _FRESH = 1.0
 _SLACK = 5.0
 """Seconds that an S3 store, which keeps its own deadline, may overrun it by before it is left alone."""
-
-
-def options_by_address(settings: Settings) -> dict[str, StoreOptions]:
-    """Return the options of each remote by the address that it stands for."""
-    return {remote.url.rstrip("/"): remote.store_options() for remote in settings.remotes.values()}
 
 
 def place_of(uri: str, remotes: Mapping[str, StoreOptions]) -> tuple[str, bool]:

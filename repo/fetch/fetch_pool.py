@@ -26,10 +26,11 @@ import msgspec
 from penstock import errors
 from penstock.errors import PenstockError, StoreUnreachableError
 from penstock.manifest.entry import External
+from penstock.repo.settings.bucket_setup import BucketSetup
 
 from .byte_budget import ByteBudget
 from .externals import place_of
-from .fetch_process import READY, FetchAnswer, FetchFailure, FetchRequest, FetchSetup, read_message, write_message
+from .fetch_messages import READY, FetchAnswer, FetchFailure, FetchRequest, read_message, write_message
 from .hedge_policy import HedgePolicy, better
 from .memory import shares
 from .regions import Region
@@ -94,7 +95,7 @@ class _Process:
         self.cache_mode = "ok"
         self._child = subprocess.Popen(
             # -P: the working directory may be a dataset with a file called lmdb.py in it.
-            [sys.executable, "-P", "-m", "penstock.repo.fetch.fetch_process"],
+            [sys.executable, "-P", "-m", "penstock.repo.session.fetch_process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
@@ -212,16 +213,16 @@ class FetchPool:
     """Some processes, started when they are first needed and anew when one dies."""
 
     def __init__(
-        self, setup: FetchSetup, counters: RequestCounts, *, processes: int = 2, budget: int | None = None
+        self, setup: BucketSetup, counters: RequestCounts, *, processes: int = 2, budget: int | None = None
     ) -> None:
-        self._setup = msgspec.msgpack.encode(setup)
+        self._setup = setup.encode()
         self._deadline = setup.options.deadline
         self._counters = counters
         self._processes: list[_Process | None] = [None] * processes
         self._lock = threading.Lock()
         self._limit = budget if budget is not None else shares().fetching
-        self._remotes = setup.remotes
-        self._outside_deadline = max(self._deadline, *(each.deadline for each in setup.remotes.values()), 0.0)
+        self._remotes = setup.settings.options_by_address()
+        self._outside_deadline = max(self._deadline, *(each.deadline for each in self._remotes.values()), 0.0)
         self._own = _Share(ByteBudget(self._limit, self._deadline), HedgePolicy(), 2 * self._deadline)
         self._outside: dict[str, _Share] = {}
         self._rest = _Rest()

@@ -8,7 +8,6 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from penstock.cache import LocationIndex
 from penstock.errors import ConflictError, UnreadableError, UsageError
 from penstock.manifest.build import DiscardSink, TreeBuilder
 from penstock.manifest.entry import NodeRef
@@ -18,12 +17,8 @@ from penstock.progress import Progress, Stage
 from penstock.repo.bucket.leases import LeaseKind
 from penstock.repo.bucket.repository import DEFAULT_BRANCH, Repository, dataset_of
 from penstock.repo.bucket.write_access import write_access
-from penstock.repo.fetch.externals import Externals, options_by_address, refuse_fuse
-from penstock.repo.fetch.regions import RegionReader
-from penstock.repo.fetch.request_counts import RequestCounts
-from penstock.repo.read.file_blocks import FileBlocks
-from penstock.repo.read.nodes import Nodes
-from penstock.repo.read.snapshot import open_cache
+from penstock.repo.fetch.externals import refuse_fuse
+from penstock.repo.session.bucket_session import open_session
 from penstock.repo.settings.handle import Handle, check_ref_name
 from penstock.repo.settings.settings import Settings
 from penstock.repo.settings.trust import allow_folder
@@ -33,7 +28,6 @@ from penstock.repo.write.publish import Authorship, Published, publish, tag_vers
 from penstock.repo.write.upload import Upload
 from penstock.store.base import Store
 from penstock.store.local import LocalStore
-from penstock.store.opening import open_store
 
 from .directory_walk import Skipped, refuse_inside, walk_directory
 from .file_reader import FilePiece, FileRead, ReadStep, read_ahead
@@ -83,9 +77,9 @@ def push(
     with _Push(handle, settings, progress, tag) as pushing, ExitStack() as stack:
         if isinstance(pushing.store, LocalStore):
             refuse_inside(directory, pushing.store.path)
-        index = stack.enter_context(closing(LocationIndex(settings.cache_directory, settings.cache_size)))
+        index = stack.enter_context(pushing.session.locations())
         places = KnownPlaces(pushing.store, index, pushing.parent, pushing.target.top_hash)
-        old = ParentVersion(pushing.parent, pushing.blocks.hash) if pushing.parent is not None else None
+        old = ParentVersion(pushing.parent, pushing.session.blocks.hash) if pushing.parent is not None else None
         packer = FilePacker(pushing.builder, pushing.sink, pushing.upload, places, old)
         skipped: list[Skipped] = []
         steps = read_ahead(walk_directory(directory, skipped.append), pushing.pool)
@@ -122,7 +116,7 @@ def push_in_place(
         folder = _local_folder(source, pushing.store) if not source.startswith("s3://") else None
         pushing.begin()
         if folder is None:
-            with closing(pushing.externals.open(source.rstrip("/"))) as store:
+            with closing(pushing.session.externals.open(source.rstrip("/"))) as store:
                 root = registrar.objects(store)
         else:
             root = registrar.directory(folder)
@@ -172,25 +166,18 @@ class _Push(ExitStack):
         if tag is not None:
             check_ref_name(tag)
         self._settings, self._bucket = settings, handle.bucket
-        url, options = settings.locate_bucket(handle.bucket)
         with ExitStack() as opening:  # what was opened is closed again, should the rest fail
-            self.store = opening.enter_context(closing(open_store(url, options)))
-            self.target = _Target(Repository(self.store, dataset), handle.ref or DEFAULT_BRANCH, tag)
+            self.session = session = opening.enter_context(open_session(handle.bucket, settings))
+            self.store = session.store
+            self.target = _Target(session.repository(dataset), handle.ref or DEFAULT_BRANCH, tag)
             self.handle = str(replace(handle, ref=self.target.branch))
-            cache = opening.enter_context(closing(open_cache(settings)))
-            self.externals = opening.enter_context(
-                closing(Externals(url, options, options_by_address(settings), settings.trust))
-            )
             self.reading = progress.stage("reading")
             self.upload = opening.enter_context(closing(Upload(self.store, progress.stage("uploading"))))
             self.pool = opening.enter_context(ThreadPoolExecutor(threads(), "penstock-read"))
             self.push(opening.pop_all().__exit__)
-        counters = RequestCounts()
-        nodes = Nodes(self.store, cache, counters)
-        self.blocks = FileBlocks(cache, nodes, RegionReader(self.store, self.externals.get, counters), counters)
-        self.parent = Tree(self.target.root, nodes.load) if self.target.root is not None else None
+        self.parent = Tree(self.target.root, session.load) if self.target.root is not None else None
         self.sink = NodePackWriter(lambda key, body: self.upload.send(key, body, data=False))
-        self.builder = TreeBuilder(self.sink, self.target.root, nodes.load)
+        self.builder = TreeBuilder(self.sink, self.target.root, session.load)
 
     def begin(self) -> None:
         """Take the lease under which objects that are there already are built on; a push that ends here left no trace.

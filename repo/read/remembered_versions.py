@@ -10,16 +10,15 @@ Blocking.
 from __future__ import annotations
 
 import logging
-from contextlib import closing
 from dataclasses import dataclass
 
 import msgspec
 
-from penstock.cache import BlockCache, LocationIndex
 from penstock.errors import IntegrityError, StoreUnreachableError
 from penstock.manifest.hashing import content_hash
 from penstock.manifest.records import Commit, Manifest
 from penstock.repo.bucket.repository import DEFAULT_BRANCH, Repository, Version
+from penstock.repo.session.bucket_session import BucketSession
 
 __all__ = ["Found", "Memory", "find_version"]
 
@@ -46,10 +45,15 @@ class _Row(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Memory:
-    """Keeps and finds versions of one dataset. Never raises because of the disk: it has forgotten, then."""
+    """Keeps and finds versions of one dataset. Never raises because of the disk: it has forgotten, then.
 
-    def __init__(self, cache: BlockCache, repository: Repository) -> None:
-        self._cache = cache
+    The session has a cache.
+    """
+
+    def __init__(self, session: BucketSession, repository: Repository) -> None:
+        assert session.cache is not None
+        self._cache = session.cache
+        self._locations = session.locations
         self._namespace = f"versions {repository.store.url} {repository.dataset}".encode("utf-8", "surrogateescape")
 
     def keep(self, ref: str, found: Found) -> None:
@@ -63,12 +67,12 @@ class Memory:
         rows = {ref: row, version.top_hash.hex(): _Row(version.top_hash, None, row.manifest_block, None)}
         if version.commit is not None:
             rows[version.commit.hex()] = row
-        with closing(self._index()) as index:
+        with self._locations() as index:
             index.put_many(self._namespace, ((_key(name), msgspec.msgpack.encode(each)) for name, each in rows.items()))
 
     def find(self, ref: str) -> Found | None:
         """Return what a ref led to when the store was last asked."""
-        with closing(self._index()) as index:
+        with self._locations() as index:
             value = index.get(self._namespace, _key(ref))
         if value is None:
             return None
@@ -87,9 +91,6 @@ class Memory:
         except (msgspec.DecodeError, IntegrityError) as error:
             _log.info("what is remembered of %s cannot be used: %s", ref, error)
             return None
-
-    def _index(self) -> LocationIndex:
-        return LocationIndex(self._cache.directory, self._cache.max_bytes)
 
 
 def _key(ref: str) -> bytes:

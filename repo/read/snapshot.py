@@ -5,32 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from pathlib import Path
 
 import msgspec
 
-from penstock.cache import BlockCache, CacheInfo
+from penstock.cache import CacheInfo
 from penstock.errors import NotFoundError, UsageError
 from penstock.manifest.entry import BLOCK_SIZE, Entry, NodeRef, block_count, display_path, split_path
 from penstock.manifest.records import Commit, Manifest
 from penstock.manifest.tree import Tree
 from penstock.repo.bucket.refs import nearest
 from penstock.repo.bucket.repository import Repository, Version, dataset_of
-from penstock.repo.fetch.externals import Externals, options_by_address
 from penstock.repo.fetch.fetch_pool import FetchPool
-from penstock.repo.fetch.fetch_process import FetchSetup
-from penstock.repo.fetch.hedged_call import HedgedCalls
-from penstock.repo.fetch.regions import RegionReader, describe_object
-from penstock.repo.fetch.request_counts import RequestCounts
+from penstock.repo.fetch.regions import describe_object
+from penstock.repo.session.bucket_session import BucketSession, open_session
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.settings.settings import Settings
-from penstock.store.opening import open_store
 
-from .file_blocks import FileBlocks
-from .nodes import Nodes
 from .remembered_versions import Found, Memory, find_version
 
-__all__ = ["Pin", "Snapshot", "open_cache", "open_snapshot"]
+__all__ = ["Pin", "Snapshot", "open_snapshot"]
 
 
 class Pin(msgspec.Struct, frozen=True):
@@ -48,20 +41,11 @@ class Pin(msgspec.Struct, frozen=True):
 
 
 class Snapshot:
-    """The tree of one version, or of a directory of it. Made by `open_snapshot`."""
+    """The tree of one version, or of a directory of it. Made by `open_snapshot`; its session is closed with it."""
 
-    def __init__(
-        self,
-        handle: str,
-        repository: Repository,
-        found: Found,
-        cache: BlockCache | None,
-        cache_size: int,
-        externals: Externals,
-        counters: RequestCounts,
-        fetchers: FetchPool | None = None,
-    ) -> None:
+    def __init__(self, handle: str, session: BucketSession, repository: Repository, found: Found) -> None:
         self.handle = handle
+        self.session = session
         self.offline = found.offline
         """Whether the version was opened from what is remembered of it, because the store could not be reached."""
         self.repository = repository
@@ -71,23 +55,20 @@ class Snapshot:
         self.root_metadata = found.manifest.metadata
         """Metadata of what `root` is: of the version, or of the directory; canonical JSON, or empty."""
         self._commit = found.commit
-        self._cache = cache
-        self.cache_size = cache_size if cache is not None else 0
+        self._cache = cache = session.cache
+        self.cache_size = session.settings.cache_size if cache is not None else 0
         """Bytes that the cache may take."""
         self.cache_directory = cache.directory if cache is not None else None
-        self._counters = counters
-        self._externals = externals
-        self._nodes = Nodes(repository.store, cache, self._counters)
-        reader = RegionReader(repository.store, externals.get, self._counters, HedgedCalls(self._counters))
-        self._fetchers = fetchers
-        self._blocks = FileBlocks(cache, self._nodes, reader, self._counters, self._fetchers)
-        self.peek = self._nodes.peek
-        self.load = self._nodes.load
-        self.block_hash = self._blocks.hash
-        self.cached_block = self._blocks.cached
-        self.fetch_blocks = self._blocks.fetch
-        self.fetch_region = self._blocks.fetch_region
-        self.keep_blocks = self._blocks.keep
+        nodes, blocks = session.nodes, session.blocks
+        self.peek = nodes.peek
+        self.load = nodes.load
+        self.block_hash = blocks.hash
+        self.cached_block = blocks.cached
+        self.fetch_blocks = blocks.fetch
+        self.fetch_region = blocks.fetch_region
+        self.keep_blocks = blocks.keep
+        self._count_cached = blocks.count_cached
+        self._counts = session.counts
 
     @property
     def bucket_url(self) -> str:
@@ -186,14 +167,14 @@ class Snapshot:
         while at < blocks:
             cached = self.cached_block(self.block_hash(entry, at))
             if cached is not None:
-                self._counters.add(hits=1)
+                self._counts.add(hits=1)
                 yield cached
                 at += 1
                 continue
             count = 1
             while at + count < blocks and count < 8 and self.cached_block(self.block_hash(entry, at + count)) is None:
                 count += 1
-            self._counters.add(misses=count)
+            self._counts.add(misses=count)
             yield from self.fetch_blocks(entry, at, count)
             at += count
 
@@ -223,14 +204,14 @@ class Snapshot:
     def cache_mode(self) -> str:
         """How the cache is: ``ok`` or ``degraded: why``."""
         mode = self._cache.mode if self._cache is not None else "ok"
-        if mode == "ok" and self._fetchers is not None:  # they do the writing
-            return self._fetchers.cache_mode
+        if mode == "ok" and self.fetchers is not None:  # they do the writing
+            return self.fetchers.cache_mode
         return mode
 
     @property
     def fetchers(self) -> FetchPool | None:
         """The processes that fetch for this snapshot, if any."""
-        return self._fetchers
+        return self.session.fetchers
 
     def trim(self) -> None:
         """Let go of what the cache has evicted but this process still maps: to be called now and then."""
@@ -239,7 +220,7 @@ class Snapshot:
 
     def is_cached(self, entry: Entry) -> tuple[int, int]:
         """Count a file's blocks: those in the cache, and all."""
-        return self._blocks.count_cached(entry), block_count(entry.size)
+        return self._count_cached(entry), block_count(entry.size)
 
     def physical(self, entry: Entry) -> list[dict[str, str | int]]:
         """Say where a file's bytes lie: a list of {"uri", "offset", "length"}."""
@@ -250,20 +231,15 @@ class Snapshot:
 
     def counters(self) -> dict[str, int]:
         """Return the counts of requests and cache hits so far."""
-        return self._counters.snapshot()
+        return self._counts.snapshot()
 
     def count(self, **amounts: int) -> None:
         """Add to the counts: hits and misses of reads that go around `read`."""
-        self._counters.add(**amounts)
+        self._counts.add(**amounts)
 
     def close(self) -> None:
         """Let go of connections, of the cache, and of the processes that fetch."""
-        if self._fetchers is not None:
-            self._fetchers.close()
-        self._externals.close()
-        self.repository.store.close()
-        if self._cache is not None:
-            self._cache.close()
+        self.session.close()
 
 
 def open_snapshot(
@@ -287,37 +263,21 @@ def open_snapshot(
     """
     handle = parse_handle(handle_text)
     dataset = dataset_of(handle)
-    url, options = settings.locate_bucket(handle.bucket)
-    remotes = options_by_address(settings)
-    counters = RequestCounts()
     with ExitStack() as opening:
-        fetching = None
-        if fetchers and cached:
-            setup = FetchSetup(
-                url, options, remotes, str(settings.cache_directory), settings.cache_size, settings.trust
-            )
-            fetching = opening.enter_context(closing(FetchPool(setup, counters, processes=fetchers)))
-            if not set_aside:
-                fetching.start()  # it gets ready while the version is looked up
-        store = opening.enter_context(closing(open_store(url, options)))
-        repository = Repository(store, dataset)
-        cache = opening.enter_context(closing(open_cache(settings, set_aside))) if cached else None
+        session = opening.enter_context(
+            closing(open_session(handle.bucket, settings, cached=cached, fetchers=fetchers, set_aside=set_aside))
+        )
+        repository = session.repository(dataset)
         if pin is None:
-            memory = Memory(cache, repository) if remember and cache is not None else None
+            memory = Memory(session, repository) if remember and cached else None
             found = find_version(repository, handle.ref, memory)
         else:
             version = Version(pin.top_hash, pin.commit_id, pin.ref)
             found = Found(version, pin.manifest, pin.commit, pin.offline)
-        externals = opening.enter_context(closing(Externals(url, options, remotes, settings.trust)))
-        snapshot = Snapshot(handle_text, repository, found, cache, settings.cache_size, externals, counters, fetching)
+        snapshot = Snapshot(handle_text, session, repository, found)
         if pin is None:
             snapshot.narrow(handle.subdir)
         else:
             snapshot.root, snapshot.root_metadata = pin.root, pin.metadata
-        opening.pop_all()  # the snapshot closes them from now on
+        opening.pop_all()  # the snapshot closes it from now on
     return snapshot
-
-
-def open_cache(settings: Settings, set_aside: str = "") -> BlockCache:
-    """Open the user's block cache as the settings have it. It raises nothing: what is wrong with it, its mode says."""
-    return BlockCache(Path(settings.cache_directory), settings.cache_size, set_aside=set_aside)

@@ -23,6 +23,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import platformdirs
 
@@ -36,6 +37,9 @@ from .handle import Handle
 from .remote import Remote
 from .sizes import parse_size
 from .trust import Trust
+
+if TYPE_CHECKING:
+    from penstock.cache import BlockCache, LocationIndex
 
 __all__ = ["Settings", "default_cache_size", "find_config"]
 
@@ -108,6 +112,28 @@ class Settings:
         """Return the store behind `bucket`, see `locate_bucket`. It is the caller's to close."""
         url, options = self.locate_bucket(bucket)
         return open_store(url, options)
+
+    def options_by_address(self) -> dict[str, StoreOptions]:
+        """Return the options of each remote by the address that it stands for."""
+        return {remote.url.rstrip("/"): remote.store_options() for remote in self.remotes.values()}
+
+    def open_cache(self, set_aside: str = "") -> BlockCache:
+        """Open the user's block cache; it is the caller's to close. It raises nothing: its mode says what is wrong.
+
+        `set_aside` says why it is not to be looked at for a while.
+        """
+        from penstock.cache import BlockCache  # lmdb and all that: most that has settings opens no cache
+
+        return BlockCache(self.cache_directory, self.cache_size, set_aside=set_aside)
+
+    def open_locations(self) -> LocationIndex:
+        """Open the index of what lies where in buckets, beside the block cache; it is the caller's to close.
+
+        Not for long: one that was open when the machine went down is not believed after that.
+        """
+        from penstock.cache import LocationIndex  # as above
+
+        return LocationIndex(self.cache_directory, self.cache_size)
 
 
 def find_config(config: Path | None = None, environ: Mapping[str, str] | None = None) -> Path:

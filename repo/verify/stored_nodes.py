@@ -15,7 +15,7 @@ from penstock.manifest.hashing import content_hash
 from penstock.manifest.node import Node
 from penstock.repo.fetch.regions import RESTORE
 from penstock.repo.fetch.request_counts import RequestCounts
-from penstock.repo.read.nodes import Nodes
+from penstock.repo.session.nodes import Nodes
 from penstock.store.base import ByteRange, Store
 
 __all__ = ["StoredNodes"]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -21,17 +21,15 @@ from penstock.manifest.entry import PAGE_BLOCKS, Entry, External, NodeRef, block
 from penstock.progress import Progress
 from penstock.repo.bucket import object_keys
 from penstock.repo.bucket.disk_sets import Marks
-from penstock.repo.bucket.repository import Repository, dataset_of
-from penstock.repo.fetch.externals import Externals, options_by_address
-from penstock.repo.fetch.regions import RegionReader, describe_object
-from penstock.repo.fetch.request_counts import RequestCounts
+from penstock.repo.bucket.repository import dataset_of
+from penstock.repo.fetch.regions import describe_object
 from penstock.repo.gc.mark import DATA_MARK, place_of
-from penstock.repo.read.file_blocks import FileBlocks
+from penstock.repo.session.bucket_session import BucketSession, open_session
+from penstock.repo.session.file_blocks import FileBlocks
 from penstock.repo.settings.handle import Handle
 from penstock.repo.settings.settings import Settings
-from penstock.store.base import ObjectInfo, Store
+from penstock.store.base import ObjectInfo
 from penstock.store.etags import same_etag
-from penstock.store.opening import open_store
 
 from .affected_paths import name_affected
 from .damage import Damage, DamageKind, Damages, ObjectName
@@ -86,36 +84,32 @@ def verify(
         raise UsageError(
             f"cannot verify {handle.subdir!r} alone", fix=f"Name the version: {replace(handle, subdir='')}"
         )
-    url, options = settings.locate_bucket(handle.bucket)
     with ExitStack() as stack:
-        store = stack.enter_context(closing(open_store(url, options)))
-        externals = stack.enter_context(closing(Externals(url, options, options_by_address(settings), settings.trust)))
+        session = stack.enter_context(open_session(handle.bucket, settings, cached=False))
         marks = stack.enter_context(Marks())
         pool = stack.enter_context(ThreadPoolExecutor(_THREADS, "penstock-verify"))
-        repository = Repository(store, dataset)
+        repository = session.repository(dataset)
         version = repository.resolve(handle.ref)
         if version.commit is not None:
             repository.commit(version.commit)
         root = repository.manifest(version.top_hash).root
-        checking = _Checking(store, externals, marks, pool, progress)
+        checking = _Checking(session, marks, pool, progress)
         report = VersionReport(str(handle), version.top_hash, root.entries, root.size)
-        repairing = Repair(repair, store) if repair is not None else None
+        repairing = Repair(repair, session.store) if repair is not None else None
         checking.check(root, report, repairing, deep=deep)
         return report
 
 
 class _Checking:
-    def __init__(self, store: Store, externals: Externals, marks: Marks, pool: Executor, progress: Progress) -> None:
-        counters = RequestCounts()
-        self._store = store
-        self._externals = externals
+    def __init__(self, session: BucketSession, marks: Marks, pool: Executor, progress: Progress) -> None:
+        self._store = session.store
+        self._externals = session.externals
         self._marks = marks
         self._pool = pool
         self._checked = progress.stage("checking", unit="items")
-        self._nodes = StoredNodes(store, counters)
-        reader = RegionReader(store, externals.get, counters)
-        self._deep = DeepCheck(reader, marks, progress.stage("reading"))
-        self._block_hash = FileBlocks(None, self._nodes, reader, counters).hash
+        self._nodes = StoredNodes(session.store, session.counts)
+        self._deep = DeepCheck(session.regions, marks, progress.stage("reading"))
+        self._block_hash = FileBlocks(None, self._nodes, session.regions).hash
         self._damages = Damages()
         self._node_damages: dict[str, Damage] = {}
         self._bad_pages: dict[tuple[bytes, int], Damage] = {}

@@ -1,7 +1,7 @@
 """Node packs on their way up: the nodes of a new version, in the order in which a tree is built, a few MiB an object.
 
 What is below a node lies just before it, its siblings next to it, so that one request for half a MiB brings what a
-walk needs next (`repo/read/nodes`). One thread.
+walk needs next (`repo/session/nodes`). One thread.
 """
 
 from __future__ import annotations

@@ -31,12 +31,13 @@ from penstock.mountpoint.unmount import unmount
 from penstock.progress import SILENT
 from penstock.repo.bucket import object_keys
 from penstock.repo.fetch.fetch_pool import FetchPool
-from penstock.repo.fetch.fetch_process import FetchSetup
 from penstock.repo.fetch.regions import Region, RegionPiece
 from penstock.repo.fetch.request_counts import RequestCounts
 from penstock.repo.push.push import push_in_place
+from penstock.repo.settings.bucket_setup import BucketSetup
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.settings.remote import Remote
+from penstock.repo.settings.settings import Settings
 from penstock.repo.write.publish import Authorship
 from penstock.store.opening import open_store
 from penstock.store.options import StoreOptions
@@ -72,7 +73,8 @@ def region(path: Path) -> Region:
 
 @pytest.fixture
 def fetchers(tmp_path: Path) -> Iterator[FetchPool]:
-    setup = FetchSetup(f"file://{tmp_path}/store", StoreOptions(deadline=2.0), {}, str(tmp_path / "cache"), 64 << 20)
+    settings = Settings(tmp_path / "config.toml", tmp_path / "cache", 64 << 20)
+    setup = BucketSetup("demo", f"file://{tmp_path}/store", StoreOptions(deadline=2.0), settings)
     with closing(BlockCache(tmp_path / "cache", 64 << 20)), closing(FetchPool(setup, RequestCounts())) as fetchers:
         yield fetchers
 

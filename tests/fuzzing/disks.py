@@ -24,6 +24,7 @@ from penstock.mountpoint import registry
 from penstock.repo.bucket.repository import Repository
 from penstock.repo.read.remembered_versions import Memory
 from penstock.repo.read.snapshot import open_snapshot
+from penstock.repo.session.bucket_session import open_session
 from penstock.repo.write.node_pack import NodePackWriter
 from penstock.repo.write.publish import Authorship, publish
 from penstock.store.opening import open_store
@@ -268,12 +269,11 @@ def _remembered(folder: Path) -> Opened:
     url = f"file://{demo.directory}"
     namespace = f"versions {url} data".encode()
     key = content_hash(b"main")
-    cache = BlockCache(demo.settings.cache_directory, SMALLEST_BOUND)
     index = LocationIndex(demo.settings.cache_directory, SMALLEST_BOUND)
     sample = index.get(namespace, key)
     assert sample is not None
-    with open_store(url) as store:
-        memory = Memory(cache, Repository(store, "data"))
+    with open_session("demo", demo.settings) as session:
+        memory = Memory(session, session.repository("data"))
 
         def attempt(body: bytes) -> None:
             index.put_many(namespace, [(key, body[:1000])])
@@ -286,7 +286,6 @@ def _remembered(folder: Path) -> Opened:
             yield [sample], attempt
         finally:
             index.close()
-            cache.close()
 
 
 @contextlib.contextmanager

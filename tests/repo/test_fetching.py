@@ -22,11 +22,12 @@ from penstock.errors import IntegrityError, StoreUnreachableError
 from penstock.manifest.hashing import content_hash
 from penstock.repo.bucket import object_keys
 from penstock.repo.fetch.fetch_pool import FetchPool
-from penstock.repo.fetch.fetch_process import FetchSetup
 from penstock.repo.fetch.hedge_policy import BURST, SHARE
 from penstock.repo.fetch.hedged_call import HedgedCalls
 from penstock.repo.fetch.regions import Region, RegionPiece, RegionReader
 from penstock.repo.fetch.request_counts import RequestCounts
+from penstock.repo.settings.bucket_setup import BucketSetup
+from penstock.repo.settings.settings import Settings
 from penstock.store.opening import open_store
 from penstock.store.options import StoreOptions
 
@@ -62,7 +63,7 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Made]]:
     def make(url: str, options: StoreOptions, *, budget: int = 64 * MIB, counters: RequestCounts | None = None) -> Made:
         cache = BlockCache(tmp_path / "cache", CACHE)
         counters = counters or RequestCounts()
-        setup = FetchSetup(url, options, {}, str(tmp_path / "cache"), CACHE)
+        setup = BucketSetup("demo", url, options, Settings(tmp_path / "config.toml", tmp_path / "cache", CACHE))
         made.append((FetchPool(setup, counters, budget=budget), cache, counters))
         return made[-1]
 

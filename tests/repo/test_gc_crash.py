@@ -16,7 +16,7 @@ from penstock.progress import SILENT
 from penstock.repo.fetch.request_counts import RequestCounts
 from penstock.repo.gc.collect import collect
 from penstock.repo.history.branches import delete_branch
-from penstock.repo.read.nodes import Nodes
+from penstock.repo.session.nodes import Nodes
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.verify.verification import verify
 from penstock.repo.write.publish import Authorship

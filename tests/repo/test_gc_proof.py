@@ -18,7 +18,7 @@ from penstock.repo.bucket.leases import Lease, LeaseKind
 from penstock.repo.fetch.request_counts import RequestCounts
 from penstock.repo.gc.collect import GcReport, collect
 from penstock.repo.history.branches import delete_branch, make_tag
-from penstock.repo.read.nodes import Nodes
+from penstock.repo.session.nodes import Nodes
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.verify.verification import verify
 from penstock.repo.write.publish import Authorship, Published

@@ -19,8 +19,8 @@ from penstock.repo.fetch.request_counts import RequestCounts
 from penstock.repo.gc.collect import GcReport, collect
 from penstock.repo.history.branches import delete_branch, make_tag, reset_branch
 from penstock.repo.push.push import push
-from penstock.repo.read.nodes import Nodes
 from penstock.repo.read.open_dataset import open_dataset
+from penstock.repo.session.nodes import Nodes
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.verify.verification import verify
 from penstock.repo.write.publish import Authorship, Published

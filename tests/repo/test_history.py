@@ -20,7 +20,7 @@ from penstock.repo.history.branch_merge import MergeOutcome, join
 from penstock.repo.history.branches import delete_branch, make_branch, make_tag, reset_branch
 from penstock.repo.history.landing import land
 from penstock.repo.history.log import branches, find_published, log, moves, tags
-from penstock.repo.read.nodes import Nodes
+from penstock.repo.session.nodes import Nodes
 from penstock.repo.write.publish import Authorship, Published
 
 World = Any  # see conftest

@@ -17,7 +17,7 @@ from penstock.repo.fetch.request_counts import RequestCounts
 from penstock.repo.history import comparison
 from penstock.repo.history.comparison import Contents, Tally, compare, differences, tally
 from penstock.repo.push.local_tree import local_tree
-from penstock.repo.read.nodes import Nodes
+from penstock.repo.session.nodes import Nodes
 
 World = Any  # see conftest
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from penstock.manifest.entry import Location, NodeRef
 from penstock.repo.history.comparison import Contents, compare
-from penstock.repo.read.open_dataset import neighbours, open_dataset
+from penstock.repo.read.open_dataset import open_dataset
+from penstock.repo.session.node_batches import neighbours
 from penstock.repo.settings.handle import parse_handle
 
 World = Any  # see conftest

@@ -18,7 +18,7 @@ from penstock.repo.fetch.request_counts import RequestCounts
 from penstock.repo.history import landing
 from penstock.repo.history.branches import reset_branch
 from penstock.repo.history.landing import Landed, land
-from penstock.repo.read.nodes import Nodes
+from penstock.repo.session.nodes import Nodes
 from penstock.repo.write.publish import Authorship, Published
 from penstock.store.base import Buffer
 from penstock.store.local import LocalStore

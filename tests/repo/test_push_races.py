@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-import penstock.repo.push.push as push_module
 from penstock.errors import ConflictError, NotFoundError, PenstockError, UsageError
 from penstock.progress import SILENT
 from penstock.repo.bucket.refs import write_id
+from penstock.repo.push.push import push
+from penstock.repo.session import bucket_session
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.write.publish import Authorship
 from penstock.store.base import Buffer
@@ -47,7 +48,7 @@ def test_of_two_pushes_at_once_one_wins(world: World, monkeypatch: pytest.Monkey
     directories = [world.plant(content, f"data{number}") for number, content in enumerate(contents)]
     MeetingStore.barrier = threading.Barrier(2)
     with monkeypatch.context() as patched, ThreadPoolExecutor(2) as pool:
-        patched.setattr(push_module, "open_store", lambda url, options: MeetingStore(str(world.folder / "store")))
+        patched.setattr(bucket_session, "open_store", lambda url, options: MeetingStore(str(world.folder / "store")))
         results = list(pool.map(lambda directory: attempt(world, directory), directories))
     losers = [result for result in results if isinstance(result, ConflictError)]
     winners = [result for result in results if not isinstance(result, BaseException)]
@@ -147,7 +148,7 @@ def test_a_tag_that_somebody_makes_first(world: World, monkeypatch: pytest.Monke
 
     with monkeypatch.context() as patched:
         stores = iter([RacingStore(str(world.folder / "store")), *[LocalStore(str(world.folder / "store"))] * 2])
-        patched.setattr(push_module, "open_store", lambda url, options: next(stores))
+        patched.setattr(bucket_session, "open_store", lambda url, options: next(stores))
         with pytest.raises(ConflictError, match="tag 'v1'") as caught:
             world.push(world.plant({b"a": b"2"}, "two"), tag="v1")
     assert "never move" in caught.value.why
@@ -167,7 +168,7 @@ def test_what_cannot_be_pushed_to(world: World) -> None:
 
 
 def world_push(world: World, directory: str, handle: str) -> None:
-    push_module.push(directory, parse_handle(handle), world.settings, Authorship("a", "", "push"), SILENT, None)
+    push(directory, parse_handle(handle), world.settings, Authorship("a", "", "push"), SILENT, None)
 
 
 def test_settings_are_those_of_the_bucket(world: World) -> None:
@@ -176,8 +177,6 @@ def test_settings_are_those_of_the_bucket(world: World) -> None:
 
     directory = world.plant({b"a": b"1"})
     settings = replace(world.settings, remotes={"demo": Remote(name="demo", url=world.bucket)})
-    report = push_module.push(
-        directory, parse_handle("demo/things"), settings, Authorship("a", "", "push"), SILENT, None
-    )
+    report = push(directory, parse_handle("demo/things"), settings, Authorship("a", "", "push"), SILENT, None)
     assert report.handle == "demo/things:main"
     assert world.open().top_hash == report.top_hash

@@ -13,7 +13,7 @@ from servers.faultproxy import FaultProxy
 from penstock.cache import BlockCache
 from penstock.errors import NotFoundError, StoreUnreachableError
 from penstock.progress import SILENT
-from penstock.repo.read.snapshot import Snapshot, open_cache, open_snapshot
+from penstock.repo.read.snapshot import Snapshot, open_snapshot
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.settings.remote import Remote
 from penstock.repo.settings.settings import Settings
@@ -88,7 +88,7 @@ def test_what_nobody_opened_is_not_remembered(lab: Settings, fault_proxy: FaultP
 
 def test_a_memory_that_lost_its_records_is_none(lab: Settings, fault_proxy: FaultProxy) -> None:
     opened(lab).close()
-    with closing(open_cache(lab)) as cache:
+    with closing(lab.open_cache()) as cache:
         assert isinstance(cache, BlockCache)
         cache.clear()
     fault_proxy.down()

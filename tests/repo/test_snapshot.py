@@ -128,7 +128,7 @@ def test_a_flip_on_the_way_is_healed(world: World, part: str, monkeypatch: pytes
     content = {b"file": random.Random(2).randbytes(2 * BLOCK_SIZE + 50)}
     world.push(world.plant(content))
     store = FlippingStore(str(world.folder / "store"), part)
-    monkeypatch.setattr("penstock.repo.read.snapshot.open_store", lambda url, options: store)
+    monkeypatch.setattr("penstock.repo.session.bucket_session.open_store", lambda url, options: store)
     for times, healed in ((1, True), (2, False)):
         store.left = times
         try:

@@ -15,7 +15,6 @@ from penstock.manifest.extents import cut_extents
 from penstock.manifest.hashing import HASH_SIZE, content_hash
 from penstock.repo.fetch.fetch_pool import FetchPool
 from penstock.repo.fetch.regions import RESTORE, Region, RegionPiece, RegionReader
-from penstock.repo.fetch.request_counts import RequestCounts
 
 from .nodes import Nodes
 
@@ -30,13 +29,11 @@ class FileBlocks:
         cache: BlockCache | None,
         nodes: Nodes,
         reader: RegionReader,
-        counters: RequestCounts,
         fetchers: FetchPool | None = None,
     ) -> None:
         self._cache = cache
         self._nodes = nodes
         self._reader = reader
-        self._counters = counters
         self._fetchers = fetchers
 
     def hash(self, entry: Entry, index: int) -> bytes:

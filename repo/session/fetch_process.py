@@ -1,19 +1,17 @@
 """A process that fetches: regions come in on standard input, blocks go into the block cache, answers out.
 
 A GET costs a millisecond of interpreter time and more for every megabyte; here it costs the mount's event loop none.
-Started and ended by `fetch_pool`; it ends by itself when its standard input does, and so with who started it.
+`repo/fetch/fetch_pool` starts and ends it; it ends by itself when its standard input does, and so with who started it.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import struct
 import sys
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing, suppress
-from pathlib import Path
+from contextlib import suppress
 from typing import IO
 
 import msgspec
@@ -21,82 +19,24 @@ import msgspec
 from penstock.cache import BlockCache, note_crashes
 from penstock.errors import PenstockError
 from penstock.manifest.entry import External
-from penstock.repo.settings.trust import Trust
-from penstock.store.opening import open_store
-from penstock.store.options import StoreOptions
+from penstock.repo.fetch.fetch_messages import (
+    READY,
+    FetchAnswer,
+    FetchFailure,
+    FetchRequest,
+    read_message,
+    write_message,
+)
+from penstock.repo.fetch.memory import shares
+from penstock.repo.fetch.regions import ReadExternal, RegionReader
+from penstock.repo.fetch.request_counts import RequestCounts
+from penstock.repo.settings.bucket_setup import BucketSetup
 
-from .externals import Externals
-from .memory import shares
-from .regions import ReadExternal, Region, RegionReader
-from .request_counts import RequestCounts
+from .bucket_session import BucketSession
 
-__all__ = ["READY", "FetchAnswer", "FetchFailure", "FetchRequest", "FetchSetup", "read_message", "write_message"]
+__all__ = ["main"]
 
-_LENGTH = struct.Struct("<I")
-_MOST_MESSAGE = 16 << 20
 THREADS = 32
-
-
-class FetchSetup(msgspec.Struct, frozen=True):
-    """The first message: what to fetch from and where to put it. `remotes` are the options of stores by address."""
-
-    url: str
-    options: StoreOptions
-    remotes: dict[str, StoreOptions]
-    cache_directory: str
-    cache_size: int
-    trust: Trust = Trust()
-
-
-class FetchRequest(msgspec.Struct, frozen=True, array_like=True):
-    """A region to fetch."""
-
-    number: int
-    region: Region
-
-
-class FetchFailure(msgspec.Struct, frozen=True):
-    """An error of `penstock.errors`, by the name of its class."""
-
-    kind: str
-    what: str
-    why: str
-    fix: str
-
-
-class FetchAnswer(msgspec.Struct, frozen=True, array_like=True):
-    """What came of a request. `kept` says of each block whether the cache has taken it; `counts` is what it cost.
-
-    `mode` is how the cache is (`BlockCache.mode`). While it refuses, a region is not even fetched.
-    """
-
-    number: int
-    kept: list[bool]
-    failure: FetchFailure | None
-    counts: dict[str, int]
-    mode: str
-
-
-READY = 0
-"""Number of the answer that nobody asked for: from now on a fetch takes no longer than the store does."""
-
-
-def write_message(stream: IO[bytes], body: bytes) -> None:
-    """Write one message and push it out."""
-    stream.write(_LENGTH.pack(len(body)) + body)
-    stream.flush()
-
-
-def read_message(stream: IO[bytes]) -> bytes | None:
-    """Return the next message; None at the end of the stream, also in the middle of a message."""
-    head = stream.read(_LENGTH.size)
-    if len(head) < _LENGTH.size:
-        return None
-    (length,) = _LENGTH.unpack(head)
-    if length > _MOST_MESSAGE:
-        return None
-    body = stream.read(length)
-    return body if len(body) == length else None
 
 
 def _failure(error: PenstockError) -> FetchFailure:
@@ -104,12 +44,12 @@ def _failure(error: PenstockError) -> FetchFailure:
 
 
 class _Fetcher:
-    def __init__(self, setup: FetchSetup, cache: BlockCache, stack: ExitStack, out: IO[bytes]) -> None:
+    def __init__(self, session: BucketSession, cache: BlockCache, out: IO[bytes]) -> None:
         self._cache = cache
         self._out = out
         self._writing = threading.Lock()
-        self._store = stack.enter_context(closing(open_store(setup.url, setup.options)))
-        self._externals = stack.enter_context(closing(Externals(setup.url, setup.options, setup.remotes, setup.trust)))
+        self._store = session.store
+        self._externals = session.externals
 
     def prepare(self) -> None:
         with suppress(PenstockError):  # the first request will say what is wrong
@@ -163,13 +103,14 @@ def main() -> None:
     first = read_message(source)
     if first is None:
         return
-    setup = msgspec.msgpack.decode(first, type=FetchSetup)
+    setup = BucketSetup.decode(first)
     requests = msgspec.msgpack.Decoder(FetchRequest)
-    note_crashes(Path(setup.cache_directory))
+    note_crashes(setup.settings.cache_directory)
     shares()  # who asks holds to them; here the allocator is told, before there are threads
-    with ExitStack() as stack:
-        cache = stack.enter_context(closing(BlockCache(Path(setup.cache_directory), setup.cache_size)))
-        fetcher = _Fetcher(setup, cache, stack, out)
+    with BucketSession(setup) as session:
+        cache = session.cache
+        assert cache is not None  # what is fetched goes nowhere else
+        fetcher = _Fetcher(session, cache, out)
         pool = ThreadPoolExecutor(THREADS, "penstock-fetch")
         pool.submit(fetcher.prepare)
         while (message := read_message(source)) is not None:

@@ -1,0 +1,1 @@
+"""One bucket, opened: its store, nodes and blocks through the cache, and the processes that fetch for it."""
