@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import asdict
 
 import click
 
-from penstock.repo.settings.sizes import format_size
+from penstock.api.block_cache import cache_info, clear_cache, verify_cache
+from penstock.api.handles import format_size
+from penstock.api.settings import Settings
 
 from .commands import Command, LazyGroup
 from .exits import ExitCode
@@ -32,8 +33,7 @@ def cache(context: click.Context) -> None:
 @pass_invocation
 def info(invocation: Invocation) -> None:
     """Tell where the cache is, how full, and whether it works."""
-    with closing(invocation.settings().open_cache()) as blocks:
-        found = blocks.info()
+    found = cache_info(invocation.settings())
     if invocation.output.json:
         invocation.output.document({**asdict(found), "directory": str(found.directory)})
         return
@@ -48,34 +48,33 @@ def info(invocation: Invocation) -> None:
 @pass_invocation
 def clear(invocation: Invocation) -> None:
     """Remove every block from the cache. Mounts that are using it go on, and fetch again."""
-    with closing(invocation.settings().open_cache()) as blocks:
-        freed = blocks.clear()
-        mode = blocks.mode
+    settings = invocation.settings()
+    freed = clear_cache(settings)
     if invocation.output.json:
         invocation.output.document({"bytes_freed": freed})
     else:
         invocation.output.line(f"{format_size(freed)} freed")
-    _warn(invocation, mode)
+    _warn(invocation, settings)
 
 
 @cache.command(cls=Command, examples=("penstock cache verify",))
 @pass_invocation
 def verify(invocation: Invocation) -> None:
     """Read every block and check it; bad ones are dropped, to be fetched again. Exit code 1 when there was one."""
-    with closing(invocation.settings().open_cache()) as blocks:
-        report = blocks.verify()
-        mode = blocks.mode
+    settings = invocation.settings()
+    report = verify_cache(settings)
     if invocation.output.json:
         invocation.output.document(asdict(report))
     else:
         invocation.output.line(
             ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in asdict(report).items())
         )
-    _warn(invocation, mode)
+    _warn(invocation, settings)
     if report.damaged or report.missing:
         raise click.exceptions.Exit(ExitCode.DIFFERS)
 
 
-def _warn(invocation: Invocation, mode: str) -> None:
+def _warn(invocation: Invocation, settings: Settings) -> None:
+    mode = cache_info(settings).mode
     if mode != "ok":
         invocation.output.notice(f"the cache is {mode}")

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict
 
 import click
 
-from penstock.mountpoint.machine_checks import check_machine
-from penstock.repo.bucket.access_checks import check_bucket
-from penstock.repo.bucket.check import Check
-from penstock.repo.settings.handle import Handle
-from penstock.repo.settings.settings import Settings
+from penstock.api.doctor import Check
+from penstock.api.doctor import doctor as checks_of
+from penstock.api.handles import Handle
 
 from .commands import Command
 from .exits import ExitCode
@@ -40,7 +37,7 @@ def doctor(invocation: Invocation, handle: Handle | None, write: bool) -> None:
     if write and handle is None:
         raise click.UsageError("--write needs a bucket to write to.")
     checks = []
-    for check in _checks(invocation.settings(), handle, write):
+    for check in checks_of(handle, write=write, settings=invocation.settings()):
         checks.append(check)
         if not invocation.output.json:
             _tell(invocation, check)
@@ -49,12 +46,6 @@ def doctor(invocation: Invocation, handle: Handle | None, write: bool) -> None:
         invocation.output.document({"ok": good, "checks": [asdict(check) for check in checks]})
     if not good:
         raise click.exceptions.Exit(ExitCode.DIFFERS)
-
-
-def _checks(settings: Settings, handle: Handle | None, write: bool) -> Iterator[Check]:
-    yield from check_machine(settings)
-    if handle is not None:
-        yield from check_bucket(handle, settings, write=write)
 
 
 def _tell(invocation: Invocation, check: Check) -> None:

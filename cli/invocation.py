@@ -16,7 +16,7 @@ import click
 from .output import Output
 
 if TYPE_CHECKING:
-    from penstock.repo.settings.settings import Settings
+    from penstock.api.settings import Settings
 
     from .progress import ProgressDisplay
 
@@ -39,14 +39,9 @@ class Invocation:
     def settings(self, *, cache_directory: Path | None = None, cache_size: int | None = None) -> Settings:
         """Read the settings; the arguments are the command's own options, `cache_size` in bytes."""
         # Not at the top: it brings the stores along, and --help needs none.
-        from penstock.repo.settings.settings import Settings
+        from penstock.api.settings import load_settings
 
-        found = Settings.load(config=self.config, cache_directory=cache_directory, cache_size=cache_size)
-        if found.cache_directory.is_dir():
-            from penstock.cache import note_crashes
-
-            note_crashes(found.cache_directory)
-        return found
+        return load_settings(config=self.config, cache_directory=cache_directory, cache_size=cache_size)
 
     def progress(self) -> ProgressDisplay:
         """Return a progress display, to be entered; it shows on a terminal only, and never with ``--json``."""

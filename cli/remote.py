@@ -9,9 +9,7 @@ from typing import Any
 
 import click
 
-from penstock.repo.settings.config_edit import add_remote, remove_remote
-from penstock.repo.settings.remote import ADDRESSING_STYLES, ENCRYPTIONS, Remote, absolute_address
-from penstock.repo.settings.settings import find_config
+from penstock.api.settings import ADDRESSING_STYLES, ENCRYPTIONS, Remote, add_remote, find_config, remotes, remove_remote
 
 from .commands import Command, LazyGroup
 from .invocation import Invocation, pass_invocation
@@ -66,9 +64,8 @@ def add(invocation: Invocation, /, name: str, url: str, force: bool, **options: 
     URL is s3://bucket[/prefix], or a directory: file:///dir or a path. From then on NAME/dataset is a handle, and
     NAME hides an S3 bucket that is called the same. Nothing is created or contacted yet.
     """
+    added = add_remote(name, url, config=invocation.config, replace=force, **options)
     path = find_config(invocation.config)
-    added = Remote(name=name, url=absolute_address(url), **options)
-    add_remote(path, added, replace=force)
     if invocation.output.json:
         invocation.output.document({"config": str(path), **_as_json(added)})
     else:
@@ -80,14 +77,14 @@ def add(invocation: Invocation, /, name: str, url: str, force: bool, **options: 
 def list_(invocation: Invocation) -> None:
     """List the remotes and how each is reached."""
     settings = invocation.settings()
-    remotes = [settings.remotes[name] for name in sorted(settings.remotes)]
+    found = remotes(settings).values()
     if invocation.output.json:
         invocation.output.document(
-            {"config": str(settings.config_path), "remotes": [_as_json(each) for each in remotes]}
+            {"config": str(settings.config_path), "remotes": [_as_json(each) for each in found]}
         )
-    elif remotes:
+    elif found:
         invocation.output.table(
-            ((each.name, each.url, _options_text(each)) for each in remotes), headers=("NAME", "URL", "OPTIONS")
+            ((each.name, each.url, _options_text(each)) for each in found), headers=("NAME", "URL", "OPTIONS")
         )
     else:
         invocation.output.notice(f"no remotes in {settings.config_path}; penstock remote add NAME URL makes one")
@@ -98,8 +95,8 @@ def list_(invocation: Invocation) -> None:
 @pass_invocation
 def remove(invocation: Invocation, name: str) -> None:
     """Forget the remote NAME. The bucket and what is in it stay."""
+    removed = remove_remote(name, config=invocation.config)
     path = find_config(invocation.config)
-    removed = remove_remote(path, name)
     if invocation.output.json:
         invocation.output.document({"config": str(path), **_as_json(removed)})
     else:

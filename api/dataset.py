@@ -1,0 +1,272 @@
+"""A dataset by its name: its history, its branches and tags, and what moves them.
+
+Looking takes time by what is looked at, not by the size of the dataset. What moves a branch is checked against others
+who move it at the same time (ConflictError), and nothing that a branch has left is lost until `Bucket.gc`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import islice
+
+from penstock.errors import NotFoundError, UsageError
+from penstock.manifest.entry import display_path, split_path
+from penstock.repo.bucket.authorship import default_author
+from penstock.repo.history import branches as refs
+from penstock.repo.history import log as history
+from penstock.repo.history.branch_merge import join
+from penstock.repo.history.log import find_published
+from penstock.repo.history.revert import revert
+from penstock.repo.history.side_choice import choice
+from penstock.repo.read.open_dataset import OpenDataset, open_dataset
+from penstock.repo.write.publish import Authorship, check_text, create_dataset
+
+from .handles import DEFAULT_BRANCH, Handle, as_handle, dataset_handle, handle_text
+from .settings import Settings
+from .versions import (
+    BranchInfo,
+    BranchMove,
+    MergeReport,
+    RefChange,
+    RevertReport,
+    Revision,
+    TagInfo,
+    first_line,
+    merge_report,
+    move_of,
+    ref_change,
+    revision_of,
+)
+
+__all__ = ["Dataset"]
+
+
+class Dataset:
+    """A dataset in a bucket, named ``bucket/dataset``. A handle: nothing is opened or asked before a method needs it.
+
+    `ref` in what follows is a branch, tag, commit id or top hash (or the first 7 digits of one), tried in that order;
+    None is the branch ``main``. `author` None is as git has it. Times, hashes: see `penstock.api.versions`.
+
+    UsageError: the name is no dataset's, or names a version of one. `settings` are the user's by default.
+
+    >>> import penstock
+    >>> photos = penstock.Dataset("demo/photos")
+    >>> [branch.branch for branch in photos.branches()]
+    ['main']
+    """
+
+    __slots__ = ("handle", "settings")
+
+    def __init__(self, name: str | Handle, settings: Settings | None = None) -> None:
+        handle = dataset_handle(as_handle(name))
+        if handle.ref is not None:
+            raise UsageError(
+                f"{str(handle)!r} names a version",
+                why="a dataset is named without one",
+                fix=f"Write {replace(handle, ref=None)}, and give {handle.ref!r} to the method that is about it.",
+            )
+        self.handle = handle
+        self.settings = settings or Settings.load()
+
+    @property
+    def name(self) -> str:
+        """The dataset's name, as ``bucket/dataset``."""
+        return str(self.handle)
+
+    def __repr__(self) -> str:
+        return f"Dataset({self.name!r})"
+
+    def create(self, *, title: str = "", description: str = "", author: str | None = None) -> RefChange:
+        """Make the dataset, with an empty first version on ``main``. ConflictError: it has one already.
+
+        Not needed before a push, which makes what is missing.
+
+        >>> import penstock
+        >>> penstock.Dataset("demo/drawings").create(title="Drawings").name
+        'main'
+        """
+        authorship = Authorship(author or default_author(), "", "init")
+        check_text("title", title)
+        check_text("description", description)
+        with self._writing() as opened:
+            made = create_dataset(opened.repository, title, description, authorship)
+            return ref_change(DEFAULT_BRANCH, made, risk=opened.repository.refs.risk)
+
+    def log(self, ref: str | None = None, path: str = "", *, limit: int | None = None) -> Iterator[Revision]:
+        """Yield the versions that led to one, the newest first, each as soon as it is read; at most `limit`.
+
+        With `path`, only those that changed what is there. NotFoundError: there is no such version, or none in its
+        history has the path.
+
+        >>> import penstock
+        >>> [each.message for each in penstock.Dataset("demo/photos").log()]
+        ['second batch', 'first batch']
+        """
+        names = split_path(path)
+        found = False
+        with self._reading() as opened:
+            start = find_published(opened.repository, ref)
+            for logged in islice(history.log(opened.repository, opened.load, start.commit, names), limit):
+                found = True
+                yield revision_of(logged.commit_id, logged.commit)
+        if not found:
+            raise NotFoundError(
+                f"no version in the history of {handle_text(self.handle, ref)} has {display_path(names)!r}",
+                fix="`penstock ls` shows what a version has.",
+            )
+
+    def moves(self, branch: str = DEFAULT_BRANCH, *, limit: int | None = None) -> Iterator[BranchMove]:
+        """Yield where a branch has been, the newest move first, resets and deletions among them: its reflog.
+
+        NotFoundError: there never was such a branch.
+        """
+        with self._reading() as opened:
+            yield from map(move_of, islice(history.moves(opened.repository, branch), limit))
+
+    def branches(self) -> list[BranchInfo]:
+        """Return the branches, by name. NotFoundError: there is none, nor anything else of the dataset."""
+        with self._reading() as opened:
+            repository = opened.repository
+            found = []
+            for head in history.branches(repository):
+                at = refs.stands_at(head)
+                message = first_line(repository.commit(at.commit).message)
+                found.append(BranchInfo(head.branch, at.commit.hex(), at.top_hash.hex(), head.record.time, message))
+            if not found:
+                repository.resolve(None)  # raises, and says what there is
+            return found
+
+    def tags(self) -> list[TagInfo]:
+        """Return the tags, by name. NotFoundError: there is nothing of the dataset."""
+        with self._reading() as opened:
+            found = [
+                TagInfo(name, record.commit, record.top_hash, record.time, record.author)
+                for name, record in history.tags(opened.repository)
+            ]
+            if not found and not opened.repository.exists():
+                opened.repository.resolve(None)  # raises, and says what there is instead
+            return found
+
+    def branch(self, name: str, ref: str | None = None, *, author: str | None = None) -> RefChange:
+        """Make a branch that stands at a version. ConflictError: there is one of that name.
+
+        >>> import penstock
+        >>> photos = penstock.Dataset("demo/photos")
+        >>> photos.branch("review", "v1").name
+        'review'
+        >>> photos.delete_branch("review").changed
+        True
+        """
+        with self._writing() as opened:
+            start = find_published(opened.repository, ref)
+            refs.make_branch(opened.repository, name, start, _authorship(author, "", "branch"))
+            return ref_change(name, start, risk=opened.repository.refs.risk)
+
+    def delete_branch(self, name: str, *, force: bool = False, author: str | None = None) -> RefChange:
+        """Delete a branch and return where it stood; its versions stay, and its moves. UsageError: ``main``, unforced.
+
+        NotFoundError: there is no such branch.
+        """
+        with self._writing() as opened:
+            who = _authorship(author, "", "delete")
+            stood = refs.delete_branch(opened.repository, name, who, force=force)
+            return ref_change(name, stood, risk=opened.repository.refs.risk)
+
+    def tag(self, name: str, ref: str | None = None, *, author: str | None = None) -> RefChange:
+        """Give a version a tag, for ever. ConflictError: the tag stands for another version.
+
+        >>> import penstock
+        >>> photos = penstock.Dataset("demo/photos")
+        >>> photos.tag("published").commit == photos.branches()[0].commit
+        True
+        """
+        with self._writing() as opened:
+            version = find_published(opened.repository, ref)
+            refs.make_tag(opened.repository, name, version, _authorship(author, "", "tag"))
+            return ref_change(name, version, risk=opened.repository.refs.risk)
+
+    def reset(self, to: str, *, branch: str = DEFAULT_BRANCH, author: str | None = None) -> RefChange:
+        """Let a branch stand at the version `to`, older or not. `moves` tells where it stood.
+
+        NotFoundError: there is no such branch or version.
+        """
+        with self._writing() as opened:
+            refs.require_head(opened.repository, branch)
+            target = find_published(opened.repository, to)
+            before = refs.reset_branch(opened.repository, branch, target, _authorship(author, "", "reset"))
+            change = ref_change(branch, target, before=before, risk=opened.repository.refs.risk)
+            return replace(change, changed=before is not None)
+
+    def revert(
+        self,
+        ref: str,
+        *,
+        branch: str = DEFAULT_BRANCH,
+        message: str = "",
+        ours: Sequence[str] = (),
+        theirs: Sequence[str] = (),
+        author: str | None = None,
+    ) -> RevertReport:
+        """Make a version that undoes what the version `ref` changed in its first parent, and keeps all since.
+
+        A path that was changed again since is a conflict (MergeConflictError names them, and nothing has changed).
+        `ours` are paths (``/`` for all) at and below which the branch's state is kept, `theirs` those where what was
+        before is taken.
+        """
+        choose = choice(ours, theirs)
+        with self._writing() as opened:
+            who = _authorship(author, message, "revert")
+            done = revert(opened.repository, opened.load, branch, ref, who, choose, opened.load_many)
+            published = done.landed.published
+            return RevertReport(
+                branch,
+                done.undone.commit.hex(),
+                published.commit.hex(),
+                published.top_hash.hex(),
+                done.landed.changed,
+                done.message,
+                opened.repository.refs.risk,
+            )
+
+    def merge(
+        self,
+        ref: str,
+        *,
+        into: str = DEFAULT_BRANCH,
+        message: str = "",
+        ours: Sequence[str] = (),
+        theirs: Sequence[str] = (),
+        author: str | None = None,
+        dry_run: bool = False,
+    ) -> MergeReport:
+        """Merge a version, with all that led to it, into a branch; with `dry_run`, only say what would come of it.
+
+        Paths that only one side has changed since both were one are taken from that side. What both have changed is a
+        conflict: MergeConflictError names the paths, and nothing has changed. `ours` are paths (``/`` for all) at and
+        below which the branch's state is kept then, `theirs` those where that of `ref` is taken.
+        """
+        choose = choice(ours, theirs)
+        with self._reading() if dry_run else self._writing() as opened:
+            source = find_published(opened.repository, ref)
+            who = _authorship(author, message or f"Merge {ref} into {into}", "merge")
+            done = join(
+                opened.repository, opened.load, into, source.commit, who, choose, opened.load_many, dry_run=dry_run
+            )
+            return merge_report(into, source, done, opened.repository.refs.risk)
+
+    @contextmanager
+    def _reading(self) -> Iterator[OpenDataset]:
+        with open_dataset(self.handle, self.settings) as opened:
+            yield opened
+
+    @contextmanager
+    def _writing(self) -> Iterator[OpenDataset]:
+        """Open the dataset with leave to move its refs."""
+        with open_dataset(self.handle, self.settings, writes=True) as opened:
+            yield opened
+
+
+def _authorship(author: str | None, message: str, operation: str) -> Authorship:
+    return Authorship(author or default_author(), message, operation)

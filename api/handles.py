@@ -1,0 +1,54 @@
+"""Handles and sizes as people write them: what a command line parses before it asks for anything.
+
+A `Handle` is ``bucket/dataset[:ref][/subdir]``; a size is ``50GB`` or ``512MiB``. Pure, and quick to import.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from penstock.errors import NotFoundError, UsageError
+from penstock.repo.settings.handle import GRAMMAR, Handle, check_ref_name, parse_handle
+from penstock.repo.settings.sizes import format_size, parse_size
+
+__all__ = [
+    "DEFAULT_BRANCH",
+    "GRAMMAR",
+    "Handle",
+    "as_handle",
+    "check_ref_name",
+    "dataset_handle",
+    "format_size",
+    "handle_text",
+    "parse_handle",
+    "parse_size",
+]
+
+DEFAULT_BRANCH = "main"
+"""The branch that a handle without a ref means."""
+
+
+def as_handle(name: str | Handle) -> Handle:
+    """Return a handle, parsed if need be. UsageError: it cannot be one."""
+    return name if isinstance(name, Handle) else parse_handle(name)
+
+
+def dataset_handle(handle: Handle) -> Handle:
+    """Return the handle of a dataset as a whole, or of one of its versions.
+
+    NotFoundError: it names a bucket only. UsageError: it names a path in a version.
+    """
+    if handle.dataset is None:
+        raise NotFoundError(f"{str(handle)!r} names a bucket", fix="Name a dataset in it: bucket/dataset[:ref]")
+    if handle.subdir:
+        raise UsageError(
+            f"{str(handle)!r} names a path in a version",
+            why="this is about versions as wholes",
+            fix=f"Name the version: {handle_text(handle)}",
+        )
+    return handle
+
+
+def handle_text(handle: Handle, ref: str | None = None) -> str:
+    """Return a handle's text without a path; with `ref`, at that ref."""
+    return str(replace(handle, ref=ref or handle.ref, subdir=""))
