@@ -23,7 +23,7 @@ from penstock.repo.history.side_choice import choice
 from penstock.repo.read.open_dataset import OpenDataset, open_dataset
 from penstock.repo.write.publish import Authorship, check_text, create_dataset
 
-from .handles import DEFAULT_BRANCH, Handle, as_handle, dataset_handle, handle_text
+from .handles import DEFAULT_BRANCH, Handle, as_handle, handle_text, whole_version
 from .settings import Settings
 from .versions import (
     BranchInfo,
@@ -60,7 +60,7 @@ class Dataset:
     __slots__ = ("handle", "settings")
 
     def __init__(self, name: str | Handle, settings: Settings | None = None) -> None:
-        handle = dataset_handle(as_handle(name))
+        handle = whole_version(as_handle(name))
         if handle.ref is not None:
             raise UsageError(
                 f"{str(handle)!r} names a version",

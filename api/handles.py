@@ -17,11 +17,12 @@ __all__ = [
     "Handle",
     "as_handle",
     "check_ref_name",
-    "dataset_handle",
+    "dataset_alone",
     "format_size",
     "handle_text",
     "parse_handle",
     "parse_size",
+    "whole_version",
 ]
 
 DEFAULT_BRANCH = "main"
@@ -33,13 +34,19 @@ def as_handle(name: str | Handle) -> Handle:
     return name if isinstance(name, Handle) else parse_handle(name)
 
 
-def dataset_handle(handle: Handle) -> Handle:
-    """Return the handle of a dataset as a whole, or of one of its versions.
+def dataset_alone(handle: Handle) -> Handle:
+    """Return the dataset that a handle names, without the version and the path. NotFoundError: it names a bucket."""
+    if handle.dataset is None:
+        raise NotFoundError(f"{str(handle)!r} names a bucket", fix="Name a dataset in it: bucket/dataset[:ref]")
+    return Handle(handle.bucket, handle.dataset)
+
+
+def whole_version(handle: Handle) -> Handle:
+    """Return the handle, of a dataset or one of its versions.
 
     NotFoundError: it names a bucket only. UsageError: it names a path in a version.
     """
-    if handle.dataset is None:
-        raise NotFoundError(f"{str(handle)!r} names a bucket", fix="Name a dataset in it: bucket/dataset[:ref]")
+    dataset_alone(handle)
     if handle.subdir:
         raise UsageError(
             f"{str(handle)!r} names a path in a version",

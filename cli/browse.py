@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import closing
+from collections.abc import Mapping
+from dataclasses import asdict
 from itertools import islice
 
 import click
 
-from penstock.errors import AccessError, UsageError
-from penstock.manifest.entry import Entry, Kind, display_path, split_path
-from penstock.repo.bucket.repository import Repository, datasets_in
-from penstock.repo.read.snapshot import Snapshot, open_snapshot
-from penstock.repo.settings.handle import Handle
-from penstock.repo.settings.sizes import format_size
+from penstock.api.bucket import Bucket
+from penstock.api.entry import Entry
+from penstock.api.handles import Handle, format_size
+from penstock.api.package import Package
+from penstock.errors import AccessError
 
 from .commands import Command
 from .invocation import Invocation, pass_invocation
@@ -27,15 +25,13 @@ from .text import quote_name
 
 __all__ = ["cat", "info", "ls"]
 
-_KINDS = {Kind.FILE: "file", Kind.EXECUTABLE: "executable", Kind.DIRECTORY: "directory", Kind.SYMLINK: "symlink"}
-_LETTERS = {Kind.FILE: "-", Kind.EXECUTABLE: "x", Kind.DIRECTORY: "d", Kind.SYMLINK: "l"}
+_LETTERS = {"file": "-", "executable": "x", "directory": "d", "symlink": "l"}
 _BATCH = 1000
 
 
-def _open(invocation: Invocation, handle: Handle) -> tuple[Snapshot, str]:
-    """Open the version that a handle names; the path in it is returned, and may be that of a file."""
-    whole = Handle(handle.bucket, handle.dataset, handle.ref)
-    return open_snapshot(str(whole), invocation.settings()), handle.subdir
+def _whole(invocation: Invocation, handle: Handle) -> Package:
+    """Return the version that a handle names; what is below it may be a file, which no package is."""
+    return Package(Handle(handle.bucket, handle.dataset, handle.ref), invocation.settings())
 
 
 @click.command(
@@ -63,84 +59,59 @@ def ls(
     after: str | None,
 ) -> None:
     """List a directory of a version, or the datasets of a bucket."""
+    output = invocation.output
     if handle.dataset is None:
-        with closing(invocation.settings().open_bucket(handle.bucket)) as store:
-            for name in datasets_in(store):
-                if invocation.output.json:
-                    invocation.output.record({"dataset": name})
-                else:
-                    invocation.output.line(name)
+        for name in Bucket(handle.bucket, invocation.settings()).datasets():
+            if output.json:
+                output.record({"dataset": name})
+            else:
+                output.line(name)
         return
-    snapshot, path = _open(invocation, handle)
-    with closing(snapshot):
+    with _whole(invocation, handle) as package:
+        top = package.entry(handle.subdir)
         if recursive and limit is None and not every:
-            if not agreed(str(handle), snapshot.find(path).entries, ask=not invocation.output.json):
+            if not agreed(str(handle), top.entries, ask=not output.json):
                 return
             every = sys.stdin.isatty() and sys.stdout.isatty()  # who was there to be asked has agreed
-        listing = islice(_listing(snapshot, path, recursive, after), limit)
+        listing = package.ls(handle.subdir, recursive=recursive, limit=limit, after=after)
         listed = at_most(listing, every=every or limit is not None, fix="--all lists every one, --limit N so many.")
-        if invocation.output.json:
-            above = split_path(path)
-            for names, entry in listed:
-                invocation.output.record(_as_json(snapshot, (*above, *names), entry, long))
+        # People see names relative to what was listed, but for a file that was named itself.
+        cut = len(top.key) + 1 if top.key and top.is_directory else 0
+        if output.json:
+            for entry in listed:
+                output.record(_as_json(entry, long))
         elif long:
-            while rows := [_row(_shown(path, names), entry) for names, entry in islice(listed, _BATCH)]:
-                invocation.output.table(rows, right=(1,))
+            while rows := [_row(entry, cut) for entry in islice(listed, _BATCH)]:
+                output.table(rows, right=(1,))
         else:
-            for names, entry in listed:
-                key = _shown(path, names)
-                invocation.output.line(quote_name(key) + ("/" if entry.kind is Kind.DIRECTORY else ""))
+            for entry in listed:
+                output.line(_shown(entry, cut))
 
 
-def _shown(path: str, names: tuple[bytes, ...]) -> str:
-    """Return a name as people see it: relative to what was listed, but for a file that was named itself."""
-    return display_path(names) if names else path.strip("/")
+def _shown(entry: Entry, cut: int) -> str:
+    return quote_name(entry.key[cut:]) + ("/" if entry.is_directory else "")
 
 
-def _listing(
-    snapshot: Snapshot, path: str, recursive: bool, after: str | None
-) -> Iterator[tuple[tuple[bytes, ...], Entry]]:
-    """Yield what is to be listed, with its names below `path`: none for the file that `path` may be itself."""
-    entry = snapshot.find(path)
-    if entry.directory is None:
-        yield (), entry
-        return
-    tree = snapshot.tree
-    if recursive:
-        if after is not None:
-            raise UsageError("--after with --recursive", why="it names an entry of one directory", fix="Leave one out.")
-        yield from tree.walk(entry.directory)
-        return
-    behind = split_path(after)[-1:] if after is not None else ()
-    for _, below in tree.children(entry.directory, after=behind[0] if behind else None):
-        yield (below.name,), below
+def _row(entry: Entry, cut: int) -> tuple[str, ...]:
+    shown = _shown(entry, cut)
+    if entry.kind == "symlink":
+        shown += f" -> {quote_name(entry.target)}"
+    when = entry.modified
+    stamp = dt.datetime.fromtimestamp(when, dt.UTC).strftime("%Y-%m-%d %H:%M") if when > 0 else "-"
+    return _LETTERS[entry.kind], format_size(entry.size), stamp, entry.hash[:12], shown
 
 
-def _time(entry: Entry) -> dt.datetime | None:
-    return dt.datetime.fromtimestamp(entry.mtime_ns / 1e9, dt.UTC) if entry.mtime_ns > 0 else None
-
-
-def _row(key: str, entry: Entry) -> tuple[str, ...]:
-    when = _time(entry)
-    shown = quote_name(key) + ("/" if entry.kind is Kind.DIRECTORY else "")
-    if entry.kind is Kind.SYMLINK:
-        shown += f" -> {quote_name(entry.target.decode('utf-8', 'surrogateescape'))}"
-    stamp = when.strftime("%Y-%m-%d %H:%M") if when else "-"
-    return _LETTERS[entry.kind], format_size(entry.size), stamp, entry.hash.hex()[:12], shown
-
-
-def _as_json(snapshot: Snapshot, names: tuple[bytes, ...], entry: Entry, long: bool) -> dict[str, JsonValue]:
-    key = display_path(names)
-    record: dict[str, JsonValue] = {"logical_key": key, "kind": _KINDS[entry.kind], "size": entry.size}
-    if entry.kind is Kind.DIRECTORY:
+def _as_json(entry: Entry, long: bool) -> dict[str, JsonValue]:
+    record: dict[str, JsonValue] = {"logical_key": entry.key, "kind": entry.kind, "size": entry.size}
+    if entry.is_directory:
         record["entries"] = entry.entries
-    if entry.kind is Kind.SYMLINK:
-        record["target"] = entry.target.decode("utf-8", "surrogateescape")
+    if entry.kind == "symlink":
+        record["target"] = entry.target
     if long:
-        record["hash"] = entry.hash.hex()
-        record["metadata"] = json.loads(entry.metadata) if entry.metadata else {}
-        record["physical_key"] = snapshot.physical(entry)
-        record["modified"] = entry.mtime_ns / 1_000_000_000  # by an integer: rounded once
+        record["hash"] = entry.hash
+        record["metadata"] = entry.metadata
+        record["physical_key"] = [asdict(place) for place in entry.physical_keys]
+        record["modified"] = entry.modified
     return record
 
 
@@ -152,12 +123,12 @@ def _as_json(snapshot: Snapshot, names: tuple[bytes, ...], entry: Entry, long: b
 @pass_invocation
 def info(invocation: Invocation, handle: Handle) -> None:
     """Tell what a version is: its hashes, size, author and message, and the refs of the dataset."""
-    snapshot, path = _open(invocation, handle)
-    with closing(snapshot):
-        facts = _facts(snapshot, snapshot.find(path))
+    with _whole(invocation, handle) as package:
+        facts = asdict(package.info(handle.subdir))
     if invocation.output.json:
-        invocation.output.document({"path": path, **facts})
+        invocation.output.document(facts)
         return
+    del facts["path"]
     for name, value in facts.items():
         if isinstance(value, (list, tuple)):
             value = ", ".join(map(str, value))
@@ -167,37 +138,6 @@ def info(invocation: Invocation, handle: Handle) -> None:
             value = f"{format_size(value)} ({value})"
         if value not in (None, "", {}):
             invocation.output.line(f"{name.replace('_', ' ') + ':':<14}{value}")
-
-
-def _facts(snapshot: Snapshot, entry: Entry) -> dict[str, JsonValue]:
-    repository: Repository = snapshot.repository
-    refs = repository.refs
-    commit = snapshot.commit()
-    try:
-        described = refs.info()
-        branches = [name for name in refs.branches() if refs.head(name) is not None]
-        tags = list(refs.tags())
-    except AccessError:  # they are listed, which whoever may read objects need not be allowed
-        described, branches, tags = None, None, None
-    return {
-        "dataset": snapshot.dataset,
-        "bucket": snapshot.bucket_url,
-        "title": described.title if described else "",
-        "description": described.description if described else "",
-        "top_hash": snapshot.top_hash.hex(),
-        "commit": snapshot.commit_id.hex() if snapshot.commit_id else None,
-        "kind": _KINDS[entry.kind],
-        "entries": entry.entries,
-        "bytes": entry.size,
-        "hash": entry.hash.hex(),
-        "author": commit.author if commit else None,
-        "time": commit.time if commit else None,
-        "message": commit.message if commit else None,
-        "parents": list(commit.parents) if commit else [],
-        "environment": commit.environment if commit else {},
-        "branches": branches,
-        "tags": tags,
-    }
 
 
 @click.command(
@@ -210,14 +150,8 @@ def cat(invocation: Invocation, handles: tuple[Handle, ...]) -> None:
     """Write the bytes of files of a version to standard output, verified block by block."""
     invocation.output.finish()
     for handle in handles:
-        snapshot, path = _open(invocation, handle)
-        with closing(snapshot):
-            entry = snapshot.find(path)
-            if not entry.is_file:
-                raise UsageError(
-                    f"{handle} is a {_KINDS[entry.kind]}", fix="Name a file; `penstock ls` shows what there is."
-                )
-            for block in snapshot.read(entry):
+        with _whole(invocation, handle) as package:
+            for block in package.blocks(handle.subdir):
                 _write(block)
 
 

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import click
 
-from penstock.errors import NotFoundError, UsageError
-from penstock.manifest.entry import split_path
-from penstock.manifest.tree import Tree
-from penstock.repo.history.comparison import Contents, Difference, Tally, compare, differences, tally
-from penstock.repo.history.log import entry_at
-from penstock.repo.push.local_tree import local_tree
-from penstock.repo.read.open_dataset import open_dataset
-from penstock.repo.settings.handle import Handle, check_ref_name, parse_handle
+from penstock.api.comparison import Comparison
+from penstock.api.handles import Handle, check_ref_name, parse_handle
+from penstock.api.package import Package
+from penstock.errors import UsageError
 
 from .changed import tell_changes
 from .commands import Command
 from .exits import ExitCode
 from .invocation import Invocation, pass_invocation
-from .listing import MOST_LISTED, at_most
-from .versions import difference_json, difference_line, tally_json, tally_line
+from .listing import at_most
+from .versions import change_line, counts_line
 
 __all__ = ["diff"]
 
@@ -70,63 +64,37 @@ def diff(invocation: Invocation, first: str, new: str, path: str, stat: bool, ev
     if not new:
         raise click.UsageError("there is nothing to compare it with: name a version, a ref or a directory")
     old = parse_handle(first)
-    local = _is_local(new)
-    names = split_path(path)
     with ExitStack() as stack:
-        before = _Opened(stack, invocation, old)
-        if local:
-            # What the handle names, a folder of the version perhaps, is what the directory is held against.
-            ours, theirs = before.contents(old, old.subdir), _local(stack, invocation, new)
-        else:
-            other = _other(old, new)
-            names = split_path(old.subdir) + names
-            same_place = (other.bucket, other.dataset) == (old.bucket, old.dataset)
-            after = before if same_place else _Opened(stack, invocation, other)
-            # Each is six requests, one after the other.
-            pool = stack.enter_context(ThreadPoolExecutor(1, "penstock-diff"))
-            looking = pool.submit(after.contents, other)
-            ours, theirs = before.contents(old), looking.result()
-        if stat and not names and not local and _entries(ours) + _entries(theirs) > MOST_LISTED:
-            differs = _tell_counts(invocation, tally(ours, theirs))  # without a look for what was renamed
-        else:
-            found = differences(compare(ours, theirs, names, content_only=local))
-            listed = at_most(found, every=every, fix="--all lists every one, --stat counts them.")
-            differs = _tell(invocation, listed, stat=stat)
+        found = stack.enter_context(_compared(invocation, stack, old, new, path))
+        differs = _tell_counts(invocation, found) if stat else _list(invocation, found, every=every)
     if differs:
         raise click.exceptions.Exit(ExitCode.DIFFERS)
     invocation.output.notice("No changes")
+
+
+def _compared(invocation: Invocation, stack: ExitStack, old: Handle, new: str, path: str) -> Comparison:
+    settings = invocation.settings()
+    if _is_local(new):
+        # What the handle names, a folder of the version perhaps, is what the directory is held against.
+        package = stack.enter_context(Package(old, settings))
+        with invocation.progress() as progress:
+            found = package.diff(os.path.expanduser(new), progress=progress)
+        _tell_skipped(invocation, found)
+        return found
+    other = _other(old, new)
+    before, after = (stack.enter_context(Package(replace(each, subdir=""), settings)) for each in (old, other))
+    return before.diff(after, "/".join(filter(None, (old.subdir, path))))
 
 
 def _is_local(argument: str) -> bool:
     return argument in {".", ".."} or argument.startswith(("/", "./", "../", "~"))
 
 
-class _Opened:
-    """A dataset, open until the stack is left."""
-
-    def __init__(self, stack: ExitStack, invocation: Invocation, handle: Handle) -> None:
-        self._dataset = stack.enter_context(open_dataset(handle, invocation.settings()))
-
-    def contents(self, handle: Handle, path: str = "") -> Contents:
-        """Return what a version holds, or a directory of it."""
-        repository, load = self._dataset.repository, self._dataset.load
-        root = repository.manifest(repository.resolve(handle.ref).top_hash).root
-        entry = entry_at(Tree(root, load), split_path(path))
-        if entry is None or entry.directory is None:
-            what = "is not a directory" if entry is not None else "has nothing"
-            raise NotFoundError(f"{handle} {what}", fix="`penstock ls` shows what there is.")
-        return Contents(entry.directory, load, self._dataset.load_many)
-
-
-def _local(stack: ExitStack, invocation: Invocation, directory: str) -> Contents:
-    with invocation.progress() as progress:
-        hashing = progress.stage("hashing")
-        tree, load = stack.enter_context(local_tree(os.path.expanduser(directory), hashing))
-    for skipped in tree.skipped[:_SHOWN]:
-        invocation.output.notice(f"skipped {os.fsdecode(skipped.path)}: a {skipped.what} is no file")
-    if len(tree.skipped) > _SHOWN:
-        invocation.output.notice(f"skipped {len(tree.skipped) - _SHOWN} more")
-    return Contents(tree.root, load, lambda refs: [load(ref) for ref in refs])
+def _tell_skipped(invocation: Invocation, found: Comparison) -> None:
+    for skipped in found.skipped[:_SHOWN]:
+        invocation.output.notice(f"skipped {skipped.path}: a {skipped.what} is no file")
+    if len(found.skipped) > _SHOWN:
+        invocation.output.notice(f"skipped {len(found.skipped) - _SHOWN} more")
 
 
 def _other(old: Handle, new: str) -> Handle:
@@ -144,28 +112,22 @@ def _other(old: Handle, new: str) -> Handle:
     return handle
 
 
-def _tell(invocation: Invocation, found: Iterator[Difference], *, stat: bool) -> bool:
-    """List the differences, or count them; whether there were any."""
-    output = invocation.output
-    counts = Tally()
-    for difference in found:
-        counts.add(difference)
-        if stat:
-            continue
-        if output.json:
-            output.record(difference_json(difference))
+def _list(invocation: Invocation, found: Comparison, *, every: bool) -> bool:
+    """List what differs; whether anything did."""
+    differs = False
+    for change in at_most(found.changes(), every=every, fix="--all lists every one, --stat counts them."):
+        differs = True
+        if invocation.output.json:
+            invocation.output.record(asdict(change))
         else:
-            output.line(difference_line(difference))
-    return _tell_counts(invocation, counts) if stat else counts.any
+            invocation.output.line(change_line(change))
+    return differs
 
 
-def _tell_counts(invocation: Invocation, counts: Tally) -> bool:
+def _tell_counts(invocation: Invocation, found: Comparison) -> bool:
+    counts = found.counts()
     if invocation.output.json:
-        invocation.output.document(tally_json(counts))
-    elif counts.any:
-        invocation.output.line(tally_line(counts))
-    return counts.any
-
-
-def _entries(contents: Contents) -> int:
-    return contents.root.entries if contents.root is not None else 0
+        invocation.output.document(asdict(counts))
+    elif counts:
+        invocation.output.line(counts_line(counts))
+    return bool(counts)

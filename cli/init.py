@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import click
 
+from penstock.api.dataset import Dataset
+from penstock.api.handles import Handle, dataset_alone
 from penstock.errors import UsageError
-from penstock.repo.bucket.authorship import default_author
-from penstock.repo.bucket.repository import dataset_of
-from penstock.repo.read.open_dataset import open_dataset
-from penstock.repo.settings.handle import Handle
-from penstock.repo.write.publish import Authorship, check_text, create_dataset
 
 from .commands import Command
 from .invocation import Invocation, pass_invocation
@@ -34,27 +31,17 @@ def init(invocation: Invocation, handle: Handle, title: str, description: str, a
     Not needed before a push, which makes what is missing; of use to describe a dataset, or to mount one that is still
     to be filled.
     """
-    dataset = dataset_of(handle)
+    alone = dataset_alone(handle)
     if handle.ref is not None or handle.subdir:
         raise UsageError(
             f"cannot make {str(handle)!r}",
             why="a dataset begins as a whole, with its branch main",
-            fix=f"Name the dataset alone: {handle.bucket}/{dataset}",
+            fix=f"Name the dataset alone: {alone}",
         )
-    authorship = Authorship(author or default_author(), "", "init")
-    check_text("title", title)
-    check_text("description", description)
-    with open_dataset(handle, invocation.settings(), writes=True) as opened:
-        published = create_dataset(opened.repository, title, description, authorship)
-        tell_risk(invocation.output, opened.repository.refs.risk)
+    made = Dataset(alone, invocation.settings()).create(title=title, description=description, author=author)
+    tell_risk(invocation.output, made.risk)
     if invocation.output.json:
-        invocation.output.document(
-            {
-                "handle": f"{handle.bucket}/{dataset}:main",
-                "top_hash": published.top_hash.hex(),
-                "commit": published.commit.hex(),
-            }
-        )
+        invocation.output.document({"handle": f"{alone}:main", "top_hash": made.top_hash, "commit": made.commit})
     else:
-        invocation.output.line(f"{handle.bucket}/{dataset}:main is there, and empty")
-        invocation.output.line(f"  top hash  {published.top_hash.hex()}")
+        invocation.output.line(f"{alone}:main is there, and empty")
+        invocation.output.line(f"  top hash  {made.top_hash}")

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from dataclasses import asdict
 
 import click
 
-from penstock.errors import NotFoundError, UsageError
-from penstock.manifest.entry import display_path, split_path
-from penstock.repo.bucket.refs import Head
-from penstock.repo.bucket.repository import DEFAULT_BRANCH
-from penstock.repo.history.log import Logged, find_published, log, moves
-from penstock.repo.read.open_dataset import open_dataset
-from penstock.repo.settings.handle import Handle
-from penstock.repo.settings.sizes import format_size
+from penstock.api.dataset import Dataset
+from penstock.api.handles import DEFAULT_BRANCH, Handle, dataset_alone, format_size
+from penstock.api.versions import BranchMove, Revision, first_line
+from penstock.errors import UsageError
 
 from .commands import Command
 from .invocation import Invocation, pass_invocation
 from .output import Output
 from .params import HANDLE
-from .versions import SHORT, commit_json, first_line, message_lines, name_of
+from .versions import SHORT, message_lines, revision_json
 
 __all__ = ["log_"]
 
@@ -45,63 +41,43 @@ def log_(invocation: Invocation, handle: Handle, path: str, limit: int | None, o
 
     With PATH, only those that changed what is there. A path in the handle means the same.
     """
-    names = split_path(handle.subdir) + split_path(path)
+    where = "/".join(filter(None, (handle.subdir, path)))
     output = invocation.output
-    with open_dataset(handle, invocation.settings()) as dataset:
-        if reflog:
-            if names:
-                raise UsageError("--reflog with a path", why="a branch moves as a whole", fix="Leave one out.")
-            for move in islice(moves(dataset.repository, handle.ref or DEFAULT_BRANCH), limit):
-                _write_move(output, move)
-            return
-        start = find_published(dataset.repository, handle.ref)
-        found = False
-        for logged in islice(log(dataset.repository, dataset.load, start.commit, names), limit):
-            _write(output, logged, oneline=oneline, follows=found)
-            found = True
-    if not found:
-        raise NotFoundError(
-            f"no version in the history of {name_of(handle)} has {display_path(names)!r}",
-            fix="`penstock ls` shows what a version has.",
-        )
+    dataset = Dataset(dataset_alone(handle), invocation.settings())
+    if reflog:
+        if where.strip("/"):
+            raise UsageError("--reflog with a path", why="a branch moves as a whole", fix="Leave one out.")
+        for move in dataset.moves(handle.ref or DEFAULT_BRANCH, limit=limit):
+            _write_move(output, move)
+        return
+    for number, revision in enumerate(dataset.log(handle.ref, where, limit=limit)):
+        _write(output, revision, oneline=oneline, follows=number > 0)
 
 
-def _write(output: Output, logged: Logged, *, oneline: bool, follows: bool) -> None:
-    commit = logged.commit
+def _write(output: Output, revision: Revision, *, oneline: bool, follows: bool) -> None:
     if output.json:
-        output.record(commit_json(logged.commit_id, commit))
+        output.record(revision_json(revision))
         return
     if oneline:
-        output.line(f"{logged.commit_id.hex()[:SHORT]} {first_line(commit.message)}".rstrip())
+        output.line(f"{revision.commit[:SHORT]} {first_line(revision.message)}".rstrip())
         return
     if follows:
         output.line()
-    output.line(f"commit {logged.commit_id.hex()}")
-    if len(commit.parents) > 1:
-        output.line(f"Merge:   {' '.join(parent[:SHORT] for parent in commit.parents)}")
-    output.line(f"Author:  {commit.author}")
-    output.line(f"Date:    {commit.time}")
-    output.line(f"Content: {commit.top_hash[:SHORT]}, {commit.entries} entries, {format_size(commit.size)}")
-    if commit.message.strip():
+    output.line(f"commit {revision.commit}")
+    if len(revision.parents) > 1:
+        output.line(f"Merge:   {' '.join(parent[:SHORT] for parent in revision.parents)}")
+    output.line(f"Author:  {revision.author}")
+    output.line(f"Date:    {revision.time}")
+    output.line(f"Content: {revision.top_hash[:SHORT]}, {revision.entries} entries, {format_size(revision.bytes)}")
+    if revision.message.strip():
         output.line()
-    for line in message_lines(commit.message):
+    for line in message_lines(revision.message):
         output.line(line)
 
 
-def _write_move(output: Output, move: Head) -> None:
-    record = move.record
+def _write_move(output: Output, move: BranchMove) -> None:
     if output.json:
-        output.record(
-            {
-                "branch": move.branch,
-                "number": move.number,
-                "operation": record.operation,
-                "commit": record.commit,
-                "top_hash": record.top_hash,
-                "author": record.author,
-                "time": record.time,
-            }
-        )
+        output.record(asdict(move))
         return
-    where = record.commit[:SHORT] if record.commit is not None else "-" * SHORT
-    output.line(f"{where} {move.branch}#{move.number} {record.operation}, {record.time}, {record.author}")
+    where = move.commit[:SHORT] if move.commit is not None else "-" * SHORT
+    output.line(f"{where} {move.branch}#{move.number} {move.operation}, {move.time}, {move.author}")

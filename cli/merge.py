@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import click
 
+from penstock.api.handles import DEFAULT_BRANCH, Handle, handle_text
+from penstock.api.versions import MergeReport
 from penstock.errors import UsageError
-from penstock.repo.bucket.repository import DEFAULT_BRANCH
-from penstock.repo.history.branch_merge import BranchMerge, MergeOutcome, join
-from penstock.repo.history.log import find_published
-from penstock.repo.history.side_choice import choice
-from penstock.repo.read.open_dataset import open_dataset
-from penstock.repo.settings.handle import Handle
 
 from .commands import Command
 from .invocation import Invocation, pass_invocation
-from .output import JsonValue
 from .params import HANDLE
-from .versions import SHORT, authorship, name_of, tell_risk, without_subdir
+from .versions import SHORT, dataset_named, tell_risk
 
 __all__ = ["merge", "side_options"]
 
@@ -66,51 +63,32 @@ def merge(
     conflict: exit code 4, the paths are named, and nothing has happened. --ours and --theirs settle conflicts, all of
     them or those at a PATH and below it.
     """
-    handle = without_subdir(handle)
+    dataset = dataset_named(handle, invocation)
     if handle.ref is None:
         raise UsageError(
-            f"{str(handle)!r} does not say what to merge", fix=f"Name a branch, tag or hash: {name_of(handle, 'REF')}"
+            f"{str(handle)!r} does not say what to merge",
+            fix=f"Name a branch, tag or hash: {handle_text(handle, 'REF')}",
         )
-    choose = choice(ours, theirs)
-    with open_dataset(handle, invocation.settings(), writes=not dry_run) as dataset:
-        source = find_published(dataset.repository, handle.ref)
-        who = authorship(author, message or f"Merge {handle.ref} into {branch}", "merge")
-        load, load_many = dataset.load, dataset.load_many
-        done = join(dataset.repository, load, branch, source.commit, who, choose, load_many, dry_run=dry_run)
-        tell_risk(invocation.output, dataset.repository.refs.risk)
+    done = dataset.merge(
+        handle.ref, into=branch, message=message, ours=ours, theirs=theirs, author=author, dry_run=dry_run
+    )
     output = invocation.output
+    tell_risk(output, done.risk)
     if output.json:
-        output.document(_as_json(done, branch, source.commit, dry_run))
+        told = asdict(done)
+        del told["risk"]
+        output.document({**told, "dry_run": dry_run})
     else:
-        output.line(_as_line(done, name_of(handle, branch), handle.ref, dry_run))
+        output.line(_as_line(done, handle_text(handle, branch), handle.ref, dry_run))
 
 
-def _as_json(done: BranchMerge, branch: str, source: bytes, dry_run: bool) -> dict[str, JsonValue]:
-    merged = done.merged
-    return {
-        "branch": branch,
-        "source": source.hex(),
-        "result": done.how.value,
-        "base": done.base.hex() if done.base is not None else None,
-        "commit": done.published.commit.hex() if done.published is not None else None,
-        "top_hash": done.published.top_hash.hex() if done.published is not None else None,
-        "from_ours": merged.ours if merged is not None else 0,
-        "from_theirs": merged.theirs if merged is not None else 0,
-        "same": merged.both if merged is not None else 0,
-        "settled": merged.settled if merged is not None else 0,
-        "dry_run": dry_run,
-    }
-
-
-def _as_line(done: BranchMerge, branch: str, source: str, dry_run: bool) -> str:
-    where = done.published.commit.hex()[:SHORT] if done.published is not None else ""
-    if done.how is MergeOutcome.NOTHING:
+def _as_line(done: MergeReport, branch: str, source: str, dry_run: bool) -> str:
+    where = (done.commit or "")[:SHORT]
+    if done.result == "up to date":
         return f"{branch} has all of {source} already"
-    if done.how is MergeOutcome.FORWARD:
+    if done.result == "fast-forward":
         return f"{branch} {'would move' if dry_run else 'has moved'} forward to {where}"
-    merged = done.merged
-    assert merged is not None  # a merge has counts
-    counts = f"changes from {source}: {merged.theirs}, of its own: {merged.ours}"
-    if merged.settled:
-        counts += f", conflicts settled: {merged.settled}"
+    counts = f"changes from {source}: {done.from_theirs}, of its own: {done.from_ours}"
+    if done.settled:
+        counts += f", conflicts settled: {done.settled}"
     return f"{branch} would be merged, {counts}" if dry_run else f"{branch} is at {where}, {counts}"

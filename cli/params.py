@@ -1,24 +1,19 @@
-"""Types of arguments: a handle, a size. Each turns text into a value or raises UsageError, and completes in a shell.
-
-Used by the files that define commands.
-"""
+"""Types of arguments: a handle, a size. Text becomes a value or a UsageError, and completes in a shell."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 from click.shell_completion import CompletionItem
 
+from penstock.api.handles import GRAMMAR, Handle, parse_handle, parse_size
 from penstock.errors import PenstockError
-from penstock.repo.settings.handle import GRAMMAR, Handle, parse_handle
-from penstock.repo.settings.sizes import parse_size
 
 from .invocation import Invocation
 
 if TYPE_CHECKING:
-    from penstock.repo.settings.settings import Settings
+    from penstock.api.settings import Settings
 
 __all__ = ["HANDLE", "OCTAL", "SIZE", "complete_remote_names"]
 
@@ -47,16 +42,10 @@ def _datasets(settings: Settings | None, bucket: str) -> list[str]:
     if settings is None or bucket not in settings.remotes:
         return []
 
-    from penstock.repo.bucket.repository import datasets_in
-    from penstock.store.opening import open_store
+    from penstock.api.bucket import Bucket  # brings the stores along
 
-    url, options = settings.locate_bucket(bucket)
     try:
-        store = open_store(url, replace(options, connect_timeout=1.0, deadline=_PATIENCE, max_attempts=1))
-        try:
-            return datasets_in(store)
-        finally:
-            store.close()
+        return Bucket(bucket, settings).datasets(patience=_PATIENCE)
     except PenstockError:
         return []
 

@@ -9,7 +9,15 @@ from typing import Any
 
 import click
 
-from penstock.api.settings import ADDRESSING_STYLES, ENCRYPTIONS, Remote, add_remote, find_config, remotes, remove_remote
+from penstock.api.settings import (
+    ADDRESSING_STYLES,
+    ENCRYPTIONS,
+    Remote,
+    add_remote,
+    find_config,
+    remotes,
+    remove_remote,
+)
 
 from .commands import Command, LazyGroup
 from .invocation import Invocation, pass_invocation
@@ -79,9 +87,7 @@ def list_(invocation: Invocation) -> None:
     settings = invocation.settings()
     found = remotes(settings).values()
     if invocation.output.json:
-        invocation.output.document(
-            {"config": str(settings.config_path), "remotes": [_as_json(each) for each in found]}
-        )
+        invocation.output.document({"config": str(settings.config_path), "remotes": [_as_json(each) for each in found]})
     elif found:
         invocation.output.table(
             ((each.name, each.url, _options_text(each)) for each in found), headers=("NAME", "URL", "OPTIONS")

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import click
 
-from penstock.repo.bucket.repository import DEFAULT_BRANCH
-from penstock.repo.history.branches import require_head, reset_branch
-from penstock.repo.history.log import find_published
-from penstock.repo.history.revert import revert as revert_commit
-from penstock.repo.history.side_choice import choice
-from penstock.repo.read.open_dataset import open_dataset
-from penstock.repo.settings.handle import Handle
+from penstock.api.handles import DEFAULT_BRANCH, Handle, handle_text
+from penstock.api.versions import first_line
 
 from .commands import Command
 from .invocation import Invocation, pass_invocation
 from .merge import side_options
 from .params import HANDLE
-from .versions import SHORT, authorship, first_line, name_of, tell_risk, without_subdir
+from .versions import SHORT, dataset_named, tell_risk
 
 __all__ = ["reset", "revert"]
 
@@ -38,28 +33,24 @@ def reset(invocation: Invocation, handle: Handle, to: str, author: str | None) -
     Where it stood before is in `penstock log --reflog`, and can be mounted and reset to until `penstock gc` takes what
     nothing leads to any more.
     """
-    handle = without_subdir(handle)
     branch = handle.ref or DEFAULT_BRANCH
-    with open_dataset(handle, invocation.settings(), writes=True) as dataset:
-        require_head(dataset.repository, branch)
-        target = find_published(dataset.repository, to)
-        before = reset_branch(dataset.repository, branch, target, authorship(author, "", "reset"))
-        tell_risk(invocation.output, dataset.repository.refs.risk)
+    done = dataset_named(handle, invocation).reset(to, branch=branch, author=author)
     output = invocation.output
+    tell_risk(output, done.risk)
     if output.json:
         output.document(
             {
                 "branch": branch,
-                "commit": target.commit.hex(),
-                "top_hash": target.top_hash.hex(),
-                "before": before.commit.hex() if before is not None else None,
-                "changed": before is not None,
+                "commit": done.commit,
+                "top_hash": done.top_hash,
+                "before": done.before,
+                "changed": done.changed,
             }
         )
-    elif before is None:
-        output.line(f"{name_of(handle, branch)} stands at {target.commit.hex()[:SHORT]} already")
+    elif not done.changed:
+        output.line(f"{handle_text(handle, branch)} stands at {done.commit[:SHORT]} already")
     else:
-        output.line(f"{name_of(handle, branch)} is at {target.commit.hex()[:SHORT]}; it was at {before.commit.hex()}")
+        output.line(f"{handle_text(handle, branch)} is at {done.commit[:SHORT]}; it was at {done.before}")
 
 
 @click.command(
@@ -89,28 +80,22 @@ def revert(
     A path that was changed again since is a conflict: exit code 4, and nothing has happened. --ours keeps what the
     branch has, --theirs takes what was there before the commit.
     """
-    handle = without_subdir(handle)
     branch = handle.ref or DEFAULT_BRANCH
-    choose = choice(ours, theirs)
-    with open_dataset(handle, invocation.settings(), writes=True) as dataset:
-        who = authorship(author, message, "revert")
-        done = revert_commit(dataset.repository, dataset.load, branch, commit, who, choose, dataset.load_many)
-        tell_risk(invocation.output, dataset.repository.refs.risk)
-    undone, landed = done.undone, done.landed
+    dataset = dataset_named(handle, invocation)
+    done = dataset.revert(commit, branch=branch, message=message, ours=ours, theirs=theirs, author=author)
     output = invocation.output
+    tell_risk(output, done.risk)
     if output.json:
         output.document(
             {
                 "branch": branch,
-                "reverted": undone.commit.hex(),
-                "commit": landed.published.commit.hex(),
-                "top_hash": landed.published.top_hash.hex(),
-                "changed": landed.changed,
+                "reverted": done.reverted,
+                "commit": done.commit,
+                "top_hash": done.top_hash,
+                "changed": done.changed,
             }
         )
-    elif landed.changed:
-        output.line(
-            f"{name_of(handle, branch)} is at {landed.published.commit.hex()[:SHORT]}: {first_line(done.message)}"
-        )
+    elif done.changed:
+        output.line(f"{handle_text(handle, branch)} is at {done.commit[:SHORT]}: {first_line(done.message)}")
     else:
-        output.line(f"{name_of(handle, branch)} has nothing of {undone.commit.hex()[:SHORT]} left to undo")
+        output.line(f"{handle_text(handle, branch)} has nothing of {done.reverted[:SHORT]} left to undo")

@@ -1,6 +1,17 @@
 """Penstock: versions of datasets in object storage, mounted as plain files.
 
-What is public is here, and imported when it is first asked for: `import penstock` costs nothing.
+    import penstock
+
+    with penstock.open("bucket/photos:v1") as package:      # one version, read
+        for entry in package.ls("2024"):
+            print(entry.key, entry.size)
+
+    penstock.mount("bucket/photos:v1", "/mnt/photos")       # the same, as plain files
+
+What is public is named here, and imported when it is first asked for: `import penstock` costs nothing.
+
+**Invariant:** no name here is a submodule's. Importing a submodule sets an attribute of this package, so that what a
+shared name meant would depend on what was imported before.
 """
 
 from __future__ import annotations
@@ -9,19 +20,64 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from penstock.api.block_cache import cache_info, clear_cache, verify_cache
+    from penstock.api.bucket import Bucket
+    from penstock.api.dataset import Dataset
+    from penstock.api.doctor import doctor
+    from penstock.api.entry import Entry
+    from penstock.api.package import Package
+    from penstock.api.package import open_package as open  # noqa: A004  # `penstock.open`, as of files
+    from penstock.api.settings import Settings, add_remote, remotes, remove_remote
     from penstock.mountpoint.announce import announce
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "announce"]
+_HOMES = {
+    "Bucket": "api.bucket:Bucket",
+    "Dataset": "api.dataset:Dataset",
+    "Entry": "api.entry:Entry",
+    "Package": "api.package:Package",
+    "Settings": "api.settings:Settings",
+    "add_remote": "api.settings:add_remote",
+    "announce": "mountpoint.announce:announce",
+    "cache_info": "api.block_cache:cache_info",
+    "clear_cache": "api.block_cache:clear_cache",
+    "doctor": "api.doctor:doctor",
+    "open": "api.package:open_package",
+    "remotes": "api.settings:remotes",
+    "remove_remote": "api.settings:remove_remote",
+    "verify_cache": "api.block_cache:verify_cache",
+}
+"""Where each public name is: ``module:attribute`` below `penstock`."""
 
-_HOMES = {"announce": "penstock.mountpoint.announce"}
+__all__ = [  # noqa: RUF022  # as in `_HOMES`
+    "__version__",
+    "Bucket",
+    "Dataset",
+    "Entry",
+    "Package",
+    "Settings",
+    "add_remote",
+    "announce",
+    "cache_info",
+    "clear_cache",
+    "doctor",
+    "open",
+    "remotes",
+    "remove_remote",
+    "verify_cache",
+]
 
 
 def __getattr__(name: str) -> object:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found: object = getattr(import_module(home), name)
+    module, _, attribute = home.partition(":")
+    found: object = getattr(import_module(f"{__name__}.{module}"), attribute)
     globals()[name] = found
     return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,0 +1,140 @@
+"""One entry of a version, as programs meet it: what it is called, what it is, where its bytes are, how to read them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from penstock.manifest import entry as tree
+from penstock.manifest.entry import display_path
+
+__all__ = ["Entry", "EntryKind", "PhysicalKey", "kind_name"]
+
+EntryKind = Literal["file", "executable", "directory", "symlink"]
+
+_KINDS: dict[tree.Kind, EntryKind] = {
+    tree.Kind.FILE: "file",
+    tree.Kind.EXECUTABLE: "executable",
+    tree.Kind.DIRECTORY: "directory",
+    tree.Kind.SYMLINK: "symlink",
+}
+
+
+def kind_name(entry: tree.Entry) -> EntryKind:
+    """Return what an entry is, as programs are told."""
+    return _KINDS[entry.kind]
+
+
+@dataclass(frozen=True, slots=True)
+class PhysicalKey:
+    """Where bytes lie: `length` of them at `offset` of the object `uri`."""
+
+    uri: str
+    offset: int
+    length: int
+
+
+class EntrySource(Protocol):
+    """What an entry belongs to: the version that it is read from."""
+
+    def entry_blocks(self, entry: tree.Entry, key: str) -> Iterator[memoryview]:
+        """Yield the bytes of a file, block by block."""
+        ...
+
+    def entry_places(self, entry: tree.Entry) -> list[PhysicalKey]:
+        """Say where the bytes of a file lie."""
+        ...
+
+
+class Entry:
+    """One entry of a `Package`: immutable, made by it, and read through it.
+
+    Text that names it (`key`, `target`) holds bytes that are not UTF-8 as surrogates, as `os.fsdecode` does.
+
+    >>> import penstock
+    >>> entry = penstock.open("demo/photos").entry("2024/cat.jpg")
+    >>> entry.name, entry.kind, entry.size
+    ('cat.jpg', 'file', 3)
+    >>> entry.read()
+    b'cat'
+    """
+
+    __slots__ = ("_entry", "_names", "_source")
+
+    def __init__(self, source: EntrySource, names: tuple[bytes, ...], entry: tree.Entry) -> None:
+        self._source = source
+        self._names = names
+        self._entry = entry
+
+    @property
+    def key(self) -> str:
+        """The logical key: the path in the package, with ``/`` between names; empty for its root."""
+        return display_path(self._names)
+
+    @property
+    def name(self) -> str:
+        """The last name of the key."""
+        return display_path(self._names[-1:])
+
+    @property
+    def kind(self) -> EntryKind:
+        """What it is: ``file``, ``executable``, ``directory`` or ``symlink``."""
+        return _KINDS[self._entry.kind]
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it has content of its own: a file, executable or not."""
+        return self._entry.is_file
+
+    @property
+    def is_directory(self) -> bool:
+        """Whether it is a directory."""
+        return self._entry.directory is not None
+
+    @property
+    def size(self) -> int:
+        """Bytes of a file, of a symlink's target, of all files below a directory."""
+        return self._entry.size
+
+    @property
+    def entries(self) -> int:
+        """How many entries lie below a directory, at any depth; 0 for all else."""
+        return self._entry.entries
+
+    @property
+    def hash(self) -> str:
+        """BLAKE3 of the content (docs/FORMAT.md says of what, for large files and directories), 64 hex digits."""
+        return self._entry.hash.hex()
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The user's metadata; empty where there is none."""
+        return json.loads(self._entry.metadata) if self._entry.metadata else {}
+
+    @property
+    def modified(self) -> float:
+        """When the file was changed last, before it was pushed: seconds since 1970; 0 where nothing is known."""
+        return self._entry.mtime_ns / 1_000_000_000  # by an integer: rounded once
+
+    @property
+    def target(self) -> str:
+        """What a symlink leads to; empty for all else."""
+        return display_path((self._entry.target,))
+
+    @property
+    def physical_keys(self) -> list[PhysicalKey]:
+        """Where the bytes of a file lie, in their order."""
+        return self._source.entry_places(self._entry)
+
+    def blocks(self) -> Iterator[memoryview]:
+        """Yield the bytes of a file in pieces of at most 1 MiB, each verified. UsageError: it is no file."""
+        return self._source.entry_blocks(self._entry, self.key)
+
+    def read(self) -> bytes:
+        """Return the bytes of a file, all in memory. UsageError: it is no file."""
+        return b"".join(self.blocks())
+
+    def __repr__(self) -> str:
+        return f"Entry({self.key!r}, {self.kind}, size={self.size})"
