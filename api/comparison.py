@@ -7,13 +7,14 @@ surrogates; hashes are 64 hex digits, sizes bytes.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Self
 
 from penstock.manifest.entry import display_path
+from penstock.progress import Progress
 from penstock.repo.history.comparison import Contents, Difference, Tally, compare, differences, tally
 from penstock.repo.push.local_tree import local_tree
 
@@ -134,13 +135,13 @@ class Comparison:
         self.close()
 
 
-def of_directory(old: Contents, directory: str, told: Callable[[int], None]) -> Comparison:
-    """Compare a version's content with a directory on disk, which has no metadata; `told` of bytes as they are hashed."""
+def of_directory(old: Contents, directory: str, names: tuple[bytes, ...], progress: Progress) -> Comparison:
+    """Compare a version's content with a directory on disk, which has no metadata, at and below a path in both."""
     with ExitStack() as stack:
-        tree, load = stack.enter_context(local_tree(directory, lambda _, size: told(size)))
+        tree, load = stack.enter_context(local_tree(directory, progress.stage("hashing")))
         new = Contents(tree.root, load, lambda refs: [load(ref) for ref in refs])
         skipped = [SkippedFile(os.fsdecode(path), what) for path, what in tree.skipped]
-        return Comparison(old, new, content_only=True, skipped=skipped, closing=stack.pop_all())
+        return Comparison(old, new, names, content_only=True, skipped=skipped, closing=stack.pop_all())
 
 
 def _as_value(difference: Difference) -> PathChange:

@@ -27,7 +27,7 @@ from penstock.repo.read.snapshot import Pin, Snapshot, open_snapshot
 
 from .comparison import Comparison, of_directory
 from .entry import Entry, EntryKind, PhysicalKey, kind_name
-from .handles import Handle, as_handle, handle_text
+from .handles import Handle, as_handle, dataset_alone, handle_text
 from .per_process import PerProcess
 from .settings import Settings
 from .versions import Revision, revision_of
@@ -96,7 +96,8 @@ class Package:
     pickled and in processes that were forked. What is open is closed by `close`, at the end of a ``with``, or at the
     process's end. With a subdir, paths are within that directory. `settings` are the user's by default.
 
-    UsageError: the handle is not valid. NotFoundError, from the methods: it names nothing; what is near is named.
+    UsageError: the handle is not valid. NotFoundError: it names a bucket; from the methods: it names nothing, and what
+    is near is named.
 
     >>> import penstock
     >>> package = penstock.Package("demo/photos:v1")
@@ -109,7 +110,9 @@ class Package:
     __slots__ = ("_meant", "_opened", "_trees", "handle", "settings")
 
     def __init__(self, name: str | Handle, settings: Settings | None = None) -> None:
-        self._begin(as_handle(name), settings or Settings.load(), None)
+        handle = as_handle(name)
+        dataset_alone(handle)
+        self._begin(handle, settings or Settings.load(), None)
 
     def _begin(self, handle: Handle, settings: Settings, pin: Pin | None) -> None:
         self.handle = handle
@@ -272,9 +275,7 @@ class Package:
         [('added', '2024/dog.jpg')]
         """
         if not isinstance(other, Package):
-            if path:
-                raise UsageError("a directory is compared as a whole", fix="Name the directory that lies there.")
-            return of_directory(self._contents(), os.fspath(other), progress.stage("hashing").advance)
+            return of_directory(self._contents(), os.fspath(other), split_path(path), progress)
         with ThreadPoolExecutor(1, "penstock-diff") as pool:  # each is six requests, one after the other
             looking = pool.submit(other._contents)  # noqa: SLF001  # of the same class
             return Comparison(self._contents(), looking.result(), split_path(path))

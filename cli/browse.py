@@ -61,7 +61,7 @@ def ls(
     """List a directory of a version, or the datasets of a bucket."""
     output = invocation.output
     if handle.dataset is None:
-        for name in Bucket(handle.bucket, invocation.settings()).datasets():
+        for name in Bucket(handle, invocation.settings()).datasets():
             if output.json:
                 output.record({"dataset": name})
             else:

@@ -78,7 +78,7 @@ def _compared(invocation: Invocation, stack: ExitStack, old: Handle, new: str, p
         # What the handle names, a folder of the version perhaps, is what the directory is held against.
         package = stack.enter_context(Package(old, settings))
         with invocation.progress() as progress:
-            found = package.diff(os.path.expanduser(new), progress=progress)
+            found = package.diff(os.path.expanduser(new), path, progress=progress)
         _tell_skipped(invocation, found)
         return found
     other = _other(old, new)

@@ -1,0 +1,36 @@
+"""A store in a temporary directory that a user has called `demo`, with the dataset that docstrings tell of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import penstock
+from penstock.progress import SILENT
+from penstock.repo.push.push import push
+from penstock.repo.settings.handle import parse_handle
+from penstock.repo.settings.settings import Settings
+from penstock.repo.write.publish import Authorship
+
+
+def write(folder: Path, files: dict[str, bytes]) -> Path:
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return folder
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the working directory: `demo/photos` has version v1, a second one on main; `./photos` is what it has."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("PENSTOCK_AUTHOR", "Ada <ada@example.org>")
+    penstock.add_remote("demo", str(tmp_path / "store"))
+    photos = write(here / "photos", {"2024/cat.jpg": b"cat", "labels.csv": b"cat,1"})
+    for message, tag in (("first batch", "v1"), ("second batch", None)):
+        push(str(photos), parse_handle("demo/photos"), Settings.load(), Authorship("Ada", message, "push"), SILENT, tag)
+        write(photos, {"2024/dog.jpg": b"dog"})
+    return here
