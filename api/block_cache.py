@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 
 from penstock.cache import BlockCache, CacheInfo, VerifyReport
-from penstock.repo.read.snapshot import open_cache
 
 from .settings import Settings
 
 __all__ = ["CacheInfo", "VerifyReport", "cache_info", "clear_cache", "verify_cache"]
 
 
-@contextmanager
-def _opened(settings: Settings | None) -> Iterator[BlockCache]:
-    with closing(open_cache(settings or Settings.load())) as cache:
-        yield cache
+def _opened(settings: Settings | None) -> closing[BlockCache]:
+    return closing((settings or Settings.load()).open_cache())
 
 
 def cache_info(settings: Settings | None = None) -> CacheInfo:

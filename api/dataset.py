@@ -7,23 +7,30 @@ who move it at the same time (ConflictError), and nothing that a branch has left
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from itertools import islice
+from types import TracebackType
+from typing import Self
 
 from penstock.errors import NotFoundError, UsageError
 from penstock.manifest.entry import display_path, split_path
 from penstock.repo.bucket.authorship import default_author
+from penstock.repo.bucket.leases import LeaseKind
+from penstock.repo.bucket.repository import Repository, dataset_of
+from penstock.repo.bucket.write_access import write_access
 from penstock.repo.history import branches as refs
 from penstock.repo.history import log as history
 from penstock.repo.history.branch_merge import join
 from penstock.repo.history.log import find_published
 from penstock.repo.history.revert import revert
 from penstock.repo.history.side_choice import choice
-from penstock.repo.read.open_dataset import OpenDataset, open_dataset
+from penstock.repo.session.bucket_session import open_session
 from penstock.repo.write.publish import Authorship, check_text, create_dataset
 
 from .handles import DEFAULT_BRANCH, Handle, as_handle, handle_text, whole_version
+from .per_process import PerProcess
 from .settings import Settings
 from .versions import (
     BranchInfo,
@@ -57,7 +64,7 @@ class Dataset:
     ['main']
     """
 
-    __slots__ = ("handle", "settings")
+    __slots__ = ("_name", "_session", "handle", "settings")
 
     def __init__(self, name: str | Handle, settings: Settings | None = None) -> None:
         handle = whole_version(as_handle(name))
@@ -69,11 +76,28 @@ class Dataset:
             )
         self.handle = handle
         self.settings = settings or Settings.load()
+        self._name = dataset_of(handle)
+        self._session = PerProcess(partial(open_session, handle.bucket, self.settings))
 
     @property
     def name(self) -> str:
         """The dataset's name, as ``bucket/dataset``."""
         return str(self.handle)
+
+    def close(self) -> None:
+        """Close what is open. The next method opens it again."""
+        self._session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Dataset, (self.handle, self.settings)
 
     def __repr__(self) -> str:
         return f"Dataset({self.name!r})"
@@ -90,9 +114,9 @@ class Dataset:
         authorship = Authorship(author or default_author(), "", "init")
         check_text("title", title)
         check_text("description", description)
-        with self._writing() as opened:
-            made = create_dataset(opened.repository, title, description, authorship)
-            return ref_change(DEFAULT_BRANCH, made, risk=opened.repository.refs.risk)
+        with self._writing() as repository:
+            made = create_dataset(repository, title, description, authorship)
+            return ref_change(DEFAULT_BRANCH, made, risk=repository.refs.risk)
 
     def log(self, ref: str | None = None, path: str = "", *, limit: int | None = None) -> Iterator[Revision]:
         """Yield the versions that led to one, the newest first, each as soon as it is read; at most `limit`.
@@ -106,11 +130,11 @@ class Dataset:
         """
         names = split_path(path)
         found = False
-        with self._reading() as opened:
-            start = find_published(opened.repository, ref)
-            for logged in islice(history.log(opened.repository, opened.load, start.commit, names), limit):
-                found = True
-                yield revision_of(logged.commit_id, logged.commit)
+        repository = self._repository
+        start = find_published(repository, ref)
+        for logged in islice(history.log(repository, self._session.get().load, start.commit, names), limit):
+            found = True
+            yield revision_of(logged.commit_id, logged.commit)
         if not found:
             raise NotFoundError(
                 f"no version in the history of {handle_text(self.handle, ref)} has {display_path(names)!r}",
@@ -122,32 +146,31 @@ class Dataset:
 
         NotFoundError: there never was such a branch.
         """
-        with self._reading() as opened:
-            yield from map(move_of, islice(history.moves(opened.repository, branch), limit))
+        repository = self._repository
+        yield from map(move_of, islice(history.moves(repository, branch), limit))
 
     def branches(self) -> list[BranchInfo]:
         """Return the branches, by name. NotFoundError: there is none, nor anything else of the dataset."""
-        with self._reading() as opened:
-            repository = opened.repository
-            found = []
-            for head in history.branches(repository):
-                at = refs.stands_at(head)
-                message = first_line(repository.commit(at.commit).message)
-                found.append(BranchInfo(head.branch, at.commit.hex(), at.top_hash.hex(), head.record.time, message))
-            if not found:
-                repository.resolve(None)  # raises, and says what there is
-            return found
+        repository = self._repository
+        found = []
+        for head in history.branches(repository):
+            at = refs.stands_at(head)
+            message = first_line(repository.commit(at.commit).message)
+            found.append(BranchInfo(head.branch, at.commit.hex(), at.top_hash.hex(), head.record.time, message))
+        if not found:
+            repository.resolve(None)  # raises, and says what there is
+        return found
 
     def tags(self) -> list[TagInfo]:
         """Return the tags, by name. NotFoundError: there is nothing of the dataset."""
-        with self._reading() as opened:
-            found = [
-                TagInfo(name, record.commit, record.top_hash, record.time, record.author)
-                for name, record in history.tags(opened.repository)
-            ]
-            if not found and not opened.repository.exists():
-                opened.repository.resolve(None)  # raises, and says what there is instead
-            return found
+        repository = self._repository
+        found = [
+            TagInfo(name, record.commit, record.top_hash, record.time, record.author)
+            for name, record in history.tags(repository)
+        ]
+        if not found and not repository.exists():
+            repository.resolve(None)  # raises, and says what there is instead
+        return found
 
     def branch(self, name: str, ref: str | None = None, *, author: str | None = None) -> RefChange:
         """Make a branch that stands at a version. ConflictError: there is one of that name.
@@ -159,20 +182,20 @@ class Dataset:
         >>> photos.delete_branch("review").changed
         True
         """
-        with self._writing() as opened:
-            start = find_published(opened.repository, ref)
-            refs.make_branch(opened.repository, name, start, _authorship(author, "", "branch"))
-            return ref_change(name, start, risk=opened.repository.refs.risk)
+        with self._writing() as repository:
+            start = find_published(repository, ref)
+            refs.make_branch(repository, name, start, _authorship(author, "", "branch"))
+            return ref_change(name, start, risk=repository.refs.risk)
 
     def delete_branch(self, name: str, *, force: bool = False, author: str | None = None) -> RefChange:
         """Delete a branch and return where it stood; its versions stay, and its moves. UsageError: ``main``, unforced.
 
         NotFoundError: there is no such branch.
         """
-        with self._writing() as opened:
+        with self._writing() as repository:
             who = _authorship(author, "", "delete")
-            stood = refs.delete_branch(opened.repository, name, who, force=force)
-            return ref_change(name, stood, risk=opened.repository.refs.risk)
+            stood = refs.delete_branch(repository, name, who, force=force)
+            return ref_change(name, stood, risk=repository.refs.risk)
 
     def tag(self, name: str, ref: str | None = None, *, author: str | None = None) -> RefChange:
         """Give a version a tag, for ever. ConflictError: the tag stands for another version.
@@ -182,21 +205,21 @@ class Dataset:
         >>> photos.tag("published").commit == photos.branches()[0].commit
         True
         """
-        with self._writing() as opened:
-            version = find_published(opened.repository, ref)
-            refs.make_tag(opened.repository, name, version, _authorship(author, "", "tag"))
-            return ref_change(name, version, risk=opened.repository.refs.risk)
+        with self._writing() as repository:
+            version = find_published(repository, ref)
+            refs.make_tag(repository, name, version, _authorship(author, "", "tag"))
+            return ref_change(name, version, risk=repository.refs.risk)
 
     def reset(self, to: str, *, branch: str = DEFAULT_BRANCH, author: str | None = None) -> RefChange:
         """Let a branch stand at the version `to`, older or not. `moves` tells where it stood.
 
         NotFoundError: there is no such branch or version.
         """
-        with self._writing() as opened:
-            refs.require_head(opened.repository, branch)
-            target = find_published(opened.repository, to)
-            before = refs.reset_branch(opened.repository, branch, target, _authorship(author, "", "reset"))
-            change = ref_change(branch, target, before=before, risk=opened.repository.refs.risk)
+        with self._writing() as repository:
+            refs.require_head(repository, branch)
+            target = find_published(repository, to)
+            before = refs.reset_branch(repository, branch, target, _authorship(author, "", "reset"))
+            change = ref_change(branch, target, before=before, risk=repository.refs.risk)
             return replace(change, changed=before is not None)
 
     def revert(
@@ -216,9 +239,9 @@ class Dataset:
         before is taken.
         """
         choose = choice(ours, theirs)
-        with self._writing() as opened:
+        with self._writing() as repository:
             who = _authorship(author, message, "revert")
-            done = revert(opened.repository, opened.load, branch, ref, who, choose, opened.load_many)
+            done = revert(repository, self._session.get().load, branch, ref, who, choose, self._session.get().load_many)
             published = done.landed.published
             return RevertReport(
                 branch,
@@ -227,7 +250,7 @@ class Dataset:
                 published.top_hash.hex(),
                 done.landed.changed,
                 done.message,
-                opened.repository.refs.risk,
+                repository.refs.risk,
             )
 
     def merge(
@@ -248,24 +271,23 @@ class Dataset:
         below which the branch's state is kept then, `theirs` those where that of `ref` is taken.
         """
         choose = choice(ours, theirs)
-        with self._reading() if dry_run else self._writing() as opened:
-            source = find_published(opened.repository, ref)
+        with nullcontext(self._repository) if dry_run else self._writing() as repository:
+            source = find_published(repository, ref)
             who = _authorship(author, message or f"Merge {ref} into {into}", "merge")
-            done = join(
-                opened.repository, opened.load, into, source.commit, who, choose, opened.load_many, dry_run=dry_run
-            )
-            return merge_report(into, source, done, opened.repository.refs.risk)
+            session = self._session.get()
+            done = join(repository, session.load, into, source.commit, who, choose, session.load_many, dry_run=dry_run)
+            return merge_report(into, source, done, repository.refs.risk)
+
+    @property
+    def _repository(self) -> Repository:
+        return self._session.get().repository(self._name)
 
     @contextmanager
-    def _reading(self) -> Iterator[OpenDataset]:
-        with open_dataset(self.handle, self.settings) as opened:
-            yield opened
-
-    @contextmanager
-    def _writing(self) -> Iterator[OpenDataset]:
-        """Open the dataset with leave to move its refs."""
-        with open_dataset(self.handle, self.settings, writes=True) as opened:
-            yield opened
+    def _writing(self) -> Iterator[Repository]:
+        """Give leave to move refs: what is found within the block is not deleted by `Bucket.gc`."""
+        repository = self._repository
+        with write_access(repository, LeaseKind.HISTORY, self.settings, self.handle.bucket):
+            yield repository
 
 
 def _authorship(author: str | None, message: str, operation: str) -> Authorship:

@@ -8,8 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from types import TracebackType
@@ -22,7 +21,6 @@ from penstock.manifest.records import Commit
 from penstock.progress import SILENT, Progress
 from penstock.repo.history.comparison import Contents
 from penstock.repo.history.log import find_published
-from penstock.repo.read.open_dataset import OpenDataset, open_dataset
 from penstock.repo.read.snapshot import Pin, Snapshot, open_snapshot
 
 from .comparison import Comparison, of_directory
@@ -77,18 +75,6 @@ def _open(handle: Handle, settings: Settings, meant: _Meant) -> Snapshot:
     return snapshot
 
 
-class _Trees:
-    """What loads nodes of any version of the dataset."""
-
-    def __init__(self, handle: Handle, settings: Settings) -> None:
-        with ExitStack() as stack:
-            self.dataset: OpenDataset = stack.enter_context(open_dataset(handle, settings))
-            self.close = stack.pop_all().close
-
-    def contents(self, root: tree.NodeRef | None) -> Contents:
-        return Contents(root, self.dataset.load, self.dataset.load_many)
-
-
 class Package:
     """A version, named ``bucket/dataset[:ref][/subdir]``: immutable, and a handle.
 
@@ -107,7 +93,7 @@ class Package:
     b'cat,1'
     """
 
-    __slots__ = ("_meant", "_opened", "_trees", "handle", "settings")
+    __slots__ = ("_meant", "_opened", "handle", "settings")
 
     def __init__(self, name: str | Handle, settings: Settings | None = None) -> None:
         handle = as_handle(name)
@@ -119,7 +105,6 @@ class Package:
         self.settings = settings
         self._meant = _Meant(pin)
         self._opened = PerProcess(partial(_open, handle, settings, self._meant))
-        self._trees = PerProcess(partial(_Trees, handle, settings))
 
     @property
     def name(self) -> str:
@@ -230,7 +215,6 @@ class Package:
     def close(self) -> None:
         """Close what is open. Whoever uses the package again opens the same version again."""
         self._opened.close()
-        self._trees.close()
 
     def revision(self) -> Revision:
         """Return what the version's commit says.
@@ -251,15 +235,15 @@ class Package:
         >>> penstock.Package("demo/photos").changes().counts().added
         1
         """
-        trees = self._trees.get()
+        snapshot = self._snapshot
+        repository, session = snapshot.repository, snapshot.session
         commit = self._commit()[1]
-        repository = trees.dataset.repository
-        before = repository.commit(bytes.fromhex(commit.parents[0])) if commit.parents else None
-        roots = [
-            repository.manifest(bytes.fromhex(each.top_hash)).root if each is not None else None
-            for each in (before, commit)
-        ]
-        return Comparison(trees.contents(roots[0]), trees.contents(roots[1]))
+        root = None
+        if commit.parents:
+            parent = repository.commit(bytes.fromhex(commit.parents[0]))
+            root = repository.manifest(bytes.fromhex(parent.top_hash)).root
+        before = Contents(root, session.load, session.load_many)
+        return Comparison(before, replace(before, root=snapshot.manifest.root))
 
     def diff(
         self, other: Package | str | os.PathLike[str], path: str = "", *, progress: Progress = SILENT
@@ -281,7 +265,8 @@ class Package:
             return Comparison(self._contents(), looking.result(), split_path(path))
 
     def _contents(self) -> Contents:
-        return self._trees.get().contents(self._pin.root)
+        snapshot = self._snapshot
+        return Contents(snapshot.root, snapshot.session.load, snapshot.session.load_many)
 
     def _commit(self) -> tuple[bytes, Commit]:
         repository = self._snapshot.repository
