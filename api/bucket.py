@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 
 from penstock.errors import UsageError
+from penstock.progress import SILENT, Progress
 from penstock.repo.bucket.check import Check
 from penstock.repo.bucket.repository import datasets_in
+from penstock.repo.gc.collect import DAY, collect, forget_notes
+from penstock.repo.gc.report import GcReport
+from penstock.repo.session.bucket_session import open_session
 from penstock.store.opening import open_store
 
 from .dataset import Dataset
 from .doctor import doctor
 from .handles import Handle, as_handle
 from .settings import Settings
+from .upkeep import GarbageReport, garbage_report
 
 __all__ = ["Bucket"]
 
@@ -59,6 +64,56 @@ class Bucket:
     def dataset(self, name: str) -> Dataset:
         """Return a dataset of it, whether it is there or not. UsageError: no dataset can have that name."""
         return Dataset(Handle(self.name, name), self.settings)
+
+    def gc(
+        self,
+        *,
+        delete: bool = False,
+        grace: float = DAY,
+        patience: float = 60.0,
+        old_versions: bool = False,
+        without_refs: bool = False,
+        agree: Callable[[GarbageReport], bool] | None = None,
+        progress: Progress = SILENT,
+    ) -> GarbageReport:
+        """Find what no version in the bucket needs and, with `delete`, note it and delete what is due.
+
+        Needed is all that a branch or tag leads to, with its whole history; where a branch stood within the last
+        `grace` seconds; what a mount or overlay shows; and what is younger than that. What is found is due when a run
+        finds it again `grace` seconds after it was noted. Without a grace period all of it goes at once, if `agree`
+        says so of the report. `patience`: seconds for which pushes and commits are waited for. `old_versions`: in a
+        bucket that keeps versions, those of garbage too. `without_refs`: it is meant to hold no branch and no tag.
+
+        IntegrityError: a version is damaged, or the bucket's listings cannot be trusted. ConflictError: there are
+        objects, and no ref. AccessError: it may not be written. Nothing was deleted then.
+
+        >>> import penstock
+        >>> penstock.Bucket("demo").gc().garbage.objects
+        0
+        """
+        with open_session(self.name, self.settings) as session:
+            address = session.store.url
+
+            def told(report: GcReport) -> bool:
+                return agree is None or agree(garbage_report(address, report, dry_run=False))
+
+            report = collect(
+                session.store,
+                session.load,
+                progress,
+                grace=grace,
+                delete=delete,
+                old_versions=old_versions,
+                without_refs=without_refs,
+                agree=told,
+                patience=patience,
+            )
+            return garbage_report(address, report, dry_run=not delete)
+
+    def forget_garbage(self) -> int:
+        """Drop what earlier runs of `gc` noted and return how many notes there were; nothing else is deleted."""
+        with open_session(self.name, self.settings, cached=False) as session:
+            return forget_notes(session.store)
 
     def doctor(self, *, write: bool = False) -> Iterator[Check]:
         """Yield what there is to say of this machine and the bucket: see `penstock.doctor`."""

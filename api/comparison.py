@@ -6,7 +6,6 @@ surrogates; hashes are 64 hex digits, sizes bytes.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,8 +18,9 @@ from penstock.repo.history.comparison import Contents, Difference, Tally, compar
 from penstock.repo.push.local_tree import local_tree
 
 from .entry import EntryKind, kind_name
+from .push import SkippedFile, skipped
 
-__all__ = ["ChangeCounts", "ChangeKind", "Comparison", "PathChange", "SkippedFile", "of_directory"]
+__all__ = ["ChangeCounts", "ChangeKind", "Comparison", "PathChange", "of_directory"]
 
 ChangeKind = Literal["added", "modified", "deleted", "renamed"]
 
@@ -59,14 +59,6 @@ class ChangeCounts:
 
     def __bool__(self) -> bool:
         return bool(self.added or self.modified or self.deleted or self.renamed)
-
-
-@dataclass(frozen=True, slots=True)
-class SkippedFile:
-    """Something in a directory that no version can hold: a socket, a pipe, a device."""
-
-    path: str
-    what: str
 
 
 class Comparison:
@@ -140,8 +132,8 @@ def of_directory(old: Contents, directory: str, names: tuple[bytes, ...], progre
     with ExitStack() as stack:
         tree, load = stack.enter_context(local_tree(directory, progress.stage("hashing")))
         new = Contents(tree.root, load, lambda refs: [load(ref) for ref in refs])
-        skipped = [SkippedFile(os.fsdecode(path), what) for path, what in tree.skipped]
-        return Comparison(old, new, names, content_only=True, skipped=skipped, closing=stack.pop_all())
+        left = skipped(tree.skipped)
+        return Comparison(old, new, names, content_only=True, skipped=left, closing=stack.pop_all())
 
 
 def _as_value(difference: Difference) -> PathChange:

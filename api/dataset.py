@@ -6,6 +6,7 @@ who move it at the same time (ConflictError), and nothing that a branch has left
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -16,6 +17,7 @@ from typing import Self
 
 from penstock.errors import NotFoundError, UsageError
 from penstock.manifest.entry import display_path, split_path
+from penstock.progress import SILENT, Progress
 from penstock.repo.bucket.authorship import default_author
 from penstock.repo.bucket.leases import LeaseKind
 from penstock.repo.bucket.repository import Repository, dataset_of
@@ -26,11 +28,13 @@ from penstock.repo.history.branch_merge import join
 from penstock.repo.history.log import find_published
 from penstock.repo.history.revert import revert
 from penstock.repo.history.side_choice import choice
+from penstock.repo.push import push as transfer
 from penstock.repo.session.bucket_session import open_session
 from penstock.repo.write.publish import Authorship, check_text, create_dataset
 
 from .handles import DEFAULT_BRANCH, Handle, as_handle, handle_text, whole_version
 from .per_process import PerProcess
+from .push import PushReport, push_report
 from .settings import Settings
 from .versions import (
     BranchInfo,
@@ -277,6 +281,56 @@ class Dataset:
             session = self._session.get()
             done = join(repository, session.load, into, source.commit, who, choose, session.load_many, dry_run=dry_run)
             return merge_report(into, source, done, repository.refs.risk)
+
+    def push(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        branch: str = DEFAULT_BRANCH,
+        tag: str | None = None,
+        message: str = "",
+        author: str | None = None,
+        progress: Progress = SILENT,
+    ) -> PushReport:
+        """Make what is in a directory the next version of a branch; dataset and branch are made when they are missing.
+
+        Only what the bucket does not have is uploaded. Files that ``.penstockignore`` names are left out.
+
+        ConflictError: the branch moved meanwhile, a file changed while it was read, the tag stands for another version.
+        The branch is then where it was, and what was sent is found again by the next push.
+
+        >>> import penstock
+        >>> report = penstock.Dataset("demo/photos").push("photos", message="third batch")
+        >>> report.files, report.bytes_uploaded
+        (3, 0)
+        """
+        who = _authorship(author, message, "push")
+        to = replace(self.handle, ref=branch)
+        return push_report(transfer.push(os.fspath(directory), to, self.settings, who, progress, tag), tag)
+
+    def push_in_place(
+        self,
+        source: str | os.PathLike[str],
+        *,
+        branch: str = DEFAULT_BRANCH,
+        tag: str | None = None,
+        message: str = "",
+        author: str | None = None,
+        skip_unreadable: bool = False,
+        progress: Progress = SILENT,
+    ) -> PushReport:
+        """Make a version whose entries point to files where they lie: only metadata is sent, but all are read once.
+
+        `source` is ``s3://bucket[/prefix]``, or a directory, which is noted as one that data sets in local buckets may
+        read from. When a file changes later, to read it through the dataset is an error.
+
+        UnreadableError: objects cannot be read; all are named, and nothing is published, unless `skip_unreadable`
+        leaves them out. UsageError: a directory, for a bucket that is not on this machine. Else as `push`.
+        """
+        who = _authorship(author, message, "push")
+        to, place = replace(self.handle, ref=branch), os.fspath(source)
+        report = transfer.push_in_place(place, to, self.settings, who, progress, tag, skip_unreadable=skip_unreadable)
+        return push_report(report, tag)
 
     @property
     def _repository(self) -> Repository:

@@ -22,12 +22,16 @@ from penstock.progress import SILENT, Progress
 from penstock.repo.history.comparison import Contents
 from penstock.repo.history.log import find_published
 from penstock.repo.read.snapshot import Pin, Snapshot, open_snapshot
+from penstock.repo.verify.verification import verify
+from penstock.repo.warm.trace import Trace
+from penstock.repo.warm.warm import warm
 
 from .comparison import Comparison, of_directory
 from .entry import Entry, EntryKind, PhysicalKey, kind_name
 from .handles import Handle, as_handle, dataset_alone, handle_text
 from .per_process import PerProcess
 from .settings import Settings
+from .upkeep import VersionCheck, WarmReport, version_check, warm_report
 from .versions import Revision, revision_of
 
 __all__ = ["Package", "PackageInfo", "open_package"]
@@ -263,6 +267,58 @@ class Package:
         with ThreadPoolExecutor(1, "penstock-diff") as pool:  # each is six requests, one after the other
             looking = pool.submit(other._contents)  # noqa: SLF001  # of the same class
             return Comparison(self._contents(), looking.result(), split_path(path))
+
+    def verify(
+        self, *, deep: bool = False, repair: str | os.PathLike[str] | None = None, progress: Progress = SILENT
+    ) -> VersionCheck:
+        """Check that the version is in its bucket as it was published: every node is read, every object looked at.
+
+        `deep`: every byte is read from the store and hashed, too. `repair` is a directory whose files, found by their
+        hashes, make damaged or missing data anew.
+
+        NotFoundError: there is no such version. IntegrityError: its commit or manifest cannot be read, so that there is
+        no tree to look at. UsageError: it is only a directory of a version.
+
+        >>> import penstock
+        >>> check = penstock.Package("demo/photos").verify(deep=True)
+        >>> check.sound, check.bytes_read
+        (True, 11)
+        """
+        place = os.fspath(repair) if repair is not None else None
+        report = verify(self._exactly(), self.settings, progress, deep=deep, repair=place)
+        return version_check(self.name, report, deep=deep)
+
+    def warm(
+        self,
+        paths: Sequence[str] = (),
+        *,
+        trace: str | os.PathLike[str] | None = None,
+        progress: Progress = SILENT,
+    ) -> WarmReport:
+        """Fetch what lies at some paths and below them, by default all, into the cache before it is read.
+
+        What is there is not fetched again, and nothing is evicted for it: when the cache is full, it ends and keeps
+        what it has. `trace`: a file that a mount has recorded; what it lists is fetched, in that order. What was warmed
+        can be mounted and read while the store cannot be reached. What goes wrong on the way is in the report.
+
+        NotFoundError: there is no such version, or path in it. AccessError: the cache does not work, or the store
+        refuses the version. StoreUnreachableError: it cannot be looked up. UsageError: both `paths` and a `trace`.
+
+        >>> import penstock
+        >>> penstock.Package("demo/photos").warm(["2024"]).bytes
+        6
+        """
+        if trace is not None and paths:
+            raise UsageError("paths and a trace exclude each other", fix="Leave one out.")
+        listed = Trace(os.fspath(trace)) if trace is not None else None
+        return warm_report(self.name, warm(self._exactly(), paths, self.settings, progress, trace=listed))
+
+    def _exactly(self) -> Handle:
+        """Return a handle that names this version, whatever its ref leads to by now."""
+        pin = self._meant.pin
+        if pin is None:
+            return self.handle
+        return replace(self.handle, ref=(pin.commit_id or pin.top_hash).hex())
 
     def _contents(self) -> Contents:
         snapshot = self._snapshot

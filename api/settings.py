@@ -12,6 +12,7 @@ from pathlib import Path
 from penstock.repo.settings import config_edit
 from penstock.repo.settings.remote import ADDRESSING_STYLES, ENCRYPTIONS, Remote, absolute_address
 from penstock.repo.settings.settings import Settings, find_config
+from penstock.repo.settings.trust import record_path as allowed_record
 
 __all__ = [
     "ADDRESSING_STYLES",
@@ -19,6 +20,7 @@ __all__ = [
     "Remote",
     "Settings",
     "add_remote",
+    "allowed_record",
     "find_config",
     "load_settings",
     "remotes",

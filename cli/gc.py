@@ -8,16 +8,14 @@ from dataclasses import asdict
 
 import click
 
+from penstock.api.bucket import Bucket
+from penstock.api.handles import Handle, format_size
+from penstock.api.upkeep import Amount, GarbageReport
 from penstock.errors import UsageError
-from penstock.repo.gc.collect import Amount, GcReport, collect, forget_notes
-from penstock.repo.session.bucket_session import open_session
-from penstock.repo.settings.handle import Handle
-from penstock.repo.settings.sizes import format_size
 
 from .commands import Command
 from .exits import ExitCode
 from .invocation import Invocation, pass_invocation
-from .output import JsonValue
 from .params import HANDLE
 
 __all__ = ["DURATION", "gc"]
@@ -106,12 +104,11 @@ def gc(
             why="data is shared by all versions and datasets of a bucket",
             fix=f"Name the bucket: penstock gc {handle.bucket}",
         )
-    settings = invocation.settings()
+    bucket = Bucket(Handle(handle.bucket), invocation.settings())
     if forget:
         if delete:
             raise UsageError("--forget goes without --delete", fix="Run the one, then the other.")
-        with open_session(handle.bucket, settings) as session:
-            _tell_forgotten(invocation, session.store.url, forget_notes(session.store))
+        _tell_forgotten(invocation, bucket.address, bucket.forget_garbage())
         return
     if delete and grace <= 0 and not yes and not sys.stdin.isatty():
         raise UsageError(
@@ -119,54 +116,51 @@ def gc(
             why="without a grace period nothing is found twice, and there is no terminal to ask at",
             fix="Add --yes if that is what you want, or leave out --grace.",
         )
-    with open_session(handle.bucket, settings) as session:
-        store, load = session.store, session.load
-        with invocation.progress() as progress:
 
-            def agree(report: GcReport) -> bool:
-                return yes or _agreed(store.url, report, old_versions=old_versions)
+    def agree(report: GarbageReport) -> bool:
+        return yes or _agreed(report, old_versions=old_versions)
 
-            report = collect(
-                store,
-                load,
-                progress,
-                grace=grace,
-                delete=delete,
-                old_versions=old_versions,
-                without_refs=without_refs,
-                agree=agree,
-                patience=patience,
-            )
-        if invocation.output.json:
-            invocation.output.document(_as_json(store.url, report, delete))
-        else:
-            _tell(invocation, store.url, report, delete=delete, old_versions=old_versions)
+    with invocation.progress() as progress:
+        report = bucket.gc(
+            delete=delete,
+            grace=grace,
+            patience=patience,
+            old_versions=old_versions,
+            without_refs=without_refs,
+            agree=agree,
+            progress=progress,
+        )
+    if invocation.output.json:
+        invocation.output.document(asdict(report))
+    else:
+        _tell(invocation, report, old_versions=old_versions)
     if report.stopped or report.refused.objects:
         raise click.exceptions.Exit(ExitCode.DIFFERS)
 
 
-def _agreed(url: str, report: GcReport, *, old_versions: bool) -> bool:
+def _agreed(report: GarbageReport, *, old_versions: bool) -> bool:
     """Show what goes, and ask."""
-    if not report.garbage.objects and not (old_versions and report.old.objects):
+    if not report.garbage.objects and not (old_versions and report.old_versions.objects):
         return True
-    for line in _found(url, report):
+    for line in _found(report):
         click.echo(line, err=True)
-    old = f" and {_amount(report.old, 'old versions')}" if old_versions and report.keeps_versions else ""
+    old = f" and {_amount(report.old_versions, 'old versions')}" if old_versions and report.keeps_versions else ""
     return click.confirm(f"Delete {_amount(report.garbage)}{old}, for good?", err=True)
 
 
-def _found(url: str, report: GcReport) -> list[str]:
+def _found(report: GarbageReport) -> list[str]:
     return [
-        f"{url}: {report.datasets} datasets, {report.versions} versions",
+        f"{report.bucket}: {report.datasets} datasets, {report.versions} versions",
         f"  needed    {_amount(report.needed)}",
         f"  young     {_amount(report.grace)}, kept for the grace period",
         f"  garbage   {_amount(report.garbage)}, {report.garbage_versions} versions among them",
     ]
 
 
-def _tell(invocation: Invocation, url: str, report: GcReport, *, delete: bool, old_versions: bool) -> None:
+def _tell(invocation: Invocation, report: GarbageReport, *, old_versions: bool) -> None:
+    delete = not report.dry_run
     line, notice = invocation.output.line, invocation.output.notice
-    for text in _found(url, report):
+    for text in _found(report):
         line(text)
     waiting = report.garbage.objects - report.due.objects
     if waiting:
@@ -184,15 +178,15 @@ def _tell(invocation: Invocation, url: str, report: GcReport, *, delete: bool, o
         notice(f"ended early, {report.stopped}. Run it again later")
 
 
-def _tell_versions(invocation: Invocation, report: GcReport, *, delete: bool) -> None:
+def _tell_versions(invocation: Invocation, report: GarbageReport, *, delete: bool) -> None:
     line, notice = invocation.output.line, invocation.output.notice
     if report.noncurrent is None:
         notice("this bucket keeps versions: what is deleted stays in it, and these credentials may not list how much")
         return
-    garbage = "" if delete else f"; {_amount(report.old, 'of them garbage')}"
+    garbage = "" if delete else f"; {_amount(report.old_versions, 'of them garbage')}"
     line(f"  versions  {_amount(report.noncurrent, 'noncurrent')}{garbage}")
     if delete:
-        line(f"  old       {_amount(report.old_deleted, 'deleted')}; {_amount(report.refused, 'refused')}")
+        line(f"  old       {_amount(report.old_versions_deleted, 'deleted')}; {_amount(report.refused, 'refused')}")
         for refusal in report.refusals:
             notice(f"refused: {refusal}")
     else:
@@ -218,27 +212,3 @@ def _duration(seconds: float) -> str:
 
 def _amount(amount: Amount, noun: str = "objects") -> str:
     return f"{amount.objects} {noun}, {format_size(amount.bytes)}"
-
-
-def _as_json(url: str, report: GcReport, delete: bool) -> dict[str, JsonValue]:
-    return {
-        "bucket": url,
-        "dry_run": not delete,
-        "datasets": report.datasets,
-        "versions": report.versions,
-        "garbage_versions": report.garbage_versions,
-        "needed": asdict(report.needed),
-        "grace": asdict(report.grace),
-        "garbage": asdict(report.garbage),
-        "due": asdict(report.due),
-        "due_in": report.due_in,
-        "deleted": asdict(report.deleted),
-        "keeps_versions": report.keeps_versions,
-        "noncurrent": asdict(report.noncurrent) if report.noncurrent is not None else None,
-        "old_versions": asdict(report.old),
-        "old_versions_deleted": asdict(report.old_deleted),
-        "refused": asdict(report.refused),
-        "refusals": list(report.refusals),
-        "complete": delete and not report.stopped and not report.refused.objects,
-        "stopped": report.stopped or None,
-    }

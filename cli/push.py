@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
+from dataclasses import asdict
 
 import click
 
-from penstock.repo.bucket.authorship import default_author
-from penstock.repo.push.directory_walk import Skipped
-from penstock.repo.push.push import PushReport, hash_directory, push, push_in_place
-from penstock.repo.settings.handle import Handle
-from penstock.repo.settings.sizes import format_size
-from penstock.repo.settings.trust import record_path
-from penstock.repo.write.publish import Authorship
+from penstock.api.dataset import Dataset
+from penstock.api.handles import DEFAULT_BRANCH, Handle, dataset_alone, format_size
+from penstock.api.push import PushReport, SkippedFile, hash_directory
+from penstock.api.settings import allowed_record
+from penstock.errors import UsageError
 
 from .commands import Command
 from .exits import ExitCode
 from .invocation import Invocation, pass_invocation
-from .output import JsonValue, Output
+from .output import Output
 from .params import HANDLE
 from .versions import tell_risk
 
@@ -68,77 +67,62 @@ def push_(
     """
     if skip_unreadable and not in_place:
         raise click.UsageError("--skip-unreadable goes with --in-place")
-    authorship = Authorship(author or default_author(), message, "push")
-    settings = invocation.settings()
+    alone = dataset_alone(handle)
+    if handle.subdir:
+        raise UsageError(
+            f"cannot push into {handle.subdir!r} of a version", fix=f"Push the whole directory: {alone}[:branch]"
+        )
+    dataset, branch = Dataset(alone, invocation.settings()), handle.ref or DEFAULT_BRANCH
     with invocation.progress() as progress:
         if in_place:
-            report = push_in_place(
-                directory, handle, settings, authorship, progress, tag, skip_unreadable=skip_unreadable
+            report = dataset.push_in_place(
+                directory,
+                branch=branch,
+                tag=tag,
+                message=message,
+                author=author,
+                skip_unreadable=skip_unreadable,
+                progress=progress,
             )
         else:
-            report = push(directory, handle, settings, authorship, progress, tag)
+            report = dataset.push(directory, branch=branch, tag=tag, message=message, author=author, progress=progress)
     _tell_skipped(invocation.output, report.skipped)
     if report.unpinned:
         invocation.output.notice(
             f"{report.unpinned} files could not be pinned: the server gives them neither a version nor an ETag. When "
             "one changes, reading it is an error as ever, but what it was cannot be asked for; each push reads it anew"
         )
-    if report.allowed is not None:
+    if report.allowed_folder is not None:
         invocation.output.notice(
-            f"from now on data sets in local buckets may read what lies below {report.allowed} on this machine; "
-            f"noted in {record_path()}"
+            f"from now on data sets in local buckets may read what lies below {report.allowed_folder} on this machine; "
+            f"noted in {allowed_record()}"
         )
     tell_risk(invocation.output, report.risk)
-    for key, why in report.unreadable:
-        invocation.output.notice(f"left out {key}: {why}")
-    _tell(invocation, report, tag)
+    for each in report.unreadable:
+        invocation.output.notice(f"left out {each.key}: {each.why}")
+    _tell(invocation, report)
     if report.unreadable:
         raise click.exceptions.Exit(ExitCode.DIFFERS)
 
 
-def _tell(invocation: Invocation, report: PushReport, tag: str | None) -> None:
+def _tell(invocation: Invocation, report: PushReport) -> None:
     if invocation.output.json:
-        invocation.output.document(_as_json(report, tag))
+        invocation.output.document({**asdict(report), "risk": report.risk or None})
         return
     line = invocation.output.line
     uploaded = "nothing" if not report.bytes_uploaded else format_size(report.bytes_uploaded)
-    line(f"{report.handle}{f' and tag {tag}' if tag else ''}")
-    line(f"  top hash  {report.top_hash.hex()}")
-    line(f"  version   {report.commit.hex() if report.commit else 'no change: the branch stays where it is'}")
+    line(f"{report.handle}{f' and tag {report.tag}' if report.tag else ''}")
+    line(f"  top hash  {report.top_hash}")
+    line(f"  version   {report.commit or 'no change: the branch stays where it is'}")
     line(f"  content   {report.files} files, {format_size(report.bytes)}")
     line(f"  uploaded  {uploaded} of data, {format_size(report.metadata_bytes_uploaded)} of metadata")
 
 
-def _tell_skipped(output: Output, skipped: list[Skipped]) -> None:
-    for path, what in skipped[:20]:
-        output.notice(f"skipped {os.fsdecode(path)}: a {what} is no file")
+def _tell_skipped(output: Output, skipped: Sequence[SkippedFile]) -> None:
+    for each in skipped[:20]:
+        output.notice(f"skipped {each.path}: a {each.what} is no file")
     if len(skipped) > 20:
         output.notice(f"skipped {len(skipped) - 20} more")
-
-
-def _skipped_json(skipped: list[Skipped]) -> list[JsonValue]:
-    return [{"path": os.fsdecode(path), "what": what} for path, what in skipped]
-
-
-def _as_json(report: PushReport, tag: str | None) -> dict[str, JsonValue]:
-    return {
-        "handle": report.handle,
-        "tag": tag,
-        "top_hash": report.top_hash.hex(),
-        "commit": report.commit.hex() if report.commit else None,
-        "changed": report.commit is not None,
-        "files": report.files,
-        "bytes": report.bytes,
-        "bytes_uploaded": report.bytes_uploaded,
-        "objects_uploaded": report.objects_uploaded,
-        "metadata_bytes_uploaded": report.metadata_bytes_uploaded,
-        "metadata_objects_uploaded": report.metadata_objects_uploaded,
-        "skipped": _skipped_json(report.skipped),
-        "unpinned": report.unpinned,
-        "allowed_folder": report.allowed,
-        "unreadable": [{"key": key, "why": why} for key, why in report.unreadable],
-        "risk": report.risk or None,
-    }
 
 
 @click.command(
@@ -155,11 +139,9 @@ def hash_(invocation: Invocation, directory: str) -> None:
     bits have the same top hash, on any machine; times and owners do not count.
     """
     with invocation.progress() as progress:
-        top_hash, files, size, skipped = hash_directory(directory, progress)
-    _tell_skipped(invocation.output, skipped)
+        found = hash_directory(directory, progress=progress)
+    _tell_skipped(invocation.output, found.skipped)
     if invocation.output.json:
-        invocation.output.document(
-            {"top_hash": top_hash.hex(), "files": files, "bytes": size, "skipped": _skipped_json(skipped)}
-        )
+        invocation.output.document(asdict(found))
     else:
-        invocation.output.line(top_hash.hex())
+        invocation.output.line(found.top_hash)

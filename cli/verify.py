@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import click
 
-from penstock.repo.settings.handle import Handle
-from penstock.repo.settings.sizes import format_size
-from penstock.repo.verify.damage import SHOWN_PATHS, Damage
-from penstock.repo.verify.verification import VersionReport, verify
+from penstock.api.handles import Handle, format_size
+from penstock.api.package import Package
+from penstock.api.upkeep import SHOWN_PATHS, VersionCheck
 
 from .commands import Command
 from .exits import ExitCode
 from .invocation import Invocation, pass_invocation
-from .output import JsonValue
 from .params import HANDLE
 from .text import quote_name
 
@@ -45,30 +45,32 @@ def verify_(invocation: Invocation, handle: Handle, deep: bool, repair: str | No
     store does not give out, such as archived ones. With --repair, data objects that are
     damaged or missing are made anew, as far as a local directory holds the same content.
     """
-    settings = invocation.settings()
+    package = Package(handle, invocation.settings())
     with invocation.progress() as progress:
-        report = verify(handle, settings, progress, deep=deep, repair=repair)
+        check = package.verify(deep=deep, repair=repair, progress=progress)
     if invocation.output.json:
-        invocation.output.document(_as_json(report, deep))
+        told = asdict(check)
+        del told["refused"]
+        invocation.output.document(told)
     else:
-        _tell(invocation, report, deep)
-    if report.is_refused:
+        _tell(invocation, check)
+    if check.refused:
         raise click.exceptions.Exit(ExitCode.DIFFERS)
-    if not report.is_sound:
+    if not check.sound:
         raise click.exceptions.Exit(ExitCode.INTEGRITY)
 
 
-def _tell(invocation: Invocation, report: VersionReport, deep: bool) -> None:
+def _tell(invocation: Invocation, report: VersionCheck) -> None:
     line = invocation.output.line
     line(f"{report.handle}: {_verdict(report)}")
-    line(f"  top hash  {report.top_hash.hex()}")
+    line(f"  top hash  {report.top_hash}")
     line(f"  content   {report.entries} entries, {format_size(report.bytes)}")
     line(f"  checked   {report.nodes} nodes, {report.objects} objects")
-    if deep:
+    if report.deep:
         line(f"  read      {format_size(report.bytes_read)}")
     for damage in report.damages:
         state = ", repaired" if damage.repaired else ""
-        line(f"{damage.address}: {damage.kind}{state}")
+        line(f"{damage.object}: {damage.kind}{state}")
         line(f"  why       {damage.why}")
         if damage.fix:
             line(f"  fix       {damage.fix}")
@@ -79,38 +81,11 @@ def _tell(invocation: Invocation, report: VersionReport, deep: bool) -> None:
             line("            and more")
 
 
-def _verdict(report: VersionReport) -> str:
+def _verdict(report: VersionCheck) -> str:
     if not report.damages:
         return "all is well"
-    if report.is_refused:
+    if report.refused:
         return f"{len(report.damages)} of the objects could not be read"
     repaired = sum(damage.repaired for damage in report.damages)
     objects = f"{len(report.damages)} damaged object{'' if len(report.damages) == 1 else 's'}"
     return f"{objects}, {repaired} repaired" if repaired else objects
-
-
-def _as_json(report: VersionReport, deep: bool) -> dict[str, JsonValue]:
-    return {
-        "handle": report.handle,
-        "top_hash": report.top_hash.hex(),
-        "sound": report.is_sound,
-        "deep": deep,
-        "entries": report.entries,
-        "bytes": report.bytes,
-        "nodes": report.nodes,
-        "objects": report.objects,
-        "bytes_read": report.bytes_read,
-        "damages": [_damage_json(damage) for damage in report.damages],
-    }
-
-
-def _damage_json(damage: Damage) -> dict[str, JsonValue]:
-    return {
-        "object": damage.address,
-        "kind": str(damage.kind),
-        "why": damage.why,
-        "fix": damage.fix,
-        "affected": damage.affected,
-        "paths": damage.paths,
-        "repaired": damage.repaired,
-    }

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import click
 
-from penstock.repo.settings.handle import Handle
-from penstock.repo.settings.sizes import format_size
-from penstock.repo.warm.trace import Trace
-from penstock.repo.warm.warm import WarmReport, warm
+from penstock.api.handles import Handle, format_size
+from penstock.api.package import Package
 
 from .commands import Command
 from .exits import ExitCode
 from .invocation import Invocation, pass_invocation
-from .output import JsonValue
 from .params import HANDLE
 
 __all__ = ["warm_"]
@@ -45,17 +44,16 @@ def warm_(invocation: Invocation, handle: Handle, paths: tuple[str, ...], from_t
     """
     if from_trace is not None and paths:
         raise click.UsageError("--path and --from-trace exclude each other")
-    settings = invocation.settings()
-    trace = Trace(from_trace) if from_trace is not None else None
+    package = Package(handle, invocation.settings())
     with invocation.progress() as progress:
-        report = warm(handle, paths, settings, progress, trace=trace)
+        report = package.warm(paths, trace=from_trace, progress=progress)
     if invocation.output.json:
-        invocation.output.document(_as_json(report))
+        invocation.output.document({key: value for key, value in asdict(report).items() if key != "error"})
     else:
         line = invocation.output.line
         done = report.bytes_there + report.bytes_warmed
         line(f"{report.handle}: {format_size(done)} of {format_size(report.bytes)} are in the cache")
-        line(f"  top hash  {report.top_hash.hex()}")
+        line(f"  top hash  {report.top_hash}")
         line(f"  files     {report.files}")
         line(f"  there     {format_size(report.bytes_there)}")
         line(f"  fetched   {format_size(report.bytes_fetched)} in {report.gets} requests")
@@ -78,21 +76,3 @@ def warm_(invocation: Invocation, handle: Handle, paths: tuple[str, ...], from_t
         raise click.exceptions.Exit(ExitCode.INTEGRITY)
     if report.stopped or report.refused:
         raise click.exceptions.Exit(ExitCode.DIFFERS)
-
-
-def _as_json(report: WarmReport) -> dict[str, JsonValue]:
-    return {
-        "handle": report.handle,
-        "top_hash": report.top_hash.hex(),
-        "files": report.files,
-        "bytes": report.bytes,
-        "bytes_there": report.bytes_there,
-        "bytes_warmed": report.bytes_warmed,
-        "bytes_fetched": report.bytes_fetched,
-        "gets": report.gets,
-        "gone": report.gone,
-        "complete": not (report.stopped or report.damaged or report.refused or report.error),
-        "stopped": report.stopped or None,
-        "damaged": report.damaged,
-        "refused": report.refused,
-    }

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from penstock.api.entry import Entry
     from penstock.api.package import Package
     from penstock.api.package import open_package as open  # noqa: A004  # `penstock.open`, as of files
+    from penstock.api.push import hash_directory
     from penstock.api.settings import Settings, add_remote, remotes, remove_remote
     from penstock.mountpoint.announce import announce
 
@@ -43,6 +44,7 @@ _HOMES = {
     "cache_info": "api.block_cache:cache_info",
     "clear_cache": "api.block_cache:clear_cache",
     "doctor": "api.doctor:doctor",
+    "hash_directory": "api.push:hash_directory",
     "open": "api.package:open_package",
     "remotes": "api.settings:remotes",
     "remove_remote": "api.settings:remove_remote",
@@ -62,6 +64,7 @@ __all__ = [  # noqa: RUF022  # as in `_HOMES`
     "cache_info",
     "clear_cache",
     "doctor",
+    "hash_directory",
     "open",
     "remotes",
     "remove_remote",
