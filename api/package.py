@@ -21,7 +21,8 @@ from penstock.manifest.records import Commit
 from penstock.progress import SILENT, Progress
 from penstock.repo.history.comparison import Contents
 from penstock.repo.history.log import find_published
-from penstock.repo.read.snapshot import Pin, Snapshot, open_snapshot
+from penstock.repo.read.remembered_versions import Pin
+from penstock.repo.read.snapshot import Snapshot, open_snapshot
 from penstock.repo.verify.verification import verify
 from penstock.repo.warm.trace import Trace
 from penstock.repo.warm.warm import warm
@@ -318,7 +319,7 @@ class Package:
         pin = self._meant.pin
         if pin is None:
             return self.handle
-        return replace(self.handle, ref=(pin.commit_id or pin.top_hash).hex())
+        return replace(self.handle, ref=(pin.version.commit or pin.version.top_hash).hex())
 
     def _contents(self) -> Contents:
         snapshot = self._snapshot

@@ -17,7 +17,8 @@ from penstock.errors import AccessError, ConflictError
 from penstock.overlay.overlay import Overlay
 from penstock.overlay.tables.meta import Origin
 from penstock.repo.bucket.repository import DEFAULT_BRANCH, dataset_of
-from penstock.repo.read.snapshot import Pin, Snapshot
+from penstock.repo.read.remembered_versions import Pin
+from penstock.repo.read.snapshot import Snapshot
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.settings.settings import Settings
 
@@ -48,17 +49,7 @@ def open_overlay(directory: str, *, trusted: bool = False) -> Overlay:
 
 def pin_of(origin: Origin) -> Pin:
     """Return what opens the version that an overlay is over, whatever its handle names by now."""
-    manifest = origin.manifest
-    return Pin(
-        manifest.top_hash,
-        origin.commit,
-        origin.ref,
-        manifest,
-        None,
-        origin.lower,
-        offline=False,
-        metadata=origin.metadata,
-    )
+    return Pin(origin.version, origin.manifest, None, origin.lower, origin.metadata)
 
 
 def resumed(overlay: Overlay, handle_text: str, settings: Settings) -> Pin | None:

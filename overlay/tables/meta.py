@@ -14,6 +14,7 @@ import msgspec
 from penstock.errors import IntegrityError
 from penstock.manifest.entry import NodeRef
 from penstock.manifest.records import Manifest
+from penstock.repo.bucket.repository import VersionId
 
 from .interface import ReadTables
 from .schema import FIRST_NEW_INODE, META, TableChange
@@ -41,6 +42,11 @@ class Origin(msgspec.Struct, frozen=True):
     commit: bytes | None
     manifest: Manifest
     metadata: bytes = b""
+
+    @property
+    def version(self) -> VersionId:
+        """Which version all clean records are in."""
+        return VersionId(self.manifest.top_hash, self.commit, self.ref)
 
     def change(self) -> TableChange:
         """Return the change that writes it."""

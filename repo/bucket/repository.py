@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from penstock.errors import AccessError, AmbiguousError, NotFoundError, UsageError
 from penstock.manifest.records import Commit, Manifest, RefRecord
@@ -13,7 +13,7 @@ from penstock.store.base import Store
 from .refs import Refs, nearest
 from .stored_records import read_record, require_record
 
-__all__ = ["DEFAULT_BRANCH", "Repository", "Version", "datasets_in"]
+__all__ = ["DEFAULT_BRANCH", "Repository", "VersionId", "datasets_in"]
 
 DEFAULT_BRANCH = "main"
 _SHORTEST_PREFIX = 7
@@ -23,22 +23,25 @@ _HEX = frozenset("0123456789abcdef")
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
-    """What a ref stands for. `commit` is None when it was named by its top hash; `ref` is how it was named."""
+class VersionId:
+    """Which version: the hash of what it contains, and the id of its commit, 32 bytes each.
+
+    `commit` is None when it was named by its top hash. `ref` is how it was named: two are the same by whatever names.
+    """
 
     top_hash: bytes
     commit: bytes | None
-    ref: str
+    ref: str = field(compare=False)
 
 
 def _is_prefix(name: str) -> bool:
     return _SHORTEST_PREFIX <= len(name) <= _HASH_DIGITS and _HEX.issuperset(name.lower())
 
 
-def _version_of(record: RefRecord | None, name: str) -> Version | None:
+def _version_of(record: RefRecord | None, name: str) -> VersionId | None:
     if record is None or not record.commit or not record.top_hash:
         return None
-    return Version(bytes.fromhex(record.top_hash), bytes.fromhex(record.commit), name)
+    return VersionId(bytes.fromhex(record.top_hash), bytes.fromhex(record.commit), name)
 
 
 def _no_listing(name: str, dataset: str, refused: AccessError) -> AccessError:
@@ -75,7 +78,7 @@ class Repository:
         """Whether the bucket holds anything of this dataset."""
         return any(True for _ in self.store.list(object_keys.dataset_prefix(self.dataset), limit=1))
 
-    def resolve(self, ref: str | None = None) -> Version:
+    def resolve(self, ref: str | None = None) -> VersionId:
         """Find the version that a branch, tag, commit id or top hash (or a prefix of 7 digits) stands for.
 
         Tried in that order. NotFoundError names what is near; AmbiguousError lists what a prefix fits.
@@ -114,7 +117,7 @@ class Repository:
                 fix="Choose another name.",
             )
 
-    def _by_hash(self, name: str) -> Version | None:
+    def _by_hash(self, name: str) -> VersionId | None:
         """Find what a whole commit id or top hash names, in one request or two."""
         commit_id = bytes.fromhex(name)
         refused: AccessError | None = None
@@ -127,10 +130,10 @@ class Repository:
                 is_known = self.store.head(object_keys.manifest_key(self.dataset, name)) is not None
             except AccessError as second:
                 raise _no_listing(name, self.dataset, refused or second) from second
-            return Version(commit_id, None, name) if is_known else None
-        return Version(bytes.fromhex(commit.top_hash), commit_id, name)
+            return VersionId(commit_id, None, name) if is_known else None
+        return VersionId(bytes.fromhex(commit.top_hash), commit_id, name)
 
-    def _unlisted(self, name: str, refused: AccessError) -> Version:
+    def _unlisted(self, name: str, refused: AccessError) -> VersionId:
         """Find what a tag or branch stands for where nothing may be listed: records can be asked for by their names."""
         found = _version_of(self.refs.tag_unlisted(name), name)
         if found is None:
@@ -140,7 +143,7 @@ class Repository:
             raise _no_listing(name, self.dataset, refused) from refused
         return found
 
-    def _by_prefix(self, prefix: str) -> Version | None:
+    def _by_prefix(self, prefix: str) -> VersionId | None:
         commits = self._with_prefix(
             object_keys.commit_key(self.dataset, prefix), object_keys.commit_key(self.dataset, "")
         )
@@ -157,8 +160,8 @@ class Repository:
             )
         if commits:
             commit_id = bytes.fromhex(commits[0])
-            return Version(bytes.fromhex(self.commit(commit_id).top_hash), commit_id, prefix)
-        return Version(bytes.fromhex(manifests[0]), None, prefix) if manifests else None
+            return VersionId(bytes.fromhex(self.commit(commit_id).top_hash), commit_id, prefix)
+        return VersionId(bytes.fromhex(manifests[0]), None, prefix) if manifests else None
 
     def _with_prefix(self, prefix: str, root: str) -> list[str]:
         names = [found.key[len(root) :] for found in self.store.list(prefix, limit=_MOST_CANDIDATES)]

@@ -10,29 +10,39 @@ Blocking.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 
 import msgspec
 
 from penstock.errors import IntegrityError, StoreUnreachableError
+from penstock.manifest.entry import NodeRef
 from penstock.manifest.hashing import content_hash
 from penstock.manifest.records import Commit, Manifest
-from penstock.repo.bucket.repository import DEFAULT_BRANCH, Repository, Version
+from penstock.repo.bucket.repository import DEFAULT_BRANCH, Repository, VersionId
 from penstock.repo.session.bucket_session import BucketSession
 
-__all__ = ["Found", "Memory", "find_version"]
+__all__ = ["Memory", "Pin", "find_version"]
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A version, and its records. `commit` may be None where nobody needs it; `offline`: it comes from memory."""
+class Pin(msgspec.Struct, frozen=True):
+    """What a handle was found to name: enough to open that again, with no store, whatever it names by then.
 
-    version: Version
+    `root` and `metadata` are of the version, or of a directory of it. `commit` may be None where nobody has asked for
+    it; `offline`: what it names comes from memory.
+    """
+
+    version: VersionId
     manifest: Manifest
     commit: Commit | None
+    root: NodeRef
+    metadata: bytes = b""
     offline: bool = False
+
+    @classmethod
+    def whole(cls, version: VersionId, manifest: Manifest, commit: Commit | None, *, offline: bool = False) -> Pin:
+        """Return that of a whole version."""
+        return cls(version, manifest, commit, manifest.root, manifest.metadata, offline)
 
 
 class _Row(msgspec.Struct, frozen=True, array_like=True):
@@ -56,7 +66,7 @@ class Memory:
         self._locations = session.locations
         self._namespace = f"versions {repository.store.url} {repository.dataset}".encode("utf-8", "surrogateescape")
 
-    def keep(self, ref: str, found: Found) -> None:
+    def keep(self, ref: str, found: Pin) -> None:
         """Remember what a ref led to just now; the version by its hashes as well."""
         version = found.version
         manifest = found.manifest.encode()
@@ -70,7 +80,7 @@ class Memory:
         with self._locations() as index:
             index.put_many(self._namespace, ((_key(name), msgspec.msgpack.encode(each)) for name, each in rows.items()))
 
-    def find(self, ref: str) -> Found | None:
+    def find(self, ref: str) -> Pin | None:
         """Return what a ref led to when the store was last asked."""
         with self._locations() as index:
             value = index.get(self._namespace, _key(ref))
@@ -82,8 +92,8 @@ class Memory:
             commit = self._cache.get(row.commit_block) if row.commit_block is not None else None
             if manifest is None or (commit is None and row.commit is not None):
                 return None
-            return Found(
-                Version(row.top_hash, row.commit, ref),
+            return Pin.whole(
+                VersionId(row.top_hash, row.commit, ref),
                 Manifest.decode(bytes(manifest), row.top_hash),
                 Commit.decode(bytes(commit), row.commit) if commit is not None and row.commit is not None else None,
                 offline=True,
@@ -97,7 +107,7 @@ def _key(ref: str) -> bytes:
     return content_hash(ref.encode("utf-8", "surrogateescape"))
 
 
-def find_version(repository: Repository, ref: str | None, memory: Memory | None) -> Found:
+def find_version(repository: Repository, ref: str | None, memory: Memory | None) -> Pin:
     """Return what a ref leads to; from memory, if there is one, when the store cannot be reached.
 
     Raises as `Repository.resolve` and `Repository.manifest`.
@@ -113,7 +123,7 @@ def find_version(repository: Repository, ref: str | None, memory: Memory | None)
             raise
         _log.warning("%s; %s is what it was when it was last opened here", error, name)
         return known
-    found = Found(version, manifest, commit)
+    found = Pin.whole(version, manifest, commit)
     if memory is not None:
         memory.keep(name, found)
     return found

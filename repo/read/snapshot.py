@@ -6,55 +6,39 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 
-import msgspec
-
 from penstock.cache import CacheInfo
 from penstock.errors import NotFoundError, UsageError
 from penstock.manifest.entry import BLOCK_SIZE, Entry, NodeRef, block_count, display_path, split_path
 from penstock.manifest.records import Commit, Manifest
 from penstock.manifest.tree import Tree
 from penstock.repo.bucket.refs import nearest
-from penstock.repo.bucket.repository import Repository, Version, dataset_of
+from penstock.repo.bucket.repository import Repository, VersionId, dataset_of
 from penstock.repo.fetch.fetch_pool import FetchPool
 from penstock.repo.fetch.regions import describe_object
 from penstock.repo.session.bucket_session import BucketSession, open_session
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.settings.settings import Settings
 
-from .remembered_versions import Found, Memory, find_version
+from .remembered_versions import Memory, Pin, find_version
 
-__all__ = ["Pin", "Snapshot", "open_snapshot"]
-
-
-class Pin(msgspec.Struct, frozen=True):
-    """What a handle was found to name: enough to open that again, with no store, whatever it names by then."""
-
-    top_hash: bytes
-    commit_id: bytes | None
-    ref: str
-    manifest: Manifest
-    commit: Commit | None
-    root: NodeRef
-    offline: bool
-    metadata: bytes = b""
-    """Of the root: the version's own, or the directory's."""
+__all__ = ["Snapshot", "open_snapshot"]
 
 
 class Snapshot:
     """The tree of one version, or of a directory of it. Made by `open_snapshot`; its session is closed with it."""
 
-    def __init__(self, handle: str, session: BucketSession, repository: Repository, found: Found) -> None:
+    def __init__(self, handle: str, session: BucketSession, repository: Repository, pin: Pin) -> None:
         self.handle = handle
         self.session = session
-        self.offline = found.offline
+        self.offline = pin.offline
         """Whether the version was opened from what is remembered of it, because the store could not be reached."""
         self.repository = repository
-        self.version = found.version
-        self.manifest = found.manifest
-        self.root: NodeRef = found.manifest.root
-        self.root_metadata = found.manifest.metadata
+        self.version = pin.version
+        self.manifest = pin.manifest
+        self.root: NodeRef = pin.root
+        self.root_metadata = pin.metadata
         """Metadata of what `root` is: of the version, or of the directory; canonical JSON, or empty."""
-        self._commit = found.commit
+        self._commit = pin.commit
         self._cache = cache = session.cache
         self.cache_size = session.settings.cache_size if cache is not None else 0
         """Bytes that the cache may take."""
@@ -93,19 +77,9 @@ class Snapshot:
     @property
     def pin(self) -> Pin:
         """What `open_snapshot` needs to open the same again."""
-        version = self.version
-        return Pin(
-            version.top_hash,
-            version.commit,
-            version.ref,
-            self.manifest,
-            self.commit(),
-            self.root,
-            self.offline,
-            self.root_metadata,
-        )
+        return Pin(self.version, self.manifest, self.commit(), self.root, self.root_metadata, self.offline)
 
-    def stand_at(self, version: Version, manifest: Manifest) -> None:
+    def stand_at(self, version: VersionId, manifest: Manifest) -> None:
         """Say that a writable mount is at another version now; its lower layer, `root`, stays what it is."""
         self._commit = None
         self.version, self.manifest = version, manifest
@@ -268,16 +242,9 @@ def open_snapshot(
             closing(open_session(handle.bucket, settings, cached=cached, fetchers=fetchers, set_aside=set_aside))
         )
         repository = session.repository(dataset)
-        if pin is None:
-            memory = Memory(session, repository) if remember and cached else None
-            found = find_version(repository, handle.ref, memory)
-        else:
-            version = Version(pin.top_hash, pin.commit_id, pin.ref)
-            found = Found(version, pin.manifest, pin.commit, pin.offline)
-        snapshot = Snapshot(handle_text, session, repository, found)
+        memory = Memory(session, repository) if remember and cached and pin is None else None
+        snapshot = Snapshot(handle_text, session, repository, pin or find_version(repository, handle.ref, memory))
         if pin is None:
             snapshot.narrow(handle.subdir)
-        else:
-            snapshot.root, snapshot.root_metadata = pin.root, pin.metadata
         opening.pop_all()  # the snapshot closes it from now on
     return snapshot

@@ -20,7 +20,8 @@ from penstock.mountpoint.registry import moved_path
 from penstock.mountpoint.working_copy.overlay_directory import adopt, open_overlay, overlay_directory, pin_of, resumed
 from penstock.overlay.disk import directory_gone, disk_error
 from penstock.overlay.overlay import Overlay
-from penstock.repo.read.snapshot import Pin, Snapshot
+from penstock.repo.read.remembered_versions import Pin
+from penstock.repo.read.snapshot import Snapshot
 from penstock.vfs.source.tree_queries import TreeQueries
 from penstock.vfs.source.workers import Workers
 

@@ -28,8 +28,8 @@ from penstock.mountpoint.kernel_mounts import SUBTYPE, KernelMount, fs_name, top
 from penstock.mountpoint.processes import start_time
 from penstock.mountpoint.registry import MountRecord, access_log_path, control_path
 from penstock.overlay.tables.meta import Origin
-from penstock.repo.bucket.repository import Version
-from penstock.repo.read.snapshot import Pin, Snapshot, open_snapshot
+from penstock.repo.read.remembered_versions import Pin
+from penstock.repo.read.snapshot import Snapshot, open_snapshot
 from penstock.repo.settings.handle import parse_handle
 from penstock.vfs.ahead.trace_recorder import record
 from penstock.vfs.files.attributes import DEFAULT_UMASK
@@ -223,10 +223,10 @@ class _Serving:
         self._link.send(Serving(ready))
 
     def _on_move(self, origin: Origin) -> None:
-        top_hash = origin.manifest.top_hash
-        self._snapshot.stand_at(Version(top_hash, origin.commit, origin.ref), origin.manifest)
-        self._holding.move(top_hash)
-        self._link.send(Moved(origin.handle, top_hash.hex(), origin.commit.hex() if origin.commit else None))
+        version = origin.version
+        self._snapshot.stand_at(version, origin.manifest)
+        self._holding.move(version.top_hash)
+        self._link.send(Moved(origin.handle, version.top_hash.hex(), version.commit.hex() if version.commit else None))
 
     def _describe(self, mounted: KernelMount) -> MountRecord:
         request, snapshot = self._request, self._snapshot
