@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
-from dataclasses import replace
 
 from penstock.errors import UsageError
 from penstock.progress import SILENT, Progress
@@ -12,8 +10,8 @@ from penstock.repo.bucket.check import Check
 from penstock.repo.bucket.repository import datasets_in
 from penstock.repo.gc.collect import DAY, collect, forget_notes
 from penstock.repo.gc.report import GcReport
-from penstock.repo.session.bucket_session import open_session
-from penstock.store.opening import open_store
+from penstock.repo.session.bucket_session import BucketSession, open_session
+from penstock.repo.settings.bucket_setup import BucketSetup
 
 from .dataset import Dataset
 from .doctor import doctor
@@ -55,11 +53,11 @@ class Bucket:
 
     def datasets(self, *, patience: float | None = None) -> list[str]:
         """Return the names of its datasets, in byte order. `patience`: seconds after which it is given up."""
-        address, options = self.settings.locate_bucket(self.name)
+        setup = BucketSetup.of(self.name, self.settings)
         if patience is not None:
-            options = replace(options, connect_timeout=min(1.0, patience), deadline=patience, max_attempts=1)
-        with closing(open_store(address, options)) as store:
-            return datasets_in(store)
+            setup = setup.hurried(patience)
+        with BucketSession(setup) as session:
+            return datasets_in(session.store)
 
     def dataset(self, name: str) -> Dataset:
         """Return a dataset of it, whether it is there or not. UsageError: no dataset can have that name."""

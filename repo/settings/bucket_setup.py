@@ -6,6 +6,7 @@ A value. It is what goes to a process that fetches; what is open never does.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,11 @@ class BucketSetup(msgspec.Struct, frozen=True):
     def of(cls, bucket: str, settings: Settings) -> BucketSetup:
         """Return the setup of the bucket that a handle names. UsageError: the name or its remote is not valid."""
         return cls(bucket, *settings.locate_bucket(bucket), settings)
+
+    def hurried(self, patience: float) -> BucketSetup:
+        """Return that of who gives up after so many seconds."""
+        options = replace(self.options, connect_timeout=min(1.0, patience), deadline=patience, max_attempts=1)
+        return msgspec.structs.replace(self, options=options)
 
     def encode(self) -> bytes:
         """Return it as a message."""

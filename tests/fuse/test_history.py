@@ -14,8 +14,7 @@ from penstock.repo.history.branch_merge import join
 from penstock.repo.history.branches import delete_branch, make_branch, reset_branch
 from penstock.repo.history.landing import land
 from penstock.repo.history.log import find_published
-from penstock.repo.read.open_dataset import open_dataset
-from penstock.repo.settings.handle import parse_handle
+from penstock.repo.session.bucket_session import open_session
 from penstock.repo.write.publish import Authorship
 
 pytestmark = pytest.mark.fuse
@@ -36,8 +35,8 @@ def test_old_versions_mount_for_ever(demo: LocalBucket, mounts: Mount, tmp_path:
     first = push(1, {b"a": Made(b"one"), b"d": {b"x": Made(b"one")}})
     second = push(2, {b"a": Made(b"two"), b"d": {b"x": Made(b"one")}, b"new": Made(b"two")})
     live = Path(mounts("demo/data", at="live").mountpoint)
-    with open_dataset(parse_handle("demo/data"), demo.settings) as dataset:
-        repository, load = dataset.repository, dataset.load
+    with open_session("demo", demo.settings) as session:
+        repository, load = session.repository("data"), session.load
         # Back to the first version; a branch goes on from there and is merged; the second version is undone.
         who = Authorship("me", "", "test")
         make_branch(repository, "side", find_published(repository, "main"), who)
@@ -61,14 +60,15 @@ def test_old_versions_mount_for_ever(demo: LocalBucket, mounts: Mount, tmp_path:
 def test_a_merge_is_mounted_and_read(demo: LocalBucket, mounts: Mount, tmp_path: Path) -> None:
     write_tree(tmp_path / "base", {b"a": Made(b"base"), b"d": {b"x": Made(b"base")}})
     demo.push(tmp_path / "base")
-    with open_dataset(parse_handle("demo/data"), demo.settings) as dataset:
+    with open_session("demo", demo.settings) as session:
+        repository = session.repository("data")
         who = Authorship("me", "", "test")
-        make_branch(dataset.repository, "side", find_published(dataset.repository, None), who)
+        make_branch(repository, "side", find_published(repository, None), who)
         write_tree(tmp_path / "ours", {b"a": Made(b"ours" * 400_000), b"d": {b"x": Made(b"base")}})
         demo.push(tmp_path / "ours")
         write_tree(tmp_path / "theirs", {b"a": Made(b"base"), b"d": {b"x": Made(b"theirs"), b"y": Made(b"new")}})
         demo.push(tmp_path / "theirs", "demo/data:side")
-        source = find_published(dataset.repository, "side").commit
-        join(dataset.repository, dataset.load, "main", source, who)
+        source = find_published(repository, "side").commit
+        join(repository, session.load, "main", source, who)
     found = content(mounts("demo/data").mountpoint)
     assert found == {"a": b"ours" * 400_000, "d/x": b"theirs", "d/y": b"new"}

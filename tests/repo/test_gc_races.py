@@ -15,11 +15,12 @@ import penstock.repo.bucket.leases as module
 from penstock.errors import ConflictError, PenstockError
 from penstock.progress import SILENT
 from penstock.repo.bucket.leases import LeaseKind, leases
+from penstock.repo.bucket.write_access import write_access
 from penstock.repo.fetch.request_counts import RequestCounts
 from penstock.repo.gc.collect import GcReport, collect
 from penstock.repo.history.branches import delete_branch, make_tag, reset_branch
 from penstock.repo.push.push import push
-from penstock.repo.read.open_dataset import open_dataset
+from penstock.repo.session.bucket_session import open_session
 from penstock.repo.session.nodes import Nodes
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.verify.verification import verify
@@ -74,7 +75,6 @@ class Life:
         world, rng = self.world, random.Random(number)
         machine = world.machine(f"m{number}")
         branch = f"b{number}"
-        handle = parse_handle(world.handle(branch))
         until = time.monotonic() + SECONDS
         round_number = 0
         while not self.over.is_set() and time.monotonic() < until:
@@ -83,8 +83,10 @@ class Life:
                 break
             report = world.push(rng.choice(self.directories), branch, settings=machine)
             self.pushed += 1
-            with open_dataset(handle, machine, writes=True) as dataset:
-                repository = dataset.repository
+            with (
+                open_session(world.bucket, machine) as session,
+                write_access(repository := session.repository("things"), LeaseKind.HISTORY, machine, world.bucket),
+            ):
                 if report.commit is not None and rng.random() < 0.2:
                     make_tag(repository, f"t{number}-{round_number}", Published(report.top_hash, report.commit), ME)
                 parents = repository.commit(report.commit).parents if report.commit is not None else ()

@@ -6,9 +6,8 @@ from typing import Any
 
 from penstock.manifest.entry import Location, NodeRef
 from penstock.repo.history.comparison import Contents, compare
-from penstock.repo.read.open_dataset import open_dataset
+from penstock.repo.session.bucket_session import open_session
 from penstock.repo.session.node_batches import neighbours
-from penstock.repo.settings.handle import parse_handle
 
 World = Any  # see conftest
 
@@ -28,10 +27,10 @@ def test_many_nodes_come_by_few_requests(world: World) -> None:
     base = {b"d%03d/f%d" % (number, file): b"%d" % number for number in range(300) for file in range(3)}
     changed = dict(base) | {b"d%03d/f1" % number: b"changed" for number in range(0, 300, 3)}
     old, new = (world.push(world.plant(state, name), name) for name, state in (("old", base), ("new", changed)))
-    with open_dataset(parse_handle(world.handle()), world.machine("elsewhere")) as dataset:
+    with open_session(world.bucket, world.machine("elsewhere")) as session:
+        repository = session.repository("things")
         before, after = (
-            Contents(dataset.repository.manifest(each.top_hash).root, dataset.load, dataset.load_many)
-            for each in (old, new)
+            Contents(repository.manifest(each.top_hash).root, session.load, session.load_many) for each in (old, new)
         )
         assert len(list(compare(before, after))) == 100
-        assert dataset.counters.snapshot()["node_gets"] <= 6
+        assert session.counts.snapshot()["node_gets"] <= 6

@@ -14,8 +14,7 @@ from penstock.manifest.records import Manifest
 from penstock.manifest.update import Edit, update
 from penstock.repo.bucket.repository import Repository
 from penstock.repo.history.comparison import Contents, compare
-from penstock.repo.read.open_dataset import open_dataset
-from penstock.repo.settings.handle import parse_handle
+from penstock.repo.session.bucket_session import open_session
 from penstock.repo.write.node_pack import NodePackWriter
 from penstock.repo.write.publish import Authorship, publish
 
@@ -45,19 +44,19 @@ def test_what_lies_far_apart_comes_without_what_lies_between(tmp_path: Path) -> 
     size = sink.bytes
     before = sink.located(root)
     publish(repository, "main", None, Manifest(before), authorship)
-    with open_dataset(parse_handle("demo/data"), bucket.settings) as dataset:
+    with open_session("demo", bucket.settings) as session:
         sink = NodePackWriter(store.put)
         edits = [Edit((b"d%02d" % folder, b"file-%05d" % 2000), entry(chance, 2000)) for folder in CHANGED]
-        root = update(before, edits, dataset.load, sink)
+        root = update(before, edits, session.load, sink)
         sink.flush()
         after = sink.located(root)
         publish(repository, "main", repository.refs.head("main"), Manifest(after), authorship)
     store.close()
 
     elsewhere = replace(bucket.settings, cache_directory=tmp_path / "elsewhere")
-    with open_dataset(parse_handle("demo/data"), elsewhere) as dataset:
-        old, new = (Contents(each, dataset.load, dataset.load_many) for each in (before, after))
+    with open_session("demo", elsewhere) as session:
+        old, new = (Contents(each, session.load, session.load_many) for each in (before, after))
         assert len(list(compare(old, new))) == len(CHANGED)
-        counts = dataset.counters.snapshot()
+        counts = session.counts.snapshot()
     assert counts["bytes_fetched"] < size / 2, (counts, size)
     assert counts["node_gets"] <= 2 * len(CHANGED) + 4
