@@ -38,11 +38,11 @@ from penstock.errors import PenstockError
 __all__ = ["ErrorReport", "ExitCode", "describe", "save_traceback"]
 
 
-_FULL = "Make room on that disk, or name another one: TMPDIR, XDG_STATE_HOME, XDG_RUNTIME_DIR, PENSTOCK_CACHE_DIR"
+_FULL = "Make room on that disk, or name another one: TMPDIR, XDG_STATE_HOME, PENSTOCK_CACHE_DIR"
 _MACHINE = {
     errno.ENOSPC: _FULL,
     errno.EDQUOT: _FULL,
-    errno.EROFS: "Name a place that can be written: TMPDIR, XDG_STATE_HOME, XDG_RUNTIME_DIR, PENSTOCK_CACHE_DIR",
+    errno.EROFS: "Name a place that can be written: TMPDIR, XDG_STATE_HOME, PENSTOCK_CACHE_DIR",
     errno.EIO: "The disk fails: the kernel's log (dmesg) has more",
     errno.ENOMEM: "Give it more memory (ulimit -v, the container's limit)",
     errno.EMFILE: "Allow more open files: ulimit -n",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,10 @@ from typing import Any
 import click
 
 from penstock.errors import PenstockError
-from penstock.mountpoint.known_mounts import MountInfo, list_mounts
+from penstock.mountpoint.known_mounts import MountInfo, find_mount, list_mounts
 from penstock.mountpoint.mount import mount, mount_foreground
 from penstock.mountpoint.mount_options import MountOptions
-from penstock.mountpoint.unmount import changes_left, unmount
+from penstock.mountpoint.unmount import changes_left, mounts_left, unmount
 from penstock.repo.settings.handle import Handle
 
 from .commands import Command
@@ -115,18 +114,22 @@ def umount(invocation: Invocation, directories: tuple[str, ...], lazy: bool, for
     Changes that were not committed stay on this machine: they can be committed as they are, and mounting at the
     same directory goes on with them.
     """
+    settings = invocation.settings()
     for directory in directories:
-        place = os.path.abspath(directory)
+        place = find_mount(directory, "umount").mountpoint
         info = next((found for found in list_mounts() if found.mountpoint == place), None)
         ended = unmount(directory, lazy=lazy, force=force)
+        elsewhere = mounts_left(info) if not ended and info is not None else []
         try:
-            changes = changes_left(info) if ended and info is not None else None
+            changes = changes_left(info, settings) if ended and info is not None else None
         except PenstockError as error:
             # It is unmounted, which is what was asked for; what became of its changes is told.
             invocation.output.notice(f"{directory} is unmounted, but {error}")
             changes = None
         if invocation.output.json:
-            invocation.output.record({"mountpoint": place, "ended": ended, "changes": changes})
+            invocation.output.record({"mountpoint": place, "ended": ended, "elsewhere": elsewhere, "changes": changes})
+        elif elsewhere:
+            invocation.output.notice(f"{directory} is unmounted; it is still served at {', '.join(elsewhere)}")
         elif not ended:
             invocation.output.notice(f"{directory} is out of sight; it goes when its last user is done")
         elif changes:
@@ -145,7 +148,7 @@ def mounts(invocation: Invocation) -> None:
     elif found:
         rows = []
         for each in found:
-            state = "" if each.alive else "dead"
+            state = "dead" if not each.alive else f"bind of {each.bind_of}" if each.bind_of else ""
             rows.append((each.mountpoint, each.handle, (each.top_hash or "")[:12], str(each.pid or ""), state))
         invocation.output.table(rows, headers=("DIRECTORY", "HANDLE", "TOP HASH", "PID", ""))
     else:

@@ -15,7 +15,7 @@ from functools import lru_cache
 from penstock.errors import NotFoundError, UsageError
 
 from .control_client import ask
-from .kernel_mounts import enclosing
+from .kernel_mounts import KernelMount, enclosing, top_mount
 
 __all__ = ["announce"]
 
@@ -43,6 +43,7 @@ def announce(
     client = f"{os.getpid()} {name}"
     parts: dict[str, _Part] = {}
     base = os.path.realpath(mountpoint) if mountpoint is not None else None
+    bound = top_mount(base) if base is not None else None
     if base is not None:
         parts[base] = _Part(base, client)
 
@@ -52,13 +53,13 @@ def announce(
         if base is not None:
             if real != base and not real.startswith(base.rstrip("/") + "/"):
                 raise NotFoundError(f"{directory} is not in the mount at {base}")
-            return base, os.path.relpath(real, base)
+            return base, _inside(bound, real) if bound is not None else os.path.relpath(real, base)
         mount = enclosing(real)
         if mount is None:
             raise NotFoundError(
                 f"{directory} is in no mount of Penstock's", fix="penstock mounts lists what is mounted."
             )
-        return mount.mountpoint, os.path.relpath(real, mount.mountpoint)
+        return mount.mountpoint, _inside(mount, real)
 
     for path in paths:
         directory, file_name = os.path.split(os.fsdecode(path))
@@ -71,6 +72,11 @@ def announce(
         part.add(file_name if inside == "." else f"{inside}/{file_name}")
     for part in parts.values():
         part.send(last=True)
+
+
+def _inside(mount: KernelMount, path: str) -> str:
+    """Return a path as it is from the root of what is mounted, of which a bind mount may show a directory."""
+    return os.path.normpath(os.path.join(mount.root.lstrip("/"), os.path.relpath(path, mount.mountpoint)))
 
 
 class _Part:

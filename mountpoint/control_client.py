@@ -11,14 +11,14 @@ from typing import Any
 
 import msgspec
 
-from penstock.errors import AccessError, CancelledError, PenstockError
+from penstock.errors import CancelledError, PenstockError
 from penstock.progress import SILENT, Progress, ProgressMirror, StageState
 
 from .error_form import failure_from_json
-from .known_mounts import find_mount, is_dead, record_of
+from .known_mounts import find_mount, record_at
 from .registry import MountRecord
 
-__all__ = ["ask", "follow"]
+__all__ = ["answers", "ask", "follow"]
 
 _PATIENCE = 5.0
 _POLL = 0.1
@@ -81,21 +81,23 @@ def follow(
         raise
 
 
+def answers(record: MountRecord, timeout: float = 2.0) -> bool:
+    """Whether a daemon answers at all, within so many seconds."""
+    try:
+        return bool(_exchange(record, b'{"command": "status"}\n', time.monotonic() + timeout))
+    except OSError:
+        return False
+
+
 def _record(mountpoint: str) -> MountRecord:
-    mount = find_mount(mountpoint, "status")
-    record = record_of(mount)
+    record = record_at(mountpoint)
     if record is not None:
         return record
-    if is_dead(mount):
-        raise PenstockError(
-            f"the daemon of {mount.mountpoint} is gone",
-            why="it was killed, or it failed",
-            fix=f"penstock umount {mount.mountpoint} cleans up; penstock mount mounts it anew.",
-        )
-    raise AccessError(
-        f"the mount at {mount.mountpoint} cannot be asked",
-        why="it is another user's, or was made with another XDG_RUNTIME_DIR",
-        fix="Ask as the user who mounted it.",
+    mount = find_mount(mountpoint, "status")
+    raise PenstockError(
+        f"the daemon of {mount.mountpoint} is gone",
+        why="it was killed, or it failed",
+        fix=f"penstock umount {mount.mountpoint} cleans up; penstock mount mounts it anew.",
     )
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from penstock.errors import AccessError, NotFoundError
 
 from .kernel_mounts import KernelMount, enclosing, kernel_mounts, top_mount
 from .registry import MountRecord, live_records
 
-__all__ = ["MountInfo", "find_mount", "info_of", "is_dead", "list_mounts", "record_of"]
+__all__ = ["MountInfo", "find_mount", "info_of", "is_dead", "list_mounts", "record_at", "record_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,8 @@ class MountInfo:
     `pid` is the daemon's, which supervises the process `worker_pid` that serves the files and has replaced it
     `restarts` times. `overlay`: where a writable mount keeps its changes; None when it is read-only. `cache`: what is
     to be said of its block cache, empty when all is well with that.
-    `refused`: why they could not have been committed when it was mounted.
+    `refused`: why they could not have been committed when it was mounted. `bind_of`: of a bind mount, the directory
+    that it shows, as it is called in the mount that it was made of.
     """
 
     mountpoint: str
@@ -42,6 +43,7 @@ class MountInfo:
     overlay: str | None = None
     cache: str | None = None
     refused: str | None = None
+    bind_of: str | None = None
 
 
 def info_of(record: MountRecord) -> MountInfo:
@@ -75,6 +77,38 @@ def record_of(mount: KernelMount) -> MountRecord | None:
     return next((record for record in records if record.device == mount.device), None)
 
 
+def record_at(directory: str) -> MountRecord | None:
+    """Return the record of the daemon that has to be asked about a directory; None: there is none that lives.
+
+    That of the mount there, or the one which has the overlay open that lies there or was made for mounts there: it may
+    be mounted elsewhere by now, or out of sight. AccessError: there is a mount, and its daemon is not to be found.
+    """
+    beside, place = _places(directory)
+    found = top_mount(place)
+    if found is not None and found.is_ours:
+        record = record_of(found)
+        if record is None and not is_dead(found):
+            raise AccessError(
+                f"the mount at {found.mountpoint} cannot be asked",
+                why="it is another user's, or was made with another HOME or XDG_STATE_HOME",
+                fix="Ask as the user who mounted it.",
+            )
+        return record
+    try:
+        records = live_records()
+    except AccessError:
+        return None
+    return next((each for each in records if each.overlay and beside in (each.mountpoint, each.overlay)), None)
+
+
+def _places(directory: str) -> tuple[str, str]:
+    """Return a path without symlinks above its last component, and where a mount there would be."""
+    path = os.path.abspath(directory)
+    beside = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+    ours = {found.mountpoint for found in kernel_mounts() if found.is_ours}
+    return beside, next((each for each in (path, beside) if each in ours), None) or os.path.realpath(beside)
+
+
 def is_dead(mount: KernelMount) -> bool:
     """Whether the daemon of a mount of ours is gone."""
     if record_of(mount) is not None:
@@ -92,10 +126,7 @@ def find_mount(mountpoint: str, command: str) -> KernelMount:
 
     NotFoundError: nothing of ours is mounted there; of a place inside a mount it says how to call `command`.
     """
-    path = os.path.abspath(mountpoint)
-    beside = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
-    ours = {found.mountpoint for found in kernel_mounts() if found.is_ours}
-    place = next((each for each in (path, beside) if each in ours), None) or os.path.realpath(beside)
+    _, place = _places(mountpoint)
     found = top_mount(place)
     if found is not None and found.is_ours:
         return found
@@ -110,13 +141,24 @@ def find_mount(mountpoint: str, command: str) -> KernelMount:
 
 
 def list_mounts() -> list[MountInfo]:
-    """Return all mounts of Penstock's that this process sees, in the order they were mounted."""
+    """Return all mounts of Penstock's that this process sees, in the order they were mounted, bind mounts too."""
+    ours = [mount for mount in kernel_mounts() if mount.is_ours]
     found = []
-    for mount in kernel_mounts():
-        if mount.is_ours:
-            record = record_of(mount)
-            if record is not None:
-                found.append(info_of(record))
-            else:
-                found.append(MountInfo(mount.mountpoint, mount.source, alive=not is_dead(mount)))
+    for mount in ours:
+        record = record_of(mount)
+        if record is not None:
+            info = info_of(record)
+        else:
+            info = MountInfo(mount.mountpoint, mount.source, alive=not is_dead(mount))
+        home = record.mountpoint if record is not None else ""
+        found.append(replace(info, mountpoint=mount.mountpoint, bind_of=_bind_of(mount, ours, home)))
     return found
+
+
+def _bind_of(mount: KernelMount, ours: list[KernelMount], home: str) -> str | None:
+    """Return the directory that a bind mount shows; None: it is the mount itself, at `home` or moved from there."""
+    whole = [each.mountpoint for each in ours if each.device == mount.device and each.root == "/"]
+    first = home if home in whole or not whole else whole[0]
+    if mount.root == "/" and mount.mountpoint == first:
+        return None
+    return os.path.join(first or mount.source, mount.root.strip("/")).rstrip("/")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from .kernel_mounts import KernelMount
 
-__all__ = ["Holder", "end", "holders", "start_time", "wait_for_end"]
+__all__ = ["Holder", "boot_id", "end", "holders", "other_namespaces", "start_time", "wait_for_end"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,12 @@ class Holder:
 
     def __str__(self) -> str:
         return f"{self.name} (process {self.pid}, {self.use})"
+
+
+def boot_id() -> str:
+    """Return what the kernel drew at boot."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
+        return stream.read().strip()
 
 
 def start_time(pid: int) -> int | None:
@@ -75,9 +81,31 @@ def holders(mount: KernelMount) -> list[Holder]:
             with suppress(OSError):  # it has ended meanwhile, or is none of ours to look into
                 use = next(_uses(name, mount), None)
                 if use is not None:
-                    with open(f"/proc/{name}/comm", encoding="utf-8", errors="replace") as stream:
-                        found.append(Holder(int(name), stream.read().strip(), use))
+                    found.append(Holder(int(name), _name(name), use))
     return sorted(found, key=lambda holder: holder.pid)
+
+
+def _name(pid: str) -> str:
+    with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as stream:
+        return stream.read().strip()
+
+
+def other_namespaces(device: tuple[int, int]) -> list[Holder]:
+    """Return a process of each other mount namespace in which a device is mounted, as far as this user may see."""
+    wanted = b"%d:%d" % device
+    seen = {os.readlink("/proc/self/ns/mnt")}
+    found = []
+    for name in sorted(filter(str.isdigit, os.listdir("/proc")), key=int):
+        with suppress(OSError):  # as above
+            namespace = os.readlink(f"/proc/{name}/ns/mnt")
+            if namespace in seen:
+                continue
+            seen.add(namespace)
+            with open(f"/proc/{name}/mountinfo", "rb") as table:
+                is_there = any(line.split(b" ", 3)[2] == wanted for line in table)
+            if is_there:
+                found.append(Holder(int(name), _name(name), "a mount namespace of its own"))
+    return found
 
 
 def _uses(pid: str, mount: KernelMount) -> Iterator[str]:

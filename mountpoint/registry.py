@@ -1,18 +1,19 @@
 """State files: what a mount's daemon says of itself, for `mounts` and `umount`. One JSON file a daemon.
 
-They lie in the user's runtime directory, which nobody else may look into, and are gone after a reboot as the mounts
-are. A file is written when the tree is readable, again when another process serves it, and removed when the daemon
-ends. One that a killed daemon left is recognised by its process's id and start time, ignored, and swept by the next
-mount.
+They lie in the user's state folder, with the control sockets: a runtime directory is removed when its user has logged
+out, and is another one, or none, under cron(8) and su(1). A file is written when the tree is readable, again when
+another process serves it, and removed when the daemon ends. One that a killed daemon left is ignored, and swept by the
+next mount. What lives is told by boot, process id and start time; of other machines and containers that share the
+folder, whose processes are not to be seen here, by a lock on the file, which its daemon holds.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import stat
-import warnings
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
@@ -20,18 +21,17 @@ import platformdirs
 
 from penstock.errors import AccessError
 
-from .processes import start_time
+from .processes import boot_id, start_time
 
 __all__ = [
     "MountRecord",
+    "Registration",
     "access_log_path",
     "control_path",
     "live_records",
     "log_path",
     "moved_path",
-    "register",
     "sweep",
-    "unregister",
 ]
 
 
@@ -65,74 +65,112 @@ class MountRecord:
     """What is to be said of the block cache, when it was mounted."""
     refused: str | None = None
     """Why a commit of them would have been refused when it was mounted."""
+    boot: str = ""
+    """The boot that `pid` and `started` are of."""
 
 
 def _directory() -> str:
     """Return the directory of state files, made if need be. AccessError: it is not safely ours."""
-    with warnings.catch_warnings():
-        # Where nobody sets XDG_RUNTIME_DIR (root, containers) a folder in /tmp does; the user need not hear of it.
-        warnings.simplefilter("ignore")
-        path = os.path.join(platformdirs.user_runtime_dir("penstock"), "mounts")
-    fix = "Set XDG_RUNTIME_DIR to a directory that only you may use."
+    path = os.path.join(platformdirs.user_state_dir("penstock"), "mounts")
+    fix = "Set XDG_STATE_HOME to a directory that only you may write to."
     try:
-        os.makedirs(os.path.dirname(os.path.dirname(path)), mode=0o700, exist_ok=True)
-        for each in (os.path.dirname(path), path):
-            with suppress(FileExistsError):
-                os.mkdir(each, 0o700)
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        with suppress(FileExistsError):
+            os.mkdir(path, 0o700)
+        for each, others in ((os.path.dirname(path), 0o002), (path, 0o022)):
             facts = os.lstat(each)
-            # The runtime directory may lie in /tmp, where anybody can make it first.
-            if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & 0o022:
+            if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & others:
                 raise AccessError(f"{each} is not safe to use", why="it is not a directory of yours alone", fix=fix)
     except OSError as error:
         raise AccessError("mounts cannot be registered", why=str(error), fix=fix) from error
     return path
 
 
-def _path(record: MountRecord) -> str:
-    return os.path.join(_directory(), f"{record.pid}.json")
+def _stem(pid: int, started: int) -> str:
+    """Return what the paths of a daemon's files begin with: unlike those of another machine's daemons."""
+    return os.path.join(_directory(), f"{pid}-{started}")
 
 
-def register(record: MountRecord) -> None:
-    """Write a daemon's state file, whole or not at all."""
-    path = _path(record)
-    draft = f"{path}.new"
-    with open(draft, "w", encoding="ascii", opener=lambda name, flags: os.open(name, flags, 0o600)) as stream:
-        json.dump(asdict(record), stream)
-    os.rename(draft, path)
+class Registration:
+    """The state file of this process's mount. OSError, AccessError: it cannot be written."""
+
+    def __init__(self, record: MountRecord) -> None:
+        self._stem = _stem(record.pid, record.started)
+        self._descriptor = -1
+        self.update(record)
+
+    def update(self, record: MountRecord) -> None:
+        """Write it anew, whole or not at all."""
+        draft = f"{self._stem}.json.new"
+        with open(draft, "w", encoding="ascii", opener=lambda name, flags: os.open(name, flags, 0o600)) as stream:
+            json.dump(asdict(record), stream)
+        descriptor = os.open(draft, os.O_RDWR | os.O_CLOEXEC)
+        with suppress(OSError):  # on a disk without locks: it is known by its process alone
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.rename(draft, f"{self._stem}.json")
+        self.let_go()
+        self._descriptor = descriptor
+
+    def end(self) -> None:
+        """Remove it, the control socket, and what a refresh has left."""
+        _remove(self._stem)
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Leave the file as a process that dies does."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor = -1
 
 
-def unregister(record: MountRecord) -> None:
-    """Remove a daemon's state file, its control socket, and what a refresh has left."""
-    for path in (_path(record), record.control):
-        if path is not None:
-            with suppress(FileNotFoundError):
-                os.unlink(path)
-    shutil.rmtree(moved_path(record.pid), ignore_errors=True)
+def _remove(stem: str) -> None:
+    for ending in (".json", ".json.new", ".sock"):
+        with suppress(FileNotFoundError):
+            os.unlink(stem + ending)
+    shutil.rmtree(f"{stem}.moved", ignore_errors=True)
 
 
 def control_path(pid: int) -> str:
-    """Return the path of the control socket of the daemon with this process id."""
-    return os.path.join(_directory(), f"{pid}.sock")
+    """Return the path of the control socket of the daemon with this process id, which lives."""
+    return f"{_stem(pid, start_time(pid) or 0)}.sock"
 
 
 def moved_path(pid: int) -> str:
     """Return the directory that says what a read-only mount was moved to by a refresh; it is there only then."""
-    return os.path.join(_directory(), f"{pid}.moved")
+    return f"{_stem(pid, start_time(pid) or 0)}.moved"
 
 
 def live_records() -> list[MountRecord]:
-    """Return the state of this user's daemons that are alive."""
-    return [record for _, record in _records() if record is not None and start_time(record.pid) == record.started]
+    """Return the state of this user's daemons that are alive, as far as their processes are to be seen here."""
+    return [record for _, record in _records() if record is not None and _lives(record)]
 
 
 def sweep() -> None:
     """Remove what dead daemons left."""
     for path, record in _records():
-        if record is None or start_time(record.pid) != record.started:
-            for left in (path, path.removesuffix(".json") + ".sock"):
-                with suppress(FileNotFoundError):
-                    os.unlink(left)
-            shutil.rmtree(path.removesuffix(".json") + ".moved", ignore_errors=True)
+        if not (record is not None and _lives(record)) and not _is_held(path):
+            _remove(path.removesuffix(".json"))
+
+
+def _lives(record: MountRecord) -> bool:
+    return record.boot == boot_id() and start_time(record.pid) == record.started
+
+
+def _is_held(path: str) -> bool:
+    """Whether a daemon that is not to be seen from here holds its state file."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _records() -> list[tuple[str, MountRecord | None]]:

@@ -4,29 +4,44 @@ from __future__ import annotations
 
 import errno
 import time
+from contextlib import closing
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from penstock.errors import AccessError, ConflictError, PenstockError
 
+from .control_client import answers
 from .detach import detach
-from .kernel_mounts import KernelMount, top_mount
+from .kernel_mounts import KernelMount, kernel_mounts, top_mount
 from .known_mounts import MountInfo, find_mount, is_dead, record_of
-from .processes import end, holders, wait_for_end
-from .registry import sweep
+from .processes import end, holders, other_namespaces, wait_for_end
+from .registry import MountRecord, live_records, sweep
 
-__all__ = ["changes_left", "unmount"]
+if TYPE_CHECKING:
+    from penstock.overlay.overlay import Overlay
+    from penstock.overlay.tables.meta import Origin
+    from penstock.repo.settings.settings import Settings
+
+__all__ = ["changes_left", "mounts_left", "unmount"]
 
 _RETRY = 0.05
 _PATIENCE = 1.0
 """Seconds in which a mount that is busy may become free: a process that has just ended still holds it."""
 _SHOWN = 5
+_SOON = 0.5
+"""Seconds in which a daemon whose last mount has gone ends, as a rule."""
+_LOOK = 5.0
+"""Seconds that a store may take over each answer to whether anything has changed."""
 
 
 def unmount(mountpoint: str, *, lazy: bool = False, force: bool = False, timeout: float = 10.0) -> bool:
     """Unmount what Penstock has mounted at a directory; True when its daemon has ended (or had before).
 
-    A mount in use is a ConflictError that names who uses it. With `lazy` it is taken out of sight at once and the
-    daemon serves on until the last user is done: False then. With `force` the daemon is ended as well, and who
-    still uses the mount gets errors. `timeout` in seconds, for the daemon to end before it is made to.
+    Only what was named is unmounted: where another mount of it is left, a bind mount or in another mount namespace, the
+    daemon serves that on: False then, and `mounts_left` tells which. A mount in use is a ConflictError that names who
+    uses it. With `lazy` it is taken out of sight at once and the daemon serves on until the last user is done: False
+    then. With `force` the daemon is ended as well, unless another mount of it is to be seen here, and who still uses
+    the mount gets errors. `timeout` in seconds, for a daemon that does not answer to end before it is made to.
     NotFoundError: nothing of ours is mounted there. AccessError: it is another user's.
     """
     mount = find_mount(mountpoint, "umount")
@@ -36,13 +51,36 @@ def unmount(mountpoint: str, *, lazy: bool = False, force: bool = False, timeout
     if record is None:
         sweep()
         return True
+    if _seen_here(record):
+        return False
     if force:
         return end(record.pid, record.started, timeout)
-    ended = wait_for_end(record.pid, record.started, 0.5 if lazy else timeout)
-    return ended or (not lazy and end(record.pid, record.started, timeout))
+    if wait_for_end(record.pid, record.started, _SOON):
+        return True
+    if lazy or other_namespaces(record.device):
+        return False
+    if wait_for_end(record.pid, record.started, timeout - _SOON):
+        return True
+    # What keeps the kernel from ending the session cannot be seen from here, or the daemon hangs.
+    return not answers(record) and end(record.pid, record.started, timeout)
 
 
-def changes_left(info: MountInfo) -> str | None:
+def mounts_left(info: MountInfo) -> list[str]:
+    """Return where else a mount is that was unmounted at one place, in words; none: nowhere, or its daemon has ended.
+
+    Bind mounts, and processes in mount namespaces of their own.
+    """
+    record = next((each for each in live_records() if each.pid == info.pid), None)
+    if record is None:
+        return []
+    return [each.mountpoint for each in _seen_here(record)] + [str(each) for each in other_namespaces(record.device)]
+
+
+def _seen_here(record: MountRecord) -> list[KernelMount]:
+    return [mount for mount in kernel_mounts() if mount.is_ours and mount.device == record.device]
+
+
+def changes_left(info: MountInfo, settings: Settings) -> str | None:
     """Return what names the changes that a mount, which has ended, has left behind; None: all were committed.
 
     Its mountpoint, or the directory of its overlay where that is not the mountpoint's. PenstockError, OSError.
@@ -62,7 +100,7 @@ def changes_left(info: MountInfo) -> str | None:
         with disk_told(info.overlay):
             overlay = open_overlay(info.overlay)
             try:
-                if not overlay.is_dirty():
+                if not overlay.is_dirty() or not _differs(overlay, settings):
                     return None
             finally:
                 # Its daemon has written what the disk had room for: to look is to leave it so.
@@ -70,6 +108,30 @@ def changes_left(info: MountInfo) -> str | None:
     except ConflictError:  # it has been mounted again
         return None
     return info.mountpoint if info.overlay == overlay_directory(info.mountpoint) else info.overlay
+
+
+def _differs(overlay: Overlay, settings: Settings) -> bool:
+    """Whether `status` would tell a difference: what was made and removed again is touched, and is none."""
+    from penstock.mountpoint.working_copy.changes import list_changes
+    from penstock.mountpoint.working_copy.overlay_directory import pin_of
+    from penstock.repo.read.snapshot import open_snapshot
+    from penstock.repo.settings.handle import parse_handle
+    from penstock.repo.settings.remote import Remote
+
+    origin: Origin | None = overlay.origin
+    assert origin is not None  # it has been mounted
+    bucket = parse_handle(origin.handle).bucket
+    remote = replace(settings.remotes.get(bucket) or Remote(name=bucket, url=origin.url), deadline=_LOOK)
+    try:
+        with closing(
+            open_snapshot(
+                origin.handle, replace(settings, remotes={**settings.remotes, bucket: remote}), pin=pin_of(origin)
+            )
+        ) as version:
+            sequence = overlay.counters.committed
+            return next(list_changes(overlay.records, origin, sequence, version, every=False), None) is not None
+    except PenstockError:  # nobody can tell without the store: then they are kept, which is true in any case
+        return True
 
 
 def _detach(mount: KernelMount, *, lazy: bool) -> None:

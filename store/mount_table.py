@@ -21,12 +21,16 @@ _OCTAL = re.compile(rb"\\([0-7]{3})")
 
 @dataclass(frozen=True, slots=True)
 class KernelMount:
-    """One line of the table. `device` is (major, minor); `source` is what mount(8) shows first."""
+    """One line of the table. `device` is (major, minor); `source` is what mount(8) shows first.
+
+    `root`: the directory of the file system that is mounted there, from its own root: `/`, but of some bind mounts.
+    """
 
     mountpoint: str
     device: tuple[int, int]
     fstype: str
     source: str
+    root: str = "/"
 
     @property
     def is_ours(self) -> bool:
@@ -103,7 +107,7 @@ def _parse(line: bytes) -> KernelMount:
     fields = line.split(b" ")
     tail = fields[fields.index(b"-", 6) + 1 :]
     major, minor = fields[2].split(b":")
-    return KernelMount(_text(fields[4]), (int(major), int(minor)), _text(tail[0]), _text(tail[1]))
+    return KernelMount(_text(fields[4]), (int(major), int(minor)), _text(tail[0]), _text(tail[1]), _text(fields[3]))
 
 
 def _text(field: bytes) -> str:

@@ -9,7 +9,9 @@ This process answers no request, opens no store and no cache, and has no threads
 could fail. **Invariant:** it never touches the mounted tree, so that it never waits for the process it watches.
 
 The end always comes: SIGTERM unmounts; while that is refused because the mount is in use, files go on being served
-for a grace period; then the mount is taken out of sight and whoever still uses it gets errors.
+for a grace period, and as well where a bind mount of it is left; then the mount is taken out of sight and whoever still
+uses it gets errors. Without a signal, the end is the kernel's: when the last mount of the session is gone, wherever it
+was, and the last file closed.
 **Invariant:** the mountpoint is unmounted only while it is this mount that is on top of it.
 
 Used by `daemon` and `mount` (in the foreground), in the main thread.
@@ -31,8 +33,8 @@ from dataclasses import dataclass, replace
 from penstock.errors import AccessError, PenstockError
 from penstock.mountpoint.daemon_messages import MountRequest, decode_answer, encode_ready, encode_request
 from penstock.mountpoint.detach import detach
-from penstock.mountpoint.kernel_mounts import top_mount
-from penstock.mountpoint.registry import MountRecord, register, sweep, unregister
+from penstock.mountpoint.kernel_mounts import kernel_mounts, top_mount
+from penstock.mountpoint.registry import MountRecord, Registration, sweep
 
 from .device import can_resend, is_disconnected, resend
 from .restart_policy import Faults, Restarts
@@ -97,6 +99,7 @@ class _Supervisor:
         self._process: ServingProcess | None = None
         self._session: _Session | None = None
         self._record: MountRecord | None = None
+        self._registration: Registration | None = None
         self._start_at = 0.0
         self._leave_by: float | None = None
         self._told: PenstockError | None = None
@@ -118,8 +121,8 @@ class _Supervisor:
 
     def end(self) -> None:
         """Leave nothing behind: no state file, no mount, no process."""
-        if self._record is not None:
-            unregister(self._record)
+        if self._registration is not None:
+            self._registration.end()
         if self._is_mounted():
             with suppress(OSError):  # it was unmounted meanwhile
                 detach(self._request.mountpoint, lazy=True)
@@ -160,18 +163,18 @@ class _Supervisor:
 
     def _has_left(self, deadline: float) -> bool:
         """Try to unmount; True when that is done, or must be done the hard way."""
-        if not self._is_mounted():
-            return True
         if time.monotonic() >= deadline:
-            _log.warning("%s is still in use: its users get errors from now on", self._request.mountpoint)
+            if self._is_anywhere():
+                _log.warning("%s is still in use: its users get errors from now on", self._request.mountpoint)
             return True
-        try:
-            detach(self._request.mountpoint, lazy=False)
-        except OSError as error:
-            if error.errno != errno.EBUSY:
-                _log.warning("unmounting failed: %s", error.strerror)
-            return error.errno != errno.EBUSY
-        return True
+        if self._is_mounted():
+            try:
+                detach(self._request.mountpoint, lazy=False)
+            except OSError as error:
+                if error.errno != errno.EBUSY:
+                    _log.warning("unmounting failed: %s", error.strerror)
+                return error.errno != errno.EBUSY
+        return not self._is_anywhere()
 
     def _on_signal(self, number: signal.Signals) -> None:
         if self._record is None:
@@ -200,12 +203,12 @@ class _Supervisor:
     def _on_ready(self, record: MountRecord) -> None:
         self._record = record
         try:
-            register(record)
+            self._registration = Registration(record)
         except OSError as error:
             raise PenstockError(
                 f"{record.mountpoint} could not be registered",
                 why=str(error),
-                fix="Make room there, or set XDG_RUNTIME_DIR to another directory of yours.",
+                fix="Make room there, or set XDG_STATE_HOME to another directory of yours.",
             ) from error
         _log.info("mounted %s at %s, version %s", record.handle, record.mountpoint, record.top_hash)
         self._ready(record)  # last: whoever waits for it may look at the log at once
@@ -218,8 +221,9 @@ class _Supervisor:
 
     def _register(self, record: MountRecord) -> None:
         """Write the record anew; on a disk that is full now, what it said before stands."""
+        assert self._registration is not None  # there is one since files can be read
         try:
-            register(record)
+            self._registration.update(record)
         except (OSError, AccessError) as error:
             _log.warning("what is registered of %s is out of date: %s", record.mountpoint, error)
 
@@ -266,3 +270,7 @@ class _Supervisor:
             return False
         # Without a session: what the first process mounted before it died. Nobody else may mount there until then.
         return self._session is None or found.device == self._session.device
+
+    def _is_anywhere(self) -> bool:
+        """Whether this mount is to be seen at any place: where it was mounted, or by a bind mount."""
+        return self._session is not None and any(found.device == self._session.device for found in kernel_mounts())

@@ -14,9 +14,7 @@ from typing import Any
 
 from penstock.errors import NotFoundError, UsageError
 from penstock.mountpoint.control_client import follow
-from penstock.mountpoint.kernel_mounts import top_mount
-from penstock.mountpoint.known_mounts import record_of
-from penstock.mountpoint.registry import MountRecord
+from penstock.mountpoint.known_mounts import record_at
 from penstock.overlay.commit.detached import commit_detached, recover_detached
 from penstock.overlay.commit.overlay_commit import CommitReport
 from penstock.overlay.disk import disk_told
@@ -103,18 +101,16 @@ def fields_of(report: CommitReport) -> dict[str, Any]:
 
 
 def is_served(directory: str) -> bool:
-    """Whether a daemon serves a mount there."""
-    return _record(directory) is not None
-
-
-def _record(directory: str) -> MountRecord | None:
-    found = top_mount(os.path.realpath(directory))
-    return record_of(found) if found is not None and found.is_ours else None
+    """Whether a daemon serves a mount there. AccessError: there is a mount, and its daemon is not to be found."""
+    return record_at(directory) is not None
 
 
 def is_mounted(directory: str) -> bool:
-    """Whether a daemon serves a writable mount there. UsageError: it serves one that is read-only."""
-    record = _record(directory)
+    """Whether a daemon serves a writable mount there, or has the overlay open that a directory is.
+
+    UsageError: it serves one that is read-only. AccessError: there is a mount, and its daemon is not to be found.
+    """
+    record = record_at(directory)
     if record is None:
         return False
     if record.overlay is None:

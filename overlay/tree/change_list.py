@@ -75,11 +75,20 @@ def _line(changed: Changed, gone: set[Path], sequence: int) -> Line | None:
             return None
         return Line("D", changed.path, None, was.kind is Kind.DIRECTORY, False, _size(was), None)
     kind, old = ("M", None) if was is not None or not changed.linked else ("A", None)
+    stays = not changed.linked
     if changed.source is not None:
-        kind, old = "R", changed.source[0]
         was = changed.source[1]
+        stays = changed.source[0] == changed.path
+        if not stays:
+            kind, old = "R", changed.source[0]
+    if stays and was is not None and record.content <= sequence and _is_same(record, was):
+        return None  # it was changed, or moved, and back
     modified = kind == "M" or (kind == "R" and record.content > sequence)
     return Line(kind, changed.path, old, record.kind is Kind.DIRECTORY, modified, _size(was), _size_now(record))
+
+
+def _is_same(record: InodeRecord, was: Entry) -> bool:
+    return record.kind is was.kind and record.metadata == was.metadata
 
 
 def _size(entry: Entry | None) -> int | None:

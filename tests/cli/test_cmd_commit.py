@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -38,16 +38,14 @@ def mount(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
         made.append(there)
         return there
 
-    with tempfile.TemporaryDirectory() as runtime:
-        monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
-        assert run("remote", "add", "demo", str(tmp_path / "store")).exit_code == 0
-        assert run("push", str(source), "demo/things").exit_code == 0
-        try:
-            yield begin
-        finally:
-            for there in made:
-                if os.path.ismount(there):
-                    assert run("umount", "--force", str(there)).exit_code == 0
+    assert run("remote", "add", "demo", str(tmp_path / "store")).exit_code == 0
+    assert run("push", str(source), "demo/things").exit_code == 0
+    try:
+        yield begin
+    finally:
+        for there in made:
+            if os.path.ismount(there):
+                assert run("umount", "--force", str(there)).exit_code == 0
 
 
 def as_json(result: Result) -> Any:
@@ -74,6 +72,52 @@ def test_commit_in_text(run: Run, mount: Callable[..., Path]) -> None:
     assert "one more" in shown
     assert "Tester <t@example.org>" in shown
     assert run("diff", str(place)).exit_code == 0
+
+
+def test_what_was_made_and_removed_again_is_not_said_to_be_kept(run: Run, mount: Callable[..., Path]) -> None:
+    place = mount()
+    (place / "a").unlink()
+    assert run("commit", str(place)).exit_code == 0
+    (place / "a").write_bytes(b"for a moment")
+    (place / "a").unlink()
+    (place / "sub" / "b").rename(place / "b")
+    (place / "b").rename(place / "sub" / "b")
+    assert run("diff", str(place)).exit_code == 0
+    told = run("umount", str(place))
+    assert (told.exit_code, told.stdout, told.stderr) == (0, "", "")
+    mount()
+    (place / "new").write_bytes(b"kept")
+    assert "what was changed is kept" in run("umount", str(place)).stderr
+    assert run("discard", "--yes", str(place)).exit_code == 0
+
+
+def test_after_a_logout_a_mount_is_asked_as_before(
+    run: Run, mount: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run").mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    place = mount()
+    (place / "new").write_bytes(b"new\n")
+    shutil.rmtree(tmp_path / "run")
+    assert run("diff", str(place)).stdout == "A new\n"
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    assert run("status", str(place)).exit_code == 0
+    assert run("commit", str(place)).exit_code == 0
+    (place / "new").write_bytes(b"other\n")
+    assert run("discard", str(place), "new").exit_code == 0
+    # Who cannot find it is told so, and never that the overlay is free, or in use by somebody.
+    (place / "more").write_bytes(b"more\n")
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("XDG_STATE_HOME", str(tmp_path / "other"))
+        for command in (("commit",), ("diff",), ("discard", "--yes"), ("status",)):
+            done = run(*command[:1], str(place), *command[1:])
+            assert done.exit_code == 6
+            assert "cannot be asked" in done.stderr
+    assert run("diff", str(place)).stdout == "A more\n"
+    assert run("umount", str(place)).exit_code == 0
+    # And a read-only mount is not told of the overlay that the last one left.
+    assert run("mount", "demo/things", str(place)).exit_code == 0
+    assert "read-only" in run("diff", str(place)).stderr
 
 
 def test_commit_in_json(run: Run, mount: Callable[..., Path]) -> None:

@@ -8,7 +8,6 @@ import os
 import random
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -31,15 +30,13 @@ def place(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     monkeypatch.setenv("PENSTOCK_AUTHOR", "Tester <t@example.org>")
     there = tmp_path / "mnt"
     there.mkdir()
-    with tempfile.TemporaryDirectory() as runtime:
-        monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
-        assert run("remote", "add", "demo", str(tmp_path / "store")).exit_code == 0
-        assert run("push", str(source), "demo/things").exit_code == 0
-        try:
-            yield there
-        finally:
-            if os.path.ismount(there):
-                run("umount", "--force", str(there))
+    assert run("remote", "add", "demo", str(tmp_path / "store")).exit_code == 0
+    assert run("push", str(source), "demo/things").exit_code == 0
+    try:
+        yield there
+    finally:
+        if os.path.ismount(there):
+            run("umount", "--force", str(there))
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,16 +22,14 @@ def mounted(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     there.mkdir()
     (source / "a").write_bytes(b"text\n")
     monkeypatch.setenv("PENSTOCK_CACHE_SIZE", "64MB")
-    with tempfile.TemporaryDirectory() as runtime:
-        monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
-        assert run("remote", "add", "demo", str(tmp_path / "store")).exit_code == 0
-        assert run("push", str(source), "demo/things").exit_code == 0
-        try:
-            mounted = run("mount", "demo/things", str(there))
-            assert mounted.exit_code == 0, mounted.stderr
-            yield str(there)
-        finally:
-            assert run("umount", "--force", str(there)).exit_code == 0
+    assert run("remote", "add", "demo", str(tmp_path / "store")).exit_code == 0
+    assert run("push", str(source), "demo/things").exit_code == 0
+    try:
+        mounted = run("mount", "demo/things", str(there))
+        assert mounted.exit_code == 0, mounted.stderr
+        yield str(there)
+    finally:
+        assert run("umount", "--force", str(there)).exit_code == 0
 
 
 def test_text_and_json(run: Run, mounted: str) -> None:

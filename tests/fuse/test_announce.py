@@ -126,6 +126,10 @@ def test_paths_of_every_kind(mounted: Path, monkeypatch: pytest.MonkeyPatch, tmp
     penstock.announce([tmp_path / "shortcut" / "bin" / "hello"])
     penstock.announce([])
     penstock.announce([], mountpoint=mounted)
+    (tmp_path / "bound").mkdir()
+    subprocess.run(["mount", "--bind", mounted / "bin", tmp_path / "bound"], check=True)
+    penstock.announce([tmp_path / "bound" / "hello"])
+    penstock.announce(["hello"], mountpoint=tmp_path / "bound")
 
 
 def test_paths_that_are_not_there_are_named(mounted: Path, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from penstock.errors import NotFoundError, PenstockError, UsageError
 from penstock.mountpoint.control_client import ask
 from penstock.mountpoint.known_mounts import MountInfo
 from penstock.mountpoint.machine_checks import check_mounts
+from penstock.mountpoint.processes import start_time
 from penstock.mountpoint.registry import live_records
 from penstock.repo.settings.remote import Remote
 
@@ -221,7 +222,9 @@ def test_what_a_killed_daemon_left_is_told_and_swept(pushed: LocalBucket, mounts
     checked = check_mounts()
     assert (checked.state, info.mountpoint in checked.found, info.mountpoint in checked.fix) == ("warning", True, True)
     again = mounts()
-    assert state_files() == [f"{again.pid}.json", f"{again.pid}.sock"]
+    assert again.pid is not None
+    stem = f"{again.pid}-{start_time(again.pid)}"
+    assert state_files() == [f"{stem}.json", f"{stem}.sock"]
 
 
 def test_a_daemon_that_does_not_answer(pushed: LocalBucket, mounts: Mount) -> None:

@@ -16,10 +16,13 @@ from views.bucket import LocalBucket
 from views.living import WAITS, kill, ours, program, state_files, until, worker
 
 from penstock.errors import ConflictError, NotFoundError
+from penstock.mountpoint.control_client import ask
 from penstock.mountpoint.kernel_mounts import top_mount
 from penstock.mountpoint.known_mounts import MountInfo
+from penstock.mountpoint.mount_options import MountOptions
 from penstock.mountpoint.processes import start_time
-from penstock.mountpoint.unmount import unmount
+from penstock.mountpoint.unmount import mounts_left, unmount
+from penstock.mountpoint.working_copy.commit import is_mounted
 
 pytestmark = pytest.mark.fuse
 Mount = Callable[..., MountInfo]
@@ -191,3 +194,62 @@ def test_by_way_of_a_link(mounts: Mount, pushed: LocalBucket, tmp_path: Path) ->
     (tmp_path / "link").symlink_to(info.mountpoint)
     assert unmount(str(tmp_path / "link"))
     assert ours(tmp_path) == []
+
+
+def test_unmounting_a_bind_mount_leaves_the_mount_and_the_other_way_round(
+    mounts: Mount, pushed: LocalBucket, tmp_path: Path
+) -> None:
+    info = mounts()
+    bound = tmp_path / "bound"
+    bound.mkdir()
+    bind = ["mount", "--bind", f"{info.mountpoint}/bin", bound]
+    subprocess.run(bind, check=True)
+    told = {each.mountpoint: each.bind_of for each in ours(tmp_path)}
+    assert told == {info.mountpoint: None, str(bound): f"{info.mountpoint}/bin"}
+    begun = time.monotonic()
+    for force in (False, True):
+        assert not unmount(str(bound), force=force)
+        assert mounts_left(info) == [info.mountpoint]
+        assert (Path(info.mountpoint) / "old").read_text() == "old"
+        subprocess.run(bind, check=True)
+    with program(WAITS, cwd=bound):
+        assert not unmount(info.mountpoint)
+        assert mounts_left(info) == [str(bound)]
+        assert (bound / "hello").read_bytes()
+    assert ask(str(bound), "status")["handle"] == "demo/data"
+    assert unmount(str(bound))  # the last one: now it ends
+    assert time.monotonic() - begun < 8
+    assert start_time(info.pid or 0) is None
+    assert state_files() == []
+
+
+def test_who_works_in_a_private_namespace_keeps_the_mount(mounts: Mount, pushed: LocalBucket) -> None:
+    info = mounts(options=MountOptions(writable=True))
+    code = "import sys; print('ready', flush=True); input(); print(open(sys.argv[1]).read(), flush=True)"
+    command = ["unshare", "--mount", "--propagation", "private", sys.executable, "-c", code, f"{info.mountpoint}/old"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        assert not unmount(info.mountpoint)
+        (left,) = mounts_left(info)
+        assert f"process {process.pid}" in left
+        assert is_mounted(info.mountpoint)  # its overlay is in use: who asks after it is answered
+        print(file=process.stdin, flush=True)
+        assert process.stdout.readline() == "old\n"
+    until(lambda: start_time(info.pid or 0) is None, "the daemon ends with the last namespace")
+    assert not is_mounted(info.mountpoint)
+
+
+def test_a_signal_leaves_a_bind_mount_some_time(mounts: Mount, pushed: LocalBucket, tmp_path: Path) -> None:
+    info = mounts()
+    bound = tmp_path / "bound"
+    bound.mkdir()
+    subprocess.run(["mount", "--bind", info.mountpoint, bound], check=True)
+    assert info.pid is not None
+    os.kill(info.pid, signal.SIGTERM)
+    until(lambda: not os.path.ismount(info.mountpoint), "the mount is unmounted")
+    assert (bound / "old").read_text() == "old"
+    subprocess.run(["umount", bound], check=True)
+    until(lambda: start_time(info.pid or 0) is None, "the daemon ends with its last mount", 4)
+    assert state_files() == []

@@ -307,8 +307,8 @@ def _state_files(folder: Path) -> Opened:
     )
 
     def attempt(body: bytes) -> None:
-        registry.register(record)
-        path = Path(registry.control_path(record.pid)).with_suffix(".json")
+        registry.Registration(record).let_go()
+        path = folder / "state" / "penstock" / "mounts" / f"{record.pid}-{record.started}.json"
         path.write_bytes(body)
         registry.live_records()
         registry.sweep()

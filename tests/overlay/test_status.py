@@ -59,6 +59,20 @@ def test_nothing_changed(edited: Edited) -> None:
     assert lines(edited) == []
 
 
+def test_there_and_back_is_no_change(edited: Edited) -> None:
+    edited.rename("a", "b")
+    edited.rename("b", "a")
+    edited.rename("dir", "moved")
+    edited.rename("moved", "dir")
+    edited.chmod("other/file", 0o755)
+    edited.chmod("other/file", 0o644)
+    assert lines(edited) == []
+    edited.rename("dir", "moved")
+    edited.write("moved/one", 0, b"2")
+    edited.rename("moved", "dir")
+    assert lines(edited) == ["M dir/one"]
+
+
 def test_files(edited: Edited) -> None:
     edited.create("new", b"12345")
     edited.write("dir/deep/x", 0, b"changed")

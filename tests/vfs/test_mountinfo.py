@@ -15,7 +15,7 @@ def test_lines_with_escapes_and_optional_fields(tmp_path: Path) -> None:
         + b"\n41 35 0:58 / /mnt/\xff - fuse.penstock x ro\n".replace(b" - ", b" rw - ")
     )
     assert kernel_mounts(str(table)) == [
-        KernelMount("/mnt2", (98, 0), "ext3", "/dev/root"),
+        KernelMount("/mnt2", (98, 0), "ext3", "/dev/root", "/mnt1"),
         KernelMount("/mnt/a b\tc\\d", (0, 57), "fuse.penstock", "demo/x:main"),
         KernelMount("/mnt/\udcff", (0, 58), "fuse.penstock", "x"),
     ]

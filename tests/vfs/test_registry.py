@@ -21,8 +21,8 @@ from penstock.mountpoint.daemon_messages import (
 )
 from penstock.mountpoint.known_mounts import list_mounts
 from penstock.mountpoint.mount_options import MountOptions
-from penstock.mountpoint.processes import end, start_time, wait_for_end
-from penstock.mountpoint.registry import MountRecord, live_records, log_path, register, sweep, unregister
+from penstock.mountpoint.processes import boot_id, end, start_time, wait_for_end
+from penstock.mountpoint.registry import MountRecord, Registration, live_records, log_path, sweep
 from penstock.repo.settings.remote import Remote
 from penstock.repo.settings.settings import Settings
 
@@ -31,54 +31,81 @@ def record() -> MountRecord:
     started = start_time(os.getpid())
     assert started is not None
     return MountRecord(
-        os.getpid(), started, "/mnt/\udcff", (0, 99), "demo/x", "file:///b", "x", "ab", None, "2026-01-01", "/log"
+        os.getpid(),
+        started,
+        "/mnt/\udcff",
+        (0, 99),
+        "demo/x",
+        "file:///b",
+        "x",
+        "ab",
+        None,
+        "2026-01-01",
+        "/log",
+        boot=boot_id(),
     )
 
 
 def state_files(home: Path) -> list[str]:
-    return sorted(os.listdir(home / "run" / "penstock" / "mounts"))
+    return sorted(os.listdir(home / "state" / "penstock" / "mounts"))
 
 
 def test_a_record_comes_back_as_it_was_and_goes(isolated_home: Path) -> None:
     mine = record()
-    register(mine)
+    registered = Registration(mine)
     assert live_records() == [mine]
-    facts = (isolated_home / "run" / "penstock" / "mounts" / f"{os.getpid()}.json").stat()
+    (name,) = state_files(isolated_home)
+    facts = (isolated_home / "state" / "penstock" / "mounts" / name).stat()
     assert facts.st_mode & 0o777 == 0o600
-    unregister(mine)
-    unregister(mine)
+    registered.update(replace(mine, restarts=1))
+    assert live_records() == [replace(mine, restarts=1)]
+    registered.end()
+    registered.end()
     assert live_records() == []
     assert state_files(isolated_home) == []
 
 
 def test_records_of_the_dead_are_ignored_and_swept(isolated_home: Path) -> None:
     mine = record()
-    register(mine)
-    register(replace(mine, pid=os.getppid(), started=1))  # the id came again
+    registered = [Registration(mine), Registration(replace(mine, pid=os.getppid(), started=1))]  # the id came again
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    register(replace(mine, pid=process.pid))
-    (isolated_home / "run" / "penstock" / "mounts" / "5.json").write_text("not json")
+    registered += [Registration(replace(mine, pid=process.pid)), Registration(replace(mine, started=5, boot="before"))]
+    for each in registered[1:]:
+        each.let_go()
+    (isolated_home / "state" / "penstock" / "mounts" / "5.json").write_text("not json")
     assert live_records() == [mine]
-    assert len(state_files(isolated_home)) == 4
+    assert len(state_files(isolated_home)) == 5
     sweep()
-    assert state_files(isolated_home) == [f"{os.getpid()}.json"]
+    assert state_files(isolated_home) == [f"{mine.pid}-{mine.started}.json"]
+
+
+def test_a_record_that_a_daemon_out_of_sight_holds_stays(isolated_home: Path) -> None:
+    elsewhere = replace(record(), started=1, boot="of another machine")
+    registered = Registration(elsewhere)
+    assert live_records() == []
+    sweep()
+    assert len(state_files(isolated_home)) == 1
+    registered.let_go()
+    sweep()
+    assert state_files(isolated_home) == []
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o770])
 def test_a_directory_that_others_may_write_is_refused(isolated_home: Path, mode: int) -> None:
-    directory = isolated_home / "run" / "penstock"
-    directory.mkdir()
+    directory = isolated_home / "state" / "penstock" / "mounts"
+    directory.mkdir(parents=True)
     directory.chmod(mode)
-    with pytest.raises(AccessError, match="XDG_RUNTIME_DIR"):
-        register(record())
+    with pytest.raises(AccessError, match="XDG_STATE_HOME"):
+        Registration(record())
     assert isinstance(list_mounts(), list)  # which has to work all the same
 
 
 def test_a_link_in_place_of_the_directory_is_refused(isolated_home: Path, tmp_path: Path) -> None:
-    (isolated_home / "run" / "penstock").symlink_to(tmp_path)
+    (isolated_home / "state" / "penstock").mkdir(parents=True)
+    (isolated_home / "state" / "penstock" / "mounts").symlink_to(tmp_path)
     with pytest.raises(AccessError, match="not safe"):
-        register(record())
+        Registration(record())
 
 
 def test_processes_end_and_are_known_to_have() -> None:

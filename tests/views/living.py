@@ -55,7 +55,7 @@ def ours(directory: Path) -> list[MountInfo]:
 
 
 def state_files() -> list[str]:
-    directory = Path(os.environ["XDG_RUNTIME_DIR"], "penstock", "mounts")
+    directory = Path(os.environ["XDG_STATE_HOME"], "penstock", "mounts")
     return sorted(os.listdir(directory)) if directory.exists() else []
 
 

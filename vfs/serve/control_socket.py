@@ -1,8 +1,8 @@
 """The control socket of a mount: one line of JSON asks, one line of JSON answers, and the connection ends.
 
-It lies in the mount's private runtime directory; who connects must be its owner or root all the same. `control_client`
-is the other end. A request is ``{"command": NAME, ...}``; the answer ``{"answer": ...}`` or ``{"error": {"kind",
-"what", "why", "fix", "candidates"}}``.
+It lies beside the state file of the mount (`registry`); who connects must be its owner or root all the same.
+`control_client` is the other end. A request is ``{"command": NAME, ...}``; the answer ``{"answer": ...}`` or
+``{"error": {"kind", "what", "why", "fix", "candidates"}}``.
 
 **Invariant:** no client can harm the mount: requests are bounded in size, number and time, and what goes wrong with
 one is its own affair. Used by `serve`, on the event loop.

@@ -25,7 +25,7 @@ from penstock.mountpoint.daemon.device import is_disconnected
 from penstock.mountpoint.daemon.supervisor_link import Link, Mounted, Moved, Serving, Start
 from penstock.mountpoint.daemon_messages import MountRequest, decode_answer, decode_request, encode_ready
 from penstock.mountpoint.kernel_mounts import SUBTYPE, KernelMount, fs_name, top_mount
-from penstock.mountpoint.processes import start_time
+from penstock.mountpoint.processes import boot_id, start_time
 from penstock.mountpoint.registry import MountRecord, access_log_path, control_path
 from penstock.overlay.tables.meta import Origin
 from penstock.repo.read.remembered_versions import Pin
@@ -218,7 +218,11 @@ class _Serving:
         try:
             control = ControlSocket(record.control, table)
         except OSError as error:
-            raise PenstockError(f"{record.mountpoint} cannot be asked", why=str(error)) from error
+            raise PenstockError(
+                f"{record.mountpoint} cannot be asked",
+                why=f"no socket can be made in {os.path.dirname(record.control)}: {error.strerror}",
+                fix="Set XDG_STATE_HOME to a directory on a disk that holds sockets.",
+            ) from error
         nursery.start_soon(control.serve)
         self._link.send(Serving(ready))
 
@@ -248,6 +252,7 @@ class _Serving:
             overlay=self._upper.directory,
             cache=cache_note(snapshot),
             refused=self._check.refused,
+            boot=boot_id(),
         )
 
     async def _trim(self) -> None:
