@@ -47,13 +47,13 @@ class PenstockError(Exception):
         self.why = why
         self.fix = fix
 
+    @property
+    def reason(self) -> str:
+        """What is wrong and why, without the way out: as the `why` of another error."""
+        return f"{self.what}: {self.why}" if self.why else self.what
+
     def __str__(self) -> str:
-        text = self.what
-        if self.why:
-            text += f": {self.why}"
-        if self.fix:
-            text += f". {self.fix}"
-        return text
+        return f"{self.reason}. {self.fix}" if self.fix else self.reason
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (type(self), self.__dict__))

@@ -245,5 +245,5 @@ def _place(to: str, names: list[bytes]) -> bytes:
 
 def _why(error: Exception) -> str:
     if isinstance(error, PenstockError):
-        return f"{error.what}: {error.why}" if error.why else error.what
+        return error.reason
     return str(error)

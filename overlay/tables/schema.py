@@ -44,7 +44,6 @@ __all__ = [
     "name_key",
     "order_key",
     "range_key",
-    "split_range_key",
     "sum_key",
 ]
 
@@ -183,12 +182,6 @@ def order_key(parent: int, cookie: int) -> bytes:
 def range_key(inode: int, generation: int, start: int) -> bytes:
     """Return the key of RANGES."""
     return _RANGE.pack(inode, generation, start)
-
-
-def split_range_key(key: bytes) -> tuple[int, int, int]:
-    """Return inode, generation and start of a key of RANGES."""
-    inode, generation, start = _RANGE.unpack(key)
-    return inode, generation, start
 
 
 def sum_key(inode: int, generation: int, block: int) -> bytes:

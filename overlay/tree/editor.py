@@ -11,12 +11,12 @@ from __future__ import annotations
 import errno
 import stat
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
 
+from penstock.lru import Lru
 from penstock.manifest.entry import MAX_NAME, MAX_TARGET, Kind
 from penstock.manifest.tree import ROOT_INODE
 from penstock.overlay.tables.intent import read_intent
@@ -120,7 +120,7 @@ class Editor:
         self._counters = read_counters(tables)
         intent = read_intent(tables)
         self._frozen = intent.sequence if intent is not None else 0
-        self._gone: OrderedDict[int, InodeRecord] = OrderedDict()
+        self._gone: Lru[int, InodeRecord] = Lru(_GONE)
 
     @property
     def counters(self) -> ChangeCounters:
@@ -423,9 +423,7 @@ class Editor:
         if node.record.layers:
             batch.changes += self._data.drop(node.inode, node.record.layers)
         if node.inode >= FIRST_NEW_INODE:
-            self._gone[node.inode] = msgspec.structs.replace(node.record, parent=0, layers=(), size=0, shown=0)
-            if len(self._gone) > _GONE:
-                self._gone.popitem(last=False)
+            self._gone.put(node.inode, msgspec.structs.replace(node.record, parent=0, layers=(), size=0, shown=0))
 
     def _touch(self, batch: _Batch, folder: MergedNode) -> None:
         record = msgspec.structs.replace(self.record_of(folder), mtime_ns=batch.now, ctime_ns=batch.now)

@@ -7,11 +7,11 @@ callable that gives nodes may raise `NodeMissing` (`manifest.tree`).
 from __future__ import annotations
 
 import errno
-from collections import OrderedDict
 from collections.abc import Iterator
 
 import msgspec
 
+from penstock.lru import Lru
 from penstock.manifest.descend import LoadNode
 from penstock.manifest.entry import Entry, NodeRef
 from penstock.manifest.tree import ROOT_INODE, Inode, Tree
@@ -36,7 +36,7 @@ class Lower:
         self._metadata = metadata
         self._tables = tables
         self._load = load
-        self._directories: OrderedDict[int, NodeRef] = OrderedDict()
+        self._directories: Lru[int, NodeRef] = Lru(_DIRECTORIES)
 
     def loading(self, load: LoadNode) -> Lower:
         """Return the same trees, asking something else for nodes. What is known of directories is shared."""
@@ -75,9 +75,7 @@ class Lower:
     def keep(self, inode: int, ref: NodeRef | None) -> NodeRef | None:
         """Remember the content of a directory: trees do not change. It will be asked for by what is looked up in it."""
         if ref is not None:
-            self._directories[inode] = ref
-            if len(self._directories) > _DIRECTORIES:
-                self._directories.popitem(last=False)
+            self._directories.put(inode, ref)
         return ref
 
     def find(self, directory: int, ref: NodeRef, name: bytes) -> tuple[int, Entry] | None:

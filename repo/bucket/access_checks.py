@@ -145,7 +145,7 @@ def _check_proof(store: Store) -> Check:
     except IntegrityError as error:
         costs = "garbage cannot be collected, and branches may be overlooked"
         fix = error.fix.removeprefix("Nothing was deleted. ")
-        return warning("listing of probes", f"{error.what}: {error.why}", costs, fix)
+        return warning("listing of probes", error.reason, costs, fix)
     except PenstockError as error:
         return failed("listing of probes", error, "garbage cannot be collected")
     return fine("listing of probes", "found flat, by folder, in pages and in order, with their times")

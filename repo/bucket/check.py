@@ -36,4 +36,4 @@ def warning(name: str, found: str, costs: str, fix: str) -> Check:
 
 def failed(name: str, error: PenstockError, costs: str, fix: str = "") -> Check:
     """Return a check that ended in an error, which has the fix unless the caller knows a better one."""
-    return Check(name, "warning", f"{error.what}: {error.why}" if error.why else error.what, costs, fix or error.fix)
+    return Check(name, "warning", error.reason, costs, fix or error.fix)

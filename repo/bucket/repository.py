@@ -46,9 +46,9 @@ def _version_of(record: RefRecord | None, name: str) -> VersionId | None:
 
 def _no_listing(name: str, dataset: str, refused: AccessError) -> AccessError:
     works = "a whole branch, tag, commit id or top hash can be named"
-    why = f"{refused.what}: {refused.why}; without that {works}, and none called {name!r} can be read"
+    why = f"{refused.reason}; without that {works}, and none called {name!r} can be read"
     if _is_prefix(name) and len(name) < _HASH_DIGITS:
-        why = f"{refused.what}: {refused.why}; the beginning of a hash needs that, {works}"
+        why = f"{refused.reason}; the beginning of a hash needs that, {works}"
     return AccessError(
         f"{name!r} of {dataset!r} is not found, or may not be read",
         why=why,

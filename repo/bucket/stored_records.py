@@ -30,8 +30,7 @@ def read_record(store: Store, key: str, decode: Callable[[bytes], T]) -> T:
     try:
         return decode(body)
     except IntegrityError as error:
-        why = f"{error.what}: {error.why}" if error.why else error.what
-        raise type(error)(f"cannot use {key} in {store.url}", why=why, fix=error.fix or _RESTORE) from error
+        raise type(error)(f"cannot use {key} in {store.url}", why=error.reason, fix=error.fix or _RESTORE) from error
 
 
 def require_record(store: Store, key: str, decode: Callable[[bytes], T]) -> T:

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
+from penstock.lru import Lru
 from penstock.manifest.entry import BLOCK_SIZE, Entry, External, block_count
 from penstock.manifest.extents import cut_extents
 
@@ -79,15 +80,13 @@ class RegionPlanner:
         self._most = most
         self.gap = gap
         self._open: OrderedDict[bytes | External, list[RegionPiece]] = OrderedDict()
-        self._seen: OrderedDict[bytes, None] = OrderedDict()
+        self._seen: Lru[bytes, None] = Lru(_REMEMBERED)
 
     def add(self, found: bytes | External, piece: RegionPiece) -> Region | None:
         """Take a block; return the region that ends by that, if one does."""
         if piece.digest in self._seen:
             return None
-        self._seen[piece.digest] = None
-        if len(self._seen) > _REMEMBERED:
-            self._seen.popitem(last=False)
+        self._seen.put(piece.digest, None)
         pieces = self._open.get(found)
         if pieces is not None:
             self._open.move_to_end(found)

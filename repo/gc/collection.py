@@ -158,7 +158,7 @@ class Collection:
             if old_versions and report.keeps_versions:
                 self._delete_old(report, patience, limits)
         except BusyError as error:
-            report.stopped = f"{error.what}: {error.why}"
+            report.stopped = error.reason
 
     @contextmanager
     def _round(self, patience: float, limits: dict[str, float]) -> Iterator[Round]:

@@ -82,7 +82,7 @@ class FileBlocks:
                     blocks.append(self._joined(entry, index))
         except IntegrityError as error:
             name = entry.name.decode("utf-8", "replace")
-            raise IntegrityError(f"{name!r} cannot be read", why=_told(error), fix=error.fix) from error
+            raise IntegrityError(f"{name!r} cannot be read", why=error.reason, fix=error.fix) from error
         return blocks
 
     def fetch_region(self, region: Region) -> list[memoryview]:
@@ -153,7 +153,3 @@ class FileBlocks:
         if self._cache is not None:
             self._cache.put_many([(digest, block)], checked=True)
         return memoryview(block)
-
-
-def _told(error: IntegrityError) -> str:
-    return f"{error.what}: {error.why}" if error.why else error.what

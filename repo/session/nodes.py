@@ -7,14 +7,12 @@ its own hash, in memory and in the block cache; only what is asked for by hash i
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Generic, TypeVar
 
 from penstock.cache import BlockCache
 from penstock.errors import IntegrityError, NotFoundError
+from penstock.lru import Lru
 from penstock.manifest.codec import decode_node, decode_page
 from penstock.manifest.entry import Location, NodeRef, PageRef
 from penstock.manifest.frame import frames_around
@@ -27,41 +25,12 @@ from penstock.store.base import ByteRange, Store
 
 __all__ = ["Nodes"]
 
-K = TypeVar("K", bound=Hashable)
-T = TypeVar("T")
-
 _BEHIND = 256 << 10
 _AHEAD = 256 << 10
 _RAW_BYTES = 16 << 20
 _NODE_BYTES = 48 << 20
 """Bytes of decoded nodes that are kept in memory: 150,000 ordinary entries."""
 _RESTORE = "Restore the object from a copy of the bucket."
-
-
-class _Lru(Generic[K, T]):
-    """The most recently used values up to a total weight. Thread-safe."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._weight = 0
-        self._values: OrderedDict[K, tuple[T, int]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: K) -> T | None:
-        with self._lock:
-            found = self._values.get(key)
-            if found is None:
-                return None
-            self._values.move_to_end(key)
-            return found[0]
-
-    def put(self, key: K, value: T, weight: int) -> None:
-        with self._lock:
-            old = self._values.pop(key, None)
-            self._weight += weight - (old[1] if old is not None else 0)
-            self._values[key] = (value, weight)
-            while self._weight > self._most and len(self._values) > 1:
-                self._weight -= self._values.popitem(last=False)[1][1]
 
 
 class Nodes:
@@ -71,8 +40,8 @@ class Nodes:
         self._store = store
         self._cache = cache
         self._counters = counters
-        self._nodes: _Lru[tuple[bytes, bytes, int, int], Node] = _Lru(_NODE_BYTES)
-        self._raw: _Lru[bytes, bytes] = _Lru(_RAW_BYTES)
+        self._nodes: Lru[tuple[bytes, bytes, int, int], Node] = Lru(_NODE_BYTES)
+        self._raw: Lru[bytes, bytes] = Lru(_RAW_BYTES)
 
     def peek(self, ref: NodeRef) -> Node:
         """Return a node that is in memory; NodeMissing otherwise."""
@@ -113,9 +82,10 @@ class Nodes:
         try:
             yield
         except IntegrityError as error:
-            why = f"{error.what}: {error.why}" if error.why else error.what
             place = f"{object_keys.node_key(where.pack)} in {self._store.url}"
-            raise type(error)(f"cannot use the node at {where.offset} of {place}", why=why, fix=error.fix) from error
+            raise type(error)(
+                f"cannot use the node at {where.offset} of {place}", why=error.reason, fix=error.fix
+            ) from error
 
     def _frame(self, where: Location) -> bytes | memoryview:
         held = self._held(where)

@@ -60,7 +60,7 @@ class Damages:
 
     def refused(self, name: ObjectName, address: str, error: AccessError) -> None:
         """Note an object that the store does not give out."""
-        self.objects[name] = Damage(address, DamageKind.REFUSED, f"{error.what}: {error.why}", fix=error.fix)
+        self.objects[name] = Damage(address, DamageKind.REFUSED, error.reason, fix=error.fix)
         self._ranges.pop(name, None)
 
     def is_whole(self, name: ObjectName) -> bool:

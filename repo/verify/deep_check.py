@@ -138,7 +138,7 @@ class DeepCheck:
                 single = [self._check_region(Region(region.object, (piece,))) for piece in region.pieces]
                 refused = next((checked.refused for checked in single if checked.refused is not None), None)
                 return _Checked(region.length, [bad for checked in single for bad in checked.bad], refused)
-            why = f"{error.what}: {error.why}"
+            why = error.reason
             return _Checked(region.length, [_Bad(region.object, region.offset, region.length, why)])
         return _Checked(region.length, [])
 
@@ -158,7 +158,7 @@ class DeepCheck:
                     if content_hash(b"".join(body)) == digest:
                         return _Checked(size, [])
             except IntegrityError as error:
-                why = f"{error.what}: {error.why}"
+                why = error.reason
             return _Checked(size, [_Bad(*_range(part), why) for part in parts])
 
         return run

@@ -6,9 +6,8 @@ and from nowhere else, in windows of a pack so that neighbours cost one request.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 from penstock.errors import IntegrityError
+from penstock.lru import Lru
 from penstock.manifest.codec import decode_node
 from penstock.manifest.entry import Location, NodeRef
 from penstock.manifest.hashing import content_hash
@@ -30,7 +29,7 @@ class StoredNodes(Nodes):
 
     def __init__(self, store: Store, counters: RequestCounts) -> None:
         super().__init__(store, None, counters)
-        self._windows: OrderedDict[bytes, tuple[int, bytes]] = OrderedDict()
+        self._windows: Lru[bytes, tuple[int, bytes]] = Lru(_WINDOWS)
 
     def load(self, ref: NodeRef) -> Node:
         """See `Nodes.load`."""
@@ -43,17 +42,14 @@ class StoredNodes(Nodes):
             frame = window[where.offset - start : where.offset - start + where.length]
             if content_hash(frame) == where.digest:
                 return frame
-            self._windows.pop(where.pack, None)
+            self._windows.drop(where.pack)
         raise IntegrityError("it is not what was written", why="its hash is another", fix=RESTORE)
 
     def _around(self, where: Location) -> tuple[int, bytes]:
         """Return the bytes of a pack around a frame, and the offset at which they begin."""
-        start, window = self._windows.get(where.pack, (0, b""))
+        start, window = self._windows.get(where.pack) or (0, b"")
         if not (start <= where.offset and where.offset + where.length <= start + len(window)):
             start = max(0, where.offset - _BEHIND)
             window = self._window(where.pack, ByteRange(start, where.offset - start + max(where.length, _AHEAD)))
-            self._windows[where.pack] = (start, window)
-        self._windows.move_to_end(where.pack)
-        if len(self._windows) > _WINDOWS:
-            self._windows.popitem(last=False)
+            self._windows.put(where.pack, (start, window))
         return start, window

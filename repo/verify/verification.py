@@ -168,7 +168,7 @@ class _Checking:
             else:
                 there = self._store.head(object_keys.node_key(pack)) is not None
                 kind = DamageKind.UNREADABLE if there else DamageKind.MISSING
-            why = f"{error.what}: {error.why}".rstrip(": ")
+            why = error.reason
             fix = error.fix if kind is DamageKind.REFUSED else ""
             damage = self._node_damages[address] = Damage(address, kind, why, fix=fix)
         return damage

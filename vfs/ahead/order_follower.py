@@ -15,7 +15,6 @@ Used from the event loop's thread only.
 
 from __future__ import annotations
 
-import logging
 from array import array
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
@@ -23,7 +22,6 @@ from typing import NamedTuple
 
 import trio
 
-from penstock.errors import PenstockError
 from penstock.manifest.entry import External, NodeRef
 from penstock.manifest.node import Node
 from penstock.manifest.tree import Inode, NodeMissing, Tree
@@ -33,10 +31,9 @@ from penstock.vfs.source.source import Source
 from penstock.vfs.source.workers import Workers
 
 from .announced_order import Announced, Order
+from .background import BackgroundFetches, run_guarded
 
 __all__ = ["OrderFollower", "patient_tree"]
-
-_log = logging.getLogger(__name__)
 
 _WINDOW = 64 << 20
 _LEAST_WINDOW = 1 << 20
@@ -73,7 +70,6 @@ class OrderFollower:
         self._source = source
         self._nursery = nursery
         self._workers = workers
-        self._bring = bring
         window = _WINDOW
         while window > _LEAST_WINDOW and not source.cache_holds(_SHARE * window):
             window //= 2
@@ -81,8 +77,8 @@ class OrderFollower:
         self._announced = Announced(window if source.cache_holds(_SHARE * window) else 0)
         self._moved = trio.Event()
         self._begun = False
-        self._lead_requests = trio.CapacityLimiter(_LEAD_REQUESTS)
-        self._sweep_requests = trio.CapacityLimiter(_SWEEP_REQUESTS)
+        self._lead_fetches = BackgroundFetches(bring, _LEAD_REQUESTS)
+        self._sweep_fetches = BackgroundFetches(bring, _SWEEP_REQUESTS)
         self._wanted = self._wasted = 0
 
     def add(self, client: str, token: str, at: int, inodes: array[int], size: int, *, last: bool) -> None:
@@ -93,7 +89,7 @@ class OrderFollower:
             self._nursery.start_soon(self._follow)
         self._moved.set()
         if last and len(order.inodes) <= _SWEEP_FILES and self._source.cache_holds(order.size):
-            self._nursery.start_soon(self._guarded, self._sweep, order)
+            self._nursery.start_soon(run_guarded, self._sweep, order)
 
     def drop(self, client: str) -> None:
         """Forget a client's announcement."""
@@ -113,15 +109,7 @@ class OrderFollower:
                 self._moved = trio.Event()
                 await self._moved.wait()
             else:
-                await self._guarded(self._fetch_lead, *due)
-
-    async def _guarded(self, task: Callable[..., Awaitable[None]], *args: object) -> None:
-        """Run what nobody waits for: what it fails with ends the task, not the mount."""
-        try:
-            await task(*args)
-        except Exception as error:  # noqa: BLE001  # it only means that a reader fetches for itself
-            kind = logging.INFO if isinstance(error, PenstockError) else logging.ERROR
-            _log.log(kind, "fetching what was announced has failed", exc_info=kind == logging.ERROR)
+                await run_guarded(self._fetch_lead, *due)
 
     async def _fetch_lead(self, order: Order, room: int) -> None:
         """Fetch the next files of an order, at least one and else no more than `room` bytes."""
@@ -144,7 +132,7 @@ class OrderFollower:
         regions += gatherer.flush()
         regions.sort(key=lambda region: min(rank[piece.digest] for piece in region.pieces))
         for region in regions:
-            await self._send(region, self._lead_requests, self._nursery)
+            await self._send(region, self._lead_fetches, self._nursery)
 
     async def _sweep(self, order: Order) -> None:
         """Fetch all of an order in tree order, as long as nothing takes its place."""
@@ -161,27 +149,18 @@ class OrderFollower:
                 for found, piece in places:
                     region = gatherer.add(found, piece)
                     if region is not None:
-                        await self._send(region, self._sweep_requests, nursery)
+                        await self._send(region, self._sweep_fetches, nursery)
             for region in gatherer.flush():
-                await self._send(region, self._sweep_requests, nursery)
+                await self._send(region, self._sweep_fetches, nursery)
 
     def _gap(self, places: Sequence[Place]) -> int:
         """Return how large a gap between some blocks, in order, may be fetched with them."""
         self._wanted += sum(piece.length for _, piece in places)
         return widest_gap(places, self._wanted // _WASTE - self._wasted)
 
-    async def _send(self, region: Region, requests: trio.CapacityLimiter, nursery: trio.Nursery) -> None:
-        """Have a region fetched in the background, as soon as there is a place for a request."""
+    async def _send(self, region: Region, fetches: BackgroundFetches, nursery: trio.Nursery) -> None:
         self._wasted += region.length - sum(piece.length for piece in region.pieces)
-        ticket = object()
-        await requests.acquire_on_behalf_of(ticket)
-        nursery.start_soon(self._fetch, region, requests, ticket)
-
-    async def _fetch(self, region: Region, requests: trio.CapacityLimiter, ticket: object) -> None:
-        try:
-            await self._bring(region)
-        finally:
-            requests.release_on_behalf_of(ticket)
+        await fetches.send(region, nursery)
 
 
 def _in_tree_order(inodes: array[int]) -> array[int]:

@@ -11,13 +11,11 @@ Used from the event loop's thread only.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import islice
 
 import trio
 
-from penstock.errors import PenstockError
 from penstock.manifest.entry import Entry, External, NodeRef
 from penstock.manifest.node import Node
 from penstock.manifest.tree import ROOT_INODE, Inode, NodeMissing, Tree
@@ -26,11 +24,10 @@ from penstock.repo.fetch.regions import Region, RegionPiece
 from penstock.vfs.source.source import Source
 from penstock.vfs.source.workers import Workers
 
+from .background import BackgroundFetches, run_guarded
 from .evidence import Evidence, Plan
 
 __all__ = ["Prefetcher"]
-
-_log = logging.getLogger(__name__)
 
 _REQUEST = 4 << 20
 """Bytes in one request ahead: 25 ms of waiting for 40 ms of data."""
@@ -60,10 +57,9 @@ class Prefetcher:
         self._nursery = nursery
         self._workers = workers
         self._load = load
-        self._bring = bring
         self._tree = Tree(source.root, source.peek)
         self._evidence = Evidence(source.root.entries, fits=source.cache_holds(source.root.size))
-        self._requests = trio.CapacityLimiter(_REQUESTS)
+        self._fetches = BackgroundFetches(bring, _REQUESTS)
         self.sweeping = False
 
     def opened(self, inode: Inode) -> None:
@@ -71,7 +67,7 @@ class Prefetcher:
         length = self._evidence.open(inode)
         if length:
             self._evidence.ahead(self._source.root.entries + 2)  # not again before this one is known to reach how far
-            self._nursery.start_soon(self._guarded, self._fetch_ahead, Inode(inode + 1), length)
+            self._nursery.start_soon(run_guarded, self._fetch_ahead, Inode(inode + 1), length)
 
     def region(self, inode: Inode, entry: Entry, *, alone: bool = False) -> Region | None:
         """Return what to fetch for a missed file of one block: at least its block. None: it lies in several places.
@@ -81,7 +77,7 @@ class Prefetcher:
         plan = self._evidence.miss(entry.size) if not alone else Plan(entry.size)
         if plan.everything:
             self.sweeping = True
-            self._nursery.start_soon(self._guarded, self._fetch_everything)
+            self._nursery.start_soon(run_guarded, self._fetch_everything)
         pieces = list(islice(pieces_of(entry, self._source.block_hash), 1))
         if not pieces:
             return None
@@ -117,14 +113,6 @@ class Prefetcher:
         missing = set(self._source.missing_blocks([piece.digest for piece in pieces]))
         return (piece for piece in pieces if piece.digest in missing)
 
-    async def _guarded(self, task: Callable[..., Awaitable[None]], *args: object) -> None:
-        """Run a task that nobody waits for: what it fails with ends the task, not the mount."""
-        try:
-            await task(*args)
-        except Exception as error:  # noqa: BLE001  # it only means that a reader fetches for itself
-            kind = logging.INFO if isinstance(error, PenstockError) else logging.ERROR
-            _log.log(kind, "fetching ahead has failed", exc_info=kind == logging.ERROR)
-
     async def _fetch_ahead(self, start: Inode, length: int) -> None:
         """Fetch `length` bytes of files from an inode on, and say behind which file the next window is due."""
         middle = start
@@ -148,7 +136,7 @@ class Prefetcher:
                 start = Inode(batch[-1][0] + 1)
             self._evidence.ahead(middle)
             for region in gatherer.flush():
-                await self._send(region, nursery)
+                await self._fetches.send(region, nursery)
 
     async def _fetch_everything(self) -> None:
         """Fetch what is not in the cache yet, in tree order."""
@@ -160,7 +148,7 @@ class Prefetcher:
                     await self._gather(gatherer, [entry for _, entry in batch], nursery)
                     start = Inode(batch[-1][0] + 1)
                 for region in gatherer.flush():
-                    await self._send(region, nursery)
+                    await self._fetches.send(region, nursery)
         finally:
             self.sweeping = False
 
@@ -193,19 +181,7 @@ class Prefetcher:
         for found, piece in places:
             region = gatherer.add(found, piece) if piece.digest in missing else None
             if region is not None:
-                await self._send(region, nursery)
-
-    async def _send(self, region: Region, nursery: trio.Nursery) -> None:
-        """Have a region fetched in the background, as soon as there is a place for a request."""
-        ticket = object()
-        await self._requests.acquire_on_behalf_of(ticket)
-        nursery.start_soon(self._fetch, region, ticket)
-
-    async def _fetch(self, region: Region, ticket: object) -> None:
-        try:
-            await self._bring(region)
-        finally:
-            self._requests.release_on_behalf_of(ticket)
+                await self._fetches.send(region, nursery)
 
 
 def _pieces(source: Source, entry: Entry) -> list[tuple[bytes | External, RegionPiece]]:

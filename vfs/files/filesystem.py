@@ -17,7 +17,6 @@ import errno
 import itertools
 import os
 from bisect import bisect_right
-from collections import OrderedDict
 from collections.abc import Callable
 from operator import attrgetter
 from typing import NamedTuple, Protocol, TypeVar
@@ -25,6 +24,7 @@ from typing import NamedTuple, Protocol, TypeVar
 import msgspec
 import trio
 
+from penstock.lru import Lru
 from penstock.manifest.entry import BLOCK_SIZE, Entry, Kind, NodeRef, block_count
 from penstock.manifest.tree import ROOT_INODE, Inode, NodeMissing, Tree
 from penstock.vfs.ahead.order_follower import OrderFollower
@@ -142,7 +142,7 @@ class ReadOnlyFileSystem:
         self.recorder: TraceRecorder | None = None
         """What takes note of what is read, while a trace is recorded."""
         self.follower = OrderFollower(source, nursery, workers, self._blocks.bring)
-        self._directories: OrderedDict[Inode, _Directory] = OrderedDict()
+        self._directories: Lru[Inode, _Directory] = Lru(_DIRECTORIES)
         self._handles = Handles()
         self._files: dict[FileHandle, _OpenFile] = {}
         self._open_directories: dict[FileHandle, _OpenDirectory] = {}
@@ -181,7 +181,6 @@ class ReadOnlyFileSystem:
     async def _directory(self, inode: int) -> _Directory:
         known = self._directories.get(Inode(inode))
         if known is not None:
-            self._directories.move_to_end(Inode(inode))
             return known
         entry = await self._entry(inode)
         if entry.directory is None:
@@ -190,10 +189,8 @@ class ReadOnlyFileSystem:
         return self._keep_directory(Inode(inode), entry.directory, parent)
 
     def _keep_directory(self, inode: Inode, ref: NodeRef, parent: Inode) -> _Directory:
-        directory = self._directories[inode] = _Directory(ref, parent)
-        self._directories.move_to_end(inode)
-        if len(self._directories) > _DIRECTORIES:
-            self._directories.popitem(last=False)
+        directory = _Directory(ref, parent)
+        self._directories.put(inode, directory)
         return directory
 
     async def lookup(self, parent: int, name: bytes) -> Attributes | None:

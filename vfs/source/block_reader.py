@@ -11,13 +11,13 @@ Used from the event loop's thread only, but for `_obtain`, which runs in threads
 from __future__ import annotations
 
 import mmap
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import trio
 
+from penstock.lru import Lru
 from penstock.manifest.entry import BLOCK_SIZE, Entry, External, block_count
 from penstock.manifest.extents import cut_extents
 from penstock.repo.fetch.regions import Region
@@ -58,9 +58,9 @@ class BlockReader:
         self._nursery = nursery
         self._workers = workers
         self._flights: SingleFlight[bytes, _Obtained] = SingleFlight(nursery, workers, self._landed)
-        self._warm: OrderedDict[bytes, None] = OrderedDict()
-        self._recent: OrderedDict[bytes, memoryview] = OrderedDict()
-        self._groups: OrderedDict[tuple[bytes, int], list[bytes]] = OrderedDict()
+        self._warm: Lru[bytes, None] = Lru(_WARM)
+        self._recent: Lru[bytes, memoryview] = Lru(_RECENT)
+        self._groups: Lru[tuple[bytes, int], list[bytes]] = Lru(_GROUPS)
         self._ahead = 0
 
     async def read_small(self, entry: Entry, neighbours: Callable[[], Region | None]) -> memoryview:
@@ -165,21 +165,19 @@ class BlockReader:
             if hashes is None:
                 members = range(begin, min(begin + _GROUP, block_count(entry.size)))
                 hashes = await self._workers.run(_hashes, self._source, entry, members)
-                self._groups[key] = hashes
-                if len(self._groups) > _GROUPS:
-                    self._groups.popitem(last=False)
+                self._groups.put(key, hashes)
             found += hashes[max(blocks.start - begin, 0) : blocks.stop - begin]
         return found
 
     def _held(self, digest: bytes, entry: Entry, index: int) -> memoryview | None:
         """Return a block that can be had at once."""
-        view = self._recent.get(digest)
+        view = self._recent.peek(digest)
         if view is None:
             if digest not in self._warm and entry.size - index * BLOCK_SIZE > _SMALL:
                 return None
             view = self._source.cached_block(digest)
             if view is None:
-                self._warm.pop(digest, None)
+                self._warm.drop(digest)
                 return None
         self._source.count(hits=1)
         return view
@@ -201,16 +199,11 @@ class BlockReader:
             self._flights.start(digests, obtain, outside=_is_outside(entry, index, len(digests)))
 
     def _landed(self, digest: bytes, obtained: _Obtained) -> None:
-        self._warm[digest] = None
-        self._warm.move_to_end(digest)
-        if len(self._warm) > _WARM:
-            self._warm.popitem(last=False)
+        self._warm.put(digest, None)
         # What lies in the cache is asked of the cache each time: it looks whether the disk still has those bytes.
         if obtained.fetched and not isinstance(obtained.view.obj, mmap.mmap):
             # First in, first out: the blocks of one answer share its memory, and so leave together.
-            self._recent[digest] = obtained.view
-            if len(self._recent) > _RECENT:
-                self._recent.popitem(last=False)
+            self._recent.put(digest, obtained.view)
 
 
 def _obtain_region(source: Source, region: Region) -> list[_Obtained]:
