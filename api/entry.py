@@ -39,11 +39,11 @@ class PhysicalKey:
 class EntrySource(Protocol):
     """What an entry belongs to: the version that it is read from."""
 
-    def entry_blocks(self, entry: tree.Entry, key: str) -> Iterator[memoryview]:
+    def _entry_blocks(self, entry: tree.Entry, key: str) -> Iterator[memoryview]:
         """Yield the bytes of a file, block by block."""
         ...
 
-    def entry_places(self, entry: tree.Entry) -> list[PhysicalKey]:
+    def _entry_places(self, entry: tree.Entry) -> list[PhysicalKey]:
         """Say where the bytes of a file lie."""
         ...
 
@@ -126,11 +126,11 @@ class Entry:
     @property
     def physical_keys(self) -> list[PhysicalKey]:
         """Where the bytes of a file lie, in their order."""
-        return self._source.entry_places(self._entry)
+        return self._source._entry_places(self._entry)  # noqa: SLF001  # made by it
 
     def blocks(self) -> Iterator[memoryview]:
         """Yield the bytes of a file in pieces of at most 1 MiB, each verified. UsageError: it is no file."""
-        return self._source.entry_blocks(self._entry, self.key)
+        return self._source._entry_blocks(self._entry, self.key)  # noqa: SLF001  # made by it
 
     def read(self) -> bytes:
         """Return the bytes of a file, all in memory. UsageError: it is no file."""

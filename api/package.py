@@ -330,7 +330,7 @@ class Package:
         commit_id = self._snapshot.commit_id or find_published(repository, self.top_hash).commit
         return commit_id, repository.commit(commit_id)
 
-    def entry_blocks(self, entry: tree.Entry, key: str) -> Iterator[memoryview]:
+    def _entry_blocks(self, entry: tree.Entry, key: str) -> Iterator[memoryview]:
         """Yield the bytes of one of its entries; for `Entry`, which knows its own."""
         if not entry.is_file:
             raise UsageError(
@@ -338,7 +338,7 @@ class Package:
             )
         return self._snapshot.read(entry)
 
-    def entry_places(self, entry: tree.Entry) -> list[PhysicalKey]:
+    def _entry_places(self, entry: tree.Entry) -> list[PhysicalKey]:
         """Say where the bytes of one of its entries lie; for `Entry`, which knows its own."""
         return [PhysicalKey(**place) for place in self._snapshot.physical(entry)]  # type: ignore[arg-type]  # by name
 

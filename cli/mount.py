@@ -8,12 +8,9 @@ from typing import Any
 
 import click
 
-from penstock.errors import PenstockError
-from penstock.mountpoint.known_mounts import MountInfo, find_mount, list_mounts
-from penstock.mountpoint.mount import mount, mount_foreground
-from penstock.mountpoint.mount_options import MountOptions
-from penstock.mountpoint.unmount import changes_left, mounts_left, unmount
-from penstock.repo.settings.handle import Handle
+from penstock.api.handles import Handle
+from penstock.api.mounts import MountInfo, mount, mount_foreground, unmount
+from penstock.api.mounts import mounts as list_mounts
 
 from .commands import Command
 from .exits import ExitCode
@@ -77,11 +74,11 @@ def mount_(
     if options["overlay_directory"] is not None and not options["writable"]:
         raise click.UsageError("--overlay-dir is for --writable")
     settings = invocation.settings(cache_directory=cache_dir, cache_size=cache_size)
-    wanted = MountOptions(**options)
     if foreground:
-        mount_foreground(str(handle), directory, settings, wanted, ready=lambda made: _tell(invocation.output, made))
+        told = invocation.output
+        mount_foreground(handle, directory, settings=settings, ready=lambda made: _tell(told, made), **options)
     else:
-        _tell(invocation.output, mount(str(handle), directory, settings, wanted))
+        _tell(invocation.output, mount(handle, directory, settings=settings, **options))
 
 
 def _tell(output: Output, made: MountInfo) -> None:
@@ -116,25 +113,20 @@ def umount(invocation: Invocation, directories: tuple[str, ...], lazy: bool, for
     """
     settings = invocation.settings()
     for directory in directories:
-        place = find_mount(directory, "umount").mountpoint
-        info = next((found for found in list_mounts() if found.mountpoint == place), None)
-        ended = unmount(directory, lazy=lazy, force=force)
-        elsewhere = mounts_left(info) if not ended and info is not None else []
-        try:
-            changes = changes_left(info, settings) if ended and info is not None else None
-        except PenstockError as error:
-            # It is unmounted, which is what was asked for; what became of its changes is told.
-            invocation.output.notice(f"{directory} is unmounted, but {error}")
-            changes = None
+        report = unmount(directory, lazy=lazy, force=force, settings=settings)
+        if report.trouble is not None:
+            invocation.output.notice(f"{directory} is unmounted, but {report.trouble}")
         if invocation.output.json:
-            invocation.output.record({"mountpoint": place, "ended": ended, "elsewhere": elsewhere, "changes": changes})
-        elif elsewhere:
-            invocation.output.notice(f"{directory} is unmounted; it is still served at {', '.join(elsewhere)}")
-        elif not ended:
+            told = asdict(report)
+            del told["trouble"]
+            invocation.output.record(told)
+        elif report.elsewhere:
+            invocation.output.notice(f"{directory} is unmounted; it is still served at {', '.join(report.elsewhere)}")
+        elif not report.ended:
             invocation.output.notice(f"{directory} is out of sight; it goes when its last user is done")
-        elif changes:
+        elif left := report.changes:
             invocation.output.notice(
-                f"what was changed is kept: penstock diff {changes} shows it, penstock commit {changes} commits it"
+                f"what was changed is kept: penstock diff {left} shows it, penstock commit {left} commits it"
             )
 
 

@@ -133,7 +133,7 @@ def _make_display(stream: TextIO) -> rich.progress.Progress:
     from rich.progress import Task as Line
     from rich.text import Text
 
-    from penstock.repo.settings.sizes import format_size
+    from penstock.api.handles import format_size
 
     class Amount(ProgressColumn):
         """``1.2 GB of 3.4 GB, 80 MB/s`` or ``12 of 345``."""

@@ -22,9 +22,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from penstock.api.block_cache import cache_info, clear_cache, verify_cache
     from penstock.api.bucket import Bucket
+    from penstock.api.builder import PackageBuilder
     from penstock.api.dataset import Dataset
     from penstock.api.doctor import doctor
     from penstock.api.entry import Entry
+    from penstock.api.mounts import mount, mount_foreground, mounts, unmount
     from penstock.api.package import Package
     from penstock.api.package import open_package as open  # noqa: A004  # `penstock.open`, as of files
     from penstock.api.push import hash_directory
@@ -38,6 +40,7 @@ _HOMES = {
     "Dataset": "api.dataset:Dataset",
     "Entry": "api.entry:Entry",
     "Package": "api.package:Package",
+    "PackageBuilder": "api.builder:PackageBuilder",
     "Settings": "api.settings:Settings",
     "add_remote": "api.settings:add_remote",
     "announce": "mountpoint.announce:announce",
@@ -45,9 +48,13 @@ _HOMES = {
     "clear_cache": "api.block_cache:clear_cache",
     "doctor": "api.doctor:doctor",
     "hash_directory": "api.push:hash_directory",
+    "mount": "api.mounts:mount",
+    "mount_foreground": "api.mounts:mount_foreground",
+    "mounts": "api.mounts:mounts",
     "open": "api.package:open_package",
     "remotes": "api.settings:remotes",
     "remove_remote": "api.settings:remove_remote",
+    "unmount": "api.mounts:unmount",
     "verify_cache": "api.block_cache:verify_cache",
 }
 """Where each public name is: ``module:attribute`` below `penstock`."""
@@ -58,6 +65,7 @@ __all__ = [  # noqa: RUF022  # as in `_HOMES`
     "Dataset",
     "Entry",
     "Package",
+    "PackageBuilder",
     "Settings",
     "add_remote",
     "announce",
@@ -65,9 +73,13 @@ __all__ = [  # noqa: RUF022  # as in `_HOMES`
     "clear_cache",
     "doctor",
     "hash_directory",
+    "mount",
+    "mount_foreground",
+    "mounts",
     "open",
     "remotes",
     "remove_remote",
+    "unmount",
     "verify_cache",
 ]
 
