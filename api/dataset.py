@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -21,16 +21,17 @@ from penstock.progress import SILENT, Progress
 from penstock.repo.bucket.authorship import default_author
 from penstock.repo.bucket.leases import LeaseKind
 from penstock.repo.bucket.repository import Repository, dataset_of
-from penstock.repo.bucket.write_access import write_access
 from penstock.repo.history import branches as refs
 from penstock.repo.history import log as history
 from penstock.repo.history.branch_merge import join
 from penstock.repo.history.log import find_published
+from penstock.repo.history.new_dataset import create_dataset
 from penstock.repo.history.revert import revert
 from penstock.repo.history.side_choice import choice
 from penstock.repo.push import push as transfer
 from penstock.repo.session.bucket_session import open_session
-from penstock.repo.write.publish import Authorship, check_text, create_dataset
+from penstock.repo.write.publish import Authorship, check_text, stands_at
+from penstock.repo.write.version_writer import VersionWriter
 
 from .handles import DEFAULT_BRANCH, Handle, as_handle, handle_text, whole_version
 from .per_process import PerProcess
@@ -118,9 +119,9 @@ class Dataset:
         authorship = Authorship(author or default_author(), "", "init")
         check_text("title", title)
         check_text("description", description)
-        with self._writing() as repository:
-            made = create_dataset(repository, title, description, authorship)
-            return ref_change(DEFAULT_BRANCH, made, risk=repository.refs.risk)
+        with self._writing(authorship) as writer:
+            made = create_dataset(writer, title, description)
+            return ref_change(DEFAULT_BRANCH, made, risk=writer.risk)
 
     def log(self, ref: str | None = None, path: str = "", *, limit: int | None = None) -> Iterator[Revision]:
         """Yield the versions that led to one, the newest first, each as soon as it is read; at most `limit`.
@@ -158,7 +159,7 @@ class Dataset:
         repository = self._repository
         found = []
         for head in history.branches(repository):
-            at = refs.stands_at(head)
+            at = stands_at(head)
             message = first_line(repository.commit(at.commit).message)
             found.append(BranchInfo(head.branch, at.commit.hex(), at.top_hash.hex(), head.record.time, message))
         if not found:
@@ -186,20 +187,19 @@ class Dataset:
         >>> photos.delete_branch("review").changed
         True
         """
-        with self._writing() as repository:
-            start = find_published(repository, ref)
-            refs.make_branch(repository, name, start, _authorship(author, "", "branch"))
-            return ref_change(name, start, risk=repository.refs.risk)
+        with self._writing(_authorship(author, "", "branch"), name) as writer:
+            start = find_published(writer.repository, ref)
+            refs.make_branch(writer, start)
+            return ref_change(name, start, risk=writer.risk)
 
     def delete_branch(self, name: str, *, force: bool = False, author: str | None = None) -> RefChange:
         """Delete a branch and return where it stood; its versions stay, and its moves. UsageError: ``main``, unforced.
 
         NotFoundError: there is no such branch.
         """
-        with self._writing() as repository:
-            who = _authorship(author, "", "delete")
-            stood = refs.delete_branch(repository, name, who, force=force)
-            return ref_change(name, stood, risk=repository.refs.risk)
+        with self._writing(_authorship(author, "", "delete"), name) as writer:
+            stood = refs.delete_branch(writer, force=force)
+            return ref_change(name, stood, risk=writer.risk)
 
     def tag(self, name: str, ref: str | None = None, *, author: str | None = None) -> RefChange:
         """Give a version a tag, for ever. ConflictError: the tag stands for another version.
@@ -209,21 +209,21 @@ class Dataset:
         >>> photos.tag("published").commit == photos.branches()[0].commit
         True
         """
-        with self._writing() as repository:
-            version = find_published(repository, ref)
-            refs.make_tag(repository, name, version, _authorship(author, "", "tag"))
-            return ref_change(name, version, risk=repository.refs.risk)
+        with self._writing(_authorship(author, "", "tag"), tag=name) as writer:
+            version = find_published(writer.repository, ref)
+            refs.make_tag(writer, version)
+            return ref_change(name, version, risk=writer.risk)
 
     def reset(self, to: str, *, branch: str = DEFAULT_BRANCH, author: str | None = None) -> RefChange:
         """Let a branch stand at the version `to`, older or not. `moves` tells where it stood.
 
         NotFoundError: there is no such branch or version.
         """
-        with self._writing() as repository:
-            refs.require_head(repository, branch)
-            target = find_published(repository, to)
-            before = refs.reset_branch(repository, branch, target, _authorship(author, "", "reset"))
-            change = ref_change(branch, target, before=before, risk=repository.refs.risk)
+        with self._writing(_authorship(author, "", "reset"), branch) as writer:
+            writer.require_head()
+            target = find_published(writer.repository, to)
+            before = refs.reset_branch(writer, target)
+            change = ref_change(branch, target, before=before, risk=writer.risk)
             return replace(change, changed=before is not None)
 
     def revert(
@@ -243,9 +243,8 @@ class Dataset:
         before is taken.
         """
         choose = choice(ours, theirs)
-        with self._writing() as repository:
-            who = _authorship(author, message, "revert")
-            done = revert(repository, self._session.get().load, branch, ref, who, choose, self._session.get().load_many)
+        with self._writing(_authorship(author, message, "revert"), branch) as writer:
+            done = revert(writer, ref, choose)
             published = done.landed.published
             return RevertReport(
                 branch,
@@ -254,7 +253,7 @@ class Dataset:
                 published.top_hash.hex(),
                 done.landed.changed,
                 done.message,
-                repository.refs.risk,
+                writer.risk,
             )
 
     def merge(
@@ -275,12 +274,11 @@ class Dataset:
         below which the branch's state is kept then, `theirs` those where that of `ref` is taken.
         """
         choose = choice(ours, theirs)
-        with nullcontext(self._repository) if dry_run else self._writing() as repository:
-            source = find_published(repository, ref)
-            who = _authorship(author, message or f"Merge {ref} into {into}", "merge")
-            session = self._session.get()
-            done = join(repository, session.load, into, source.commit, who, choose, session.load_many, dry_run=dry_run)
-            return merge_report(into, source, done, repository.refs.risk)
+        who = _authorship(author, message or f"Merge {ref} into {into}", "merge")
+        with self._writing(who, into, dry_run=dry_run) as writer:
+            source = find_published(writer.repository, ref)
+            done = join(writer, source.commit, choose)
+            return merge_report(into, source, done, writer.risk)
 
     def push(
         self,
@@ -337,11 +335,17 @@ class Dataset:
         return self._session.get().repository(self._name)
 
     @contextmanager
-    def _writing(self) -> Iterator[Repository]:
+    def _writing(
+        self, authorship: Authorship, branch: str = DEFAULT_BRANCH, *, tag: str | None = None, dry_run: bool = False
+    ) -> Iterator[VersionWriter]:
         """Give leave to move refs: what is found within the block is not deleted by `Bucket.gc`."""
-        repository = self._repository
-        with write_access(repository, LeaseKind.HISTORY, self.settings, self.handle.bucket):
-            yield repository
+        session, repository = self._session.get(), self._repository
+        with VersionWriter(
+            session, repository, LeaseKind.HISTORY, authorship, branch=branch, tag=tag, dry_run=dry_run
+        ) as writer:
+            if not dry_run:
+                writer.hold()
+            yield writer
 
 
 def _authorship(author: str | None, message: str, operation: str) -> Authorship:

@@ -17,7 +17,7 @@ from .node import IndexNode
 __all__ = ["EMPTY_DIRECTORY", "Edit", "update"]
 
 EMPTY_DIRECTORY = NodeRef(bytes(HASH_SIZE), 0, 0, Location(bytes(HASH_SIZE), 0, 0, bytes(HASH_SIZE)))
-"""For the `directory` of an edit: that it begins with nothing, whatever was there. It stands for no node."""
+"""For the `directory` of an edit, or as a root: that it begins with nothing. It stands for no node."""
 
 
 class Edit(NamedTuple):
@@ -111,7 +111,7 @@ def update(root: NodeRef, edits: Iterable[Edit], load: LoadNode, sink: NodeSink)
 
     A directory that is put with no entries in its reference is not loaded.
     """
-    stack = [_Open(Entry(b"", Kind.DIRECTORY), root, load, sink)]
+    stack = [_Open(Entry(b"", Kind.DIRECTORY), root if root.entries else None, load, sink)]
     path: tuple[bytes, ...] = ()  # of the directory on top of the stack
     file: tuple[bytes, ...] | None = None  # the last edit, if it put a file
     last: tuple[bytes, ...] = ()

@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from penstock.errors import IntegrityError
-from penstock.manifest.build import NodeSink
 from penstock.manifest.codec import encode_page
 from penstock.manifest.entry import (
     BLOCK_SIZE,
@@ -30,9 +29,8 @@ from penstock.manifest.extents import add_extents
 from penstock.manifest.hashing import content_hash, file_hash, page_hash
 from penstock.overlay.content.file_content import LOWER, Segment
 from penstock.overlay.tables.schema import InodeRecord
-from penstock.repo.bucket import object_keys
-from penstock.repo.write.data_pack import DataPack, Sender, most_packed
-from penstock.repo.write.known_places import KnownPlaces
+from penstock.repo.write.data_pack import most_packed
+from penstock.repo.write.version_content import VersionContent
 
 from .kept_blocks import KeptBlocks
 
@@ -84,24 +82,12 @@ class ContentReader(NamedTuple):
 
 
 class Composer:
-    """Makes entries of changed files. `sink` takes pages of block hashes, `kept` the blocks that were read."""
+    """Makes entries of changed files. `content` takes what is new of them, `kept` the blocks that were read."""
 
-    def __init__(
-        self,
-        data: DataSink,
-        version: VersionReader,
-        sink: NodeSink,
-        sender: Sender,
-        pack: DataPack,
-        places: KnownPlaces,
-        kept: KeptBlocks,
-    ) -> None:
+    def __init__(self, data: DataSink, version: VersionReader, content: VersionContent, kept: KeptBlocks) -> None:
         self._data = data
         self._version = version
-        self._sink = sink
-        self._sender = sender
-        self._pack = pack
-        self._places = places
+        self._content = content
         self.kept = kept
         self.bytes_read = 0
 
@@ -122,19 +108,7 @@ class Composer:
         for known in (old, committed):
             if known is not None and known.is_file and known.size == size and known.hash == digest:
                 return ContentReader(size, digest, known.extents)
-        return ContentReader(size, digest, (self._packed(data, digest),))
-
-    def _packed(self, data: bytes | bytearray, digest: bytes) -> Extent:
-        """Return where a content lies that the bucket has, or put it into the pack."""
-        found = self._pack.find(digest, len(data))
-        if found is not None:
-            return found
-        place = self._places.find(digest, len(data))
-        if place is not None:
-            return Extent(*place, len(data))
-        if not self._pack.fits(len(data)):
-            self._pack.seal()
-        return self._pack.add(data, digest)
+        return ContentReader(size, digest, (self._content.pack(data, digest),))
 
     def _large(self, inode: int, record: InodeRecord, old: Entry | None, *, afresh: bool) -> ContentReader:
         file = _LargeFile(self, inode, record, old, afresh=afresh)
@@ -160,7 +134,7 @@ class Composer:
         number = first // PAGE_BLOCKS
         if old is not None and number < len(old.pages) and old.pages[number].hash == digest:
             return old.pages[number]
-        return PageRef(digest, self._sink.write(frame))
+        return PageRef(digest, self._content.write(frame))
 
     def _read(self, inode: int, record: InodeRecord, old: Entry | None, start: int, end: int) -> bytes:
         def lower(low: int, high: int) -> bytes:
@@ -207,10 +181,7 @@ class Composer:
     def place_run(self, run: bytearray) -> Extent:
         """Send a run of blocks, on its own when it is full, or with others."""
         digest = content_hash(run)
-        if len(run) < most_packed():
-            return self._packed(run, digest)
-        self._sender.send(object_keys.data_key(digest), run, data=True)
-        return Extent(digest, 0, len(run))
+        return (self._content.pack if len(run) < most_packed() else self._content.send)(run, digest)
 
 
 class _LargeFile:

@@ -27,19 +27,16 @@ from penstock.manifest import diff
 from penstock.manifest.merge import Choose
 from penstock.overlay.overlay import Overlay
 from penstock.overlay.tables.intent import Intent, clear_intent, read_intent
-from penstock.overlay.tables.meta import Origin
 from penstock.overlay.tree.editor import Editor
 from penstock.progress import Progress
 from penstock.repo.bucket.leases import LeaseKind
 from penstock.repo.bucket.refs import write_id
-from penstock.repo.bucket.repository import Repository
-from penstock.repo.bucket.write_access import write_access
-from penstock.repo.history.branches import check_branch_name, make_branch
-from penstock.repo.history.landing import Landed, land
+from penstock.repo.history.branches import make_branch
 from penstock.repo.read.snapshot import Snapshot
-from penstock.repo.settings.handle import check_ref_name, parse_handle
 from penstock.repo.settings.settings import Settings
-from penstock.repo.write.publish import Authorship, Published, tag_version
+from penstock.repo.write.landing import Landed
+from penstock.repo.write.publish import Authorship, Published
+from penstock.repo.write.version_writer import VersionWriter
 
 from .recovery import moved, others
 from .settlement import Settlement, Settling
@@ -74,7 +71,7 @@ class CommitReport:
     metadata_bytes_uploaded: int = 0
     metadata_objects_uploaded: int = 0
     risk: str = ""
-    """What to warn of, see `Refs.risk`."""
+    """What to warn of, see `WriteAccess.risk`."""
 
 
 class OverlayCommit:
@@ -111,6 +108,7 @@ class OverlayCommit:
         self._authorship = replace(authorship, mark=write_id())
         self._open = ExitStack()
         self._frozen: Frozen | None = None
+        self._writer: VersionWriter | None = None
         self._settlement: Settlement | None = None
         self._manifest = origin.manifest
         self._landed: Landed | None = None
@@ -139,16 +137,21 @@ class OverlayCommit:
         """Make the version; False when there is nothing to land: nothing changed, or it is a dry run."""
         assert self._frozen is not None  # begun
         assert self._settlement is not None
-        _check_names(self._version.repository, self._origin, self._branch, self._tag)
-        built = build_version(
-            self._frozen,
-            self._version,
-            self._settings,
-            self._settlement,
-            progress,
-            hold=self._hold,
-            dry_run=self._dry_run,
+        self._writer = writer = self._open.enter_context(
+            VersionWriter(
+                self._version.session,
+                self._version.repository,
+                LeaseKind.COMMIT,
+                self._authorship,
+                branch=self._branch,
+                tag=self._tag,
+                progress=progress,
+                dry_run=self._dry_run,
+            )
         )
+        writer.check_names()
+        built = build_version(self._frozen, self._version, writer, self._settlement, progress)
+        self.report.risk = writer.risk
         if built is None:
             return False
         report = self.report
@@ -158,26 +161,19 @@ class OverlayCommit:
         report.files, report.bytes = built.files, built.bytes
         report.bytes_uploaded, report.objects_uploaded = built.data.bytes, built.data.objects
         report.metadata_bytes_uploaded, report.metadata_objects_uploaded = built.nodes.bytes, built.nodes.objects
-        return report.changed and not self._dry_run
-
-    def _hold(self) -> None:
-        """Keep what this builds on from being deleted by gc; IntegrityError: it is gone already."""
-        repository = self._version.repository
-        bucket = parse_handle(self._origin.handle).bucket
-        self._open.enter_context(write_access(repository, LeaseKind.COMMIT, self._settings, bucket))
-        self.report.risk = repository.refs.risk
-        # A record that is in the bucket has all that it needs there.
-        if self._origin.commit is not None:
-            repository.commit(self._origin.commit)
-        repository.manifest(self._origin.manifest.top_hash)
+        if not report.changed or self._dry_run:
+            return False
+        writer.check_tag(built.manifest)
+        return True
 
     def name(self) -> None:
         """Give the version that the overlay is clean at the tag and the new branch that were asked for, if any.
 
         After a `build` that found nothing to land. UsageError: it is known by its content alone, no commit of it.
         """
-        repository = self._version.repository
-        new_branch = self._branch != self._origin.ref and repository.refs.head(self._branch) is None
+        writer = self._writer
+        assert writer is not None  # built
+        new_branch = self._branch != self._origin.ref and writer.head is None
         if self._dry_run or (self._tag is None and not new_branch):
             return
         if self._origin.commit is None:
@@ -186,17 +182,16 @@ class OverlayCommit:
                 why="tags and branches stand for commits",
                 fix="Mount a branch, a tag or a commit: penstock log shows them.",
             )
-        if repository.refs.lease is None:
-            self._hold()
-        standing = Published(self._origin.manifest.top_hash, self._origin.commit)
+        standing = self._origin.version
+        writer.hold(standing)
+        self.report.risk = writer.risk
+        published = Published(standing.top_hash, self._origin.commit)
         if new_branch:
-            make_branch(repository, self._branch, standing, self._authorship)
-            self._moved = moved(self._origin, self._branch, standing.commit, self._origin.manifest, self._version)
+            make_branch(writer, published)
+            self._moved = moved(self._origin, self._branch, published.commit, self._origin.manifest, self._version)
             self.report.handle, self.report.branched = self._moved.handle, True
-        if self._tag is not None:
-            tag_version(repository, self._tag, standing, self._authorship)
-            self.report.tagged = True
-        self.report.commit = standing.commit
+        self.report.tagged = writer.tag_version(published)
+        self.report.commit = published.commit
 
     def intend(self) -> None:
         """Note what is about to land. OSError: the overlay's disk is full."""
@@ -216,12 +211,11 @@ class OverlayCommit:
 
     def land(self) -> None:
         """Publish, merged with what others did. MergeConflictError names the paths that both changed."""
-        repository, load = self._version.repository, self._version.load
+        writer = self._writer
+        assert writer is not None  # built
         self._certain = False
         try:
-            landed = land(
-                repository, load, self._branch, self._origin.commit, self._manifest, self._authorship, self._choose
-            )
+            landed = writer.land(self._origin.commit, self._manifest, self._choose)
         except StoreUnreachableError:
             raise  # the last request may have been heard: the intent stays until that is known
         except PenstockError:
@@ -234,8 +228,7 @@ class OverlayCommit:
         report.handle = self._moved.handle
         report.commit, report.merged_with = landed.published.commit, landed.merged_with
         report.top_hash = landed.manifest.top_hash
-        if self._tag is not None:
-            tag_version(repository, self._tag, landed.published, self._authorship)
+        writer.tag_version(landed.published)
 
     def settle(self, is_open: Callable[[int], bool]) -> Settling:
         """Return the steps by which the overlay takes note; after `land`, or `build` that found nothing to land."""
@@ -262,37 +255,3 @@ class OverlayCommit:
         with self._open:
             if self._intended and self._certain and self._landed is None:
                 self._overlay.records.change([clear_intent()])
-
-
-def _check_names(repository: Repository, origin: Origin, branch: str, tag: str | None) -> None:
-    """Raise UsageError or ConflictError when no commit can land on a branch of this name, or be tagged so."""
-    if repository.refs.head(branch) is None:
-        named = (origin.commit or b"").hex(), origin.manifest.top_hash.hex()
-        if branch == origin.ref and any(name.startswith(branch.lower()) for name in named):
-            raise UsageError(
-                f"{branch!r} names a version by its hash",
-                why="a commit lands on a branch",
-                fix="Name a branch, one that is there or a new one: --branch NAME",
-            )
-        if repository.refs.tag(branch) is not None:
-            raise UsageError(
-                f"{branch!r} is a tag of {repository.dataset!r}",
-                why="tags never move",
-                fix="Name a branch, one that is there or a new one: --branch NAME",
-            )
-        check_branch_name(repository, branch)
-    if tag is not None:
-        check_ref_name(tag)
-        if tag == branch or repository.refs.head(tag) is not None:
-            raise UsageError(
-                f"{tag!r} is a branch of {repository.dataset!r}",
-                why="it would hide a tag of that name",
-                fix="Choose another name for the tag.",
-            )
-        repository.check_new_name(tag)
-        if repository.refs.tag(tag) is not None:
-            raise ConflictError(
-                f"tag {tag!r} of {repository.dataset!r} exists already",
-                why="tags never move",
-                fix="Choose another name.",
-            )

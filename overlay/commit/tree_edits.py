@@ -1,32 +1,28 @@
 """From what was changed to the edits of a tree, in tree order, with new contents on their way to the bucket.
 
 What lies in the pack that is being filled has no place yet; its edit waits, and so does what comes after it, until the
-pack is full. **Invariant:** all that waits, waits for that one pack.
-
-Used by `commit`, in a thread that may block.
+pack is full (`pack_queue`). In a thread that may block.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
 
 from penstock.manifest.diff import same_content
-from penstock.manifest.entry import Entry, Kind
+from penstock.manifest.entry import Entry, Extents, Kind
 from penstock.manifest.hashing import content_hash
 from penstock.manifest.update import Edit
 from penstock.overlay.tables.schema import InodeRecord, decode_entry
 from penstock.overlay.tree.changes import Changed
 from penstock.repo.write.data_pack import DataPack
+from penstock.repo.write.pack_queue import PackQueue
 
 from .file_composer import Composer
 
 __all__ = ["EditStream"]
-
-_MOST_WAITING = 65536
 
 
 class _Waiting(NamedTuple):
@@ -54,41 +50,32 @@ class EditStream:
         count: Callable[[int, int], None],
     ) -> None:
         self._composer = composer
-        self._pack = pack
         self._prefix = prefix
         self._top = top
         self._settle = settle
         self._count = count
-        self._waiting: deque[_Waiting] = deque()
+        self._queue: PackQueue[_Waiting] = PackQueue(pack)
         self.metadata: bytes | None = None
 
     def edits(self, changes: Iterable[Changed]) -> Iterator[Edit]:
         """Yield the edits; the last pack is sent before the last of them."""
         for changed in changes:
-            sealed = self._pack.sealed
             waiting = self._take(changed)
-            if waiting is None:
-                continue
-            self._waiting.append(waiting)
-            if self._pack.sealed != sealed or len(self._waiting) == 1 or len(self._waiting) >= _MOST_WAITING:
-                if len(self._waiting) >= _MOST_WAITING:
-                    self._pack.seal()
-                yield from self._ready()
-        self._pack.seal()
-        yield from self._ready()
+            if waiting is not None:
+                self._queue.put(waiting, waiting.entry.extents if waiting.entry is not None else ())
+                yield from self._placed(self._queue.ready())
+        yield from self._placed(self._queue.rest())
 
-    def _ready(self) -> Iterator[Edit]:
-        while self._waiting:
-            edit, inode, entry = self._waiting[0]
-            if entry is not None and self._pack.waits_for(entry.extents):
-                return
-            self._waiting.popleft()
-            if entry is not None:
-                entry = msgspec.structs.replace(entry, extents=self._pack.resolve(entry.extents))
+    def _placed(self, ready: Iterable[tuple[_Waiting, Extents]]) -> Iterator[Edit]:
+        for (edit, inode, entry), extents in ready:
+            if entry is None:
+                placed = edit
+            else:
+                entry = msgspec.structs.replace(entry, extents=extents)
                 self._settle(inode, entry)
-                edit = edit._replace(entry=entry) if edit is not None else None
-            if edit is not None:
-                yield edit
+                placed = edit._replace(entry=entry) if edit is not None else None
+            if placed is not None:
+                yield placed
 
     def _take(self, changed: Changed) -> _Waiting | None:
         record = changed.record

@@ -2,21 +2,18 @@
 
 **Invariant:** nothing that anybody sees changes: what is sent is named by its hash.
 
-Used by `commit`, in a thread that may block.
+In a thread that may block.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 import msgspec
 
-from penstock.cache import LocationIndex
 from penstock.errors import NotFoundError
-from penstock.manifest.build import DiscardSink
-from penstock.manifest.entry import Entry, NodeRef, split_path
+from penstock.manifest.entry import Entry, split_path
 from penstock.manifest.records import Manifest
 from penstock.manifest.tree import Tree
 from penstock.manifest.update import EMPTY_DIRECTORY, update
@@ -27,13 +24,10 @@ from penstock.overlay.tables.schema import InodeRecord
 from penstock.overlay.tree.changes import Changes
 from penstock.overlay.tree.lower import Lower
 from penstock.overlay.tree.namespace import Namespace
-from penstock.progress import Progress, Stage
+from penstock.progress import Progress
 from penstock.repo.read.snapshot import Snapshot
-from penstock.repo.settings.settings import Settings
-from penstock.repo.write.data_pack import DataPack
-from penstock.repo.write.known_places import KnownPlaces
-from penstock.repo.write.node_pack import NodePackWriter
-from penstock.repo.write.upload import Sent, Upload
+from penstock.repo.write.upload import Sent
+from penstock.repo.write.version_writer import VersionWriter
 
 from .file_composer import Composer
 from .kept_blocks import KeptBlocks
@@ -74,23 +68,6 @@ class Built:
     nodes: Sent
 
 
-class _Counted:
-    """Counts objects instead of sending them: for a dry run."""
-
-    def __init__(self, sending: Stage) -> None:
-        self._sending = sending
-        self._known: set[str] = set()
-        self.sent = Sent()
-
-    def send(self, key: str, body: bytes | bytearray, *, data: bool) -> None:
-        """Count an object, once."""
-        if data and key not in self._known:
-            self._known.add(key)
-            self.sent.objects += 1
-            self.sent.bytes += len(body)
-            self._sending.advance(len(body))
-
-
 def mounted_directory(manifest: Manifest, subdir: str, version: Snapshot) -> Entry | None:
     """Return what a version has where an overlay's root is, with its metadata; None: nothing. Blocking."""
     names = split_path(subdir)
@@ -102,20 +79,12 @@ def mounted_directory(manifest: Manifest, subdir: str, version: Snapshot) -> Ent
 
 
 def build_version(
-    frozen: Frozen,
-    version: Snapshot,
-    settings: Settings,
-    settlement: Settlement,
-    progress: Progress,
-    *,
-    hold: Callable[[], None],
-    dry_run: bool = False,
+    frozen: Frozen, version: Snapshot, writer: VersionWriter, settlement: Settlement, progress: Progress
 ) -> Built | None:
-    """Make a version of what an overlay has changed; None when it has changed nothing. With `dry_run`, send nothing.
+    """Make a version of what an overlay has changed; None when it has changed nothing.
 
-    `hold` is called before anything is looked for in the bucket, to keep there what is found.
-
-    Any of `penstock.errors` from the store; OSError from the overlay's files.
+    Before anything is looked for in the bucket, the writer takes its lease, to keep there what is found; not so one
+    that sends nothing. Any of `penstock.errors` from the store; OSError from the overlay's files.
     """
     origin, load = frozen.origin, version.load
     top = mounted_directory(origin.manifest, origin.subdir, version)
@@ -125,7 +94,7 @@ def build_version(
     if changes.is_empty:
         return None
     files = total = 0
-    reading, sending = progress.stage("reading"), progress.stage("uploading")
+    reading = progress.stage("reading")
 
     def count(more: int, size: int) -> None:
         nonlocal files, total
@@ -133,29 +102,14 @@ def build_version(
         total += size
         reading.advance(size)
 
-    def edit(sender: Upload | _Counted, sink: NodePackWriter | DiscardSink, pack: DataPack) -> tuple[NodeRef, bytes]:
-        kept = KeptBlocks(version.keep_blocks, version.cache_size // 2 if not dry_run else 0)
-        composer = Composer(frozen, version, sink, sender, pack, places, kept)
-        stream = EditStream(composer, pack, split_path(origin.subdir), top, settlement.add, count)
-        root = update(origin.manifest.root, stream.edits(changes.walk()), load, sink)
+    if not writer.dry_run:
+        writer.hold(origin.version)
+    with writer.content(origin.manifest, enter=False) as content:
+        kept = KeptBlocks(version.keep_blocks, version.cache_size // 2 if not writer.dry_run else 0)
+        composer = Composer(frozen, version, content, kept)
+        stream = EditStream(composer, content.data, split_path(origin.subdir), top, settlement.add, count)
+        root = update(origin.manifest.root, stream.edits(changes.walk()), load, content)
         kept.flush()
-        return root, origin.manifest.metadata if stream.metadata is None else stream.metadata
-
-    store = version.repository.store
-    with ExitStack() as stack:
-        index = stack.enter_context(closing(LocationIndex(settings.cache_directory, settings.cache_size)))
-        places = KnownPlaces(store, index, Tree(origin.manifest.root, load), origin.manifest.top_hash, enter=False)
-        if dry_run:
-            counted = _Counted(sending)
-            root, metadata = edit(counted, DiscardSink(), DataPack(counted, None))
-            return Built(Manifest(root, metadata), files, total, counted.sent, Sent())
-        hold()
-        upload = stack.enter_context(closing(Upload(store, sending)))
-        nodes = NodePackWriter(lambda key, body: upload.send(key, body, data=False))
-        root, metadata = edit(upload, nodes, DataPack(upload, places))
-        nodes.flush()
-        settlement.resolve(nodes.resolve)
-        upload.finish()
-        manifest = Manifest(nodes.located(root), metadata)
-        places.published(manifest.top_hash)
-        return Built(manifest, files, total, upload.sent[True], upload.sent[False])
+        manifest = content.finish(root, origin.manifest.metadata if stream.metadata is None else stream.metadata)
+        settlement.resolve(content.resolve)
+        return Built(manifest, files, total, content.sent[True], content.sent[False])

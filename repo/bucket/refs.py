@@ -4,6 +4,8 @@ A branch is ``heads/<name>/<number>``: the highest number is where it stands, al
 reflog). To move it is to create the next number; whoever comes second is told so. A tag is one record, made once.
 
 **Invariant:** no record is ever changed. What `create` answered False to was not written by this call.
+**Invariant:** nothing moves without a `WriteAccess`, whose lease stood all the time: what a ref leads to was found
+under it.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from .leases import Lease
 from .promises import create_watched
 from .stored_records import read_record
 
-__all__ = ["Head", "Refs", "nearest", "write_id"]
+__all__ = ["Head", "Refs", "WriteAccess", "nearest", "write_id"]
 
 T = TypeVar("T")
 
@@ -38,6 +40,24 @@ class Head:
     branch: str
     number: int
     record: RefRecord
+
+
+@dataclass(frozen=True, slots=True)
+class WriteAccess:
+    """Leave to move the refs of a dataset, for as long as `lease` stands: `write_access` gives it.
+
+    `risk` says what is wrong with the bucket's create-if-absent, where somebody writes all the same: then who made a
+    record looks after a while whether it is still theirs.
+    """
+
+    lease: Lease
+    risk: str = ""
+
+    def create(self, store: Store, key: str, body: bytes, *, contested: bool = True) -> bool:
+        """Make a record; False when another one is there. `contested`: others may make it with another body."""
+        if not self.risk:
+            return store.create(key, body)
+        return create_watched(store, key, body, contested=contested)
 
 
 def write_id() -> str:
@@ -62,17 +82,6 @@ class Refs:
         self._store = store
         self._dataset = dataset
         self._prefix = object_keys.dataset_prefix(dataset)
-        self.lease: Lease | None = None
-        """Has to stand whenever a ref moves, if there is one: what the ref leads to was found under it."""
-        self.risk = ""
-        """What is wrong with the bucket's create-if-absent, where somebody writes all the same: then who made a record
-        looks after a while whether it is still theirs."""
-
-    def create(self, key: str, body: bytes, *, contested: bool = True) -> bool:
-        """Make a record; False when another one is there. `contested`: others may make it with another body."""
-        if not self.risk:
-            return self._store.create(key, body)
-        return create_watched(self._store, key, body, contested=contested)
 
     def _newest(self, prefix: str, decode: Callable[[bytes], T]) -> tuple[int, T] | None:
         for found in self._store.list(prefix, limit=2):
@@ -129,7 +138,7 @@ class Refs:
         except (NotFoundError, AccessError):
             return None
 
-    def move(self, branch: str, expected: Head | None, record: RefRecord) -> Head:
+    def move(self, access: WriteAccess, branch: str, expected: Head | None, record: RefRecord) -> Head:
         """Move a branch from where it was seen; ConflictError when it has moved since. `expected` None: make it."""
         prefix = f"{self._prefix}heads/{branch}/"
         if expected is None:
@@ -139,9 +148,8 @@ class Refs:
                 raise self._moved(branch)
         else:
             number = expected.number + 1
-        if self.lease is not None:
-            self.lease.check()
-        if not self.create(object_keys.number_key(prefix, number), record.encode()):
+        access.lease.check()
+        if not access.create(self._store, object_keys.number_key(prefix, number), record.encode()):
             raise self._moved(branch)
         return Head(branch, number, record)
 
@@ -161,11 +169,10 @@ class Refs:
         key = object_keys.tag_key(self._dataset, name)
         return read_record(self._store, key, RefRecord.decode) if self._store.head(key) is not None else None
 
-    def create_tag(self, name: str, record: RefRecord) -> None:
+    def create_tag(self, access: WriteAccess, name: str, record: RefRecord) -> None:
         """Make a tag. ConflictError when it stands for another commit; one that stands for the same is kept."""
-        if self.lease is not None:
-            self.lease.check()
-        if self.create(object_keys.tag_key(self._dataset, name), record.encode()):
+        access.lease.check()
+        if access.create(self._store, object_keys.tag_key(self._dataset, name), record.encode()):
             return
         existing = self.tag(name)
         if existing is None or existing.commit != record.commit:
@@ -186,13 +193,13 @@ class Refs:
         newest = self._newest(f"{self._prefix}info/", DatasetInfo.decode)
         return newest[1] if newest is not None else None
 
-    def set_info(self, change: Callable[[DatasetInfo | None], DatasetInfo]) -> DatasetInfo:
+    def set_info(self, access: WriteAccess, change: Callable[[DatasetInfo | None], DatasetInfo]) -> DatasetInfo:
         """Say something else of the dataset: `change` makes the next record of the newest one."""
         prefix = f"{self._prefix}info/"
         newest = self._newest(prefix, DatasetInfo.decode)
         record = change(newest[1] if newest is not None else None)
         number = newest[0] + 1 if newest is not None else 0
-        if not self.create(object_keys.number_key(prefix, number), record.encode()):
+        if not access.create(self._store, object_keys.number_key(prefix, number), record.encode()):
             raise ConflictError(
                 f"the description of {self._dataset!r} has changed meanwhile", fix="Run the command again."
             )

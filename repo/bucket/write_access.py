@@ -15,29 +15,24 @@ from penstock.repo.settings.settings import Settings
 
 from .leases import Lease, LeaseKind
 from .promises import Promises
+from .refs import WriteAccess
 from .repository import Repository
 
 __all__ = ["refusal", "write_access"]
 
 
 @contextmanager
-def write_access(repository: Repository, kind: LeaseKind, settings: Settings, bucket: str) -> Iterator[None]:
-    """Let refs of a dataset be moved within the block, under a lease. `bucket` is what the handle calls it.
+def write_access(repository: Repository, kind: LeaseKind, settings: Settings, bucket: str) -> Iterator[WriteAccess]:
+    """Give leave to move refs of a dataset within the block, under a lease. `bucket` is what the handle calls it.
 
     AccessError: it may not be written. UsageError: it does not hold to create-if-absent, and the remote does not say
-    `unsafe`; if it does, `Refs.risk` says what to warn of, also after the block.
+    `unsafe`; if it does, `risk` says what to warn of.
     """
-    refs = repository.refs
     with Lease(repository.store, repository.dataset, kind) as lease:
         broken = Promises(settings).broken(repository.store)
         if broken and not settings.accepts_risk(bucket):
             raise _unsafe(repository.store.url, broken, settings, bucket)
-        refs.risk = f"{repository.store.url} may lose versions: {broken}" if broken else ""
-        refs.lease = lease
-        try:
-            yield
-        finally:
-            refs.lease = None
+        yield WriteAccess(lease, f"{repository.store.url} may lose versions: {broken}" if broken else "")
 
 
 def refusal(repository: Repository, branch: str | None, settings: Settings, bucket: str) -> PenstockError | None:

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from penstock.manifest.ahead import LoadNodes
-from penstock.manifest.build import TreeBuilder
-from penstock.manifest.descend import LoadNode
 from penstock.manifest.merge import Choose
-from penstock.manifest.records import Commit, Manifest
-from penstock.repo.bucket.repository import Repository
-from penstock.repo.write.node_pack import NodePackWriter
-from penstock.repo.write.publish import Authorship, Published
+from penstock.repo.write.landing import Landed
+from penstock.repo.write.publish import Published
+from penstock.repo.write.version_writer import VersionWriter
 
-from .branches import require_head
-from .landing import Landed, land
 from .log import find_published
 
 __all__ = ["Reverted", "revert"]
@@ -31,39 +25,25 @@ class Reverted:
     message: str
 
 
-def revert(
-    repository: Repository,
-    load: LoadNode,
-    branch: str,
-    ref: str,
-    authorship: Authorship,
-    choose: Choose | None = None,
-    load_many: LoadNodes | None = None,
-) -> Reverted:
-    """Land the state before the commit that `ref` names on a branch, with that commit as the base.
+def revert(writer: VersionWriter, ref: str, choose: Choose | None = None) -> Reverted:
+    """Land the state before the commit that `ref` names on the writer's branch, with that commit as the base.
 
-    A message that `authorship` does not have is made of the commit's. A path that was changed again since is a
-    conflict; `choose`: Side.OURS is what the branch has, Side.THEIRS what was there before the commit.
+    A message that the writer does not have is made of the commit's. A path that was changed again since is a conflict;
+    `choose`: Side.OURS is what the branch has, Side.THEIRS what was there before the commit.
 
     NotFoundError: no such branch, or version. MergeConflictError names the paths; nothing has changed.
     """
-    require_head(repository, branch)
+    writer.require_head()
+    repository = writer.repository
     undone = find_published(repository, ref)
     record = repository.commit(undone.commit)
-    if not authorship.message:
+    if not writer.authorship.message:
         first = record.message.strip().partition("\n")[0] or undone.commit.hex()[:_SHORT]
-        authorship = replace(authorship, message=f'Revert "{first}"\n\nThis undoes {undone.commit.hex()}.')
-    before = _before(repository, record)
-    landed = land(repository, load, branch, undone.commit, before, authorship, choose, load_many)
-    return Reverted(undone, landed, authorship.message)
-
-
-def _before(repository: Repository, commit: Commit) -> Manifest:
-    """Return what the first parent of a commit contains: nothing, if it has none."""
-    if commit.parents:
-        parent = repository.commit(bytes.fromhex(commit.parents[0]))
-        return repository.manifest(bytes.fromhex(parent.top_hash))
-    sink = NodePackWriter(repository.store.put)
-    root = TreeBuilder(sink).finish()
-    sink.flush()
-    return Manifest(sink.located(root))
+        text = f'Revert "{first}"\n\nThis undoes {undone.commit.hex()}.'
+        writer.authorship = replace(writer.authorship, message=text)
+    if record.parents:
+        parent = repository.commit(bytes.fromhex(record.parents[0]))
+        before = repository.manifest(bytes.fromhex(parent.top_hash))
+    else:
+        before = writer.empty()
+    return Reverted(undone, writer.land(undone.commit, before, choose), writer.authorship.message)

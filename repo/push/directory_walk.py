@@ -30,13 +30,14 @@ class LeaveDirectory(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:
-    """A file or symlink: where it is, and what `lstat` said of it when it was listed."""
+    """A file or symlink: where it is, what `lstat` said of it when it was listed, and its entry's metadata."""
 
     names: tuple[bytes, ...]
     path: bytes
     kind: Kind
     size: int
     mtime_ns: int
+    metadata: bytes = b""
 
 
 class Skipped(NamedTuple):

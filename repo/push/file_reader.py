@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import stat
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, overload
 
 from penstock.errors import ConflictError
 from penstock.manifest.entry import BLOCK_SIZE, MAX_TARGET, Kind
@@ -61,6 +61,7 @@ class FilePiece(NamedTuple):
 
 
 ReadStep = EnterDirectory | LeaveDirectory | FileRead | FilePiece
+_Read = FileRead | FilePiece
 
 
 def _facts(descriptor: int) -> tuple[int, int, int]:
@@ -113,11 +114,11 @@ def _read_small(file: LocalFile) -> FileRead:
     return FileRead(file, len(data), digest, blocks, data)
 
 
-def _read_batch(files: list[LocalFile]) -> list[ReadStep]:
+def _read_batch(files: list[LocalFile]) -> list[_Read]:
     return [_read_small(file) for file in files]
 
 
-def _read_piece(file: LocalFile, offset: int, facts: tuple[int, int, int]) -> list[ReadStep]:
+def _read_piece(file: LocalFile, offset: int, facts: tuple[int, int, int]) -> list[_Read]:
     length = min(PIECE_SIZE, facts[0] - offset)
     try:
         descriptor = _open(file.path)
@@ -145,15 +146,15 @@ def _large_facts(file: LocalFile) -> tuple[int, int, int]:
         raise file_error(file.path, error) from error
 
 
-_Task = Callable[[], list[ReadStep]]
+_Task = Callable[[], Sequence[T]] | Sequence[T]
 
 
-def _tasks(steps: Iterable[Step]) -> Iterator[tuple[_Task | list[ReadStep], int]]:
+def _tasks(steps: Iterable[LocalFile | T]) -> Iterator[tuple[_Task[T | _Read], int]]:
     """Cut the stream into work for the pool, each with the bytes it will hold."""
     batch: list[LocalFile] = []
     held = 0
     for found in steps:
-        step: Step | None = found
+        step: LocalFile | T | None = found
         if isinstance(step, LocalFile) and (step.kind is Kind.SYMLINK or step.size <= PACKED_SIZE):
             batch.append(step)
             held += step.size
@@ -172,7 +173,7 @@ def _tasks(steps: Iterable[Step]) -> Iterator[tuple[_Task | list[ReadStep], int]
         yield partial(_read_batch, batch), held
 
 
-def _large(file: LocalFile) -> Iterator[tuple[_Task | list[ReadStep], int]]:
+def _large(file: LocalFile) -> Iterator[tuple[_Task[_Read], int]]:
     facts = _large_facts(file)
     if facts[0] != file.size:
         raise _changed(file.path)
@@ -181,8 +182,16 @@ def _large(file: LocalFile) -> Iterator[tuple[_Task | list[ReadStep], int]]:
         yield partial(_read_piece, file, offset, facts), min(PIECE_SIZE, facts[0] - offset)
 
 
-def read_ahead(steps: Iterable[Step], pool: ThreadPoolExecutor) -> Generator[ReadStep, None, None]:
+@overload
+def read_ahead(steps: Iterable[Step], pool: ThreadPoolExecutor) -> Generator[ReadStep, None, None]: ...
+@overload
+def read_ahead(
+    steps: Iterable[LocalFile | _Read | T], pool: ThreadPoolExecutor
+) -> Generator[_Read | T, None, None]: ...
+def read_ahead(steps: Iterable[Any], pool: ThreadPoolExecutor) -> Generator[Any, None, None]:
     """Yield the steps in order, files read and hashed. What is read ahead is at most a share and one piece.
+
+    A file that is read already passes through, like all that is none; the last piece of a large one is followed by it.
 
     AccessError, ConflictError (changed or went while it was read), IntegrityError (the disk failed): as they come up.
     """
@@ -199,16 +208,14 @@ def read_ahead(steps: Iterable[Step], pool: ThreadPoolExecutor) -> Generator[Rea
                     yield FileRead(step.file, end, hash_of_blocks(end, blocks), blocks, b"")
 
 
-def in_order(
-    tasks: Iterator[tuple[Callable[[], list[T]] | list[T], int]], pool: ThreadPoolExecutor
-) -> Generator[T, None, None]:
+def in_order(tasks: Iterator[tuple[_Task[T], int]], pool: ThreadPoolExecutor) -> Generator[T, None, None]:
     """Run tasks in the pool and yield what they return, in order; a task may be its result already.
 
     Each comes with the bytes that its result holds: what has run and was not yielded is at most the share of what is
     read ahead (`memory`: 128 MiB where memory is not scarce) and a task.
     """
     most = shares().reading
-    waiting: deque[tuple[Future[list[T]] | list[T], int]] = deque()
+    waiting: deque[tuple[Future[Sequence[T]] | Sequence[T], int]] = deque()
     held = 0
     exhausted = False
     try:

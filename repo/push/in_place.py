@@ -29,6 +29,7 @@ from penstock.store.keys import is_key
 
 from .directory_walk import EnterDirectory, LeaveDirectory, LocalFile, Skipped, walk_directory
 from .file_reader import FilePiece, FileRead, in_order, read_ahead
+from .older_state import OlderState
 
 __all__ = ["InPlaceRegistrar", "Unreadable"]
 
@@ -50,11 +51,10 @@ class Unreadable(NamedTuple):
 
 
 class _Folder(NamedTuple):
-    """A folder that the walk stands in: its path, its prefix, its older state, and what is still to come."""
+    """A folder that the walk stands in: its path, its prefix, and what is still to come."""
 
     names: tuple[bytes, ...]
     prefix: str
-    base: NodeRef | None
     items: Iterator[tuple[bytes, ObjectInfo | None]]
 
 
@@ -92,15 +92,13 @@ class InPlaceRegistrar:
             return self._build(steps)
 
     def _build(self, steps: Iterator[_Step]) -> NodeRef:
-        # The parent's folder at each level, so that a folder in which nothing changed is not written again.
-        folders: list[NodeRef | None] = [self._parent.root if self._parent is not None else None]
+        older = OlderState(self._parent)  # so that a folder in which nothing changed is not written again
         for step in steps:
             if isinstance(step, EnterDirectory):
-                base = self._in(folders[-1], step.names[-1])
-                folders.append(base.directory if base is not None else None)
-                self._builder.enter(step.names[-1], mtime_ns=step.mtime_ns, base=folders[-1])
+                base = older.enter(step.names[-1])
+                self._builder.enter(step.names[-1], mtime_ns=step.mtime_ns, base=base)
             elif isinstance(step, LeaveDirectory):
-                folders.pop()
+                older.leave()
                 self._builder.leave()
             elif isinstance(step, Unreadable):
                 self.unreadable.append(step)
@@ -113,12 +111,6 @@ class InPlaceRegistrar:
                 else:
                     self._builder.add(step.entry)
         return self._builder.finish()
-
-    def _in(self, folder: NodeRef | None, name: bytes) -> Entry | None:
-        if folder is None or self._parent is None:
-            return None
-        found = self._parent.find(folder, name)
-        return found[0] if found is not None else None
 
     def _local(self, top: str) -> Iterator[_Step]:
         with closing(read_ahead(walk_directory(top, self.skipped.append), self._pool)) as steps:
@@ -133,20 +125,19 @@ class InPlaceRegistrar:
 
     def _tasks(self, store: Store) -> Iterator[tuple[_Task, int]]:
         """Walk the store's folders in tree order, one folder held at a time."""
-        root = self._parent.root if self._parent is not None else None
-        stack: list[_Folder] = [_Folder((), "", root, iter(self._level(store, "")))]
+        older = OlderState(self._parent)
+        stack: list[_Folder] = [_Folder((), "", iter(self._level(store, "")))]
         while stack:
-            names, prefix, folder, items = stack[-1]
+            names, prefix, items = stack[-1]
             for name, info in items:
                 path = (*names, name)
                 if info is None:
                     yield [EnterDirectory(path, 0)], 0
                     below = f"{prefix}{name.decode()}/"
-                    old = self._in(folder, name)
-                    inside = old.directory if old is not None else None
-                    stack.append(_Folder(path, below, inside, iter(self._level(store, below))))
+                    older.enter(name)
+                    stack.append(_Folder(path, below, iter(self._level(store, below))))
                     break
-                known = _unchanged(self._in(folder, name), store, info)
+                known = _unchanged(older.find(name), store, info)
                 if known is not None:
                     yield [known], 0
                 else:
@@ -154,6 +145,7 @@ class InPlaceRegistrar:
             else:
                 stack.pop()
                 if stack:
+                    older.leave()
                     yield [LeaveDirectory()], 0
 
     def _level(self, store: Store, prefix: str) -> list[tuple[bytes, ObjectInfo | None]]:

@@ -10,17 +10,15 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from penstock.errors import ConflictError, IntegrityError, UsageError
-from penstock.manifest.build import TreeBuilder
+from penstock.errors import IntegrityError, UsageError
 from penstock.manifest.hashing import commit_id
-from penstock.manifest.records import Commit, DatasetInfo, Manifest, RefRecord, format_time
+from penstock.manifest.records import Commit, Manifest, RefRecord, format_time
 from penstock.repo.bucket import object_keys
 from penstock.repo.bucket.authorship import environment
-from penstock.repo.bucket.refs import Head, write_id
-from penstock.repo.bucket.repository import DEFAULT_BRANCH, Repository
-from penstock.repo.write.node_pack import NodePackWriter
+from penstock.repo.bucket.refs import Head, WriteAccess, write_id
+from penstock.repo.bucket.repository import Repository
 
-__all__ = ["Authorship", "Published", "check_text", "create_dataset", "move_branch", "publish", "tag_version"]
+__all__ = ["Authorship", "Published", "check_text", "move_branch", "publish", "stands_at", "tag_version"]
 
 
 _LONGEST_TEXT = 64 << 10
@@ -61,6 +59,14 @@ class Published:
     commit: bytes
 
 
+def stands_at(head: Head) -> Published:
+    """Return the version that a branch stands at."""
+    commit, top_hash = head.record.commit, head.record.top_hash
+    assert commit is not None  # `Refs.head` gives none that is deleted
+    assert top_hash is not None
+    return Published(bytes.fromhex(top_hash), bytes.fromhex(commit))
+
+
 def _record(authorship: Authorship, published: Published | None, time: str) -> RefRecord:
     commit, top_hash = (published.commit.hex(), published.top_hash.hex()) if published is not None else (None, None)
     return RefRecord(commit, top_hash, authorship.author, time, authorship.operation, write_id())
@@ -68,6 +74,7 @@ def _record(authorship: Authorship, published: Published | None, time: str) -> R
 
 def publish(
     repository: Repository,
+    access: WriteAccess,
     branch: str,
     head: Head | None,
     manifest: Manifest,
@@ -84,9 +91,7 @@ def publish(
     store, dataset = repository.store, repository.dataset
     time = format_time(dt.datetime.now(dt.UTC))
     top_hash = manifest.top_hash
-    if not repository.refs.create(
-        object_keys.manifest_key(dataset, top_hash.hex()), manifest.encode(), contested=False
-    ):
+    if not access.create(store, object_keys.manifest_key(dataset, top_hash.hex()), manifest.encode(), contested=False):
         # The same content was published before, perhaps from other packs: those stay the ones in use.
         repository.manifest(top_hash)
     commit = Commit(
@@ -101,42 +106,29 @@ def publish(
     )
     body = commit.encode()
     published = Published(top_hash, commit_id(body))
-    if not repository.refs.create(object_keys.commit_key(dataset, published.commit.hex()), body, contested=False):
+    if not access.create(store, object_keys.commit_key(dataset, published.commit.hex()), body, contested=False):
         raise IntegrityError(
             f"commit {published.commit.hex()} in {store.url} is not what its id says",
             fix="Something else has changed the object: restore it from a copy of the bucket.",
         )
-    repository.refs.move(branch, head, _record(authorship, published, time))
+    repository.refs.move(access, branch, head, _record(authorship, published, time))
     return published
 
 
 def move_branch(
-    repository: Repository, branch: str, head: Head | None, published: Published | None, authorship: Authorship
+    repository: Repository,
+    access: WriteAccess,
+    branch: str,
+    head: Head | None,
+    published: Published | None,
+    authorship: Authorship,
 ) -> None:
     """Move a branch to a version that is there already; to None: delete it. ConflictError: it moved meanwhile."""
-    repository.refs.move(branch, head, _record(authorship, published, format_time(dt.datetime.now(dt.UTC))))
+    repository.refs.move(access, branch, head, _record(authorship, published, format_time(dt.datetime.now(dt.UTC))))
 
 
-def tag_version(repository: Repository, tag: str, published: Published, authorship: Authorship) -> None:
+def tag_version(
+    repository: Repository, access: WriteAccess, tag: str, published: Published, authorship: Authorship
+) -> None:
     """Give a version a tag. ConflictError: the tag stands for another one."""
-    repository.refs.create_tag(tag, _record(authorship, published, format_time(dt.datetime.now(dt.UTC))))
-
-
-def create_dataset(repository: Repository, title: str, description: str, authorship: Authorship) -> Published:
-    """Make a dataset with one version, which is empty; what is said of it has passed `check_text`.
-
-    ConflictError: the branch has a version already.
-    """
-    refs = repository.refs
-    if refs.head(DEFAULT_BRANCH) is not None:
-        raise ConflictError(
-            f"dataset {repository.dataset!r} in {repository.store.url} exists already",
-            fix="Choose another name, or push to it.",
-        )
-    sink = NodePackWriter(repository.store.put)
-    root = TreeBuilder(sink).finish()
-    sink.flush()
-    # Before the branch, so that it can be done again should this be interrupted in between.
-    time = format_time(dt.datetime.now(dt.UTC))
-    refs.set_info(lambda _: DatasetInfo(title, description, authorship.author, time, write_id()))
-    return publish(repository, DEFAULT_BRANCH, None, Manifest(sink.located(root)), authorship)
+    repository.refs.create_tag(access, tag, _record(authorship, published, format_time(dt.datetime.now(dt.UTC))))

@@ -66,6 +66,8 @@ def _build(bucket: str, entries: int) -> None:
     from penstock.manifest.entry import Entry, Extent, Kind
     from penstock.manifest.records import Manifest
     from penstock.progress import SILENT
+    from penstock.repo.bucket.leases import Lease, LeaseKind
+    from penstock.repo.bucket.refs import WriteAccess
     from penstock.repo.bucket.repository import Repository
     from penstock.repo.read.snapshot import open_snapshot
     from penstock.repo.settings.settings import Settings
@@ -102,7 +104,9 @@ def _build(bucket: str, entries: int) -> None:
         took = time.perf_counter() - begin
         upload.finish()
         manifest = Manifest(sink.located(root))
-        publish(Repository(store, "tree"), "main", None, manifest, Authorship("bench", "", "bench"))
+        with Lease(store, "tree", LeaseKind.PUSH) as lease:
+            who = Authorship("bench", "", "bench")
+            publish(Repository(store, "tree"), WriteAccess(lease), "main", None, manifest, who)
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     most, inode_us = _look_up(bucket, settings, per_folder, open_snapshot)
     print(

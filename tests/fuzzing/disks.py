@@ -13,6 +13,7 @@ from pathlib import Path
 
 from blake3 import blake3
 from views.bucket import LocalBucket
+from views.writing import publish
 
 from penstock.cache import SMALLEST_BOUND, BlockCache, LocationIndex
 from penstock.errors import PenstockError
@@ -26,7 +27,7 @@ from penstock.repo.read.remembered_versions import Memory
 from penstock.repo.read.snapshot import open_snapshot
 from penstock.repo.session.bucket_session import open_session
 from penstock.repo.write.node_pack import NodePackWriter
-from penstock.repo.write.publish import Authorship, publish
+from penstock.repo.write.publish import Authorship
 from penstock.store.opening import open_store
 
 from .campaign import Attempt, Target
@@ -60,7 +61,7 @@ def plant(store_url: str, entries: Sequence[Entry]) -> None:
         root = builder.finish()
         sink.flush()
         repository = Repository(store, "data")
-        publish(repository, "main", repository.refs.head("main"), Manifest(sink.located(root)), ME)
+        publish(repository, Manifest(sink.located(root)), ME)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 from views.bucket import LocalBucket
 from views.edited import Edited
+from views.writing import publish
 
 from penstock.manifest.build import TreeBuilder
 from penstock.manifest.entry import BLOCK_SIZE, Entry, Extent, Kind
@@ -20,7 +21,7 @@ from penstock.repo.bucket import object_keys
 from penstock.repo.bucket.promises import Promises
 from penstock.repo.bucket.repository import Repository
 from penstock.repo.write.node_pack import NodePackWriter
-from penstock.repo.write.publish import Authorship, publish
+from penstock.repo.write.publish import Authorship
 from penstock.store.base import ByteRange
 from penstock.store.local import LocalStore
 
@@ -63,7 +64,7 @@ def bucket(tmp_path: Path) -> LocalBucket:
         builder.leave()
     root = builder.finish()
     sink.flush()
-    publish(Repository(store, "data"), "main", None, Manifest(sink.located(root)), Authorship("me", "", "push"))
+    publish(Repository(store, "data"), Manifest(sink.located(root)), Authorship("me", "", "push"))
     return made
 
 

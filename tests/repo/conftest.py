@@ -8,21 +8,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from views.writing import open_writer
 
 from penstock.manifest.build import DiscardSink, TreeBuilder
 from penstock.manifest.entry import Kind
+from penstock.manifest.merge import Choose
 from penstock.manifest.records import Manifest
 from penstock.progress import SILENT
 from penstock.repo.bucket.repository import Repository
+from penstock.repo.history.branch_merge import BranchMerge, join
+from penstock.repo.history.branches import delete_branch, make_branch, make_tag, reset_branch
 from penstock.repo.push.push import PushReport, hash_directory, push
 from penstock.repo.read.snapshot import Snapshot, open_snapshot
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.settings.settings import Settings
-from penstock.repo.write.publish import Authorship
+from penstock.repo.write.publish import Authorship, Published
+from penstock.repo.write.version_writer import VersionWriter
 from penstock.store import Store, open_store
 
 
@@ -38,6 +44,9 @@ class Link:
 
 Item = bytes | Executable | Link | None
 Content = Mapping[bytes, Item]
+
+
+ME = Authorship("tester", "", "test")
 
 
 class World:
@@ -99,6 +108,44 @@ class World:
             SILENT,
             tag,
         )
+
+    def writer(
+        self,
+        branch: str = "main",
+        *,
+        tag: str | None = None,
+        who: Authorship = ME,
+        dry_run: bool = False,
+        settings: Settings | None = None,
+        dataset: str = "things",
+    ) -> AbstractContextManager[VersionWriter]:
+        """Return a writer that holds its lease within the block."""
+        handle = parse_handle(self.handle(dataset=dataset))
+        return open_writer(handle, settings or self.settings, who, branch=branch, tag=tag, dry_run=dry_run)
+
+    def make_branch(self, name: str, start: Published, who: Authorship = ME) -> None:
+        with self.writer(name, who=who) as writer:
+            make_branch(writer, start)
+
+    def reset_branch(self, name: str, to: Published, who: Authorship = ME) -> Published | None:
+        with self.writer(name, who=who) as writer:
+            return reset_branch(writer, to)
+
+    def delete_branch(
+        self, name: str, who: Authorship = ME, *, force: bool = False, dataset: str = "things"
+    ) -> Published:
+        with self.writer(name, who=who, dataset=dataset) as writer:
+            return delete_branch(writer, force=force)
+
+    def make_tag(self, name: str, version: Published, who: Authorship = ME) -> None:
+        with self.writer(tag=name, who=who) as writer:
+            make_tag(writer, version)
+
+    def merge(
+        self, branch: str, source: bytes, who: Authorship = ME, choose: Choose | None = None, *, dry_run: bool = False
+    ) -> BranchMerge:
+        with self.writer(branch, who=who, dry_run=dry_run) as writer:
+            return join(writer, source, choose)
 
     def open(
         self, ref: str | None = None, *, settings: Settings | None = None, cached: bool = True, dataset: str = "things"

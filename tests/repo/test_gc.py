@@ -17,7 +17,6 @@ from penstock.progress import SILENT, ProgressMeter, StageState
 from penstock.repo.bucket.leases import Lease, LeaseKind
 from penstock.repo.fetch.request_counts import RequestCounts
 from penstock.repo.gc.collect import GcReport, collect
-from penstock.repo.history.branches import delete_branch, reset_branch
 from penstock.repo.push.push import push_in_place
 from penstock.repo.session.nodes import Nodes
 from penstock.repo.settings.handle import parse_handle
@@ -79,8 +78,7 @@ def test_what_nothing_leads_to_goes_and_the_rest_stays(any_world: World) -> None
     kept = world.push(world.plant(content(2), "two"))
     lost = world.push(world.plant(content(3), "three"), "side")
     other = world.push(world.plant(content(4), "four"), dataset="others")
-    repository = world.repository()
-    delete_branch(repository, "side", ME)
+    world.delete_branch("side", ME)
     settle(world)
     keys = set(world.keys(".penstock/"))
     told = gc(world, delete=False)
@@ -109,7 +107,7 @@ def test_what_is_young_is_kept(any_world: World) -> None:
     world = any_world
     world.push(world.plant(content(1), "one"))
     world.push(world.plant(content(2), "two"), "side")
-    delete_branch(world.repository(), "side", ME)
+    world.delete_branch("side", ME)
     settle(world)
     report = gc(world, grace=3600)
     assert report.deleted.objects == report.garbage.objects == 0
@@ -131,11 +129,10 @@ def test_a_rollback_can_be_taken_back_for_as_long_as_the_grace_period(world: Wor
     first = world.push(world.plant(content(1), "one"))
     second = world.push(world.plant(content(2), "two"))
     age(world, 7200)
-    repository = world.repository()
-    reset_branch(repository, "main", Published(first.top_hash, first.commit), ME)
+    world.reset_branch("main", Published(first.top_hash, first.commit), ME)
     assert gc(world, grace=3600).deleted.objects == 0
-    reset_branch(repository, "main", Published(second.top_hash, second.commit), ME)
-    reset_branch(repository, "main", Published(first.top_hash, first.commit), ME)
+    world.reset_branch("main", Published(second.top_hash, second.commit), ME)
+    world.reset_branch("main", Published(first.top_hash, first.commit), ME)
     age(world, 7200)
     assert gc(world, grace=3600).garbage_versions == 1
     assert is_sound(world)
@@ -146,7 +143,7 @@ def test_what_a_run_without_grace_deleted_is_not_missed_by_the_next_one(world: W
     """The branch was at that version not long ago; but that it is gone harms nobody."""
     world.push(world.plant(content(1), "one"))
     world.push(world.plant(content(2), "two"), "side")
-    delete_branch(world.repository(), "side", ME)
+    world.delete_branch("side", ME)
     settle(world)
     assert gc(world).garbage_versions == 1
     assert gc(world, grace=3600).versions == 1
@@ -166,7 +163,7 @@ def test_versions_that_leases_hold_are_kept(any_world: World) -> None:
     world.push(world.plant(content(1), "one"))
     lost = world.push(world.plant(content(2), "two"), "side")
     other = world.push(world.plant(content(3), "three"), "side")
-    delete_branch(world.repository(), "side", ME)
+    world.delete_branch("side", ME)
     settle(world)
     store = world.store()
     with (
@@ -188,7 +185,7 @@ def test_versions_that_leases_hold_are_kept(any_world: World) -> None:
 def test_nothing_is_deleted_while_somebody_writes(world: World) -> None:
     world.push(world.plant(content(1), "one"))
     world.push(world.plant(content(2), "two"), "side")
-    delete_branch(world.repository(), "side", ME)
+    world.delete_branch("side", ME)
     settle(world)
     with Lease(world.store(), "things", LeaseKind.COMMIT):
         report = gc(world, patience=0.3)
@@ -205,11 +202,11 @@ def test_data_that_datasets_share_stays_as_long_as_one_needs_it(world: World) ->
     directory = world.plant({b"large": LARGE[: 2 << 20]})
     world.push(directory)
     world.push(directory, dataset="others")
-    delete_branch(world.repository("others"), "main", ME, force=True)
+    world.delete_branch("main", force=True, dataset="others")
     settle(world)
     assert gc(world).garbage_versions == 1
     assert is_sound(world)
-    delete_branch(world.repository(), "main", ME, force=True)
+    world.delete_branch("main", ME, force=True)
     settle(world)
     gc(world)
     assert [key for key in world.keys(".penstock/") if "/heads/" not in key] == []
@@ -219,7 +216,7 @@ def test_files_registered_in_place_are_never_touched(world: World) -> None:
     directory = world.plant({b"a": b"1", b"b": b"2" * 3_000_000})
     push_in_place(directory, parse_handle(world.handle()), world.settings, ME, SILENT)
     assert is_sound(world)
-    delete_branch(world.repository(), "main", ME, force=True)
+    world.delete_branch("main", ME, force=True)
     settle(world)
     assert gc(world).deleted.objects > 0
     assert Path(directory, "a").read_bytes() == b"1"
@@ -239,7 +236,7 @@ def test_foreign_objects_stay(world: World) -> None:
 def test_damage_stops_it_before_anything_is_deleted(world: World) -> None:
     world.push(world.plant(content(1), "one"))
     world.push(world.plant(content(2), "two"), "side")
-    delete_branch(world.repository(), "side", ME)
+    world.delete_branch("side", ME)
     world.push(world.plant(content(3), "three"))
     settle(world)
     for key in world.keys(".penstock/nodes/"):
@@ -272,7 +269,7 @@ def test_each_node_is_visited_once_however_many_versions_share_it(world: World) 
 def test_a_clock_that_is_wrong_deletes_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.push(world.plant(content(1), "one"))
     world.push(world.plant(content(2), "two"), "side")
-    delete_branch(world.repository(), "side", ME)
+    world.delete_branch("side", ME)
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + 10 * 365 * 86400)
     keys = world.keys()
@@ -289,7 +286,7 @@ def test_whoever_may_only_read_is_told_what_would_go(world: World) -> None:
 
     world.push(world.plant(content(1), "one"))
     world.push(world.plant(content(2), "two"), "side")
-    delete_branch(world.repository(), "side", ME)
+    world.delete_branch("side", ME)
     settle(world)
     store = ReadOnly(world.folder / "store")
     load = Nodes(store, None, RequestCounts()).load
@@ -305,7 +302,7 @@ def test_credentials_that_may_not_delete(
     world = s3_world
     world.push(world.plant(content(1), "one"))
     world.push(world.plant(content(2), "two"), "side")
-    delete_branch(world.repository(), "side", ME)
+    world.delete_branch("side", ME)
     settle(world)
     monkeypatch.setenv("AWS_ENDPOINT_URL", fault_proxy.endpoint)
     fault = fault_proxy.fail(

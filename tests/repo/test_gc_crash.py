@@ -15,7 +15,6 @@ import pytest
 from penstock.progress import SILENT
 from penstock.repo.fetch.request_counts import RequestCounts
 from penstock.repo.gc.collect import collect
-from penstock.repo.history.branches import delete_branch
 from penstock.repo.session.nodes import Nodes
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.verify.verification import verify
@@ -97,7 +96,7 @@ def fill(world: World) -> None:
     world.push(world.plant({b"a": b"1", b"shared": b"x" * 100, b"large": bytes(2 << 20)}, "one"), tag="v1")
     world.push(world.plant({b"b": b"2", b"shared": b"x" * 100, b"d/e": b"3"}, "two"), "side")
     world.push(world.plant({b"b": b"4", b"shared": b"x" * 100, b"large": b"y" * (2 << 20)}, "three"), "side")
-    delete_branch(world.repository(), "side", ME)
+    world.delete_branch("side", ME)
     world.store().put(".penstock/data/ab/" + "ab" * 32, b"cut off")
 
 
@@ -113,7 +112,7 @@ def test_killed_at_every_change(tmp_path: Path, new_world: Callable[[Path], Worl
         # Whoever pushes the same again finds what is left of it, and makes the rest.
         world.push(str(world.folder / "three"), "again")
         check_all(world)
-        delete_branch(world.repository(), "again", ME)
+        world.delete_branch("again", ME)
         run(world.store())
         check_all(world)
         assert len(world.keys(COMMITS)) == len(world.keys(MANIFESTS)) == 1

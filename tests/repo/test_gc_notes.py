@@ -17,7 +17,6 @@ from penstock.progress import SILENT
 from penstock.repo.bucket.disk_sets import Marks
 from penstock.repo.fetch.request_counts import RequestCounts
 from penstock.repo.gc.collect import GcReport, collect
-from penstock.repo.history.branches import delete_branch, make_branch
 from penstock.repo.session.nodes import Nodes
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.verify.verification import verify
@@ -82,7 +81,7 @@ def fill(world: World) -> Published:
     world.push(world.plant({b"a": b"1", b"shared": b"x" * 100}, "one"))
     world.push(world.plant({b"b": b"2", b"shared": b"x" * 100, b"d/e": b"3"}, "two"), "side")
     report = world.push(world.plant({b"b": b"4", b"large": b"y" * (2 << 20)}, "three"), "side")
-    delete_branch(world.repository(), "side", ME)
+    world.delete_branch("side", ME)
     age(world)
     assert report.commit is not None
     return Published(report.top_hash, report.commit)
@@ -128,11 +127,10 @@ def test_what_was_needed_in_between_has_to_be_found_twice_anew(world: World) -> 
     lost = fill(world)
     gc(world.store())
     age(world)
-    repository = world.repository()
-    make_branch(repository, "again", lost, ME)
+    world.make_branch("again", lost, ME)
     assert gc(world.store()).garbage.objects == 0
     assert noted(world.store()) == set()
-    delete_branch(repository, "again", ME)
+    world.delete_branch("again", ME)
     age(world)
     assert gc(world.store()).deleted.objects == 0
     assert is_sound(world, lost.commit.hex())
@@ -152,7 +150,7 @@ def test_what_is_needed_when_the_deletion_begins_stays(world: World) -> None:
         def put(self, key: str, body: Any) -> None:
             if "/leases/gc/" in key and not self.done:
                 self.done = True
-                make_branch(world.repository(), "again", lost, ME)
+                world.make_branch("again", lost, ME)
             super().put(key, body)
 
     assert gc(Late(world.folder / "store")).deleted.objects == 0
@@ -281,9 +279,9 @@ def test_a_million_is_noted_in_few_objects(tmp_path: Path) -> None:
 def test_collectors_at_once_leave_what_is_needed(world: World) -> None:
     """Three of them, two with grace periods of their own, and a fourth that asks for none."""
     lost = fill(world)
-    make_branch(world.repository(), "kept", lost, ME)
+    world.make_branch("kept", lost, ME)
     world.push(world.plant({b"c": b"5" * 1000}, "four"), "side")
-    delete_branch(world.repository(), "side", ME)
+    world.delete_branch("side", ME)
     age(world)
     gc(world.store())
     age(world)

@@ -17,7 +17,6 @@ from penstock.progress import SILENT
 from penstock.repo.bucket.leases import Lease, LeaseKind
 from penstock.repo.fetch.request_counts import RequestCounts
 from penstock.repo.gc.collect import GcReport, collect
-from penstock.repo.history.branches import delete_branch, make_tag
 from penstock.repo.session.nodes import Nodes
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.verify.verification import verify
@@ -45,9 +44,9 @@ def fill(world: World) -> None:
     for number in range(6):
         report = world.push(world.plant({b"f": b"%d" % number * 100}, f"v{number}"))
         assert report.commit is not None
-        make_tag(world.repository(), f"t{number}", Published(report.top_hash, report.commit), ME)
+        world.make_tag(f"t{number}", Published(report.top_hash, report.commit), ME)
     world.push(world.plant({b"g": b"side" * 100}, "side"), "side")
-    delete_branch(world.repository(), "side", ME)
+    world.delete_branch("side", ME)
 
 
 def is_sound(world: World) -> bool:
@@ -166,8 +165,8 @@ def test_a_listing_that_is_cut_off_in_silence_is_gone_on_with(world: World) -> N
     """Seven tags, and five objects in an answer: without the last its version would be garbage."""
     fill(world)
     last = world.push(world.plant({b"z": b"last" * 100}, "last"), "side")
-    make_tag(world.repository(), "z", Published(last.top_hash, last.commit), ME)
-    delete_branch(world.repository(), "side", ME)
+    world.make_tag("z", Published(last.top_hash, last.commit), ME)
+    world.delete_branch("side", ME)
     report = gc(CutsOff(world))
     assert report.versions == 7
     assert is_sound(world)
@@ -267,7 +266,7 @@ def test_a_version_that_a_lease_holds_is_asked_for_when_it_is_not_listed(world: 
 
     fill(world)
     lost = world.push(world.plant({b"h": b"held" * 100}, "held"), "side")
-    delete_branch(world.repository(), "side", ME)
+    world.delete_branch("side", ME)
     names = [lost.top_hash, b"\1" * 32]  # leases may name what is gone
     with Lease(world.store(), "things", LeaseKind.MOUNT, names):
         keys = [key for key in world.keys(".penstock/") if "/leases/" not in key]

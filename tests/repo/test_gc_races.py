@@ -15,12 +15,10 @@ import penstock.repo.bucket.leases as module
 from penstock.errors import ConflictError, PenstockError
 from penstock.progress import SILENT
 from penstock.repo.bucket.leases import LeaseKind, leases
-from penstock.repo.bucket.write_access import write_access
 from penstock.repo.fetch.request_counts import RequestCounts
 from penstock.repo.gc.collect import GcReport, collect
 from penstock.repo.history.branches import delete_branch, make_tag, reset_branch
 from penstock.repo.push.push import push
-from penstock.repo.session.bucket_session import open_session
 from penstock.repo.session.nodes import Nodes
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.verify.verification import verify
@@ -83,20 +81,16 @@ class Life:
                 break
             report = world.push(rng.choice(self.directories), branch, settings=machine)
             self.pushed += 1
-            with (
-                open_session(world.bucket, machine) as session,
-                write_access(repository := session.repository("things"), LeaseKind.HISTORY, machine, world.bucket),
-            ):
+            with self.world.writer(branch, tag=f"t{number}-{round_number}", who=ME, settings=machine) as writer:
+                repository = writer.repository
                 if report.commit is not None and rng.random() < 0.2:
-                    make_tag(repository, f"t{number}-{round_number}", Published(report.top_hash, report.commit), ME)
+                    make_tag(writer, Published(report.top_hash, report.commit))
                 parents = repository.commit(report.commit).parents if report.commit is not None else ()
                 if parents and rng.random() < 0.5:
                     back = repository.commit(bytes.fromhex(parents[0]))
-                    reset_branch(
-                        repository, branch, Published(bytes.fromhex(back.top_hash), bytes.fromhex(parents[0])), ME
-                    )
+                    reset_branch(writer, Published(bytes.fromhex(back.top_hash), bytes.fromhex(parents[0])))
                 elif rng.random() < 0.8:
-                    delete_branch(repository, branch, ME)
+                    delete_branch(writer)
             if round_number % 3 == 0:
                 self.let_gc_through()
             else:
@@ -184,7 +178,7 @@ def garbage(world: World) -> str:
     directory = world.plant({b"a": b"again", b"large": b"z" * (5 << 20)}, "again")
     world.push(world.plant({b"first": b"1"}, "first"))
     world.push(directory, "side")
-    delete_branch(world.repository(), "side", ME)
+    world.delete_branch("side", ME)
     return str(directory)
 
 

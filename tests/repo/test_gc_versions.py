@@ -14,7 +14,6 @@ from penstock.progress import SILENT
 from penstock.repo.bucket.leases import Lease, LeaseKind
 from penstock.repo.fetch.request_counts import RequestCounts
 from penstock.repo.gc.collect import GcReport, collect
-from penstock.repo.history.branches import delete_branch
 from penstock.repo.session.nodes import Nodes
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.verify.verification import verify
@@ -42,7 +41,7 @@ def fill(world: World) -> None:
     """Make a branch and a version that nothing leads to. The bucket keeps no versions yet: `create` needs that."""
     world.push(world.plant({b"a": b"1" * 1000}, "one"))
     world.push(world.plant({b"b": b"2" * 300_000}, "two"), "side")
-    delete_branch(world.repository(), "side", ME)
+    world.delete_branch("side", ME)
 
 
 def keep_versions(gateway: RadosGateway, bucket: str) -> None:

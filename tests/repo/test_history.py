@@ -11,16 +11,16 @@ import pytest
 from penstock.errors import ConflictError, MergeConflictError, NotFoundError, UsageError
 from penstock.manifest.hashing import commit_id
 from penstock.manifest.merge import Side
-from penstock.manifest.records import Commit, Manifest
+from penstock.manifest.records import Commit
 from penstock.repo.bucket import object_keys
 from penstock.repo.bucket.repository import Repository
 from penstock.repo.fetch.request_counts import RequestCounts
 from penstock.repo.history.ancestry import Commits
-from penstock.repo.history.branch_merge import MergeOutcome, join
-from penstock.repo.history.branches import delete_branch, make_branch, make_tag, reset_branch
-from penstock.repo.history.landing import land
+from penstock.repo.history.branch_merge import MergeOutcome
 from penstock.repo.history.log import branches, find_published, log, moves, tags
+from penstock.repo.history.revert import revert
 from penstock.repo.session.nodes import Nodes
+from penstock.repo.write.landing import Landed
 from penstock.repo.write.publish import Authorship, Published
 
 World = Any  # see conftest
@@ -136,10 +136,10 @@ def test_log_of_a_path_leaves_out_merges_that_took_a_side(world: World) -> None:
     repository = world.repository()
     base = world.push(world.plant(BASE, "base")).commit
     world.push(world.plant({**BASE, b"a": b"1"}, "one"), message="one")
-    make_branch(repository, "side", Published(bytes.fromhex(repository.commit(base).top_hash), base), who("branch"))
+    world.make_branch("side", Published(bytes.fromhex(repository.commit(base).top_hash), base), who("branch"))
     side = world.push(world.plant({**BASE, b"d/x": b"2"}, "two"), "side", message="two").commit
     load = loader(repository)
-    done = join(repository, load, "main", side, who("merge", "merged"))
+    done = world.merge("main", side, who("merge", "merged"))
     assert done.published is not None
     for path, expected in (((), ["merged", "two", "one", ""]), ((b"a",), ["one", ""]), ((b"d",), ["two", ""])):
         assert [each.commit.message for each in log(repository, load, done.published.commit, path)] == expected
@@ -151,10 +151,10 @@ def test_a_branch_goes_back_and_nothing_is_lost(world: World) -> None:
     repository = world.repository()
     old = find_published(repository, "v1")
     assert old.commit == first.commit
-    before = reset_branch(repository, "main", old, who("reset"))
+    before = world.reset_branch("main", old, who("reset"))
     assert before is not None
     assert before.commit == second.commit
-    assert reset_branch(repository, "main", old, who("reset")) is None
+    assert world.reset_branch("main", old, who("reset")) is None
     assert content(world) == {b"a": b"1"}
     assert content(world, second.commit.hex()) == content(world, second.top_hash.hex()[:10]) == {b"a": b"2"}
     assert [(move.number, move.record.operation) for move in moves(repository, "main")] == [
@@ -166,9 +166,9 @@ def test_a_branch_goes_back_and_nothing_is_lost(world: World) -> None:
     third = world.push(world.plant({b"a": b"3"}, "three"))
     assert repository.commit(third.commit).parents == (first.commit.hex(),)
     with pytest.raises(NotFoundError, match="'mian'"):
-        reset_branch(repository, "mian", old, who("reset"))
+        world.reset_branch("mian", old, who("reset"))
     with pytest.raises(UsageError, match="'v1' is a tag"):
-        reset_branch(repository, "v1", old, who("reset"))
+        world.reset_branch("v1", old, who("reset"))
 
 
 def test_a_version_is_found_by_its_top_hash(world: World) -> None:
@@ -180,7 +180,7 @@ def test_a_version_is_found_by_its_top_hash(world: World) -> None:
     assert first.top_hash == again.top_hash
     # Of two commits with this content, the newest.
     assert find_published(repository, first.top_hash.hex()).commit == again.commit
-    reset_branch(repository, "main", find_published(repository, first.commit.hex()), who("reset"))
+    world.reset_branch("main", find_published(repository, first.commit.hex()), who("reset"))
     assert find_published(repository, first.top_hash.hex()[:12]).commit == first.commit
     second = world.hash(str(world.folder / "two"))
     with pytest.raises(NotFoundError, match="no commit") as caught:
@@ -192,27 +192,27 @@ def test_branches_are_made_and_deleted(world: World) -> None:
     first = world.push(world.plant({b"a": b"1"}, "one"), tag="v1")
     repository = world.repository()
     start = find_published(repository, None)
-    make_branch(repository, "topic", start, who("branch"))
+    world.make_branch("topic", start, who("branch"))
     assert {head.branch: head.record.commit for head in branches(repository)} == {
         "main": first.commit.hex(),
         "topic": first.commit.hex(),
     }
     with pytest.raises(ConflictError, match=r"'topic'.*exists") as caught:
-        make_branch(repository, "topic", start, who("branch"))
+        world.make_branch("topic", start, who("branch"))
     assert "penstock reset" in caught.value.fix
     for name in ("v1", "a/b", "..", first.commit.hex()[:7]):
         with pytest.raises(UsageError):
-            make_branch(repository, name, start, who("branch"))
-    assert delete_branch(repository, "topic", who("delete")) == start
+            world.make_branch(name, start, who("branch"))
+    assert world.delete_branch("topic", who("delete")) == start
     assert [head.branch for head in branches(repository)] == ["main"]
     assert [move.record.commit for move in moves(repository, "topic")] == [None, first.commit.hex()]
     with pytest.raises(NotFoundError, match="no branch 'topic'"):
-        delete_branch(repository, "topic", who("delete"))
-    make_branch(repository, "topic", start, who("branch"))
+        world.delete_branch("topic", who("delete"))
+    world.make_branch("topic", start, who("branch"))
     assert [move.number for move in moves(repository, "topic")] == [2, 1, 0]
     with pytest.raises(UsageError, match="'main'"):
-        delete_branch(repository, "main", who("delete"))
-    delete_branch(repository, "main", who("delete"), force=True)
+        world.delete_branch("main", who("delete"))
+    world.delete_branch("main", who("delete"), force=True)
     with pytest.raises(NotFoundError, match="no branch 'nope'"):
         list(moves(repository, "nope"))
 
@@ -222,15 +222,15 @@ def test_tags_are_made_once(world: World) -> None:
     second = world.push(world.plant({b"a": b"2"}, "two"))
     repository = world.repository()
     old, new = find_published(repository, first.commit.hex()), find_published(repository, None)
-    make_tag(repository, "v1", old, who("tag"))
-    make_tag(repository, "v1", old, who("tag"))
+    world.make_tag("v1", old, who("tag"))
+    world.make_tag("v1", old, who("tag"))
     assert [(name, record.commit) for name, record in tags(repository)] == [("v1", first.commit.hex())]
     with pytest.raises(ConflictError, match=r"'v1'.*exists"):
-        make_tag(repository, "v1", new, who("tag"))
+        world.make_tag("v1", new, who("tag"))
     with pytest.raises(UsageError, match="'main' is a branch"):
-        make_tag(repository, "main", new, who("tag"))
+        world.make_tag("main", new, who("tag"))
     with pytest.raises(UsageError, match="names a version"):
-        make_tag(repository, second.commit.hex()[:8], new, who("tag"))
+        world.make_tag(second.commit.hex()[:8], new, who("tag"))
 
 
 def forked(
@@ -239,7 +239,7 @@ def forked(
     """Make main and side from one version; return repository, base, head of main, head of side."""
     repository = world.repository()
     base = world.push(world.plant(BASE, "base")).commit
-    make_branch(repository, "side", find_published(repository, None), who("branch"))
+    world.make_branch("side", find_published(repository, None), who("branch"))
     one = world.push(world.plant({**BASE, **ours}, "ours"), "main").commit
     other = world.push(world.plant({**BASE, **theirs}, "theirs"), "side").commit
     return repository, base, one, other
@@ -247,12 +247,11 @@ def forked(
 
 def test_merging_branches(world: World) -> None:
     repository, base, ours, theirs = forked(world, {b"a": b"1", b"m": b"1"}, {b"d/x": b"2", b"s/t": b"2"})
-    load = loader(repository)
     keys = set(world.keys())
-    tried = join(repository, load, "main", theirs, who("merge"), dry_run=True)
+    tried = world.merge("main", theirs, who("merge"), dry_run=True)
     assert (tried.how, tried.published, tried.base) == (MergeOutcome.MERGE, None, base)
     assert set(world.keys()) == keys
-    done = join(repository, load, "main", theirs, who("merge", "both"))
+    done = world.merge("main", theirs, who("merge", "both"))
     assert done.merged is not None
     assert done.published is not None
     assert (done.merged.ours, done.merged.theirs) == (2, 2)
@@ -260,25 +259,24 @@ def test_merging_branches(world: World) -> None:
     assert (commit.parents, commit.message) == ((ours.hex(), theirs.hex()), "both")
     assert content(world) == {**BASE, b"a": b"1", b"m": b"1", b"d/x": b"2", b"s/t": b"2"}
     # Now main has all of side, and side can move forward to main.
-    assert join(repository, load, "main", theirs, who("merge")).how is MergeOutcome.NOTHING
-    ahead = join(repository, load, "side", done.published.commit, who("merge"))
+    assert world.merge("main", theirs, who("merge")).how is MergeOutcome.NOTHING
+    ahead = world.merge("side", done.published.commit, who("merge"))
     assert (ahead.how, ahead.published) == (MergeOutcome.FORWARD, done.published)
     assert content(world, "side") == content(world)
     # And a second round has the merge for its base.
     world.push(world.plant({**content(world), b"a": b"3"}, "again"), "side")
     newest = find_published(repository, "side").commit
-    assert join(repository, load, "main", newest, who("merge")).how is MergeOutcome.FORWARD
+    assert world.merge("main", newest, who("merge")).how is MergeOutcome.FORWARD
 
 
 def test_merging_branches_that_conflict(world: World) -> None:
     repository, _, ours, theirs = forked(world, {b"a": b"1", b"d/x": b"1"}, {b"a": b"2", b"d/x": b"2", b"n": b"2"})
-    load = loader(repository)
     keys = set(world.keys())
     with pytest.raises(MergeConflictError) as caught:
-        join(repository, load, "main", theirs, who("merge"))
+        world.merge("main", theirs, who("merge"))
     assert [line.partition(":")[0] for line in caught.value.candidates] == ["a", "d/x"]
     assert set(world.keys()) == keys
-    join(repository, load, "main", theirs, who("merge"), lambda path: Side.OURS if path == (b"a",) else Side.THEIRS)
+    world.merge("main", theirs, who("merge"), lambda path: Side.OURS if path == (b"a",) else Side.THEIRS)
     assert content(world) == {**BASE, b"a": b"1", b"d/x": b"2", b"n": b"2"}
     assert [move.record.commit for move in moves(repository, "main")][1] == ours.hex()
 
@@ -286,8 +284,7 @@ def test_merging_branches_that_conflict(world: World) -> None:
 def test_histories_with_nothing_in_common(world: World) -> None:
     world.push(world.plant({b"a": b"1"}, "one"))
     other = world.push(world.plant({b"b": b"2"}, "two"), "island").commit
-    repository = world.repository()
-    done = join(repository, loader(repository), "main", other, who("merge"))
+    done = world.merge("main", other, who("merge"))
     assert (done.how, done.base) == (MergeOutcome.MERGE, None)
     assert content(world) == {b"a": b"1", b"b": b"2"}
 
@@ -297,36 +294,34 @@ def test_undoing_one_version(world: World) -> None:
     wrong = world.push(world.plant({**BASE, b"a": b"wrong", b"junk/x": b"1"}, "wrong"))
     last = world.push(world.plant({**BASE, b"a": b"wrong", b"junk/x": b"1", b"d/x": b"later"}, "last"))
     repository = world.repository()
-    before = parent(repository, wrong.commit)
-    done = land(repository, loader(repository), "main", wrong.commit, before, who("revert"))
+    done = undo(world, wrong.commit)
     assert content(world) == {**BASE, b"d/x": b"later"}
     assert repository.commit(done.published.commit).parents == (last.commit.hex(),)
     # The newest one as well, and once only.
-    again = land(repository, loader(repository), "main", wrong.commit, before, who("revert"))
+    again = undo(world, wrong.commit)
     assert not again.changed
-    latest = done.published.commit
-    undone = land(repository, loader(repository), "main", latest, parent(repository, latest), who("revert"))
+    undone = undo(world, done.published.commit)
     assert undone.manifest.top_hash == last.top_hash
 
 
-def parent(repository: Repository, commit: bytes) -> Manifest:
-    before = repository.commit(bytes.fromhex(repository.commit(commit).parents[0]))
-    return repository.manifest(bytes.fromhex(before.top_hash))
+def undo(world: World, commit: bytes) -> Landed:
+    with world.writer(who=who("revert")) as writer:
+        return revert(writer, commit.hex()).landed
 
 
 @pytest.mark.s3
 def test_history_on_s3(s3_world: World) -> None:
     repository, base, ours, theirs = forked(s3_world, {b"a": b"1"}, {b"d/x": b"2"})
     load = loader(repository)
-    done = join(repository, load, "main", theirs, who("merge", "merged"))
+    done = s3_world.merge("main", theirs, who("merge", "merged"))
     assert done.published is not None
     assert content(s3_world) == {**BASE, b"a": b"1", b"d/x": b"2"}
     found = [each.commit_id for each in log(repository, load, done.published.commit)]
     assert (found[0], set(found[1:3]), found[3]) == (done.published.commit, {ours, theirs}, base)
-    reset_branch(repository, "main", find_published(repository, base.hex()), who("reset"))
+    s3_world.reset_branch("main", find_published(repository, base.hex()), who("reset"))
     assert content(s3_world) == BASE
     assert [move.record.operation for move in moves(repository, "main")] == ["reset", "merge", "push", "push"]
-    delete_branch(repository, "side", who("delete"))
+    s3_world.delete_branch("side", who("delete"))
     assert [head.branch for head in branches(repository)] == ["main"]
-    make_tag(repository, "v1", done.published, who("tag"))
+    s3_world.make_tag("v1", done.published, who("tag"))
     assert content(s3_world, "v1") == {**BASE, b"a": b"1", b"d/x": b"2"}

@@ -13,13 +13,13 @@ from servers.faults import Fault, FlipRequestByte, Reset, Status
 from penstock.errors import MergeConflictError, UsageError
 from penstock.manifest.merge import Side
 from penstock.manifest.records import Manifest
+from penstock.repo.bucket.leases import LeaseKind
 from penstock.repo.bucket.repository import Repository
-from penstock.repo.fetch.request_counts import RequestCounts
-from penstock.repo.history import landing
-from penstock.repo.history.branches import reset_branch
-from penstock.repo.history.landing import Landed, land
-from penstock.repo.session.nodes import Nodes
+from penstock.repo.session.bucket_session import open_session
+from penstock.repo.write import landing
+from penstock.repo.write.landing import Landed
 from penstock.repo.write.publish import Authorship, Published
+from penstock.repo.write.version_writer import VersionWriter
 from penstock.store.base import Buffer
 from penstock.store.local import LocalStore
 
@@ -35,7 +35,6 @@ class Scene:
     def __init__(self, world: World) -> None:
         self.world = world
         self.repository: Repository = world.repository()
-        self.load = Nodes(self.repository.store, None, RequestCounts()).load
         self.base: bytes = world.push(world.plant(BASE, "base")).commit
         self.made = 0
 
@@ -48,9 +47,13 @@ class Scene:
 
     def land(self, manifest: Manifest, **more: Any) -> Landed:
         where = more.pop("repository", self.repository)
-        load = Nodes(where.store, None, RequestCounts()).load
         branch, base = more.pop("branch", "main"), more.pop("base", self.base)
-        return land(where, load, branch, base, manifest, WHO, load_many=lambda refs: list(map(load, refs)), **more)
+        with (
+            open_session(self.world.bucket, self.world.settings) as session,
+            VersionWriter(session, where, LeaseKind.COMMIT, WHO, branch=branch) as writer,
+        ):
+            writer.hold()
+            return writer.land(base, manifest, **more)
 
     def content(self, ref: str | None = None) -> dict[bytes, Any]:
         found: dict[bytes, Any] = self.world.read_back(self.world.open(ref, cached=False))
@@ -154,7 +157,7 @@ def test_a_branch_that_was_reset_meanwhile(scene: Scene) -> None:
     second = scene.land(scene.version({b"a": b"second"}))
     third = scene.version({b"a": b"second", b"d/x": b"third"})
     first = Published(bytes.fromhex(scene.repository.commit(scene.base).top_hash), scene.base)
-    assert reset_branch(scene.repository, "main", first, WHO) == second.published
+    assert scene.world.reset_branch("main", first, WHO) == second.published
     landed = scene.land(third, base=second.published.commit)
     assert scene.content() == {**BASE, b"d/x": b"third"}
     assert scene.repository.commit(landed.published.commit).parents == (scene.base.hex(),)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-import penstock.repo.push.push as push_module
+from penstock.repo.session import bucket_session
 from penstock.store.base import Buffer
 from penstock.store.local import LocalStore
 
@@ -49,7 +49,7 @@ def dies(world: World, directory: str, fatal: int, *, after: bool) -> bool:
     child = os.fork()
     if not child:
         try:
-            push_module.open_store = lambda url, options: FatalStore(str(world.folder / "store"), fatal, after=after)
+            bucket_session.open_store = lambda url, options: FatalStore(str(world.folder / "store"), fatal, after=after)
             world.push(directory, tag="done", message="may die")
             os._exit(0)
         finally:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from views.writing import unleased
 
 from penstock.errors import ConflictError, NotFoundError, PenstockError, UsageError
 from penstock.progress import SILENT
@@ -97,7 +98,8 @@ def test_a_deleted_branch_is_made_anew(world: World) -> None:
     first = world.push(directory, "topic")
     refs = world.repository().refs
     head = refs.head("topic")
-    refs.move("topic", head, replace_record(head.record, commit=None, top_hash=None, operation="delete"))
+    access = unleased(world.store(), "things")
+    refs.move(access, "topic", head, replace_record(head.record, commit=None, top_hash=None, operation="delete"))
     assert refs.head("topic") is None
     with pytest.raises(NotFoundError, match="no version 'topic'"):
         world.open("topic")
@@ -106,9 +108,9 @@ def test_a_deleted_branch_is_made_anew(world: World) -> None:
     assert refs.head("topic").number == 2
     assert world.repository().commit(again.commit).parents == ()
     with pytest.raises(ConflictError, match="moved meanwhile"):
-        refs.move("topic", None, head.record)
+        refs.move(access, "topic", None, head.record)
     with pytest.raises(ConflictError, match="moved meanwhile"):
-        refs.move("topic", head, head.record)
+        refs.move(access, "topic", head, head.record)
 
 
 def replace_record(record: Any, **changes: Any) -> Any:

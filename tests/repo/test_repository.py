@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from views.writing import unleased
 
 from penstock.errors import AmbiguousError, FormatTooNewError, IntegrityError, NotFoundError, PenstockError, UsageError
 from penstock.manifest.hashing import commit_id
 from penstock.manifest.records import Commit, Manifest
 from penstock.repo.bucket import object_keys
 from penstock.repo.bucket.repository import datasets_in
-from penstock.repo.write.publish import Authorship, Published, create_dataset, tag_version
+from penstock.repo.history.new_dataset import create_dataset
+from penstock.repo.write.publish import Authorship, Published, tag_version
 
 World = Any  # see conftest
 
@@ -25,8 +27,7 @@ def versions(world: World) -> list[Any]:
     """Two versions on main, the first tagged v1, and a branch that is called side."""
     reports = [world.push(world.plant({b"a": b"%d" % number}, f"data{number}")) for number in range(3)]
     world.push(world.plant({b"a": b"1"}, "data1"), "side")
-    refs = world.repository()
-    tag_version(refs, "v1", Published(reports[0].top_hash, reports[0].commit), Authorship("t", "", "tag"))
+    world.make_tag("v1", Published(reports[0].top_hash, reports[0].commit))
     return reports
 
 
@@ -54,9 +55,10 @@ def test_branch_before_tag_before_commit_before_top_hash(world: World, versions:
     repository = world.repository()
     name = last.commit.hex()[:10]
     assert repository.resolve(name).commit == last.commit
-    tag_version(repository, name, Published(second.top_hash, second.commit), Authorship("t", "", "tag"))
+    access = unleased(world.store(), "things")
+    tag_version(repository, access, name, Published(second.top_hash, second.commit), Authorship("t", "", "tag"))
     assert repository.resolve(name).commit == second.commit
-    repository.refs.move(name, None, repository.refs.tag("v1"))
+    repository.refs.move(access, name, None, repository.refs.tag("v1"))
     assert repository.resolve(name).top_hash == first.top_hash
 
 
@@ -164,14 +166,18 @@ def test_datasets_of_a_bucket(world: World) -> None:
 
 def test_making_a_dataset(world: World) -> None:
     repository = world.repository()
-    made = create_dataset(repository, "Title", "Words", Authorship("me", "", "init"))
+    with world.writer() as writer:
+        made = create_dataset(writer, "Title", "Words")
     snapshot = world.open()
     assert (snapshot.top_hash, list(snapshot.tree.walk())) == (made.top_hash, [])
     described = repository.refs.info()
-    assert (described.title, described.description, described.author) == ("Title", "Words", "me")
-    with pytest.raises(PenstockError, match="exists already"):
-        create_dataset(repository, "", "", Authorship("me", "", "init"))
-    changed = repository.refs.set_info(lambda old: type(old)("New", old.description, old.author, old.created, "0" * 32))
+    assert (described.title, described.description, described.author) == ("Title", "Words", "tester")
+    with pytest.raises(PenstockError, match="exists already"), world.writer() as writer:
+        create_dataset(writer, "", "")
+    access = unleased(world.store(), "things")
+    changed = repository.refs.set_info(
+        access, lambda old: type(old)("New", old.description, old.author, old.created, "0" * 32)
+    )
     assert repository.refs.info() == changed
     assert world.push(world.plant({b"a": b"1"})).commit is not None
 

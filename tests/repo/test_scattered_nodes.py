@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from views.bucket import LocalBucket
+from views.writing import publish
 
 from penstock.manifest.build import TreeBuilder
 from penstock.manifest.entry import Entry, Extent, Kind
@@ -16,7 +17,7 @@ from penstock.repo.bucket.repository import Repository
 from penstock.repo.history.comparison import Contents, compare
 from penstock.repo.session.bucket_session import open_session
 from penstock.repo.write.node_pack import NodePackWriter
-from penstock.repo.write.publish import Authorship, publish
+from penstock.repo.write.publish import Authorship
 
 FOLDERS, FILES, CHANGED = 30, 4000, range(0, 30, 3)
 OBJECT = bytes(32)
@@ -43,14 +44,14 @@ def test_what_lies_far_apart_comes_without_what_lies_between(tmp_path: Path) -> 
     sink.flush()
     size = sink.bytes
     before = sink.located(root)
-    publish(repository, "main", None, Manifest(before), authorship)
+    publish(repository, Manifest(before), authorship)
     with open_session("demo", bucket.settings) as session:
         sink = NodePackWriter(store.put)
         edits = [Edit((b"d%02d" % folder, b"file-%05d" % 2000), entry(chance, 2000)) for folder in CHANGED]
         root = update(before, edits, session.load, sink)
         sink.flush()
         after = sink.located(root)
-        publish(repository, "main", repository.refs.head("main"), Manifest(after), authorship)
+        publish(repository, Manifest(after), authorship)
     store.close()
 
     elsewhere = replace(bucket.settings, cache_directory=tmp_path / "elsewhere")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from views.writing import publish
 
 from penstock.errors import FormatTooNewError, IntegrityError, NotFoundError, UsageError
 from penstock.manifest.build import TreeBuilder
@@ -20,7 +21,7 @@ from penstock.repo.bucket import object_keys
 from penstock.repo.read.snapshot import open_snapshot
 from penstock.repo.settings.trust import Trust
 from penstock.repo.write.node_pack import NodePackWriter
-from penstock.repo.write.publish import Authorship, publish
+from penstock.repo.write.publish import Authorship
 from penstock.store.base import ByteRange
 from penstock.store.local import LocalStore
 
@@ -214,7 +215,7 @@ def external_version(world: World, bodies: dict[bytes, tuple[External, int, byte
         builder.add_file(Entry(name, Kind.FILE, len(body), digest, extents=(Extent(found, offset, len(body)),)), blocks)
     root = builder.finish()
     sink.flush()
-    publish(repository, "main", repository.refs.head("main"), Manifest(sink.located(root)), Authorship("t", "", "test"))
+    publish(repository, Manifest(sink.located(root)), Authorship("t", "", "test"))
 
 
 def test_entries_that_lie_elsewhere_as_files(world: World) -> None:

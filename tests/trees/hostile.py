@@ -13,6 +13,8 @@ from penstock.manifest.codec import encode_page
 from penstock.manifest.entry import BLOCK_SIZE, PAGE_BLOCKS, Entry, Extent, Kind, NodeRef, PageRef
 from penstock.manifest.hashing import content_hash, file_hash
 from penstock.manifest.records import Manifest
+from penstock.repo.bucket.leases import Lease, LeaseKind
+from penstock.repo.bucket.refs import WriteAccess
 from penstock.repo.bucket.repository import Repository
 from penstock.repo.write.node_pack import NodePackWriter
 from penstock.repo.write.publish import Authorship, publish
@@ -40,7 +42,9 @@ def publish_tree(url: str, build: Build, dataset: str = DATASET) -> Manifest:
         root = builder.finish()
         sink.flush()
         manifest = Manifest(sink.located(root))
-        publish(Repository(store, dataset), "main", None, manifest, Authorship("enemy", "", "push"))
+        with Lease(store, dataset, LeaseKind.PUSH) as lease:
+            who = Authorship("enemy", "", "push")
+            publish(Repository(store, dataset), WriteAccess(lease), "main", None, manifest, who)
         return manifest
     finally:
         store.close()

@@ -17,6 +17,8 @@ from penstock.manifest.entry import BLOCK_SIZE, Entry, Extent, Kind
 from penstock.manifest.hashing import content_hash, hash_of_blocks
 from penstock.manifest.records import Manifest
 from penstock.repo.bucket import object_keys
+from penstock.repo.bucket.leases import Lease, LeaseKind
+from penstock.repo.bucket.refs import WriteAccess
 from penstock.repo.bucket.repository import Repository
 from penstock.repo.settings.settings import Settings
 from penstock.repo.write.node_pack import NodePackWriter
@@ -47,7 +49,10 @@ def _main(bucket: str, size: int) -> None:
         builder.add_file(file, blocks)
         root = builder.finish()
         sink.flush()
-        publish(Repository(store, "data"), "main", None, Manifest(sink.located(root)), Authorship("bench", "", "bench"))
+        manifest = Manifest(sink.located(root))
+        with Lease(store, "data", LeaseKind.PUSH) as lease:
+            who = Authorship("bench", "", "bench")
+            publish(Repository(store, "data"), WriteAccess(lease), "main", None, manifest, who)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,239 @@
+"""One version in the making, on one branch: from the look at the branch and the lease to the ref that moves.
+
+    check_names    may branch and tag be called so, and where does the branch stand? Nothing is written
+    hold           leave to write (`write_access`): the lease under which what is found is built on
+    content        new bytes and nodes are sent (`version_content`), and make a manifest
+    publish        the manifest is the next version of the branch, as it was seen; ConflictError when it has moved
+    land           the same, merged with what others did if it has moved (`landing`)
+    move           the branch stands at a version that is there already
+    tag_version    the version gets the tag
+
+Whoever writes a version takes these steps, in this order: a push, a commit, a merge, a revert, a name for a version.
+
+**Order**: data, node packs, manifest, commit, ref, tag. **Invariant**: when an error comes up the branch has not moved,
+but for StoreUnreachableError: then its last request may have been heard. A crash anywhere leaves the old version whole,
+and at most objects that nothing refers to. To do the same again is safe: what is there already is seen to be there.
+
+Blocking; one thread at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+from penstock.errors import ConflictError
+from penstock.manifest.build import TreeBuilder
+from penstock.manifest.merge import Choose
+from penstock.manifest.records import Manifest, RefRecord
+from penstock.progress import SILENT, Progress
+from penstock.repo.bucket.leases import LeaseKind
+from penstock.repo.bucket.ref_names import branch_head, new_tag, require_head
+from penstock.repo.bucket.refs import Head, WriteAccess
+from penstock.repo.bucket.repository import DEFAULT_BRANCH, Repository, VersionId
+from penstock.repo.bucket.write_access import write_access
+from penstock.repo.session.bucket_session import BucketSession
+from penstock.repo.settings.handle import check_ref_name
+
+from .landing import Landed, until_it_stands, way_out
+from .node_pack import NodePackWriter
+from .publish import Authorship, Published, move_branch, publish, stands_at, tag_version
+from .version_content import VersionContent, open_content
+from .version_merge import MergedVersion, conflict_error, merge_versions
+
+__all__ = ["VersionWriter"]
+
+
+class VersionWriter:
+    """Writes one version of `repository`, a dataset in the bucket of `session`; closed when its block ends.
+
+    `kind` is of the lease. `tag`: what the version is to be called as well. `progress` is told what is uploaded. With
+    `dry_run` nothing is sent, and nothing may be published.
+
+    `head` is where the branch was last seen to stand.
+    """
+
+    def __init__(
+        self,
+        session: BucketSession,
+        repository: Repository,
+        kind: LeaseKind,
+        authorship: Authorship,
+        *,
+        branch: str = DEFAULT_BRANCH,
+        tag: str | None = None,
+        progress: Progress = SILENT,
+        dry_run: bool = False,
+    ) -> None:
+        self.session = session
+        self.repository = repository
+        self.authorship = authorship
+        self.branch = branch
+        self.tag = tag
+        self.dry_run = dry_run
+        self.head: Head | None = None
+        self._kind = kind
+        self._progress = progress
+        self._tagged: RefRecord | None = None
+        self._access: WriteAccess | None = None
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the lease back, and end what is being sent."""
+        self._open.close()
+
+    def check_names(self) -> None:
+        """Look where the branch stands, and what the names mean.
+
+        UsageError: no branch, or no tag, can be called so. ConflictError: the tag stands for another version.
+        """
+        if self.tag is not None:
+            check_ref_name(self.tag)  # before anything is asked of the store
+        self.head = branch_head(self.repository, self.branch)
+        if self.tag is not None:
+            self._tagged = new_tag(self.repository, self.tag, self.branch)
+        if self._tagged is not None and (self.head is None or self._tagged.commit != self.head.record.commit):
+            raise self._tag_is_taken()
+
+    def require_head(self) -> Published:
+        """Return where the branch stands. NotFoundError: there is none; UsageError: it is a tag."""
+        self.head = require_head(self.repository, self.branch)
+        return stands_at(self.head)
+
+    def hold(self, base: VersionId | None = None) -> None:
+        """Take the lease, if it is not held yet; from here to `close`, gc deletes nothing.
+
+        IntegrityError: `base`, a version that was found before, is gone already. AccessError: the bucket may not be
+        written. UsageError: it does not hold to create-if-absent, and nobody has accepted that.
+        """
+        if self._access is not None:
+            return
+        self._access = self._open.enter_context(
+            write_access(self.repository, self._kind, self.session.settings, self.session.bucket)
+        )
+        if base is not None:  # a record that is in the bucket has all that it needs there
+            if base.commit is not None:
+                self.repository.commit(base.commit)
+            self.repository.manifest(base.top_hash)
+
+    @property
+    def access(self) -> WriteAccess:
+        """What `hold` took."""
+        assert self._access is not None
+        assert not self.dry_run
+        return self._access
+
+    @property
+    def risk(self) -> str:
+        """What to warn of: that the bucket may lose versions; empty when it does not."""
+        return self._access.risk if self._access is not None else ""
+
+    def base(self) -> Manifest | None:
+        """Return what the branch contained when it was looked at; None: it was not there."""
+        return self.repository.manifest(stands_at(self.head).top_hash) if self.head is not None else None
+
+    def content(self, base: Manifest | None, *, enter: bool = True) -> AbstractContextManager[VersionContent]:
+        """Open the content of the version, which is made from `base`, for as long as the block lasts.
+
+        See `open_content`.
+        """
+        stage = self._progress.stage("uploading")
+        return open_content(self.session, base, stage, enter=enter, dry_run=self.dry_run)
+
+    def empty(self) -> Manifest:
+        """Return a version with nothing in it, whose one node is in the bucket."""
+        sink = NodePackWriter(self._put)
+        root = TreeBuilder(sink).finish()
+        sink.flush()
+        return Manifest(sink.located(root))
+
+    def _put(self, key: str, body: bytes) -> None:
+        if not self.dry_run:
+            self.repository.store.put(key, body)
+
+    def merge(self, base: Manifest | None, ours: Manifest, theirs: Manifest, choose: Choose | None) -> MergedVersion:
+        """Merge two versions, and send the nodes that are new. See `merge_versions`."""
+        return merge_versions(base, ours, theirs, self.session.load, self._put, choose, self.session.load_many)
+
+    def check_tag(self, manifest: Manifest) -> None:
+        """Raise ConflictError when the version that the branch has, which this is not, has the tag."""
+        if self._tagged is not None and (self.head is None or self.head.record.top_hash != manifest.top_hash.hex()):
+            raise self._tag_is_taken()
+
+    def publish(self, manifest: Manifest, parents: Sequence[bytes] | None = None) -> Landed:
+        """Make a manifest the next version of the branch, which is to stand at `head`. ConflictError: it has moved.
+
+        All data and nodes are in the bucket. `parents`: see `publish.publish`; without them, a branch that has all of
+        it stays where it is.
+        """
+        self.check_tag(manifest)
+        at = stands_at(self.head) if self.head is not None else None
+        if at is not None and parents is None and at.top_hash == manifest.top_hash:
+            if self.tag is not None:
+                self.repository.commit(at.commit)  # is there still, should the branch have moved meanwhile
+            return Landed(at, None, manifest, changed=False)
+        published = publish(self.repository, self.access, self.branch, self.head, manifest, self.authorship, parents)
+        return Landed(published, None, manifest, changed=True)
+
+    def land(self, base: bytes | None, manifest: Manifest, choose: Choose | None = None) -> Landed:
+        """Make `manifest`, which was made from the commit `base`, the next version of the branch; merge if it moved.
+
+        All data and nodes are in the bucket. `base` None: it was made from nothing. A branch that is not there (or was
+        deleted) is made, with `base` as the parent.
+
+        `choose` settles conflicts: Side.OURS is what the branch has, Side.THEIRS what is landed. MergeConflictError
+        names those that are left. ConflictError: the branch was overtaken by others ten times in a row.
+        """
+        self.check_tag(manifest)
+        return until_it_stands(lambda: self._land(base, manifest, choose))
+
+    def _land(self, base: bytes | None, manifest: Manifest, choose: Choose | None) -> Landed:
+        repository = self.repository
+        head = self.head = branch_head(repository, self.branch)
+        if head is None:
+            return self.publish(manifest, () if base is None else (base,))
+        at = stands_at(head)
+        if at.commit == base:
+            return self.publish(manifest)
+        # Read only now: a branch that has not moved needs none of this.
+        before = repository.manifest(bytes.fromhex(repository.commit(base).top_hash)) if base is not None else None
+        found = self.merge(before, repository.manifest(at.top_hash), manifest, choose)
+        if found.manifest is None:
+            operation = self.authorship.operation
+            committing = operation == "commit"
+            raise conflict_error(
+                found.merged, self.branch, repository.dataset, way_out(operation), committing=committing
+            )
+        return replace(self.publish(found.manifest), merged_with=at.commit)
+
+    def move(self, to: Published | None) -> None:
+        """Let the branch, which is to stand at `head`, stand at a version that is there; None: delete it.
+
+        ConflictError: it has moved.
+        """
+        move_branch(self.repository, self.access, self.branch, self.head, to, self.authorship)
+
+    def tag_version(self, version: Published) -> bool:
+        """Give a version the tag, if one is asked for; whether it is. ConflictError: the tag stands for another one."""
+        if self.tag is None:
+            return False
+        tag_version(self.repository, self.access, self.tag, version, self.authorship)
+        return True
+
+    def _tag_is_taken(self) -> ConflictError:
+        return ConflictError(
+            f"tag {self.tag!r} of {self.repository.dataset!r} exists already",
+            why="it stands for another version, and tags never move",
+            fix="Choose another name.",
+        )
