@@ -7,9 +7,11 @@ from typing import IO
 
 import msgspec
 
+from penstock.error_form import ErrorForm
+
 from .regions import Region
 
-__all__ = ["READY", "FetchAnswer", "FetchFailure", "FetchRequest", "read_message", "write_message"]
+__all__ = ["READY", "FetchAnswer", "FetchRequest", "read_message", "write_message"]
 
 _LENGTH = struct.Struct("<I")
 _MOST_MESSAGE = 16 << 20
@@ -22,15 +24,6 @@ class FetchRequest(msgspec.Struct, frozen=True, array_like=True):
     region: Region
 
 
-class FetchFailure(msgspec.Struct, frozen=True):
-    """An error of `penstock.errors`, by the name of its class."""
-
-    kind: str
-    what: str
-    why: str
-    fix: str
-
-
 class FetchAnswer(msgspec.Struct, frozen=True, array_like=True):
     """What came of a request. `kept` says of each block whether the cache has taken it; `counts` is what it cost.
 
@@ -39,7 +32,7 @@ class FetchAnswer(msgspec.Struct, frozen=True, array_like=True):
 
     number: int
     kept: list[bool]
-    failure: FetchFailure | None
+    failure: ErrorForm | None
     counts: dict[str, int]
     mode: str
 

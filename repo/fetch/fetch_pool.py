@@ -7,30 +7,25 @@ within its deadline ends its process. After such a return nobody is sent to a pr
 itself, place by place: a place that does not answer takes nothing from others. A region that is late may be asked for
 a second time (`hedge_policy`); both count until they end, also the one that nobody waits for any more.
 
-Lock order: `_Process.lock` is never held while `Fetchers.lock` is taken. Reading an answer holds neither.
+Lock order: `FetchChild.lock` is never held while `Fetchers.lock` is taken. Reading an answer holds neither.
 """
 
 from __future__ import annotations
 
 import logging
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from typing import NamedTuple
 
-import msgspec
-
-from penstock import errors
-from penstock.errors import PenstockError, StoreUnreachableError
+from penstock.errors import StoreUnreachableError
 from penstock.manifest.entry import External
 from penstock.repo.settings.bucket_setup import BucketSetup
 
 from .byte_budget import ByteBudget
 from .externals import place_of
-from .fetch_messages import READY, FetchAnswer, FetchFailure, FetchRequest, read_message, write_message
+from .fetch_child import ChildDiedError, FetchChild
 from .hedge_policy import HedgePolicy, better
 from .memory import shares
 from .regions import Region
@@ -43,8 +38,6 @@ _log = logging.getLogger(__name__)
 _TRIES = 3
 _START = 30.0
 """Seconds that a process may take to start, on a machine that is busy with other things."""
-_KILLED = 0.5
-"""Seconds that a process may take to die when it is killed, unless the kernel holds it in a read."""
 _SLACK = 5.0
 """Seconds that a store elsewhere, which keeps its own deadline, may overrun it by."""
 _SLOWEST = 128 << 10
@@ -53,10 +46,6 @@ _SLOWEST = 128 << 10
 
 _FIRST_REST, _LONGEST_REST = 10.0, 320.0
 """Seconds for which no process is asked once several died over one region; doubled each time until one answers."""
-
-
-class _DiedError(Exception):
-    """The process that was asked is no more, or could not be started."""
 
 
 class _Rest:
@@ -81,121 +70,6 @@ class _Rest:
         self._next = _FIRST_REST
 
 
-class _Process:
-    """One process, and what it was asked."""
-
-    def __init__(self, setup: bytes, counters: RequestCounts) -> None:
-        self.lock = threading.Lock()
-        self._counters = counters
-        self._waiting: dict[int, Future[list[bool]]] = {}
-        self._number = READY
-        self._alive = True
-        self.ready: Future[list[bool]] = Future()
-        """Ends when the process can fetch, which takes most of a second, or when it never will."""
-        self.cache_mode = "ok"
-        self._child = subprocess.Popen(
-            # -P: the working directory may be a dataset with a file called lmdb.py in it.
-            [sys.executable, "-P", "-m", "penstock.repo.session.fetch_process"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,
-        )
-        assert self._child.stdin is not None
-        assert self._child.stdout is not None
-        self._requests, self._answers = self._child.stdin, self._child.stdout
-        with suppress(OSError):  # it died at once: `_listen` sees that
-            write_message(self._requests, setup)
-        threading.Thread(target=self._listen, name="penstock-answers", daemon=True).start()
-
-    @property
-    def pid(self) -> int:
-        return self._child.pid
-
-    @property
-    def alive(self) -> bool:
-        return self._alive
-
-    @property
-    def load(self) -> int:
-        return len(self._waiting)
-
-    def ask(self, region: Region) -> Future[list[bool]]:
-        """Have a region fetched. Its future ends in `_DiedError` when the process does."""
-        future: Future[list[bool]] = Future()
-        with self.lock:
-            if not self._alive:
-                raise _DiedError
-            self._number += 1
-            number = self._number
-            self._waiting[number] = future
-            try:
-                write_message(self._requests, msgspec.msgpack.encode(FetchRequest(number, region)))
-            except OSError as error:
-                del self._waiting[number]
-                raise _DiedError from error
-        return future
-
-    def _listen(self) -> None:
-        decoder = msgspec.msgpack.Decoder(FetchAnswer)
-        while (message := read_message(self._answers)) is not None:
-            answer = decoder.decode(message)
-            self.cache_mode = answer.mode
-            if answer.number == READY:
-                with self.lock:
-                    if not self.ready.done():
-                        self.ready.set_result(answer.kept)
-                continue
-            self._counters.add(**answer.counts)
-            with self.lock:
-                future = self._waiting.pop(answer.number, None)
-            if future is None:
-                continue
-            if answer.failure is not None:
-                future.set_exception(_error_of(answer.failure))
-            else:
-                future.set_result(answer.kept)
-        self._give_up()
-        self._answers.close()
-        self._child.wait()
-
-    def _give_up(self) -> None:
-        """Have nobody wait for answers any more."""
-        with self.lock:
-            self._alive = False
-            waiting, self._waiting = self._waiting, {}
-            with suppress(OSError):  # what is still buffered has nobody to go to
-                self._requests.close()
-            if not self.ready.done():
-                self.ready.set_result([])
-        for future in waiting.values():
-            future.set_exception(_DiedError())
-
-    def kill(self) -> None:
-        self._child.kill()
-        # Now, and not when it is gone: a thread that the kernel holds in a read keeps the process and its pipes.
-        self._give_up()
-
-    def dismiss(self) -> None:
-        """Let it end."""
-        with self.lock, suppress(OSError):
-            self._requests.close()
-
-    def end(self, timeout: float) -> None:
-        """See that it has ended, after so many seconds by force."""
-        try:
-            self._child.wait(timeout)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            with suppress(subprocess.TimeoutExpired):  # it goes when the kernel lets it
-                self._child.wait(_KILLED)
-
-
-def _error_of(failure: FetchFailure) -> PenstockError:
-    kind = getattr(errors, failure.kind, PenstockError)
-    error: PenstockError = kind(failure.what, why=failure.why, fix=failure.fix)
-    return error
-
-
 class _Share(NamedTuple):
     """What the fetches of one place have for themselves."""
 
@@ -218,7 +92,7 @@ class FetchPool:
         self._setup = setup.encode()
         self._deadline = setup.options.deadline
         self._counters = counters
-        self._processes: list[_Process | None] = [None] * processes
+        self._processes: list[FetchChild | None] = [None] * processes
         self._lock = threading.Lock()
         self._limit = budget if budget is not None else shares().fetching
         self._remotes = setup.settings.options_by_address()
@@ -231,7 +105,7 @@ class FetchPool:
 
     def start(self) -> None:
         """Start one process now: it takes most of a second until it can fetch."""
-        with suppress(_DiedError):  # whoever fetches sees to that
+        with suppress(ChildDiedError):  # whoever fetches sees to that
             self._choose()
 
     def fetch(self, region: Region) -> list[bool] | None:
@@ -272,11 +146,11 @@ class FetchPool:
         for _ in range(_TRIES):
             try:
                 process = self._choose()
-            except _DiedError:
+            except ChildDiedError:
                 continue
             try:
                 kept = self._ask(process, region, share, timeout)
-            except _DiedError:
+            except ChildDiedError:
                 if not self._closed:
                     _log.warning("fetch process %d has died; asking another", process.pid)
             except TimeoutError as error:
@@ -293,7 +167,7 @@ class FetchPool:
         self._rest.begin(time.monotonic())
         return None
 
-    def _ask(self, process: _Process, region: Region, share: _Share, timeout: float) -> list[bool]:
+    def _ask(self, process: FetchChild, region: Region, share: _Share, timeout: float) -> list[bool]:
         """Ask a process for a region, and once more when the answer is late.
 
         TimeoutError when it takes so many seconds, not counting those of the process's start.
@@ -312,7 +186,7 @@ class FetchPool:
         return kept
 
     def _ask_again(
-        self, process: _Process, first: Future[list[bool]], region: Region, share: _Share, end: float
+        self, process: FetchChild, first: Future[list[bool]], region: Region, share: _Share, end: float
     ) -> Future[list[bool]]:
         """Ask for a region that `process` is late with, if that is permitted; return what to wait for."""
         length = region.length
@@ -324,7 +198,7 @@ class FetchPool:
         try:
             other = self._choose(other_than=process)
             second = other.ask(region)
-        except (_DiedError, StoreUnreachableError):
+        except (ChildDiedError, StoreUnreachableError):
             share.budget.give(length)
             return first
         self._counters.add(hedges=1)
@@ -342,7 +216,7 @@ class FetchPool:
         loser.add_done_callback(ended)
         return taken
 
-    def _choose(self, other_than: _Process | None = None) -> _Process:
+    def _choose(self, other_than: FetchChild | None = None) -> FetchChild:
         """Return the process with the least to do, started if need be; with `other_than` another that runs, if any."""
         with self._lock:
             if self._closed:
@@ -356,10 +230,10 @@ class FetchPool:
                 if process is not None:
                     self.restarts += 1
                 try:
-                    process = self._processes[at] = _Process(self._setup, self._counters)
+                    process = self._processes[at] = FetchChild(self._setup, self._counters)
                 except OSError as error:  # no memory, or no more processes
                     _log.warning("a fetch process cannot be started: %s", error)
-                    raise _DiedError from error
+                    raise ChildDiedError from error
             return process
 
     @property

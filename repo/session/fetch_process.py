@@ -17,12 +17,12 @@ from typing import IO
 import msgspec
 
 from penstock.cache import BlockCache, note_crashes
+from penstock.error_form import ErrorForm, to_form
 from penstock.errors import PenstockError
 from penstock.manifest.entry import External
 from penstock.repo.fetch.fetch_messages import (
     READY,
     FetchAnswer,
-    FetchFailure,
     FetchRequest,
     read_message,
     write_message,
@@ -39,8 +39,11 @@ __all__ = ["main"]
 THREADS = 32
 
 
-def _failure(error: PenstockError) -> FetchFailure:
-    return FetchFailure(type(error).__name__, error.what, error.why, error.fix)
+def _failure(error: PenstockError) -> ErrorForm:
+    """Return an error as it is told; paths are bytes, and what of them is no text goes into no message."""
+    form = to_form(error)
+    what, why, fix = (text.encode(errors="backslashreplace").decode() for text in (form.what, form.why, form.fix))
+    return ErrorForm(form.kind, what, why, fix)
 
 
 class _Fetcher:
@@ -83,7 +86,7 @@ class _Fetcher:
         except PenstockError as error:
             failure = _failure(error)
         except Exception as error:  # noqa: BLE001  # a fault in here must not leave a reader waiting
-            failure = FetchFailure("PenstockError", f"a fault while fetching: {type(error).__name__}", str(error), "")
+            failure = _failure(PenstockError(f"a fault while fetching: {type(error).__name__}", why=str(error)))
         self._send(FetchAnswer(request.number, kept, failure, counters.snapshot(), self._cache.mode))
 
     def _fail(self, request: FetchRequest, error: PenstockError) -> None:

@@ -75,13 +75,16 @@ def allowed_folders() -> tuple[str, ...]:
         return ()
     except OSError as error:
         raise _unusable(path, error.strerror or str(error)) from error
-    with open(descriptor, "rb") as stream:
+    try:
         facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & 0o022:
             raise _unusable(path, "it is not a file that only its user can change")
         if facts.st_size > _MOST_RECORD:
             raise _unusable(path, f"it has {facts.st_size} bytes")
-        body = stream.read(_MOST_RECORD)
+        with open(descriptor, "rb", closefd=False) as stream:  # a file: it refuses a directory, and says so in its way
+            body = stream.read(_MOST_RECORD)
+    finally:
+        os.close(descriptor)
     # A line that a crash has cut off has no end.
     return tuple(line for line in os.fsdecode(body).split("\n")[:-1] if line.startswith("/"))
 

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -18,7 +18,8 @@ from servers.faultproxy import FaultProxy
 from servers.faults import FlipByte, Stall
 
 from penstock.cache import BlockCache
-from penstock.errors import IntegrityError, StoreUnreachableError
+from penstock.errors import AccessError, IntegrityError, StoreUnreachableError
+from penstock.manifest.entry import External
 from penstock.manifest.hashing import content_hash
 from penstock.repo.bucket import object_keys
 from penstock.repo.fetch.fetch_pool import FetchPool
@@ -104,6 +105,18 @@ def test_an_object_that_is_gone(tmp_path: Path, make: Callable[..., Made]) -> No
     with pytest.raises(IntegrityError, match="cannot be read") as caught:
         fetchers.fetch(region)
     assert caught.value.fix
+
+
+def test_an_error_about_a_path_that_is_no_text_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = os.fsencode(tmp_path) + b"/caf\xe9"
+    os.makedirs(state + b"/penstock/local-folders")  # where the list of allowed folders should be, a file
+    monkeypatch.setenv("XDG_STATE_HOME", os.fsdecode(state))
+    settings = Settings(tmp_path / "config.toml", tmp_path / "cache", CACHE)
+    setup = BucketSetup("demo", f"file://{tmp_path}/store", StoreOptions(deadline=5.0), settings)
+    region = Region(External(f"file://{tmp_path}/outside"), (RegionPiece(content_hash(b"x"), 0, 1),))
+    told = pytest.raises(AccessError, match=r"caf\\udce9/penstock/local-folders, cannot be used")
+    with closing(FetchPool(setup, RequestCounts())) as fetchers, told:
+        fetchers.fetch(region)
 
 
 def test_wrong_bytes_never_reach_the_cache(tmp_path: Path, make: Callable[..., Made]) -> None:

@@ -1,0 +1,143 @@
+"""One process that fetches, as the process sees it that has started it: what it was asked, and what it has answered.
+
+**Invariant:** every future that `ask` has returned ends: in an answer, or in `ChildDiedError` when the process is no
+more, or was killed. Blocking only in `end`. Thread-safe; a thread of its own reads the answers.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from concurrent.futures import Future
+from contextlib import suppress
+
+import msgspec
+
+from penstock.error_form import error_of
+
+from .fetch_messages import READY, FetchAnswer, FetchRequest, read_message, write_message
+from .regions import Region
+from .request_counts import RequestCounts
+
+__all__ = ["ChildDiedError", "FetchChild"]
+
+_KILLED = 0.5
+"""Seconds that a process may take to die when it is killed, unless the kernel holds it in a read."""
+
+
+class ChildDiedError(Exception):
+    """The process that was asked is no more, or could not be started."""
+
+
+class FetchChild:
+    """One process, and what it was asked."""
+
+    def __init__(self, setup: bytes, counters: RequestCounts) -> None:
+        self.lock = threading.Lock()
+        self._counters = counters
+        self._waiting: dict[int, Future[list[bool]]] = {}
+        self._number = READY
+        self._alive = True
+        self.ready: Future[list[bool]] = Future()
+        """Ends when the process can fetch, which takes most of a second, or when it never will."""
+        self.cache_mode = "ok"
+        self._child = subprocess.Popen(
+            # -P: the working directory may be a dataset with a file called lmdb.py in it.
+            [sys.executable, "-P", "-m", "penstock.repo.session.fetch_process"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        self._requests, self._answers = self._child.stdin, self._child.stdout
+        with suppress(OSError):  # it died at once: `_listen` sees that
+            write_message(self._requests, setup)
+        threading.Thread(target=self._listen, name="penstock-answers", daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        """Id of the process."""
+        return self._child.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it may be asked."""
+        return self._alive
+
+    @property
+    def load(self) -> int:
+        """Regions that it was asked for and has not answered."""
+        return len(self._waiting)
+
+    def ask(self, region: Region) -> Future[list[bool]]:
+        """Have a region fetched. Its future ends in `ChildDiedError` when the process does."""
+        future: Future[list[bool]] = Future()
+        with self.lock:
+            if not self._alive:
+                raise ChildDiedError
+            self._number += 1
+            number = self._number
+            self._waiting[number] = future
+            try:
+                write_message(self._requests, msgspec.msgpack.encode(FetchRequest(number, region)))
+            except OSError as error:
+                del self._waiting[number]
+                raise ChildDiedError from error
+        return future
+
+    def _listen(self) -> None:
+        decoder = msgspec.msgpack.Decoder(FetchAnswer)
+        while (message := read_message(self._answers)) is not None:
+            answer = decoder.decode(message)
+            self.cache_mode = answer.mode
+            if answer.number == READY:
+                with self.lock:
+                    if not self.ready.done():
+                        self.ready.set_result(answer.kept)
+                continue
+            self._counters.add(**answer.counts)
+            with self.lock:
+                future = self._waiting.pop(answer.number, None)
+            if future is None:
+                continue
+            if answer.failure is not None:
+                future.set_exception(error_of(answer.failure))
+            else:
+                future.set_result(answer.kept)
+        self._give_up()
+        self._answers.close()
+        self._child.wait()
+
+    def _give_up(self) -> None:
+        """Have nobody wait for answers any more."""
+        with self.lock:
+            self._alive = False
+            waiting, self._waiting = self._waiting, {}
+            with suppress(OSError):  # what is still buffered has nobody to go to
+                self._requests.close()
+            if not self.ready.done():
+                self.ready.set_result([])
+        for future in waiting.values():
+            future.set_exception(ChildDiedError())
+
+    def kill(self) -> None:
+        """End it at once; what it was asked ends in `ChildDiedError`."""
+        self._child.kill()
+        # Now, and not when it is gone: a thread that the kernel holds in a read keeps the process and its pipes.
+        self._give_up()
+
+    def dismiss(self) -> None:
+        """Let it end."""
+        with self.lock, suppress(OSError):
+            self._requests.close()
+
+    def end(self, timeout: float) -> None:
+        """See that it has ended, after so many seconds by force."""
+        try:
+            self._child.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            with suppress(subprocess.TimeoutExpired):  # it goes when the kernel lets it
+                self._child.wait(_KILLED)
