@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from io import TextIOWrapper
+from typing import Any, Literal, Protocol, overload
 
 from penstock.manifest import entry as tree
 from penstock.manifest.entry import display_path
+
+from .entry_file import EntryFile, open_entry
 
 __all__ = ["Entry", "EntryKind", "PhysicalKey", "kind_name"]
 
@@ -39,8 +42,12 @@ class PhysicalKey:
 class EntrySource(Protocol):
     """What an entry belongs to: the version that it is read from."""
 
-    def _entry_blocks(self, entry: tree.Entry, key: str) -> Iterator[memoryview]:
-        """Yield the bytes of a file, block by block."""
+    def _entry_blocks(self, entry: tree.Entry, key: str, blocks: range | None = None) -> Iterator[memoryview]:
+        """Yield the bytes of a file, or of some of its blocks, block by block. UsageError, at once: it is no file."""
+        ...
+
+    def _entry_bytes(self, entry: tree.Entry, key: str) -> bytes:
+        """Return the bytes of a file. UsageError: it is no file."""
         ...
 
     def _entry_places(self, entry: tree.Entry) -> list[PhysicalKey]:
@@ -74,6 +81,11 @@ class Entry:
         return display_path(self._names)
 
     @property
+    def logical_key(self) -> str:
+        """The same as `key`."""
+        return self.key
+
+    @property
     def name(self) -> str:
         """The last name of the key."""
         return display_path(self._names[-1:])
@@ -83,14 +95,12 @@ class Entry:
         """What it is: ``file``, ``executable``, ``directory`` or ``symlink``."""
         return _KINDS[self._entry.kind]
 
-    @property
     def is_file(self) -> bool:
-        """Whether it has content of its own: a file, executable or not."""
+        """Return whether it has content of its own: a file, executable or not."""
         return self._entry.is_file
 
-    @property
     def is_directory(self) -> bool:
-        """Whether it is a directory."""
+        """Return whether it is a directory."""
         return self._entry.directory is not None
 
     @property
@@ -110,7 +120,7 @@ class Entry:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """The user's metadata; empty where there is none."""
+        """The user's metadata; empty where there is none. Of the root of a package, that of the dataset."""
         return json.loads(self._entry.metadata) if self._entry.metadata else {}
 
     @property
@@ -134,7 +144,54 @@ class Entry:
 
     def read(self) -> bytes:
         """Return the bytes of a file, all in memory. UsageError: it is no file."""
-        return b"".join(self.blocks())
+        return self._source._entry_bytes(self._entry, self.key)  # noqa: SLF001  # made by it
+
+    def get_bytes(self) -> bytes:
+        """Return the same as `read`."""
+        return self.read()
+
+    def some_blocks(self, first: int, count: int) -> Iterator[memoryview]:
+        """Yield `count` blocks of 1 MiB of a file from the one numbered `first` on, each verified."""
+        return self._source._entry_blocks(self._entry, self.key, range(first, first + count))  # noqa: SLF001
+
+    @overload
+    def open(self, mode: Literal["rb"] = "rb") -> EntryFile: ...
+    @overload
+    def open(
+        self,
+        mode: Literal["r", "rt"],
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+    ) -> TextIOWrapper: ...
+    @overload
+    def open(
+        self, mode: str, encoding: str | None = None, errors: str | None = None, newline: str | None = None
+    ) -> EntryFile | TextIOWrapper: ...
+    def open(
+        self,
+        mode: str = "rb",
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+    ) -> EntryFile | TextIOWrapper:
+        """Open a file for reading, seekable: bytes by default, text with ``rt``. What is not read is not fetched.
+
+        UsageError: it is no file, or another mode.
+
+        >>> import penstock
+        >>> with penstock.open("demo/photos")["labels.csv"].open("rt") as lines:
+        ...     lines.readline()
+        'cat,1'
+        """
+        self._source._entry_blocks(self._entry, self.key)  # noqa: SLF001  # raises for what is no file
+        return open_entry(self, mode, encoding, errors, newline)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Entry) and (self._names, self._entry) == (other._names, other._entry)
+
+    def __hash__(self) -> int:
+        return hash((self._names, self._entry.hash))
 
     def __repr__(self) -> str:
         return f"Entry({self.key!r}, {self.kind}, size={self.size})"

@@ -10,12 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, NoReturn, Self
 
-from penstock.errors import AccessError, UsageError
-from penstock.manifest import entry as tree
+from penstock.errors import AccessError, NotFoundError, PenstockError, UsageError
 from penstock.manifest.entry import split_path
 from penstock.manifest.records import Commit
 from penstock.progress import SILENT, Progress
@@ -27,9 +25,12 @@ from penstock.repo.verify.verification import verify
 from penstock.repo.warm.trace import Trace
 from penstock.repo.warm.warm import warm
 
+from .block_cache import clear_cache
 from .comparison import Comparison, of_directory
-from .entry import Entry, EntryKind, PhysicalKey, kind_name
-from .handles import Handle, as_handle, dataset_alone, handle_text
+from .document_names import DocumentNames
+from .entry import Entry, EntryKind, kind_name
+from .handles import Handle, as_handle, dataset_alone, format_size, handle_text
+from .listing import html_table, text_table
 from .per_process import PerProcess
 from .settings import Settings
 from .upkeep import VersionCheck, WarmReport, version_check, warm_report
@@ -67,49 +68,119 @@ class PackageInfo:
 
 
 class _Meant:
-    """Which version a package is, once that was looked up: it stays that one whatever its ref leads to later."""
+    """Which version a package is, once that was looked up: it stays that one whatever its ref leads to later.
 
-    def __init__(self, pin: Pin | None) -> None:
+    What was asked for as a `tag` or a `hash` has to be one then.
+    """
+
+    def __init__(self, pin: Pin | None, tag: str | None = None, hash: str | None = None) -> None:  # noqa: A002  # its name
         self.pin = pin
+        self._tag = tag
+        self._hash = hash
+
+    def check(self, snapshot: Snapshot) -> None:
+        version = snapshot.version
+        if self._tag is not None:
+            record = snapshot.repository.refs.tag(self._tag)
+            if record is None or record.top_hash != version.top_hash.hex():
+                raise NotFoundError(
+                    f"{self._tag!r} is no tag of {snapshot.dataset!r}",
+                    fix="Name a branch in the handle, after a colon.",
+                )
+        if self._hash is not None:
+            names = [each.hex() for each in (version.commit, version.top_hash) if each is not None]
+            if not any(name.startswith(self._hash.lower()) for name in names):
+                raise NotFoundError(
+                    f"{self._hash!r} is no version's hash in {snapshot.dataset!r}",
+                    fix="Give 7 digits of a top hash or commit id; `penstock log` lists them.",
+                )
 
 
 def _open(handle: Handle, settings: Settings, meant: _Meant) -> Snapshot:
     snapshot = open_snapshot(str(handle), settings, pin=meant.pin)
     if meant.pin is None:
+        try:
+            meant.check(snapshot)
+        except BaseException:
+            snapshot.close()
+            raise
         meant.pin = snapshot.pin
     return snapshot
 
 
-class Package:
+_OF_BUILDERS = frozenset(("add", "delete", "move", "move_dir_contents", "set", "set_meta")) | {
+    "build_manifest",
+    "push",
+    "push_data",
+    "push_data_and_manifest",
+    "push_manifest",
+}
+
+
+class Package(DocumentNames):
     """A version, named ``bucket/dataset[:ref][/subdir]``: immutable, and a handle.
 
     The version is looked up when a method first needs it; from then on it is that one, also in copies that were
     pickled and in processes that were forked. What is open is closed by `close`, at the end of a ``with``, or at the
     process's end. With a subdir, paths are within that directory. `settings` are the user's by default.
 
-    UsageError: the handle is not valid. NotFoundError: it names a bucket; from the methods: it names nothing, and what
-    is near is named.
+    `tag` or `hash` (of the top hash or commit id, 7 digits or more) name the version where the handle does not.
+
+    UsageError: the handle is not valid, or names the version twice. NotFoundError: it names a bucket; from the methods:
+    it names nothing, and what is near is named.
 
     >>> import penstock
-    >>> package = penstock.Package("demo/photos:v1")
-    >>> [entry.key for entry in package.ls(recursive=True)]
+    >>> package = penstock.Package("demo/photos", tag="v1")
+    >>> len(package), "labels.csv" in package, "2024/dog.jpg" in package
+    (3, True, False)
+    >>> [entry.key for entry in package]
     ['2024', '2024/cat.jpg', 'labels.csv']
-    >>> package.read("labels.csv")
+    >>> package["labels.csv"].read()
     b'cat,1'
     """
 
     __slots__ = ("_meant", "_opened", "handle", "settings")
 
-    def __init__(self, name: str | Handle, settings: Settings | None = None) -> None:
+    handle: Handle
+    settings: Settings
+    _meant: _Meant
+    _opened: PerProcess[Snapshot]
+
+    def __init__(
+        self,
+        name: str | Handle,
+        settings: Settings | None = None,
+        *,
+        tag: str | None = None,
+        hash: str | None = None,  # noqa: A002  # what it is
+    ) -> None:
         handle = as_handle(name)
         dataset_alone(handle)
-        self._begin(handle, settings or Settings.load(), None)
+        named = [each for each in (handle.ref, tag, hash) if each is not None]
+        if len(named) > 1:
+            raise UsageError(f"{handle} names a version twice", why=" and ".join(named), fix="Name it once.")
+        if named and handle.ref is None:
+            handle = replace(handle, ref=named[0])
+        self._begin(handle, settings or Settings.load(), _Meant(None, tag, hash))
 
-    def _begin(self, handle: Handle, settings: Settings, pin: Pin | None) -> None:
-        self.handle = handle
-        self.settings = settings
-        self._meant = _Meant(pin)
-        self._opened = PerProcess(partial(_open, handle, settings, self._meant))
+    def _begin(self, handle: Handle, settings: Settings, meant: _Meant) -> None:
+        for name, value in (
+            ("handle", handle),
+            ("settings", settings),
+            ("_meant", meant),
+            ("_opened", PerProcess(partial(_open, handle, settings, meant))),
+        ):
+            object.__setattr__(self, name, value)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"cannot set {name!r}: a Package never changes")
+
+    if not TYPE_CHECKING:  # else every name would be an attribute to whoever checks types
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if name in _OF_BUILDERS:
+                raise AttributeError(f"Package has no method {name}(): a version never changes, builders make new ones")
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @property
     def name(self) -> str:
@@ -165,57 +236,6 @@ class Package:
             branches=branches,
             tags=tags,
         )
-
-    def entry(self, path: str) -> Entry:
-        """Return the entry at a path; the empty path is the root. NotFoundError names what is near."""
-        return Entry(self, split_path(path), self._snapshot.find(path))
-
-    def ls(
-        self, path: str = "", *, recursive: bool = False, limit: int | None = None, after: str | None = None
-    ) -> Iterator[Entry]:
-        """Yield the entries of a directory in byte order of their names, or, `recursive`, all below it in tree order.
-
-        At most `limit` of them, from behind the name `after` of that directory on. A path of a file yields that. What
-        is not asked for is not fetched: of ten million entries, a page costs what a page is.
-
-        UsageError: `after` together with `recursive`.
-
-        >>> import penstock
-        >>> [entry.name for entry in penstock.Package("demo/photos").ls(limit=2)]
-        ['2024', 'labels.csv']
-        """
-        return islice(self._ls(path, recursive, after), limit)
-
-    def _ls(self, path: str, recursive: bool, after: str | None) -> Iterator[Entry]:
-        snapshot = self._snapshot
-        names = split_path(path)
-        entry = snapshot.find(path)
-        if entry.directory is None:
-            yield Entry(self, names, entry)
-            return
-        if recursive:
-            if after is not None:
-                raise UsageError(
-                    "--after with --recursive", why="it names an entry of one directory", fix="Leave one out."
-                )
-            for more, below in snapshot.tree.walk(entry.directory):
-                yield Entry(self, names + more, below)
-            return
-        behind = split_path(after)[-1:] if after is not None else ()
-        for _, below in snapshot.tree.children(entry.directory, after=behind[0] if behind else None):
-            yield Entry(self, (*names, below.name), below)
-
-    def blocks(self, path: str) -> Iterator[memoryview]:
-        """Yield the bytes of a file in pieces of at most 1 MiB, each verified. UsageError: it is no file."""
-        return self.entry(path).blocks()
-
-    def read(self, path: str) -> bytes:
-        """Return the bytes of a file, all in memory. UsageError: it is no file."""
-        return self.entry(path).read()
-
-    def physical_keys(self, path: str) -> list[PhysicalKey]:
-        """Say where the bytes of a file lie, in their order."""
-        return self.entry(path).physical_keys
 
     def close(self) -> None:
         """Close what is open. Whoever uses the package again opens the same version again."""
@@ -314,6 +334,22 @@ class Package:
         listed = Trace(os.fspath(trace)) if trace is not None else None
         return warm_report(self.name, warm(self._exactly(), paths, self.settings, progress, trace=listed))
 
+    def cache(self, key: str = "", *, progress: Progress = SILENT) -> WarmReport:
+        """Fetch what lies at a key and below it into the cache, so that reading it asks no store: `warm` of one path.
+
+        >>> import penstock
+        >>> penstock.Package("demo/photos").cache("2024/cat.jpg").files
+        1
+        """
+        return self.warm([key], progress=progress)
+
+    def clear_cache(self) -> int:
+        """Empty the block cache, which all packages and mounts of the user share, and return the bytes it had.
+
+        Whatever was in it is fetched again when it is read: that costs time, never data.
+        """
+        return clear_cache(self.settings)
+
     def _exactly(self) -> Handle:
         """Return a handle that names this version, whatever its ref leads to by now."""
         pin = self._meant.pin
@@ -329,18 +365,6 @@ class Package:
         repository = self._snapshot.repository
         commit_id = self._snapshot.commit_id or find_published(repository, self.top_hash).commit
         return commit_id, repository.commit(commit_id)
-
-    def _entry_blocks(self, entry: tree.Entry, key: str) -> Iterator[memoryview]:
-        """Yield the bytes of one of its entries; for `Entry`, which knows its own."""
-        if not entry.is_file:
-            raise UsageError(
-                f"{self._within(key)} is a {kind_name(entry)}", fix="Name a file; `penstock ls` shows what there is."
-            )
-        return self._snapshot.read(entry)
-
-    def _entry_places(self, entry: tree.Entry) -> list[PhysicalKey]:
-        """Say where the bytes of one of its entries lie; for `Entry`, which knows its own."""
-        return [PhysicalKey(**place) for place in self._snapshot.physical(entry)]  # type: ignore[arg-type]  # by name
 
     @property
     def _snapshot(self) -> Snapshot:
@@ -371,12 +395,29 @@ class Package:
         return _unpickled, (self.handle, self.settings, self._pin)
 
     def __repr__(self) -> str:
-        return f"Package({self.name!r})"
+        if not self._opened.is_open:  # to be shown must not wait for a store
+            return f"Package({self.name!r})"
+        return text_table("Package", self._facts(), self._shown())
+
+    def _repr_html_(self) -> str:
+        snapshot = self._snapshot
+        size = f"{snapshot.root.entries:,} entries, {format_size(snapshot.root.size)}"
+        return html_table(f"Package {self.name}", [*self._facts(), ("content", size)], self._shown())
+
+    def _facts(self) -> list[tuple[str, str]]:
+        facts = [("name", self.name), ("top hash", self.top_hash)]
+        return facts if self.commit is None else [*facts, ("commit", self.commit)]
+
+    def _shown(self) -> Iterator[Entry]:
+        try:
+            yield from self.ls()
+        except PenstockError:  # what cannot be loaded now is not shown
+            return
 
 
 def _unpickled(handle: Handle, settings: Settings, pin: Pin) -> Package:
     package = Package.__new__(Package)
-    package._begin(handle, settings, pin)  # noqa: SLF001  # the other half of __reduce__
+    package._begin(handle, settings, _Meant(pin))  # noqa: SLF001  # the other half of __reduce__
     return package
 
 

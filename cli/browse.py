@@ -73,10 +73,10 @@ def ls(
             if not agreed(str(handle), top.entries, ask=not output.json):
                 return
             every = sys.stdin.isatty() and sys.stdout.isatty()  # who was there to be asked has agreed
-        listing = package.ls(handle.subdir, recursive=recursive, limit=limit, after=after)
+        listing = iter(package.ls(handle.subdir, recursive=recursive, limit=limit, after=after))
         listed = at_most(listing, every=every or limit is not None, fix="--all lists every one, --limit N so many.")
         # People see names relative to what was listed, but for a file that was named itself.
-        cut = len(top.key) + 1 if top.key and top.is_directory else 0
+        cut = len(top.key) + 1 if top.key and top.is_directory() else 0
         if output.json:
             for entry in listed:
                 output.record(_as_json(entry, long))
@@ -89,7 +89,7 @@ def ls(
 
 
 def _shown(entry: Entry, cut: int) -> str:
-    return quote_name(entry.key[cut:]) + ("/" if entry.is_directory else "")
+    return quote_name(entry.key[cut:]) + ("/" if entry.is_directory() else "")
 
 
 def _row(entry: Entry, cut: int) -> tuple[str, ...]:
@@ -103,7 +103,7 @@ def _row(entry: Entry, cut: int) -> tuple[str, ...]:
 
 def _as_json(entry: Entry, long: bool) -> dict[str, JsonValue]:
     record: dict[str, JsonValue] = {"logical_key": entry.key, "kind": entry.kind, "size": entry.size}
-    if entry.is_directory:
+    if entry.is_directory():
         record["entries"] = entry.entries
     if entry.kind == "symlink":
         record["target"] = entry.target

@@ -134,10 +134,9 @@ class Snapshot:
             raise UsageError(f"{path!r} in {self.handle} is not a directory", fix="Name a directory of the version.")
         self.root, self.root_metadata = entry.directory, entry.metadata
 
-    def read(self, entry: Entry) -> Iterator[memoryview]:
-        """Yield a file's blocks in order, from the cache or the store."""
-        blocks = block_count(entry.size)
-        at = 0
+    def read(self, entry: Entry, wanted: range | None = None) -> Iterator[memoryview]:
+        """Yield a file's blocks in order, or those of a range, from the cache or the store."""
+        at, blocks = (0, block_count(entry.size)) if wanted is None else (wanted.start, wanted.stop)
         while at < blocks:
             cached = self.cached_block(self.block_hash(entry, at))
             if cached is not None:

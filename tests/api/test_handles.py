@@ -40,7 +40,7 @@ def test_a_pickled_package_is_the_version_it_was(world: Path) -> None:
     again = pickle.loads(sent)
     assert again.top_hash == package.top_hash
     assert names(again) == names(package)
-    assert repr(again) == "Package('demo/photos')"
+    assert again.name == "demo/photos"
 
 
 def test_a_pickled_entry_can_be_read(world: Path) -> None:
