@@ -162,7 +162,8 @@ class PackageEntries(ABC):
         """
         glob = _glob(pattern)
         snapshot = self._snapshot
-        stack = [((), glob.start, snapshot.tree.children(snapshot.root))]
+        stack: list[tuple[tuple[bytes, ...], tuple[int, ...], Iterator[tuple[int, tree.Entry]]]] = []
+        stack.append(((), glob.start, snapshot.tree.children(snapshot.root)))
         while stack:
             names, places, children = stack[-1]
             fits = glob.last(places)

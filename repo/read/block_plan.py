@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 from penstock.manifest.entry import Entry, External
 from penstock.repo.fetch.region_plan import RegionPlanner, pieces_of, place_order
 from penstock.repo.fetch.regions import Region, RegionPiece
 
-__all__ = ["REQUEST", "BlockPlan", "WantedBlock", "plan_blocks"]
+__all__ = ["REQUEST", "BlockPlan", "ScatteredBlock", "WantedBlock", "plan_blocks"]
 
 T = TypeVar("T")
 
@@ -31,7 +31,8 @@ class WantedBlock(Generic[T]):
     index: int
 
 
-class ScatteredBlock(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ScatteredBlock:
     """A block that lies in several places, so that no single request brings it."""
 
     digest: bytes
