@@ -137,7 +137,7 @@ class Dataset:
         found = False
         repository = self._repository
         start = find_published(repository, ref)
-        for logged in islice(history.log(repository, self._session.get().load, start.commit, names), limit):
+        for logged in islice(history.log(repository, self._session.get().load, start.known_commit, names), limit):
             found = True
             yield revision_of(logged.commit_id, logged.commit)
         if not found:
@@ -160,8 +160,8 @@ class Dataset:
         found = []
         for head in history.branches(repository):
             at = stands_at(head)
-            message = first_line(repository.commit(at.commit).message)
-            found.append(BranchInfo(head.branch, at.commit.hex(), at.top_hash.hex(), head.record.time, message))
+            message = first_line(repository.commit(at.known_commit).message)
+            found.append(BranchInfo(head.branch, at.known_commit.hex(), at.top_hash.hex(), head.record.time, message))
         if not found:
             repository.resolve(None)  # raises, and says what there is
         return found
@@ -248,8 +248,8 @@ class Dataset:
             published = done.landed.published
             return RevertReport(
                 branch,
-                done.undone.commit.hex(),
-                published.commit.hex(),
+                done.undone.known_commit.hex(),
+                published.known_commit.hex(),
                 published.top_hash.hex(),
                 done.landed.changed,
                 done.message,
@@ -277,7 +277,7 @@ class Dataset:
         who = _authorship(author, message or f"Merge {ref} into {into}", "merge")
         with self._writing(who, into, dry_run=dry_run) as writer:
             source = find_published(writer.repository, ref)
-            done = join(writer, source.commit, choose)
+            done = join(writer, source.known_commit, choose)
             return merge_report(into, source, done, writer.risk)
 
     def push(

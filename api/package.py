@@ -363,7 +363,7 @@ class Package(DocumentNames):
 
     def _commit(self) -> tuple[bytes, Commit]:
         repository = self._snapshot.repository
-        commit_id = self._snapshot.commit_id or find_published(repository, self.top_hash).commit
+        commit_id = self._snapshot.commit_id or find_published(repository, self.top_hash).known_commit
         return commit_id, repository.commit(commit_id)
 
     @property

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from penstock.manifest.records import Commit
 from penstock.repo.bucket.refs import Head
+from penstock.repo.bucket.repository import VersionId
 from penstock.repo.history.branch_merge import BranchMerge
-from penstock.repo.write.publish import Published
 
 __all__ = [
     "BranchInfo",
@@ -157,15 +157,15 @@ def move_of(head: Head) -> BranchMove:
     )
 
 
-def merge_report(branch: str, source: Published, done: BranchMerge, risk: str) -> MergeReport:
+def merge_report(branch: str, source: VersionId, done: BranchMerge, risk: str) -> MergeReport:
     """Return what a merge did as a value."""
     published, merged = done.published, done.merged
     return MergeReport(
         branch,
-        source.commit.hex(),
+        source.known_commit.hex(),
         done.how.value,
         done.base.hex() if done.base is not None else None,
-        published.commit.hex() if published is not None else None,
+        published.known_commit.hex() if published is not None else None,
         published.top_hash.hex() if published is not None else None,
         merged.ours if merged is not None else 0,
         merged.theirs if merged is not None else 0,
@@ -180,7 +180,7 @@ def first_line(message: str) -> str:
     return message.strip().partition("\n")[0]
 
 
-def ref_change(name: str, at: Published, *, risk: str, before: Published | None = None) -> RefChange:
+def ref_change(name: str, at: VersionId, *, risk: str, before: VersionId | None = None) -> RefChange:
     """Return that a ref stands at a version."""
-    was = before.commit.hex() if before is not None else None
-    return RefChange(name, at.commit.hex(), at.top_hash.hex(), before=was, risk=risk)
+    was = before.known_commit.hex() if before is not None else None
+    return RefChange(name, at.known_commit.hex(), at.top_hash.hex(), before=was, risk=risk)

@@ -31,11 +31,12 @@ from penstock.overlay.tree.editor import Editor
 from penstock.progress import Progress
 from penstock.repo.bucket.leases import LeaseKind
 from penstock.repo.bucket.refs import write_id
+from penstock.repo.bucket.repository import VersionId
 from penstock.repo.history.branches import make_branch
 from penstock.repo.read.snapshot import Snapshot
 from penstock.repo.settings.settings import Settings
 from penstock.repo.write.landing import Landed
-from penstock.repo.write.publish import Authorship, Published
+from penstock.repo.write.publish import Authorship
 from penstock.repo.write.version_writer import VersionWriter
 
 from .recovery import moved, others
@@ -185,10 +186,12 @@ class OverlayCommit:
         standing = self._origin.version
         writer.hold(standing)
         self.report.risk = writer.risk
-        published = Published(standing.top_hash, self._origin.commit)
+        published = VersionId(standing.top_hash, self._origin.commit)
         if new_branch:
             make_branch(writer, published)
-            self._moved = moved(self._origin, self._branch, published.commit, self._origin.manifest, self._version)
+            self._moved = moved(
+                self._origin, self._branch, published.known_commit, self._origin.manifest, self._version
+            )
             self.report.handle, self.report.branched = self._moved.handle, True
         self.report.tagged = writer.tag_version(published)
         self.report.commit = published.commit
@@ -222,11 +225,11 @@ class OverlayCommit:
             self._certain = True
             raise
         self._others = others(self._origin, self._manifest, landed.manifest, self._version)
-        self._moved = moved(self._origin, self._branch, landed.published.commit, landed.manifest, self._version)
+        self._moved = moved(self._origin, self._branch, landed.published.known_commit, landed.manifest, self._version)
         self._landed = landed
         report = self.report
         report.handle = self._moved.handle
-        report.commit, report.merged_with = landed.published.commit, landed.merged_with
+        report.commit, report.merged_with = landed.published.known_commit, landed.merged_with
         report.top_hash = landed.manifest.top_hash
         writer.tag_version(landed.published)
 

@@ -55,7 +55,7 @@ class Recovery:
         if found is None:
             return False
         manifest = repository.manifest(found.top_hash)
-        self._found = moved(origin, intent.branch, found.commit, manifest, self._version)
+        self._found = moved(origin, intent.branch, found.known_commit, manifest, self._version)
         self._others = others(origin, intent.manifest, manifest, self._version)
         return True
 

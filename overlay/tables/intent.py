@@ -9,8 +9,7 @@ import msgspec
 
 from penstock.errors import IntegrityError
 from penstock.manifest.records import Manifest
-from penstock.repo.bucket.repository import Repository
-from penstock.repo.write.publish import Published
+from penstock.repo.bucket.repository import Repository, VersionId
 
 from .interface import ReadTables
 from .schema import META, TableChange
@@ -54,7 +53,7 @@ def read_intent(tables: ReadTables) -> Intent | None:
         raise IntegrityError("the overlay does not say what its last commit wanted", why=str(error)) from error
 
 
-def find_landed(repository: Repository, intent: Intent) -> Published | None:
+def find_landed(repository: Repository, intent: Intent) -> VersionId | None:
     """Look for an intent's commit in the history of its branch; None: it did not land. Blocking."""
     head = repository.refs.head(intent.branch)
     at = head.record.commit if head is not None else None
@@ -62,6 +61,6 @@ def find_landed(repository: Repository, intent: Intent) -> Published | None:
     while at is not None and at != base:
         commit = repository.commit(bytes.fromhex(at))
         if commit.environment.get("write_id") == intent.mark:
-            return Published(bytes.fromhex(commit.top_hash), bytes.fromhex(at))
+            return VersionId(bytes.fromhex(commit.top_hash), bytes.fromhex(at))
         at = commit.parents[0] if commit.parents else None
     return None

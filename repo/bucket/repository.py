@@ -31,7 +31,13 @@ class VersionId:
 
     top_hash: bytes
     commit: bytes | None
-    ref: str = field(compare=False)
+    ref: str = field(default="", compare=False)
+
+    @property
+    def known_commit(self) -> bytes:
+        """The id of its commit, of a version that has one: that was published, or that a branch or tag stands at."""
+        assert self.commit is not None
+        return self.commit
 
 
 def _is_prefix(name: str) -> bool:

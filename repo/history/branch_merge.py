@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from penstock.manifest.merge import Choose, Merged
 from penstock.manifest.records import Manifest
+from penstock.repo.bucket.repository import VersionId
 from penstock.repo.write.landing import until_it_stands
-from penstock.repo.write.publish import Published
 from penstock.repo.write.version_merge import conflict_error
 from penstock.repo.write.version_writer import VersionWriter
 
@@ -34,7 +34,7 @@ class BranchMerge:
     """
 
     how: MergeOutcome
-    published: Published | None
+    published: VersionId | None
     base: bytes | None
     merged: Merged | None = None
 
@@ -54,21 +54,21 @@ def join(writer: VersionWriter, source: bytes, choose: Choose | None = None) -> 
 
     def attempt() -> BranchMerge:
         at = writer.require_head()
-        base = commits.common_ancestor(at.commit, source)
+        base = commits.common_ancestor(at.known_commit, source)
         if base == source:
             return BranchMerge(MergeOutcome.NOTHING, at, base)
-        if base == at.commit:
-            forward = Published(bytes.fromhex(commits[source].top_hash), source)
+        if base == at.known_commit:
+            forward = VersionId(bytes.fromhex(commits[source].top_hash), source)
             if not writer.dry_run:
                 writer.move(forward)
             return BranchMerge(MergeOutcome.FORWARD, forward, base)
         before = contents(base) if base is not None else None
-        found = writer.merge(before, contents(at.commit), contents(source), choose)
+        found = writer.merge(before, contents(at.known_commit), contents(source), choose)
         if found.manifest is None:
             raise conflict_error(found.merged, writer.branch, writer.repository.dataset, _WAY_OUT)
         if writer.dry_run:
             return BranchMerge(MergeOutcome.MERGE, None, base, found.merged)
-        landed = writer.publish(found.manifest, (at.commit, source))
+        landed = writer.publish(found.manifest, (at.known_commit, source))
         return BranchMerge(MergeOutcome.MERGE, landed.published, base, found.merged)
 
     return until_it_stands(attempt)

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from penstock.errors import ConflictError, UsageError
 from penstock.repo.bucket.ref_names import new_tag
-from penstock.repo.bucket.repository import DEFAULT_BRANCH
-from penstock.repo.write.publish import Published
+from penstock.repo.bucket.repository import DEFAULT_BRANCH, VersionId
 from penstock.repo.write.version_writer import VersionWriter
 
 __all__ = ["delete_branch", "make_branch", "make_tag", "reset_branch"]
 
 
-def make_branch(writer: VersionWriter, start: Published) -> None:
+def make_branch(writer: VersionWriter, start: VersionId) -> None:
     """Make a branch that stands at a version. ConflictError: it is there; UsageError: its name."""
     writer.check_names()
     if writer.head is not None:
@@ -27,7 +26,7 @@ def make_branch(writer: VersionWriter, start: Published) -> None:
     writer.move(start)
 
 
-def reset_branch(writer: VersionWriter, to: Published) -> Published | None:
+def reset_branch(writer: VersionWriter, to: VersionId) -> VersionId | None:
     """Let a branch stand at another version of the dataset; return where it stood, None when it was there already.
 
     ConflictError: it moved meanwhile. NotFoundError, UsageError: there is no such branch.
@@ -39,7 +38,7 @@ def reset_branch(writer: VersionWriter, to: Published) -> Published | None:
     return before
 
 
-def delete_branch(writer: VersionWriter, *, force: bool = False) -> Published:
+def delete_branch(writer: VersionWriter, *, force: bool = False) -> VersionId:
     """Delete a branch and return where it stood. Its records stay. UsageError: `main`, without `force`."""
     if writer.branch == DEFAULT_BRANCH and not force:
         raise UsageError(
@@ -52,7 +51,7 @@ def delete_branch(writer: VersionWriter, *, force: bool = False) -> Published:
     return stood
 
 
-def make_tag(writer: VersionWriter, version: Published) -> None:
+def make_tag(writer: VersionWriter, version: VersionId) -> None:
     """Give a version the writer's tag. ConflictError: it stands for another. UsageError: a bad name, or a branch's."""
     assert writer.tag is not None
     new_tag(writer.repository, writer.tag)

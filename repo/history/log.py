@@ -12,9 +12,8 @@ from penstock.manifest.records import Commit, RefRecord
 from penstock.manifest.tree import Tree, root_entry
 from penstock.repo.bucket import object_keys
 from penstock.repo.bucket.refs import Head, nearest
-from penstock.repo.bucket.repository import Repository
+from penstock.repo.bucket.repository import Repository, VersionId
 from penstock.repo.bucket.stored_records import read_record
-from penstock.repo.write.publish import Published
 
 from .ancestry import Commits
 
@@ -102,7 +101,7 @@ def tags(repository: Repository) -> Iterator[tuple[str, RefRecord]]:
             yield name, record
 
 
-def find_published(repository: Repository, ref: str | None) -> Published:
+def find_published(repository: Repository, ref: str | None) -> VersionId:
     """Return the version that a ref stands for, with its commit.
 
     A top hash says nothing of the commit: it is the newest one with that content in the history of a branch or tag.
@@ -110,7 +109,7 @@ def find_published(repository: Repository, ref: str | None) -> Published:
     """
     version = repository.resolve(ref)
     if version.commit is not None:
-        return Published(version.top_hash, version.commit)
+        return VersionId(version.top_hash, version.commit)
     commits = Commits(repository)
     starts = [head.record.commit for head in branches(repository)] + [record.commit for _, record in tags(repository)]
     best: tuple[str, bytes] | None = None
@@ -124,4 +123,4 @@ def find_published(repository: Repository, ref: str | None) -> Published:
             why="no branch or tag leads to one",
             fix="Name the version by its commit: penstock log --reflog shows where a branch has been.",
         )
-    return Published(version.top_hash, best[1])
+    return VersionId(version.top_hash, best[1])

@@ -7,13 +7,13 @@ import datetime as dt
 from penstock.errors import ConflictError
 from penstock.manifest.records import DatasetInfo, format_time
 from penstock.repo.bucket.refs import write_id
-from penstock.repo.write.publish import Published
+from penstock.repo.bucket.repository import VersionId
 from penstock.repo.write.version_writer import VersionWriter
 
 __all__ = ["create_dataset"]
 
 
-def create_dataset(writer: VersionWriter, title: str, description: str) -> Published:
+def create_dataset(writer: VersionWriter, title: str, description: str) -> VersionId:
     """Make the writer's dataset with one version, which is empty; what is said of it has passed `check_text`.
 
     ConflictError: the branch has a version already.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from penstock.manifest.merge import Choose
+from penstock.repo.bucket.repository import VersionId
 from penstock.repo.write.landing import Landed
-from penstock.repo.write.publish import Published
 from penstock.repo.write.version_writer import VersionWriter
 
 from .log import find_published
@@ -20,7 +20,7 @@ _SHORT = 12
 class Reverted:
     """What a revert did: the version whose change is undone, where the branch stands now, and what its commit says."""
 
-    undone: Published
+    undone: VersionId
     landed: Landed
     message: str
 
@@ -36,10 +36,10 @@ def revert(writer: VersionWriter, ref: str, choose: Choose | None = None) -> Rev
     writer.require_head()
     repository = writer.repository
     undone = find_published(repository, ref)
-    record = repository.commit(undone.commit)
+    record = repository.commit(undone.known_commit)
     if not writer.authorship.message:
-        first = record.message.strip().partition("\n")[0] or undone.commit.hex()[:_SHORT]
-        text = f'Revert "{first}"\n\nThis undoes {undone.commit.hex()}.'
+        first = record.message.strip().partition("\n")[0] or undone.known_commit.hex()[:_SHORT]
+        text = f'Revert "{first}"\n\nThis undoes {undone.known_commit.hex()}.'
         writer.authorship = replace(writer.authorship, message=text)
     if record.parents:
         parent = repository.commit(bytes.fromhex(record.parents[0]))

@@ -19,8 +19,7 @@ from typing import TypeVar
 
 from penstock.errors import ConflictError, MergeConflictError
 from penstock.manifest.records import Manifest
-
-from .publish import Published
+from penstock.repo.bucket.repository import VersionId
 
 __all__ = ["Landed", "until_it_stands", "way_out"]
 
@@ -39,7 +38,7 @@ class Landed:
     branch contains now. `changed` is False when the branch had all of it already, and stays where it was.
     """
 
-    published: Published
+    published: VersionId
     merged_with: bytes | None
     manifest: Manifest
     changed: bool

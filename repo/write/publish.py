@@ -16,9 +16,9 @@ from penstock.manifest.records import Commit, Manifest, RefRecord, format_time
 from penstock.repo.bucket import object_keys
 from penstock.repo.bucket.authorship import environment
 from penstock.repo.bucket.refs import Head, WriteAccess, write_id
-from penstock.repo.bucket.repository import Repository
+from penstock.repo.bucket.repository import Repository, VersionId
 
-__all__ = ["Authorship", "Published", "check_text", "move_branch", "publish", "stands_at", "tag_version"]
+__all__ = ["Authorship", "check_text", "move_branch", "publish", "stands_at", "tag_version"]
 
 
 _LONGEST_TEXT = 64 << 10
@@ -51,24 +51,18 @@ def check_text(what: str, text: str) -> None:
         raise UsageError(f"the {what} has {size} bytes", why=f"the most is {_LONGEST_TEXT}", fix="Make it shorter.")
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
-    """A version that is there for all to see."""
-
-    top_hash: bytes
-    commit: bytes
-
-
-def stands_at(head: Head) -> Published:
+def stands_at(head: Head) -> VersionId:
     """Return the version that a branch stands at."""
     commit, top_hash = head.record.commit, head.record.top_hash
     assert commit is not None  # `Refs.head` gives none that is deleted
     assert top_hash is not None
-    return Published(bytes.fromhex(top_hash), bytes.fromhex(commit))
+    return VersionId(bytes.fromhex(top_hash), bytes.fromhex(commit))
 
 
-def _record(authorship: Authorship, published: Published | None, time: str) -> RefRecord:
-    commit, top_hash = (published.commit.hex(), published.top_hash.hex()) if published is not None else (None, None)
+def _record(authorship: Authorship, published: VersionId | None, time: str) -> RefRecord:
+    commit, top_hash = (
+        (published.known_commit.hex(), published.top_hash.hex()) if published is not None else (None, None)
+    )
     return RefRecord(commit, top_hash, authorship.author, time, authorship.operation, write_id())
 
 
@@ -80,7 +74,7 @@ def publish(
     manifest: Manifest,
     authorship: Authorship,
     parents: Sequence[bytes] | None = None,
-) -> Published:
+) -> VersionId:
     """Make a manifest the next version of a branch that was seen at `head`. ConflictError: it moved meanwhile.
 
     `parents` are the ids of the commits that it comes from, the one that the branch stood at first; that one alone
@@ -105,10 +99,10 @@ def publish(
         environment(authorship.operation) | ({"write_id": authorship.mark} if authorship.mark else {}),
     )
     body = commit.encode()
-    published = Published(top_hash, commit_id(body))
-    if not access.create(store, object_keys.commit_key(dataset, published.commit.hex()), body, contested=False):
+    published = VersionId(top_hash, commit_id(body))
+    if not access.create(store, object_keys.commit_key(dataset, published.known_commit.hex()), body, contested=False):
         raise IntegrityError(
-            f"commit {published.commit.hex()} in {store.url} is not what its id says",
+            f"commit {published.known_commit.hex()} in {store.url} is not what its id says",
             fix="Something else has changed the object: restore it from a copy of the bucket.",
         )
     repository.refs.move(access, branch, head, _record(authorship, published, time))
@@ -120,7 +114,7 @@ def move_branch(
     access: WriteAccess,
     branch: str,
     head: Head | None,
-    published: Published | None,
+    published: VersionId | None,
     authorship: Authorship,
 ) -> None:
     """Move a branch to a version that is there already; to None: delete it. ConflictError: it moved meanwhile."""
@@ -128,7 +122,7 @@ def move_branch(
 
 
 def tag_version(
-    repository: Repository, access: WriteAccess, tag: str, published: Published, authorship: Authorship
+    repository: Repository, access: WriteAccess, tag: str, published: VersionId, authorship: Authorship
 ) -> None:
     """Give a version a tag. ConflictError: the tag stands for another one."""
     repository.refs.create_tag(access, tag, _record(authorship, published, format_time(dt.datetime.now(dt.UTC))))

@@ -40,7 +40,7 @@ from penstock.repo.settings.handle import check_ref_name
 
 from .landing import Landed, until_it_stands, way_out
 from .node_pack import NodePackWriter
-from .publish import Authorship, Published, move_branch, publish, stands_at, tag_version
+from .publish import Authorship, move_branch, publish, stands_at, tag_version
 from .version_content import VersionContent, open_content
 from .version_merge import MergedVersion, conflict_error, merge_versions
 
@@ -106,7 +106,7 @@ class VersionWriter:
         if self._tagged is not None and (self.head is None or self._tagged.commit != self.head.record.commit):
             raise self._tag_is_taken()
 
-    def require_head(self) -> Published:
+    def require_head(self) -> VersionId:
         """Return where the branch stands. NotFoundError: there is none; UsageError: it is a tag."""
         self.head = require_head(self.repository, self.branch)
         return stands_at(self.head)
@@ -181,7 +181,7 @@ class VersionWriter:
         at = stands_at(self.head) if self.head is not None else None
         if at is not None and parents is None and at.top_hash == manifest.top_hash:
             if self.tag is not None:
-                self.repository.commit(at.commit)  # is there still, should the branch have moved meanwhile
+                self.repository.commit(at.known_commit)  # is there still, should the branch have moved meanwhile
             return Landed(at, None, manifest, changed=False)
         published = publish(self.repository, self.access, self.branch, self.head, manifest, self.authorship, parents)
         return Landed(published, None, manifest, changed=True)
@@ -217,14 +217,14 @@ class VersionWriter:
             )
         return replace(self.publish(found.manifest), merged_with=at.commit)
 
-    def move(self, to: Published | None) -> None:
+    def move(self, to: VersionId | None) -> None:
         """Let the branch, which is to stand at `head`, stand at a version that is there; None: delete it.
 
         ConflictError: it has moved.
         """
         move_branch(self.repository, self.access, self.branch, self.head, to, self.authorship)
 
-    def tag_version(self, version: Published) -> bool:
+    def tag_version(self, version: VersionId) -> bool:
         """Give a version the tag, if one is asked for; whether it is. ConflictError: the tag stands for another one."""
         if self.tag is None:
             return False

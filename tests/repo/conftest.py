@@ -20,14 +20,14 @@ from penstock.manifest.entry import Kind
 from penstock.manifest.merge import Choose
 from penstock.manifest.records import Manifest
 from penstock.progress import SILENT
-from penstock.repo.bucket.repository import Repository
+from penstock.repo.bucket.repository import Repository, VersionId
 from penstock.repo.history.branch_merge import BranchMerge, join
 from penstock.repo.history.branches import delete_branch, make_branch, make_tag, reset_branch
 from penstock.repo.push.push import PushReport, hash_directory, push
 from penstock.repo.read.snapshot import Snapshot, open_snapshot
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.settings.settings import Settings
-from penstock.repo.write.publish import Authorship, Published
+from penstock.repo.write.publish import Authorship
 from penstock.repo.write.version_writer import VersionWriter
 from penstock.store import Store, open_store
 
@@ -123,21 +123,21 @@ class World:
         handle = parse_handle(self.handle(dataset=dataset))
         return open_writer(handle, settings or self.settings, who, branch=branch, tag=tag, dry_run=dry_run)
 
-    def make_branch(self, name: str, start: Published, who: Authorship = ME) -> None:
+    def make_branch(self, name: str, start: VersionId, who: Authorship = ME) -> None:
         with self.writer(name, who=who) as writer:
             make_branch(writer, start)
 
-    def reset_branch(self, name: str, to: Published, who: Authorship = ME) -> Published | None:
+    def reset_branch(self, name: str, to: VersionId, who: Authorship = ME) -> VersionId | None:
         with self.writer(name, who=who) as writer:
             return reset_branch(writer, to)
 
     def delete_branch(
         self, name: str, who: Authorship = ME, *, force: bool = False, dataset: str = "things"
-    ) -> Published:
+    ) -> VersionId:
         with self.writer(name, who=who, dataset=dataset) as writer:
             return delete_branch(writer, force=force)
 
-    def make_tag(self, name: str, version: Published, who: Authorship = ME) -> None:
+    def make_tag(self, name: str, version: VersionId, who: Authorship = ME) -> None:
         with self.writer(tag=name, who=who) as writer:
             make_tag(writer, version)
 

@@ -15,13 +15,14 @@ from servers.faults import Status
 from penstock.errors import AccessError, IntegrityError
 from penstock.progress import SILENT, ProgressMeter, StageState
 from penstock.repo.bucket.leases import Lease, LeaseKind
+from penstock.repo.bucket.repository import VersionId
 from penstock.repo.fetch.request_counts import RequestCounts
 from penstock.repo.gc.collect import GcReport, collect
 from penstock.repo.push.push import push_in_place
 from penstock.repo.session.nodes import Nodes
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.verify.verification import verify
-from penstock.repo.write.publish import Authorship, Published
+from penstock.repo.write.publish import Authorship
 from penstock.store.base import Buffer
 from penstock.store.local import LocalStore
 
@@ -129,10 +130,10 @@ def test_a_rollback_can_be_taken_back_for_as_long_as_the_grace_period(world: Wor
     first = world.push(world.plant(content(1), "one"))
     second = world.push(world.plant(content(2), "two"))
     age(world, 7200)
-    world.reset_branch("main", Published(first.top_hash, first.commit), ME)
+    world.reset_branch("main", VersionId(first.top_hash, first.commit), ME)
     assert gc(world, grace=3600).deleted.objects == 0
-    world.reset_branch("main", Published(second.top_hash, second.commit), ME)
-    world.reset_branch("main", Published(first.top_hash, first.commit), ME)
+    world.reset_branch("main", VersionId(second.top_hash, second.commit), ME)
+    world.reset_branch("main", VersionId(first.top_hash, first.commit), ME)
     age(world, 7200)
     assert gc(world, grace=3600).garbage_versions == 1
     assert is_sound(world)

@@ -15,12 +15,13 @@ import pytest
 from penstock.manifest.hashing import content_hash
 from penstock.progress import SILENT
 from penstock.repo.bucket.disk_sets import Marks
+from penstock.repo.bucket.repository import VersionId
 from penstock.repo.fetch.request_counts import RequestCounts
 from penstock.repo.gc.collect import GcReport, collect
 from penstock.repo.session.nodes import Nodes
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.verify.verification import verify
-from penstock.repo.write.publish import Authorship, Published
+from penstock.repo.write.publish import Authorship
 from penstock.store import Store
 from penstock.store.local import LocalStore
 
@@ -76,7 +77,7 @@ def noted(store: Store) -> set[bytes]:
         return {row[0] for row in marks._database.execute("SELECT id FROM noted")}
 
 
-def fill(world: World) -> Published:
+def fill(world: World) -> VersionId:
     """Make a branch, and two versions one behind the other that nothing leads to; return the second."""
     world.push(world.plant({b"a": b"1", b"shared": b"x" * 100}, "one"))
     world.push(world.plant({b"b": b"2", b"shared": b"x" * 100, b"d/e": b"3"}, "two"), "side")
@@ -84,7 +85,7 @@ def fill(world: World) -> Published:
     world.delete_branch("side", ME)
     age(world)
     assert report.commit is not None
-    return Published(report.top_hash, report.commit)
+    return VersionId(report.top_hash, report.commit)
 
 
 def objects(world: World) -> set[str]:

@@ -15,12 +15,13 @@ from servers.faults import Status
 from penstock.errors import ConflictError, IntegrityError
 from penstock.progress import SILENT
 from penstock.repo.bucket.leases import Lease, LeaseKind
+from penstock.repo.bucket.repository import VersionId
 from penstock.repo.fetch.request_counts import RequestCounts
 from penstock.repo.gc.collect import GcReport, collect
 from penstock.repo.session.nodes import Nodes
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.verify.verification import verify
-from penstock.repo.write.publish import Authorship, Published
+from penstock.repo.write.publish import Authorship
 from penstock.store import Store, open_store
 from penstock.store.base import Level, ObjectInfo
 from penstock.store.local import LocalStore
@@ -44,7 +45,7 @@ def fill(world: World) -> None:
     for number in range(6):
         report = world.push(world.plant({b"f": b"%d" % number * 100}, f"v{number}"))
         assert report.commit is not None
-        world.make_tag(f"t{number}", Published(report.top_hash, report.commit), ME)
+        world.make_tag(f"t{number}", VersionId(report.top_hash, report.commit), ME)
     world.push(world.plant({b"g": b"side" * 100}, "side"), "side")
     world.delete_branch("side", ME)
 
@@ -165,7 +166,7 @@ def test_a_listing_that_is_cut_off_in_silence_is_gone_on_with(world: World) -> N
     """Seven tags, and five objects in an answer: without the last its version would be garbage."""
     fill(world)
     last = world.push(world.plant({b"z": b"last" * 100}, "last"), "side")
-    world.make_tag("z", Published(last.top_hash, last.commit), ME)
+    world.make_tag("z", VersionId(last.top_hash, last.commit), ME)
     world.delete_branch("side", ME)
     report = gc(CutsOff(world))
     assert report.versions == 7

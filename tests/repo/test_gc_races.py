@@ -15,6 +15,7 @@ import penstock.repo.bucket.leases as module
 from penstock.errors import ConflictError, PenstockError
 from penstock.progress import SILENT
 from penstock.repo.bucket.leases import LeaseKind, leases
+from penstock.repo.bucket.repository import VersionId
 from penstock.repo.fetch.request_counts import RequestCounts
 from penstock.repo.gc.collect import GcReport, collect
 from penstock.repo.history.branches import delete_branch, make_tag, reset_branch
@@ -22,7 +23,7 @@ from penstock.repo.push.push import push
 from penstock.repo.session.nodes import Nodes
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.verify.verification import verify
-from penstock.repo.write.publish import Authorship, Published
+from penstock.repo.write.publish import Authorship
 from penstock.store import open_store
 from penstock.store.base import Store
 from penstock.store.local import LocalStore
@@ -84,11 +85,11 @@ class Life:
             with self.world.writer(branch, tag=f"t{number}-{round_number}", who=ME, settings=machine) as writer:
                 repository = writer.repository
                 if report.commit is not None and rng.random() < 0.2:
-                    make_tag(writer, Published(report.top_hash, report.commit))
+                    make_tag(writer, VersionId(report.top_hash, report.commit))
                 parents = repository.commit(report.commit).parents if report.commit is not None else ()
                 if parents and rng.random() < 0.5:
                     back = repository.commit(bytes.fromhex(parents[0]))
-                    reset_branch(writer, Published(bytes.fromhex(back.top_hash), bytes.fromhex(parents[0])))
+                    reset_branch(writer, VersionId(bytes.fromhex(back.top_hash), bytes.fromhex(parents[0])))
                 elif rng.random() < 0.8:
                     delete_branch(writer)
             if round_number % 3 == 0:

@@ -13,7 +13,7 @@ from penstock.manifest.hashing import commit_id
 from penstock.manifest.merge import Side
 from penstock.manifest.records import Commit
 from penstock.repo.bucket import object_keys
-from penstock.repo.bucket.repository import Repository
+from penstock.repo.bucket.repository import Repository, VersionId
 from penstock.repo.fetch.request_counts import RequestCounts
 from penstock.repo.history.ancestry import Commits
 from penstock.repo.history.branch_merge import MergeOutcome
@@ -21,7 +21,7 @@ from penstock.repo.history.log import branches, find_published, log, moves, tags
 from penstock.repo.history.revert import revert
 from penstock.repo.session.nodes import Nodes
 from penstock.repo.write.landing import Landed
-from penstock.repo.write.publish import Authorship, Published
+from penstock.repo.write.publish import Authorship
 
 World = Any  # see conftest
 
@@ -136,7 +136,7 @@ def test_log_of_a_path_leaves_out_merges_that_took_a_side(world: World) -> None:
     repository = world.repository()
     base = world.push(world.plant(BASE, "base")).commit
     world.push(world.plant({**BASE, b"a": b"1"}, "one"), message="one")
-    world.make_branch("side", Published(bytes.fromhex(repository.commit(base).top_hash), base), who("branch"))
+    world.make_branch("side", VersionId(bytes.fromhex(repository.commit(base).top_hash), base), who("branch"))
     side = world.push(world.plant({**BASE, b"d/x": b"2"}, "two"), "side", message="two").commit
     load = loader(repository)
     done = world.merge("main", side, who("merge", "merged"))

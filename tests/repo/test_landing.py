@@ -14,11 +14,11 @@ from penstock.errors import MergeConflictError, UsageError
 from penstock.manifest.merge import Side
 from penstock.manifest.records import Manifest
 from penstock.repo.bucket.leases import LeaseKind
-from penstock.repo.bucket.repository import Repository
+from penstock.repo.bucket.repository import Repository, VersionId
 from penstock.repo.session.bucket_session import open_session
 from penstock.repo.write import landing
 from penstock.repo.write.landing import Landed
-from penstock.repo.write.publish import Authorship, Published
+from penstock.repo.write.publish import Authorship
 from penstock.repo.write.version_writer import VersionWriter
 from penstock.store.base import Buffer
 from penstock.store.local import LocalStore
@@ -156,7 +156,7 @@ def test_a_branch_that_was_reset_meanwhile(scene: Scene) -> None:
     """What was changed since the base lands, and nothing of what the branch no longer has."""
     second = scene.land(scene.version({b"a": b"second"}))
     third = scene.version({b"a": b"second", b"d/x": b"third"})
-    first = Published(bytes.fromhex(scene.repository.commit(scene.base).top_hash), scene.base)
+    first = VersionId(bytes.fromhex(scene.repository.commit(scene.base).top_hash), scene.base)
     assert scene.world.reset_branch("main", first, WHO) == second.published
     landed = scene.land(third, base=second.published.commit)
     assert scene.content() == {**BASE, b"d/x": b"third"}

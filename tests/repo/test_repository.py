@@ -15,9 +15,9 @@ from penstock.errors import AmbiguousError, FormatTooNewError, IntegrityError, N
 from penstock.manifest.hashing import commit_id
 from penstock.manifest.records import Commit, Manifest
 from penstock.repo.bucket import object_keys
-from penstock.repo.bucket.repository import datasets_in
+from penstock.repo.bucket.repository import VersionId, datasets_in
 from penstock.repo.history.new_dataset import create_dataset
-from penstock.repo.write.publish import Authorship, Published, tag_version
+from penstock.repo.write.publish import Authorship, tag_version
 
 World = Any  # see conftest
 
@@ -27,7 +27,7 @@ def versions(world: World) -> list[Any]:
     """Two versions on main, the first tagged v1, and a branch that is called side."""
     reports = [world.push(world.plant({b"a": b"%d" % number}, f"data{number}")) for number in range(3)]
     world.push(world.plant({b"a": b"1"}, "data1"), "side")
-    world.make_tag("v1", Published(reports[0].top_hash, reports[0].commit))
+    world.make_tag("v1", VersionId(reports[0].top_hash, reports[0].commit))
     return reports
 
 
@@ -56,7 +56,7 @@ def test_branch_before_tag_before_commit_before_top_hash(world: World, versions:
     name = last.commit.hex()[:10]
     assert repository.resolve(name).commit == last.commit
     access = unleased(world.store(), "things")
-    tag_version(repository, access, name, Published(second.top_hash, second.commit), Authorship("t", "", "tag"))
+    tag_version(repository, access, name, VersionId(second.top_hash, second.commit), Authorship("t", "", "tag"))
     assert repository.resolve(name).commit == second.commit
     repository.refs.move(access, name, None, repository.refs.tag("v1"))
     assert repository.resolve(name).top_hash == first.top_hash

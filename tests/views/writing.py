@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from penstock.manifest.records import Manifest
 from penstock.repo.bucket.leases import Lease, LeaseKind
 from penstock.repo.bucket.refs import WriteAccess
-from penstock.repo.bucket.repository import DEFAULT_BRANCH, Repository, dataset_of
+from penstock.repo.bucket.repository import DEFAULT_BRANCH, Repository, VersionId, dataset_of
 from penstock.repo.session.bucket_session import open_session
 from penstock.repo.settings.handle import Handle
 from penstock.repo.settings.settings import Settings
-from penstock.repo.write.publish import Authorship, Published
+from penstock.repo.write.publish import Authorship
 from penstock.repo.write.publish import publish as publish_manifest
 from penstock.repo.write.version_writer import VersionWriter
 from penstock.store.base import Store
@@ -32,7 +32,7 @@ def unleased(store: Store, dataset: str) -> WriteAccess:
     return WriteAccess(_Standing(store, dataset, LeaseKind.PUSH))
 
 
-def publish(repository: Repository, manifest: Manifest, authorship: Authorship, branch: str = "main") -> Published:
+def publish(repository: Repository, manifest: Manifest, authorship: Authorship, branch: str = "main") -> VersionId:
     """Make a manifest whose nodes are in the bucket the next version of a branch."""
     access = unleased(repository.store, repository.dataset)
     return publish_manifest(repository, access, branch, repository.refs.head(branch), manifest, authorship)
