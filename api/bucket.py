@@ -1,25 +1,32 @@
-"""A bucket by its name: the datasets in it, and what keeps it clean and usable."""
+"""A bucket by its name: the datasets in it, and what keeps it clean and usable.
+
+What only some methods need is imported by those.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from penstock.errors import UsageError
 from penstock.progress import SILENT, Progress
-from penstock.repo.bucket.check import Check
 from penstock.repo.bucket.repository import datasets_in
-from penstock.repo.gc.collect import DAY, collect, forget_notes
-from penstock.repo.gc.report import GcReport
 from penstock.repo.session.bucket_session import BucketSession, open_session
 from penstock.repo.settings.bucket_setup import BucketSetup
 
-from .dataset import Dataset
-from .doctor import doctor
 from .handles import Handle, as_handle
 from .settings import Settings
-from .upkeep import GarbageReport, garbage_report
+
+if TYPE_CHECKING:
+    from penstock.repo.bucket.check import Check
+    from penstock.repo.gc.report import GcReport
+
+    from .dataset import Dataset
+    from .upkeep import GarbageReport
 
 __all__ = ["Bucket"]
+
+_DAY = 86400.0
 
 
 class Bucket:
@@ -61,13 +68,15 @@ class Bucket:
 
     def dataset(self, name: str) -> Dataset:
         """Return a dataset of it, whether it is there or not. UsageError: no dataset can have that name."""
+        from .dataset import Dataset
+
         return Dataset(Handle(self.name, name), self.settings)
 
     def gc(
         self,
         *,
         delete: bool = False,
-        grace: float = DAY,
+        grace: float = _DAY,
         patience: float = 60.0,
         old_versions: bool = False,
         without_refs: bool = False,
@@ -89,6 +98,10 @@ class Bucket:
         >>> penstock.Bucket("demo").gc().garbage.objects
         0
         """
+        from penstock.repo.gc.collect import collect
+
+        from .upkeep import garbage_report
+
         with open_session(self.name, self.settings) as session:
             address = session.store.url
 
@@ -110,11 +123,15 @@ class Bucket:
 
     def forget_garbage(self) -> int:
         """Drop what earlier runs of `gc` noted and return how many notes there were; nothing else is deleted."""
+        from penstock.repo.gc.collect import forget_notes
+
         with open_session(self.name, self.settings, cached=False) as session:
             return forget_notes(session.store)
 
     def doctor(self, *, write: bool = False) -> Iterator[Check]:
         """Yield what there is to say of this machine and the bucket: see `penstock.doctor`."""
+        from .doctor import doctor
+
         return doctor(self.handle, write=write, settings=self.settings)
 
     def __repr__(self) -> str:

@@ -15,7 +15,6 @@ from typing import Literal, Self
 from penstock.manifest.entry import display_path
 from penstock.progress import Progress
 from penstock.repo.history.comparison import Contents, Difference, Tally, compare, differences, tally
-from penstock.repo.push.local_tree import local_tree
 
 from .entry import EntryKind, kind_name
 from .push import SkippedFile, skipped
@@ -129,6 +128,8 @@ class Comparison:
 
 def of_directory(old: Contents, directory: str, names: tuple[bytes, ...], progress: Progress) -> Comparison:
     """Compare a version's content with a directory on disk, which has no metadata, at and below a path in both."""
+    from penstock.repo.push.local_tree import local_tree  # what reads files: two versions need none of it
+
     with ExitStack() as stack:
         tree, load = stack.enter_context(local_tree(directory, progress.stage("hashing")))
         new = Contents(tree.root, load, lambda refs: [load(ref) for ref in refs])

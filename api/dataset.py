@@ -2,6 +2,8 @@
 
 Looking takes time by what is looked at, not by the size of the dataset. What moves a branch is checked against others
 who move it at the same time (ConflictError), and nothing that a branch has left is lost until `Bucket.gc`.
+
+What only some methods need is imported by those: to list branches is to load no code that pushes.
 """
 
 from __future__ import annotations
@@ -23,12 +25,8 @@ from penstock.repo.bucket.leases import LeaseKind
 from penstock.repo.bucket.repository import Repository, dataset_of
 from penstock.repo.history import branches as refs
 from penstock.repo.history import log as history
-from penstock.repo.history.branch_merge import join
 from penstock.repo.history.log import find_published
 from penstock.repo.history.new_dataset import create_dataset
-from penstock.repo.history.revert import revert
-from penstock.repo.history.side_choice import choice
-from penstock.repo.push import push as transfer
 from penstock.repo.session.bucket_session import open_session
 from penstock.repo.write.publish import Authorship, check_text, stands_at
 from penstock.repo.write.version_writer import VersionWriter
@@ -242,6 +240,9 @@ class Dataset:
         `ours` are paths (``/`` for all) at and below which the branch's state is kept, `theirs` those where what was
         before is taken.
         """
+        from penstock.repo.history.revert import revert
+        from penstock.repo.history.side_choice import choice
+
         choose = choice(ours, theirs)
         with self._writing(_authorship(author, message, "revert"), branch) as writer:
             done = revert(writer, ref, choose)
@@ -273,6 +274,9 @@ class Dataset:
         conflict: MergeConflictError names the paths, and nothing has changed. `ours` are paths (``/`` for all) at and
         below which the branch's state is kept then, `theirs` those where that of `ref` is taken.
         """
+        from penstock.repo.history.branch_merge import join
+        from penstock.repo.history.side_choice import choice
+
         choose = choice(ours, theirs)
         who = _authorship(author, message or f"Merge {ref} into {into}", "merge")
         with self._writing(who, into, dry_run=dry_run) as writer:
@@ -302,9 +306,11 @@ class Dataset:
         >>> report.files, report.bytes_uploaded
         (3, 0)
         """
+        from penstock.repo.push.push import push
+
         who = _authorship(author, message, "push")
         to = replace(self.handle, ref=branch)
-        return push_report(transfer.push(os.fspath(directory), to, self.settings, who, progress, tag), tag)
+        return push_report(push(os.fspath(directory), to, self.settings, who, progress, tag), tag)
 
     def push_in_place(
         self,
@@ -325,9 +331,11 @@ class Dataset:
         UnreadableError: objects cannot be read; all are named, and nothing is published, unless `skip_unreadable`
         leaves them out. UsageError: a directory, for a bucket that is not on this machine. Else as `push`.
         """
+        from penstock.repo.push.push import push_in_place
+
         who = _authorship(author, message, "push")
         to, place = replace(self.handle, ref=branch), os.fspath(source)
-        report = transfer.push_in_place(place, to, self.settings, who, progress, tag, skip_unreadable=skip_unreadable)
+        report = push_in_place(place, to, self.settings, who, progress, tag, skip_unreadable=skip_unreadable)
         return push_report(report, tag)
 
     @property

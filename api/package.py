@@ -1,6 +1,7 @@
 """One version of a dataset, read: what is in it, without mounting it. Only what is asked for is fetched.
 
-Reads go through the block cache that mounts use too, and every byte is verified.
+Reads go through the block cache that mounts use too, and every byte is verified. What only some methods need is
+imported by those: to list a directory is to load no code that compares, checks or pushes.
 """
 
 from __future__ import annotations
@@ -15,26 +16,25 @@ from typing import TYPE_CHECKING, NoReturn, Self
 
 from penstock.errors import AccessError, NotFoundError, PenstockError, UsageError
 from penstock.manifest.entry import split_path
-from penstock.manifest.records import Commit
 from penstock.progress import SILENT, Progress
-from penstock.repo.history.comparison import Contents
-from penstock.repo.history.log import find_published
 from penstock.repo.read.remembered_versions import Pin
 from penstock.repo.read.snapshot import Snapshot, open_snapshot
-from penstock.repo.verify.verification import verify
-from penstock.repo.warm.trace import Trace
-from penstock.repo.warm.warm import warm
 
 from .block_cache import clear_cache
-from .comparison import Comparison, of_directory
 from .document_names import DocumentNames
 from .entry import Entry, EntryKind, kind_name
 from .handles import Handle, as_handle, dataset_alone, format_size, handle_text
 from .listing import html_table, text_table
 from .per_process import PerProcess
 from .settings import Settings
-from .upkeep import VersionCheck, WarmReport, version_check, warm_report
-from .versions import Revision, revision_of
+
+if TYPE_CHECKING:
+    from penstock.manifest.records import Commit
+    from penstock.repo.history.comparison import Contents
+
+    from .comparison import Comparison
+    from .upkeep import VersionCheck, WarmReport
+    from .versions import Revision
 
 __all__ = ["Package", "PackageInfo", "open_package"]
 
@@ -251,6 +251,8 @@ class Package(DocumentNames):
         >>> penstock.Package("demo/photos:v1").revision().message
         'first batch'
         """
+        from .versions import revision_of
+
         return revision_of(*self._commit())
 
     def changes(self) -> Comparison:
@@ -260,6 +262,10 @@ class Package(DocumentNames):
         >>> penstock.Package("demo/photos").changes().counts().added
         1
         """
+        from penstock.repo.history.comparison import Contents
+
+        from .comparison import Comparison
+
         snapshot = self._snapshot
         repository, session = snapshot.repository, snapshot.session
         commit = self._commit()[1]
@@ -283,6 +289,8 @@ class Package(DocumentNames):
         >>> [(each.change, each.path) for each in old.diff(new).changes()]
         [('added', '2024/dog.jpg')]
         """
+        from .comparison import Comparison, of_directory
+
         if not isinstance(other, Package):
             return of_directory(self._contents(), os.fspath(other), split_path(path), progress)
         with ThreadPoolExecutor(1, "penstock-diff") as pool:  # each is six requests, one after the other
@@ -305,6 +313,10 @@ class Package(DocumentNames):
         >>> check.sound, check.bytes_read
         (True, 11)
         """
+        from penstock.repo.verify.verification import verify
+
+        from .upkeep import version_check
+
         place = os.fspath(repair) if repair is not None else None
         report = verify(self._exactly(), self.settings, progress, deep=deep, repair=place)
         return version_check(self.name, report, deep=deep)
@@ -329,6 +341,11 @@ class Package(DocumentNames):
         >>> penstock.Package("demo/photos").warm(["2024"]).bytes
         6
         """
+        from penstock.repo.warm.trace import Trace
+        from penstock.repo.warm.warm import warm
+
+        from .upkeep import warm_report
+
         if trace is not None and paths:
             raise UsageError("paths and a trace exclude each other", fix="Leave one out.")
         listed = Trace(os.fspath(trace)) if trace is not None else None
@@ -358,10 +375,14 @@ class Package(DocumentNames):
         return replace(self.handle, ref=(pin.version.commit or pin.version.top_hash).hex())
 
     def _contents(self) -> Contents:
+        from penstock.repo.history.comparison import Contents
+
         snapshot = self._snapshot
         return Contents(snapshot.root, snapshot.session.load, snapshot.session.load_many)
 
     def _commit(self) -> tuple[bytes, Commit]:
+        from penstock.repo.history.log import find_published
+
         repository = self._snapshot.repository
         commit_id = self._snapshot.commit_id or find_published(repository, self.top_hash).known_commit
         return commit_id, repository.commit(commit_id)

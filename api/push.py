@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from penstock.progress import SILENT, Progress
-from penstock.repo.push import push as transfer
-from penstock.repo.push.directory_walk import Skipped
+
+if TYPE_CHECKING:
+    from penstock.repo.push import push as transfer
+    from penstock.repo.push.directory_walk import Skipped
 
 __all__ = ["DirectoryHash", "PushReport", "SkippedFile", "UnreadableObject", "hash_directory", "push_report", "skipped"]
 
@@ -78,7 +81,9 @@ def hash_directory(directory: str | os.PathLike[str], *, progress: Progress = SI
     >>> penstock.hash_directory("photos").top_hash == penstock.Package("demo/photos:v1").top_hash
     False
     """
-    top_hash, files, size, left = transfer.hash_directory(os.fspath(directory), progress)
+    from penstock.repo.push.push import hash_directory as read_and_hash
+
+    top_hash, files, size, left = read_and_hash(os.fspath(directory), progress)
     return DirectoryHash(top_hash.hex(), files, size, skipped(left))
 
 

@@ -6,13 +6,15 @@ Sizes are bytes, hashes 64 hex digits.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from penstock.errors import PenstockError
-from penstock.repo.gc import report as gc
 from penstock.repo.verify.damage import SHOWN_PATHS
-from penstock.repo.verify.verification import VersionReport
-from penstock.repo.warm import warm
+
+if TYPE_CHECKING:
+    from penstock.repo.gc import report as gc
+    from penstock.repo.verify.verification import VersionReport
+    from penstock.repo.warm import warm
 
 __all__ = [
     "SHOWN_PATHS",

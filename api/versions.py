@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from penstock.manifest.records import Commit
-from penstock.repo.bucket.refs import Head
-from penstock.repo.bucket.repository import VersionId
-from penstock.repo.history.branch_merge import BranchMerge
+if TYPE_CHECKING:
+    from penstock.manifest.records import Commit
+    from penstock.repo.bucket.refs import Head
+    from penstock.repo.bucket.repository import VersionId
+    from penstock.repo.history.branch_merge import BranchMerge
 
 __all__ = [
     "BranchInfo",
