@@ -9,27 +9,33 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from msgspec import structs
+
 from penstock.errors import UsageError
 
-from .codec import encode_index, encode_leaf, encode_page
+from .codec import encode_document, encode_index, encode_leaf, encode_page
 from .descend import LoadNode
 from .entry import (
     INLINE_BLOCKS,
+    INLINE_METADATA,
     MAX_DEPTH,
+    MAX_METADATA,
+    DocumentRef,
     Entry,
     Kind,
     Location,
+    Metadata,
     NodeRef,
     PageRef,
     block_count,
     check_name,
     display_path,
 )
-from .hashing import HASH_SIZE, content_hash, pages_of
+from .hashing import HASH_SIZE, content_hash, document_hash, pages_of
 from .node import IndexNode
 from .split import MAX_INDEX_ITEMS, MAX_LEAF_ENTRIES, MAX_LEAF_WEIGHT, cut_level, entry_weight
 
-__all__ = ["DirectoryWriter", "DiscardSink", "MemorySink", "NodeSink", "TreeBuilder"]
+__all__ = ["DirectoryWriter", "DiscardSink", "MemorySink", "NodeSink", "TreeBuilder", "keep_metadata"]
 
 
 class NodeSink(Protocol):
@@ -41,6 +47,10 @@ class NodeSink(Protocol):
 
     def resolve(self, pack: bytes) -> bytes:
         """Turn a pack's stand-in into its hash, or b"" when it is the pack the next frame goes to."""
+        ...
+
+    def write_apart(self, frame: bytes) -> Location:
+        """Take a document's frame, which is not to lie where nodes are: who reads nodes reads what is around them."""
         ...
 
 
@@ -59,6 +69,10 @@ class MemorySink:
     def resolve(self, pack: bytes) -> bytes:
         """Every frame is in the one pack of zeros."""
         return pack
+
+    def write_apart(self, frame: bytes) -> Location:
+        """Keep the frame, like any other."""
+        return self.write(frame)
 
 
 class DiscardSink(MemorySink):
@@ -106,12 +120,30 @@ class DirectoryWriter:
                 f"{name!r} comes after {self._last!r}", why="entries must come in byte order, each name once"
             )
         self._last = name
+        if isinstance(entry.metadata, bytes) and len(entry.metadata) > INLINE_METADATA:
+            entry = structs.replace(entry, metadata=self._document(name, entry.metadata))
         level = self._levels[0]
         if level.closed:
             self._flush(0)
         level.entries.append(entry)
         level.weight += entry_weight(entry)
         level.closed = cut_level(name) >= 1 or len(level.entries) >= MAX_LEAF_ENTRIES or level.weight >= MAX_LEAF_WEIGHT
+
+    def _document(self, name: bytes, body: bytes) -> Metadata:
+        """Write metadata as a document, unless the base's entry of that name has it already."""
+        if self._base is not None:
+            ref, load = self._base
+            node = load(ref)
+            while isinstance(node, IndexNode):
+                at = node.child_for(name)
+                if at == len(node):
+                    return keep_metadata(body, self._sink)
+                node = load(node.children[at])
+            at = node.find(name)
+            before = node.metadata(at) if at >= 0 else b""
+            if isinstance(before, DocumentRef) and before.hash == document_hash(body):
+                return before
+        return keep_metadata(body, self._sink)
 
     def put_node(self, level: int, last: bytes, ref: NodeRef) -> bool:
         """Add a whole node of an older tree, whose last name is `last`; False when it does not fit here.
@@ -213,7 +245,7 @@ class TreeBuilder:
         """Add a file with the joined hashes of its blocks, wherever they belong: in the leaf or in pages."""
         self._writer.put(with_blocks(entry, blocks, self._sink.write))
 
-    def enter(self, name: bytes, *, mtime_ns: int = 0, metadata: bytes = b"", base: NodeRef | None = None) -> None:
+    def enter(self, name: bytes, *, mtime_ns: int = 0, metadata: Metadata = b"", base: NodeRef | None = None) -> None:
         """Open a directory inside the one that is open; `base` is an older state of it."""
         if len(self._open) >= MAX_DEPTH - 1:  # so that what lies in it is not too deep either
             path = display_path([entry.name for entry, _ in self._open][:8])
@@ -232,6 +264,19 @@ class TreeBuilder:
         """End the tree: the reference to its root node."""
         assert not self._open
         return self._writer.finish()
+
+
+def keep_metadata(metadata: Metadata, sink: NodeSink) -> Metadata:
+    """Return metadata as an entry, or the manifest, of a tree holds it: much of it is written as a document.
+
+    UsageError: more than MAX_METADATA.
+    """
+    if isinstance(metadata, DocumentRef) or len(metadata) <= INLINE_METADATA:
+        return metadata
+    if len(metadata) > MAX_METADATA:
+        raise UsageError(f"metadata of {len(metadata)} bytes", why=f"the most is {MAX_METADATA}")
+    digest, frame = encode_document(metadata)
+    return DocumentRef(digest, len(metadata), sink.write_apart(frame))
 
 
 def directory_entry(entry: Entry, ref: NodeRef) -> Entry:

@@ -13,13 +13,59 @@ import msgspec
 
 from penstock.errors import IntegrityError, UsageError
 
-from .entry import MAX_SIZE, PAGE_BLOCKS, Entry, Extent, Kind, Location, NodeRef
-from .frame import FRAME_INDEX, FRAME_LEAF, FRAME_PAGE, decode_frame, encode_frame
-from .hashing import HASH_SIZE, content_hash, index_hash, leaf_hash, page_hash
-from .node import IndexLogical, IndexNode, IndexPhysical, Leaf, LeafLogical, LeafPhysical, Node, Packed
+from .entry import (
+    INLINE_METADATA,
+    MAX_SIZE,
+    PAGE_BLOCKS,
+    DocumentRef,
+    Entry,
+    Extent,
+    Kind,
+    Location,
+    NodeRef,
+)
+from .frame import (
+    FRAME_DOCUMENT,
+    FRAME_DOCUMENTED,
+    FRAME_INDEX,
+    FRAME_LEAF,
+    FRAME_PAGE,
+    decode_frame,
+    encode_frame,
+)
+from .hashing import (
+    HASH_SIZE,
+    content_hash,
+    document_hash,
+    documented_leaf_hash,
+    index_hash,
+    leaf_hash,
+    page_hash,
+)
+from .metadata import parse_metadata
+from .node import (
+    DocumentedLogical,
+    DocumentedPhysical,
+    IndexLogical,
+    IndexNode,
+    IndexPhysical,
+    Leaf,
+    LeafLogical,
+    LeafPhysical,
+    Node,
+    Packed,
+)
 from .rules import MAX_EXTENTS, MAX_LOGICAL, bad, check_index, check_leaf
 
-__all__ = ["decode_node", "decode_page", "encode_index", "encode_leaf", "encode_page"]
+__all__ = [
+    "decode_document",
+    "decode_node",
+    "decode_page",
+    "encode_document",
+    "encode_index",
+    "encode_leaf",
+    "encode_page",
+]
 
 Resolve = Callable[[bytes], bytes]
 """Turns the stand-in for a pack into its hash, or into b"" when it is the pack that is being written."""
@@ -34,6 +80,7 @@ _ENTRY_BYTES = 215
 _OBJECT_BYTES = 100
 _EXTENT_BYTES = 20
 _PAGE_BYTES = 84
+_DOCUMENT_BYTES = 400
 _CHILD_BYTES = 450
 
 
@@ -45,6 +92,8 @@ class _Content(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
 _content_decoder = msgspec.msgpack.Decoder(_Content)
 _leaf_logical = msgspec.msgpack.Decoder(LeafLogical)
 _leaf_physical = msgspec.msgpack.Decoder(LeafPhysical)
+_documented_logical = msgspec.msgpack.Decoder(DocumentedLogical)
+_documented_physical = msgspec.msgpack.Decoder(DocumentedPhysical)
 _index_logical = msgspec.msgpack.Decoder(IndexLogical)
 _index_physical = msgspec.msgpack.Decoder(IndexPhysical)
 
@@ -97,32 +146,38 @@ def encode_leaf(entries: Sequence[Entry], resolve: Resolve) -> tuple[bytes, byte
             why=f"the most is {MAX_EXTENTS}",
             fix="Write the files that were changed in many places anew, as a whole.",
         )
-    logical = _encode(
-        LeafLogical(
-            [entry.name for entry in entries],
-            bytes([entry.kind for entry in entries]),
-            [entry.size for entry in entries],
-            b"".join([entry.hash for entry in entries]),
-            below,
-            targets,
-            [(at, entry.metadata) for at, entry in enumerate(entries) if entry.metadata],
-        )
+    some = [(at, entry.metadata) for at, entry in enumerate(entries) if entry.metadata]
+    inline = [(at, metadata) for at, metadata in some if isinstance(metadata, bytes)]
+    assert all(len(body) <= INLINE_METADATA for _, body in inline)  # what builds a tree has seen to it
+    documents = [(at, metadata) for at, metadata in some if isinstance(metadata, DocumentRef)]
+    places = [_pack(ref.location, packs, resolve) for _, ref in documents]
+    logical = (
+        [entry.name for entry in entries],
+        bytes([entry.kind for entry in entries]),
+        [entry.size for entry in entries],
+        b"".join([entry.hash for entry in entries]),
+        below,
+        targets,
+        inline,
     )
-    physical = _encode(
-        LeafPhysical(
-            # Some file systems keep times that no 64 bits of nanoseconds hold.
-            [max(-MAX_SIZE, min(entry.mtime_ns, MAX_SIZE)) for entry in entries],
-            list(objects),  # type: ignore[arg-type]  # keys are what _object_key returns
-            file_objects,
-            file_offsets,
-            pieces,
-            blocks,
-            pages,
-            list(packs),
-            directories,
-        )
+    physical = (
+        # Some file systems keep times that no 64 bits of nanoseconds hold.
+        [max(-MAX_SIZE, min(entry.mtime_ns, MAX_SIZE)) for entry in entries],
+        list(objects),
+        file_objects,
+        file_offsets,
+        pieces,
+        blocks,
+        pages,
+        list(packs),
+        directories,
     )
-    return leaf_hash(logical), encode_frame(FRAME_LEAF, _encode((logical, physical)))
+    if documents:
+        hashed = _encode((*logical, [(at, ref.size, ref.hash) for at, ref in documents]))
+        frame = encode_frame(FRAME_DOCUMENTED, _encode((hashed, _encode((*physical, places)))))
+        return documented_leaf_hash(hashed), frame
+    hashed = _encode(logical)
+    return leaf_hash(hashed), encode_frame(FRAME_LEAF, _encode((hashed, _encode(physical))))
 
 
 def _raw(rows: list[tuple[object, ...]]) -> msgspec.Raw:
@@ -162,6 +217,20 @@ def encode_page(hashes: bytes) -> tuple[bytes, bytes]:
     return page_hash(hashes), encode_frame(FRAME_PAGE, hashes)
 
 
+def encode_document(body: bytes) -> tuple[bytes, bytes]:
+    """Encode metadata that is too much for a leaf: its hash and its frame."""
+    return document_hash(body), encode_frame(FRAME_DOCUMENT, body)
+
+
+def decode_document(frame: bytes | memoryview, ref: DocumentRef) -> bytes:
+    """Return the canonical JSON that `ref` stands for. IntegrityError: the frame holds something else."""
+    kind, content = decode_frame(frame)
+    if kind != FRAME_DOCUMENT or len(content) != ref.size or document_hash(content) != ref.hash:
+        bad("a document is not the one that was meant")
+    parse_metadata(content)
+    return content
+
+
 def decode_page(frame: bytes | memoryview, expected: bytes, count: int | None = None) -> bytes:
     """Return the joined block hashes of a page whose hash is `expected`.
 
@@ -193,10 +262,12 @@ def decode_node(frame: bytes | memoryview, ref: NodeRef) -> Node:
         if len(parts.logical) > MAX_LOGICAL:
             bad("a node's names and metadata are too large")
         node: Node
-        if kind == FRAME_LEAF:
-            if leaf_hash(parts.logical) != ref.hash:
+        if kind in (FRAME_LEAF, FRAME_DOCUMENTED):
+            plain = kind == FRAME_LEAF
+            if (leaf_hash if plain else documented_leaf_hash)(parts.logical) != ref.hash:
                 bad("a leaf is not the one that was meant")
-            logical, physical = _leaf_logical.decode(parts.logical), _leaf_physical.decode(parts.physical)
+            logical = (_leaf_logical if plain else _documented_logical).decode(parts.logical)
+            physical = (_leaf_physical if plain else _documented_physical).decode(parts.physical)
             node = _leaf(logical, physical, own_pack, len(content))
         elif kind == FRAME_INDEX:
             if index_hash(parts.logical) != ref.hash:
@@ -204,7 +275,7 @@ def decode_node(frame: bytes | memoryview, ref: NodeRef) -> Node:
             above, below = _index_logical.decode(parts.logical), _index_physical.decode(parts.physical)
             node = _index(above, below, own_pack, len(content))
         else:
-            bad("a page of block hashes stands where a node should")
+            bad("a page of block hashes, or a document, stands where a node should")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise IntegrityError("a node is malformed", why=str(error)) from error
     if node.entries != ref.entries or node.size != ref.size:
@@ -222,6 +293,7 @@ def _leaf(logical: LeafLogical, physical: LeafPhysical, own_pack: bytes, size: i
         + _OBJECT_BYTES * (len(physical.objects) + len(physical.packs))
         + _EXTENT_BYTES * sum(map(len, tables.extents.values()))
         + _PAGE_BYTES * sum(map(len, tables.pages.values()))
+        + _DOCUMENT_BYTES * len(tables.documents)
     )
     return Leaf(logical, physical, tables, own_pack, _NODE_BYTES + weight)
 

@@ -16,18 +16,21 @@ from penstock.errors import UsageError
 __all__ = [
     "BLOCK_SIZE",
     "INLINE_BLOCKS",
+    "INLINE_METADATA",
     "MAX_DEPTH",
     "MAX_METADATA",
     "MAX_NAME",
     "MAX_SIZE",
     "MAX_TARGET",
     "PAGE_BLOCKS",
+    "DocumentRef",
     "Entry",
     "Extent",
     "Extents",
     "External",
     "Kind",
     "Location",
+    "Metadata",
     "NodeRef",
     "PageRef",
     "Pages",
@@ -47,7 +50,10 @@ INLINE_BLOCKS = 32
 MAX_NAME = 255
 MAX_TARGET = 4095
 MAX_DEPTH = 2048
-MAX_METADATA = 64 << 10
+MAX_METADATA = 1 << 20
+"""Bytes of metadata of an entry or a version."""
+INLINE_METADATA = 64 << 10
+"""Up to so many stand in the leaf, or in the manifest record, itself; more are a document of their own."""
 MAX_SIZE = (1 << 63) - 1
 
 
@@ -115,6 +121,27 @@ class PageRef(msgspec.Struct, frozen=True):
     location: Location
 
 
+class DocumentRef(msgspec.Struct, frozen=True, eq=False):
+    """Metadata of more than INLINE_METADATA bytes: the hash of its canonical JSON, its size, and where it is.
+
+    Two are equal when they say the same, wherever it lies: comparing metadata fetches none.
+    """
+
+    hash: bytes
+    size: int
+    location: Location
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DocumentRef) and (self.hash, self.size) == (other.hash, other.size)
+
+    def __hash__(self) -> int:
+        return hash((self.hash, self.size))
+
+
+Metadata = bytes | DocumentRef
+"""Canonical JSON, or empty; or, of much of it, what stands for it. A tree's writer turns the first into the second."""
+
+
 if TYPE_CHECKING:
     Extents = Sequence[Extent]
     Pages = Sequence[PageRef]
@@ -127,7 +154,7 @@ class Entry(msgspec.Struct, frozen=True):
     """One name in a directory.
 
     `size`: bytes of a file, of a symlink's target, of all files below a directory. `hash`: see `hashing`; of a
-    directory, its node's. `metadata`: canonical JSON, or empty. `extents` cover a file's bytes in order.
+    directory, its node's. `metadata`: canonical JSON, or empty, or a document. `extents` cover a file's bytes in order.
     `blocks`: the 32-byte hashes of a file's blocks, joined, when there are 2 to INLINE_BLOCKS of them; for more,
     `pages`. `directory` is set for directories only.
     """
@@ -137,7 +164,7 @@ class Entry(msgspec.Struct, frozen=True):
     size: int = 0
     hash: bytes = b""
     mtime_ns: int = 0
-    metadata: bytes = b""
+    metadata: Metadata = b""
     target: bytes = b""
     extents: Extents = ()
     blocks: bytes = b""

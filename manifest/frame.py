@@ -1,12 +1,12 @@
 """Frames: how a node or a page lies in a node pack. Self-delimiting from both ends, bounded, checked.
 
     offset  size  field
-    0       4     magic "PSN1"
-    4       1     type: 0 leaf, 1 index node, 2 page of block hashes
+    0       4     magic "PSN1"; "PSN2" of types 3 and 4
+    4       1     type: 0 leaf, 1 index node, 2 page of block hashes, 3 document, 4 leaf with documents
     5       3     zero
     8       4     length of the body, little-endian
     12      4     length of the content, little-endian
-    16      n     body: the content compressed with zstandard (leaf, index node) or as it is (page)
+    16      n     body: the content as it is (page) or compressed with zstandard (all others)
     16+n    4     length of the whole frame, little-endian
 
 The trailer lets a reader that fetched more than it asked for find the frames before the one it wanted too: a
@@ -24,6 +24,8 @@ import zstandard
 from penstock.errors import FormatTooNewError, IntegrityError, UsageError
 
 __all__ = [
+    "FRAME_DOCUMENT",
+    "FRAME_DOCUMENTED",
     "FRAME_INDEX",
     "FRAME_LEAF",
     "FRAME_PAGE",
@@ -37,6 +39,9 @@ __all__ = [
 FRAME_LEAF = 0
 FRAME_INDEX = 1
 FRAME_PAGE = 2
+FRAME_DOCUMENT = 3
+FRAME_DOCUMENTED = 4
+"""A leaf of which some entries have their metadata in documents."""
 MAX_CONTENT = 16 << 20
 """Bytes that a node may unpack to. Larger is refused before anything is unpacked.
 
@@ -47,6 +52,10 @@ is memory: hostile content of many small extents takes about 20 times its size w
 _HEADER = struct.Struct("<4sB3sII")
 _TRAILER = struct.Struct("<I")
 _MAGIC = b"PSN1"
+_MAGIC_2 = b"PSN2"
+"""Of what format 1 did not have at first: a program of then says that it is too old for it."""
+_MAGICS = (_MAGIC, _MAGIC, _MAGIC, _MAGIC_2, _MAGIC_2)
+"""By type."""
 _OVERHEAD = _HEADER.size + _TRAILER.size
 MAX_FRAME = MAX_CONTENT + (MAX_CONTENT >> 8) + 1024
 """Bytes of a frame: zstandard makes what it cannot compress a little longer."""
@@ -77,7 +86,7 @@ def encode_frame(kind: int, content: bytes) -> bytes:
             fix="Write the files that were changed in many places anew, as a whole.",
         )
     body = content if kind == FRAME_PAGE else _compressor().compress(content)
-    header = _HEADER.pack(_MAGIC, kind, b"\0\0\0", len(body), len(content))
+    header = _HEADER.pack(_MAGICS[kind], kind, b"\0\0\0", len(body), len(content))
     return b"".join((header, body, _TRAILER.pack(len(body) + _OVERHEAD)))
 
 
@@ -86,15 +95,15 @@ def decode_frame(frame: bytes | memoryview) -> tuple[int, bytes]:
     if len(frame) < _OVERHEAD:
         raise IntegrityError("a node is truncated", why=f"it has {len(frame)} bytes")
     magic, kind, zero, body_length, content_length = _HEADER.unpack_from(frame)
-    if magic != _MAGIC:
+    if magic not in (_MAGIC, _MAGIC_2):
         if magic[:3] == _MAGIC[:3]:
             raise FormatTooNewError(
                 f"a node of format {bytes(magic[3:])!r}",
-                why="this Penstock reads format 1",
+                why="this Penstock reads formats 1 and 2",
                 fix="Upgrade Penstock.",
             )
         raise IntegrityError("a node does not start as one", why=f"first bytes {bytes(magic)!r}")
-    if kind > FRAME_PAGE or zero != b"\0\0\0":
+    if kind >= len(_MAGICS) or magic != _MAGICS[kind] or zero != b"\0\0\0":
         raise IntegrityError("a node of an unknown type", why=f"type {kind}")
     if body_length + _OVERHEAD != len(frame) or _TRAILER.unpack_from(frame, len(frame) - 4)[0] != len(frame):
         raise IntegrityError("a node is truncated", why=f"{len(frame)} bytes do not fit its lengths")
@@ -127,14 +136,17 @@ def frames_around(window: bytes | memoryview, position: int) -> Iterator[tuple[i
     while at + _OVERHEAD <= len(view):
         magic, _, _, body_length, _ = _HEADER.unpack_from(view, at)
         length = body_length + _OVERHEAD
-        if magic != _MAGIC or at + length > len(view):
+        if magic not in (_MAGIC, _MAGIC_2) or at + length > len(view):
             break
         yield at, length
         at += length
     at = position
     while at >= _OVERHEAD:
         length = _TRAILER.unpack_from(view, at - 4)[0]
-        if not _OVERHEAD <= length <= at or bytes(view[at - length : at - length + 4]) != _MAGIC:
+        if not _OVERHEAD <= length <= at or bytes(view[at - length : at - length + 4]) not in (
+            _MAGIC,
+            _MAGIC_2,
+        ):
             break
         at -= length
         yield at, length

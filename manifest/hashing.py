@@ -18,6 +18,9 @@ __all__ = [
     "ContentHasher",
     "commit_id",
     "content_hash",
+    "document_hash",
+    "documented_leaf_hash",
+    "documented_top_hash",
     "file_hash",
     "hash_of_blocks",
     "index_hash",
@@ -41,6 +44,16 @@ def leaf_hash(logical: bytes) -> bytes:
     return blake3(logical, derive_key_context="penstock 1 leaf").digest()
 
 
+def documented_leaf_hash(logical: bytes) -> bytes:
+    """Hash the logical part of a leaf with documents."""
+    return blake3(logical, derive_key_context="penstock 2 leaf").digest()
+
+
+def document_hash(body: bytes) -> bytes:
+    """Hash a document: metadata, as canonical JSON, that is too much for a leaf."""
+    return blake3(body, derive_key_context="penstock 2 document").digest()
+
+
 def index_hash(logical: bytes) -> bytes:
     """Hash the logical part of an index node."""
     return blake3(logical, derive_key_context="penstock 1 index").digest()
@@ -59,6 +72,11 @@ def file_hash(size: int, page_hashes: bytes) -> bytes:
 def top_hash(logical: bytes) -> bytes:
     """Hash what a manifest contains: see `records.Manifest.logical`."""
     return blake3(logical, derive_key_context="penstock 1 manifest").digest()
+
+
+def documented_top_hash(logical: bytes) -> bytes:
+    """Hash what a manifest contains whose metadata is a document."""
+    return blake3(logical, derive_key_context="penstock 2 manifest").digest()
 
 
 def commit_id(body: bytes) -> bytes:

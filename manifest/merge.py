@@ -19,12 +19,22 @@ from penstock.errors import UsageError
 from .build import NodeSink
 from .descend import LoadNode
 from .diff import Change, changes, same_content
-from .entry import Entry, Kind, NodeRef
+from .entry import Entry, Kind, Metadata, NodeRef
 from .metadata import canonical_json, parse_metadata
 from .tree import Tree
 from .update import Edit, update
 
-__all__ = ["MOST_CONFLICTS", "Choose", "Conflict", "Deed", "Merged", "Side", "merge", "merge_metadata"]
+__all__ = [
+    "MOST_CONFLICTS",
+    "Choose",
+    "Conflict",
+    "Deed",
+    "Merged",
+    "ReadMetadata",
+    "Side",
+    "merge",
+    "merge_metadata",
+]
 
 MOST_CONFLICTS = 1000
 """Conflicts that are kept to be shown; all are counted."""
@@ -60,6 +70,9 @@ class Conflict:
     theirs: Deed
     example: Path | None = None
 
+
+ReadMetadata = Callable[[Metadata], bytes]
+"""Returns metadata as canonical JSON, fetching it if it is a document."""
 
 Choose = Callable[[Path], "Side | None"]
 """Settles the conflict at a path; None leaves it a conflict."""
@@ -99,27 +112,28 @@ def merge(
     theirs: NodeRef,
     load: LoadNode,
     sink: NodeSink,
+    read: ReadMetadata,
     choose: Choose | None = None,
 ) -> Merged:
     """Merge two trees; `base` None: they have nothing in common.
 
     Nodes that are new go to `sink`; when a conflict is left, what it was given so far is of no use. All three are
-    loaded by `load`. IntegrityError: a node is not what it should be; else what `load` raises.
+    loaded by `load`, and metadata that both changed by `read`. IntegrityError: a node is not what it should be; else what `load` raises.
     """
-    walk = _Walk(base, ours, theirs, load, choose)
+    walk = _Walk(base, ours, theirs, load, read, choose)
     root = update(ours, walk.edits(), load, sink)
     if not walk.merged.conflict_count:
         walk.merged.root = root
     return walk.merged
 
 
-def merge_metadata(base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
-    """Merge canonical JSON objects member by member; None when both changed one member, each in its own way."""
+def merge_metadata(base: Metadata, ours: Metadata, theirs: Metadata, read: ReadMetadata) -> Metadata | None:
+    """Merge JSON objects member by member; None when both changed one member, each in its own way."""
     if ours == theirs or theirs == base:
         return ours
     if ours == base:
         return theirs
-    before, mine, other = parse_metadata(base), parse_metadata(ours), parse_metadata(theirs)
+    before, mine, other = (parse_metadata(read(each)) for each in (base, ours, theirs))
     result = dict(mine)
     for name in {*before, *other}:
         old, my, new = (_member(each, name) for each in (before, mine, other))
@@ -171,12 +185,19 @@ class _Walk:
     """Goes through the changes of both sides in tree order. One use."""
 
     def __init__(
-        self, base: NodeRef | None, ours: NodeRef, theirs: NodeRef, load: LoadNode, choose: Choose | None
+        self,
+        base: NodeRef | None,
+        ours: NodeRef,
+        theirs: NodeRef,
+        load: LoadNode,
+        read: ReadMetadata,
+        choose: Choose | None,
     ) -> None:
         self.merged = Merged()
         self._ours = _Side(base, ours, load)
         self._theirs = _Side(base, theirs, load)
         self._tree = Tree(theirs, load)
+        self._read = read
         self._choose = choose
 
     def edits(self) -> Iterator[Edit]:
@@ -234,8 +255,8 @@ class _Walk:
             yield Edit(theirs.path, other)
 
     def _folders(self, ours: Change, theirs: Change, mine: Entry, other: Entry) -> Iterator[Edit]:
-        before = ours.old.metadata if ours.old is not None and _is_folder(ours.old) else b""
-        metadata = merge_metadata(before, mine.metadata, other.metadata)
+        before: Metadata = ours.old.metadata if ours.old is not None and _is_folder(ours.old) else b""
+        metadata = merge_metadata(before, mine.metadata, other.metadata, self._read)
         if metadata is None:
             conflict = Conflict(ours.path, _deed(ours), _deed(theirs))
             if self.merged.settle(conflict, self._choose) is not Side.THEIRS:
@@ -264,6 +285,6 @@ def _as_edited(change: Change) -> Entry | None:
     return change.new
 
 
-def _folder(entry: Entry, metadata: bytes) -> Entry:
+def _folder(entry: Entry, metadata: Metadata) -> Entry:
     """Return a directory as an edit that leaves its content as it is."""
     return Entry(entry.name, Kind.DIRECTORY, mtime_ns=entry.mtime_ns, metadata=metadata)

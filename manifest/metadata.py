@@ -49,7 +49,7 @@ def canonical_json(value: Any) -> bytes:
     if len(body) > MAX_METADATA:
         raise UsageError(
             f"metadata of {len(body)} bytes",
-            why=f"the most is {MAX_METADATA} an entry",
+            why=f"the most is {MAX_METADATA}",
             fix="Put it into a file of the dataset.",
         )
     return body

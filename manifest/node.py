@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Annotated, NamedTuple, TypeVar
 
 import msgspec
 
-from .entry import Entry, Extent, Extents, External, Kind, Location, NodeRef
+from .entry import DocumentRef, Entry, Extent, Extents, External, Kind, Location, Metadata, NodeRef
 from .hashing import HASH_SIZE
 from .split import MAX_INDEX_ITEMS, MAX_LEAF_ENTRIES
 from .tables import ExtentTable, PageTable
 
 __all__ = [
+    "DocumentedLogical",
+    "DocumentedPhysical",
     "IndexLogical",
     "IndexNode",
     "IndexPhysical",
@@ -71,6 +73,18 @@ class LeafPhysical(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_
     directories: _Column[Packed]
 
 
+class DocumentedLogical(LeafLogical, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What is hashed of a leaf with documents: the same, and of each of those the entry, the size, the hash."""
+
+    documents: Annotated[list[tuple[int, int, bytes]], msgspec.Meta(min_length=1, max_length=MAX_LEAF_ENTRIES)]
+
+
+class DocumentedPhysical(LeafPhysical, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What is not hashed of a leaf with documents: the same, and where these are."""
+
+    documents: _Column[Packed]
+
+
 class IndexLogical(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """What is hashed of an index node. All columns run over its children."""
 
@@ -89,10 +103,14 @@ class IndexPhysical(msgspec.Struct, frozen=True, array_like=True, forbid_unknown
 
 
 class LeafTables(NamedTuple):
-    """What a leaf has of files in several extents, and of those with pages of hashes, by the index of the entry."""
+    """What a leaf has of files in several extents, of those with pages of hashes, and of entries with a document.
+
+    Each by the index of the entry.
+    """
 
     extents: dict[int, ExtentTable]
     pages: dict[int, PageTable]
+    documents: dict[int, DocumentRef]
 
 
 _KINDS = tuple(Kind)  # a look-up by number costs a tenth of calling the enum
@@ -192,9 +210,10 @@ class Leaf:
         return found if isinstance(found, bytes) else External(*found)
 
     @cached_property
-    def _sparse(self) -> tuple[dict[int, bytes], dict[int, bytes]]:
+    def _sparse(self) -> tuple[dict[int, Metadata], dict[int, bytes]]:
         """Metadata and block hashes of those entries that have some."""
-        return dict(self._logical.metadata), dict(self._physical.blocks)
+        metadata: dict[int, Metadata] = dict(self._logical.metadata)
+        return metadata | self._tables.documents, dict(self._physical.blocks)
 
     @cached_property
     def _refs(self) -> dict[int, NodeRef]:
@@ -216,7 +235,16 @@ class Leaf:
         """Return the hash of an entry without making the entry."""
         return self._logical.hashes[at * HASH_SIZE : (at + 1) * HASH_SIZE]
 
-    def content(self, at: int) -> tuple[int, int, bytes, bytes]:
+    @property
+    def documents(self) -> Mapping[int, DocumentRef]:
+        """The documents of this leaf, by the index of the entry."""
+        return self._tables.documents
+
+    def metadata(self, at: int) -> Metadata:
+        """Return the metadata of an entry without making the entry."""
+        return self._sparse[0].get(at, b"")
+
+    def content(self, at: int) -> tuple[int, int, bytes, Metadata]:
         """Return kind, size, hash and metadata of an entry without making the entry: what a comparison looks at."""
         logical = self._logical
         return logical.kinds[at], logical.sizes[at], self.hash(at), self._sparse[0].get(at, b"")

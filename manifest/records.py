@@ -1,6 +1,7 @@
 """The JSON objects around a tree: manifest, commit, reference, dataset. Strict both ways, small, readable by eye.
 
-Each carries ``"penstock": 1``; a higher number is refused before anything else is looked at.
+Each carries ``"penstock": 1``, or a manifest whose metadata is a document 2; a higher number is refused before
+anything else is looked at.
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ import msgspec
 
 from penstock.errors import FormatTooNewError, IntegrityError, UsageError
 
-from .entry import BLOCK_SIZE, MAX_SIZE, Location, NodeRef
+from .entry import BLOCK_SIZE, INLINE_METADATA, MAX_METADATA, MAX_SIZE, DocumentRef, Location, Metadata, NodeRef
 from .frame import MAX_FRAME
-from .hashing import HASH_SIZE, commit_id, top_hash
+from .hashing import HASH_SIZE, commit_id, documented_top_hash, top_hash
 from .metadata import canonical_json, parse_metadata
 from .rules import COUNT_LIMIT
 
 __all__ = ["FORMAT", "MAX_RECORD", "Commit", "DatasetInfo", "Manifest", "RefRecord", "format_time", "parse_time"]
 
 FORMAT = 1
+_DOCUMENTED = 2
+"""The format of a manifest whose metadata is a document: what reads format 1 alone must not take it for empty."""
 MAX_RECORD = 1 << 20
 """Bytes of the largest record that is read."""
 
@@ -41,33 +44,50 @@ class _Root(msgspec.Struct, frozen=True):
     digest: str
 
 
+class _Document(msgspec.Struct, frozen=True):
+    hash: str
+    size: int
+    pack: str
+    offset: int
+    length: int
+    digest: str
+
+
 class _ManifestJson(msgspec.Struct, frozen=True):
     top_hash: str
     block_size: int
     root: _Root
     metadata: dict[str, Any] = {}
+    document: _Document | msgspec.UnsetType = msgspec.UNSET
 
 
-def _decode(body: bytes, kind: type[_T], what: str) -> _T:
+def _decode(body: bytes, kind: type[_T], what: str, newest: int = FORMAT) -> tuple[_T, int]:
     if len(body) > MAX_RECORD:
         raise IntegrityError(f"a {what} of {len(body)} bytes", why=f"the most is {MAX_RECORD}")
     try:
         version = msgspec.json.decode(body, type=_Version).penstock
-        if version > FORMAT:
+        if version > newest:
             raise FormatTooNewError(
                 f"a {what} of format {version}",
-                why=f"this Penstock reads up to format {FORMAT}",
+                why=f"this Penstock reads up to format {newest}",
                 fix="Upgrade Penstock.",
             )
         if version < 1:
             raise IntegrityError(f"a {what} of format {version}", why="there is no such format")
-        return msgspec.json.decode(body, type=kind)
+        return msgspec.json.decode(body, type=kind), version
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise IntegrityError(f"a {what} is malformed", why=str(error)) from error
 
 
-def _encode(record: msgspec.Struct) -> bytes:
-    return msgspec.json.format(msgspec.json.encode({"penstock": FORMAT, **msgspec.to_builtins(record)}), indent=1)
+def _encode(record: msgspec.Struct, version: int = FORMAT) -> bytes:
+    return msgspec.json.format(msgspec.json.encode({"penstock": version, **msgspec.to_builtins(record)}), indent=1)
+
+
+def _place(place: _Root | _Document, what: str) -> Location:
+    where = Location(_hash(place.pack, what), place.offset, place.length, _hash(place.digest, what))
+    if not (0 <= where.offset <= MAX_SIZE - MAX_FRAME and 0 < where.length <= MAX_FRAME):
+        raise IntegrityError(f"a {what} is malformed", why="what it refers to cannot be where it says")
+    return where
 
 
 def _hash(text: str, what: str) -> bytes:
@@ -103,57 +123,48 @@ def parse_time(text: str, what: str = "time") -> dt.datetime:
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """A version's content: the root of its tree, and metadata of the whole, as canonical JSON."""
+    """A version's content: the root of its tree, and metadata of the whole."""
 
     root: NodeRef
-    metadata: bytes = b""
+    metadata: Metadata = b""
+
+    def __post_init__(self) -> None:
+        # What builds a tree makes a document of it (`build.keep_metadata`): a record has no room for so much.
+        assert isinstance(self.metadata, DocumentRef) or len(self.metadata) <= INLINE_METADATA
 
     @property
     def logical(self) -> bytes:
         """What the top hash is the hash of."""
         root = self.root
-        return msgspec.msgpack.encode((FORMAT, BLOCK_SIZE, root.hash, root.entries, root.size, self.metadata))
+        common = (BLOCK_SIZE, root.hash, root.entries, root.size)
+        if isinstance(self.metadata, DocumentRef):
+            return msgspec.msgpack.encode((_DOCUMENTED, *common, (self.metadata.size, self.metadata.hash)))
+        return msgspec.msgpack.encode((FORMAT, *common, self.metadata))
 
     @property
     def top_hash(self) -> bytes:
         """The hash of all that the version contains: names, kinds, bytes and metadata; not times, not places."""
-        return top_hash(self.logical)
+        return (documented_top_hash if isinstance(self.metadata, DocumentRef) else top_hash)(self.logical)
 
     def encode(self) -> bytes:
         """Write the record."""
-        root, where = self.root, self.root.location
-        return _encode(
-            _ManifestJson(
-                self.top_hash.hex(),
-                BLOCK_SIZE,
-                _Root(
-                    root.hash.hex(),
-                    root.entries,
-                    root.size,
-                    where.pack.hex(),
-                    where.offset,
-                    where.length,
-                    where.digest.hex(),
-                ),
-                parse_metadata(self.metadata),
-            )
-        )
+        root, metadata = self.root, self.metadata
+        common = self.top_hash.hex(), BLOCK_SIZE, _Root(root.hash.hex(), root.entries, root.size, *_text(root.location))
+        if isinstance(metadata, DocumentRef):
+            document = _Document(metadata.hash.hex(), metadata.size, *_text(metadata.location))
+            return _encode(_ManifestJson(*common, {}, document), _DOCUMENTED)
+        return _encode(_ManifestJson(*common, parse_metadata(metadata)))
 
     @classmethod
     def decode(cls, body: bytes, expected: bytes) -> Manifest:
         """Read the record of the version whose top hash is `expected`, and hold it against that hash."""
-        found = _decode(body, _ManifestJson, "manifest")
+        found, version = _decode(body, _ManifestJson, "manifest", _DOCUMENTED)
         if found.block_size != BLOCK_SIZE:
             raise IntegrityError("a manifest is malformed", why=f"its block size is {found.block_size}")
         root = found.root
-        where = Location(_hash(root.pack, "manifest"), root.offset, root.length, _hash(root.digest, "manifest"))
-        if not (0 <= where.offset <= MAX_SIZE - MAX_FRAME and 0 < where.length <= MAX_FRAME):
-            raise IntegrityError("a manifest is malformed", why="its root cannot be where it says")
+        where = _place(root, "manifest")
         _check_counts(root.entries, root.size, "manifest")
-        try:
-            metadata = canonical_json(found.metadata)
-        except UsageError as error:
-            raise IntegrityError("a manifest is malformed", why=str(error)) from error
+        metadata = _document(found) if version == _DOCUMENTED else _inline(found)
         manifest = cls(NodeRef(_hash(root.hash, "manifest"), root.entries, root.size, where), metadata)
         if manifest.top_hash != expected or found.top_hash != expected.hex():
             raise IntegrityError(
@@ -161,6 +172,29 @@ class Manifest(msgspec.Struct, frozen=True):
                 why=f"its content hashes to {manifest.top_hash.hex()}, not to {expected.hex()}",
             )
         return manifest
+
+
+def _text(where: Location) -> tuple[str, int, int, str]:
+    return where.pack.hex(), where.offset, where.length, where.digest.hex()
+
+
+def _inline(found: _ManifestJson) -> bytes:
+    try:
+        metadata = canonical_json(found.metadata)
+    except UsageError as error:
+        raise IntegrityError("a manifest is malformed", why=str(error)) from error
+    if len(metadata) > INLINE_METADATA:
+        raise IntegrityError("a manifest is malformed", why=f"its metadata takes {len(metadata)} bytes")
+    return metadata
+
+
+def _document(found: _ManifestJson) -> DocumentRef:
+    document = found.document
+    if not isinstance(document, _Document) or found.metadata:
+        raise IntegrityError("a manifest is malformed", why="it has no document, or metadata besides")
+    if not INLINE_METADATA < document.size <= MAX_METADATA:
+        raise IntegrityError("a manifest is malformed", why=f"its document has {document.size} bytes")
+    return DocumentRef(_hash(document.hash, "manifest"), document.size, _place(document, "manifest"))
 
 
 class Commit(msgspec.Struct, frozen=True):
@@ -185,7 +219,7 @@ class Commit(msgspec.Struct, frozen=True):
     @classmethod
     def decode(cls, body: bytes, expected: bytes) -> Commit:
         """Read the record whose id is `expected`."""
-        found = _decode(body, cls, "commit")
+        found, _ = _decode(body, cls, "commit")
         if commit_id(body) != expected:
             raise IntegrityError("a commit is not the one that was asked for", why=f"expected {expected.hex()}")
         for text in (found.top_hash, *found.parents):
@@ -215,7 +249,7 @@ class RefRecord(msgspec.Struct, frozen=True):
     @classmethod
     def decode(cls, body: bytes) -> RefRecord:
         """Read the record."""
-        found = _decode(body, cls, "ref")
+        found, _ = _decode(body, cls, "ref")
         for text in (found.commit, found.top_hash):
             if text is not None:
                 _hash(text, "ref")
@@ -241,6 +275,6 @@ class DatasetInfo(msgspec.Struct, frozen=True):
     @classmethod
     def decode(cls, body: bytes) -> DatasetInfo:
         """Read the record."""
-        found = _decode(body, cls, "dataset record")
+        found, _ = _decode(body, cls, "dataset record")
         parse_time(found.created, "dataset record")
         return found

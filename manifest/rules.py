@@ -16,18 +16,30 @@ from penstock.errors import IntegrityError
 
 from .entry import (
     INLINE_BLOCKS,
+    INLINE_METADATA,
     MAX_METADATA,
     MAX_NAME,
     MAX_SIZE,
     MAX_TARGET,
     PAGE_BLOCKS,
+    DocumentRef,
     Kind,
+    Location,
     block_count,
 )
 from .frame import MAX_FRAME
 from .hashing import HASH_SIZE, content_hash, file_hash, hash_of_blocks
 from .metadata import parse_metadata
-from .node import IndexLogical, IndexPhysical, LeafLogical, LeafPhysical, LeafTables, Packed
+from .node import (
+    DocumentedLogical,
+    DocumentedPhysical,
+    IndexLogical,
+    IndexPhysical,
+    LeafLogical,
+    LeafPhysical,
+    LeafTables,
+    Packed,
+)
 from .split import MAX_LEAF_WEIGHT
 from .tables import ExtentTable, PageTable, count_rows, extent_rows, page_rows
 
@@ -76,8 +88,9 @@ def check_leaf(logical: LeafLogical, physical: LeafPhysical, own_pack: bytes) ->
     if any(not -MAX_SIZE <= mtime <= MAX_SIZE for mtime in physical.mtimes):
         bad("a modification time is out of bounds")
     _check_metadata(logical, count)
+    documents = _check_documents(logical, physical, own_pack)
     _check_objects(physical)
-    return _check_files(logical, physical, own_pack)
+    return LeafTables(*_check_files(logical, physical, own_pack), documents)
 
 
 def check_index(logical: IndexLogical, physical: IndexPhysical) -> None:
@@ -141,10 +154,29 @@ def _check_symlinks(logical: LeafLogical, symlinks: int) -> None:
 def _check_metadata(logical: LeafLogical, count: int) -> None:
     last = -1
     for at, body in logical.metadata:
-        if not last < at < count or not 0 < len(body) <= MAX_METADATA:
+        if not last < at < count or not 0 < len(body) <= INLINE_METADATA:
             bad("a leaf's metadata is out of order, empty or too large")
         parse_metadata(body)
         last = at
+
+
+def _check_documents(logical: LeafLogical, physical: LeafPhysical, own_pack: bytes) -> dict[int, DocumentRef]:
+    if not isinstance(logical, DocumentedLogical) or not isinstance(physical, DocumentedPhysical):
+        return {}
+    if len(logical.documents) != len(physical.documents):
+        bad("a leaf's documents do not add up")
+    _check_packs(physical.packs, physical.documents)
+    others = {at for at, _ in logical.metadata}
+    found: dict[int, DocumentRef] = {}
+    last = -1
+    for (at, size, digest), (pack, *where) in zip(logical.documents, physical.documents, strict=True):
+        if not last < at < len(logical.names) or at in others or not INLINE_METADATA < size <= MAX_METADATA:
+            bad("a leaf's documents are out of order, or of a size that they cannot have")
+        if len(digest) != HASH_SIZE:
+            bad("a leaf gives a document's hash of the wrong length")
+        found[at] = DocumentRef(digest, size, Location(physical.packs[pack] or own_pack, *where))
+        last = at
+    return found
 
 
 def _check_objects(physical: LeafPhysical) -> None:
@@ -156,7 +188,9 @@ def _check_objects(physical: LeafPhysical) -> None:
             bad("a leaf points to an address of an unknown kind")
 
 
-def _check_files(logical: LeafLogical, physical: LeafPhysical, own_pack: bytes) -> LeafTables:
+def _check_files(
+    logical: LeafLogical, physical: LeafPhysical, own_pack: bytes
+) -> tuple[dict[int, ExtentTable], dict[int, PageTable]]:
     pieces = dict(physical.pieces)
     blocks = dict(physical.blocks)
     pages = dict(physical.pages)
@@ -164,7 +198,8 @@ def _check_files(logical: LeafLogical, physical: LeafPhysical, own_pack: bytes) 
         bad("a leaf lists a file twice")
     if pieces and sum(map(count_rows, pieces.values())) > MAX_EXTENTS:
         bad("a leaf holds too many extents")
-    tables = LeafTables({}, {})
+    extents: dict[int, ExtentTable] = {}
+    tables: dict[int, PageTable] = {}
     packs = [pack or own_pack for pack in physical.packs] if pages else []
     objects = len(physical.objects)
     rank = -1
@@ -178,19 +213,19 @@ def _check_files(logical: LeafLogical, physical: LeafPhysical, own_pack: bytes) 
                 bad("an empty file's hash is not that of no bytes")
             continue
         if at in pieces:
-            tables.extents[at] = _check_pieces(size, physical, pieces.pop(at))
+            extents[at] = _check_pieces(size, physical, pieces.pop(at))
         else:
             _check_extent(objects, physical.file_objects[rank], physical.file_offsets[rank], size)
         if block_count(size) > 1:
             if at in blocks:
                 _check_inline(logical, at, size, blocks.pop(at))
             elif at in pages:
-                tables.pages[at] = _check_pages(logical, at, size, packs, pages.pop(at))
+                tables[at] = _check_pages(logical, at, size, packs, pages.pop(at))
             else:
                 bad("a large file has no block hashes")
     if pieces or blocks or pages:
         bad("a leaf says more of a file than it may")
-    return tables
+    return extents, tables
 
 
 def _check_extent(objects: int, number: int, offset: int, length: int) -> None:

@@ -13,15 +13,17 @@ from __future__ import annotations
 
 from blake3 import blake3
 
-from .entry import Entry
+from .entry import Entry, Metadata
 
-__all__ = ["MAX_INDEX_ITEMS", "MAX_LEAF_ENTRIES", "MAX_LEAF_WEIGHT", "cut_level", "entry_weight"]
+__all__ = ["DOCUMENT_WEIGHT", "MAX_INDEX_ITEMS", "MAX_LEAF_ENTRIES", "MAX_LEAF_WEIGHT", "cut_level", "entry_weight"]
 
 LEAF_FANOUT = 512
 INDEX_FANOUT = 256
 MAX_LEAF_ENTRIES = 8 * LEAF_FANOUT
 MAX_INDEX_ITEMS = 8 * INDEX_FANOUT
 MAX_LEAF_WEIGHT = 1 << 20
+DOCUMENT_WEIGHT = 48
+"""What metadata weighs that lies elsewhere: its size and hash."""
 
 _LEAF_MASK = LEAF_FANOUT - 1
 _LEAF_BITS = 9
@@ -48,4 +50,8 @@ def cut_level(name: bytes) -> int:
 
 def entry_weight(entry: Entry) -> int:
     """Return what an entry adds to a leaf, in bytes, counting only what is hashed."""
-    return 64 + len(entry.name) + len(entry.metadata) + len(entry.target)
+    return 64 + len(entry.name) + _metadata_weight(entry.metadata) + len(entry.target)
+
+
+def _metadata_weight(metadata: Metadata) -> int:
+    return len(metadata) if isinstance(metadata, bytes) else DOCUMENT_WEIGHT
