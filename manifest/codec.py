@@ -275,7 +275,7 @@ def decode_node(frame: bytes | memoryview, ref: NodeRef) -> Node:
             above, below = _index_logical.decode(parts.logical), _index_physical.decode(parts.physical)
             node = _index(above, below, own_pack, len(content))
         else:
-            bad("a page of block hashes, or a document, stands where a node should")
+            bad(f"a {'page of block hashes' if kind == FRAME_PAGE else 'document'} stands where a node should")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise IntegrityError("a node is malformed", why=str(error)) from error
     if node.entries != ref.entries or node.size != ref.size:

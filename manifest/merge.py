@@ -118,7 +118,8 @@ def merge(
     """Merge two trees; `base` None: they have nothing in common.
 
     Nodes that are new go to `sink`; when a conflict is left, what it was given so far is of no use. All three are
-    loaded by `load`, and metadata that both changed by `read`. IntegrityError: a node is not what it should be; else what `load` raises.
+    loaded by `load`, and metadata that both changed by `read`. IntegrityError: a node is not what it
+    should be; else what `load` and `read` raise.
     """
     walk = _Walk(base, ours, theirs, load, read, choose)
     root = update(ours, walk.edits(), load, sink)

@@ -12,15 +12,16 @@ from typing import Any
 
 import pytest
 from blake3 import blake3
+from msgspec import structs
 from trees.forge import parts_of
 from trees.model import File, Folder, bare, find, flatten
 from trees.reference import Split, node_hash
-from trees.vectors import plain, records, tree_of, trees, vector
+from trees.vectors import filled, plain, records, tree_of, trees, vector
 
-from penstock.manifest.codec import decode_node, decode_page
-from penstock.manifest.entry import Location, NodeRef
-from penstock.manifest.frame import FRAME_INDEX, FRAME_LEAF, FRAME_PAGE, decode_frame
-from penstock.manifest.hashing import content_hash, page_hash, top_hash
+from penstock.manifest.codec import decode_document, decode_node, decode_page
+from penstock.manifest.entry import DocumentRef, Location, Metadata, NodeRef
+from penstock.manifest.frame import FRAME_DOCUMENT, FRAME_DOCUMENTED, FRAME_INDEX, FRAME_LEAF, FRAME_PAGE, decode_frame
+from penstock.manifest.hashing import content_hash, documented_top_hash, page_hash, top_hash
 from penstock.manifest.metadata import canonical_json
 from penstock.manifest.node import Node
 from penstock.manifest.records import Commit, DatasetInfo, Manifest, RefRecord
@@ -46,12 +47,20 @@ def test_no_vector_is_missing() -> None:
 def test_a_vector_decodes_to_the_tree_it_describes(name: str) -> None:
     stored = _read(name)
     folder = tree_of(stored["tree"])
-    frames = {frame["digest"]: bytes.fromhex(frame["bytes"]) for frame in stored["frames"] if "bytes" in frame}
+    listed = [*stored["frames"], *stored.get("documents", [])]
+    frames = {frame["digest"]: bytes.fromhex(frame["bytes"]) for frame in listed if "bytes" in frame}
     assert all(content_hash(frame).hex() == digest for digest, frame in frames.items())
     manifest = Manifest.decode(stored["manifest"].encode(), bytes.fromhex(stored["top_hash"]))
     assert manifest.logical.hex() == stored["top_hash_of"]
-    assert top_hash(manifest.logical).hex() == stored["top_hash"]
-    assert manifest.metadata == canonical_json(stored["metadata"])
+    hashed = documented_top_hash if isinstance(manifest.metadata, DocumentRef) else top_hash
+    assert hashed(manifest.logical).hex() == stored["top_hash"]
+
+    def read(metadata: Metadata) -> bytes:
+        if isinstance(metadata, bytes):
+            return metadata
+        return decode_document(frames[metadata.location.digest.hex()], metadata)
+
+    assert read(manifest.metadata) == canonical_json(filled(stored["metadata"]))
 
     def load(ref: NodeRef) -> Node:
         return decode_node(frames[ref.location.digest.hex()], ref)
@@ -60,6 +69,7 @@ def test_a_vector_decodes_to_the_tree_it_describes(name: str) -> None:
     assert [path for path, _ in found] == [path for path, _ in flatten(folder)]
     for (_, entry), (_, wanted) in zip(found, flatten(folder), strict=True):
         assert [page.hash for page in entry.pages] == [page.hash for page in wanted[8]]  # type: ignore[attr-defined]
+        entry = structs.replace(entry, metadata=read(entry.metadata))
         assert bare(entry)[:8] == wanted[:8]
         assert bare(entry)[9:] == wanted[9:]
     _check_pages(folder, found, frames)
@@ -81,10 +91,11 @@ def _check_pages(folder: Folder, found: list[Any], frames: dict[str, bytes]) -> 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_tree_of_a_vector_gives_the_vector(name: str) -> None:
     stored = _read(name)
-    made = json.loads(json.dumps(vector(tree_of(stored["tree"]), stored["metadata"])))
+    made = json.loads(json.dumps(vector(tree_of(stored["tree"]), filled(stored["metadata"]))))
     for key in ("metadata", "top_hash", "top_hash_of", "root", "nodes"):
         assert made[key] == stored[key]
     assert [_without_places(frame) for frame in made["frames"]] == [_without_places(f) for f in stored["frames"]]
+    assert [frame["type"] for frame in made.get("documents", [])] == [3 for _ in stored.get("documents", [])]
     for frame in stored["frames"]:  # what is beside the bytes is what is in them
         if "logical" in frame:
             kind, logical, physical = parts_of(bytes.fromhex(frame["bytes"]))
@@ -105,12 +116,20 @@ def _without_places(frame: dict[str, Any]) -> dict[str, Any]:
     else:
         physical[6] = [[at, [row[:2] for row in rows]] for at, rows in physical[6]]
         physical[8] = [row[:1] for row in physical[8]]
+        physical[9:] = [[row[:1] for row in rows] for rows in physical[9:]]
+        physical[7] = len(physical[7])
     return kept | {"physical": physical}
 
 
 def test_every_part_of_the_format_is_in_some_vector() -> None:
-    frames = [frame for name in NAMES for frame in _read(name)["frames"]]
-    assert {frame["type"] for frame in frames} == {FRAME_LEAF, FRAME_INDEX, FRAME_PAGE}
+    frames = [frame for name in NAMES for kind in ("frames", "documents") for frame in _read(name).get(kind, [])]
+    assert {frame["type"] for frame in frames} == {
+        FRAME_LEAF,
+        FRAME_INDEX,
+        FRAME_PAGE,
+        FRAME_DOCUMENT,
+        FRAME_DOCUMENTED,
+    }
     leaves = [frame for frame in frames if frame["type"] == FRAME_LEAF and "logical" in frame]
     assert all(any(leaf["logical"][column] for leaf in leaves) for column in range(7))
     assert all(any(leaf["physical"][column] for leaf in leaves) for column in range(9))

@@ -10,13 +10,18 @@ from trees.strategies import Step, apply, edits_for, file_of, folders, quick, st
 
 from penstock.manifest.build import DiscardSink, MemorySink
 from penstock.manifest.diff import same_content
-from penstock.manifest.entry import NodeRef
+from penstock.manifest.entry import Metadata, NodeRef
 from penstock.manifest.merge import MOST_CONFLICTS, Choose, Deed, Merged, Side, merge, merge_metadata
 from penstock.manifest.metadata import canonical_json
 
 pytestmark = pytest.mark.usefixtures("small_nodes")
 
 Item = File | Folder | None
+
+
+def _inline(metadata: Metadata) -> bytes:
+    assert isinstance(metadata, bytes)
+    return metadata
 
 
 def same(one: Item, other: Item) -> bool:
@@ -42,7 +47,7 @@ def naive(base: Item, ours: Item, theirs: Item, path: Path, choose: Choose, conf
             conflicts.append(path)
         return theirs if side is Side.THEIRS else ours
     old = base if isinstance(base, Folder) else Folder()
-    metadata = merge_metadata(old.metadata, ours.metadata, theirs.metadata)
+    metadata = merge_metadata(old.metadata, ours.metadata, theirs.metadata, _inline)
     if metadata is None:
         side = choose(path)
         if side is None:
@@ -61,7 +66,7 @@ def merged(base: Folder, ours: Folder, theirs: Folder, choose: Choose | None = N
     sink = MemorySink()
     roots = [build(each, sink) for each in (base, ours, theirs)]
     load = Loader(sink)
-    return merge(*roots, load, sink, choose), load
+    return merge(*roots, load, sink, load.metadata, choose), load
 
 
 def hash_of(folder: Folder) -> bytes:
@@ -112,7 +117,7 @@ def test_trees_that_have_nothing_in_common(ours: Folder, theirs: Folder) -> None
     roots = build(ours, sink), build(theirs, sink)
     conflicts: list[Path] = []
     expected = naive(None, ours, theirs, (), lambda path: Side.THEIRS, conflicts)
-    found = merge(None, *roots, Loader(sink), sink, lambda path: Side.THEIRS)
+    found = merge(None, *roots, Loader(sink), sink, _inline, lambda path: Side.THEIRS)
     assert found.root is not None
     assert isinstance(expected, Folder)
     assert found.root.hash == hash_of(expected)
@@ -185,7 +190,7 @@ def test_a_directory_that_came_or_went_is_taken_without_a_look() -> None:
     base, ours = build(folder(a=file("a", 1), old=many), sink), build(folder(a=file("a", 2), old=many), sink)
     theirs = build(folder(a=file("a", 1), new=many), sink)
     load = Loader(sink)
-    found = merge(base, ours, theirs, load, sink)
+    found = merge(base, ours, theirs, load, sink, _inline)
     assert found.root is not None
     assert found.root.hash == hash_of(folder(a=file("a", 2), new=many))
     assert load.count < 10
@@ -203,13 +208,13 @@ def test_little_is_opened_for_little_differences(place: int) -> None:
     load = Loader(sink)
     height = load(roots[0]).level + 1
     load.count = 0
-    assert merge(*roots, load, sink).root is not None
+    assert merge(*roots, load, sink, load.metadata).root is not None
     assert load.count <= 10 * height
 
 
 def test_metadata_merges_member_by_member() -> None:
     def merge_values(base: object, ours: object, theirs: object) -> bytes | None:
-        return merge_metadata(canonical_json(base), canonical_json(ours), canonical_json(theirs))
+        return merge_metadata(canonical_json(base), canonical_json(ours), canonical_json(theirs), _inline)
 
     assert merge_values({"a": 1}, {"a": 1, "b": 2}, {"c": 3}) == canonical_json({"b": 2, "c": 3})
     assert merge_values({"a": 1}, {"a": 2}, {"a": 2, "b": 1}) == canonical_json({"a": 2, "b": 1})
@@ -218,7 +223,7 @@ def test_metadata_merges_member_by_member() -> None:
     assert merge_values({"a": 1}, {}, {"a": 3}) is None
     assert merge_values({"a": 1}, {"a": True}, {"a": 1, "x": 0}) == canonical_json({"a": True, "x": 0})
     assert merge_values({"a": 1}, {"a": 1.0}, {"a": 2}) is None
-    large = "x" * 40_000
+    large = "x" * 600_000
     assert merge_values({}, {"a": large}, {"b": large}) is None
 
 
@@ -236,5 +241,5 @@ def test_metadata_of_directories_merges_too() -> None:
 def test_nothing_changed() -> None:
     root, load = built(folder(a=file("a", 1)))
     load.count = 0
-    found = merge(root, root, root, load, DiscardSink())
+    found = merge(root, root, root, load, DiscardSink(), _inline)
     assert (found.root, load.count) == (root, 0)

@@ -116,7 +116,7 @@ def test_damage_of_any_kind(record: Manifest | Commit | RefRecord | DatasetInfo)
 def test_versions_of_the_format(record: Manifest | Commit | RefRecord | DatasetInfo) -> None:
     parts = json.loads(record.encode())
     with pytest.raises(FormatTooNewError, match="Upgrade"):
-        _read(json.dumps({"penstock": 2, "all": "different"}).encode(), record)
+        _read(json.dumps({"penstock": 3, "all": "different"}).encode(), record)
     for version in (0, -1, 1.0, "1", None, True):
         with pytest.raises(IntegrityError) as caught:
             _read(json.dumps({**parts, "penstock": version}).encode(), record)

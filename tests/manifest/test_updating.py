@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from trees.model import File, Folder, Loader, bare, build, built, flatten, reachable
-from trees.strategies import Made, Step, apply, edits_for, file_of, folders, quick, steps
+from trees.strategies import Made, Step, apply, as_edits, edits_for, file_of, folders, quick, steps
 
 from penstock.errors import ConflictError, IntegrityError, NotFoundError, UsageError
-from penstock.manifest.build import MemorySink, with_blocks
+from penstock.manifest.build import MemorySink
 from penstock.manifest.codec import encode_index
 from penstock.manifest.entry import MAX_DEPTH, Entry, Kind, NodeRef
 from penstock.manifest.tree import Tree
@@ -18,29 +18,11 @@ from penstock.manifest.update import EMPTY_DIRECTORY, Edit, update
 pytestmark = pytest.mark.usefixtures("small_nodes")
 
 
-def _edits(made: list[Made], tree: Tree, sink: MemorySink) -> list[Edit]:
-    edits = []
-    for path, item, origin in made:
-        if item is None:
-            edits.append(Edit(path, None))
-        elif isinstance(item, File):
-            entry = with_blocks(item.entry, item.blocks, sink.write) if item.blocks else item.entry
-            edits.append(Edit(path, entry))
-        else:
-            below = tree.resolve(origin)[1].directory if origin is not None else None
-            edits.append(
-                Edit(
-                    path, Entry(path[-1], Kind.DIRECTORY, 0, b"", item.mtime_ns, item.metadata, b"", (), b"", (), below)
-                )
-            )
-    return edits
-
-
 def _check(folder: Folder, made: list[Made]) -> None:
     sink = MemorySink()
     root = build(folder, sink)
     load = Loader(sink)
-    updated = update(root, _edits(made, Tree(root, load), sink), load, sink)
+    updated = update(root, as_edits(made, Tree(root, load), sink), load, sink)
     wanted = apply(folder, made)
     rebuilt, fresh = built(wanted)
     assert [(path, bare(entry)) for path, entry in Tree(updated, load).walk()] == list(flatten(wanted))

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from penstock.manifest.build import MemorySink, TreeBuilder, with_blocks
-from penstock.manifest.codec import decode_node
-from penstock.manifest.entry import Entry, Kind, NodeRef
+from penstock.manifest.codec import decode_document, decode_node
+from penstock.manifest.entry import Entry, Kind, Metadata, NodeRef
 from penstock.manifest.node import IndexNode, Node
 
 __all__ = ["File", "Folder", "Loader", "Path", "bare", "build", "built", "fill", "find", "flatten", "reachable"]
@@ -49,6 +49,14 @@ class Loader:
         digest = ref.location.digest
         frame = next(sink.frames[digest] for sink in self._sinks if digest in sink.frames)
         return decode_node(frame, ref)
+
+    def metadata(self, metadata: Metadata) -> bytes:
+        """Return metadata as canonical JSON, from its document if it has one; counted too."""
+        if isinstance(metadata, bytes):
+            return metadata
+        self.count += 1
+        digest = metadata.location.digest
+        return decode_document(next(sink.frames[digest] for sink in self._sinks if digest in sink.frames), metadata)
 
 
 def fill(builder: TreeBuilder, folder: Folder) -> None:

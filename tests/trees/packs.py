@@ -27,6 +27,12 @@ class PackSink:
             self.close()
         return where
 
+    def write_apart(self, frame: bytes) -> Location:
+        """Put a document's frame into a pack of its own."""
+        digest = content_hash(frame)
+        self.packs[digest] = frame
+        return Location(digest, 0, len(frame), digest)
+
     def _stand_in(self) -> bytes:
         return len(self._names).to_bytes(4, "big")
 

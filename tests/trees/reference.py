@@ -30,6 +30,7 @@ class Split:
     most_entries: int = 4096
     most_items: int = 2048
     most_weight: int = 1 << 20
+    most_inline: int = 64 << 10
 
     def level(self, name: bytes) -> int:
         """How many levels a name ends."""
@@ -75,12 +76,16 @@ def node_hash(folder: Folder, split: Split = Split()) -> tuple[bytes, int, int]:
             digest, below, size = node_hash(item, split)
             rows.append((Entry(name, Kind.DIRECTORY, size, digest, 0, item.metadata), below))
 
+    def weigh(entry: Entry) -> int:
+        assert isinstance(entry.metadata, bytes)
+        return 48 if len(entry.metadata) > split.most_inline else len(entry.metadata)
+
     def leaf_ends(rows: list[tuple[Entry, int]]) -> bool:
-        weight = sum(64 + len(row.name) + len(row.metadata) + len(row.target) for row, _ in rows)
+        weight = sum(64 + len(row.name) + weigh(row) + len(row.target) for row, _ in rows)
         last = rows[-1][0].name
         return split.level(last) >= 1 or len(rows) >= split.most_entries or weight >= split.most_weight
 
-    nodes = [_leaf(rows) for rows in _slices(rows, leaf_ends)] or [_leaf([])]
+    nodes = [_leaf(rows, split) for rows in _slices(rows, leaf_ends)] or [_leaf([], split)]
     level = 1
     while len(nodes) > 1:
 
@@ -92,19 +97,26 @@ def node_hash(folder: Folder, split: Split = Split()) -> tuple[bytes, int, int]:
     return nodes[0].hash, nodes[0].entries, nodes[0].size
 
 
-def _leaf(rows: list[tuple[Entry, int]]) -> _Node:
-    value = [
+def _leaf(rows: list[tuple[Entry, int]], split: Split) -> _Node:
+    metadata = [(at, entry.metadata) for at, (entry, _) in enumerate(rows) if isinstance(entry.metadata, bytes)]
+    large = [(at, body) for at, body in metadata if len(body) > split.most_inline]
+    value: list[object] = [
         [entry.name for entry, _ in rows],
         bytes(int(entry.kind) for entry, _ in rows),
         [entry.size for entry, _ in rows],
         b"".join(entry.hash for entry, _ in rows),
         [below for entry, below in rows if entry.kind == 2],
         [entry.target for entry, _ in rows if entry.kind == 3],
-        [[at, entry.metadata] for at, (entry, _) in enumerate(rows) if entry.metadata],
+        [[at, body] for at, body in metadata if 0 < len(body) <= split.most_inline],
     ]
+    if large:
+        context = "penstock 2 document"
+        value.append([[at, len(body), blake3(body, derive_key_context=context).digest()] for at, body in large])
     entries = len(rows) + sum(below for _, below in rows)
     size = sum(entry.size for entry, _ in rows if entry.kind != 3)
-    return _Node(_derive("penstock 1 leaf", value), rows[-1][0].name if rows else b"", entries, size)
+    context = "penstock 2 leaf" if large else "penstock 1 leaf"
+    context = "penstock 2 leaf" if large else "penstock 1 leaf"
+    return _Node(_derive(context, value), rows[-1][0].name if rows else b"", entries, size)
 
 
 def _index(level: int, nodes: list[_Node]) -> _Node:

@@ -10,9 +10,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from penstock.errors import ConflictError, NotFoundError
+from penstock.manifest.build import MemorySink, with_blocks
 from penstock.manifest.entry import BLOCK_SIZE, MAX_SIZE, Entry, Extent, External, Kind, block_count
 from penstock.manifest.hashing import content_hash, hash_of_blocks
 from penstock.manifest.metadata import canonical_json
+from penstock.manifest.tree import Tree
+from penstock.manifest.update import Edit
 
 from .model import File, Folder, Path, find
 
@@ -20,6 +23,7 @@ __all__ = [
     "Made",
     "Step",
     "apply",
+    "as_edits",
     "edits_for",
     "file_of",
     "files",
@@ -244,3 +248,22 @@ def apply(root: Folder, edits: list[Made]) -> Folder:
             kept = content.copy().children if isinstance(content, Folder) else {}
             here.children[path[-1]] = Folder(kept, item.mtime_ns, item.metadata)
     return result
+
+
+def as_edits(made: list[Made], tree: Tree, sink: MemorySink) -> list[Edit]:
+    """Return edits for `update`; what moves is looked up in the tree as it was."""
+    edits = []
+    for path, item, origin in made:
+        if item is None:
+            edits.append(Edit(path, None))
+        elif isinstance(item, File):
+            entry = with_blocks(item.entry, item.blocks, sink.write) if item.blocks else item.entry
+            edits.append(Edit(path, entry))
+        else:
+            below = tree.resolve(origin)[1].directory if origin is not None else None
+            edits.append(
+                Edit(
+                    path, Entry(path[-1], Kind.DIRECTORY, 0, b"", item.mtime_ns, item.metadata, b"", (), b"", (), below)
+                )
+            )
+    return edits

@@ -13,9 +13,9 @@ from typing import Any
 
 from blake3 import blake3
 
-from penstock.manifest.build import TreeBuilder
-from penstock.manifest.entry import Entry, Extent, External, Kind, NodeRef
-from penstock.manifest.frame import FRAME_PAGE, decode_frame, frames_around
+from penstock.manifest.build import TreeBuilder, keep_metadata
+from penstock.manifest.entry import Entry, Extent, External, Kind, Metadata, NodeRef
+from penstock.manifest.frame import FRAME_DOCUMENT, FRAME_PAGE, decode_frame, frames_around
 from penstock.manifest.hashing import content_hash, hash_of_blocks
 from penstock.manifest.metadata import canonical_json, parse_metadata
 from penstock.manifest.node import IndexNode
@@ -25,7 +25,7 @@ from .forge import parts_of
 from .model import File, Folder, fill
 from .packs import PackSink
 
-__all__ = ["plain", "records", "tree_of", "trees", "vector"]
+__all__ = ["filled", "plain", "records", "tree_of", "trees", "vector"]
 
 _MIB = 1 << 20
 _LARGEST_SHOWN = 4096
@@ -40,7 +40,7 @@ def tree_of(described: dict[str, Any]) -> Folder:
     for item in described.get("entries", []):
         name = bytes.fromhex(item["name"])
         children[name] = tree_of(item) if item["kind"] == Kind.DIRECTORY else _file_of(name, item)
-    metadata = canonical_json(described.get("metadata"))
+    metadata = canonical_json(filled(described.get("metadata")))
     return Folder(children, described.get("mtime_ns", 0), metadata)
 
 
@@ -63,7 +63,7 @@ def _file_of(name: bytes, item: dict[str, Any]) -> File:
         item["size"],
         bytes.fromhex(item["hash"]),
         item["mtime_ns"],
-        canonical_json(item.get("metadata")),
+        canonical_json(filled(item.get("metadata"))),
         target,
         extents,
     )
@@ -99,8 +99,21 @@ def _described(folder: Folder, seeds: dict[bytes, bytes]) -> dict[str, Any]:
     return {"entries": entries}
 
 
-def _metadata(body: bytes) -> dict[str, Any]:
-    return {"metadata": parse_metadata(body)} if body else {}
+def _metadata(body: Metadata) -> dict[str, Any]:
+    assert isinstance(body, bytes)
+    return {"metadata": _short(parse_metadata(body))} if body else {}
+
+
+def _short(metadata: dict[str, Any]) -> dict[str, Any]:
+    text = metadata.get("filled")
+    return {"filled": len(text)} if isinstance(text, str) and filled({"filled": len(text)}) == metadata else metadata
+
+
+def filled(metadata: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return the metadata that a description stands for: one member `filled`, a number, is a text of so many `m`."""
+    if metadata is not None and isinstance(count := metadata.get("filled"), int):
+        return {"filled": "m" * count}
+    return metadata
 
 
 def _extent(extent: Extent) -> dict[str, Any]:
@@ -118,18 +131,20 @@ def vector(folder: Folder, metadata: dict[str, Any]) -> dict[str, Any]:
     builder = TreeBuilder(sink)
     fill(builder, folder)
     root = builder.finish()
+    held = keep_metadata(canonical_json(metadata), sink)
     sink.close()
-    (pack,) = sink.packs.values()
+    *documents, pack = sink.packs.values()
     root = sink.located(root)
-    manifest = Manifest(root, canonical_json(metadata))
+    manifest = Manifest(root, held)
     return {
-        "metadata": metadata,
+        "metadata": _short(metadata),
         "top_hash": manifest.top_hash.hex(),
         "top_hash_of": manifest.logical.hex(),
         "root": {"hash": root.hash.hex(), "entries": root.entries, "size": root.size},
         "manifest": manifest.encode().decode(),
         "pack": content_hash(pack).hex(),
         "nodes": _nodes(root, sink),
+        **({"documents": [_frame(document) for document in documents]} if documents else {}),
         "frames": [_frame(pack[at : at + length]) for at, length in sorted(frames_around(pack, 0))],
     }
 
@@ -155,7 +170,7 @@ def _frame(frame: bytes) -> dict[str, Any]:
     said: dict[str, Any] = {"type": kind, "length": len(frame), "digest": content_hash(frame).hex()}
     if len(frame) <= _LARGEST_SHOWN:
         said["bytes"] = frame.hex()
-    if kind == FRAME_PAGE or len(content) > _LARGEST_SHOWN:
+    if kind in (FRAME_PAGE, FRAME_DOCUMENT) or len(content) > _LARGEST_SHOWN:
         return said
     _, logical, physical = parts_of(frame)
     return said | {"logical": plain(logical), "physical": plain(physical)}
@@ -207,11 +222,17 @@ def trees() -> dict[str, tuple[Folder, dict[str, Any], dict[bytes, bytes]]]:
         b"paged": _large(b"paged", 33, _MIB, (_piece(0, 5, 32 * _MIB), _piece(1, 0, _MIB)), seeds),
         b"two pages": _large(b"two pages", 1025, 17, (Extent(outside, 0, 1024 * _MIB + 17),), seeds),
     }
+    documents: dict[bytes, File | Folder] = {
+        b"beyond": _content(b"beyond", b"x", 0, metadata=canonical_json({"filled": "m" * 65_524})),
+        b"folder": Folder({}, 0, canonical_json({"filled": "m" * 1_048_563})),
+        b"some": _content(b"some", b"x", 0, metadata=canonical_json({"label": 1})),
+    }
     return {
         "empty": (Folder(), {}, seeds),
         "one-file": (Folder({b"hello.txt": _content(b"hello.txt", b"hello\n", 0)}), {}, seeds),
         "all-kinds": (Folder(kinds), {"title": "all kinds", "score": 1e22}, seeds),
         "large-files": (Folder(large), {}, seeds),
+        "documents": (Folder(documents), {"filled": "m" * 65_524}, seeds),
         "many-files": (Folder({b"many": Folder(_numbered(3000))}), {}, seeds),
     }
 
