@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Annotated, NamedTuple, TypeVar
 
@@ -234,11 +234,6 @@ class Leaf:
     def hash(self, at: int) -> bytes:
         """Return the hash of an entry without making the entry."""
         return self._logical.hashes[at * HASH_SIZE : (at + 1) * HASH_SIZE]
-
-    @property
-    def documents(self) -> Mapping[int, DocumentRef]:
-        """The documents of this leaf, by the index of the entry."""
-        return self._tables.documents
 
     def metadata(self, at: int) -> Metadata:
         """Return the metadata of an entry without making the entry."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from penstock.errors import ConflictError, NotFoundError
-from penstock.manifest.entry import Entry, Kind, display_path
+from penstock.manifest.entry import Entry, Kind, Metadata, display_path
 from penstock.manifest.tree import ROOT_INODE
 from penstock.overlay.tree.changes import Changes, Path
 from penstock.overlay.tree.clean_records import Drop, Stale, put_clean, renew
@@ -37,7 +37,7 @@ class Restore(NamedTuple):
     whole: bool
 
 
-def plan_discard(changes: Changes, paths: Sequence[Path] = ((),), metadata: bytes = b"") -> list[Restore]:
+def plan_discard(changes: Changes, paths: Sequence[Path] = ((),), metadata: Metadata = b"") -> list[Restore]:
     """Return what puts all changes at and below some paths back, in the order of doing. Blocking.
 
     `changes` were made with `renames`; `metadata` is what the committed version has for the root. NotFoundError:

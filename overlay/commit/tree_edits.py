@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from penstock.manifest.diff import same_content
-from penstock.manifest.entry import Entry, Extents, Kind
+from penstock.manifest.entry import Entry, Extents, Kind, Metadata
 from penstock.manifest.hashing import content_hash
 from penstock.manifest.update import Edit
 from penstock.overlay.tables.schema import InodeRecord, decode_entry
@@ -55,7 +55,7 @@ class EditStream:
         self._settle = settle
         self._count = count
         self._queue: PackQueue[_Waiting] = PackQueue(pack)
-        self.metadata: bytes | None = None
+        self.metadata: Metadata | None = None
 
     def edits(self, changes: Iterable[Changed]) -> Iterator[Edit]:
         """Yield the edits; the last pack is sent before the last of them."""

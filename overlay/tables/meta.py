@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from penstock.errors import IntegrityError
-from penstock.manifest.entry import NodeRef
+from penstock.manifest.entry import Metadata, NodeRef
 from penstock.manifest.records import Manifest
 from penstock.repo.bucket.repository import VersionId
 
@@ -41,7 +41,7 @@ class Origin(msgspec.Struct, frozen=True):
     lower: NodeRef
     commit: bytes | None
     manifest: Manifest
-    metadata: bytes = b""
+    metadata: Metadata = b""
 
     @property
     def version(self) -> VersionId:

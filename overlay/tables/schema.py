@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from penstock.manifest.entry import Entry, Kind, NodeRef
+from penstock.manifest.entry import Entry, Kind, Metadata, NodeRef
 
 __all__ = [
     "FIRST_NEW_INODE",
@@ -112,7 +112,7 @@ class InodeRecord(msgspec.Struct, frozen=True, array_like=True):
     parent: int | None = None
     name: bytes = b""
     target: bytes = b""
-    metadata: bytes = b""
+    metadata: Metadata = b""
     layers: tuple[tuple[int, int], ...] = ()
     uid: int | None = None
     gid: int | None = None

@@ -17,7 +17,7 @@ from typing import Protocol
 import msgspec
 
 from penstock.lru import Lru
-from penstock.manifest.entry import MAX_NAME, MAX_TARGET, Kind
+from penstock.manifest.entry import MAX_NAME, MAX_TARGET, Kind, Metadata
 from penstock.manifest.tree import ROOT_INODE
 from penstock.overlay.tables.intent import read_intent
 from penstock.overlay.tables.interface import Tables
@@ -297,7 +297,7 @@ class Editor:
         gid: int | None = None,
         mtime_ns: int | None = None,
         atime_ns: int | None = None,
-        metadata: bytes | None = None,
+        metadata: Metadata | None = None,
     ) -> MergedNode:
         """Change attributes. Only what a version holds counts as a change of it: the executable bit, and metadata.
 

@@ -13,7 +13,7 @@ import msgspec
 
 from penstock.lru import Lru
 from penstock.manifest.descend import LoadNode
-from penstock.manifest.entry import Entry, NodeRef
+from penstock.manifest.entry import Entry, Metadata, NodeRef
 from penstock.manifest.tree import ROOT_INODE, Inode, Tree
 from penstock.overlay.tables.interface import ReadTables
 from penstock.overlay.tables.schema import FIRST_NEW_INODE, GRAFTS, decode_ref, inode_key
@@ -30,7 +30,7 @@ _DIRECTORIES = 16384
 class Lower:
     """Trees by inode. Refused ESTALE: an inode that no tree has."""
 
-    def __init__(self, root: NodeRef, tables: ReadTables, load: LoadNode, metadata: bytes = b"") -> None:
+    def __init__(self, root: NodeRef, tables: ReadTables, load: LoadNode, metadata: Metadata = b"") -> None:
         """`metadata` is the root's: of the version, or of the directory that is mounted."""
         self._root = root
         self._metadata = metadata

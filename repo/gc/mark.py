@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from penstock.manifest.descend import LoadNode
-from penstock.manifest.entry import NodeRef
+from penstock.manifest.entry import DocumentRef, NodeRef
 from penstock.manifest.node import IndexNode
+from penstock.manifest.records import Manifest
 from penstock.progress import Stage
 from penstock.repo.bucket.disk_sets import Marks
 
@@ -26,13 +27,15 @@ def place_of(ref: NodeRef) -> bytes:
     return where.pack + where.offset.to_bytes(8, "little") + where.digest
 
 
-def mark_trees(roots: Iterable[NodeRef], load: LoadNode, marks: Marks, marking: Stage) -> None:
-    """Hold the data objects and node packs of trees. `marking` is told the entries of each leaf.
+def mark_trees(manifests: Iterable[Manifest], load: LoadNode, marks: Marks, marking: Stage) -> None:
+    """Hold the data objects and node packs of versions. `marking` is told the entries of each leaf.
 
     IntegrityError: a node is damaged or missing. Memory: the references of one directory a level.
     """
-    for root in roots:
-        pending = [root]
+    for manifest in manifests:
+        if isinstance(manifest.metadata, DocumentRef):
+            marks.hold(NODE_MARK, [(manifest.metadata.location.pack, 0)])
+        pending = [manifest.root]
         while pending:
             ref = pending.pop()
             if not marks.visit(place_of(ref)):

@@ -15,8 +15,7 @@ from concurrent.futures import Executor
 from typing import TypeVar
 
 from penstock.errors import NotFoundError
-from penstock.manifest.entry import NodeRef
-from penstock.manifest.records import Commit, RefRecord
+from penstock.manifest.records import Commit, Manifest, RefRecord
 from penstock.repo.bucket import object_keys
 from penstock.repo.bucket.leases import HeldLease
 from penstock.repo.bucket.repository import Repository
@@ -46,7 +45,7 @@ class DatasetRecords:
         self._pool = pool
         self._known: dict[str, Commit] = {}
         self._refs: dict[str, RefRecord] = {}
-        self._roots: dict[str, NodeRef] = {}
+        self._marked: set[str] = set()
         self._due: tuple[set[str], set[str]] | None = None
         self._sought: set[str] = set()
         self._kept: set[str] = set()
@@ -106,12 +105,17 @@ class DatasetRecords:
             return name in self.commits or name in self._kept_commits
         return name in self.manifests or name in self._kept
 
-    def new_trees(self) -> list[NodeRef]:
-        """Return the roots of the trees that are reachable or kept, and were not returned before."""
-        new = sorted((self.manifests | self._kept) - self._roots.keys())
-        found = self._together(lambda name: self._repository.manifest(bytes.fromhex(name)).root, new)
-        self._roots.update(zip(new, found, strict=True))
+    def new_trees(self) -> list[Manifest]:
+        """Return the manifests of the trees that are reachable or kept, and were not returned before."""
+        new = sorted((self.manifests | self._kept) - self._marked)
+        found = self._together(self._top, new)
+        self._marked.update(new)
         return found
+
+    def _top(self, name: str) -> Manifest:
+        """Return a manifest without the metadata that is in it: there may be many, and of these places are wanted."""
+        manifest = self._repository.manifest(bytes.fromhex(name))
+        return Manifest(manifest.root) if isinstance(manifest.metadata, bytes) else manifest
 
     def childless_garbage(self) -> list[str]:
         """Return the garbage commits that no other garbage commit comes from: those that may go first."""

@@ -14,7 +14,7 @@ import logging
 import msgspec
 
 from penstock.errors import IntegrityError, StoreUnreachableError
-from penstock.manifest.entry import NodeRef
+from penstock.manifest.entry import Metadata, NodeRef
 from penstock.manifest.hashing import content_hash
 from penstock.manifest.records import Commit, Manifest
 from penstock.repo.bucket.repository import DEFAULT_BRANCH, Repository, VersionId
@@ -36,7 +36,7 @@ class Pin(msgspec.Struct, frozen=True):
     manifest: Manifest
     commit: Commit | None
     root: NodeRef
-    metadata: bytes = b""
+    metadata: Metadata = b""
     offline: bool = False
 
     @classmethod

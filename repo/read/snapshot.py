@@ -37,7 +37,7 @@ class Snapshot:
         self.manifest = pin.manifest
         self.root: NodeRef = pin.root
         self.root_metadata = pin.metadata
-        """Metadata of what `root` is: of the version, or of the directory; canonical JSON, or empty."""
+        """Metadata of what `root` is: of the version, or of the directory."""
         self._commit = pin.commit
         self._cache = cache = session.cache
         self.cache_size = session.settings.cache_size if cache is not None else 0
@@ -46,6 +46,7 @@ class Snapshot:
         nodes, blocks = session.nodes, session.blocks
         self.peek = nodes.peek
         self.load = nodes.load
+        self.read_metadata = nodes.metadata
         self.block_hash = blocks.hash
         self.cached_block = blocks.cached
         self.fetch_blocks = blocks.fetch

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from penstock.cache import BlockCache
 from penstock.errors import IntegrityError, NotFoundError
 from penstock.lru import Lru
-from penstock.manifest.codec import decode_node, decode_page
-from penstock.manifest.entry import Location, NodeRef, PageRef
+from penstock.manifest.codec import decode_document, decode_node, decode_page
+from penstock.manifest.entry import Location, Metadata, NodeRef, PageRef
 from penstock.manifest.frame import frames_around
 from penstock.manifest.hashing import content_hash
 from penstock.manifest.node import Node
@@ -34,7 +34,7 @@ _RESTORE = "Restore the object from a copy of the bucket."
 
 
 class Nodes:
-    """Loads nodes and pages of one bucket. Blocking, thread-safe; `peek` never blocks."""
+    """Loads nodes, pages and documents of one bucket. Blocking, thread-safe; `peek` never blocks."""
 
     def __init__(self, store: Store, cache: BlockCache | None, counters: RequestCounts) -> None:
         self._store = store
@@ -75,6 +75,13 @@ class Nodes:
         """Return the joined block hashes of a page that must have so many."""
         with self._naming(ref.location):
             return decode_page(self._frame(ref.location), ref.hash, count)
+
+    def metadata(self, metadata: Metadata) -> bytes:
+        """Return metadata as canonical JSON: as it is, or from its document."""
+        if isinstance(metadata, bytes):
+            return metadata
+        with self._naming(metadata.location):
+            return decode_document(self._frame(metadata.location), metadata)
 
     @contextmanager
     def _naming(self, where: Location) -> Iterator[None]:

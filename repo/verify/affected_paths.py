@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from penstock.manifest.descend import LoadNode, check_depth, open_child
-from penstock.manifest.entry import Entry, NodeRef, display_path
+from penstock.manifest.entry import DocumentRef, Entry, NodeRef, display_path
 from penstock.manifest.node import IndexNode, Leaf, Node
 from penstock.repo.bucket.disk_sets import Marks
 from penstock.repo.gc.mark import place_of
@@ -25,7 +25,7 @@ from .tree_walk import UNREADABLE, Path, Unreadable
 __all__ = ["name_affected"]
 
 Hits = Callable[[Entry], Iterable[Damage]]
-"""Returns the damages that a file suffers from."""
+"""Returns the damages that a file, or an entry whose metadata is a document, suffers from."""
 Broken = Callable[[NodeRef, Unreadable], Damage]
 """Returns the damage that keeps a node from being read."""
 _Counts = Counter[str]
@@ -139,7 +139,7 @@ class _Search:
 
 
 def _files(leaf: Leaf) -> Iterator[Entry]:
-    return (entry for entry in map(leaf.entry, range(len(leaf))) if entry.extents)
+    return (entry for entry in map(leaf.entry, range(len(leaf))) if entry.extents or isinstance(entry.metadata, DocumentRef))
 
 
 def _below(place: _Place, node: Node, low: bytes) -> Iterator[_Place]:

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field, replace
 import msgspec
 
 from penstock.errors import AccessError, NotFoundError, UsageError
-from penstock.manifest.entry import PAGE_BLOCKS, Entry, External, NodeRef, block_count
+from penstock.manifest.entry import PAGE_BLOCKS, DocumentRef, Entry, External, Metadata, NodeRef, block_count
+from penstock.manifest.records import Manifest
 from penstock.progress import Progress
 from penstock.repo.bucket import object_keys
 from penstock.repo.bucket.disk_sets import Marks
@@ -92,11 +93,12 @@ def verify(
         version = repository.resolve(handle.ref)
         if version.commit is not None:
             repository.commit(version.commit)
-        root = repository.manifest(version.top_hash).root
+        manifest = repository.manifest(version.top_hash)
+        root = manifest.root
         checking = _Checking(session, marks, pool, progress)
         report = VersionReport(str(handle), version.top_hash, root.entries, root.size)
         repairing = Repair(repair, session.store) if repair is not None else None
-        checking.check(root, report, repairing, deep=deep)
+        checking.check(manifest, report, repairing, deep=deep)
         return report
 
 
@@ -112,10 +114,12 @@ class _Checking:
         self._block_hash = FileBlocks(None, self._nodes, session.regions).hash
         self._damages = Damages()
         self._node_damages: dict[str, Damage] = {}
-        self._bad_pages: dict[tuple[bytes, int], Damage] = {}
+        self._bad_frames: dict[tuple[bytes, int], Damage] = {}
 
-    def check(self, root: NodeRef, report: VersionReport, repair: Repair | None, *, deep: bool) -> None:
+    def check(self, manifest: Manifest, report: VersionReport, repair: Repair | None, *, deep: bool) -> None:
         """Do all of it."""
+        root = manifest.root
+        self._note_document(manifest.metadata)
         self._checked.total(root.entries)
         self._check_nodes(root, report)
         self._check_data()
@@ -153,9 +157,11 @@ class _Checking:
 
     def _damages_of(self, entry: Entry) -> list[Damage]:
         found = self._damages.of(entry)
-        if self._bad_pages:
-            places = ((page.location.pack, page.location.offset) for page in entry.pages)
-            bad = {id(damage): damage for place in places if (damage := self._bad_pages.get(place)) is not None}
+        if self._bad_frames:
+            places = [(page.location.pack, page.location.offset) for page in entry.pages]
+            if isinstance(entry.metadata, DocumentRef):
+                places.append((entry.metadata.location.pack, entry.metadata.location.offset))
+            bad = {id(damage): damage for place in places if (damage := self._bad_frames.get(place)) is not None}
             found += bad.values()
         return found
 
@@ -174,7 +180,8 @@ class _Checking:
         return damage
 
     def _note(self, entry: Entry) -> None:
-        """Check a file's pages of block hashes, and note how much of which objects it needs."""
+        """Check an entry's document, a file's pages of block hashes, and note how much of which objects it needs."""
+        self._note_document(entry.metadata)
         for extent in entry.extents:
             end = extent.offset + extent.length
             if isinstance(extent.object, bytes):
@@ -186,7 +193,16 @@ class _Checking:
                 self._nodes.page(page, min(PAGE_BLOCKS, block_count(entry.size) - number * PAGE_BLOCKS))
             except UNREADABLE as error:
                 damage = self._node_damage(page.location.pack, error)
-                self._bad_pages[page.location.pack, page.location.offset] = damage
+                self._bad_frames[page.location.pack, page.location.offset] = damage
+
+    def _note_document(self, metadata: Metadata) -> None:
+        if not isinstance(metadata, DocumentRef):
+            return
+        where = metadata.location
+        try:
+            self._nodes.metadata(metadata)
+        except UNREADABLE as error:
+            self._bad_frames[where.pack, where.offset] = self._node_damage(where.pack, error)
 
     def _check_data(self) -> None:
         if self._marks.count_held(DATA_MARK) <= _HEADS:

@@ -39,7 +39,7 @@ from penstock.vfs.source.workers import Workers
 from .attributes import DEFAULT_UMASK, Attributes, FileSystemSize, attributes_of, file_system_size
 from .errnos import Refusal
 from .handles import FileHandle, Handles, inode_of
-from .xattrs import PREFIX, extended_attributes
+from .xattrs import META, PREFIX, extended_attributes
 
 __all__ = ["DirectoryItem", "FileSystem", "ReadOnlyFileSystem"]
 
@@ -360,16 +360,28 @@ class ReadOnlyFileSystem:
 
     async def listxattr(self, inode: int) -> list[bytes]:
         """Return the names of an inode's extended attributes."""
-        return list(extended_attributes(self._source, await self._entry(inode), is_root=inode == ROOT_INODE))
+        return list(await self._extended_attributes(inode, META))
 
     async def getxattr(self, inode: int, name: bytes) -> bytes:
         """Return an extended attribute. ENODATA: there is no such."""
         if not name.startswith(PREFIX):  # security.* and system.*: asked for by ls, never there
             raise Refusal(errno.ENODATA)
-        value = extended_attributes(self._source, await self._entry(inode), is_root=inode == ROOT_INODE).get(name)
+        value = (await self._extended_attributes(inode, name)).get(name)
         if value is None:
             raise Refusal(errno.ENODATA)
         return await self._workers.run(value)
+
+
+    async def _extended_attributes(self, inode: int, name: bytes) -> dict[bytes, Callable[[], bytes]]:
+        """Return an inode's attributes; those of metadata only if the name is one of them: it may have to be fetched."""
+        entry = await self._entry(inode)
+        is_root = inode == ROOT_INODE
+        metadata = self._source.root_metadata if is_root else entry.metadata
+        if not name.startswith(META):
+            metadata = b""
+        elif not isinstance(metadata, bytes):
+            metadata = await self._workers.run(partial(self._source.read_metadata, metadata))
+        return extended_attributes(self._source, entry, metadata, is_root=is_root)
 
 
 def _has_blocks(source: Source, entry: Entry, blocks: range) -> bool:

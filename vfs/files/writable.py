@@ -36,7 +36,7 @@ from .filesystem import DirectoryItem as Listed
 from .filesystem import ReadOnlyFileSystem
 from .handles import FileHandle, inode_of
 from .resent_requests import Resent, note
-from .xattrs import META, PREFIX, editable_metadata, extended_attributes, with_metadata
+from .xattrs import META, PREFIX, editable_metadata, extended_attributes, with_metadata, within_bounds
 
 __all__ = ["WritableFileSystem"]
 
@@ -437,24 +437,32 @@ class WritableFileSystem:
 
     async def listxattr(self, inode: int) -> list[bytes]:
         """Return the names of an inode's extended attributes."""
-        return list(self._extended_attributes(inode, await self._described(inode)))
+        return list(await self._extended_attributes(inode, META))
 
     async def getxattr(self, inode: int, name: bytes) -> bytes:
         """Return an extended attribute. ENODATA: there is no such."""
         if not name.startswith(PREFIX):
             raise Refusal(errno.ENODATA)
-        entry = await self._described(inode)
         if name == META:
-            if not entry.metadata:
+            metadata = await self._metadata((await self._described(inode)).metadata)
+            if not metadata:
                 raise Refusal(errno.ENODATA)
-            return entry.metadata
-        value = self._extended_attributes(inode, entry).get(name)
+            return within_bounds(metadata)
+        value = (await self._extended_attributes(inode, name)).get(name)
         if value is None:
             raise Refusal(errno.ENODATA)
         return await self._workers.run(value)
 
-    def _extended_attributes(self, inode: int, entry: Entry) -> dict[bytes, Callable[[], bytes]]:
-        return extended_attributes(self._source, entry, is_root=inode == ROOT_INODE, metadata=entry.metadata)
+    async def _extended_attributes(self, inode: int, name: bytes) -> dict[bytes, Callable[[], bytes]]:
+        entry = await self._described(inode)
+        metadata = await self._metadata(entry.metadata) if name.startswith(META) else b""
+        return extended_attributes(self._source, entry, metadata, is_root=inode == ROOT_INODE)
+
+    async def _metadata(self, metadata: Metadata) -> bytes:
+        """Return metadata as JSON, fetching it if it is a document."""
+        if isinstance(metadata, bytes):
+            return metadata
+        return await self._workers.run(partial(self._source.read_metadata, metadata))
 
     async def _described(self, inode: int) -> Entry:
         """Return an inode as an entry; what was changed has no hash and no blocks."""
@@ -480,8 +488,11 @@ class WritableFileSystem:
         node = await self._node(inode)
         if node.kind is Kind.SYMLINK:
             raise Refusal(errno.EPERM)
-        record = self.editor.record_of(node)
-        self.editor.change(node, metadata=with_metadata(record.metadata, name, value, flags))
+        known = self.editor.record_of(node).metadata
+        metadata = await self._metadata(known)
+        while (now := self.editor.record_of(node).metadata) != known:  # somebody else was quicker
+            known, metadata = now, await self._metadata(now)
+        self.editor.change(node, metadata=with_metadata(metadata, name, value, flags))
 
 
 def _batch(view: Namespace, inode: int, begin: int) -> list[MergedItem]:

@@ -13,7 +13,8 @@
 | user.meta | the same | all of the metadata, as a JSON object; only when asked for by name, in a writable mount |
 
 Symlinks have none: Linux keeps attributes of users to files and directories (xattr(7)). It bounds names (255
-bytes), values and lists (64 KiB each); a metadata key that cannot be such a name is left out.
+bytes), values and lists (64 KiB each); a metadata key that cannot be such a name is left out, and a value that is
+larger is E2BIG.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from penstock.vfs.source.source import Source
 
 from .errnos import Refusal
 
-__all__ = ["META", "PREFIX", "editable_metadata", "extended_attributes", "with_metadata"]
+__all__ = ["META", "PREFIX", "editable_metadata", "extended_attributes", "with_metadata", "within_bounds"]
 
 PREFIX = b"user."
 META = b"user.meta"
@@ -43,14 +44,12 @@ _MOST_LIST = 64 << 10
 
 
 def extended_attributes(
-    source: Source, entry: Entry, *, is_root: bool, metadata: bytes | None = None
+    source: Source, entry: Entry, metadata: bytes, *, is_root: bool
 ) -> dict[bytes, Callable[[], bytes]]:
     """Return an entry's attributes: by name, what makes the value. Values may block on the cache or the store.
 
-    `metadata`: what a writable mount has of it; by default it is the version's.
+    `metadata` is the entry's, as JSON; empty where none of it was asked for.
     """
-    if metadata is None:
-        metadata = source.root_metadata if is_root else entry.metadata
     if entry.kind is Kind.SYMLINK:
         return {}
     found: dict[bytes, Callable[[], bytes]] = {
@@ -72,13 +71,17 @@ def extended_attributes(
         room -= len(name) + 1
         if room < 0:
             break
-        found[name] = lambda value=value: value  # type: ignore[misc]  # a default binds the loop's value
+        found[name] = lambda value=value: within_bounds(value)  # type: ignore[misc]  # a default binds the loop's value
     return found
 
 
 def _physical(source: Source, entry: Entry) -> bytes:
-    """Return the places as a JSON list; when they are too many for Linux, as E2BIG says it."""
-    value = json.dumps(source.physical(entry), separators=(",", ":")).encode()
+    """Return the places as a JSON list."""
+    return within_bounds(json.dumps(source.physical(entry), separators=(",", ":")).encode())
+
+
+def within_bounds(value: bytes) -> bytes:
+    """Return the value of an attribute; when it is too large for Linux, say so by E2BIG."""
     if len(value) > _MOST_VALUE:
         raise Refusal(errno.E2BIG)
     return value

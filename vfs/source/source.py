@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from penstock.manifest.entry import Entry, NodeRef
+from penstock.manifest.entry import Entry, Metadata, NodeRef
 from penstock.manifest.node import Node
 from penstock.repo.fetch.regions import Region
 
@@ -21,7 +21,7 @@ class Source(Protocol):
 
     handle: str
     root: NodeRef
-    root_metadata: bytes
+    root_metadata: Metadata
 
     @property
     def top_hash(self) -> bytes:
@@ -39,6 +39,10 @@ class Source(Protocol):
 
     def load(self, ref: NodeRef) -> Node:
         """Return a node from wherever it is. Blocking."""
+        ...
+
+    def read_metadata(self, metadata: Metadata) -> bytes:
+        """Return metadata as canonical JSON; of a document, from wherever it is. Blocking then."""
         ...
 
     def block_hash(self, entry: Entry, index: int) -> bytes:
