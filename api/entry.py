@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import TextIOWrapper
@@ -48,6 +47,10 @@ class EntrySource(Protocol):
 
     def _entry_bytes(self, entry: tree.Entry, key: str) -> bytes:
         """Return the bytes of a file. UsageError: it is no file."""
+        ...
+
+    def _entry_metadata(self, entry: tree.Entry) -> dict[str, Any]:
+        """Return an entry's metadata, fetching it where there is much of it."""
         ...
 
     def _entry_places(self, entry: tree.Entry) -> list[PhysicalKey]:
@@ -121,7 +124,7 @@ class Entry:
     @property
     def metadata(self) -> dict[str, Any]:
         """The user's metadata; empty where there is none. Of the root of a package, that of the dataset."""
-        return json.loads(self._entry.metadata) if self._entry.metadata else {}
+        return self._source._entry_metadata(self._entry)  # noqa: SLF001  # made by it
 
     @property
     def modified(self) -> float:

@@ -17,6 +17,7 @@ import msgspec
 from penstock.errors import NotFoundError, UsageError
 from penstock.manifest import entry as tree
 from penstock.manifest.entry import BLOCK_SIZE, display_path, split_path
+from penstock.manifest.metadata import parse_metadata
 from penstock.repo.push.globs import Glob, GlobError, parse_glob
 from penstock.repo.read.many_files import read_files
 from penstock.repo.read.snapshot import Snapshot
@@ -266,6 +267,10 @@ class PackageEntries(ABC):
         if entry.size < _SEVERAL_REQUESTS:
             return b"".join(self._snapshot.read(entry))
         return next(read_files(self._snapshot, (entry,)))
+
+    def _entry_metadata(self, entry: tree.Entry) -> dict[str, Any]:
+        """Return the metadata of one of its entries; for `Entry`, which knows its own."""
+        return parse_metadata(self._snapshot.read_metadata(entry.metadata))
 
     def _entry_places(self, entry: tree.Entry) -> list[PhysicalKey]:
         """Say where the bytes of one of its entries lie; for `Entry`, which knows its own."""

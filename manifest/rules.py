@@ -169,12 +169,12 @@ def _check_documents(logical: LeafLogical, physical: LeafPhysical, own_pack: byt
     others = {at for at, _ in logical.metadata}
     found: dict[int, DocumentRef] = {}
     last = -1
-    for (at, size, digest), (pack, *where) in zip(logical.documents, physical.documents, strict=True):
+    for (at, size, digest), (pack, offset, length, frame) in zip(logical.documents, physical.documents, strict=True):
         if not last < at < len(logical.names) or at in others or not INLINE_METADATA < size <= MAX_METADATA:
             bad("a leaf's documents are out of order, or of a size that they cannot have")
         if len(digest) != HASH_SIZE:
             bad("a leaf gives a document's hash of the wrong length")
-        found[at] = DocumentRef(digest, size, Location(physical.packs[pack] or own_pack, *where))
+        found[at] = DocumentRef(digest, size, Location(physical.packs[pack] or own_pack, offset, length, frame))
         last = at
     return found
 

@@ -57,6 +57,9 @@ class _FileFrames:
         self._end += len(frame)
         return where
 
+    def write_apart(self, frame: bytes) -> Location:
+        return self.write(frame)
+
     def resolve(self, pack: bytes) -> bytes:
         return pack
 

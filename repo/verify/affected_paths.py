@@ -139,7 +139,8 @@ class _Search:
 
 
 def _files(leaf: Leaf) -> Iterator[Entry]:
-    return (entry for entry in map(leaf.entry, range(len(leaf))) if entry.extents or isinstance(entry.metadata, DocumentRef))
+    entries = map(leaf.entry, range(len(leaf)))
+    return (entry for entry in entries if entry.extents or isinstance(entry.metadata, DocumentRef))
 
 
 def _below(place: _Place, node: Node, low: bytes) -> Iterator[_Place]:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from penstock.errors import MergeConflictError
 from penstock.manifest.ahead import LoadNodes, load_ahead
+from penstock.manifest.build import keep_metadata
 from penstock.manifest.descend import LoadNode
 from penstock.manifest.entry import display_path
-from penstock.manifest.merge import Choose, Conflict, Deed, Merged, Side, merge, merge_metadata
+from penstock.manifest.merge import Choose, Conflict, Deed, Merged, ReadMetadata, Side, merge, merge_metadata
 from penstock.manifest.records import Manifest
 from penstock.repo.write.node_pack import NodePackWriter
 
@@ -34,25 +35,27 @@ def merge_versions(
     upload: Callable[[str, bytes], None],
     choose: Choose | None,
     load_many: LoadNodes | None = None,
+    read: ReadMetadata | None = None,
 ) -> MergedVersion:
     """Merge what theirs changed since `base` into ours; None: they grew from nothing common.
 
     `upload` is given the node packs that are new, by key, before this returns. `load_many`, if given, fetches what
-    differs level by level first, to where `load` finds it.
+    differs level by level first, to where `load` finds it. `read`: see `merge_metadata`.
     """
     if load_many is not None and base is not None:
         load_ahead(base.root, ours.root, load_many, load_many)
         load_ahead(base.root, theirs.root, load_many, load_many)
     sink = NodePackWriter(upload)
-    merged = merge(base.root if base is not None else None, ours.root, theirs.root, load, sink, choose)
-    metadata = merge_metadata(base.metadata if base is not None else b"", ours.metadata, theirs.metadata)
+    merged = merge(base.root if base is not None else None, ours.root, theirs.root, load, sink, read, choose)
+    metadata = merge_metadata(base.metadata if base is not None else b"", ours.metadata, theirs.metadata, read)
     if metadata is None:
         side = merged.settle(Conflict((), Deed.MODIFIED, Deed.MODIFIED), choose)
         metadata = theirs.metadata if side is Side.THEIRS else ours.metadata
     if merged.conflict_count or merged.root is None:
         return MergedVersion(None, merged)
+    metadata = keep_metadata(metadata, sink)
     sink.flush()
-    return MergedVersion(Manifest(sink.located(merged.root), metadata), merged)
+    return MergedVersion(Manifest(sink.located(merged.root), sink.located_metadata(metadata)), merged)
 
 
 def describe_conflict(conflict: Conflict, sides: tuple[str, str] = ("in ours", "in theirs")) -> str:

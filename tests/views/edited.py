@@ -147,13 +147,15 @@ class Edited:
             attributes = item.node.record or item.node.entry
             assert attributes is not None
             if item.node.is_directory:
-                found[path] = attributes.metadata
+                found[path] = self.version.read_metadata(attributes.metadata)
                 self._read(item.node, path + "/", found)
             elif item.node.kind is Kind.SYMLINK:
                 found[path] = Link(attributes.target)
             else:
                 executable = item.node.kind is Kind.EXECUTABLE
-                found[path] = Made(self.read_node(item.node), executable, 0, attributes.metadata)
+                found[path] = Made(
+                    self.read_node(item.node), executable, 0, self.version.read_metadata(attributes.metadata)
+                )
 
     def committing(self, message: str = "a change", **options: object) -> OverlayCommit:
         return OverlayCommit(
@@ -211,10 +213,12 @@ def version_tree(version: Snapshot) -> Tree:
     for names, entry in version.tree.walk():
         path = os.fsdecode(b"/".join(names))
         if entry.kind is Kind.DIRECTORY:
-            found[path] = entry.metadata
+            found[path] = version.read_metadata(entry.metadata)
         elif entry.kind is Kind.SYMLINK:
             found[path] = Link(entry.target)
         else:
-            found[path] = Made(b"".join(version.read(entry)), entry.kind is Kind.EXECUTABLE, 0, entry.metadata)
+            found[path] = Made(
+                b"".join(version.read(entry)), entry.kind is Kind.EXECUTABLE, 0, version.read_metadata(entry.metadata)
+            )
     version.close()
     return found

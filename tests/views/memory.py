@@ -12,8 +12,8 @@ import trio
 
 from penstock.errors import StoreUnreachableError
 from penstock.manifest.build import MemorySink, TreeBuilder
-from penstock.manifest.codec import decode_node, decode_page
-from penstock.manifest.entry import BLOCK_SIZE, PAGE_BLOCKS, Entry, Extent, Kind, NodeRef, block_count
+from penstock.manifest.codec import decode_document, decode_node, decode_page
+from penstock.manifest.entry import BLOCK_SIZE, PAGE_BLOCKS, Entry, Extent, Kind, Metadata, NodeRef, block_count
 from penstock.manifest.hashing import HASH_SIZE, ContentHasher, content_hash
 from penstock.manifest.node import Node
 from penstock.manifest.tree import NodeMissing
@@ -83,7 +83,7 @@ class MemorySource:
         builder = TreeBuilder(self._sink)
         self._build(builder, spec)
         self.root = builder.finish()
-        self.root_metadata = b""
+        self.root_metadata: Metadata = b""
 
     def _build(self, builder: TreeBuilder, spec: Spec) -> None:
         for name in sorted(spec):
@@ -126,6 +126,13 @@ class MemorySource:
         if node is None:
             raise NodeMissing(ref)
         return node
+
+    def read_metadata(self, metadata: Metadata) -> bytes:
+        """Return metadata; a document from the frames."""
+        self._pass_gate(self.node_faults)
+        if isinstance(metadata, bytes):
+            return metadata
+        return decode_document(self._sink.frames[metadata.location.digest], metadata)
 
     def load(self, ref: NodeRef) -> Node:
         self._pass_gate(self.node_faults)

@@ -18,6 +18,7 @@ import itertools
 import os
 from bisect import bisect_right
 from collections.abc import Callable
+from functools import partial
 from operator import attrgetter
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -371,16 +372,15 @@ class ReadOnlyFileSystem:
             raise Refusal(errno.ENODATA)
         return await self._workers.run(value)
 
-
     async def _extended_attributes(self, inode: int, name: bytes) -> dict[bytes, Callable[[], bytes]]:
-        """Return an inode's attributes; those of metadata only if the name is one of them: it may have to be fetched."""
+        """Return an inode's attributes; those of metadata only if the name is of those: it may have to be fetched."""
         entry = await self._entry(inode)
         is_root = inode == ROOT_INODE
-        metadata = self._source.root_metadata if is_root else entry.metadata
-        if not name.startswith(META):
-            metadata = b""
-        elif not isinstance(metadata, bytes):
-            metadata = await self._workers.run(partial(self._source.read_metadata, metadata))
+        found = self._source.root_metadata if is_root else entry.metadata
+        metadata = b""
+        if name.startswith(META):
+            read = partial(self._source.read_metadata, found)
+            metadata = found if isinstance(found, bytes) else await self._workers.run(read)
         return extended_attributes(self._source, entry, metadata, is_root=is_root)
 
 

@@ -15,11 +15,12 @@ import stat
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import msgspec
 
-from penstock.manifest.entry import BLOCK_SIZE, MAX_SIZE, Entry, Kind, block_count
+from penstock.manifest.entry import BLOCK_SIZE, MAX_SIZE, Entry, Kind, Metadata, block_count
 from penstock.manifest.tree import ROOT_INODE, NodeMissing
 from penstock.overlay.content.layers import LOWER, ZEROS
 from penstock.overlay.overlay import Overlay
