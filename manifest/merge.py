@@ -112,13 +112,13 @@ def merge(
     theirs: NodeRef,
     load: LoadNode,
     sink: NodeSink,
-    read: ReadMetadata | None,
+    read: ReadMetadata,
     choose: Choose | None = None,
 ) -> Merged:
     """Merge two trees; `base` None: they have nothing in common.
 
     Nodes that are new go to `sink`; when a conflict is left, what it was given so far is of no use. All three are
-    loaded by `load`, and metadata that both changed by `read` (see `merge_metadata`). IntegrityError: a node is not
+    loaded by `load`, and metadata that both changed by `read`. IntegrityError: a node is not
     what it should be; else what `load` and `read` raise.
     """
     walk = _Walk(base, ours, theirs, load, read, choose)
@@ -128,24 +128,13 @@ def merge(
     return walk.merged
 
 
-def merge_metadata(base: Metadata, ours: Metadata, theirs: Metadata, read: ReadMetadata | None) -> Metadata | None:
-    """Merge JSON objects member by member; None when both changed one member, each in its own way.
-
-    With `read` None nothing is fetched, and documents that both changed are like one member.
-    """
+def merge_metadata(base: Metadata, ours: Metadata, theirs: Metadata, read: ReadMetadata) -> Metadata | None:
+    """Merge JSON objects member by member; None when both changed one member, each in its own way."""
     if ours == theirs or theirs == base:
         return ours
     if ours == base:
         return theirs
-    bodies: list[bytes] = []
-    for each in (base, ours, theirs):
-        if isinstance(each, bytes):
-            bodies.append(each)
-        elif read is not None:
-            bodies.append(read(each))
-        else:
-            return None
-    before, mine, other = map(parse_metadata, bodies)
+    before, mine, other = (parse_metadata(read(each)) for each in (base, ours, theirs))
     result = dict(mine)
     for name in {*before, *other}:
         old, my, new = (_member(each, name) for each in (before, mine, other))
@@ -202,7 +191,7 @@ class _Walk:
         ours: NodeRef,
         theirs: NodeRef,
         load: LoadNode,
-        read: ReadMetadata | None,
+        read: ReadMetadata,
         choose: Choose | None,
     ) -> None:
         self.merged = Merged()

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 
-from penstock.manifest.build import DiscardSink
-from penstock.manifest.entry import Extent, NodeRef
+from penstock.manifest.build import DiscardSink, keep_metadata
+from penstock.manifest.entry import Extent, Metadata, NodeRef
 from penstock.manifest.records import Manifest
 from penstock.manifest.tree import Tree
 from penstock.progress import Stage
@@ -59,7 +59,7 @@ class VersionContent:
         self.data = DataPack(upload, None if dry_run else places)
         self._nodes = NodePackWriter(self._send_nodes) if not dry_run else None
         sink = self._nodes or DiscardSink()
-        self.write, self.resolve = sink.write, sink.resolve
+        self.write, self.write_apart, self.resolve = sink.write, sink.write_apart, sink.resolve
         self.sent = upload.sent
 
     def _send_nodes(self, key: str, body: bytes) -> None:
@@ -86,13 +86,14 @@ class VersionContent:
         self._upload.send(object_keys.data_key(digest), data, data=True)
         return Extent(digest, 0, len(data))
 
-    def finish(self, root: NodeRef, metadata: bytes = b"") -> Manifest:
+    def finish(self, root: NodeRef, metadata: Metadata = b"") -> Manifest:
         """Return what the version contains, once all of it is in the bucket; the last queue has come to its rest."""
+        metadata = keep_metadata(metadata, self)
         if self._nodes is None:
             return Manifest(root, metadata)
         self._nodes.flush()
         self._upload.finish()
-        manifest = Manifest(self._nodes.located(root), metadata)
+        manifest = Manifest(self._nodes.located(root), self._nodes.located_metadata(metadata))
         self._places.published(manifest.top_hash)
         return manifest
 

@@ -32,15 +32,15 @@ def merge_versions(
     ours: Manifest,
     theirs: Manifest,
     load: LoadNode,
+    read: ReadMetadata,
     upload: Callable[[str, bytes], None],
     choose: Choose | None,
     load_many: LoadNodes | None = None,
-    read: ReadMetadata | None = None,
 ) -> MergedVersion:
     """Merge what theirs changed since `base` into ours; None: they grew from nothing common.
 
     `upload` is given the node packs that are new, by key, before this returns. `load_many`, if given, fetches what
-    differs level by level first, to where `load` finds it. `read`: see `merge_metadata`.
+    differs level by level first, to where `load` finds it.
     """
     if load_many is not None and base is not None:
         load_ahead(base.root, ours.root, load_many, load_many)

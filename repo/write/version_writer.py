@@ -164,7 +164,9 @@ class VersionWriter:
 
     def merge(self, base: Manifest | None, ours: Manifest, theirs: Manifest, choose: Choose | None) -> MergedVersion:
         """Merge two versions, and send the nodes that are new. See `merge_versions`."""
-        return merge_versions(base, ours, theirs, self.session.load, self._put, choose, self.session.load_many)
+        session = self.session
+        read = session.nodes.metadata
+        return merge_versions(base, ours, theirs, session.load, read, self._put, choose, session.load_many)
 
     def check_tag(self, manifest: Manifest) -> None:
         """Raise ConflictError when the version that the branch has, which this is not, has the tag."""

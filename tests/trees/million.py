@@ -127,7 +127,7 @@ def _merge(root: NodeRef, sink: FileSink) -> None:
     ours = update(root, [Edit(path, Entry(path[-1], Kind.FILE, 0, content_hash(b"")))], sink.load, sink)
     theirs = update(root, [Edit((b"flat",), None), Edit((b"moved",), moved)], sink.load, sink)
     sink.writes = sink.loads = 0
-    merged = merge(root, ours, theirs, sink.load, sink, None)
+    merged = merge(root, ours, theirs, sink.load, sink, bytes)  # type: ignore[arg-type]  # there is none
     assert merged.root is not None
     assert (merged.ours, merged.theirs) == (1, 2)
     assert sink.loads <= 6 * MOST_LOADS, sink.loads
