@@ -46,21 +46,28 @@ class FilePacker:
         if isinstance(step, FilePiece):
             self._files.take_piece(step, partial(self._older.find, step.file.names[-1]))
             return
+        action: _Action
+        extents: Extents = ()
         if isinstance(step, FileRead):
-            if step.file.kind is not Kind.SYMLINK:
+            is_link = step.file.kind is Kind.SYMLINK
+            if not is_link:
                 self.files += 1
                 self.bytes += step.size
             extents, pages = self._files.place(step, partial(self._older.find, step.file.names[-1]))
-            read = step._replace(data=b"") if step.file.kind is not Kind.SYMLINK else step
-            self._queue.put(partial(self._add, read, pages), extents)
+            action = partial(self._add, step if is_link or not step.data else step._replace(data=b""), pages)
         elif isinstance(step, EnterDirectory):
-            self._queue.put(partial(self._enter, step, self._older.enter(step.names[-1])))
+            action = partial(self._enter, step, self._older.enter(step.names[-1]))
         else:
             assert isinstance(step, LeaveDirectory)
             self._older.leave()
-            self._queue.put(self._leave)
-        for action, extents in self._queue.ready():
-            action(extents)
+            action = self._leave
+        placed = self._queue.straight(extents)
+        if placed is not None:
+            action(placed)
+            return
+        self._queue.put(action, extents)
+        for waited, where in self._queue.ready():
+            waited(where)
 
     def finish(self) -> NodeRef:
         """Send the last pack; return the root of the tree."""

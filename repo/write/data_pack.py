@@ -8,10 +8,9 @@ object: a push or commit that is done again finds it in the bucket.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Protocol
 
-from penstock.manifest.entry import Extent
+from penstock.manifest.entry import Extent, Extents
 from penstock.manifest.hashing import content_hash
 from penstock.repo.bucket import object_keys
 from penstock.repo.fetch.memory import shares
@@ -83,17 +82,19 @@ class DataPack:
         self._buffer = bytearray()
         self._offsets = {}
 
-    def waits_for(self, extents: Iterable[Extent]) -> bool:
-        """Whether any of them lies in the pack that is being filled."""
-        return any(_number(extent) == len(self._hashes) for extent in extents)
-
-    def resolve(self, extents: Iterable[Extent]) -> tuple[Extent, ...]:
-        """Name packs by their hashes: all that the extents lie in are sealed."""
+    def placed(self, extents: Extents) -> Extents | None:
+        """Name packs by their hashes; None while one of the extents lies in the pack that is being filled."""
+        for extent in extents:
+            if isinstance(extent.object, bytes) and len(extent.object) == _STAND_IN:
+                break
+        else:
+            return extents
+        numbers = [_number(extent) for extent in extents]
+        if len(self._hashes) in numbers:
+            return None
         return tuple(
-            Extent(self._hashes[number], extent.offset, extent.length)
-            if (number := _number(extent)) is not None
-            else extent
-            for extent in extents
+            extent if number is None else Extent(self._hashes[number], extent.offset, extent.length)
+            for extent, number in zip(extents, numbers, strict=True)
         )
 
 

@@ -35,17 +35,22 @@ class PackQueue(Generic[T]):
         if len(self._waiting) >= _MOST_WAITING:
             self._pack.seal()
 
+    def straight(self, extents: Extents) -> Extents | None:
+        """Return extents where they really are, when the next item with them need not wait; None: `put` it in."""
+        if self._waiting:
+            return None
+        return self._pack.placed(extents) if extents else extents
+
     def ready(self) -> Iterator[tuple[T, Extents]]:
         """Yield what waits no more, in order, with its extents where they really are."""
         while self._waiting and self._waits_for != self._pack.sealed:
             item, extents = self._waiting[0]
-            if extents:
-                if self._pack.waits_for(extents):
-                    self._waits_for = self._pack.sealed
-                    return
-                extents = self._pack.resolve(extents)
+            placed = self._pack.placed(extents) if extents else extents
+            if placed is None:
+                self._waits_for = self._pack.sealed
+                return
             self._waiting.popleft()
-            yield item, extents
+            yield item, placed
 
     def rest(self) -> Iterator[tuple[T, Extents]]:
         """End the pack, and yield all that is left."""

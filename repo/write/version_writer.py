@@ -114,14 +114,13 @@ class VersionWriter:
     def hold(self, base: VersionId | None = None) -> None:
         """Take the lease, if it is not held yet; from here to `close`, gc deletes nothing.
 
-        IntegrityError: `base`, a version that was found before, is gone already. AccessError: the bucket may not be
-        written. UsageError: it does not hold to create-if-absent, and nobody has accepted that.
+        IntegrityError: `base`, a version that was found before that, is gone already. AccessError: the bucket may not
+        be written. UsageError: it does not hold to create-if-absent, and nobody has accepted that.
         """
-        if self._access is not None:
-            return
-        self._access = self._open.enter_context(
-            write_access(self.repository, self._kind, self.session.settings, self.session.bucket)
-        )
+        if self._access is None:
+            self._access = self._open.enter_context(
+                write_access(self.repository, self._kind, self.session.settings, self.session.bucket)
+            )
         if base is not None:  # a record that is in the bucket has all that it needs there
             if base.commit is not None:
                 self.repository.commit(base.commit)
