@@ -14,6 +14,7 @@ from penstock.errors import PenstockError
 from penstock.mountpoint import mount as daemons
 from penstock.mountpoint import unmount as ending
 from penstock.mountpoint.control_client import ask
+from penstock.mountpoint.control_messages import AccessLogAnswer, AccessLogRequest, MetricsAnswer, MetricsRequest
 from penstock.mountpoint.known_mounts import MountInfo, find_mount, list_mounts
 from penstock.mountpoint.mount_options import MountOptions
 
@@ -141,8 +142,7 @@ def unmount(
 
 def mount_metrics(directory: str | os.PathLike[str]) -> str:
     """Return what Prometheus reads of a mount. NotFoundError: nothing is mounted there."""
-    text: str = ask(os.fspath(directory), "metrics")["text"]
-    return text
+    return ask(os.fspath(directory), MetricsRequest(), MetricsAnswer).text
 
 
 def record_accesses(directory: str | os.PathLike[str], on: bool) -> str | None:
@@ -150,5 +150,4 @@ def record_accesses(directory: str | os.PathLike[str], on: bool) -> str | None:
 
     NotFoundError: nothing is mounted there.
     """
-    path: str | None = ask(os.fspath(directory), "access-log", on=on)["access_log"]
-    return path
+    return ask(os.fspath(directory), AccessLogRequest(on), AccessLogAnswer).access_log

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+
+import msgspec
 
 from penstock.manifest.entry import display_path, split_path
-from penstock.mountpoint.working_copy.commit import changes
+from penstock.mountpoint.working_copy.changes import ChangeLine
+from penstock.mountpoint.working_copy.working_copy import open_working_copy
 from penstock.repo.settings.sizes import format_size
 
 from .invocation import Invocation
@@ -16,11 +18,11 @@ __all__ = ["change_line", "tell_changes"]
 _NAMES = {"A": "added", "M": "modified", "D": "deleted", "R": "renamed"}
 
 
-def change_line(line: dict[str, Any]) -> str:
+def change_line(line: ChangeLine) -> str:
     """Return a line of what changed, as people read it."""
-    slash = "/" if line["directory"] else ""
-    path = f"{line['old']}{slash} -> {line['path']}{slash}" if line["old"] is not None else f"{line['path']}{slash}"
-    return f"{line['kind']} {path}"
+    slash = "/" if line.directory else ""
+    path = f"{line.old}{slash} -> {line.path}{slash}" if line.old is not None else f"{line.path}{slash}"
+    return f"{line.kind} {path}"
 
 
 def tell_changes(invocation: Invocation, directory: str, path: str, *, stat: bool, every: bool) -> int:
@@ -30,21 +32,18 @@ def tell_changes(invocation: Invocation, directory: str, path: str, *, stat: boo
     counts: Counter[str] = Counter()
     grown = 0
 
-    def take(line: dict[str, Any]) -> None:
-        nonlocal grown
-        places = [place for place in (line["path"], line["old"]) if place is not None]
+    for line in open_working_copy(directory, invocation.settings()).changes(every=every):
+        places = [place for place in (line.path, line.old) if place is not None]
         if wanted and not any(place == wanted or place.startswith(f"{wanted}/") for place in places):
-            return
-        counts[line["kind"]] += 1
-        grown += (line["size"] or 0) - (line["old_size"] or 0)
+            continue
+        counts[line.kind] += 1
+        grown += (line.size or 0) - (line.old_size or 0)
         if stat:
-            return
+            continue
         if output.json:
-            output.record(line)
+            output.record(msgspec.structs.asdict(line))
         else:
             output.line(change_line(line))
-
-    changes(directory, invocation.settings(), take, every=every)
     if stat and output.json:
         output.document({**{name: counts[kind] for kind, name in _NAMES.items()}, "bytes": grown})
     elif stat and counts:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import asdict
 
 import click
 
-from penstock.mountpoint.working_copy.commit import CommitOptions, commit
+from penstock.mountpoint.working_copy.working_copy import open_working_copy
+from penstock.overlay.commit.commit_options import CommitOptions
+from penstock.overlay.commit.overlay_commit import CommitReport
 from penstock.repo.bucket.authorship import default_author
 from penstock.repo.settings.sizes import format_size
-from penstock.repo.write.publish import Authorship
 
 from .commands import Command
 from .invocation import Invocation, pass_invocation
 from .merge import side_options
+from .output import JsonValue
 from .versions import tell_risk
 
 __all__ = ["commit_"]
@@ -57,32 +59,35 @@ def commit_(
     is a conflict: nothing happens, and the paths are named. --ours keeps what was changed here, --theirs what they
     have.
     """
-    authorship = Authorship(author or default_author(), message, "commit")
-    options = CommitOptions(branch, tag, ours, theirs, dry_run)
+    options = CommitOptions(author or default_author(), message, branch, tag, ours, theirs, dry_run)
     with invocation.progress() as progress:
-        report = commit(directory, invocation.settings(), authorship, options, progress)
-    tell_risk(invocation.output, report["risk"])
+        report = open_working_copy(directory, invocation.settings()).commit(options, progress)
+    tell_risk(invocation.output, report.risk)
     if invocation.output.json:
-        invocation.output.document({**report, "tag": tag, "dry_run": dry_run})
+        invocation.output.document({**_as_json(report), "tag": tag, "dry_run": dry_run})
         return
     line = invocation.output.line
-    names = [f"branch {branch}"] * report["branched"] + [f"tag {tag}"] * report["tagged"]
-    if names and not report["changed"]:
+    names = [f"branch {branch}"] * report.branched + [f"tag {tag}"] * report.tagged
+    if names and not report.changed:
         line(f"nothing to commit; the version is {' and '.join(names)} now")
-        line(f"  version   {report['commit']}")
+        line(f"  version   {report.commit.hex() if report.commit else None}")
         return
-    if not report["changed"]:
+    if not report.changed:
         line("nothing to commit")
         return
-    line(f"{report['handle']}{f' and tag {tag}' if tag and not dry_run else ''}")
-    line(f"  top hash  {report['top_hash']}")
-    line(f"  version   {report['commit'] or 'none: nothing was sent'}")
-    if report["merged_with"]:
-        line(f"  merged    with {report['merged_with'][:12]}, which landed meanwhile")
-    line(f"  content   {report['files']} changed files, {format_size(report['bytes'])}")
+    line(f"{report.handle}{f' and tag {tag}' if tag and not dry_run else ''}")
+    line(f"  top hash  {report.top_hash.hex()}")
+    line(f"  version   {report.commit.hex() if report.commit else 'none: nothing was sent'}")
+    if report.merged_with:
+        line(f"  merged    with {report.merged_with.hex()[:12]}, which landed meanwhile")
+    line(f"  content   {report.files} changed files, {format_size(report.bytes)}")
     line(f"  uploaded  {_sent(report)}")
 
 
-def _sent(report: dict[str, Any]) -> str:
-    data = format_size(report["bytes_uploaded"]) if report["bytes_uploaded"] else "nothing"
-    return f"{data} of data, {format_size(report['metadata_bytes_uploaded'])} of metadata"
+def _as_json(report: CommitReport) -> dict[str, JsonValue]:
+    return {name: value.hex() if isinstance(value, bytes) else value for name, value in asdict(report).items()}
+
+
+def _sent(report: CommitReport) -> str:
+    data = format_size(report.bytes_uploaded) if report.bytes_uploaded else "nothing"
+    return f"{data} of data, {format_size(report.metadata_bytes_uploaded)} of metadata"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 import click
+import msgspec
 
 from penstock.errors import UsageError
-from penstock.mountpoint.working_copy.discard import discard
+from penstock.mountpoint.working_copy.working_copy import open_working_copy
 
 from .commands import Command
 from .exits import ExitCode
@@ -42,18 +42,13 @@ def discard_(invocation: Invocation, directory: str, paths: tuple[str, ...], yes
         invocation.output.notice("nothing was changed")
         raise click.exceptions.Exit(ExitCode.DIFFERS)
     output = invocation.output
-    count = 0
-
-    def tell(line: dict[str, Any]) -> None:
-        nonlocal count
-        count += 1
+    lines = open_working_copy(directory, invocation.settings()).discard(paths, dry_run=dry_run)
+    for line in lines:
         if output.json:
-            output.record(line)
+            output.record(msgspec.structs.asdict(line))
         else:
-            output.line(f"{line['kind']:<9}{line['path']}{'/' if line['directory'] else ''}")
-
-    discard(directory, invocation.settings(), paths, tell, dry_run=dry_run)
-    if not count:
+            output.line(f"{line.kind:<9}{line.path}{'/' if line.directory else ''}")
+    if not lines:
         output.notice("No changes")
     elif dry_run:
         output.notice("nothing was changed: this was a dry run")

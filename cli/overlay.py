@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 import click
+import msgspec
 
-from penstock.mountpoint.working_copy.overlay_check import check_overlay, rescue_overlay
+from penstock.mountpoint.working_copy.overlay_check import rescue_overlay
+from penstock.mountpoint.working_copy.working_copy import open_working_copy
+from penstock.overlay.inspection.inspection import Finding
 
 from .commands import Command, LazyGroup
 from .exits import ExitCode
@@ -44,21 +46,21 @@ def check(invocation: Invocation, directory: str) -> None:
     with its path. Nothing is changed. Exit code 5 when something is damaged.
     """
     output = invocation.output
-    damaged: list[dict[str, Any]] = []
+    damaged: list[dict[str, str]] = []
 
-    def tell(line: dict[str, Any]) -> None:
-        found = {"path": line["path"], "why": line["why"]}
+    def tell(line: Finding) -> None:
+        found = {"path": line.path, "why": line.why}
         damaged.append(found)
         if not output.json:
             output.line(f"damaged  {found['path'] or 'the tables'}: {found['why']}")
 
-    told = check_overlay(directory, invocation.settings(), tell)
+    report = open_working_copy(directory, invocation.settings()).check(tell)
     if output.json:
-        output.document({**told, "whole": not damaged, "damaged": damaged})
+        output.document({**msgspec.structs.asdict(report), "whole": not damaged, "damaged": damaged})
     elif damaged:
         output.notice(f"what is whole can be taken out: penstock overlay rescue {directory} TO")
     else:
-        output.line(f"{told['directory']} is whole: {told['records']} records, and the bytes of all changed files")
+        output.line(f"{report.directory} is whole: {report.records} records, and the bytes of all changed files")
     if damaged:
         raise click.exceptions.Exit(ExitCode.INTEGRITY)
 
@@ -80,13 +82,13 @@ def rescue(invocation: Invocation, directory: str, to: str) -> None:
     output = invocation.output
     counts: Counter[str] = Counter()
 
-    def tell(line: dict[str, Any]) -> None:
-        counts[line["kind"]] += 1
+    def tell(line: Finding) -> None:
+        counts[line.kind] += 1
         if output.json:
-            output.record(line)
+            output.record(line._asdict())
         else:
-            why = f": {line['why']}" if line["why"] else ""
-            output.line(f"{line['kind']:<9}{line['path'] or 'the tables'}{why}")
+            why = f": {line.why}" if line.why else ""
+            output.line(f"{line.kind:<9}{line.path or 'the tables'}{why}")
 
     rescue_overlay(directory, to, invocation.settings(), tell)
     left = counts["left"] + counts["damaged"]

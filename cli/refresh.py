@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from penstock.mountpoint.working_copy.commit import refresh
+from penstock.mountpoint.working_copy.working_copy import open_working_copy
 
 from .commands import Command
 from .invocation import Invocation, pass_invocation
@@ -27,12 +27,19 @@ def refresh_(invocation: Invocation, directory: str, rebase: bool) -> None:
     With changes that are not committed it does not move, but for --rebase, and then only when others changed none of
     the same paths.
     """
-    found = refresh(directory, rebase=rebase)
+    report = open_working_copy(directory, invocation.settings()).refresh(rebase=rebase)
     if invocation.output.json:
-        invocation.output.document(found)
-    elif not found["moved"]:
-        invocation.output.line(f"{found['handle']} is where it was")
+        invocation.output.document(
+            {
+                "handle": report.handle,
+                "top_hash": report.top_hash.hex(),
+                "commit": report.commit.hex() if report.commit is not None else None,
+                "moved": report.moved,
+                "changes": report.changes,
+            }
+        )
+    elif not report.moved:
+        invocation.output.line(f"{report.handle} is where it was")
     else:
-        changes = found["changes"]
-        invocation.output.line(f"{found['handle']}: {changes} {'change' if changes == 1 else 'changes'}")
-        invocation.output.line(f"  top hash  {found['top_hash']}")
+        invocation.output.line(f"{report.handle}: {report.changes} {'change' if report.changes == 1 else 'changes'}")
+        invocation.output.line(f"  top hash  {report.top_hash.hex()}")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import click
+import msgspec
 
 from penstock.errors import PenstockError
 from penstock.mountpoint.control_client import ask
-from penstock.mountpoint.working_copy.commit import changes, is_served
+from penstock.mountpoint.control_messages import AccessLogAnswer, AccessLogRequest, MetricsAnswer, MetricsRequest
+from penstock.mountpoint.mount_status import CopyStatus, MountStatus
+from penstock.mountpoint.working_copy.changes import ChangeLine
+from penstock.mountpoint.working_copy.working_copy import open_working_copy
 from penstock.repo.settings.sizes import format_size
 
 from .changed import change_line
@@ -45,14 +48,14 @@ def status(invocation: Invocation, directory: str, metrics: bool, access_log: st
     if metrics and (access_log or output.json):
         raise click.UsageError("--metrics goes alone: it has a format of its own.")
     if metrics:
-        for line in ask(directory, "metrics")["text"].splitlines():
+        for line in ask(directory, MetricsRequest(), MetricsAnswer).text.splitlines():
             output.line(line)
     elif access_log is not None:
-        found = ask(directory, "access-log", on=access_log == "on")
+        path = ask(directory, AccessLogRequest(access_log == "on"), AccessLogAnswer).access_log
         if output.json:
-            output.document(found)
-        elif found["access_log"]:
-            output.line(f"accesses are written to {found['access_log']}")
+            output.document({"access_log": path})
+        elif path is not None:
+            output.line(f"accesses are written to {path}")
         else:
             output.line("accesses are not written any more")
     else:
@@ -61,69 +64,72 @@ def status(invocation: Invocation, directory: str, metrics: bool, access_log: st
 
 def _tell(invocation: Invocation, directory: str) -> None:
     output = invocation.output
-    changed: list[dict[str, Any]] = []
+    copy = open_working_copy(directory, invocation.settings())
+    found = copy.status()
+    mount = found if isinstance(found, MountStatus) else None
+    shown: list[ChangeLine] = []
     count = 0
-
-    def take(line: dict[str, Any]) -> None:
-        nonlocal count
-        count += 1
-        if count <= _SHOWN:
-            changed.append(line)
-
-    found = ask(directory, "status") if is_served(directory) else {}
     failure: PenstockError | None = None
-    if not found or found["overlay"]:
+    if found.overlay is not None:
         try:
-            changes(directory, invocation.settings(), take)
+            for count, line in enumerate(copy.changes(), 1):
+                if count <= _SHOWN:
+                    shown.append(line)
         except PenstockError as error:
-            if not found:
+            if mount is None:
                 raise
             failure = error  # what the mount says of itself is wanted then all the more
     if output.json:
-        output.document({**found, "changed": count, "changes": changed})
+        changes = [msgspec.structs.asdict(line) for line in shown]
+        output.document({**msgspec.to_builtins(found), "changed": count, "changes": changes})
         if failure is not None:
             raise failure
         return
-    for name, text in _lines(found) if found else ():
+    for name, text in (*_copy_lines(found), *(_mount_lines(mount) if mount is not None else ())):
         output.line(f"{name + ':':<13}{text}")
     if failure is not None:
         raise failure
-    for line in changed:
+    for line in shown:
         output.line(change_line(line))
-    if count > len(changed):
-        output.notice(f"and {count - len(changed)} more: penstock diff {directory}")
-    if not found or found["overlay"]:
+    if count > len(shown):
+        output.notice(f"and {count - len(shown)} more: penstock diff {directory}")
+    if found.overlay is not None:
         output.notice(
             f"{count} {'change' if count == 1 else 'changes'} since the last commit" if count else "no changes"
         )
-    if found and found["refused"] is not None:
-        output.notice(f"warning: what is changed here cannot be committed from here: {found['refused']}")
-    if found and found["offline"]:
+    if mount is None:
+        return
+    if mount.refused is not None:
+        output.notice(f"warning: what is changed here cannot be committed from here: {mount.refused}")
+    if mount.offline:
         output.notice("it was mounted without its store: what is not in the cache cannot be read")
-    if found and found["cache"] and found["cache"]["note"]:
-        output.notice(found["cache"]["note"])
+    if mount.cache is not None and mount.cache.note:
+        output.notice(mount.cache.note)
 
 
-def _lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    yield "handle", found["handle"]
-    yield "version", found["version"]
-    if found["commit"] is not None:
-        yield "commit", found["commit"]
-    uptime = dt.timedelta(seconds=round(found["uptime"]))
-    yield "since", f"{found['since']} ({uptime})" + (", offline" if found["offline"] else "")
-    rate = f" ({found['hit_rate']:.0%})" if found["hit_rate"] is not None else ""
-    yield "blocks", f"{found['hits']} hits{rate}, {found['misses']} misses"
-    yield "read", format_size(found["bytes_read"])
-    yield "fetched", f"{format_size(found['bytes_fetched'])} in {found['gets']} requests"
-    yield "in flight", f"{format_size(found['in_flight'])} of {format_size(found['budget'])}"
-    yield "open files", str(found["open_files"])
-    fetchers = ", ".join(map(str, found["fetcher_pids"])) or "none yet"
-    yield "processes", f"{found['worker_pid']} serves; {fetchers} fetching; {found['restarts']} started anew"
-    memory = found["memory"]
-    yield "memory", f"{format_size(memory['worker'])} serving, {format_size(memory['fetchers'])} fetching"
-    cache = found["cache"]
-    yield "cache", f"{format_size(cache['bytes'])} of {format_size(cache['max_bytes'])}, {cache['mode']}"
-    for text in found.get("trouble", ()):
+def _copy_lines(found: CopyStatus) -> Iterator[tuple[str, str]]:
+    yield "handle", found.handle
+    yield "version", found.version
+    if found.commit is not None:
+        yield "commit", found.commit
+
+
+def _mount_lines(found: MountStatus) -> Iterator[tuple[str, str]]:
+    uptime = dt.timedelta(seconds=round(found.uptime))
+    yield "since", f"{found.since} ({uptime})" + (", offline" if found.offline else "")
+    rate = f" ({found.hit_rate:.0%})" if found.hit_rate is not None else ""
+    yield "blocks", f"{found.hits} hits{rate}, {found.misses} misses"
+    yield "read", format_size(found.bytes_read)
+    yield "fetched", f"{format_size(found.bytes_fetched)} in {found.gets} requests"
+    yield "in flight", f"{format_size(found.in_flight)} of {format_size(found.budget)}"
+    yield "open files", str(found.open_files)
+    fetchers = ", ".join(map(str, found.fetcher_pids)) or "none yet"
+    yield "processes", f"{found.worker_pid} serves; {fetchers} fetching; {found.restarts} started anew"
+    yield "memory", f"{format_size(found.memory.worker)} serving, {format_size(found.memory.fetchers)} fetching"
+    cache = found.cache
+    if cache is not None:
+        yield "cache", f"{format_size(cache.bytes)} of {format_size(cache.max_bytes)}, {cache.mode}"
+    for text in found.trouble:
         yield "trouble", text
-    if found["access_log"] is not None:
-        yield "accesses", found["access_log"]
+    if found.access_log is not None:
+        yield "accesses", found.access_log

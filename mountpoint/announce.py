@@ -15,6 +15,7 @@ from functools import lru_cache
 from penstock.errors import NotFoundError, UsageError
 
 from .control_client import ask
+from .control_messages import AnnounceAnswer, AnnounceRequest
 from .kernel_mounts import KernelMount, enclosing, top_mount
 
 __all__ = ["announce"]
@@ -100,17 +101,8 @@ class _Part:
     def send(self, *, last: bool) -> None:
         """Send what waits. The daemon takes as many as it finds in a few seconds; the rest is sent again."""
         while True:
-            answer = ask(
-                self._mountpoint,
-                "announce",
-                timeout=_PATIENCE,
-                client=self._client,
-                token=self._token,
-                at=self._sent,
-                paths=self._waiting,
-                last=last,
-            )
-            taken = int(answer["taken"])
+            request = AnnounceRequest(self._client, self._token, self._sent, self._waiting, last)
+            taken = ask(self._mountpoint, request, AnnounceAnswer, timeout=_PATIENCE).taken
             self._sent += taken
             self._waiting = self._waiting[taken:]
             if not self._waiting:

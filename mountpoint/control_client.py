@@ -1,20 +1,33 @@
-"""Ask the daemon of a mount: the client's end of `control`. Blocking; needs neither pyfuse3 nor trio."""
+"""Ask the daemon of a mount: the client's end of the control socket. Blocking; needs neither pyfuse3 nor trio."""
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Generator
+from contextlib import suppress
+from typing import Any, TypeVar
 
-import msgspec
-
+from penstock import __version__
+from penstock.error_form import raise_form
 from penstock.errors import CancelledError, PenstockError
-from penstock.progress import SILENT, Progress, ProgressMirror, StageState
+from penstock.progress import SILENT, Progress, ProgressMirror
+from penstock.wire import MOST, NoMessageError, checked, encode_message, parse
 
-from .error_form import failure_from_json
+from .control_messages import (
+    PROTOCOL,
+    Answer,
+    CancelRequest,
+    Envelope,
+    JobStarted,
+    JobState,
+    JobStateRequest,
+    Question,
+    Refusal,
+    Request,
+    StatusRequest,
+)
 from .known_mounts import find_mount, record_at
 from .registry import MountRecord
 
@@ -22,19 +35,18 @@ __all__ = ["answers", "ask", "follow"]
 
 _PATIENCE = 5.0
 _POLL = 0.1
-_MOST_ANSWER = 16 << 20
+_T = TypeVar("_T")
 
 
-def ask(mountpoint: str, command: str, *, timeout: float = _PATIENCE, **arguments: object) -> dict[str, Any]:
-    """Return what the daemon of the mount at a directory answers to a command; `timeout` in seconds.
+def ask(mountpoint: str, request: Request, answer: type[_T], *, timeout: float = _PATIENCE) -> _T:
+    """Return what the daemon of the mount at a directory answers, which is an `answer`; `timeout` in seconds.
 
     NotFoundError: nothing of ours is mounted there. AccessError: it is another user's. PenstockError: its daemon is
-    gone, or does not answer in time. What the daemon itself refuses comes out as the error that it met.
+    gone, does not answer in time, or is of another version. What it refuses comes out as the error that it met.
     """
     record = _record(mountpoint)
-    request = json.dumps({"command": command, **arguments}).encode("ascii") + b"\n"
     try:
-        body = _exchange(record, request, time.monotonic() + timeout)
+        body = _exchange(record, encode_message(Question(request)), time.monotonic() + timeout)
     except TimeoutError as error:
         raise PenstockError(
             f"the daemon of {record.mountpoint} does not answer",
@@ -47,45 +59,44 @@ def ask(mountpoint: str, command: str, *, timeout: float = _PATIENCE, **argument
             why=error.strerror or str(error),
             fix=f"Its log is {record.log}",
         ) from error
-    return _answer(record, body)
+    return _answer(record, body, answer)
 
 
 def follow(
-    mountpoint: str,
-    command: str,
-    progress: Progress = SILENT,
-    line: Callable[[Any], None] = lambda _: None,
-    **arguments: object,
-) -> dict[str, Any]:
-    """Have a mount do what takes its time (`jobs`), and return what comes of it; `progress` is told how far it is.
+    mountpoint: str, request: Request, line: type[_T], result: Any, progress: Progress = SILENT
+) -> Generator[_T, None, Any]:
+    """Have a mount do what takes its time (`jobs`): yield its lines, each a `line`; return its result, a `result`.
 
-    `line` is given what comes of it piece by piece.
-
-    Errors as `ask`, and what it fails with. KeyboardInterrupt, and CancelledError of `progress`: it is cancelled first.
+    `progress` is shown how far it is. Errors as `ask`, and what it fails with. Who stops iterating, Ctrl-C and a
+    CancelledError of `progress` cancel it.
     """
-    job = ask(mountpoint, command, timeout=_PATIENCE, **arguments)["job"]
+    job = ask(mountpoint, request, JobStarted).job
     mirror = ProgressMirror(progress)
     try:
         while True:
-            state = ask(mountpoint, "job", job=job)
-            mirror.show(msgspec.convert(state["progress"], list[StageState]))
-            for each in state["lines"]:
-                line(each)
-            if state["done"]:
-                result: dict[str, Any] = state["result"]
-                return result
-            if not state["lines"]:
+            state = ask(mountpoint, JobStateRequest(job), JobState)
+            if state.done:  # what has landed has landed: nothing is cancelled any more
+                for each in state.lines:
+                    yield checked(each, line)
+                return checked(state.result, result)
+            mirror.show(state.progress)
+            for each in state.lines:
+                yield checked(each, line)
+            if not state.lines:
                 time.sleep(_POLL)
-    except (KeyboardInterrupt, CancelledError):
-        ask(mountpoint, "cancel", job=job)
+    except NoMessageError as error:
+        raise PenstockError(f"the daemon of {mountpoint} answers something else", why=str(error)) from error
+    except (KeyboardInterrupt, GeneratorExit, CancelledError):
+        with suppress(PenstockError):  # it has ended, or there is nobody to tell
+            ask(mountpoint, CancelRequest(job), JobState)
         raise
 
 
 def answers(record: MountRecord, timeout: float = 2.0) -> bool:
     """Whether a daemon answers at all, within so many seconds."""
     try:
-        return bool(_exchange(record, b'{"command": "status"}\n', time.monotonic() + timeout))
-    except OSError:
+        return bool(_exchange(record, encode_message(Question(StatusRequest())), time.monotonic() + timeout))
+    except (OSError, PenstockError):
         return False
 
 
@@ -101,20 +112,20 @@ def _record(mountpoint: str) -> MountRecord:
     )
 
 
-def _exchange(record: MountRecord, request: bytes, until: float) -> bytes:
-    """Send a request and return all that comes back. OSError, TimeoutError among it."""
+def _exchange(record: MountRecord, question: bytes, until: float) -> bytes:
+    """Send a question and return all that comes back. OSError, TimeoutError among it."""
     path = record.control
     if path is None:
-        raise OSError("it was mounted by another version of Penstock")
+        raise _other_version(record, Envelope())
     directory = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(max(0.001, until - time.monotonic()))
-            # As `control` binds it: the path may be longer than an address holds.
+            # As `control_socket` binds it: the path may be longer than an address holds.
             connection.connect(f"/proc/self/fd/{directory}/{os.path.basename(path)}")
-            connection.sendall(request)
+            connection.sendall(question)
             body = bytearray()
-            while not body.endswith(b"\n") and len(body) < _MOST_ANSWER:
+            while not body.endswith(b"\n") and len(body) < MOST:
                 connection.settimeout(max(0.001, until - time.monotonic()))
                 part = connection.recv(65536)
                 if not part:
@@ -125,15 +136,27 @@ def _exchange(record: MountRecord, request: bytes, until: float) -> bytes:
         os.close(directory)
 
 
-def _answer(record: MountRecord, body: bytes) -> dict[str, Any]:
+def _answer(record: MountRecord, body: bytes, answer: type[_T]) -> _T:
     try:
-        found = json.loads(body)
-        if (failed := found.get("error")) is None:
-            answer: dict[str, Any] = found["answer"]
-            return answer
-        failure = failure_from_json(failed)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        value = parse(body)
+        envelope: Envelope = checked(value, Envelope)
+        if envelope.protocol != PROTOCOL:
+            raise _other_version(record, envelope)
+        found: Answer | Refusal = checked(value, Answer | Refusal)
+        if isinstance(found, Refusal):
+            raise_form(found.error)
+        result: _T = checked(found.answer, answer)
+        return result
+    except NoMessageError as error:
         raise PenstockError(
             f"the daemon of {record.mountpoint} answers something else", why="it may have ended just now"
         ) from error
-    raise failure
+
+
+def _other_version(record: MountRecord, envelope: Envelope) -> PenstockError:
+    theirs = f"of Penstock {envelope.version}" if envelope.version else "of an older Penstock"
+    return PenstockError(
+        f"the mount at {record.mountpoint} was made by another version of Penstock",
+        why=f"its daemon is {theirs}, protocol {envelope.protocol}; this is {__version__}, protocol {PROTOCOL}",
+        fix=f"penstock umount {record.mountpoint}, and mount it again: what was changed in it is kept.",
+    )

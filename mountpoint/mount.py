@@ -17,7 +17,7 @@ from dataclasses import replace
 
 from penstock.errors import PenstockError, StoreUnreachableError, UsageError
 from penstock.mountpoint.daemon.supervisor import supervise
-from penstock.mountpoint.daemon_messages import MountRequest, decode_answer, encode_request
+from penstock.mountpoint.daemon_messages import MountRequest, decode_answer
 from penstock.mountpoint.detach import detach
 from penstock.mountpoint.kernel_mounts import top_mount
 from penstock.mountpoint.known_mounts import MountInfo, info_of
@@ -28,6 +28,7 @@ from penstock.mountpoint.registry import MountRecord, log_path
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.settings.settings import Settings
 from penstock.repo.warm.trace import begin_trace
+from penstock.wire import encode_message
 
 __all__ = ["mount", "mount_foreground"]
 
@@ -93,7 +94,7 @@ def _start(request: MountRequest, timeout: float) -> MountRecord:
     with process.stdin, process.stdout:
         try:
             with suppress(BrokenPipeError):  # it died at once: its log says why
-                process.stdin.write(encode_request(request))
+                process.stdin.write(encode_message(request))
                 process.stdin.close()
             answer = _answer(process.stdout.fileno(), timeout)
         except BaseException:  # Ctrl-C does not reach the daemon, which has a session of its own

@@ -10,16 +10,16 @@ folder, whose processes are not to be seen here, by a lock on the file, which it
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 import stat
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 
+import msgspec
 import platformdirs
 
 from penstock.errors import AccessError
+from penstock.wire import NoMessageError, decode_message, encode_message
 
 from .processes import boot_id, start_time
 
@@ -35,8 +35,10 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class MountRecord:
+_MOST_RECORD = 1 << 20
+
+
+class MountRecord(msgspec.Struct, frozen=True):
     """A daemon and its mount. Hashes in hex; `since` in ISO 8601; `device` is (major, minor).
 
     `pid` is the supervisor's, `worker_pid` that of the process that serves now; `restarts` counts those before it.
@@ -102,8 +104,8 @@ class Registration:
     def update(self, record: MountRecord) -> None:
         """Write it anew, whole or not at all."""
         draft = f"{self._stem}.json.new"
-        with open(draft, "w", encoding="ascii", opener=lambda name, flags: os.open(name, flags, 0o600)) as stream:
-            json.dump(asdict(record), stream)
+        with open(draft, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as stream:
+            stream.write(encode_message(record))
         descriptor = os.open(draft, os.O_RDWR | os.O_CLOEXEC)
         with suppress(OSError):  # on a disk without locks: it is known by its process alone
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -184,13 +186,12 @@ def _records() -> list[tuple[str, MountRecord | None]]:
 
 
 def _read(path: str) -> MountRecord | None:
-    """Return what a state file says; None when it is none of this version's, or gone."""
+    """Return what a state file says, as far as this version knows it; None when it is none, or gone."""
     try:
-        with open(path, encoding="ascii") as stream:
-            values = json.load(stream)
-        major, minor = values.pop("device")
-        return MountRecord(**values, device=(major, minor))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        with open(path, "rb") as stream:
+            record: MountRecord = decode_message(stream.read(_MOST_RECORD), MountRecord)
+            return record
+    except (OSError, NoMessageError):
         return None
 
 

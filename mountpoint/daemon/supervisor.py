@@ -28,10 +28,13 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+import msgspec
+
+from penstock.error_form import error_of
 from penstock.errors import AccessError, PenstockError
-from penstock.mountpoint.daemon_messages import MountRequest, decode_answer, encode_ready, encode_request
+from penstock.mountpoint.daemon_messages import MountRequest
 from penstock.mountpoint.detach import detach
 from penstock.mountpoint.kernel_mounts import kernel_mounts, top_mount
 from penstock.mountpoint.registry import MountRecord, Registration, sweep
@@ -133,15 +136,14 @@ class _Supervisor:
 
     def _start(self, process: ServingProcess) -> None:
         self._process = process
-        request, level, session = encode_request(self._request), _log.getEffectiveLevel(), self._session
+        request, level, session = self._request, _log.getEffectiveLevel(), self._session
         if session is None or self._record is None:
             sweep()  # before this mount's own socket is there
             process.send(Start(request, level, os.getpid()))
             return
-        self._record = replace(self._record, worker_pid=process.pid, restarts=self._restarts.total)
+        self._record = msgspec.structs.replace(self._record, worker_pid=process.pid, restarts=self._restarts.total)
         self._register(self._record)
-        ready = encode_ready(self._record)
-        start = Start(request, level, os.getpid(), session.greeting, session.pin, ready, self._set_aside)
+        start = Start(request, level, os.getpid(), session.greeting, session.pin, self._record, self._set_aside)
         process.send(start, session.descriptor)
 
     def _wait(self) -> None:
@@ -193,8 +195,8 @@ class _Supervisor:
             if isinstance(message, Mounted):
                 assert descriptor is not None
                 self._session = _Session(descriptor, message.device, message.greeting, message.pin)
-            elif isinstance(message, Serving) and message.ready is not None:
-                self._on_ready(decode_answer(message.ready))
+            elif isinstance(message, Serving) and message.record is not None:
+                self._on_ready(message.record)
             elif isinstance(message, Moved):
                 self._on_move(message)
             elif isinstance(message, Failed):
@@ -215,7 +217,9 @@ class _Supervisor:
 
     def _on_move(self, message: Moved) -> None:
         assert self._record is not None  # only a mount that is served moves
-        self._record = replace(self._record, handle=message.handle, top_hash=message.top_hash, commit=message.commit)
+        self._record = msgspec.structs.replace(
+            self._record, handle=message.handle, top_hash=message.top_hash, commit=message.commit
+        )
         self._register(self._record)
         _log.info("%s is at version %s now", self._record.mountpoint, message.top_hash)
 
@@ -228,13 +232,11 @@ class _Supervisor:
             _log.warning("what is registered of %s is out of date: %s", record.mountpoint, error)
 
     def _on_failure(self, message: Failed) -> None:
-        try:
-            decode_answer(message.failure)
-        except PenstockError as error:
-            if self._record is None:
-                raise
-            self._told = error
-            _log.error("the serving process gave up: %s", error)
+        error = error_of(message.error)
+        if self._record is None:
+            raise error
+        self._told = error
+        _log.error("the serving process gave up: %s", error)
 
     def _on_death(self, process: ServingProcess, status: str) -> None:
         process.end(0)

@@ -1,6 +1,6 @@
 """What a supervisor and the process that serves its mount tell each other, and the socket between them.
 
-One message a packet, in MessagePack, some with a descriptor. Both ends are of the same installation.
+One message a packet (`penstock.wire`), some with a descriptor. Both ends are of the same installation.
 
     supervisor                      serving process
         ── Start [session] ────────────▶   mount and serve; with a session: serve that one on
@@ -17,24 +17,29 @@ import socket
 
 import msgspec
 
+from penstock.error_form import ErrorForm
+from penstock.mountpoint.daemon_messages import MountRequest
+from penstock.mountpoint.registry import MountRecord
+from penstock.wire import decode_message, encode_message
+
 __all__ = ["Failed", "Link", "Mounted", "Moved", "Serving", "Start"]
 
 _MOST = 1 << 20
 
 
 class Start(msgspec.Struct, frozen=True, tag=True):
-    """The work. `request` is as `daemon_messages` writes it, `level` the log's, `parent` the supervisor's id.
+    """The work. `level` is the log's, `parent` the supervisor's process id.
 
-    Of a session that goes on: `greeting` and `pin` are what `Mounted` gave, `record` is the mount's
-    (`daemon_messages`); `set_aside` says why the block cache is to be left alone, if it is.
+    Of a session that goes on: `greeting` and `pin` are what `Mounted` gave, `record` is the mount's; `set_aside` says
+    why the block cache is to be left alone, if it is.
     """
 
-    request: bytes
+    request: MountRequest
     level: int
     parent: int
     greeting: bytes | None = None
     pin: bytes | None = None
-    record: bytes | None = None
+    record: MountRecord | None = None
     set_aside: str = ""
 
 
@@ -47,9 +52,9 @@ class Mounted(msgspec.Struct, frozen=True, tag=True):
 
 
 class Serving(msgspec.Struct, frozen=True, tag=True):
-    """Files can be read. `ready` is `daemon_messages`'s answer from the first process, None from a later one."""
+    """Files can be read. `record` is what the first process says of the mount, None from a later one."""
 
-    ready: bytes | None
+    record: MountRecord | None
 
 
 class Moved(msgspec.Struct, frozen=True, tag=True):
@@ -61,13 +66,12 @@ class Moved(msgspec.Struct, frozen=True, tag=True):
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
-    """The end, before or while files could be read. `failure` is `daemon_messages`'s answer."""
+    """The end, before or while files could be read."""
 
-    failure: bytes
+    error: ErrorForm
 
 
 Message = Start | Mounted | Serving | Moved | Failed
-_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
 
 class Link:
@@ -88,7 +92,7 @@ class Link:
 
     def send(self, message: Message, descriptor: int | None = None) -> None:
         """Send a message, with a copy of a descriptor. OSError: the other end is gone."""
-        body = msgspec.msgpack.encode(message)
+        body = encode_message(message)
         if descriptor is None:
             self._socket.send(body, socket.MSG_NOSIGNAL)
         else:
@@ -104,7 +108,8 @@ class Link:
             os.set_inheritable(descriptor, False)
         if not body:
             return None
-        return _decoder.decode(body), descriptors[0] if descriptors else None
+        message: Message = decode_message(body, Message)
+        return message, descriptors[0] if descriptors else None
 
     def close(self) -> None:
         """Close this end."""

@@ -1,7 +1,7 @@
-"""Say what is whole in an overlay, and take that out of one that is damaged: the caller's end.
+"""Say what is whole in an overlay that nobody has mounted, and take that out of one that is damaged.
 
-A mount that is there is asked (`version_commands`): the overlay is its daemon's. The bucket helps to name paths and has
-what was not changed of a file; without it, both do what can be done. Needs neither pyfuse3 nor trio.
+The bucket helps to name paths and has what was not changed of a file; without it, both do what can be done. Needs
+neither pyfuse3 nor trio.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+
+import msgspec
 
 from penstock.errors import ConflictError, PenstockError, UsageError
 from penstock.manifest.entry import BLOCK_SIZE, block_count
-from penstock.mountpoint.control_client import follow
+from penstock.mountpoint.known_mounts import record_at
 from penstock.overlay.disk import disk_told
 from penstock.overlay.inspection.inspection import Finding, inspect, rescue
 from penstock.overlay.inspection.salvage import Salvage
@@ -24,28 +25,28 @@ from penstock.overlay.tree.lower import Lower
 from penstock.repo.read.snapshot import Snapshot, open_snapshot
 from penstock.repo.settings.settings import Settings
 
-from .commit import is_mounted, overlay_of
-from .overlay_directory import pin_of
+from .overlay_directory import overlay_of, pin_of
 
-__all__ = ["check_overlay", "finding_line", "rescue_overlay"]
+__all__ = ["CheckReport", "check_overlay", "rescue_overlay"]
 
 _log = logging.getLogger(__name__)
-Line = Callable[[dict[str, Any]], None]
+Line = Callable[[Finding], None]
 
 
-def check_overlay(directory: str, settings: Settings, line: Line) -> dict[str, Any]:
-    """Give `line` what is damaged (`finding_line`); return `directory`, the overlay's, and `records` that are whole.
+class CheckReport(msgspec.Struct, frozen=True):
+    """Which overlay was looked through, and how many records in it are whole."""
 
-    `directory` is a mountpoint, or an overlay's. NotFoundError: it is none; ConflictError: it is in use; OSError.
-    """
-    if is_mounted(directory):
-        return follow(directory, "check", line=line)
-    path = overlay_of(directory)
+    directory: str
+    records: int
+
+
+def check_overlay(path: str, settings: Settings, line: Line) -> CheckReport:
+    """Give `line` what is damaged in the overlay in a directory. ConflictError: it is in use; OSError."""
     with disk_told(path), Salvage(path) as salvage, _version(salvage, settings) as (version, lower):
         del version
         for found in inspect(salvage.reader, salvage.content, lower, salvage.damaged, salvage.faults):
-            line(finding_line(found))
-        return {"directory": path, "records": salvage.records}
+            line(found)
+        return CheckReport(path, salvage.records)
 
 
 def rescue_overlay(directory: str, to: str, settings: Settings, line: Line) -> str:
@@ -53,7 +54,7 @@ def rescue_overlay(directory: str, to: str, settings: Settings, line: Line) -> s
 
     UsageError: `to` has something in it; ConflictError: the overlay is mounted.
     """
-    if is_mounted(directory):
+    if record_at(directory) is not None:
         raise ConflictError(
             f"the overlay of {directory} is in use", why="it is mounted", fix=f"penstock umount {directory}"
         )
@@ -68,21 +69,16 @@ def rescue_overlay(directory: str, to: str, settings: Settings, line: Line) -> s
         raise UsageError(f"{to} cannot be written to", why=error.strerror or str(error)) from error
     with disk_told(path), Salvage(path) as salvage, _version(salvage, settings) as (version, lower):
         for fault in salvage.faults:
-            line(finding_line(Finding("damaged", "", fault)))
+            line(Finding("damaged", "", fault))
         committed = read_counters(salvage.reader).committed
         try:
             for found in rescue(salvage.reader, salvage.content, lower, committed, _lower_bytes(version), to):
-                line(finding_line(found))
+                line(found)
         except OSError as error:
             raise PenstockError(
                 f"not everything could be written to {to}", why=str(error), fix="Name a directory on another disk."
             ) from error
     return path
-
-
-def finding_line(found: Finding) -> dict[str, Any]:
-    """Return what was found as JSON has it."""
-    return found._asdict()
 
 
 @contextmanager

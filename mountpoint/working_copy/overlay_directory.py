@@ -13,7 +13,7 @@ import os
 import platformdirs
 from blake3 import blake3
 
-from penstock.errors import AccessError, ConflictError
+from penstock.errors import AccessError, ConflictError, NotFoundError
 from penstock.overlay.overlay import Overlay
 from penstock.overlay.tables.meta import Origin
 from penstock.repo.bucket.repository import DEFAULT_BRANCH, dataset_of
@@ -22,7 +22,7 @@ from penstock.repo.read.snapshot import Snapshot
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.settings.settings import Settings
 
-__all__ = ["adopt", "open_overlay", "overlay_directory", "pin_of", "resumed"]
+__all__ = ["adopt", "open_overlay", "overlay_directory", "overlay_of", "pin_of", "resumed"]
 
 
 def overlay_directory(mountpoint: str) -> str:
@@ -30,6 +30,18 @@ def overlay_directory(mountpoint: str) -> str:
     name = mountpoint.strip("/").replace("/", "-")[-100:] or "root"
     digest = blake3(os.fsencode(mountpoint)).hexdigest()[:12]
     return os.path.join(platformdirs.user_state_dir("penstock"), "overlays", f"{name}-{digest}")
+
+
+def overlay_of(directory: str) -> str:
+    """Return the overlay that a mountpoint has, or had, or that a directory is. NotFoundError: there is none."""
+    for path in (directory, overlay_directory(os.path.realpath(directory))):
+        if os.path.exists(os.path.join(path, "index", "data.mdb")):
+            return os.path.abspath(path)
+    raise NotFoundError(
+        f"nothing is mounted at {directory}",
+        why="and no writable mount has left changes there",
+        fix="penstock mounts lists what is mounted; name the directory of --overlay-dir, if that was given.",
+    )
 
 
 def open_overlay(directory: str, *, trusted: bool = False) -> Overlay:

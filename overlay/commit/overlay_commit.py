@@ -1,6 +1,6 @@
 """Commit an overlay: what changed becomes the next version of a branch, and the overlay is clean at it.
 
-Five steps, in two threads, so that a mount goes on meanwhile:
+Five steps, in two threads, so that a mount goes on meanwhile; their order stands in `steps.commit_steps`:
 
     begin    the overlay's thread   freeze: later writes go to other data files; tables are read in a snapshot
     build    any thread             data and nodes are sent, a manifest is made; the branch is as it was
@@ -20,11 +20,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import TypeAlias
 
 from penstock.errors import ConflictError, PenstockError, StoreUnreachableError, UsageError
 from penstock.manifest import diff
-from penstock.manifest.merge import Choose
 from penstock.overlay.overlay import Overlay
 from penstock.overlay.tables.intent import Intent, clear_intent, read_intent
 from penstock.overlay.tree.editor import Editor
@@ -33,17 +33,23 @@ from penstock.repo.bucket.leases import LeaseKind
 from penstock.repo.bucket.refs import write_id
 from penstock.repo.bucket.repository import VersionId
 from penstock.repo.history.branches import make_branch
+from penstock.repo.history.side_choice import choice
 from penstock.repo.read.snapshot import Snapshot
 from penstock.repo.settings.settings import Settings
 from penstock.repo.write.landing import Landed
 from penstock.repo.write.publish import Authorship
 from penstock.repo.write.version_writer import VersionWriter
 
+from .commit_options import CommitOptions
 from .recovery import moved, others
 from .settlement import Settlement, Settling
 from .version_build import Frozen, build_version
 
 __all__ = ["CommitReport", "OverlayCommit"]
+
+
+Digest: TypeAlias = bytes
+"""Within `CommitReport` the name of the type is that of a field."""
 
 
 @dataclass(slots=True)
@@ -59,9 +65,9 @@ class CommitReport:
 
     handle: str
     branch: str
-    top_hash: bytes
-    commit: bytes | None = None
-    merged_with: bytes | None = None
+    top_hash: Digest
+    commit: Digest | None = None
+    merged_with: Digest | None = None
     changed: bool = False
     branched: bool = False
     tagged: bool = False
@@ -76,10 +82,10 @@ class CommitReport:
 
 
 class OverlayCommit:
-    """One commit of `overlay`, whose lower layer is `version`. See the module for the order of calls.
+    """One commit of `overlay`, whose lower layer is `version`. See the module for what each call does.
 
     Any of `penstock.errors` may come up, and OSError from the overlay's disk; then nothing is lost, and it can be
-    done again: what was sent is found again. `branch`: by default the one that is mounted; `choose` settles conflicts.
+    done again: what was sent is found again. UsageError: the options contradict each other.
     """
 
     def __init__(
@@ -88,12 +94,7 @@ class OverlayCommit:
         editor: Editor,
         version: Snapshot,
         settings: Settings,
-        authorship: Authorship,
-        *,
-        branch: str | None = None,
-        tag: str | None = None,
-        choose: Choose | None = None,
-        dry_run: bool = False,
+        options: CommitOptions,
     ) -> None:
         origin = overlay.origin
         assert origin is not None  # one that is of nothing is not opened for this
@@ -102,11 +103,12 @@ class OverlayCommit:
         self._version = version
         self._settings = settings
         self._origin = origin
-        self._branch = branch or origin.ref
-        self._tag = tag
-        self._choose = choose
-        self._dry_run = dry_run
-        self._authorship = replace(authorship, mark=write_id())
+        self._branch = options.branch or origin.ref
+        self._tag = options.tag
+        # To a merge the branch is ours, and what is committed theirs; to whoever commits it is the other way round.
+        self._choose = choice(ours=options.theirs, theirs=options.ours)
+        self._dry_run = options.dry_run
+        self._authorship = Authorship(options.author, options.message, "commit", mark=write_id())
         self._open = ExitStack()
         self._frozen: Frozen | None = None
         self._writer: VersionWriter | None = None

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from servers.latency import LatencyProxy
@@ -21,7 +20,9 @@ from views.living import kill, until, worker
 import penstock
 from penstock.errors import NotFoundError, UsageError
 from penstock.mountpoint.control_client import ask
+from penstock.mountpoint.control_messages import StatusRequest
 from penstock.mountpoint.known_mounts import MountInfo
+from penstock.mountpoint.mount_status import MountStatus
 from penstock.repo.settings.remote import Remote
 from penstock.repo.settings.settings import Settings
 
@@ -56,8 +57,8 @@ def far(
         yield settings
 
 
-def status(info: MountInfo) -> dict[str, Any]:
-    return ask(info.mountpoint, "status", timeout=20)
+def status(info: MountInfo) -> MountStatus:
+    return ask(info.mountpoint, StatusRequest(), MountStatus, timeout=20)
 
 
 def read_all(source: Path, mounted: str, paths: list[str]) -> float:
@@ -84,17 +85,17 @@ def test_a_reader_in_announced_order_waits_far_less(
     order = sample(250)
     without = mounts("lab/data", "without", settings=far("without", size))
     alone = read_all(tmp_path / "many", without.mountpoint, order)
-    misses = status(without)["misses"]
+    misses = status(without).misses
     assert misses >= 150
 
     announced = mounts("lab/data", "announced", settings=far("announced", size))
-    before = status(announced)["bytes_fetched"]
+    before = status(announced).bytes_fetched
     penstock.announce([f"{announced.mountpoint}/{path}" for path in order])
     led = read_all(tmp_path / "many", announced.mountpoint, order)
     found = status(announced)
-    assert found["misses"] <= misses / 10
+    assert found.misses <= misses / 10
     assert led < alone / 2
-    assert found["bytes_fetched"] - before <= 1.1 * len(order) * SIZE
+    assert found.bytes_fetched - before <= 1.1 * len(order) * SIZE
 
 
 @pytest.mark.s3
@@ -103,17 +104,17 @@ def test_a_whole_epoch_takes_few_requests_and_each_byte_once(
 ) -> None:
     info = mounts("lab/data", settings=far("whole", 1 << 30))
     order = sample(FILES)
-    before = status(info)["bytes_fetched"]
+    before = status(info).bytes_fetched
     penstock.announce(order, mountpoint=info.mountpoint)
     read_all(tmp_path / "many", info.mountpoint, order)
     found = status(info)
-    assert found["misses"] <= FILES / 20
-    assert found["bytes_fetched"] - before <= 1.1 * FILES * SIZE
-    assert found["gets"] <= FILES / 10
+    assert found.misses <= FILES / 20
+    assert found.bytes_fetched - before <= 1.1 * FILES * SIZE
+    assert found.gets <= FILES / 10
     # The next epoch, of a smaller part, takes the place of this one, and fetches nothing.
     penstock.announce(order[:100], mountpoint=info.mountpoint)
     read_all(tmp_path / "many", info.mountpoint, order[:100])
-    assert status(info)["gets"] == found["gets"]
+    assert status(info).gets == found.gets
 
 
 def test_paths_of_every_kind(mounted: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from servers.faultproxy import FaultProxy
@@ -20,22 +20,32 @@ from servers.rgw import RadosGateway
 from views.bucket import LocalBucket, push
 from views.living import until, worker
 
-from penstock.errors import AccessError, ConflictError, MergeConflictError, NotFoundError, PenstockError, UsageError
+from penstock.errors import (
+    AccessError,
+    CancelledError,
+    ConflictError,
+    MergeConflictError,
+    NotFoundError,
+    PenstockError,
+    UsageError,
+)
+from penstock.mountpoint.control_client import ask
+from penstock.mountpoint.control_messages import CancelRequest, CommitRequest, JobStarted, JobState, JobStateRequest
 from penstock.mountpoint.known_mounts import MountInfo, list_mounts
 from penstock.mountpoint.mount_options import MountOptions
 from penstock.mountpoint.unmount import unmount
-from penstock.mountpoint.working_copy.commit import CommitOptions, changes, commit, refresh
+from penstock.mountpoint.working_copy.working_copy import open_working_copy
+from penstock.overlay.commit.commit_options import CommitOptions
+from penstock.overlay.commit.overlay_commit import CommitReport
 from penstock.progress import SILENT
 from penstock.repo.read.snapshot import open_snapshot
 from penstock.repo.settings.settings import Settings
-from penstock.repo.write.publish import Authorship
 
 pytestmark = pytest.mark.fuse
 Mount = Callable[..., MountInfo]
 
-AUTHOR = Authorship("me", "a commit", "commit")
 WRITABLE = MountOptions(writable=True)
-PLAIN = CommitOptions()
+PLAIN = CommitOptions("me", "a commit")
 
 
 @pytest.fixture(autouse=True)
@@ -51,18 +61,21 @@ def writable(pushed: LocalBucket, mounts: Mount, tmp_path: Path) -> Path:
     return Path(mounts(options=WRITABLE).mountpoint)
 
 
-def ready(place: Path, bucket: LocalBucket, options: CommitOptions = PLAIN) -> dict[str, Any]:
-    return commit(str(place), bucket.settings, AUTHOR, options, SILENT)
+def ready(place: Path, bucket: LocalBucket, options: CommitOptions = PLAIN) -> CommitReport:
+    return open_working_copy(str(place), bucket.settings).commit(options, SILENT)
+
+
+def newest(bucket: LocalBucket) -> bytes | None:
+    """Return the commit that the branch stands at."""
+    with closing(open_snapshot("demo/data", bucket.settings, cached=False)) as snapshot:
+        return snapshot.commit_id
 
 
 def lines(place: Path, bucket: LocalBucket) -> list[str]:
-    found: list[str] = []
-    changes(
-        str(place),
-        bucket.settings,
-        lambda line: found.append(f"{line['kind']} {line['old'] or ''}{'>' if line['old'] else ''}{line['path']}"),
-    )
-    return found
+    return [
+        f"{line.kind} {line.old or ''}{'>' if line.old else ''}{line.path}"
+        for line in open_working_copy(str(place), bucket.settings).changes()
+    ]
 
 
 def content(place: Path) -> dict[str, object]:
@@ -106,13 +119,13 @@ def test_a_commit_is_what_the_mount_shows(writable: Path, pushed: LocalBucket, m
         "M small.txt",
     ]
     report = ready(writable, pushed)
-    assert report["changed"]
-    assert report["bytes_uploaded"] < (1 << 20) + 200_000  # a block of big.bin, and the small files
+    assert report.changed
+    assert report.bytes_uploaded < (1 << 20) + 200_000  # a block of big.bin, and the small files
     assert lines(writable, pushed) == []
     assert content(writable) == shown
     other = Path(mounts(at="other").mountpoint)
-    assert os.getxattr(other, "user.penstock.version").decode() == report["top_hash"]
-    assert os.getxattr(writable, "user.penstock.version").decode() == report["top_hash"]
+    assert os.getxattr(other, "user.penstock.version").decode() == report.top_hash.hex()
+    assert os.getxattr(writable, "user.penstock.version").decode() == report.top_hash.hex()
     assert content(other) == shown
 
 
@@ -124,8 +137,8 @@ def test_a_mount_goes_on_from_one_commit_to_the_next(writable: Path, pushed: Loc
     os.rename(writable / "moved", writable / "names")
     assert len(lines(writable, pushed)) > 1
     shown = content(writable)
-    assert ready(writable, pushed)["changed"]
-    assert not ready(writable, pushed)["changed"]
+    assert ready(writable, pushed).changed
+    assert not ready(writable, pushed).changed
     assert content(Path(mounts(at="other").mountpoint)) == shown
 
 
@@ -151,8 +164,8 @@ def test_open_files_stay_open_and_writers_write_on(writable: Path, pushed: Local
             least = written
             until(lambda least=least: written > least + 50, "lines")
             report = ready(writable, pushed)
-            assert report["changed"]
-            tops.append(report["top_hash"])
+            assert report.changed
+            tops.append(report.top_hash)
     finally:
         stop.set()
         thread.join(30)
@@ -161,7 +174,7 @@ def test_open_files_stay_open_and_writers_write_on(writable: Path, pushed: Local
     before.close()
     last = 0
     for number, top in enumerate(tops):
-        kept = (Path(mounts(f"demo/data:{top}", at=f"at{number}").mountpoint) / "log").read_bytes()
+        kept = (Path(mounts(f"demo/data:{top.hex()}", at=f"at{number}").mountpoint) / "log").read_bytes()
         assert kept == whole[: len(kept)]
         assert len(kept) % 9 == 0
         assert len(kept) > last
@@ -178,9 +191,9 @@ def test_what_was_unmounted_is_there_again_and_can_be_committed_unmounted(
     mounts(options=WRITABLE)
     assert content(writable) == shown
     assert unmount(str(writable))
-    dry = ready(writable, pushed, CommitOptions(dry_run=True))
-    report = ready(writable, pushed, CommitOptions(tag="v2"))
-    assert dry["top_hash"] == report["top_hash"]
+    dry = ready(writable, pushed, CommitOptions("me", dry_run=True))
+    report = ready(writable, pushed, CommitOptions("me", tag="v2"))
+    assert dry.top_hash == report.top_hash
     assert content(Path(mounts("demo/data:v2", at="other").mountpoint)) == shown
     mounts(options=WRITABLE)  # clean: it begins anew, at the newest version
     assert content(writable) == shown
@@ -192,15 +205,15 @@ def test_two_who_change_different_paths_both_land(writable: Path, pushed: LocalB
     (writable / "one").write_text("one")
     (second / "two").write_text("two")
     (second / "empty-folder" / "deep").mkdir()
-    assert ready(writable, pushed)["merged_with"] is None
-    assert ready(second, pushed)["merged_with"] is not None
+    assert ready(writable, pushed).merged_with is None
+    assert ready(second, pushed).merged_with is not None
     assert (second / "one").read_text() == "one"  # a merge shows what it has merged
     assert not (writable / "two").exists()  # a mount never moves by itself
-    found = refresh(str(writable), rebase=False)
-    assert found["moved"]
+    found = open_working_copy(str(writable), pushed.settings).refresh(rebase=False)
+    assert found.moved
     assert (writable / "two").read_text() == "two"
     assert content(writable) == content(second) == content(Path(mounts(at="third").mountpoint))
-    assert not refresh(str(writable), rebase=False)["moved"]
+    assert not open_working_copy(str(writable), pushed.settings).refresh(rebase=False).moved
 
 
 def test_two_who_change_the_same_path(writable: Path, pushed: LocalBucket, mounts: Mount) -> None:
@@ -216,8 +229,8 @@ def test_two_who_change_the_same_path(writable: Path, pushed: LocalBucket, mount
     assert "--ours" in told.value.fix
     assert lines(second, pushed) == before
     assert (second / "small.txt").read_text() == "second"
-    report = ready(second, pushed, CommitOptions(branch="beside"))
-    assert report["branch"] == "beside"
+    report = ready(second, pushed, CommitOptions("me", branch="beside"))
+    assert report.branch == "beside"
     third = Path(mounts(at="third").mountpoint)
     assert (third / "small.txt").read_text() == "first"
 
@@ -231,7 +244,7 @@ def test_a_conflict_is_settled_by_path(
     (second / "small.txt").write_text("second")
     (second / "also").write_text("also")
     ready(writable, pushed)
-    ready(second, pushed, CommitOptions(**options))
+    ready(second, pushed, CommitOptions("me", **options))
     assert (second / "small.txt").read_text() == left
     third = Path(mounts(at="third").mountpoint)
     assert (third / "small.txt").read_text() == left
@@ -244,15 +257,15 @@ def test_a_refresh_with_changes_is_refused_but_for_a_rebase(writable: Path, push
     ready(writable, pushed)
     (second / "small.txt").write_text("mine")
     with pytest.raises(ConflictError, match="not committed"):
-        refresh(str(second), rebase=False)
+        open_working_copy(str(second), pushed.settings).refresh(rebase=False)
     assert not (second / "one").exists()
-    assert refresh(str(second), rebase=True)["moved"]
+    assert open_working_copy(str(second), pushed.settings).refresh(rebase=True).moved
     assert (second / "one").read_text() == "one"
     assert lines(second, pushed) == ["M small.txt"]
     (writable / "small.txt").write_text("theirs")
     ready(writable, pushed)
     with pytest.raises(ConflictError, match="changed here and there"):
-        refresh(str(second), rebase=True)
+        open_working_copy(str(second), pushed.settings).refresh(rebase=True)
     assert (second / "small.txt").read_text() == "mine"
 
 
@@ -264,7 +277,7 @@ def test_an_open_file_that_others_changed_shows_what_they_made_of_it(
         assert stream.read() == b"hello world\n"
         (writable / "small.txt").write_text("longer than it was before\n")
         ready(writable, pushed)
-        refresh(str(second), rebase=False)
+        open_working_copy(str(second), pushed.settings).refresh(rebase=False)
         stream.seek(0)
         until(lambda: os.pread(stream.fileno(), 100, 0) == b"longer than it was before\n", "the new content")
 
@@ -306,7 +319,7 @@ def test_the_serving_process_dies_in_the_middle_of_a_commit(writable: Path, push
     caller.wait(60)
     assert content(writable) == shown
     ready(writable, pushed)
-    assert not ready(writable, pushed)["changed"]
+    assert not ready(writable, pushed).changed
     assert content(Path(mounts(at="other").mountpoint)) == shown
     assert content(writable) == shown
 
@@ -325,12 +338,12 @@ def test_a_lost_answer_does_not_land_twice(
     armed = fault_proxy.fail(
         fault=Reset(after_forward=True), match=lambda method, path: method == "PUT" and "/heads/" in path
     )
-    report = commit(str(place), settings, AUTHOR, PLAIN, SILENT)
-    assert report["changed"]
+    report = open_working_copy(str(place), settings).commit(PLAIN, SILENT)
+    assert report.changed
     assert armed.struck == 1
     snapshot = open_snapshot("lab/data", settings)
     try:
-        assert snapshot.top_hash.hex() == report["top_hash"]
+        assert snapshot.top_hash == report.top_hash
         found = snapshot.commit()
         assert found is not None
         assert len(found.parents) == 1
@@ -348,7 +361,7 @@ def test_a_read_only_mount_is_refreshed(writable: Path, pushed: LocalBucket, mou
     inode = os.stat(reader / "bin").st_ino
     change_much(writable)
     ready(writable, pushed)
-    assert refresh(str(reader), rebase=False)["moved"]
+    assert open_working_copy(str(reader), pushed.settings).refresh(rebase=False).moved
     assert content(reader) == content(writable)
     assert os.stat(reader / "bin").st_ino == inode
     assert os.pread(kept.fileno(), 1000, 0) == before
@@ -360,14 +373,14 @@ def test_a_read_only_mount_is_refreshed(writable: Path, pushed: LocalBucket, mou
     assert content(reader) == content(writable)  # the process after it is at the same version
     (writable / "later").write_text("later")
     ready(writable, pushed)
-    until(lambda: refresh_when_served(reader), "a refresh by the process after it")
+    until(lambda: refresh_when_served(reader, pushed), "a refresh by the process after it")
     assert (reader / "later").read_text() == "later"
 
 
-def refresh_when_served(place: Path) -> bool:
+def refresh_when_served(place: Path, bucket: LocalBucket) -> bool:
     """Ask for a refresh; False while the process that serves is being replaced."""
     try:
-        refresh(str(place), rebase=False)
+        open_working_copy(str(place), bucket.settings).refresh()
     except PenstockError:
         return False
     return True
@@ -404,13 +417,50 @@ def test_a_bucket_that_may_only_be_read(
     change_much(place)
     shown = content(place)
     with pytest.raises(AccessError) as told:
-        commit(str(place), settings, AUTHOR, PLAIN, SILENT)
+        open_working_copy(str(place), settings).commit(PLAIN, SILENT)
     assert bucket in told.value.what
     assert told.value.fix
     assert content(place) == shown
     assert unmount(str(place))
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", gateway.access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", gateway.secret_key)
-    report = commit(str(place), settings, AUTHOR, PLAIN, SILENT)  # by one who may
-    assert report["changed"]
+    report = open_working_copy(str(place), settings).commit(PLAIN, SILENT)  # by one who may
+    assert report.changed
     assert content(Path(mounts(handle, at="other", settings=settings).mountpoint)) == shown
+
+
+def test_a_commit_that_is_cancelled_leaves_the_changes_where_they_are(writable: Path, pushed: LocalBucket) -> None:
+    head = newest(pushed)
+    for _ in range(5):  # one that was too quick has landed
+        (writable / "large").write_bytes(os.urandom(48 << 20))
+        job = ask(str(writable), CommitRequest(PLAIN), JobStarted).job
+        ask(str(writable), CancelRequest(job), JobState)
+        try:
+            until(lambda job=job: ask(str(writable), JobStateRequest(job), JobState).done, "the end")  # type: ignore[misc]
+        except CancelledError:
+            break
+        head = newest(pushed)
+    else:
+        pytest.fail("no commit was cancelled")
+    assert newest(pushed) == head
+    assert "large" in " ".join(lines(writable, pushed))
+    assert ready(writable, pushed).changed
+    assert lines(writable, pushed) == []
+
+
+def test_a_refresh_moves_what_nobody_has_mounted_as_well(writable: Path, pushed: LocalBucket, mounts: Mount) -> None:
+    second = Path(mounts(at="second", options=WRITABLE).mountpoint)
+    (second / "mine").write_text("mine")
+    assert unmount(str(second))
+    (writable / "one").write_text("one")
+    ready(writable, pushed)
+    left = open_working_copy(str(second), pushed.settings)
+    with pytest.raises(ConflictError, match="not committed"):
+        left.refresh()
+    report = left.refresh(rebase=True)
+    assert report.moved
+    assert left.status().version == report.top_hash.hex()
+    assert lines(second, pushed) == ["A mine"]
+    mounts(at="second", options=WRITABLE)
+    assert (second / "one").read_text() == "one"
+    assert (second / "mine").read_text() == "mine"

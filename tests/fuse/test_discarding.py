@@ -14,10 +14,9 @@ from penstock.errors import ConflictError, NotFoundError
 from penstock.mountpoint.known_mounts import MountInfo
 from penstock.mountpoint.mount_options import MountOptions
 from penstock.mountpoint.unmount import unmount
-from penstock.mountpoint.working_copy.commit import CommitOptions, changes, commit
-from penstock.mountpoint.working_copy.discard import discard
+from penstock.mountpoint.working_copy.working_copy import open_working_copy
+from penstock.overlay.commit.commit_options import CommitOptions
 from penstock.progress import SILENT
-from penstock.repo.write.publish import Authorship
 
 pytestmark = pytest.mark.fuse
 Mount = Callable[..., MountInfo]
@@ -31,21 +30,12 @@ def place(pushed: LocalBucket, mounts: Mount) -> Path:
 
 
 def give_up(place: Path, bucket: LocalBucket, *paths: str, dry_run: bool = False) -> list[str]:
-    found: list[str] = []
-    discard(
-        str(place),
-        bucket.settings,
-        paths,
-        lambda line: found.append(f"{line['kind']} {line['path']}{'/' if line['directory'] else ''}"),
-        dry_run=dry_run,
-    )
-    return found
+    lines = open_working_copy(str(place), bucket.settings).discard(paths, dry_run=dry_run)
+    return [f"{line.kind} {line.path}{'/' if line.directory else ''}" for line in lines]
 
 
 def lines(place: Path, bucket: LocalBucket) -> list[str]:
-    found: list[str] = []
-    changes(str(place), bucket.settings, lambda line: found.append(f"{line['kind']} {line['path']}"))
-    return found
+    return [f"{line.kind} {line.path}" for line in open_working_copy(str(place), bucket.settings).changes()]
 
 
 def content(place: Path) -> dict[str, object]:
@@ -93,8 +83,8 @@ def test_everything(place: Path, pushed: LocalBucket) -> None:
     assert lines(place, pushed) == []
     assert "user.meta.title" not in os.listxattr(place)
     assert give_up(place, pushed) == []
-    report = commit(str(place), pushed.settings, Authorship("me", "", "commit"), CommitOptions(), SILENT)
-    assert not report["changed"]
+    report = open_working_copy(str(place), pushed.settings).commit(CommitOptions("me"), SILENT)
+    assert not report.changed
 
 
 def test_what_is_open_goes_on(place: Path, pushed: LocalBucket) -> None:
@@ -145,7 +135,7 @@ def test_what_has_nowhere_to_go_back_to_changes_nothing(place: Path, pushed: Loc
 
 def test_after_a_commit_and_unmounted(place: Path, pushed: LocalBucket, mounts: Mount) -> None:
     change_much(place)
-    commit(str(place), pushed.settings, Authorship("me", "", "commit"), CommitOptions(), SILENT)
+    open_working_copy(str(place), pushed.settings).commit(CommitOptions("me"), SILENT)
     before = content(place)
     (place / "moved" / "more").write_bytes(b"less")
     os.rename(place / "new", place / "newer")
@@ -161,7 +151,7 @@ def test_metadata_of_the_version_is_on_the_mountpoint(place: Path, pushed: Local
     os.setxattr(place, "user.meta.title", b"a title")
     os.setxattr(place / "bin", "user.meta.what", b"programs")
     assert lines(place, pushed) == ["M ", "M bin"]
-    commit(str(place), pushed.settings, Authorship("me", "", "commit"), CommitOptions(), SILENT)
+    open_working_copy(str(place), pushed.settings).commit(CommitOptions("me"), SILENT)
     other = Path(mounts(at="other").mountpoint)
     assert os.getxattr(other, "user.meta.title") == os.getxattr(place, "user.meta.title") == b"a title"
     assert "user.meta.title" in os.listxattr(other)
@@ -170,7 +160,7 @@ def test_metadata_of_the_version_is_on_the_mountpoint(place: Path, pushed: Local
     assert "user.meta.title" not in os.listxattr(folder)
     second = Path(mounts(at="second", options=WRITABLE).mountpoint)
     os.setxattr(second, "user.meta.more", b"more")
-    commit(str(second), pushed.settings, Authorship("me", "", "commit"), CommitOptions(), SILENT)
+    open_working_copy(str(second), pushed.settings).commit(CommitOptions("me"), SILENT)
     third = Path(mounts(at="third").mountpoint)
     assert [os.getxattr(third, f"user.meta.{key}") for key in ("title", "more")] == [b"a title", b"more"]
 

@@ -16,7 +16,9 @@ from views.memory import Made
 from views.outcomes import EIO, read_within
 
 from penstock.mountpoint.control_client import ask
+from penstock.mountpoint.control_messages import StatusRequest
 from penstock.mountpoint.known_mounts import MountInfo
+from penstock.mountpoint.mount_status import MountStatus
 from penstock.repo.settings.settings import Settings
 
 pytestmark = [pytest.mark.fuse, pytest.mark.s3]
@@ -116,6 +118,6 @@ def test_one_answer_that_stalls_does_not_hold_its_reader_up(
     stalled = fault_proxy.fail(fault=Stall(100), match=of_data)
     assert read_within(15, place / SCATTERED[10]) == (source / SCATTERED[10]).read_bytes()
     assert stalled.struck == 1
-    status = ask(info.mountpoint, "status")
-    assert status["hedges"] >= 1
-    assert status["in_flight"] > 0  # it is still waited for, by nobody
+    status = ask(info.mountpoint, StatusRequest(), MountStatus)
+    assert status.hedges >= 1
+    assert status.in_flight > 0  # it is still waited for, by nobody

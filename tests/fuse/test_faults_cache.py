@@ -17,7 +17,9 @@ from views.memory import Made
 from views.outcomes import read_within, resident
 
 from penstock.mountpoint.control_client import ask
+from penstock.mountpoint.control_messages import StatusRequest
 from penstock.mountpoint.known_mounts import MountInfo
+from penstock.mountpoint.mount_status import MountStatus
 from penstock.mountpoint.unmount import unmount
 
 pytestmark = pytest.mark.fuse
@@ -65,8 +67,8 @@ def test_a_disk_that_is_full(pushed: LocalBucket, mounts: Mount, source: Path, t
                 most = max(most, resident(info))
         for path in (source / "small").iterdir():
             assert read_within(60, Path(info.mountpoint, "small", path.name)) == path.read_bytes()
-        status = ask(info.mountpoint, "status")
-        assert status["cache"]["mode"] != "ok"
+        status = ask(info.mountpoint, StatusRequest(), MountStatus)
+        assert status.cache.mode != "ok"
         volume = os.statvfs(disk)
         assert volume.f_bavail * volume.f_frsize < 4 * MIB  # it was full
         assert most < 400 * MIB

@@ -156,7 +156,7 @@ def test_64_readers_while_processes_are_killed(
     with ExitStack() as failing:
         failing.callback(process.kill)
         until(lambda: stalled.struck > 2, "many wait for the store")
-        for pid in status_of(info)["fetcher_pids"]:
+        for pid in status_of(info).fetcher_pids:
             os.kill(pid, signal.SIGKILL)
         before = stalled.struck
         until(lambda: stalled.struck > before, "another process has asked the store")
@@ -165,7 +165,7 @@ def test_64_readers_while_processes_are_killed(
         before = stalled.struck
         until(lambda: stalled.struck > before, "it has asked the store")
         fault_proxy.heal()
-        for pid in status_of(info)["fetcher_pids"]:
+        for pid in status_of(info).fetcher_pids:
             os.kill(pid, signal.SIGKILL)  # or what has stalled would go on stalling
         failing.pop_all()
     found, _ = finish(process, info, 60)

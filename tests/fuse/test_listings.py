@@ -18,8 +18,8 @@ from views.living import until, worker
 from penstock.errors import PenstockError
 from penstock.mountpoint.known_mounts import MountInfo
 from penstock.mountpoint.mount_options import MountOptions
-from penstock.mountpoint.working_copy.commit import CommitOptions, commit, refresh
-from penstock.mountpoint.working_copy.discard import discard
+from penstock.mountpoint.working_copy.working_copy import open_working_copy
+from penstock.overlay.commit.commit_options import CommitOptions
 from penstock.progress import SILENT
 from penstock.repo.write.publish import Authorship
 
@@ -120,9 +120,9 @@ def test_a_refresh_shows_in_it(pushed: LocalBucket, mounts: Mount) -> None:
         (writer / "names" / "new").touch()
         os.rename(writer / "small.txt", writer / "names" / "smaller.txt")
         os.remove(writer / "old")
-        commit(str(writer), pushed.settings, AUTHOR, CommitOptions(), SILENT)
+        open_working_copy(str(writer), pushed.settings).commit(CommitOptions("me"), SILENT)
         assert set(os.listdir(names)) == before
-        assert refresh(str(reader), rebase=False)["moved"]
+        assert open_working_copy(str(reader), pushed.settings).refresh(rebase=False).moved
         assert set(os.listdir(names)) == set(os.listdir(reader / "names")) == before | {"new", "smaller.txt"}
         assert set(os.listdir(root)) == set(os.listdir(reader)) == set(os.listdir(writer))
 
@@ -136,7 +136,7 @@ def test_a_discard_shows_in_it(pushed: LocalBucket, mounts: Mount) -> None:
     os.rename(place / "names", place / "moved")
     assert os.listdir(place / "moved") == [*named, "new"]
     assert set(os.listdir(place)) == {*before, "new", "moved"} - {"old", "names"}
-    discard(str(place), pushed.settings, [], lambda _: None)
+    open_working_copy(str(place), pushed.settings).discard()
     assert set(os.listdir(place)) == set(before)
     assert set(os.listdir(place / "names")) == set(named)
 
@@ -145,10 +145,10 @@ def test_a_commit_that_brings_in_what_others_did_shows_in_it(pushed: LocalBucket
     first, second = (Path(mounts(at=name, options=WRITABLE).mountpoint) for name in ("first", "second"))
     before = set(os.listdir(second))
     (first / "ours").touch()
-    commit(str(first), pushed.settings, AUTHOR, CommitOptions(), SILENT)
+    open_working_copy(str(first), pushed.settings).commit(CommitOptions("me"), SILENT)
     (second / "theirs").touch()
     assert set(os.listdir(second)) == before | {"theirs"}
-    commit(str(second), pushed.settings, AUTHOR, CommitOptions(), SILENT)
+    open_working_copy(str(second), pushed.settings).commit(CommitOptions("me"), SILENT)
     assert set(os.listdir(second)) == before | {"ours", "theirs"}
 
 
@@ -183,7 +183,7 @@ def test_it_is_right_whatever_happens_meanwhile(pushed: LocalBucket, mounts: Mou
     for _ in range(6):
         for _ in range(2):
             try:
-                told += bool(commit(str(place), pushed.settings, AUTHOR, CommitOptions(), SILENT)["commit"])
+                told += bool(open_working_copy(str(place), pushed.settings).commit(CommitOptions("me"), SILENT).commit)
             except PenstockError:  # asked while its process is being replaced
                 continue
         old = worker(info)

@@ -11,7 +11,9 @@ import pytest
 from servers.faultproxy import FaultProxy
 
 from penstock.mountpoint.control_client import ask
+from penstock.mountpoint.control_messages import StatusRequest
 from penstock.mountpoint.known_mounts import MountInfo
+from penstock.mountpoint.mount_status import MountStatus
 from penstock.mountpoint.unmount import unmount
 from penstock.progress import SILENT
 from penstock.repo.settings.handle import parse_handle
@@ -39,8 +41,8 @@ def test_what_was_warmed_is_mounted_and_read_without_the_store(
     assert (info.top_hash, info.offline) == (report.top_hash.hex(), True)
     compared = subprocess.run(["diff", "-r", "--no-dereference", str(source), info.mountpoint], check=False, timeout=60)
     assert compared.returncode == 0
-    status = ask(info.mountpoint, "status")
-    assert (status["offline"], status["bytes_fetched"], status["misses"]) == (True, 0, 0)
+    status = ask(info.mountpoint, StatusRequest(), MountStatus)
+    assert (status.offline, status.bytes_fetched, status.misses) == (True, 0, 0)
     assert "last opened here" in Path(info.log or "").read_text()
     assert len(fault_proxy.requests) == before
     fault_proxy.up()
@@ -50,7 +52,7 @@ def test_what_a_mount_has_read_is_there_offline_and_the_rest_comes_with_the_stor
     lab: Settings, mounts: Mount, fault_proxy: FaultProxy
 ) -> None:
     first = mounts("lab/data", settings=lab)
-    assert ask(first.mountpoint, "status")["offline"] is False
+    assert ask(first.mountpoint, StatusRequest(), MountStatus).offline is False
     assert Path(first.mountpoint, "old").read_bytes() == b"old"
     assert unmount(first.mountpoint)
     fault_proxy.down()

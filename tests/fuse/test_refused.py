@@ -17,9 +17,12 @@ from views.bucket import LocalBucket, push
 
 from penstock.errors import AccessError, UsageError
 from penstock.mountpoint.control_client import ask
+from penstock.mountpoint.control_messages import StatusRequest
 from penstock.mountpoint.known_mounts import MountInfo, list_mounts
 from penstock.mountpoint.mount_options import MountOptions
-from penstock.mountpoint.working_copy.commit import CommitOptions, commit
+from penstock.mountpoint.mount_status import MountStatus
+from penstock.mountpoint.working_copy.working_copy import open_working_copy
+from penstock.overlay.commit.commit_options import CommitOptions
 from penstock.progress import SILENT
 from penstock.repo.write.publish import Authorship
 
@@ -62,7 +65,7 @@ def test_a_directory_that_cannot_be_written(pushed: LocalBucket, mounts: Mount, 
 def test_a_directory_that_can_be_written(pushed: LocalBucket, mounts: Mount) -> None:
     info = mounts(options=WRITABLE)
     assert info.refused is None
-    assert ask(info.mountpoint, "status")["refused"] is None
+    assert ask(info.mountpoint, StatusRequest(), MountStatus).refused is None
     reader = mounts(at="reader")
     assert reader.refused is None
 
@@ -106,11 +109,11 @@ def test_leave_for_another_dataset_only(
     assert "/.penstock/datasets/data/heads/main/" in refused.refused
     Path(refused.mountpoint, "new").write_text("new")
     with pytest.raises(AccessError):
-        commit(refused.mountpoint, settings, AUTHOR, CommitOptions(), SILENT)
+        open_working_copy(refused.mountpoint, settings).commit(CommitOptions("me"), SILENT)
     granted = mounts(f"s3://{bucket}/mine", at="mine", options=WRITABLE, settings=settings)
     assert granted.refused is None
     Path(granted.mountpoint, "new").write_text("new")
-    assert commit(granted.mountpoint, settings, AUTHOR, CommitOptions(), SILENT)["changed"]
+    assert open_working_copy(granted.mountpoint, settings).commit(CommitOptions("me"), SILENT).changed
 
 
 @pytest.mark.s3
@@ -134,7 +137,7 @@ def test_a_bucket_that_may_lose_versions(
     (place / "new").write_bytes(os.urandom(100_000))
     before = gateway.request("GET", f"/{bucket}?list-type=2&prefix=.penstock/d").body
     with pytest.raises(UsageError, match="could lose versions"):
-        commit(str(place), settings, AUTHOR, CommitOptions(), SILENT)
+        open_working_copy(str(place), settings).commit(CommitOptions("me"), SILENT)
     assert gateway.request("GET", f"/{bucket}?list-type=2&prefix=.penstock/d").body == before
     assert (place / "new").stat().st_size == 100_000
     assert [each.refused for each in list_mounts() if each.mountpoint == str(place)] == [info.refused]

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,24 @@ from servers.faults import Stall
 from views.bucket import LocalBucket, push
 from views.living import kill, state_files, until, worker
 
-from penstock.errors import NotFoundError, PenstockError, UsageError
+from penstock.errors import NotFoundError, PenstockError
 from penstock.mountpoint.control_client import ask
+from penstock.mountpoint.control_messages import (
+    PROTOCOL,
+    AccessLogAnswer,
+    AccessLogRequest,
+    MetricsAnswer,
+    MetricsRequest,
+    Question,
+    StatusRequest,
+)
 from penstock.mountpoint.known_mounts import MountInfo
 from penstock.mountpoint.machine_checks import check_mounts
+from penstock.mountpoint.mount_status import MountStatus
 from penstock.mountpoint.processes import start_time
 from penstock.mountpoint.registry import live_records
 from penstock.repo.settings.remote import Remote
+from penstock.wire import encode_message
 
 from .conftest import BIG
 
@@ -53,54 +65,58 @@ def speak(path: str, body: bytes) -> dict[str, Any]:
     return found
 
 
+def question(request: str) -> bytes:
+    return f'{{"protocol": {PROTOCOL}, "version": "0", "request": {request}}}\n'.encode()
+
+
 def test_what_it_tells(pushed: LocalBucket, mounts: Mount) -> None:
     info = mounts()
-    before = ask(info.mountpoint, "status")
-    assert (before["handle"], before["version"], before["commit"]) == ("demo/data", info.top_hash, info.commit)
-    assert before["worker_pid"] == worker(info)
-    assert before["hit_rate"] is None or before["hits"]
-    assert (before["bytes_read"], before["open_files"], before["restarts"]) == (0, 0, 0)
+    before = ask(info.mountpoint, StatusRequest(), MountStatus)
+    assert (before.handle, before.version, before.commit) == ("demo/data", info.top_hash, info.commit)
+    assert before.worker_pid == worker(info)
+    assert before.hit_rate is None or before.hits
+    assert (before.bytes_read, before.open_files, before.restarts) == (0, 0, 0)
     with open(Path(info.mountpoint, "big.bin"), "rb") as big:
         assert big.read() == BIG
-        during = ask(info.mountpoint, "status")
-        assert during["open_files"] == 1
-    assert during["bytes_read"] >= len(BIG)
-    assert during["misses"] >= 1
-    assert during["gets"] > before["gets"]
-    assert during["bytes_fetched"] >= before["bytes_fetched"] + len(BIG)
-    assert during["uptime"] > before["uptime"]
-    assert 0 <= during["in_flight"] <= during["budget"]
-    for pid in during["fetcher_pids"]:
+        during = ask(info.mountpoint, StatusRequest(), MountStatus)
+        assert during.open_files == 1
+    assert during.bytes_read >= len(BIG)
+    assert during.misses >= 1
+    assert during.gets > before.gets
+    assert during.bytes_fetched >= before.bytes_fetched + len(BIG)
+    assert during.uptime > before.uptime
+    assert 0 <= during.in_flight <= during.budget
+    for pid in during.fetcher_pids:
         assert Path(f"/proc/{pid}").exists()
-    assert during["memory"]["worker"] > 10 << 20
-    assert during["memory"]["fetchers"] > 10 << 20
-    assert during["cache"]["mode"] == "ok"
-    assert len(BIG) <= during["cache"]["bytes"] <= during["cache"]["max_bytes"] == pushed.settings.cache_size
-    assert during["offline"] is False
-    assert during["access_log"] is None
-    until(lambda: ask(info.mountpoint, "status")["open_files"] == 0, "the file is closed")
+    assert during.memory.worker > 10 << 20
+    assert during.memory.fetchers > 10 << 20
+    assert during.cache.mode == "ok"
+    assert len(BIG) <= during.cache.bytes <= during.cache.max_bytes == pushed.settings.cache_size
+    assert during.offline is False
+    assert during.access_log is None
+    until(lambda: ask(info.mountpoint, StatusRequest(), MountStatus).open_files == 0, "the file is closed")
 
 
 def test_a_fetch_process_that_was_killed_is_counted(pushed: LocalBucket, mounts: Mount) -> None:
     info = mounts()
-    (pid,) = ask(info.mountpoint, "status")["fetcher_pids"]
+    (pid,) = ask(info.mountpoint, StatusRequest(), MountStatus).fetcher_pids
     os.kill(pid, signal.SIGKILL)
-    until(lambda: pid not in ask(info.mountpoint, "status")["fetcher_pids"], "its end is seen")
+    until(lambda: pid not in ask(info.mountpoint, StatusRequest(), MountStatus).fetcher_pids, "its end is seen")
     assert Path(info.mountpoint, "big.bin").read_bytes() == BIG
-    assert ask(info.mountpoint, "status")["restarts"] == 1
+    assert ask(info.mountpoint, StatusRequest(), MountStatus).restarts == 1
 
 
 def test_two_mounts_are_told_apart(pushed: LocalBucket, mounts: Mount) -> None:
     first, second = mounts(), mounts(at="two")
     assert Path(first.mountpoint, "small.txt").read_bytes() == b"hello world\n"
-    assert ask(first.mountpoint, "status")["bytes_read"] == 12
-    assert ask(second.mountpoint, "status")["bytes_read"] == 0
+    assert ask(first.mountpoint, StatusRequest(), MountStatus).bytes_read == 12
+    assert ask(second.mountpoint, StatusRequest(), MountStatus).bytes_read == 0
 
 
 def test_metrics_are_what_prometheus_reads(pushed: LocalBucket, mounts: Mount) -> None:
     info = mounts()
     assert Path(info.mountpoint, "small.txt").read_bytes()
-    families = list(text_string_to_metric_families(ask(info.mountpoint, "metrics")["text"]))
+    families = list(text_string_to_metric_families(ask(info.mountpoint, MetricsRequest(), MetricsAnswer).text))
     values = {}
     for family in families:
         assert family.documentation
@@ -118,14 +134,14 @@ def test_the_access_log_can_be_turned_on_and_off(pushed: LocalBucket, mounts: Mo
     info = mounts()
     there = Path(info.mountpoint)
     assert (there / "old").read_bytes() == b"old"  # not written down
-    path = ask(info.mountpoint, "access-log", on=True)["access_log"]
+    path = ask(info.mountpoint, AccessLogRequest(True), AccessLogAnswer).access_log
     assert Path(path).parent == Path(info.log or "").parent
-    assert ask(info.mountpoint, "status")["access_log"] == path
+    assert ask(info.mountpoint, StatusRequest(), MountStatus).access_log == path
     assert (there / "small.txt").read_bytes() == b"hello world\n"
     assert (there / "names" / os.fsdecode(b"not-utf8-\xff\xfe")).read_bytes() == b"bytes"
     with open(there / "big.bin", "rb") as big:
         assert os.pread(big.fileno(), 10, 2 << 20) == BIG[2 << 20 : (2 << 20) + 10]
-    assert ask(info.mountpoint, "access-log", on=False) == {"access_log": None}
+    assert ask(info.mountpoint, AccessLogRequest(False), AccessLogAnswer).access_log is None
     assert (there / "bin" / "hello").read_bytes()  # not written down any more
     lines = [json.loads(line) for line in Path(path).read_text().splitlines()]
     opened = [line["path"] for line in lines if line["op"] == "open"]
@@ -142,7 +158,7 @@ def test_the_access_log_can_be_turned_on_and_off(pushed: LocalBucket, mounts: Mo
 
 def test_a_read_that_fails_is_written_down(pushed: LocalBucket, mounts: Mount) -> None:
     info = mounts()
-    path = ask(info.mountpoint, "access-log", on=True)["access_log"]
+    path = ask(info.mountpoint, AccessLogRequest(True), AccessLogAnswer).access_log
     for data in pushed.data_objects():
         data.unlink()
     with pytest.raises(OSError, match="Input/output"):
@@ -155,15 +171,20 @@ def test_a_read_that_fails_is_written_down(pushed: LocalBucket, mounts: Mount) -
 @pytest.mark.parametrize(
     ("body", "what"),
     [
-        (b"\n", "is no JSON"),
-        (b"[1]\n", "is no JSON object"),
-        (b"\xff\xfe\n", "is no JSON"),
-        (b"[" * 100_000 + b"\n", "is no JSON"),
-        (b"{}\n", "knows no command None"),
-        (b'{"command": ["status"]}\n', "knows no command"),
-        (b'{"command": "explode"}\n', "knows no command 'explode'"),
-        (b'{"command": "access-log", "on": "maybe"}\n', "turned on or off"),
-        (b'{"command": "status"', "is no JSON"),
+        (b"\n", "no question"),
+        (b"[1]\n", "no question"),
+        (b"\xff\xfe\n", "no question"),
+        (b"[" * 100_000 + b"\n", "no question"),
+        (b"{}\n", "another version"),
+        (b'{"command": "status"}\n', "another version"),  # as it was asked before questions had a protocol
+        (b'{"protocol": 3, "version": "9.9", "request": {"type": "status"}}\n', "another version"),
+        (b'{"protocol": "2", "request": {"type": "status"}}\n', "no question"),
+        (question('{"type": "explode"}'), "no question"),
+        (question('{"type": "access-log", "on": "maybe"}'), "no question"),
+        (question('{"type": "access-log", "on": true, "path": "/etc/passwd"}'), "no question"),
+        (question('{"type": "job", "job": 12345}'), "knows no job"),
+        (question('{"type": "changes", "every": true}'), "cannot do that"),
+        (question('{"type": "status"}')[:-3], "no question"),
         (b"x" * (2 << 20), "too long"),
     ],
 )
@@ -176,7 +197,7 @@ def test_what_is_no_request_is_refused(pushed: LocalBucket, mounts: Mount, body:
     else:
         assert what in found["error"]["what"]
     assert Path(info.mountpoint, "small.txt").read_bytes() == b"hello world\n"
-    assert ask(info.mountpoint, "status")["open_files"] in (0, 1)
+    assert ask(info.mountpoint, StatusRequest(), MountStatus).open_files in (0, 1)
 
 
 def test_clients_that_hang_keep_nobody_waiting(pushed: LocalBucket, mounts: Mount) -> None:
@@ -188,8 +209,8 @@ def test_clients_that_hang_keep_nobody_waiting(pushed: LocalBucket, mounts: Moun
             client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             clients.append(client)
             client.connect(path)
-            client.sendall(b'{"command"')
-        assert ask(info.mountpoint, "status")["worker_pid"] == worker(info)
+            client.sendall(b'{"protocol"')
+        assert ask(info.mountpoint, StatusRequest(), MountStatus).worker_pid == worker(info)
         assert Path(info.mountpoint, "small.txt").read_bytes() == b"hello world\n"
         # Each is dropped when its time is up.
         clients[0].settimeout(20)
@@ -200,8 +221,8 @@ def test_clients_that_hang_keep_nobody_waiting(pushed: LocalBucket, mounts: Moun
     # One that is gone before its answer is no trouble either.
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as hasty:
         hasty.connect(path)
-        hasty.sendall(b'{"command": "status"}\n')
-    assert ask(info.mountpoint, "status")["worker_pid"] == worker(info)
+        hasty.sendall(encode_message(Question(StatusRequest())))
+    assert ask(info.mountpoint, StatusRequest(), MountStatus).worker_pid == worker(info)
 
 
 def test_the_socket_is_private_and_goes_with_the_mount(pushed: LocalBucket, mounts: Mount) -> None:
@@ -217,7 +238,7 @@ def test_what_a_killed_daemon_left_is_told_and_swept(pushed: LocalBucket, mounts
     info = mounts()
     kill(info)
     with pytest.raises(PenstockError, match="is gone") as told:
-        ask(info.mountpoint, "status")
+        ask(info.mountpoint, StatusRequest(), MountStatus)
     assert "penstock umount" in told.value.fix
     checked = check_mounts()
     assert (checked.state, info.mountpoint in checked.found, info.mountpoint in checked.fix) == ("warning", True, True)
@@ -232,11 +253,11 @@ def test_a_daemon_that_does_not_answer(pushed: LocalBucket, mounts: Mount) -> No
     os.kill(worker(info), signal.SIGSTOP)
     try:
         with pytest.raises(PenstockError, match="does not answer") as told:
-            ask(info.mountpoint, "status", timeout=0.3)
+            ask(info.mountpoint, StatusRequest(), MountStatus, timeout=0.3)
         assert "penstock umount --force" in told.value.fix
     finally:
         os.kill(worker(info), signal.SIGCONT)
-    assert ask(info.mountpoint, "status")["worker_pid"] == worker(info)
+    assert ask(info.mountpoint, StatusRequest(), MountStatus).worker_pid == worker(info)
 
 
 @pytest.mark.s3
@@ -269,13 +290,13 @@ def test_it_answers_while_every_reader_waits_for_a_store_that_does_not(
         for name in names
     ]
     try:
-        until(lambda: ask(info.mountpoint, "status")["open_files"] == len(names), "all of them read")
+        until(lambda: ask(info.mountpoint, StatusRequest(), MountStatus).open_files == len(names), "all of them read")
         until(lambda: stalled.struck > 20, "many wait for the store")
         begun = time.monotonic()
-        status = ask(info.mountpoint, "status")
+        status = ask(info.mountpoint, StatusRequest(), MountStatus)
         assert time.monotonic() - begun < 2
-        assert status["open_files"] == len(names)
-        assert 0 < status["in_flight"] <= status["budget"]
+        assert status.open_files == len(names)
+        assert 0 < status.in_flight <= status.budget
     finally:
         for reader in readers:
             reader.kill()
@@ -286,9 +307,41 @@ def test_it_answers_while_every_reader_waits_for_a_store_that_does_not(
 def test_where_nothing_is_mounted(pushed: LocalBucket, mounts: Mount, tmp_path: Path) -> None:
     info = mounts()
     with pytest.raises(NotFoundError, match="nothing is mounted"):
-        ask(str(tmp_path), "status")
+        ask(str(tmp_path), StatusRequest(), MountStatus)
     with pytest.raises(NotFoundError) as told:
-        ask(f"{info.mountpoint}/bin", "status")
+        ask(f"{info.mountpoint}/bin", StatusRequest(), MountStatus)
     assert told.value.fix == f"penstock status {info.mountpoint}"
-    with pytest.raises(UsageError, match="no command 'nonsense'"):
-        ask(info.mountpoint, "nonsense")
+
+
+def test_a_mount_of_another_version_is_named_as_such(pushed: LocalBucket, mounts: Mount) -> None:
+    """Whichever of the two is older: what a daemon of protocol 1 answers to us, and what ours answers to a client."""
+    info = mounts()
+    path = socket_of(info)
+    os.unlink(path)
+    old = {"kind": "UsageError", "what": "this mount knows no command None", "why": "", "fix": "", "candidates": []}
+    new = {"type": "answer", "protocol": PROTOCOL + 1, "version": "9.9", "answer": {"later": 1}}
+    for answer, theirs in (({"error": old}, "an older Penstock"), (new, "Penstock 9.9")):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening, ThreadPoolExecutor(1) as pool:
+            listening.bind(path)
+            listening.listen()
+
+            def reply(listening: socket.socket = listening, answer: object = answer) -> None:
+                client, _ = listening.accept()
+                with client:
+                    client.makefile("rb").readline()
+                    client.sendall(json.dumps(answer).encode() + b"\n")
+
+            replied = pool.submit(reply)
+            with pytest.raises(PenstockError, match="made by another version of Penstock") as told:
+                ask(info.mountpoint, StatusRequest(), MountStatus)
+            replied.result(10)
+        os.unlink(path)
+        assert theirs in told.value.why
+        assert f"penstock umount {info.mountpoint}" in told.value.fix
+
+
+def test_a_state_file_of_a_later_version_is_read_as_far_as_it_is_known(pushed: LocalBucket, mounts: Mount) -> None:
+    info = mounts()
+    file = Path(socket_of(info)).with_suffix(".json")
+    file.write_text(json.dumps({**json.loads(file.read_text()), "of_tomorrow": 1}))
+    assert ask(info.mountpoint, StatusRequest(), MountStatus).handle == info.handle

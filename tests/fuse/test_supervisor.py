@@ -88,7 +88,7 @@ def test_an_idle_worker_is_replaced(mounts: Mount, pushed: LocalBucket, tmp_path
     assert now(info) == replace(info, worker_pid=last, restarts=1)
     assert (Path(info.mountpoint) / "small.txt").read_text() == "hello world\n"
     status = status_of(info)
-    assert (status["worker_pid"], status["restarts"], status["since"]) == (last, 1, info.since)
+    assert (status.worker_pid, status.restarts, status.since) == (last, 1, info.since)
     assert unmount(info.mountpoint)
     assert ours(tmp_path) == []
     assert state_files() == []

@@ -18,7 +18,9 @@ from PIL import Image
 from views.bucket import LocalBucket
 
 from penstock.mountpoint.control_client import ask
+from penstock.mountpoint.control_messages import StatusRequest
 from penstock.mountpoint.known_mounts import MountInfo
+from penstock.mountpoint.mount_status import MountStatus
 
 # Importing PyTorch takes seconds, in each process.
 pytestmark = [pytest.mark.fuse, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -66,7 +68,7 @@ def test_forked_workers_and_a_sampler_that_announces_its_order(photos: Path, mou
     found = epochs(info.mountpoint, "--workers", "2", "--start", "fork", "--announce")
     assert [epoch["images"] for epoch in found] == [IMAGES, IMAGES]
     assert [epoch["hash"] for epoch in found] == [content(photos)] * 2
-    assert ask(info.mountpoint, "status", timeout=20)["misses"] <= IMAGES / 10
+    assert ask(info.mountpoint, StatusRequest(), MountStatus, timeout=20).misses <= IMAGES / 10
 
 
 def test_spawned_workers(photos: Path, mounts: Mount) -> None:

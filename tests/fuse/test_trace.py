@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from views.bucket import LocalBucket
@@ -17,8 +16,10 @@ from views.living import kill, until, worker
 
 from penstock.errors import AccessError, UsageError
 from penstock.mountpoint.control_client import ask
+from penstock.mountpoint.control_messages import StatusRequest
 from penstock.mountpoint.known_mounts import MountInfo
 from penstock.mountpoint.mount_options import MountOptions
+from penstock.mountpoint.mount_status import MountStatus
 from penstock.mountpoint.unmount import unmount
 from penstock.progress import SILENT
 from penstock.repo.settings.handle import parse_handle
@@ -67,8 +68,8 @@ def use(mountpoint: str, source: Path) -> list[str]:
     return order
 
 
-def status(info: MountInfo) -> dict[str, Any]:
-    return ask(info.mountpoint, "status", timeout=20)
+def status(info: MountInfo) -> MountStatus:
+    return ask(info.mountpoint, StatusRequest(), MountStatus, timeout=20)
 
 
 def warmed(settings: Settings, trace: Path) -> WarmReport:
@@ -97,8 +98,8 @@ def test_a_run_that_was_recorded_needs_no_store_the_next_time(
     before = status(second)
     use(second.mountpoint, many)
     after = status(second)
-    assert (after["misses"], after["gets"]) == (0, before["gets"])
-    assert after["bytes_fetched"] == before["bytes_fetched"]
+    assert (after.misses, after.gets) == (0, before.gets)
+    assert after.bytes_fetched == before.bytes_fetched
 
 
 def test_another_version_is_warmed_with_what_it_still_has(

@@ -12,7 +12,9 @@ from views.bucket import LocalBucket
 from views.living import program
 
 from penstock.mountpoint.control_client import ask
+from penstock.mountpoint.control_messages import StatusRequest
 from penstock.mountpoint.known_mounts import MountInfo
+from penstock.mountpoint.mount_status import MountStatus
 
 pytestmark = pytest.mark.fuse
 Mount = Callable[..., MountInfo]
@@ -78,7 +80,7 @@ def test_readers_are_killed_in_the_middle_of_requests(pushed: LocalBucket, mount
         for _ in range(_ROUNDS):
             print("again", file=killer.stdin, flush=True)
             assert killer.stdout.readline() == "killed\n"
-            assert ask(mountpoint, "status", timeout=_PATIENCE)["restarts"] == 0
+            assert ask(mountpoint, StatusRequest(), MountStatus, timeout=_PATIENCE).restarts == 0
 
 
 def test_the_control_socket_is_answered_however_much_is_asked(pushed: LocalBucket, mounts: Mount) -> None:
@@ -89,7 +91,7 @@ def test_the_control_socket_is_answered_however_much_is_asked(pushed: LocalBucke
         end = time.monotonic() + 1
         while time.monotonic() < end or len(took) < 5:
             begun = time.monotonic()
-            ask(mountpoint, "status", timeout=_PATIENCE)
+            ask(mountpoint, StatusRequest(), MountStatus, timeout=_PATIENCE)
             took.append(time.monotonic() - begun)
         for reader in readers:
             assert reader.stdin is not None

@@ -16,9 +16,9 @@ from views.twins import Twins, observed
 from penstock.mountpoint.known_mounts import MountInfo
 from penstock.mountpoint.mount_options import MountOptions
 from penstock.mountpoint.unmount import unmount
-from penstock.mountpoint.working_copy.commit import CommitOptions, commit
+from penstock.mountpoint.working_copy.working_copy import open_working_copy
+from penstock.overlay.commit.commit_options import CommitOptions
 from penstock.progress import SILENT
-from penstock.repo.write.publish import Authorship
 
 pytestmark = pytest.mark.fuse
 Mount = Callable[..., MountInfo]
@@ -50,13 +50,12 @@ def test_random_changes(mounts: Mount, pushed: LocalBucket, plain: Path, tmp_pat
                 assert unmount(mountpoint)
                 mounts(options=WRITABLE)
                 twins.compare()
-        authorship = Authorship("me", "random changes", "commit")
-        commit(mountpoint, pushed.settings, authorship, CommitOptions(), SILENT)
+        open_working_copy(mountpoint, pushed.settings).commit(CommitOptions("me"), SILENT)
         twins.compare()
         for _ in range(50):
             twins.step()
         twins.compare()
-        commit(mountpoint, pushed.settings, authorship, CommitOptions(), SILENT)
+        open_working_copy(mountpoint, pushed.settings).commit(CommitOptions("me"), SILENT)
         empty = replace(pushed.settings, cache_directory=tmp_path / "empty-cache")
         fresh = mounts(at="fresh", settings=empty)
         ours, theirs = observed(os.fsencode(fresh.mountpoint)), observed(os.fsencode(plain))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 import threading
@@ -14,9 +13,21 @@ from pathlib import Path
 
 from views.bucket import LocalBucket
 
+from penstock.error_form import raise_form
 from penstock.errors import PenstockError
+from penstock.mountpoint.control_messages import (
+    AccessLogRequest,
+    AnnounceRequest,
+    Answer,
+    ChangesRequest,
+    JobStateRequest,
+    MetricsRequest,
+    Question,
+    Refusal,
+    Request,
+    StatusRequest,
+)
 from penstock.mountpoint.detach import detach
-from penstock.mountpoint.error_form import failure_from_json
 from penstock.mountpoint.known_mounts import list_mounts
 from penstock.mountpoint.mount import mount
 from penstock.mountpoint.mount_options import MountOptions
@@ -25,6 +36,7 @@ from penstock.mountpoint.registry import control_path
 from penstock.store.base import ByteRange, Store
 from penstock.store.opening import open_store
 from penstock.store.options import StoreOptions
+from penstock.wire import decode_message, encode_message
 
 from .campaign import Attempt, Target
 from .home import at_home
@@ -192,12 +204,13 @@ def _control(folder: Path) -> Opened:
     began = start_time(info.pid)
     control = control_path(info.pid)
     runtime = os.open(os.path.dirname(control), os.O_PATH | os.O_DIRECTORY)
-    announced = {"client": "1 train", "token": "9f", "at": 0, "paths": ["a.txt"], "last": True}
-    requests: list[dict[str, object]] = [
-        {"command": "status"},
-        {"command": "metrics"},
-        {"command": "access-log", "on": False},
-        {"command": "announce", **announced},
+    requests: list[Request] = [
+        StatusRequest(),
+        MetricsRequest(),
+        AccessLogRequest(False),
+        AnnounceRequest("1 train", "9f", 0, ["a.txt"], last=True),
+        JobStateRequest(1),
+        ChangesRequest(every=True),
     ]
 
     def attempt(body: bytes) -> None:
@@ -212,13 +225,13 @@ def _control(folder: Path) -> Opened:
                 while part := client.recv(65536):
                     answer += part
         assert (place / "a.txt").read_bytes() == b"hello"
-        found = json.loads(answer)
-        if "error" in found:
-            assert "a fault in Penstock" not in found["error"]["what"], found["error"]
-            raise failure_from_json(found["error"])
+        found = decode_message(answer, Answer | Refusal)
+        if isinstance(found, Refusal):
+            assert "a fault in Penstock" not in found.error.what, found.error
+            raise_form(found.error)
 
     try:
-        yield [json.dumps(request).encode() + b"\n" for request in requests], attempt
+        yield [encode_message(Question(request)) for request in requests], attempt
         assert info.pid in {each.pid for each in list_mounts()}
         assert next(each.restarts for each in list_mounts() if each.pid == info.pid) == 0
     finally:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from views.bucket import LocalBucket, write_tree
-from views.edited import Edited, Tree, version_tree
+from views.edited import Edited, Tree, settled, version_tree
 from views.memory import Link, Made, Spec
 
 from penstock.errors import ConflictError, MergeConflictError
@@ -119,7 +119,7 @@ def test_a_conflict_can_be_settled(pair: tuple[Edited, Edited], side: Side) -> N
     change_much(theirs)
     mine.write("dir/deep/x", 0, b"MY")
     mine.create("new", b"new")
-    mine.commit(choose=lambda _: side)
+    mine.commit(**settled(side))
     text = b"their x" if side is Side.OURS else b"MY"
     assert newest(mine.bucket)["dir/deep/x"] == Made(text, False, 0)
     assert newest(mine.bucket) == mine.tree() == mine.committed_tree()
@@ -148,7 +148,7 @@ def test_what_both_changed_while_it_landed_stays_dirty(pair: tuple[Edited, Edite
         mine.commit()
     assert [line.split(":")[0] for line in failure.value.candidates] == ["dir/deep/x"]
     assert mine.tree() == seen
-    mine.commit(choose=lambda _: Side.THEIRS)
+    mine.commit(**settled(Side.THEIRS))
     assert newest(mine.bucket)["dir/deep/x"] == Made(b"MY", False, 0)
     assert newest(mine.bucket) == mine.tree() == mine.committed_tree()
 
@@ -195,7 +195,7 @@ def test_others_removed_the_directory_that_is_mounted(
     with pytest.raises(MergeConflictError):
         mine.commit()
     assert mine.read("f") == b"M"
-    mine.commit(choose=lambda _: Side.OURS)
+    mine.commit(**settled(Side.OURS))
     assert mine.tree() == {}
     assert not mine.overlay.is_dirty()
     assert read_intent(mine.overlay.records) is None

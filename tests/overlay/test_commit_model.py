@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from views.bucket import LocalBucket, write_tree
-from views.edited import Edited, Tree, version_tree
+from views.edited import Edited, Tree, settled, version_tree
 from views.memory import Link, Made, Spec
 
 from penstock.errors import ConflictError, MergeConflictError
@@ -195,7 +195,7 @@ class OverlayMachine(RuleBasedStateMachine):
             report = self.edited.commit()
         except MergeConflictError:
             assert self.edited.tree() == self.model
-            report = self.edited.commit(choose=lambda _: side)
+            report = self.edited.commit(**settled(side))
         if report.merged_with is not None:
             self.model = self._newest()
         assert self.edited.tree() == self.model
@@ -225,7 +225,7 @@ class OverlayMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.commit is None)
     @rule()
     def begin_commit(self) -> None:
-        self.commit = self.edited.committing(choose=lambda _: Side.THEIRS)
+        self.commit = self.edited.committing(**settled(Side.THEIRS))
         self.commit.begin()
         self.taken = dict(self.model)
         self.landed = False

@@ -15,7 +15,8 @@ from views.edited import Edited, version_tree
 from views.memory import Made
 
 from penstock.errors import IntegrityError
-from penstock.overlay.commit.detached import commit_detached
+from penstock.overlay.commit.commit_options import CommitOptions
+from penstock.overlay.commit.steps import OpenOverlay, commit_steps, run_steps
 from penstock.overlay.overlay import Overlay
 from penstock.overlay.tables import schema
 from penstock.overlay.tables.durable_tables import DurableTables
@@ -32,7 +33,6 @@ from penstock.overlay.tables.schema import (
 )
 from penstock.progress import SILENT
 from penstock.repo.read.snapshot import open_snapshot
-from penstock.repo.write.publish import Authorship
 
 State = dict[tuple[int, bytes], bytes]
 FILES = 120
@@ -77,7 +77,9 @@ def flip(path: Path, at: int, bit: int = 1) -> None:
 
 def commit(bucket: LocalBucket, overlay: Overlay) -> None:
     version = open_snapshot("demo/data", bucket.settings)
-    commit_detached(overlay, version, bucket.settings, Authorship("A <a@b.c>", "m", "commit"), SILENT)
+    editor = overlay.editor(lambda _: False, umask=0o022, epoch_ns=0)
+    opened = OpenOverlay(overlay, editor, version, lambda _: False)
+    run_steps(commit_steps(opened, bucket.settings, CommitOptions("A <a@b.c>", "m"), SILENT), opened)
 
 
 @pytest.mark.regress

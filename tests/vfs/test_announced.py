@@ -6,17 +6,20 @@ import random
 from array import array
 from collections.abc import Awaitable, Callable
 
+import msgspec
 import pytest
 import trio
 from views.memory import Link, Made, MemorySource, with_file_system
 
 from penstock.errors import ConflictError, NotFoundError, StoreUnreachableError, UsageError
 from penstock.manifest.tree import ROOT_INODE
+from penstock.mountpoint.control_messages import AnnounceRequest
 from penstock.vfs.ahead import announced_order
 from penstock.vfs.ahead.announced_order import Announced, Order
 from penstock.vfs.files.filesystem import ReadOnlyFileSystem
 from penstock.vfs.serve.announcements import Announcements, find_files
 from penstock.vfs.source.workers import Workers
+from penstock.wire import NoMessageError, checked
 
 MIB = 1 << 20
 
@@ -166,8 +169,8 @@ async def read(fs: ReadOnlyFileSystem, name: bytes) -> bytes:
 async def say(fs: ReadOnlyFileSystem, source: MemorySource, names: list[bytes]) -> None:
     announcements = Announcements(source, fs.follower, Workers())
     paths = [name.decode() for name in names]
-    answer = await announcements.take({"client": "me", "token": "t", "at": 0, "paths": paths, "last": True})
-    assert answer == {"taken": len(names)}
+    answer = await announcements.take(AnnounceRequest("me", "t", 0, paths, True), 0)
+    assert answer.taken == len(names)
 
 
 def test_all_that_was_announced_is_fetched_once_and_nothing_else() -> None:
@@ -248,14 +251,16 @@ def test_announced_paths() -> None:
 
 def test_what_is_no_announcement_is_refused() -> None:
     source = packed(10)
-    good = {"client": "me", "token": "t", "at": 0, "paths": ["f00001"], "last": True}
+    good = AnnounceRequest("me", "t", 0, ["f00001"], True)
 
     async def body(fs: ReadOnlyFileSystem) -> None:
         announcements = Announcements(source, fs.follower, Workers())
-        for key, bad in (("client", 1), ("client", "x" * 1000), ("at", -1), ("paths", [1]), ("paths", ["\ud800"])):
-            with pytest.raises(UsageError):
-                await announcements.take({**good, key: bad})
+        for key, bad in (("client", 1), ("client", "x" * 1000), ("at", -1), ("paths", [1]), ("last", None)):
+            with pytest.raises(NoMessageError):
+                checked({**msgspec.to_builtins(good), key: bad}, AnnounceRequest)
+        with pytest.raises(UsageError):
+            await announcements.take(msgspec.structs.replace(good, paths=["\ud800"]), 0)
         with pytest.raises(NotFoundError):
-            await announcements.take({**good, "paths": ["nowhere"]})
+            await announcements.take(msgspec.structs.replace(good, paths=["nowhere"]), 0)
 
     run(source, body)

@@ -1,101 +1,87 @@
-"""Jobs of a mount, and what of them blocks."""
+"""Work in the background of a mount: who waits for it, and what becomes of it when nobody does."""
 
 from __future__ import annotations
 
-import threading
-from pathlib import Path
+import os
+import subprocess
+import sys
 
 import pytest
 import trio
-from views.bucket import LocalBucket
+from trio.testing import wait_all_tasks_blocked
 
-from penstock.repo.read.snapshot import open_snapshot
-from penstock.vfs.serve import version_lease
-from penstock.vfs.serve.jobs import Job, blocking
-from penstock.vfs.serve.version_lease import VersionLease
-from penstock.vfs.source.workers import Workers
-
-
-@pytest.mark.trio
-async def test_a_call_that_has_ended_leaves_its_job_as_it_was() -> None:
-    job = Job("commit", 1, looks=False)
-    assert await blocking(Workers(), job, lambda: 7) == 7
-    assert not job.cancelled
-    with pytest.raises(ZeroDivisionError):
-        await blocking(Workers(), job, lambda: 1 // 0)
-    assert not job.cancelled
+from penstock.errors import CancelledError, ConflictError, NotFoundError
+from penstock.mountpoint.control_messages import CancelRequest, JobStateRequest
+from penstock.vfs.serve import jobs as jobs_module
+from penstock.vfs.serve.jobs import Job, Jobs, wait_for_takers
 
 
-@pytest.mark.trio
-async def test_a_call_that_is_cancelled_is_told_and_waited_for() -> None:
-    job = Job("commit", 1, looks=False)
-    begun, heard = trio.Event(), threading.Event()
-    token = trio.lowlevel.current_trio_token()
+async def until_cancelled(job: Job) -> None:
+    while True:
+        job.progress.check()
+        await trio.sleep(0)
 
-    def call() -> None:
-        token.run_sync_soon(begun.set)
-        for _ in range(2000):
-            if job.cancelled:
-                heard.set()
-                return
-            threading.Event().wait(0.01)
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(blocking, Workers(), job, call)
-        await begun.wait()
-        nursery.cancel_scope.cancel()
-    assert heard.is_set()
+async def ended(jobs: Jobs, number: int) -> None:
+    with trio.fail_after(20):
+        while not (await jobs.state(JobStateRequest(number), 0)).done:
+            await trio.sleep(0)
 
 
 @pytest.mark.trio
-async def test_a_lease_that_cannot_be_written_does_not_end_a_mount(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    bucket = LocalBucket(tmp_path)
-    source = tmp_path / "source"
-    source.mkdir()
-    bucket.push(source)
-    monkeypatch.setattr(version_lease, "_LOOK", 0.05)
-    snapshot = open_snapshot("demo/data", bucket.settings)
-    held = VersionLease(snapshot, Workers(), lambda: False)
-    leases = bucket.directory / ".penstock" / "leases"
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(held.begin)
-        with trio.fail_after(20):
-            while not any(path.is_file() for path in leases.rglob("*")):
-                await trio.sleep(0.01)
-            leases.rename(tmp_path / "elsewhere")
-            leases.write_text("in the way")
-            held.move(b"\1" * 32)
-            while "newest version" not in caplog.text:
-                await trio.sleep(0.01)
-        nursery.cancel_scope.cancel()
-    await held.end()
-    snapshot.close()
+async def test_a_job_ends_with_the_process_that_wanted_it(nursery: trio.Nursery) -> None:
+    jobs = Jobs(nursery)
+    client = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    job = jobs.start("commit", until_cancelled, client=client.pid).job
+    with pytest.raises(ConflictError, match="busy with a commit"):
+        jobs.start("refresh", until_cancelled)
+    client.kill()
+    with pytest.raises(CancelledError):
+        await ended(jobs, job)
+    client.communicate()
 
 
 @pytest.mark.trio
-async def test_a_lease_that_could_not_be_taken_is_tried_for_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    source = tmp_path / "source"
-    source.mkdir()
-    bucket = LocalBucket(tmp_path)
-    bucket.push(source)
-    monkeypatch.setattr(version_lease, "_AGAIN", 0.05)
-    snapshot = open_snapshot("demo/data", bucket.settings)
-    leases = bucket.directory / ".penstock" / "leases"
-    leases.write_text("in the way")
-    held = VersionLease(snapshot, Workers(), lambda: False)
-    caplog.set_level("INFO")
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(held.begin)
-        with trio.fail_after(20):
-            while caplog.text.count("no lease in") < 2:
-                await trio.sleep(0.01)
-            leases.unlink()
-            while not any(path.is_file() for path in leases.rglob("*")):
-                await trio.sleep(0.01)
-        nursery.cancel_scope.cancel()
-    await held.end()
-    snapshot.close()
+async def test_a_job_whose_client_is_gone_already_ends(nursery: trio.Nursery) -> None:
+    client = subprocess.Popen([sys.executable, "-c", ""])
+    client.wait()
+    jobs = Jobs(nursery)
+    with pytest.raises(CancelledError):
+        await ended(jobs, jobs.start("commit", until_cancelled, client=client.pid).job)
+
+
+@pytest.mark.trio
+async def test_a_job_that_is_done_watches_nobody(nursery: trio.Nursery) -> None:
+    jobs = Jobs(nursery)
+
+    async def work(job: Job) -> int:
+        return 7
+
+    before = set(os.listdir("/proc/self/fd"))
+    job = jobs.start("commit", work, client=os.getppid()).job
+    await ended(jobs, job)
+    assert (await jobs.state(JobStateRequest(job), 0)).result == 7
+    await wait_all_tasks_blocked()
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.trio
+async def test_a_job_is_cancelled_when_that_is_asked_for(nursery: trio.Nursery) -> None:
+    jobs = Jobs(nursery)
+    job = jobs.start("commit", until_cancelled).job
+    assert not (await jobs.cancel(CancelRequest(job), 0)).done
+    with pytest.raises(CancelledError):
+        await ended(jobs, job)
+    with pytest.raises(NotFoundError, match="no job 99"):
+        await jobs.cancel(CancelRequest(99), 0)
+
+
+def test_lines_that_nobody_takes_end_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs_module, "_PATIENCE", 0.0)
+    monkeypatch.setattr(jobs_module, "_MOST_WAITING", 3)
+    job = Job("look", 1, looks=True)
+    with pytest.raises(CancelledError):
+        for number in range(10):
+            job.lines.append(number)
+            wait_for_takers(job)
+    assert len(job.lines) == 4

@@ -5,33 +5,45 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from penstock.mountpoint.mount_status import CacheStatus, MemoryStatus, MountStatus
 from penstock.vfs.fuse.access_log import AccessLog
 from penstock.vfs.serve.metrics import prometheus_text
 
-STATUS: dict[str, Any] = {
-    "dataset": 'a "b"\\c\nd',
-    "version": "ab" * 32,
-    "mountpoint": "/mnt/\udcff ünï",
-    "uptime": 1.5,
-    "hits": 3,
-    "misses": 1,
-    "bytes_read": 10,
-    "bytes_fetched": 1 << 60,
-    "gets": 2,
-    "hedges": 1,
-    "in_flight": 0,
-    "budget": 128 << 20,
-    "restarts": 1,
-    "open_files": 0,
-    "offline": True,
-    "memory": {"worker": 1, "fetchers": 2},
-    "cache": {"bytes": 5, "max_bytes": 6, "mode": "degraded: disk full"},
-}
+STATUS = MountStatus(
+    handle="demo/x",
+    bucket="file:///b",
+    dataset='a "b"\\c\nd',
+    version="ab" * 32,
+    commit=None,
+    overlay=None,
+    mountpoint="/mnt/\udcff ünï",
+    trouble=[],
+    refused=None,
+    offline=True,
+    since="2026-01-01T00:00:00Z",
+    uptime=1.5,
+    hits=3,
+    misses=1,
+    hit_rate=0.75,
+    bytes_read=10,
+    bytes_fetched=1 << 60,
+    gets=2,
+    hedges=1,
+    in_flight=0,
+    budget=128 << 20,
+    restarts=1,
+    worker_pid=1,
+    fetcher_pids=[2],
+    open_files=0,
+    memory=MemoryStatus(1, 2),
+    cache=CacheStatus("/c", 5, 6, 1, "degraded: disk full", ""),
+    log=None,
+    access_log=None,
+)
 
 
 def test_names_that_need_escapes_come_through() -> None:
@@ -41,7 +53,7 @@ def test_names_that_need_escapes_come_through() -> None:
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             values[sample.name] = sample.value
-            assert sample.labels["dataset"] == STATUS["dataset"]
+            assert sample.labels["dataset"] == STATUS.dataset
             assert sample.labels["mountpoint"] == "/mnt/\\udcff ünï"
     assert values["penstock_fetched_bytes_total"] == 1 << 60
     assert values["penstock_offline"] == 1

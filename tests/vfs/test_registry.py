@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from penstock.errors import AccessError, AmbiguousError, NotFoundError, PenstockError, StoreUnreachableError
-from penstock.mountpoint.daemon_messages import (
-    MountRequest,
-    decode_answer,
-    decode_request,
-    encode_failure,
-    encode_ready,
-    encode_request,
-)
+from penstock.error_form import to_form
+from penstock.errors import AccessError, AmbiguousError, NotFoundError
+from penstock.mountpoint.daemon.supervisor_link import Failed, Link, Mounted, Moved, Serving, Start
+from penstock.mountpoint.daemon_messages import MountFailed, MountReady, MountRequest, decode_answer
 from penstock.mountpoint.known_mounts import list_mounts
 from penstock.mountpoint.mount_options import MountOptions
 from penstock.mountpoint.processes import boot_id, end, start_time, wait_for_end
 from penstock.mountpoint.registry import MountRecord, Registration, live_records, log_path, sweep
 from penstock.repo.settings.remote import Remote
 from penstock.repo.settings.settings import Settings
+from penstock.repo.settings.trust import Trust
+from penstock.wire import NoMessageError, decode_message, encode_message
 
 
 def record() -> MountRecord:
@@ -57,8 +55,8 @@ def test_a_record_comes_back_as_it_was_and_goes(isolated_home: Path) -> None:
     (name,) = state_files(isolated_home)
     facts = (isolated_home / "state" / "penstock" / "mounts" / name).stat()
     assert facts.st_mode & 0o777 == 0o600
-    registered.update(replace(mine, restarts=1))
-    assert live_records() == [replace(mine, restarts=1)]
+    registered.update(msgspec.structs.replace(mine, restarts=1))
+    assert live_records() == [msgspec.structs.replace(mine, restarts=1)]
     registered.end()
     registered.end()
     assert live_records() == []
@@ -67,10 +65,16 @@ def test_a_record_comes_back_as_it_was_and_goes(isolated_home: Path) -> None:
 
 def test_records_of_the_dead_are_ignored_and_swept(isolated_home: Path) -> None:
     mine = record()
-    registered = [Registration(mine), Registration(replace(mine, pid=os.getppid(), started=1))]  # the id came again
+    registered = [
+        Registration(mine),
+        Registration(msgspec.structs.replace(mine, pid=os.getppid(), started=1)),
+    ]  # the id came again
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    registered += [Registration(replace(mine, pid=process.pid)), Registration(replace(mine, started=5, boot="before"))]
+    registered += [
+        Registration(msgspec.structs.replace(mine, pid=process.pid)),
+        Registration(msgspec.structs.replace(mine, started=5, boot="before")),
+    ]
     for each in registered[1:]:
         each.let_go()
     (isolated_home / "state" / "penstock" / "mounts" / "5.json").write_text("not json")
@@ -81,7 +85,7 @@ def test_records_of_the_dead_are_ignored_and_swept(isolated_home: Path) -> None:
 
 
 def test_a_record_that_a_daemon_out_of_sight_holds_stays(isolated_home: Path) -> None:
-    elsewhere = replace(record(), started=1, boot="of another machine")
+    elsewhere = msgspec.structs.replace(record(), started=1, boot="of another machine")
     registered = Registration(elsewhere)
     assert live_records() == []
     sweep()
@@ -134,28 +138,47 @@ def test_a_process_that_does_not_listen_is_killed() -> None:
 
 def test_requests_cross_the_wire() -> None:
     remotes = {"demo": Remote(name="demo", url="s3://b/p", profile="x", deadline=2.5)}
-    settings = Settings(Path("/c/\udcff.toml"), Path("/cache"), 123, remotes)
+    settings = Settings(Path("/c/\udcff.toml"), Path("/cache"), 123, remotes, Trust(("/data",), None))
     request = MountRequest("demo/ü", "/mnt/\udcff", settings, MountOptions(uid=7, allow_other=True), "/log")
-    assert decode_request(encode_request(request)) == request
+    assert decode_message(encode_message(request), MountRequest) == request
 
 
 def test_answers_cross_the_wire() -> None:
-    assert decode_answer(encode_ready(record())) == record()
+    assert decode_answer(encode_message(MountReady(record()))) == record()
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        NotFoundError("no x", why="because", fix="Try y"),
-        StoreUnreachableError("no answer"),
-        PenstockError("odd"),
-        AmbiguousError("which", candidates=["a", "b"], why="two"),
-    ],
-)
-def test_failures_cross_the_wire(error: PenstockError) -> None:
-    with pytest.raises(type(error)) as told:
-        decode_answer(encode_failure(error))
-    assert (type(told.value), told.value.__dict__) == (type(error), error.__dict__)
+def test_failures_cross_the_wire() -> None:
+    error = AmbiguousError("which", candidates=["a", "b"], why="two")
+    with pytest.raises(AmbiguousError) as told:
+        decode_answer(encode_message(MountFailed(to_form(error))))
+    assert vars(told.value) == vars(error)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"type":"ready"}', b'{"type":"later"}', b'{"type":"failed","error":3}'])
+def test_what_is_no_answer_is_refused(body: bytes) -> None:
+    with pytest.raises(NoMessageError):
+        decode_answer(body)
+
+
+def test_a_supervisor_and_its_serving_process_understand_each_other() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    request = MountRequest("demo/x", "/mnt/\udcff", Settings(Path("/c"), Path("/d"), 1), MountOptions(), None)
+    here, there = Link(ours), Link(theirs)
+    messages = [
+        Start(request, 20, 7),
+        Start(request, 20, 7, b"\0\xff greeting", b"pin\xff", record(), "damaged"),
+        Mounted((0, 41), b"\xff\0", b"pin"),
+        Serving(record()),
+        Serving(None),
+        Moved("demo/x:main/\udcff", "ab", None),
+        Failed(to_form(NotFoundError("no \udcff"))),
+    ]
+    for message in messages:
+        here.send(message)
+        assert there.receive() == (message, None)
+    here.close()
+    assert there.receive() is None
+    there.close()
 
 
 def test_logs_have_readable_names() -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from views.bucket import LocalBucket
 from views.memory import Link, Made
 
 from penstock.manifest.entry import Kind, split_path
+from penstock.manifest.merge import Side
 from penstock.manifest.metadata import canonical_json
 from penstock.manifest.update import EMPTY_DIRECTORY
-from penstock.overlay.commit.detached import commit_detached
+from penstock.overlay.commit.commit_options import CommitOptions
 from penstock.overlay.commit.overlay_commit import CommitReport, OverlayCommit
+from penstock.overlay.commit.steps import OpenOverlay, commit_steps, run_steps
 from penstock.overlay.commit.version_build import mounted_directory
 from penstock.overlay.discard import Discard, plan_discard
 from penstock.overlay.overlay import Overlay
@@ -23,9 +26,8 @@ from penstock.overlay.tree.namespace import MergedNode, Namespace
 from penstock.progress import SILENT
 from penstock.repo.read.snapshot import Snapshot, open_snapshot
 from penstock.repo.settings.handle import parse_handle
-from penstock.repo.write.publish import Authorship
 
-__all__ = ["Edited", "Tree", "version_tree"]
+__all__ = ["Edited", "Tree", "settled", "version_tree"]
 
 Tree = dict[str, object]
 """What a tree holds: by path, a `Made`, a `Link`, or the metadata of a directory."""
@@ -157,26 +159,20 @@ class Edited:
                     self.read_node(item.node), executable, 0, self.version.read_metadata(attributes.metadata)
                 )
 
-    def committing(self, message: str = "a change", **options: object) -> OverlayCommit:
+    def committing(self, message: str = "a change", **options: Any) -> OverlayCommit:
+        """Begin nothing yet; `options` are those of `CommitOptions`."""
         return OverlayCommit(
-            self.overlay,
-            self.editor,
-            self.version,
-            self.bucket.settings,
-            Authorship("me", message, "commit"),
-            **options,  # type: ignore[arg-type]  # what a test says
+            self.overlay, self.editor, self.version, self.bucket.settings, CommitOptions("me", message, **options)
         )
 
-    def commit(self, message: str = "a change", **options: object) -> CommitReport:
+    def commit(self, message: str = "a change", **options: Any) -> CommitReport:
+        opened = OpenOverlay(self.overlay, self.editor, self.version, lambda inode: inode in self.opened)
         try:
-            return commit_detached(
-                self.overlay,
-                self.version,
-                self.bucket.settings,
-                Authorship("me", message, "commit"),
-                SILENT,
-                **options,  # type: ignore[arg-type]  # what a test says
+            report = run_steps(
+                commit_steps(opened, self.bucket.settings, CommitOptions("me", message, **options), SILENT), opened
             )
+            self.overlay.records.checkpoint()
+            return report
         finally:
             self.editor = self.overlay.editor(lambda inode: inode in self.opened, umask=0o022, epoch_ns=0)
 
@@ -205,6 +201,11 @@ class Edited:
     def close(self) -> None:
         self.overlay.close()
         self.version.close()
+
+
+def settled(side: Side) -> dict[str, Any]:
+    """Return the options of a commit by which a side wins every conflict; to a merge what is committed is theirs."""
+    return {"theirs" if side is Side.OURS else "ours": ("",)}
 
 
 def version_tree(version: Snapshot) -> Tree:

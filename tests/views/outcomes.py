@@ -5,11 +5,12 @@ from __future__ import annotations
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
 from penstock.errors import PenstockError
 from penstock.mountpoint.control_client import ask
+from penstock.mountpoint.control_messages import StatusRequest
 from penstock.mountpoint.known_mounts import MountInfo
+from penstock.mountpoint.mount_status import MountStatus
 from penstock.vfs.serve.vitals import resident_bytes
 
 __all__ = ["EIO", "read_within", "resident", "status_of"]
@@ -23,12 +24,12 @@ def read_within(seconds: float, path: Path) -> bytes | str:
     return done.stdout if done.returncode == 0 else done.stderr.decode().strip().rpartition(": ")[2]
 
 
-def status_of(info: MountInfo, seconds: float = 30) -> dict[str, Any]:
+def status_of(info: MountInfo, seconds: float = 30) -> MountStatus:
     """Ask a mount for its status; again while a process that was killed has left a socket that nobody listens on."""
     end = time.monotonic() + seconds
     while True:
         try:
-            return ask(info.mountpoint, "status", timeout=seconds)
+            return ask(info.mountpoint, StatusRequest(), MountStatus, timeout=seconds)
         except PenstockError:
             if time.monotonic() > end:
                 raise
@@ -38,4 +39,4 @@ def status_of(info: MountInfo, seconds: float = 30) -> dict[str, Any]:
 def resident(info: MountInfo) -> int:
     """Return the bytes of memory that all processes of a mount take."""
     found = status_of(info)
-    return resident_bytes(info.pid or 0) + int(found["memory"]["worker"]) + int(found["memory"]["fetchers"])
+    return resident_bytes(info.pid or 0) + int(found.memory.worker) + int(found.memory.fetchers)

@@ -1,9 +1,7 @@
 """What a mount does with an announcement that comes over its control socket: paths to inodes, inodes to the follower.
 
-    {"command": "announce", "client": "4711 train", "token": "9f…", "at": 0, "paths": ["a/b.png", …], "last": true}
-
-is answered by ``{"taken": N}``: the first N paths were found within a few seconds, the others are to be sent again,
-`at` N more. An announcement with a path that is no file is refused, and dropped.
+`AnnounceRequest` is answered by `AnnounceAnswer`: the first N paths were found within a few seconds, the others are to
+be sent again, `at` N more. An announcement with a path that is no file is refused, and dropped.
 """
 
 from __future__ import annotations
@@ -18,11 +16,10 @@ from typing import NamedTuple
 from penstock.errors import NotFoundError, PenstockError, UsageError
 from penstock.manifest.entry import Entry, Kind, NodeRef, split_path
 from penstock.manifest.tree import ROOT_INODE, Inode, Tree
+from penstock.mountpoint.control_messages import AnnounceAnswer, AnnounceRequest
 from penstock.vfs.ahead.order_follower import OrderFollower, patient_tree
 from penstock.vfs.source.source import Source
 from penstock.vfs.source.workers import Workers
-
-from .control_socket import ControlArguments
 
 __all__ = ["Announcements", "find_files"]
 
@@ -30,7 +27,6 @@ _PATIENCE = 2.0
 """Seconds for one part: well below what the control socket gives a client, also when nodes come from the store."""
 _SHOWN = 5
 _MOST_LINKS = 40
-_MOST_CLIENT = 300
 
 
 class _Found(NamedTuple):
@@ -47,29 +43,18 @@ class Announcements:
         self._follower = follower
         self._workers = workers
 
-    async def take(self, arguments: ControlArguments) -> dict[str, object]:
-        """Answer a request. UsageError: it is none; NotFoundError: paths that are not there, by name."""
-        client, token, at, last = (arguments.get(key) for key in ("client", "token", "at", "last"))
-        paths = arguments.get("paths")
-        if not (
-            isinstance(client, str)
-            and len(client) <= _MOST_CLIENT
-            and isinstance(token, str)
-            and isinstance(at, int)
-            and at >= 0
-            and isinstance(last, bool)
-            and isinstance(paths, list)
-            and all(isinstance(path, str) and _is_path(path) for path in paths)
-        ):
-            raise UsageError("this is no announcement", why="client, token, at, paths and last belong to it")
+    async def take(self, request: AnnounceRequest, _: int) -> AnnounceAnswer:
+        """Answer a request. NotFoundError: paths that are not there, by name; UsageError: what is no path at all."""
+        if not all(map(_is_path, request.paths)):
+            raise UsageError("this is no announcement", why="a path in it is no text that a path can be")
         try:
-            found = await self._workers.run(find_files, self._source, paths, _PATIENCE)
+            found = await self._workers.run(find_files, self._source, request.paths, _PATIENCE)
         except PenstockError:
-            self._follower.drop(client)
+            self._follower.drop(request.client)
             raise
-        complete = last and found.taken == len(paths)
-        self._follower.add(client, token, at, found.inodes, found.size, last=complete)
-        return {"taken": found.taken}
+        complete = request.last and found.taken == len(request.paths)
+        self._follower.add(request.client, request.token, request.at, found.inodes, found.size, last=complete)
+        return AnnounceAnswer(found.taken)
 
 
 def _is_path(text: str) -> bool:

@@ -1,29 +1,32 @@
-"""The control socket of a mount: one line of JSON asks, one line of JSON answers, and the connection ends.
+"""The control socket of a mount: one line asks, one line answers (`control_messages`), and the connection ends.
 
 It lies beside the state file of the mount (`registry`); who connects must be its owner or root all the same.
-`control_client` is the other end. A request is ``{"command": NAME, ...}``; the answer ``{"answer": ...}`` or
-``{"error": {"kind", "what", "why", "fix", "candidates"}}``.
+`control_client` is the other end.
 
 **Invariant:** no client can harm the mount: requests are bounded in size, number and time, and what goes wrong with
-one is its own affair. Used by `serve`, on the event loop.
+one is its own affair. Runs on the event loop.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from typing import Any
 
+import msgspec
 import trio
 
+from penstock import __version__
+from penstock.error_form import to_form
 from penstock.errors import AccessError, PenstockError, UsageError
-from penstock.mountpoint.error_form import failure_json
+from penstock.mountpoint.control_messages import PROTOCOL, Answer, Envelope, Question, Refusal, Request
+from penstock.wire import NoMessageError, checked, encode_message, parse
 
-__all__ = ["ControlArguments", "ControlCommand", "ControlSocket"]
+__all__ = ["ControlCommand", "ControlSocket"]
 
 _log = logging.getLogger(__name__)
 
@@ -33,15 +36,14 @@ _DEADLINE = 6.0
 _CLIENTS = 16
 _CREDENTIALS = struct.Struct("3i")
 
-ControlArguments = Mapping[str, object]
-ControlCommand = Callable[[ControlArguments], Awaitable[object]]
-"""Takes what a request says besides its command; returns what JSON can hold."""
+ControlCommand = Callable[[Any, int], Awaitable[msgspec.Struct]]
+"""Takes a request and the process id of who asks, 0 when that is not known; returns what it is answered with."""
 
 
 class ControlSocket:
-    """Answers at `path` what `commands` has. Listens from construction on; `registry` removes it."""
+    """Answers at `path` what `commands` has, by classes of requests. Listens at once; `registry` removes it."""
 
-    def __init__(self, path: str, commands: Mapping[str, ControlCommand]) -> None:
+    def __init__(self, path: str, commands: Mapping[type[msgspec.Struct], ControlCommand]) -> None:
         """Listen. OSError when that cannot be."""
         self.path = path
         self._commands = commands
@@ -71,43 +73,40 @@ class ControlSocket:
         with trio.move_on_after(_DEADLINE), suppress(OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             async with client, self._clients:
                 answer = await self._answer(client)
-                await client.send_all(json.dumps(answer).encode("ascii") + b"\n")
+                await client.send_all(encode_message(answer))
 
-    async def _answer(self, client: trio.SocketStream) -> dict[str, object]:
+    async def _answer(self, client: trio.SocketStream) -> Answer | Refusal:
         try:
-            _check_peer(client)
-            request = await _receive(client)
-            name = request.pop("command", None)
-            command = self._commands.get(name) if isinstance(name, str) else None
+            pid = _check_peer(client)
+            request = _request(await _receive(client))
+            command = self._commands.get(type(request))
             if command is None:
                 raise UsageError(
-                    f"this mount knows no command {name!r}",
-                    why="it may have been made by another version of Penstock",
-                    fix=f"It knows {', '.join(sorted(self._commands))}.",
+                    "this mount cannot do that",
+                    why="it is read-only, and nothing can have been changed in it",
+                    fix="penstock mount --writable mounts so that it can be changed.",
                 )
-            return {"answer": await command(request)}
+            return Answer(msgspec.to_builtins(await command(request, pid)))
         except PenstockError as error:
-            return _failure(error)
+            return Refusal(to_form(error))
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             raise
         except Exception as error:  # noqa: BLE001  # one question fails, the mount lives on
             _log.error("a question on the control socket failed", exc_info=error)
-            return _failure(PenstockError("a fault in Penstock", why=f"{type(error).__name__}: {error}"))
+            return Refusal(to_form(PenstockError("a fault in Penstock", why=f"{type(error).__name__}: {error}")))
 
 
-def _failure(error: PenstockError) -> dict[str, object]:
-    return {"error": failure_json(error)}
-
-
-def _check_peer(client: trio.SocketStream) -> None:
+def _check_peer(client: trio.SocketStream) -> int:
+    """Return the id of the process that asks, 0 where it is not one that can be seen from here."""
     found = client.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    _, uid, _ = _CREDENTIALS.unpack(found)
+    pid, uid, _ = _CREDENTIALS.unpack(found)
     if uid not in (0, os.geteuid()):
         raise AccessError("this mount is another user's", why=f"it belongs to uid {os.geteuid()}, and you are {uid}")
+    return int(pid)
 
 
-async def _receive(client: trio.SocketStream) -> dict[str, object]:
-    """Return the request. UsageError: it is too long, or none."""
+async def _receive(client: trio.SocketStream) -> bytes:
+    """Return the line that was sent. UsageError: it is too long."""
     body = bytearray()
     while b"\n" not in body:
         part = await client.receive_some(65536)
@@ -116,10 +115,22 @@ async def _receive(client: trio.SocketStream) -> dict[str, object]:
         body += part
         if len(body) > _MOST_REQUEST:
             raise UsageError("the request is too long", why=f"the most is {_MOST_REQUEST} bytes")
+    return bytes(body).partition(b"\n")[0]
+
+
+def _request(body: bytes) -> Request:
+    """Return what is asked. UsageError: it is no question, or one of another version of Penstock."""
     try:
-        request = json.loads(bytes(body).partition(b"\n")[0])
-    except (ValueError, RecursionError) as error:
-        raise UsageError("the request is no JSON", why=str(error)) from error
-    if not isinstance(request, dict):
-        raise UsageError("the request is no JSON object")
-    return request
+        value = parse(body)
+        envelope: Envelope = checked(value, Envelope)
+        if envelope.protocol != PROTOCOL:
+            theirs = f"Penstock {envelope.version}" if envelope.version else "an older Penstock"
+            raise UsageError(
+                "this mount was made by another version of Penstock",
+                why=f"it is of {__version__}, protocol {PROTOCOL}; you are {theirs}, protocol {envelope.protocol}",
+                fix="Unmount it, and mount it again: what was changed in it is kept.",
+            )
+        question: Question = checked(value, Question)
+    except NoMessageError as error:
+        raise UsageError("the request is no question to a mount", why=str(error)) from error
+    return question.request

@@ -1,13 +1,14 @@
 """Work of a mount that takes longer than a question may: a commit, a refresh. One at a time, in the background.
 
-Who started it asks again and again how far it is (`control_client.follow`); when nobody does any more, it goes on all
-the same, or is cancelled where that was asked for. Runs on the event loop.
+Who started it asks again and again how far it is (`control_client.follow`). When the process that did is gone, or asks
+for it, the job is cancelled: it ends where nothing is half-done. Runs on the event loop.
 """
 
 from __future__ import annotations
 
 import itertools
 import logging
+import os
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -16,11 +17,10 @@ from typing import TypeVar
 import msgspec
 import trio
 
-from penstock.errors import ConflictError, NotFoundError, PenstockError
+from penstock.errors import CancelledError, ConflictError, NotFoundError, PenstockError
+from penstock.mountpoint.control_messages import CancelRequest, JobStarted, JobState, JobStateRequest
 from penstock.progress import ProgressMeter
 from penstock.vfs.source.workers import Workers
-
-from .control_socket import ControlArguments
 
 __all__ = ["Job", "Jobs", "blocking", "wait_for_takers"]
 
@@ -59,8 +59,13 @@ class Jobs:
         self._numbers = itertools.count(1)
         self._jobs: dict[int, Job] = {}
 
-    def start(self, name: str, work: Callable[[Job], Awaitable[object]], *, looks: bool = False) -> dict[str, object]:
-        """Begin; return what `state` wants. ConflictError: something else is under way. `looks`: it changes nothing."""
+    def start(
+        self, name: str, work: Callable[[Job], Awaitable[object]], *, client: int = 0, looks: bool = False
+    ) -> JobStarted:
+        """Begin. ConflictError: something else is under way. `looks`: it changes nothing.
+
+        `client` is the process that wants it, 0 when that cannot be seen, or it is the mount itself.
+        """
         running = next((job for job in self._jobs.values() if not job.done and not job.looks), None)
         if running is not None and not looks:
             raise ConflictError(
@@ -72,12 +77,22 @@ class Jobs:
             del self._jobs[number]
         job = Job(name, next(self._numbers), looks=looks)
         self._jobs[job.number] = job
-        self._nursery.start_soon(self._run, job, work)
-        return {"job": job.number}
+        self._nursery.start_soon(self._run, job, work, client)
+        return JobStarted(job.number)
 
-    async def _run(self, job: Job, work: Callable[[Job], Awaitable[object]]) -> None:
+    async def _run(self, job: Job, work: Callable[[Job], Awaitable[object]], client: int) -> None:
+        async with trio.open_nursery() as watching:
+            if client:
+                watching.start_soon(_cancel_with, client, job)
+            await self._work(job, work)
+            watching.cancel_scope.cancel()
+
+    async def _work(self, job: Job, work: Callable[[Job], Awaitable[object]]) -> None:
         try:
             job.result = await work(job)
+        except CancelledError as error:
+            _log.info("a %s was cancelled", job.name)
+            job.error = error
         except PenstockError as error:
             job.error = error
         except OSError as error:
@@ -91,32 +106,45 @@ class Jobs:
         finally:
             job.done = True
 
-    async def state(self, arguments: ControlArguments) -> dict[str, object]:
+    async def state(self, request: JobStateRequest, _: int) -> JobState:
         """Say how far a job is, or what came of it. Raises what it failed with."""
-        job = self._job(arguments)
+        job = self._job(request.job)
         if job.error is not None:
             raise job.error
         done = job.done  # before the lines: what comes after them is not lost
         lines = [job.lines.popleft() for _ in range(min(len(job.lines), _MOST_LINES))]
-        return {
-            "done": done and not job.lines,
-            "progress": msgspec.to_builtins(job.progress.states()),
-            "lines": lines,
-            "result": job.result,
-        }
+        done = done and not job.lines
+        return JobState(done, job.progress.states(), msgspec.to_builtins(lines), msgspec.to_builtins(job.result))
 
-    async def cancel(self, arguments: ControlArguments) -> dict[str, object]:
+    async def cancel(self, request: CancelRequest, _: int) -> JobState:
         """Have a job end at the next point where nothing is half-done."""
-        job = self._job(arguments)
+        job = self._job(request.job)
         job.progress.cancel()
-        return {"done": job.done}
+        return JobState(job.done, job.progress.states(), [])
 
-    def _job(self, arguments: ControlArguments) -> Job:
-        number = arguments.get("job")
-        job = self._jobs.get(number) if isinstance(number, int) else None
+    def _job(self, number: int) -> Job:
+        job = self._jobs.get(number)
         if job is None:
-            raise NotFoundError(f"this mount knows no job {number!r}", why="its serving process may have been replaced")
+            raise NotFoundError(f"this mount knows no job {number}", why="its serving process may have been replaced")
         return job
+
+
+async def _cancel_with(client: int, job: Job) -> None:
+    """Cancel a job when the process that wants it has ended."""
+    try:
+        ending = os.pidfd_open(client)
+    except ProcessLookupError:  # it has ended already
+        job.progress.cancel()
+        return
+    except OSError as error:
+        _log.warning("whether process %d still waits cannot be seen: %s", client, error)
+        return
+    try:
+        await trio.lowlevel.wait_readable(ending)
+        _log.info("process %d has gone, which wanted a %s", client, job.name)
+        job.progress.cancel()
+    finally:
+        os.close(ending)
 
 
 async def blocking(workers: Workers, job: Job, call: Callable[[], _T]) -> _T:

@@ -7,13 +7,24 @@ from __future__ import annotations
 
 import logging
 
-from penstock.errors import AccessError, UsageError
+import msgspec
+
+from penstock.errors import AccessError
+from penstock.mountpoint.control_messages import (
+    AccessLogAnswer,
+    AccessLogRequest,
+    AnnounceRequest,
+    MetricsAnswer,
+    MetricsRequest,
+    StatusRequest,
+)
+from penstock.mountpoint.mount_status import MountStatus
 from penstock.vfs.fuse.access_log import AccessLog
 from penstock.vfs.fuse.operations import FuseOperations
 from penstock.vfs.source.workers import Workers
 
 from .announcements import Announcements
-from .control_socket import ControlArguments, ControlCommand
+from .control_socket import ControlCommand
 from .metrics import prometheus_text
 from .vitals import Vitals
 
@@ -39,35 +50,32 @@ class MountCommands:
         self._access_log = access_log
         self._announcements = announcements
 
-    def table(self) -> dict[str, ControlCommand]:
-        """Return the commands by name."""
+    def table(self) -> dict[type[msgspec.Struct], ControlCommand]:
+        """Return the commands by the classes of their requests."""
         return {
-            "status": self._status,
-            "metrics": self._metrics,
-            "access-log": self._switch_access_log,
-            "announce": self._announcements.take,
+            StatusRequest: self._status,
+            MetricsRequest: self._metrics,
+            AccessLogRequest: self._switch_access_log,
+            AnnounceRequest: self._announcements.take,
         }
 
-    async def _status(self, _: ControlArguments) -> dict[str, object]:
+    async def _status(self, _: object, __: int) -> MountStatus:
         log = self._operations.access_log
         return await self._workers.run(self._vitals.status, log.path if log is not None else None)
 
-    async def _metrics(self, arguments: ControlArguments) -> dict[str, object]:
-        return {"text": prometheus_text(await self._status(arguments))}
+    async def _metrics(self, request: MetricsRequest, client: int) -> MetricsAnswer:
+        return MetricsAnswer(prometheus_text(await self._status(request, client)))
 
-    async def _switch_access_log(self, arguments: ControlArguments) -> dict[str, object]:
-        on = arguments.get("on")
-        if not isinstance(on, bool):
-            raise UsageError("the access log is turned on or off", why=f"{on!r} is neither")
+    async def _switch_access_log(self, request: AccessLogRequest, _: int) -> AccessLogAnswer:
         log = self._operations.access_log
-        if on and log is None:
+        if request.on and log is None:
             try:
                 self._operations.access_log = log = AccessLog(self._access_log)
             except OSError as error:
                 raise AccessError(f"{self._access_log} cannot be written", why=error.strerror or str(error)) from error
             _log.info("accesses are written to %s", log.path)
-        elif not on and log is not None:
+        elif not request.on and log is not None:
             self._operations.access_log = None
             log.close()
             _log.info("accesses are not written any more")
-        return {"access_log": self._access_log if on else None}
+        return AccessLogAnswer(self._access_log if request.on else None)

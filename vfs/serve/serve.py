@@ -23,7 +23,7 @@ from penstock.manifest.records import format_time, parse_time
 from penstock.manifest.tree import ROOT_INODE
 from penstock.mountpoint.daemon.device import is_disconnected
 from penstock.mountpoint.daemon.supervisor_link import Link, Mounted, Moved, Serving, Start
-from penstock.mountpoint.daemon_messages import MountRequest, decode_answer, decode_request, encode_ready
+from penstock.mountpoint.daemon_messages import MountRequest
 from penstock.mountpoint.kernel_mounts import SUBTYPE, KernelMount, fs_name, top_mount
 from penstock.mountpoint.processes import boot_id, start_time
 from penstock.mountpoint.registry import MountRecord, access_log_path, control_path
@@ -73,7 +73,7 @@ def serve(start: Start, session: int | None, link: Link) -> None:
 
     Any of `penstock.errors`, when it cannot be served.
     """
-    request = decode_request(start.request)
+    request = start.request
     pin = msgspec.msgpack.decode(start.pin, type=Pin) if start.pin is not None else None
     with UpperLayer(request, start.parent, resumed=session is not None) as upper:
         pin = upper.pin(pin)
@@ -116,7 +116,7 @@ class _Serving:
         self._workers = workers
         self._upper = upper
         self._holding = VersionLease(snapshot, workers, upper.is_dirty)
-        before = decode_answer(start.record).refused if start.record is not None else None
+        before = start.record.refused if start.record is not None else None
         self._check = LandingCheck(snapshot, request.settings, workers, before)
         self._failure: PenstockError | None = None
 
@@ -184,13 +184,12 @@ class _Serving:
         nursery: trio.Nursery,
     ) -> None:
         """Answer questions, and say that files can be read; the first process sees first that they can."""
-        ready: bytes | None = None
+        ready: MountRecord | None = None
         if mounted is not None:
             tune(mounted.device, self._request.options.read_ahead_kib)
             if self._upper.directory is not None:
                 await self._check.begin()
-            record = self._describe(mounted)
-            ready = encode_ready(record)
+            record = ready = self._describe(mounted)
             try:
                 await self._workers.run(_look, self._request.mountpoint)
             except OSError as error:
@@ -199,7 +198,7 @@ class _Serving:
                 ) from error
         else:
             assert self._start.record is not None
-            record = decode_answer(self._start.record)
+            record = self._start.record
         vitals = Vitals(
             record, self._snapshot, operations.reads, lambda: self._check.refused, trouble=self._upper.trouble
         )

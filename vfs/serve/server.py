@@ -14,10 +14,10 @@ import sys
 from contextlib import suppress
 
 from penstock.cache import note_crashes
+from penstock.error_form import to_form
 from penstock.errors import PenstockError
 from penstock.mountpoint.daemon.logs import start_log
 from penstock.mountpoint.daemon.supervisor_link import Failed, Link, Start
-from penstock.mountpoint.daemon_messages import decode_request, encode_failure
 from penstock.repo.fetch.memory import shares
 
 __all__ = ["main"]
@@ -53,7 +53,7 @@ def _serve(link: Link) -> None:
     assert isinstance(start, Start)
     if os.getppid() != start.parent:  # it died before the kernel knew that this one is to follow
         return
-    request = decode_request(start.request)
+    request = start.request
     start_log(request.log, start.level, rotates=True)
     note_crashes(request.settings.cache_directory)
     shares()  # before there are threads
@@ -62,7 +62,7 @@ def _serve(link: Link) -> None:
 
 def _tell(link: Link, error: PenstockError) -> None:
     with suppress(OSError):  # nobody is left to hear it
-        link.send(Failed(encode_failure(error)))
+        link.send(Failed(to_form(error)))
 
 
 if __name__ == "__main__":

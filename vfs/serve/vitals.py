@@ -1,26 +1,4 @@
-"""How a mount is doing: what `penstock status` shows. Made in the process that serves; sent over the control socket.
-
-| key | value |
-|---|---|
-| handle, mountpoint, bucket, dataset, commit, since, log | as `mounts` has them |
-| version | top hash, 64 hex digits |
-| offline | whether the store could not be reached when it was mounted |
-| uptime | seconds since it was mounted |
-| hits, misses, hit_rate | blocks that readers found in the cache, that they had to wait for; null before the first |
-| bytes_read | bytes given to readers: what the kernel had in its page cache never gets here |
-| bytes_fetched, gets | bytes and requests from the store |
-| hedges | requests sent a second time because the answer was late |
-| overlay | directory of a writable mount's changes, or null |
-| trouble | what is wrong with it, a sentence each: damaged records, a directory that is gone |
-| refused | why a commit of them would be refused, or null |
-| in_flight, budget | bytes on their way from the store, and the most there may be |
-| restarts | processes of the mount that died and were started anew |
-| worker_pid, fetcher_pids | process that serves, processes that fetch |
-| open_files | handles that are open |
-| memory | resident bytes: `worker`, `fetchers` (pages of the cache that they map among it) |
-| cache | directory, bytes, max_bytes, blocks, mode; note: what a user should know of it, empty when all is well |
-| access_log | where accesses are written, or null |
-"""
+"""How a mount is doing: what `penstock status` shows. Made in the process that serves; sent over the control socket."""
 
 from __future__ import annotations
 
@@ -29,8 +7,9 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 
-from penstock.cache import network_disk
+from penstock.cache import CacheInfo, network_disk
 from penstock.manifest.records import parse_time
+from penstock.mountpoint.mount_status import CacheStatus, MemoryStatus, MountStatus
 from penstock.mountpoint.registry import MountRecord
 from penstock.repo.read.snapshot import Snapshot
 
@@ -84,8 +63,8 @@ class Vitals:
         self._refused = refused
         self._begun = parse_time(record.since)
 
-    def status(self, access_log: str | None) -> dict[str, object]:
-        """Return the table above. Blocking: it looks at the cache's disk."""
+    def status(self, access_log: str | None) -> MountStatus:
+        """Say how it is doing. Blocking: it looks at the cache's disk."""
         record, snapshot = self._record, self._snapshot
         counts = snapshot.counters()
         fetchers = snapshot.fetchers
@@ -93,42 +72,44 @@ class Vitals:
         info = snapshot.cache_info()
         asked = counts["hits"] + counts["misses"]
         bytes_read, open_files = self._reads()
-        return {
-            "handle": record.handle,
-            "mountpoint": record.mountpoint,
-            "bucket": record.bucket_url,
-            "dataset": record.dataset,
-            "version": snapshot.top_hash.hex(),
-            "commit": snapshot.commit_id.hex() if snapshot.commit_id is not None else None,
-            "overlay": record.overlay,
-            "trouble": self._trouble(),
-            "refused": self._refused(),
-            "offline": snapshot.offline,
-            "since": record.since,
-            "uptime": round((dt.datetime.now(dt.UTC) - self._begun).total_seconds(), 3),
-            "hits": counts["hits"],
-            "misses": counts["misses"],
-            "hit_rate": round(counts["hits"] / asked, 4) if asked else None,
-            "bytes_read": bytes_read,
-            "bytes_fetched": counts["bytes_fetched"],
-            "gets": counts["gets"],
-            "hedges": counts["hedges"],
-            "in_flight": fetchers.budget.held if fetchers is not None else 0,
-            "budget": fetchers.budget.limit if fetchers is not None else 0,
-            "restarts": record.restarts + (fetchers.restarts if fetchers is not None else 0),
-            "worker_pid": os.getpid(),
-            "fetcher_pids": pids,
-            "open_files": open_files,
-            "memory": {"worker": resident_bytes(os.getpid()), "fetchers": sum(map(resident_bytes, pids))},
-            "cache": info
-            and {
-                "directory": str(info.directory),
-                "bytes": info.bytes,
-                "max_bytes": info.max_bytes,
-                "blocks": info.blocks,
-                "mode": info.mode,
-                "note": cache_note(snapshot),
-            },
-            "log": record.log,
-            "access_log": access_log,
-        }
+        return MountStatus(
+            handle=record.handle,
+            mountpoint=record.mountpoint,
+            bucket=record.bucket_url,
+            dataset=record.dataset,
+            version=snapshot.top_hash.hex(),
+            commit=snapshot.commit_id.hex() if snapshot.commit_id is not None else None,
+            overlay=record.overlay,
+            trouble=self._trouble(),
+            refused=self._refused(),
+            offline=snapshot.offline,
+            since=record.since,
+            uptime=round((dt.datetime.now(dt.UTC) - self._begun).total_seconds(), 3),
+            hits=counts["hits"],
+            misses=counts["misses"],
+            hit_rate=round(counts["hits"] / asked, 4) if asked else None,
+            bytes_read=bytes_read,
+            bytes_fetched=counts["bytes_fetched"],
+            gets=counts["gets"],
+            hedges=counts["hedges"],
+            in_flight=fetchers.budget.held if fetchers is not None else 0,
+            budget=fetchers.budget.limit if fetchers is not None else 0,
+            restarts=record.restarts + (fetchers.restarts if fetchers is not None else 0),
+            worker_pid=os.getpid(),
+            fetcher_pids=pids,
+            open_files=open_files,
+            memory=MemoryStatus(resident_bytes(os.getpid()), sum(map(resident_bytes, pids))),
+            cache=self._cache(info) if info is not None else None,
+            log=record.log,
+            access_log=access_log,
+        )
+
+    def _cache(self, info: CacheInfo) -> CacheStatus:
+        return CacheStatus(
+            directory=str(info.directory),
+            bytes=info.bytes,
+            max_bytes=info.max_bytes,
+            blocks=info.blocks,
+            mode=info.mode,
+            note=cache_note(self._snapshot),
+        )
