@@ -6,10 +6,8 @@ from collections import Counter
 
 import msgspec
 
-from penstock.manifest.entry import display_path, split_path
-from penstock.mountpoint.working_copy.changes import ChangeLine
-from penstock.mountpoint.working_copy.working_copy import open_working_copy
-from penstock.repo.settings.sizes import format_size
+from penstock.api.handles import format_size
+from penstock.api.workspace import ChangeLine, Workspace
 
 from .invocation import Invocation
 
@@ -28,14 +26,10 @@ def change_line(line: ChangeLine) -> str:
 def tell_changes(invocation: Invocation, directory: str, path: str, *, stat: bool, every: bool) -> int:
     """List what was changed at a path and below it, or (`stat`) count it; return how many lines there were."""
     output = invocation.output
-    wanted = display_path(split_path(path))
     counts: Counter[str] = Counter()
     grown = 0
 
-    for line in open_working_copy(directory, invocation.settings()).changes(every=every):
-        places = [place for place in (line.path, line.old) if place is not None]
-        if wanted and not any(place == wanted or place.startswith(f"{wanted}/") for place in places):
-            continue
+    for line in Workspace(directory, invocation.settings()).changes(path, every=every):
         counts[line.kind] += 1
         grown += (line.size or 0) - (line.old_size or 0)
         if stat:

@@ -6,16 +6,12 @@ from dataclasses import asdict
 
 import click
 
-from penstock.mountpoint.working_copy.working_copy import open_working_copy
-from penstock.overlay.commit.commit_options import CommitOptions
-from penstock.overlay.commit.overlay_commit import CommitReport
-from penstock.repo.bucket.authorship import default_author
-from penstock.repo.settings.sizes import format_size
+from penstock.api.handles import format_size
+from penstock.api.workspace import CommitResult, Workspace
 
 from .commands import Command
 from .invocation import Invocation, pass_invocation
 from .merge import side_options
-from .output import JsonValue
 from .versions import tell_risk
 
 __all__ = ["commit_"]
@@ -59,35 +55,40 @@ def commit_(
     is a conflict: nothing happens, and the paths are named. --ours keeps what was changed here, --theirs what they
     have.
     """
-    options = CommitOptions(author or default_author(), message, branch, tag, ours, theirs, dry_run)
+    workspace = Workspace(directory, invocation.settings())
     with invocation.progress() as progress:
-        report = open_working_copy(directory, invocation.settings()).commit(options, progress)
+        report = workspace.commit(
+            message,
+            branch=branch,
+            tag=tag,
+            author=author,
+            ours=ours,
+            theirs=theirs,
+            dry_run=dry_run,
+            progress=progress,
+        )
     tell_risk(invocation.output, report.risk)
     if invocation.output.json:
-        invocation.output.document({**_as_json(report), "tag": tag, "dry_run": dry_run})
+        invocation.output.document({**asdict(report), "tag": tag, "dry_run": dry_run})
         return
     line = invocation.output.line
     names = [f"branch {branch}"] * report.branched + [f"tag {tag}"] * report.tagged
     if names and not report.changed:
         line(f"nothing to commit; the version is {' and '.join(names)} now")
-        line(f"  version   {report.commit.hex() if report.commit else None}")
+        line(f"  version   {report.commit}")
         return
     if not report.changed:
         line("nothing to commit")
         return
     line(f"{report.handle}{f' and tag {tag}' if tag and not dry_run else ''}")
-    line(f"  top hash  {report.top_hash.hex()}")
-    line(f"  version   {report.commit.hex() if report.commit else 'none: nothing was sent'}")
+    line(f"  top hash  {report.top_hash}")
+    line(f"  version   {report.commit or 'none: nothing was sent'}")
     if report.merged_with:
-        line(f"  merged    with {report.merged_with.hex()[:12]}, which landed meanwhile")
+        line(f"  merged    with {report.merged_with[:12]}, which landed meanwhile")
     line(f"  content   {report.files} changed files, {format_size(report.bytes)}")
     line(f"  uploaded  {_sent(report)}")
 
 
-def _as_json(report: CommitReport) -> dict[str, JsonValue]:
-    return {name: value.hex() if isinstance(value, bytes) else value for name, value in asdict(report).items()}
-
-
-def _sent(report: CommitReport) -> str:
+def _sent(report: CommitResult) -> str:
     data = format_size(report.bytes_uploaded) if report.bytes_uploaded else "nothing"
     return f"{data} of data, {format_size(report.metadata_bytes_uploaded)} of metadata"

@@ -7,8 +7,8 @@ import sys
 import click
 import msgspec
 
+from penstock.api.workspace import Workspace
 from penstock.errors import UsageError
-from penstock.mountpoint.working_copy.working_copy import open_working_copy
 
 from .commands import Command
 from .exits import ExitCode
@@ -42,7 +42,7 @@ def discard_(invocation: Invocation, directory: str, paths: tuple[str, ...], yes
         invocation.output.notice("nothing was changed")
         raise click.exceptions.Exit(ExitCode.DIFFERS)
     output = invocation.output
-    lines = open_working_copy(directory, invocation.settings()).discard(paths, dry_run=dry_run)
+    lines = Workspace(directory, invocation.settings()).discard(paths, dry_run=dry_run)
     for line in lines:
         if output.json:
             output.record(msgspec.structs.asdict(line))

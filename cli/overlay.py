@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import click
-import msgspec
 
-from penstock.mountpoint.working_copy.overlay_check import rescue_overlay
-from penstock.mountpoint.working_copy.working_copy import open_working_copy
-from penstock.overlay.inspection.inspection import Finding
+from penstock.api.workspace import Finding, Workspace
 
 from .commands import Command, LazyGroup
 from .exits import ExitCode
@@ -46,22 +41,22 @@ def check(invocation: Invocation, directory: str) -> None:
     with its path. Nothing is changed. Exit code 5 when something is damaged.
     """
     output = invocation.output
-    damaged: list[dict[str, str]] = []
 
     def tell(line: Finding) -> None:
-        found = {"path": line.path, "why": line.why}
-        damaged.append(found)
         if not output.json:
-            output.line(f"damaged  {found['path'] or 'the tables'}: {found['why']}")
+            output.line(f"damaged  {line.path or 'the tables'}: {line.why}")
 
-    report = open_working_copy(directory, invocation.settings()).check(tell)
+    report = Workspace(directory, invocation.settings()).check(tell)
     if output.json:
-        output.document({**msgspec.structs.asdict(report), "whole": not damaged, "damaged": damaged})
-    elif damaged:
+        damaged = [{"path": each.path, "why": each.why} for each in report.damaged]
+        output.document(
+            {"directory": report.directory, "records": report.records, "whole": not damaged, "damaged": damaged}
+        )
+    elif report.damaged:
         output.notice(f"what is whole can be taken out: penstock overlay rescue {directory} TO")
     else:
         output.line(f"{report.directory} is whole: {report.records} records, and the bytes of all changed files")
-    if damaged:
+    if report.damaged:
         raise click.exceptions.Exit(ExitCode.INTEGRITY)
 
 
@@ -80,18 +75,16 @@ def rescue(invocation: Invocation, directory: str, to: str) -> None:
     out is named, and what was deleted. Exit code 1 when something was left.
     """
     output = invocation.output
-    counts: Counter[str] = Counter()
 
     def tell(line: Finding) -> None:
-        counts[line.kind] += 1
         if output.json:
             output.record(line._asdict())
         else:
             why = f": {line.why}" if line.why else ""
             output.line(f"{line.kind:<9}{line.path or 'the tables'}{why}")
 
-    rescue_overlay(directory, to, invocation.settings(), tell)
-    left = counts["left"] + counts["damaged"]
-    output.notice(f"{counts['taken']} taken out to {to}" + (f", {left} damaged or left where they are" if left else ""))
-    if left:
+    report = Workspace(directory, invocation.settings()).rescue(to, tell)
+    left = f", {report.left} damaged or left where they are" if report.left else ""
+    output.notice(f"{report.taken} taken out to {to}{left}")
+    if report.left:
         raise click.exceptions.Exit(ExitCode.DIFFERS)

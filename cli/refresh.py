@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import click
 
-from penstock.mountpoint.working_copy.working_copy import open_working_copy
+from penstock.api.workspace import Workspace
 
 from .commands import Command
 from .invocation import Invocation, pass_invocation
@@ -27,19 +29,11 @@ def refresh_(invocation: Invocation, directory: str, rebase: bool) -> None:
     With changes that are not committed it does not move, but for --rebase, and then only when others changed none of
     the same paths.
     """
-    report = open_working_copy(directory, invocation.settings()).refresh(rebase=rebase)
+    report = Workspace(directory, invocation.settings()).refresh(rebase=rebase)
     if invocation.output.json:
-        invocation.output.document(
-            {
-                "handle": report.handle,
-                "top_hash": report.top_hash.hex(),
-                "commit": report.commit.hex() if report.commit is not None else None,
-                "moved": report.moved,
-                "changes": report.changes,
-            }
-        )
+        invocation.output.document(asdict(report))
     elif not report.moved:
         invocation.output.line(f"{report.handle} is where it was")
     else:
         invocation.output.line(f"{report.handle}: {report.changes} {'change' if report.changes == 1 else 'changes'}")
-        invocation.output.line(f"  top hash  {report.top_hash.hex()}")
+        invocation.output.line(f"  top hash  {report.top_hash}")

@@ -8,13 +8,10 @@ from collections.abc import Iterator
 import click
 import msgspec
 
+from penstock.api.handles import format_size
+from penstock.api.mounts import mount_metrics, record_accesses
+from penstock.api.workspace import ChangeLine, CopyStatus, MountStatus, Workspace
 from penstock.errors import PenstockError
-from penstock.mountpoint.control_client import ask
-from penstock.mountpoint.control_messages import AccessLogAnswer, AccessLogRequest, MetricsAnswer, MetricsRequest
-from penstock.mountpoint.mount_status import CopyStatus, MountStatus
-from penstock.mountpoint.working_copy.changes import ChangeLine
-from penstock.mountpoint.working_copy.working_copy import open_working_copy
-from penstock.repo.settings.sizes import format_size
 
 from .changed import change_line
 from .commands import Command
@@ -48,10 +45,10 @@ def status(invocation: Invocation, directory: str, metrics: bool, access_log: st
     if metrics and (access_log or output.json):
         raise click.UsageError("--metrics goes alone: it has a format of its own.")
     if metrics:
-        for line in ask(directory, MetricsRequest(), MetricsAnswer).text.splitlines():
+        for line in mount_metrics(directory).splitlines():
             output.line(line)
     elif access_log is not None:
-        path = ask(directory, AccessLogRequest(access_log == "on"), AccessLogAnswer).access_log
+        path = record_accesses(directory, access_log == "on")
         if output.json:
             output.document({"access_log": path})
         elif path is not None:
@@ -64,15 +61,15 @@ def status(invocation: Invocation, directory: str, metrics: bool, access_log: st
 
 def _tell(invocation: Invocation, directory: str) -> None:
     output = invocation.output
-    copy = open_working_copy(directory, invocation.settings())
-    found = copy.status()
+    workspace = Workspace(directory, invocation.settings())
+    found = workspace.status()
     mount = found if isinstance(found, MountStatus) else None
     shown: list[ChangeLine] = []
     count = 0
     failure: PenstockError | None = None
     if found.overlay is not None:
         try:
-            for count, line in enumerate(copy.changes(), 1):
+            for count, line in enumerate(workspace.changes(), 1):
                 if count <= _SHOWN:
                     shown.append(line)
         except PenstockError as error:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from penstock.api.package import open_package as open  # noqa: A004  # `penstock.open`, as of files
     from penstock.api.push import hash_directory
     from penstock.api.settings import Settings, add_remote, remotes, remove_remote
+    from penstock.api.workspace import Workspace
     from penstock.mountpoint.announce import announce
 
 __version__ = "0.1.0"
@@ -42,6 +43,7 @@ _HOMES = {
     "Package": "api.package:Package",
     "PackageBuilder": "api.builder:PackageBuilder",
     "Settings": "api.settings:Settings",
+    "Workspace": "api.workspace:Workspace",
     "add_remote": "api.settings:add_remote",
     "announce": "mountpoint.announce:announce",
     "cache_info": "api.block_cache:cache_info",
@@ -67,6 +69,7 @@ __all__ = [  # noqa: RUF022  # as in `_HOMES`
     "Package",
     "PackageBuilder",
     "Settings",
+    "Workspace",
     "add_remote",
     "announce",
     "cache_info",
