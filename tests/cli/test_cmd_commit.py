@@ -268,11 +268,11 @@ def test_unmounting_tells_of_changes_that_are_left(run: Run, mount: Callable[...
     assert f"penstock commit {overlay} commits it" in run("umount", str(place)).stderr
     mount("mnt", "--writable", "--overlay-dir", overlay)
     found = as_json(run("umount", str(place), "--json"))
-    assert found == {"mountpoint": str(place), "ended": True, "changes": overlay}
+    assert found == {"mountpoint": str(place), "ended": True, "elsewhere": [], "changes": overlay}
     assert run("commit", overlay).exit_code == 0
     mount("mnt", "--cache-size", "64MB")
     found = as_json(run("umount", str(place), "--json"))
-    assert found == {"mountpoint": str(place), "ended": True, "changes": None}
+    assert found == {"mountpoint": str(place), "ended": True, "elsewhere": [], "changes": None}
 
 
 def test_where_there_is_nothing(run: Run, mount: Callable[..., Path], tmp_path: Path) -> None:
