@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from penstock.errors import NotFoundError, UsageError
-from penstock.manifest.entry import BLOCK_SIZE, Extents, Kind, Pages
+from penstock.manifest.entry import BLOCK_SIZE, Extents, Kind, Metadata, Pages
 from penstock.manifest.hashing import ContentHasher, content_hash
 from penstock.manifest.merge import Choose
 from penstock.manifest.records import Manifest
@@ -89,7 +89,7 @@ def land_edits(
     base: VersionId | None,
     edits: Iterable[VersionEdit],
     *,
-    metadata: bytes | None = None,
+    metadata: Metadata | None = None,
     choose: Choose | None = None,
     progress: Progress = SILENT,
 ) -> EditsReport:
