@@ -56,13 +56,6 @@ class Reserve:
         self._held = 0
         return remove_file(self._path)
 
-    def bytes_on_disk(self) -> int:
-        """Return what it takes."""
-        try:
-            return os.stat(self._path).st_blocks * 512
-        except FileNotFoundError:
-            return 0
-
 
 def prepare_overlay_directory(directory: str) -> None:
     """Create the directory as 0700, or check that it is the user's own and closed to others' writing.

@@ -121,10 +121,6 @@ class Overlay:
         value = self.records.get(INODES, inode_key(inode))
         return MergedNode(inode, InodeRecord.decode(value), None) if value is not None else None
 
-    def bytes_on_disk(self) -> int:
-        """Return what it takes on disk."""
-        return int(self.records.bytes_on_disk) + self.content.usage()
-
     def bytes_free(self) -> int:
         """Return what the disk has left."""
         facts = os.statvfs(self.directory)

@@ -279,11 +279,6 @@ class DurableTables:
                 raise
         self.checkpoint()
 
-    @property
-    def bytes_on_disk(self) -> int:
-        """Bytes that tables, journal and reserve take on disk."""
-        return self._tables.bytes_on_disk() + self._journal.bytes_on_disk() + self._reserve.bytes_on_disk()
-
     def close(self, *, checkpoint: bool = True) -> None:
         """Checkpoint and close. OSError when the checkpoint fails: closed all the same, and the journal has it all.
 

@@ -196,10 +196,6 @@ class Journal:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def bytes_on_disk(self) -> int:
-        """Return the bytes that the file takes on disk."""
-        return os.fstat(self._descriptor).st_blocks * 512
-
     def _write(self, body: bytes) -> None:
         frame = _FRAME.pack(_MAGIC, len(body), zlib.crc32(body, self.length & 0xFFFFFFFF)) + body
         try:

@@ -184,10 +184,6 @@ class LmdbTables(View):
         """Whether nothing is shown."""
         return self._transaction is None
 
-    def bytes_on_disk(self) -> int:
-        """Return the bytes that the file takes on disk."""
-        return os.stat(os.path.join(self._path, "data.mdb")).st_blocks * 512
-
     def close(self, *, note: bool = False) -> None:
         """Close it; what was not committed is dropped, and readers end. `note`: how it is, for who opens it next."""
         self.suspend()
