@@ -11,18 +11,34 @@ from __future__ import annotations
 
 import io
 import os
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Iterator
+from typing import Any, NoReturn, Protocol
 
 from penstock.errors import UsageError
 from penstock.manifest.entry import BLOCK_SIZE, block_count
-
-if TYPE_CHECKING:
-    from .entry import Entry
 
 __all__ = ["EntryFile", "open_entry"]
 
 _MOST_AHEAD = 8
 """Blocks fetched at a time for who reads on and on."""
+
+
+class ReadableEntry(Protocol):
+    """What is read: an `Entry`."""
+
+    @property
+    def key(self) -> str:
+        """The path in its package."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        ...
+
+    def some_blocks(self, first: int, count: int, /) -> Iterator[memoryview]:
+        """Yield blocks of 1 MiB."""
+        ...
 
 
 class EntryFile(io.BufferedIOBase):
@@ -33,7 +49,7 @@ class EntryFile(io.BufferedIOBase):
 
     blocksize = BLOCK_SIZE
 
-    def __init__(self, entry: Entry, position: int = 0) -> None:
+    def __init__(self, entry: ReadableEntry, position: int = 0) -> None:
         super().__init__()
         self._entry = entry
         self._at = position
@@ -153,7 +169,7 @@ class EntryFile(io.BufferedIOBase):
 
 
 def open_entry(
-    entry: Entry, mode: str, encoding: str | None, errors: str | None, newline: str | None
+    entry: ReadableEntry, mode: str, encoding: str | None, errors: str | None, newline: str | None
 ) -> EntryFile | io.TextIOWrapper:
     """Open an entry as `open` would: ``rb``, or ``rt`` for text, UTF-8 by default. UsageError: another mode."""
     if mode in ("r", "rt", "tr"):
