@@ -6,13 +6,14 @@ surrogates; hashes are 64 hex digits, sizes bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Self
 
 from penstock.manifest.entry import display_path
+from penstock.manifest.records import Manifest
 from penstock.progress import Progress
 from penstock.repo.history.comparison import Contents, Difference, Tally, compare, differences, tally
 
@@ -60,13 +61,16 @@ class ChangeCounts:
         return bool(self.added or self.modified or self.deleted or self.renamed)
 
 
-class Comparison:
+class Comparison(Mapping[str, str | list[str]]):
     """What differs from an old state to a new one. `skipped` is what a local directory has and no version can hold.
+
+    As a mapping it has the paths that are ``added``, ``modified`` and ``deleted`` (what was renamed is in two of them),
+    and the top ``hash`` of the new state. It is true when anything differs.
 
     Made by `Package.diff` and `Package.changes`; to be closed, or used in a ``with``, when one side is a directory.
     """
 
-    __slots__ = ("_closing", "_content_only", "_names", "_new", "_old", "skipped")
+    __slots__ = ("_closing", "_content_only", "_mapping", "_names", "_new", "_old", "_top_hash", "skipped")
 
     def __init__(
         self,
@@ -74,10 +78,13 @@ class Comparison:
         new: Contents,
         names: tuple[bytes, ...] = (),
         *,
+        top_hash: str,
         content_only: bool = False,
         skipped: Sequence[SkippedFile] = (),
         closing: ExitStack | None = None,
     ) -> None:
+        self._top_hash = top_hash
+        self._mapping: dict[str, str | list[str]] | None = None
         self._old = old
         self._new = new
         self._names = names
@@ -113,6 +120,32 @@ class Comparison:
     def _differences(self) -> Iterator[Difference]:
         return differences(compare(self._old, self._new, self._names, content_only=self._content_only))
 
+    def __getitem__(self, key: str) -> str | list[str]:
+        return self._as_mapping()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(("added", "modified", "deleted", "hash"))
+
+    def __len__(self) -> int:
+        return 4
+
+    def __bool__(self) -> bool:
+        """Return whether anything differs."""
+        return any(True for _ in self._differences())
+
+    def __repr__(self) -> str:
+        return repr(self._as_mapping())
+
+    def _as_mapping(self) -> dict[str, str | list[str]]:
+        if self._mapping is None:
+            found: dict[str, list[str]] = {"added": [], "modified": [], "deleted": []}
+            for change in self.changes():
+                if change.old_path is not None:
+                    found["deleted"].append(change.old_path)
+                found["added" if change.change == "renamed" else change.change].append(change.path)
+            self._mapping = {**found, "hash": self._top_hash}
+        return self._mapping
+
     def close(self) -> None:
         """Let go of the tree of a local directory."""
         self._closing.close()
@@ -134,7 +167,10 @@ def of_directory(old: Contents, directory: str, names: tuple[bytes, ...], progre
         tree, load = stack.enter_context(local_tree(directory, progress.stage("hashing")))
         new = Contents(tree.root, load, lambda refs: [load(ref) for ref in refs])
         left = skipped(tree.skipped)
-        return Comparison(old, new, names, content_only=True, skipped=left, closing=stack.pop_all())
+        whole = Manifest(tree.root).top_hash.hex()
+        return Comparison(
+            old, new, names, top_hash=whole, content_only=True, skipped=left, closing=stack.pop_all()
+        )
 
 
 def _as_value(difference: Difference) -> PathChange:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 from .entry import Entry
-from .package_entries import PackageEntries
+from .local_copies import DirectoryCheck, DownloadReport, LocalCopies
 
 __all__ = ["DocumentNames"]
 
 
-class DocumentNames(PackageEntries):
+class DocumentNames(LocalCopies):
     """Further names of methods."""
 
     __slots__ = ()
@@ -24,3 +26,15 @@ class DocumentNames(PackageEntries):
     def get_entry(self, key: str) -> Entry:
         """Return an entry: `entry`, or the package at that key."""
         return self.entry(key)
+
+    def copy(self, to: str | os.PathLike[str]) -> DownloadReport:
+        """Write the version's files into a directory: `download`."""
+        return self.download(to)
+
+    def verify_directory_matches_manifest(self, directory: str | os.PathLike[str]) -> DirectoryCheck:
+        """Hold a directory against the version: `verify_directory`."""
+        return self.verify_directory(directory)
+
+    def force_directory_to_match_manifest(self, directory: str | os.PathLike[str]) -> DownloadReport:
+        """Have a directory hold what the version holds and nothing else: `sync` with `delete`."""
+        return self.sync(directory, delete=True)

@@ -274,7 +274,7 @@ class Package(DocumentNames):
             parent = repository.commit(bytes.fromhex(commit.parents[0]))
             root = repository.manifest(bytes.fromhex(parent.top_hash)).root
         before = Contents(root, session.load, session.load_many)
-        return Comparison(before, replace(before, root=snapshot.manifest.root))
+        return Comparison(before, replace(before, root=snapshot.manifest.root), top_hash=self.top_hash)
 
     def diff(
         self, other: Package | str | os.PathLike[str], path: str = "", *, progress: Progress = SILENT
@@ -288,6 +288,8 @@ class Package(DocumentNames):
         >>> old, new = penstock.Package("demo/photos:v1"), penstock.Package("demo/photos")
         >>> [(each.change, each.path) for each in old.diff(new).changes()]
         [('added', '2024/dog.jpg')]
+        >>> new.diff("photos")
+        {'added': [], 'modified': [], 'deleted': [], 'hash': '...'}
         """
         from .comparison import Comparison, of_directory
 
@@ -295,7 +297,8 @@ class Package(DocumentNames):
             return of_directory(self._contents(), os.fspath(other), split_path(path), progress)
         with ThreadPoolExecutor(1, "penstock-diff") as pool:  # each is six requests, one after the other
             looking = pool.submit(other._contents)  # noqa: SLF001  # of the same class
-            return Comparison(self._contents(), looking.result(), split_path(path))
+            there = looking.result()
+            return Comparison(self._contents(), there, split_path(path), top_hash=other.top_hash)
 
     def verify(
         self, *, deep: bool = False, repair: str | os.PathLike[str] | None = None, progress: Progress = SILENT

@@ -41,6 +41,11 @@ class PackageEntries(ABC):
 
     @property
     @abstractmethod
+    def name(self) -> str:
+        """The handle that it was named by."""
+
+    @property
+    @abstractmethod
     def _snapshot(self) -> Snapshot: ...
 
     @abstractmethod

@@ -39,6 +39,7 @@ _COMMANDS = {
     "diff": LazyCommand("diff:diff", "List what differs between two versions."),
     "discard": LazyCommand("discard:discard_", "Give up what was changed in a mount."),
     "doctor": LazyCommand("doctor:doctor", "Check what this machine and a bucket permit."),
+    "download": LazyCommand("copies:download", "Write the files of a version into a directory."),
     "gc": LazyCommand("gc:gc", "Delete from a bucket what no version needs."),
     "hash": LazyCommand("push:hash_", "Print the top hash that a directory would have."),
     "info": LazyCommand("browse:info", "Tell what a version is."),
@@ -56,9 +57,10 @@ _COMMANDS = {
     "revert": LazyCommand("rollback:revert", "Undo what one version changed, in a new one."),
     "show": LazyCommand("show:show", "Show one version, and what it changed."),
     "status": LazyCommand("status:status", "Tell how a mount is doing."),
+    "sync": LazyCommand("copies:sync", "Have a directory hold what a version holds."),
     "tag": LazyCommand("branches:tag", "List tags, or give a version one."),
     "umount": LazyCommand("mount:umount", "Unmount what Penstock has mounted."),
-    "verify": LazyCommand("verify:verify_", "Check a version in its bucket: every node and object."),
+    "verify": LazyCommand("verify:verify_", "Check a version in its bucket, or a directory against it."),
     "warm": LazyCommand("warm:warm_", "Fetch a version into the cache before it is read."),
 }
 

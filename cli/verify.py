@@ -1,4 +1,4 @@
-"""``penstock verify``: whether a version in its bucket is what it was when it was published."""
+"""``penstock verify``: whether a version in its bucket, or a copy of it in a directory, is what was published."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from penstock.api.package import Package
 from penstock.api.upkeep import SHOWN_PATHS, VersionCheck
 
 from .commands import Command
+from .copies import verify_directory
 from .exits import ExitCode
 from .invocation import Invocation, pass_invocation
 from .params import HANDLE
@@ -26,9 +27,11 @@ __all__ = ["verify_"]
         "penstock verify demo/photos",
         "penstock verify demo/photos:v1 --deep",
         "penstock verify demo/photos --deep --repair ./photos",
+        "penstock verify demo/photos:v1 ./photos       # whether the directory is what the version says",
     ),
 )
 @click.argument("handle", type=HANDLE)
+@click.argument("directory", default="", metavar="[DIR]")
 @click.option("--deep", is_flag=True, help="Read every byte and compare its hash; without, names and sizes.")
 @click.option(
     "--repair",
@@ -37,14 +40,22 @@ __all__ = ["verify_"]
     help="Put back what is damaged from files in DIR, found by hash.",
 )
 @pass_invocation
-def verify_(invocation: Invocation, handle: Handle, deep: bool, repair: str | None) -> None:
-    """Check that a version is in its bucket as it was published.
+def verify_(invocation: Invocation, handle: Handle, directory: str, deep: bool, repair: str | None) -> None:
+    """Check that a version is in its bucket as it was published; or a directory, that it is what a version says.
 
     Every node is read, and every object is there and long enough; with --deep every byte is read from the store and
     hashed. What is wrong is named, with the paths that it affects: exit code 5; 1 when there are only objects that the
     store does not give out, such as archived ones. With --repair, data objects that are
     damaged or missing are made anew, as far as a local directory holds the same content.
+
+    With DIR, every file in that directory is read and hashed instead. What is missing, modified, or not in the version
+    is named: exit code 1.
     """
+    if directory:
+        if deep or repair is not None:
+            raise click.UsageError("--deep and --repair are about the bucket: leave them out, or the directory")
+        verify_directory(invocation, handle, directory)
+        return
     package = Package(handle, invocation.settings())
     with invocation.progress() as progress:
         check = package.verify(deep=deep, repair=repair, progress=progress)

@@ -1,0 +1,1 @@
+"""Copies of versions in directories on this machine: made, compared, brought up to date."""

@@ -1,0 +1,446 @@
+"""Bring a directory to what a version has: only what is not there is fetched, along the packs, and verified.
+
+The version and the directory are walked side by side (`pairs`). Files that are there are hashed; of a large one only
+the blocks that differ are fetched. What is missing is gathered over many files into few large requests (`block_plan`);
+when the blocks of a batch have come, they are synced together, and its files get their names.
+
+**Invariant:** no name shows a file that is not whole; what was cut off is gone on with by the next run.
+**Invariant:** a file that is damaged in the store stops no other; it is named, and not written.
+
+One thread decides and gives names (the caller's); others hash, fetch and write.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from penstock.errors import ConflictError, IntegrityError
+from penstock.manifest.entry import BLOCK_SIZE, Entry, Kind, block_count, display_path
+from penstock.manifest.hashing import content_hash
+from penstock.progress import Stage
+from penstock.repo.fetch.memory import shares
+from penstock.repo.fetch.regions import Region
+from penstock.repo.push.local_tree import threads
+from penstock.repo.read.block_plan import REQUEST, BlockPlan, ScatteredBlock, WantedBlock, plan_blocks
+from penstock.repo.read.snapshot import Snapshot
+
+from .choice import Choice
+from .directory import LocalDirectory, Names, Staging
+from .pairs import Pair, State, equal_blocks, is_blocking, pairs
+from .verification import checked_pairs
+
+__all__ = ["REQUESTS", "Change", "CopyReport", "CopyTask"]
+
+REQUESTS = 16
+"""Requests on their way at once, unless told otherwise."""
+_BATCH_BYTES = 64 << 20
+_BATCH_BLOCKS = 2048
+"""What is fetched and synced together: one sync(2) for so much, and two of them in memory as plans."""
+_HELD = 128
+"""Blocks from the cache that one thread writes."""
+
+
+class Change(NamedTuple):
+    """What happens to a path: ``fetched`` (was not there), ``replaced``, ``mode`` (executable or not), ``removed``."""
+
+    path: str
+    what: Literal["fetched", "replaced", "mode", "removed"]
+
+
+@dataclass(slots=True)
+class CopyReport:
+    """What came of it. Files count with symlinks; `bytes` are of all files meant, `bytes_written` those of files made.
+
+    `bytes_fetched` came from the store in `gets` requests; the rest was there, or in the cache. `damaged` names files
+    that the store does not have as they were, each with what is wrong.
+    """
+
+    files: int = 0
+    bytes: int = 0
+    fetched: int = 0
+    replaced: int = 0
+    modes: int = 0
+    removed: int = 0
+    bytes_written: int = 0
+    bytes_fetched: int = 0
+    gets: int = 0
+    damaged: list[str] = field(default_factory=list)
+
+
+class _File:
+    """A file on its way into the directory."""
+
+    __slots__ = ("change", "entry", "is_damaged", "left", "mode", "name", "names")
+
+    def __init__(self, pair: Pair) -> None:
+        assert pair.entry is not None
+        self.names = pair.names
+        self.entry = pair.entry
+        self.mode = 0o777 if pair.entry.kind is Kind.EXECUTABLE else 0o666
+        self.name = ""
+        self.left = block_count(pair.entry.size)
+        self.change: Literal["fetched", "replaced"] = "fetched" if pair.status is None else "replaced"
+        self.is_damaged = False
+
+    @property
+    def is_large(self) -> bool:
+        return self.entry.size > BLOCK_SIZE
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Files and blocks that are fetched together; `whole` are those that only wait for their names."""
+
+    jobs: list[Future[None]] = field(default_factory=list)
+    blocks: list[WantedBlock[_File]] = field(default_factory=list)
+    bytes: int = 0
+    whole: deque[_File] = field(default_factory=deque)
+
+
+class CopyTask:
+    """One run over one directory: `run` does it."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        directory: LocalDirectory,
+        choice: Choice,
+        stage: Stage,
+        *,
+        requests: int = REQUESTS,
+        delete: bool = False,
+        dry_run: bool = False,
+        tell: Callable[[Change], None] | None = None,
+    ) -> None:
+        self.report = CopyReport()
+        self._snapshot = snapshot
+        self._directory = directory
+        self._choice = choice
+        self._stage = stage
+        self._requests = max(1, min(requests, shares().fetching // REQUEST))
+        self._delete = delete
+        self._dry_run = dry_run
+        self._tell = tell
+        self._lock = threading.Lock()
+        self._stopped = False
+
+    def run(self) -> CopyReport:
+        """Do it. Raises as `LocalDirectory` and the store do; what is in place by then stays."""
+        before = self._snapshot.counters()
+        if self._dry_run:
+            self._look()
+        else:
+            self._copy()
+        if self._delete:
+            self._remove_extras()
+        after = self._snapshot.counters()
+        self.report.gets = after["gets"] - before["gets"]
+        self.report.bytes_fetched = after["bytes_fetched"] - before["bytes_fetched"]
+        return self.report
+
+    def _pairs(self) -> Iterator[Pair]:
+        return pairs(self._snapshot.tree, self._snapshot.root, self._directory, self._choice)
+
+    def _checked(self, pool: ThreadPoolExecutor) -> Iterator[tuple[Pair, State]]:
+        """Yield what the version has, in order, with what is here of it."""
+        for pair, state in checked_pairs(self._snapshot, self._directory, self._choice, pool):
+            if pair.entry is not None:
+                yield pair, state
+
+    def _count(self, pair: Pair, state: State) -> bool:
+        """Count an entry; whether there is anything to do for it."""
+        entry = pair.entry
+        assert entry is not None
+        if entry.directory is None:
+            self.report.files += 1
+            self.report.bytes += entry.size if entry.is_file else 0
+        if is_blocking(pair) and not self._delete:
+            what = "directory" if entry.directory is None else "file, or something else,"
+            raise ConflictError(
+                f"{self._directory.told(pair.names)!r} is in the way",
+                why=f"a {what} is there, where the version has {'a directory' if entry.directory else 'a file'}",
+                fix="Move it away, or have `penstock sync --delete` remove it.",
+            )
+        if state is State.SAME and entry.is_file:
+            self._stage.advance(entry.size)
+        return state is not State.SAME
+
+    def _note(self, pair: Pair, state: State) -> None:
+        """Take note of what is done to a path, directories aside."""
+        assert pair.entry is not None
+        if state is State.OTHER_MODE:
+            self.report.modes += 1
+            self._told(pair.names, "mode")
+        elif pair.entry.directory is None:
+            self._note_file(pair.names, pair.entry, "fetched" if pair.status is None else "replaced")
+
+    def _note_file(self, names: Names, entry: Entry, what: Literal["fetched", "replaced"]) -> None:
+        if what == "fetched":
+            self.report.fetched += 1
+        else:
+            self.report.replaced += 1
+        self.report.bytes_written += entry.size if entry.is_file else 0
+        self._told(names, what)
+
+    def _told(self, names: Names, what: Literal["fetched", "replaced", "mode", "removed"]) -> None:
+        if self._tell is not None:
+            self._tell(Change(display_path(names), what))
+
+    def _look(self) -> None:
+        with ThreadPoolExecutor(threads(), "penstock-check") as pool:
+            for pair, state in self._checked(pool):
+                if self._count(pair, state):
+                    self._note_blocking(pair)
+                    self._note(pair, state)
+
+    def _note_blocking(self, pair: Pair) -> None:
+        """Take note that what a directory takes the place of goes; of what a file does, that it is replaced says so."""
+        if is_blocking(pair) and pair.entry is not None and pair.entry.directory is not None:
+            self.report.removed += 1
+            self._told(pair.names, "removed")
+
+    def _remove_extras(self) -> None:
+        for pair in self._pairs():
+            if pair.entry is None:
+                self.report.removed += 1
+                self._told(pair.names, "removed")
+                if not self._dry_run:
+                    self._directory.remove(pair.names)
+
+    # ------------------------------------------------------------------ copying
+
+    def _copy(self) -> None:
+        staging = self._directory.staging()
+        pool = ThreadPoolExecutor(threads(), "penstock-check")
+        fetching = ThreadPoolExecutor(self._requests, "penstock-fetch")
+        batches: deque[_Batch] = deque()
+        done = False
+        try:
+            self._run(staging, pool, fetching, batches)
+            done = True
+        finally:
+            self._stopped = True
+            jobs = [job for batch in batches for job in batch.jobs if not job.cancel()]
+            for each in (pool, fetching):
+                each.shutdown(wait=False, cancel_futures=True)
+            _leave(staging, jobs, keep_partial=not done)
+
+    def _run(
+        self, staging: Staging, pool: ThreadPoolExecutor, fetching: ThreadPoolExecutor, batches: deque[_Batch]
+    ) -> None:
+        batches.append(_Batch())
+        for file, missing in self._prepared(staging, pool):
+            if not missing:
+                batches[-1].whole.append(file)
+            for index in missing:
+                batches[-1].blocks.append(WantedBlock(file, file.entry, index))
+                batches[-1].bytes += min(BLOCK_SIZE, file.entry.size - index * BLOCK_SIZE)
+                self._send_full(staging, fetching, batches)
+            self._send_full(staging, fetching, batches)
+        self._send(staging, fetching, batches[-1])
+        while batches:
+            self._settle(staging, batches)
+
+    def _send_full(self, staging: Staging, fetching: ThreadPoolExecutor, batches: deque[_Batch]) -> None:
+        """Have the newest batch fetched if it is full, and begin another; the one before it is settled meanwhile."""
+        batch = batches[-1]
+        if batch.bytes < _BATCH_BYTES and len(batch.blocks) + len(batch.whole) < _BATCH_BLOCKS:
+            return
+        self._send(staging, fetching, batch)
+        if len(batches) > 1:
+            self._settle(staging, batches)
+        batches.append(_Batch())
+
+    def _prepared(self, staging: Staging, pool: ThreadPoolExecutor) -> Iterator[tuple[_File, Sequence[int]]]:
+        """Do what needs no bytes from the store; yield the files that are to be made, with the blocks they lack."""
+        for pair, state in self._checked(pool):
+            if not self._count(pair, state):
+                continue
+            entry = pair.entry
+            assert entry is not None
+            if is_blocking(pair):
+                self._note_blocking(pair)
+                self._directory.remove(pair.names)
+            if entry.directory is not None:
+                self._directory.make_folder(pair.names)
+            elif state is State.OTHER_MODE:
+                self._directory.set_executable(pair.names, executable=entry.kind is Kind.EXECUTABLE)
+                self._note(pair, state)
+            elif entry.kind is Kind.SYMLINK:
+                self._directory.make_link(pair.names, entry.target, staging)
+                self._note(pair, state)
+            else:
+                file = _File(pair)
+                yield file, self._begin(staging, file)
+
+    def _begin(self, staging: Staging, file: _File) -> Sequence[int]:
+        """Begin a file; return the blocks that have to come: of a large one, those that are nowhere here."""
+        entry = file.entry
+        if not file.is_large:
+            file.name = staging.unused_name()
+            if not entry.size:
+                with self._directory.explained("write", file.names):
+                    staging.write(file.name, memoryview(b""), file.mode, entry.mtime_ns)
+            return range(file.left)
+        with self._directory.explained("write", file.names):
+            identity = b"\0".join((b"/".join(file.names), bytes((entry.kind,)), entry.hash))
+            file.name = staging.partial_name(content_hash(identity))
+            partial_file = staging.open_partial(file.name, file.mode)
+            try:
+                missing = self._fill(partial_file, file)
+            finally:
+                os.close(partial_file)
+            file.left = len(missing)
+            if not missing:
+                staging.finish(file.name, entry.mtime_ns)
+        return missing
+
+    def _fill(self, target: int, file: _File) -> list[int]:
+        """Keep what an earlier run has brought, take what the file that is there has; return what is missing."""
+        entry, block_hash = file.entry, self._snapshot.block_hash
+        has_some = os.fstat(target).st_size > 0
+        os.ftruncate(target, entry.size)
+        blocks = equal_blocks(target, entry, block_hash) if has_some else (False for _ in range(file.left))
+        missing = [index for index, is_equal in enumerate(blocks) if not is_equal]
+        self._stage.advance(entry.size - _size_of(entry, missing))
+        old = self._directory.open_file(file.names) if missing else None
+        if old is None:
+            return missing
+        left = []
+        try:
+            for index in missing:
+                data = os.pread(old, min(BLOCK_SIZE, entry.size - index * BLOCK_SIZE), index * BLOCK_SIZE)
+                if content_hash(data) == block_hash(entry, index):  # of what is written, not of what was there before
+                    _write_at(target, memoryview(data), index * BLOCK_SIZE)
+                    self._stage.advance(len(data))
+                else:
+                    left.append(index)
+        finally:
+            os.close(old)
+        return left
+
+    def _send(self, staging: Staging, fetching: ThreadPoolExecutor, batch: _Batch) -> None:
+        """Have the blocks of a batch fetched."""
+        plan = plan_blocks(batch.blocks, self._snapshot.block_hash, self._snapshot.missing_blocks)
+        batch.blocks = []
+        for at in range(0, len(plan.held), _HELD):
+            held = plan.held[at : at + _HELD]
+            batch.jobs.append(fetching.submit(self._bring_held, staging, batch, plan, held))
+        batch.jobs += [fetching.submit(self._bring, staging, batch, plan, region) for region in plan.regions]
+        batch.jobs += [fetching.submit(self._bring_scattered, staging, batch, plan, each) for each in plan.scattered]
+
+    def _bring_held(self, staging: Staging, batch: _Batch, plan: BlockPlan[_File], digests: Sequence[bytes]) -> None:
+        for digest in digests:
+            block = self._snapshot.cached_block(digest)
+            if block is None:  # evicted by now
+                first = plan.wanted[digest][0]
+                self._bring_scattered(staging, batch, plan, ScatteredBlock(digest, first.entry, first.index))
+            else:
+                self._take(staging, batch, plan, digest, block)
+
+    def _bring(self, staging: Staging, batch: _Batch, plan: BlockPlan[_File], region: Region) -> None:
+        if self._stopped:
+            return
+        try:
+            blocks = self._snapshot.session.regions.read(region)
+        except IntegrityError as error:
+            if len(region.pieces) == 1:
+                self._lose(plan, region.pieces[0].digest, error)
+                return
+            for piece in region.pieces:  # those that are sound, one by one
+                self._bring(staging, batch, plan, Region(region.object, (piece,)))
+            return
+        for piece, block in zip(region.pieces, blocks, strict=True):
+            self._take(staging, batch, plan, piece.digest, block)
+
+    def _bring_scattered(self, staging: Staging, batch: _Batch, plan: BlockPlan[_File], block: ScatteredBlock) -> None:
+        if self._stopped:
+            return
+        try:
+            (data,) = self._snapshot.fetch_blocks(block.entry, block.index, 1)
+        except IntegrityError as error:
+            self._lose(plan, block.digest, error)
+            return
+        self._take(staging, batch, plan, block.digest, data)
+
+    def _take(self, staging: Staging, batch: _Batch, plan: BlockPlan[_File], digest: bytes, data: memoryview) -> None:
+        """Write a block wherever it is wanted."""
+        for wanted in plan.wanted[digest]:
+            if self._stopped:
+                return
+            file, entry = wanted.owner, wanted.entry
+            with self._directory.explained("write", file.names):
+                if not file.is_large:
+                    staging.write(file.name, data, file.mode, entry.mtime_ns)
+                else:
+                    target = staging.open_partial(file.name, file.mode)
+                    try:
+                        _write_at(target, data, wanted.index * BLOCK_SIZE)
+                    finally:
+                        os.close(target)
+                with self._lock:
+                    file.left -= 1
+                    is_whole = not file.left
+                if is_whole:
+                    if file.is_large:
+                        staging.finish(file.name, entry.mtime_ns)
+                    batch.whole.append(file)
+            self._stage.advance(len(data))
+
+    def _lose(self, plan: BlockPlan[_File], digest: bytes, error: IntegrityError) -> None:
+        for wanted in plan.wanted[digest]:
+            file = wanted.owner
+            with self._lock:
+                is_first, file.is_damaged = not file.is_damaged, True
+                if is_first:
+                    self.report.damaged.append(f"{display_path(file.names)}: {error}")
+
+    def _settle(self, staging: Staging, batches: deque[_Batch]) -> None:
+        """Wait for the oldest batch; have what it brought be on disk, and give its files their names."""
+        batch = batches[0]
+        for job in batch.jobs:
+            job.result()
+        if batch.whole:
+            with self._directory.explained("write into", ()):
+                staging.sync()
+        while batch.whole:
+            file = batch.whole.popleft()
+            self._directory.put(file.names, staging, file.name)
+            self._note_file(file.names, file.entry, file.change)
+        batches.popleft()
+
+
+def _size_of(entry: Entry, blocks: Sequence[int]) -> int:
+    return sum(min(BLOCK_SIZE, entry.size - index * BLOCK_SIZE) for index in blocks)
+
+
+def _write_at(descriptor: int, data: memoryview, offset: int) -> None:
+    while data:
+        written = os.pwrite(descriptor, data, offset)
+        data, offset = data[written:], offset + written
+
+
+def _leave(staging: Staging, jobs: Sequence[Future[None]], *, keep_partial: bool) -> None:
+    """Clear the folder of unfinished files, and close it when nobody writes into it any more.
+
+    After Ctrl-C a request may be on its way for as long as its deadline is; nobody waits for it.
+    """
+    staging.clear(keep_partial=keep_partial)
+    staging.leave()
+
+    def end() -> None:
+        wait(jobs)
+        staging.clear(keep_partial=keep_partial)
+        staging.leave()
+        staging.close()
+
+    if any(not job.done() for job in jobs):
+        threading.Thread(target=end, name="penstock-leave", daemon=True).start()
+    else:
+        staging.close()
