@@ -168,9 +168,7 @@ def of_directory(old: Contents, directory: str, names: tuple[bytes, ...], progre
         new = Contents(tree.root, load, lambda refs: [load(ref) for ref in refs])
         left = skipped(tree.skipped)
         whole = Manifest(tree.root).top_hash.hex()
-        return Comparison(
-            old, new, names, top_hash=whole, content_only=True, skipped=left, closing=stack.pop_all()
-        )
+        return Comparison(old, new, names, top_hash=whole, content_only=True, skipped=left, closing=stack.pop_all())
 
 
 def _as_value(difference: Difference) -> PathChange:
