@@ -17,7 +17,7 @@ from typing import Any, NoReturn, Protocol
 from penstock.errors import UsageError
 from penstock.manifest.entry import BLOCK_SIZE, block_count
 
-__all__ = ["EntryFile", "open_entry"]
+__all__ = ["EntryFile", "OpenableEntry", "open_entry"]
 
 _MOST_AHEAD = 8
 """Blocks fetched at a time for who reads on and on."""
@@ -38,6 +38,24 @@ class ReadableEntry(Protocol):
 
     def some_blocks(self, first: int, count: int, /) -> Iterator[memoryview]:
         """Yield blocks of 1 MiB."""
+        ...
+
+
+class OpenableEntry(Protocol):
+    """What a file is opened of: an entry that is a file. To be pickled with the file, it can be."""
+
+    @property
+    def key(self) -> str:
+        """The logical key."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Bytes of it."""
+        ...
+
+    def some_blocks(self, first: int, count: int) -> Iterator[memoryview]:
+        """Yield `count` blocks from the one numbered `first` on."""
         ...
 
 
