@@ -50,7 +50,9 @@ def _compile(schema: Mapping[str, Any] | bool) -> jsonschema_rs.Validator:
     try:
         # A reference that leads outside raises at once, whatever the library would do about it.
         return jsonschema_rs.validator_for(
-            schema, retriever=_refuse, pattern_options=jsonschema_rs.RegexOptions(size_limit=1 << 20)
+            schema if isinstance(schema, bool) else dict(schema),
+            retriever=_refuse,
+            pattern_options=jsonschema_rs.RegexOptions(size_limit=1 << 20),
         )
     except (ValueError, RecursionError) as error:
         why = str(error).splitlines()[0][:_LONGEST] if str(error) else type(error).__name__
