@@ -1,26 +1,32 @@
 """One process that fetches, as the process sees it that has started it: what it was asked, and what it has answered.
 
 **Invariant:** every future that `ask` has returned ends: in an answer, or in `ChildDiedError` when the process is no
-more, or was killed. Blocking only in `end`. Thread-safe; a thread of its own reads the answers.
+more, or was killed. One that says what is no answer is killed.
+Blocking only in `end`. Thread-safe; a thread of its own reads the answers.
 """
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 import threading
 from concurrent.futures import Future
 from contextlib import suppress
+from typing import NamedTuple
 
 import msgspec
 
 from penstock.error_form import error_of
+from penstock.wire import NoMessageError
 
-from .fetch_messages import READY, FetchAnswer, FetchRequest, read_message, write_message
+from .fetch_messages import FetchReady, FetchRequest, Told, decode_told, read_message, write_message
 from .regions import Region
 from .request_counts import RequestCounts
 
 __all__ = ["ChildDiedError", "FetchChild"]
+
+_log = logging.getLogger(__name__)
 
 _KILLED = 0.5
 """Seconds that a process may take to die when it is killed, unless the kernel holds it in a read."""
@@ -30,16 +36,23 @@ class ChildDiedError(Exception):
     """The process that was asked is no more, or could not be started."""
 
 
+class _Question(NamedTuple):
+    """What was asked and has no answer yet."""
+
+    blocks: int
+    answer: Future[list[bool]]
+
+
 class FetchChild:
     """One process, and what it was asked."""
 
     def __init__(self, setup: bytes, counters: RequestCounts) -> None:
         self.lock = threading.Lock()
         self._counters = counters
-        self._waiting: dict[int, Future[list[bool]]] = {}
-        self._number = READY
+        self._waiting: dict[int, _Question] = {}
+        self._number = 0
         self._alive = True
-        self.ready: Future[list[bool]] = Future()
+        self.ready: Future[None] = Future()
         """Ends when the process can fetch, which takes most of a second, or when it never will."""
         self.cache_mode = "ok"
         self._child = subprocess.Popen(
@@ -79,7 +92,7 @@ class FetchChild:
                 raise ChildDiedError
             self._number += 1
             number = self._number
-            self._waiting[number] = future
+            self._waiting[number] = _Question(len(region.pieces), future)
             try:
                 write_message(self._requests, msgspec.msgpack.encode(FetchRequest(number, region)))
             except OSError as error:
@@ -88,27 +101,41 @@ class FetchChild:
         return future
 
     def _listen(self) -> None:
-        decoder = msgspec.msgpack.Decoder(FetchAnswer)
-        while (message := read_message(self._answers)) is not None:
-            answer = decoder.decode(message)
-            self.cache_mode = answer.mode
-            if answer.number == READY:
-                with self.lock:
-                    if not self.ready.done():
-                        self.ready.set_result(answer.kept)
-                continue
-            self._counters.add(**answer.counts)
-            with self.lock:
-                future = self._waiting.pop(answer.number, None)
-            if future is None:
-                continue
-            if answer.failure is not None:
-                future.set_exception(error_of(answer.failure))
-            else:
-                future.set_result(answer.kept)
-        self._give_up()
-        self._answers.close()
-        self._child.wait()
+        try:
+            while (message := read_message(self._answers)) is not None:
+                self._take(decode_told(message))
+        except NoMessageError as error:
+            _log.warning("fetch process %d is killed, for what it said is no answer: %s", self.pid, error)
+        finally:  # also after a fault in here: nobody may be left waiting
+            self.kill()
+            self._answers.close()
+            self._child.wait()
+
+    def _take(self, told: Told) -> None:
+        """Give an answer to who waits for it. NoMessageError: nobody does, or it is not about what was asked."""
+        self.cache_mode = told.mode
+        if isinstance(told, FetchReady):
+            self._begin()
+            return
+        with self.lock:
+            question = self._waiting.get(told.number)
+            if question is None:
+                if not self._alive:  # killed: those who waited know
+                    return
+                raise NoMessageError(f"nobody has asked number {told.number}")
+            if told.failure is None and len(told.kept) != question.blocks:
+                raise NoMessageError(f"{question.blocks} blocks were asked for; {len(told.kept)} are answered")
+            del self._waiting[told.number]
+        self._counters.add(**told.counts)
+        if told.failure is not None:
+            question.answer.set_exception(error_of(told.failure))
+        else:
+            question.answer.set_result(told.kept)
+
+    def _begin(self) -> None:
+        with self.lock:
+            if not self.ready.done():
+                self.ready.set_result(None)
 
     def _give_up(self) -> None:
         """Have nobody wait for answers any more."""
@@ -117,10 +144,9 @@ class FetchChild:
             waiting, self._waiting = self._waiting, {}
             with suppress(OSError):  # what is still buffered has nobody to go to
                 self._requests.close()
-            if not self.ready.done():
-                self.ready.set_result([])
-        for future in waiting.values():
-            future.set_exception(ChildDiedError())
+        self._begin()
+        for question in waiting.values():
+            question.answer.set_exception(ChildDiedError())
 
     def kill(self) -> None:
         """End it at once; what it was asked ends in `ChildDiedError`."""

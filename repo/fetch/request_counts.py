@@ -15,7 +15,7 @@ class RequestCounts:
         self._counts: Counter[str] = Counter(gets=0, bytes_fetched=0, node_gets=0, hits=0, misses=0, hedges=0)
         self._lock = threading.Lock()
 
-    def add(self, **amounts: int) -> None:
+    def add(self, /, **amounts: int) -> None:
         """Add to some of the counts."""
         with self._lock:
             self._counts.update(amounts)

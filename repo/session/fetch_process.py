@@ -21,9 +21,10 @@ from penstock.error_form import ErrorForm, to_form
 from penstock.errors import PenstockError
 from penstock.manifest.entry import External
 from penstock.repo.fetch.fetch_messages import (
-    READY,
     FetchAnswer,
+    FetchReady,
     FetchRequest,
+    Told,
     read_message,
     write_message,
 )
@@ -57,7 +58,7 @@ class _Fetcher:
     def prepare(self) -> None:
         with suppress(PenstockError):  # the first request will say what is wrong
             self._store.prepare()
-        self._send(FetchAnswer(READY, [], None, {}, self._cache.mode))
+        self._send(FetchReady(self._cache.mode))
 
     def serve_outside(self, request: FetchRequest, found: External) -> None:
         """Serve a request for what an entry points to elsewhere, in a lane of its own (`externals`). Does not wait."""
@@ -93,8 +94,8 @@ class _Fetcher:
         kept = [False] * len(request.region.pieces)
         self._send(FetchAnswer(request.number, kept, _failure(error), {}, self._cache.mode))
 
-    def _send(self, answer: FetchAnswer) -> None:
-        body = msgspec.msgpack.encode(answer)
+    def _send(self, told: Told) -> None:
+        body = msgspec.msgpack.encode(told)
         with self._writing:
             write_message(self._out, body)
 
@@ -102,7 +103,8 @@ class _Fetcher:
 def main() -> None:
     """Serve until standard input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the foreground is for the mount, which then ends this
-    source, out = sys.stdin.buffer, sys.stdout.buffer
+    source, out = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints is no answer
     first = read_message(source)
     if first is None:
         return

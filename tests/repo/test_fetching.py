@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
+import msgspec
 import pytest
 from servers.faultproxy import FaultProxy
 from servers.faults import FlipByte, Stall
@@ -22,6 +24,7 @@ from penstock.errors import AccessError, IntegrityError, StoreUnreachableError
 from penstock.manifest.entry import External
 from penstock.manifest.hashing import content_hash
 from penstock.repo.bucket import object_keys
+from penstock.repo.fetch.fetch_messages import FetchAnswer
 from penstock.repo.fetch.fetch_pool import FetchPool
 from penstock.repo.fetch.hedge_policy import BURST, SHARE
 from penstock.repo.fetch.hedged_call import HedgedCalls
@@ -169,6 +172,53 @@ def test_killed_while_it_fetches(fault_proxy: FaultProxy, bucket: str, make: Cal
         assert answer.result(20) == [True]  # another process was asked
     assert cache.get(content_hash(block)) == block
     assert pid not in fetchers.pids()
+
+
+def message(told: object) -> bytes:
+    body = msgspec.msgpack.encode(told)
+    return len(body).to_bytes(4, "little") + body
+
+
+ANSWER = FetchAnswer(1, [True], None, {}, "ok")
+NO_ANSWERS = {
+    "no MessagePack": b"\x03\0\0\0\xc1\xc1\xc1",
+    "of another form": message(["answer", "1", [True], None, {}, "ok"]),
+    "of an unknown kind": message(["greeting", 1]),
+    "longer than a message": b"\xff" * 64,
+    "to what nobody asked": message(msgspec.structs.replace(ANSWER, number=7)),
+    "about other blocks": message(msgspec.structs.replace(ANSWER, kept=[True, True])),
+    "with no sensible counts": message(msgspec.structs.replace(ANSWER, counts={"self": "x"})),
+}
+
+
+@pytest.mark.parametrize("said", NO_ANSWERS.values(), ids=NO_ANSWERS)
+def test_a_process_that_says_what_is_no_answer_is_killed_and_another_asked(
+    tmp_path: Path, make: Callable[..., Made], monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
+    block = os.urandom(1000)
+    region = store_pack(f"file://{tmp_path}/store", StoreOptions(), [block])
+    # The first process reads its setup and a request, says that, and stays; those after it are the real ones.
+    (tmp_path / "said").write_bytes(said)
+    python = tmp_path / "python"
+    python.write_text(
+        f"""#!/bin/sh
+mkdir {tmp_path}/first 2>/dev/null || exec {sys.executable} "$@"
+echo $$ > {tmp_path}/pid
+length=$(head -c 4 | od -An -tu4)
+head -c $((length + 5)) > /dev/null
+cat {tmp_path}/said
+exec sleep 300
+"""
+    )
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    fetchers, cache, _ = make(f"file://{tmp_path}/store", StoreOptions(deadline=60.0))
+    begun = time.monotonic()
+    assert fetchers.fetch(region) == [True]
+    assert time.monotonic() - begun < 15  # the request's own deadline is two minutes, that of a start half of one
+    assert cache.get(content_hash(block)) == block
+    assert int((tmp_path / "pid").read_text()) not in fetchers.pids()
+    until(lambda: not Path("/proc", (tmp_path / "pid").read_text().strip()).exists())
 
 
 @pytest.mark.s3
