@@ -11,7 +11,6 @@ from .blocks import BlockCache
 from .crashes import note_crashes
 from .layout import LARGEST_BLOCK, SMALLEST_BOUND
 from .locations import LocationIndex
-from .place import network_disk
 from .report import CacheInfo, VerifyReport
 
 __all__ = [
@@ -21,6 +20,5 @@ __all__ = [
     "CacheInfo",
     "LocationIndex",
     "VerifyReport",
-    "network_disk",
     "note_crashes",
 ]

@@ -11,11 +11,16 @@ import select
 import threading
 from dataclasses import dataclass
 
-__all__ = ["FSTYPE", "SUBTYPE", "KernelMount", "kernel_mounts", "mount_of"]
+__all__ = ["FSTYPE", "SUBTYPE", "KernelMount", "kernel_mounts", "mount_of", "network_disk", "network_of"]
 
 SUBTYPE = "penstock"
 FSTYPE = f"fuse.{SUBTYPE}"
 _TABLE = "/proc/self/mountinfo"
+_NETWORK = frozenset(
+    {"9p", "afs", "beegfs", "ceph", "cifs", "coda", "davfs", "gfs2", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2"}
+    | {"orangefs", "pvfs2", "smb3", "smbfs", "vboxsf"}
+)
+_LOCAL_FUSE = frozenset({"fuse-overlayfs", "mergerfs", "gocryptfs", "encfs", "bindfs", "lxcfs", "ntfs-3g"})
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 
 
@@ -101,6 +106,25 @@ def mount_of(path: str) -> KernelMount | None:
         if each.holds(path) and (found is None or len(each.mountpoint) >= len(found.mountpoint)):
             found = each
     return found
+
+
+def network_disk(directory: str) -> str:
+    """Return the type of the file system that a directory lies on if other machines may have it too, else nothing."""
+    try:
+        device = os.stat(directory).st_dev
+        mounts = kernel_mounts()
+    except OSError:
+        return ""
+    found = (os.major(device), os.minor(device))
+    return network_of(next((each.fstype for each in mounts if each.device == found), ""))
+
+
+def network_of(fstype: str) -> str:
+    """Return a type of file system, without its `fuse.`, if other machines may have the disk too, else nothing."""
+    if fstype in _NETWORK:
+        return fstype
+    family, _, program = fstype.partition(".")
+    return program if family == "fuse" and program and program not in _LOCAL_FUSE else ""
 
 
 def _parse(line: bytes) -> KernelMount:

@@ -28,7 +28,7 @@ from types import TracebackType
 
 from penstock.errors import IntegrityError
 
-from .libc import punch_hole, reserve, sync_file_system
+from .libc import punch_hole, sync_file_system
 from .shared_heads import GROUP_BYTES, HEAD_BYTES, Key, group_of, has_holes, place_of, with_data
 
 __all__ = ["DataFiles"]
@@ -114,23 +114,6 @@ class DataFiles:
                         part = part[written:]
                 finally:
                     self._note(file)
-
-    def punch(self, key: Key, start: int, end: int) -> None:
-        """Have [start, end) read as zeros and take no space; files are made when they are missing. OSError."""
-        for file, at, length in self._places(key, start, end):
-            with self._use(file, create=True) as descriptor:
-                try:
-                    punch_hole(descriptor, at, length)
-                    if os.fstat(descriptor).st_size < at + length:
-                        os.ftruncate(descriptor, at + length)
-                finally:
-                    self._note(file)
-
-    def reserve(self, key: Key, start: int, end: int) -> None:
-        """Take space for [start, end) on disk; files are made when missing. OSError: EOPNOTSUPP, ENOSPC."""
-        for file, at, length in self._places(key, start, end):
-            with self._use(file, create=True) as descriptor:
-                reserve(descriptor, at, length)
 
     def read(self, key: Key, start: int, end: int) -> bytes:
         """Return the bytes of [start, end). IntegrityError when a file, or its end, is gone; OSError."""

@@ -147,42 +147,6 @@ class FileContent:
         changed = msgspec.structs.replace(record, layers=tuple(layers), shown=min(record.shown, size), size=size)
         return changed, changes
 
-    def punch(
-        self, inode: int, record: InodeRecord, start: int, end: int, generation: int, *, keep_size: bool = True
-    ) -> tuple[InodeRecord, list[TableChange]]:
-        """Have [start, end) read as zeros, at no cost in space; return the new record and the changes.
-
-        It is a write of zeros, to a hole in the data file. OSError: EOPNOTSUPP when the disk has no holes, and as
-        for `write`.
-        """
-        _check_size(end)
-        shows = [part for part in self.segments(inode, record, start, end) if part.source != ZEROS]
-        changes: list[TableChange] = []
-        if not keep_size:
-            record = msgspec.structs.replace(record, size=max(record.size, end))
-        if shows:
-            start, end = shows[0].start, shows[-1].end
-            with self._writing(inode, record, generation) as layers:
-                self.sums.before_write(inode, generation, start, end, new=layers is not record.layers)
-                self._files.punch((inode, generation), start, end)
-            record = msgspec.structs.replace(record, layers=layers)
-            changes = Ranges(self._tables, inode, generation).add(start, end)
-        return record, changes
-
-    def reserve(
-        self, inode: int, record: InodeRecord, start: int, end: int, generation: int, *, keep_size: bool = False
-    ) -> InodeRecord:
-        """Take space on disk for [start, end), which reads as before; return the new record (layers, size).
-
-        It holds for this generation: after a commit, space is taken anew. OSError: ENOSPC, EOPNOTSUPP.
-        """
-        _check_size(end)
-        with self._writing(inode, record, generation) as layers:
-            self._files.reserve((inode, generation), start, end)
-        # A cut that is still to come would give the space back.
-        self._to_cut.discard((inode, generation))
-        return msgspec.structs.replace(record, layers=layers, size=record.size if keep_size else max(record.size, end))
-
     def merge(
         self, inode: int, record: InodeRecord, generation: int, *, most_bytes: int = _MERGE_BYTES
     ) -> tuple[InodeRecord, list[TableChange]]:

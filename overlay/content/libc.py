@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 
-__all__ = ["punch_hole", "reserve", "sync_file_system"]
+__all__ = ["punch_hole", "sync_file_system"]
 
 _KEEP_SIZE = 1
 _PUNCH_HOLE = 2
@@ -15,14 +15,6 @@ _fallocate = _libc.fallocate
 _fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
 _syncfs = _libc.syncfs
 _syncfs.argtypes = (ctypes.c_int,)
-
-
-def reserve(descriptor: int, start: int, length: int) -> None:
-    """Have the disk hold space for these bytes, whatever they are; the file's size stays. OSError.
-
-    os.posix_fallocate will not do: where the file system cannot, the C library writes to every block instead.
-    """
-    _check(_fallocate(descriptor, _KEEP_SIZE, start, length))
 
 
 def punch_hole(descriptor: int, start: int, length: int) -> None:

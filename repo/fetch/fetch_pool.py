@@ -17,7 +17,7 @@ import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from penstock.errors import StoreUnreachableError
 from penstock.manifest.entry import External
@@ -174,7 +174,8 @@ class FetchPool:
         """
         share.hedging.asked()
         first = process.ask(region)
-        wait((process.ready, first), _START, FIRST_COMPLETED)
+        either: tuple[Future[Any], ...] = (process.ready, first)
+        wait(either, _START, FIRST_COMPLETED)
         begun = time.monotonic()
         end = begun + timeout
         wait((first,), min(share.hedging.delay(region.length), end - begun))

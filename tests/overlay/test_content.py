@@ -44,8 +44,6 @@ _one_file = st.one_of(
     _writes,
     _writes,
     st.tuples(st.just("truncate"), _offsets),
-    st.tuples(st.just("punch"), _spans, st.booleans()),
-    st.tuples(st.just("reserve"), _spans, st.booleans()),
 )
 _edits = st.tuples(st.sampled_from([0, 0, 1]), _one_file)
 _steps = st.one_of(
@@ -63,10 +61,6 @@ def _edit(file: ChangedFile, step: tuple[object, ...]) -> None:
             file.write(offset, data)
         case "truncate", int(size):
             file.truncate(size)
-        case "punch", [int(start), int(end)], bool(keep_size):
-            file.punch(start, end, keep_size=keep_size)
-        case "reserve", [int(start), int(end)], bool(keep_size):
-            file.reserve(start, end, keep_size=keep_size)
         case ("replace",):
             file.replace(file.inode + 2)
         case ("merge",):
@@ -304,30 +298,6 @@ def test_frozen_bytes_are_read_in_another_thread_while_writes_go_on(place: Place
     assert file.read() == file.model
 
 
-def test_a_hole_takes_no_space_and_hides_the_version(place: Place) -> None:
-    size = 8 << 20
-    file = ChangedFile(place, b"v" * size)
-    file.write(0, b"w" * (1 << 20))
-    file.punch(4096, size - 4096, keep_size=True)
-    assert file.content.usage() <= 64 << 10
-    assert file.read() == file.model
-    file.punch(size - 4096, size + 10, keep_size=False)
-    assert len(file.read()) == size + 10
-    assert file.read() == file.model
-
-
-def test_reserved_space_outlives_a_cut_before_it(file: ChangedFile) -> None:
-    file.write(0, b"x" * 100_000)
-    file.truncate(10)
-    file.reserve(0, 2 << 20, keep_size=True)
-    file.tables.checkpoint()
-    assert file.content.usage() >= 2 << 20
-    assert file.read() == b"x" * 10
-    file.truncate(5)
-    file.tables.checkpoint()
-    assert file.content.usage() <= 64 << 10
-
-
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_full_disk_changes_nothing(small_disk: Path, layout: str) -> None:
     file = ChangedFile(Place(small_disk, layout), _LOWER)
@@ -336,8 +306,6 @@ def test_a_full_disk_changes_nothing(small_disk: Path, layout: str) -> None:
     with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)) as full:
         file.write(40, bytes(5 << 20))
     assert full.value.errno == errno.ENOSPC
-    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
-        file.reserve(0, 5 << 20, keep_size=True)
     assert tables._values == file.tables._values
     assert file.read() == file.model
     # What did not fit is given back, so that it goes on.
@@ -362,8 +330,6 @@ def test_a_file_can_be_no_larger_than_a_version_can_say(file: ChangedFile) -> No
     for attempt in (
         lambda: file.content.write(INODE, file.record, MAX_SIZE, b"x", 0),
         lambda: file.content.truncate(INODE, file.record, MAX_SIZE + 1, 0),
-        lambda: file.content.punch(INODE, file.record, 0, MAX_SIZE + 1, 0),
-        lambda: file.content.reserve(INODE, file.record, 0, MAX_SIZE + 1, 0),
     ):
         with pytest.raises(OSError, match=os.strerror(errno.EFBIG)):
             attempt()

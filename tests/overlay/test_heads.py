@@ -61,8 +61,7 @@ def test_what_goes_leaves_the_others_bytes(place: Place) -> None:
     files = _group(place, 4)
     for file in files[:3]:
         file.write(0, b"%d" % file.inode * 1000)
-    # Nothing but a hole over the version's bytes: it takes no space, and must not be taken for nothing.
-    files[3].punch(0, 7, keep_size=True)
+    files[3].write(0, bytes(7))  # zeros, which must not be taken for nothing
     assert files[3].model == bytes(7)
     for gone in (1, 0, 2):
         files[gone].drop()
@@ -248,7 +247,6 @@ def test_the_line_goes_on_after_a_file_that_cannot_be_removed(
 def test_what_a_crash_has_left_of_groups_is_removed(place: Place) -> None:
     kept = _group(place, 3)
     kept[0].write(0, b"kept")
-    kept[1].punch(0, 3, keep_size=True)
     kept[2].write(HEAD_BYTES, b"kept far out")
     none = InodeRecord(Kind.FILE, 0o644)
     beside, far = kept[0].inode + 10, kept[0].inode + 640
@@ -281,14 +279,9 @@ def test_one_file_across_the_border(tmp_path: Path, layout: str) -> None:
     for start, end in ((0, 3), (-3, 0), (-3, 3), (-50_001, 50_001)):
         start, end = HEAD_BYTES + start, HEAD_BYTES + end
         assert file.read(start, end) == file.model[start:end]
-    file.punch(HEAD_BYTES - 8192, HEAD_BYTES + 8192, keep_size=True)
-    assert file.read() == file.model
     file.write(HEAD_BYTES - 1, b"xy")
     assert file.read() == file.model
     assert len(file.content.segments(file.inode, file.record, 0, MAX_SIZE)) == 3
-    file.reserve(HEAD_BYTES // 2, 2 * HEAD_BYTES, keep_size=True)
-    assert file.read() == file.model
-    assert place.content.usage() >= HEAD_BYTES + HEAD_BYTES // 2
     file.truncate(HEAD_BYTES)
     file.truncate(HEAD_BYTES + 10)
     assert file.read() == file.model

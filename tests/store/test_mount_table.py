@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.store.mount_table import KernelMount, kernel_mounts, mount_of
+from penstock.store.mount_table import KernelMount, kernel_mounts, mount_of, network_disk, network_of
 
 
 def mountpoint_of(path: Path) -> str:
@@ -48,3 +48,16 @@ def test_changes_are_seen_at_once_also_in_a_forked_child(tmp_path: Path) -> None
     finally:
         subprocess.run(["umount", "-q", tmp_path], check=False)
     assert mountpoint_of(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("fstype", "network"),
+    [("ext4", ""), ("nfs4", "nfs4"), ("fuse.sshfs", "sshfs"), ("fuse.mergerfs", ""), ("fuseblk", ""), ("", "")],
+)
+def test_a_disk_that_other_machines_may_have_is_known_by_its_type(fstype: str, network: str) -> None:
+    assert network_of(fstype) == network
+
+
+def test_kernel_tables_are_no_network_disk() -> None:
+    assert network_disk("/proc") == ""
+    assert network_disk("/there/is/none") == ""

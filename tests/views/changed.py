@@ -117,22 +117,6 @@ class ChangedFile:
         del self.model[size:]
         self._grow(size)
 
-    def punch(self, start: int, end: int, *, keep_size: bool) -> None:
-        first, last = self.base + start, self.base + end
-        self.store(*self.content.punch(self.inode, self.record, first, last, self.generation, keep_size=keep_size))
-        if not keep_size:
-            self._grow(end)
-        end = min(end, len(self.model))
-        if start < end:
-            self.model[start:end] = bytes(end - start)
-
-    def reserve(self, start: int, end: int, *, keep_size: bool) -> None:
-        first, last = self.base + start, self.base + end
-        record = self.content.reserve(self.inode, self.record, first, last, self.generation, keep_size=keep_size)
-        self.store(record, [])
-        if not keep_size:
-            self._grow(end)
-
     def merge(self) -> None:
         self.store(*self.content.merge(self.inode, self.record, self.generation))
 

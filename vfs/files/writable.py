@@ -363,7 +363,11 @@ class WritableFileSystem:
         known = self._files.pop(FileHandle(handle), None)
         self._lower.release(handle)
         inode = inode_of(handle)
-        if known is None or not self._uses[inode]:
+        if known is not None:
+            self._put_down(inode)
+
+    def _put_down(self, inode: int) -> None:
+        if not self._uses[inode]:
             return
         self._uses[inode] -= 1
         if not self._uses[inode]:
@@ -420,15 +424,7 @@ class WritableFileSystem:
 
     def releasedir(self, handle: int) -> None:
         """Close a directory."""
-        inode = inode_of(handle)
-        if not self._uses[inode]:
-            return
-        self._uses[inode] -= 1
-        if not self._uses[inode]:
-            del self._uses[inode]
-            node = self.overlay.node(inode)
-            if node is not None and not self.is_open(inode):
-                self.editor.forget(node)
+        self._put_down(inode_of(handle))
 
     def statfs(self) -> FileSystemSize:
         """Return the size of the version, and what the overlay's disk has left."""

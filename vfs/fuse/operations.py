@@ -171,6 +171,7 @@ class FuseOperations(pyfuse3.Operations):
         """Tell the kernel never to ask again: 5k opens a second become 8k."""
         raise FUSEError(errno.ENOSYS)
 
+    @answering
     async def release(self, fh: int) -> None:
         """Close a file."""
         self._fs.release(fh)
@@ -190,6 +191,7 @@ class FuseOperations(pyfuse3.Operations):
             if not pyfuse3.readdir_reply(token, item.name, self._filled(item.attributes), item.next):
                 return
 
+    @answering
     async def releasedir(self, fh: int) -> None:
         """Close a directory."""
         self._fs.releasedir(fh)

@@ -151,16 +151,6 @@ class WritableOperations(FuseOperations):
         await self._writable.fsync()
 
     @answering
-    async def release(self, fh: int) -> None:
-        """Close a file."""
-        self._writable.release(fh)
-
-    @answering
-    async def releasedir(self, fh: int) -> None:
-        """Close a directory."""
-        self._writable.releasedir(fh)
-
-    @answering
     async def setxattr(self, inode: int, name: bytes, value: bytes, ctx: RequestContext) -> None:
         """Set an extended attribute."""
         await self._writable.setxattr(inode, name, value)

@@ -7,11 +7,12 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 
-from penstock.cache import CacheInfo, network_disk
+from penstock.cache import CacheInfo
 from penstock.manifest.records import parse_time
 from penstock.mountpoint.mount_status import CacheStatus, MemoryStatus, MountStatus
 from penstock.mountpoint.registry import MountRecord
 from penstock.repo.read.snapshot import Snapshot
+from penstock.store.mount_table import network_disk
 
 __all__ = ["Vitals", "cache_note", "resident_bytes"]
 
