@@ -206,7 +206,7 @@ def break_record(world: World, kind: str, change: Callable[[bytes], bytes | None
 
 
 def newer(body: bytes) -> bytes:
-    return json.dumps({**json.loads(body), "penstock": 2}).encode()
+    return json.dumps({**json.loads(body), "penstock": 99}).encode()
 
 
 def flipped(body: bytes) -> bytes:
