@@ -60,19 +60,22 @@ class PackageEntries(ABC):
             found = msgspec.structs.replace(found, metadata=snapshot.root_metadata)
         return Entry(self, names, found)
 
+    def find(self, key: str) -> Entry | None:
+        """Return the entry at a key; None: there is none."""
+        tree = self._snapshot.tree  # what is wrong with the version itself is an error
+        try:
+            names = split_path(key)
+            return Entry(self, names, tree.resolve(names)[1]) if names else self.entry("")
+        except (NotFoundError, UsageError):  # the latter: no version can have such a name
+            return None
+
     def __getitem__(self, key: str) -> Entry:
         """Return the entry at a key; see `entry`."""
         return self.entry(key)
 
     def __contains__(self, key: object) -> bool:
         """Return whether there is an entry at a key."""
-        if not isinstance(key, str):
-            return False
-        try:
-            self._snapshot.tree.resolve(split_path(key))
-        except (NotFoundError, UsageError):  # the latter: no version can have such a name
-            return False
-        return True
+        return isinstance(key, str) and self.find(key) is not None
 
     def __len__(self) -> int:
         """Return how many entries there are, directories among them: as many as iteration yields."""
