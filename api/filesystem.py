@@ -37,11 +37,14 @@ except ImportError as missing:
 
 __all__ = ["PenstockFileSystem"]
 
+_Base: Any = AbstractFileSystem
+"""Without its signatures, which are not those that its own subclasses have."""
+
 _MOST_LINKS = 40
 """Symbolic links on the way to a file, as Linux has it."""
 
 
-class PenstockFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
+class PenstockFileSystem(_Base):  # type: ignore[misc]  # fsspec has no types
     """Versions in buckets, read only. `config` is a configuration file, the user's by default.
 
     >>> import fsspec
