@@ -120,8 +120,9 @@ class DirectoryWriter:
                 f"{name!r} comes after {self._last!r}", why="entries must come in byte order, each name once"
             )
         self._last = name
-        if isinstance(entry.metadata, bytes) and len(entry.metadata) > INLINE_METADATA:
-            entry = structs.replace(entry, metadata=self._document(name, entry.metadata))
+        metadata = entry.metadata
+        if metadata and isinstance(metadata, bytes) and len(metadata) > INLINE_METADATA:
+            entry = structs.replace(entry, metadata=self._document(name, metadata))
         level = self._levels[0]
         if level.closed:
             self._flush(0)

@@ -14,7 +14,6 @@ import msgspec
 from penstock.errors import IntegrityError, UsageError
 
 from .entry import (
-    INLINE_METADATA,
     MAX_SIZE,
     PAGE_BLOCKS,
     DocumentRef,
@@ -147,9 +146,8 @@ def encode_leaf(entries: Sequence[Entry], resolve: Resolve) -> tuple[bytes, byte
             fix="Write the files that were changed in many places anew, as a whole.",
         )
     some = [(at, entry.metadata) for at, entry in enumerate(entries) if entry.metadata]
-    inline = [(at, metadata) for at, metadata in some if isinstance(metadata, bytes)]
-    assert all(len(body) <= INLINE_METADATA for _, body in inline)  # what builds a tree has seen to it
     documents = [(at, metadata) for at, metadata in some if isinstance(metadata, DocumentRef)]
+    inline = [(at, metadata) for at, metadata in some if isinstance(metadata, bytes)] if documents else some
     places = [_pack(ref.location, packs, resolve) for _, ref in documents]
     logical = (
         [entry.name for entry in entries],

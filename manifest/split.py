@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from blake3 import blake3
 
-from .entry import Entry, Metadata
+from .entry import Entry
 
 __all__ = ["DOCUMENT_WEIGHT", "MAX_INDEX_ITEMS", "MAX_LEAF_ENTRIES", "MAX_LEAF_WEIGHT", "cut_level", "entry_weight"]
 
@@ -50,8 +50,6 @@ def cut_level(name: bytes) -> int:
 
 def entry_weight(entry: Entry) -> int:
     """Return what an entry adds to a leaf, in bytes, counting only what is hashed."""
-    return 64 + len(entry.name) + _metadata_weight(entry.metadata) + len(entry.target)
-
-
-def _metadata_weight(metadata: Metadata) -> int:
-    return len(metadata) if isinstance(metadata, bytes) else DOCUMENT_WEIGHT
+    metadata = entry.metadata
+    held = len(metadata) if isinstance(metadata, bytes) else DOCUMENT_WEIGHT
+    return 64 + len(entry.name) + held + len(entry.target)

@@ -11,7 +11,7 @@ from trees.reference import Split, node_hash
 from trees.strategies import Step, apply, as_edits, edits_for, folders, quick, steps
 
 from penstock.manifest import build as building
-from penstock.manifest import codec, rules
+from penstock.manifest import rules
 from penstock.manifest.build import DiscardSink, MemorySink
 from penstock.manifest.entry import DocumentRef, NodeRef
 from penstock.manifest.tree import Tree
@@ -24,7 +24,7 @@ INLINE = 12
 def small_documents(small_nodes: Split) -> Iterator[Split]:
     """Make a document of all metadata of more than a few bytes, so that ordinary trees are full of them."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (building, codec, rules):
+        for module in (building, rules):
             patch.setattr(module, "INLINE_METADATA", INLINE)
         yield Split(
             small_nodes.leaf_bits,
