@@ -19,7 +19,7 @@ from .settings import Settings
 
 if TYPE_CHECKING:
     from penstock.repo.bucket.check import Check
-    from penstock.repo.gc.report import GcReport
+    from penstock.repo.gc.gc_report import GcReport
 
     from .dataset import Dataset
     from .upkeep import GarbageReport

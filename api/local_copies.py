@@ -17,9 +17,9 @@ from penstock.errors import IntegrityError, UsageError
 from penstock.manifest.entry import display_path
 from penstock.progress import SILENT, Progress
 from penstock.repo.local_copy.choice import EVERYTHING, Choice, choose
-from penstock.repo.local_copy.copy_task import REQUESTS, Change, CopyReport, CopyTask
-from penstock.repo.local_copy.directory import LocalDirectory
-from penstock.repo.local_copy.verification import LocalDifference, differences
+from penstock.repo.local_copy.copy_task import REQUESTS, CopyReport, CopyStep, CopyTask
+from penstock.repo.local_copy.copy_verification import LocalDifference, differences
+from penstock.repo.local_copy.local_directory import LocalDirectory
 
 from .package_entries import PackageEntries
 
@@ -226,7 +226,7 @@ class LocalCopies(PackageEntries):
         wanted = [snapshot.find(path) for path in paths] or [snapshot.find("")]
         kept: list[CopyChange] = []
 
-        def note(change: Change) -> None:
+        def note(change: CopyStep) -> None:
             value = CopyChange(change.path, change.what)
             if len(kept) < _KEPT:
                 kept.append(value)

@@ -92,7 +92,7 @@ def skipped(found: Iterable[Skipped]) -> tuple[SkippedFile, ...]:
     return tuple(SkippedFile(os.fsdecode(path), what) for path, what in found)
 
 
-def push_report(report: transfer.PushReport, tag: str | None) -> PushReport:
+def push_report(report: transfer.PushOutcome, tag: str | None) -> PushReport:
     """Return what a push did as a value."""
     return PushReport(
         handle=report.handle,

@@ -12,7 +12,7 @@ from penstock.errors import PenstockError
 from penstock.repo.verify.damage import SHOWN_PATHS
 
 if TYPE_CHECKING:
-    from penstock.repo.gc import report as gc
+    from penstock.repo.gc import gc_report as gc
     from penstock.repo.verify.verification import VersionReport
     from penstock.repo.warm import warm
 
@@ -158,7 +158,7 @@ def garbage_report(bucket: str, report: gc.GcReport, *, dry_run: bool) -> Garbag
     )
 
 
-def _amount(amount: gc.Amount) -> Amount:
+def _amount(amount: gc.ObjectTally) -> Amount:
     return Amount(amount.objects, amount.bytes)
 
 
@@ -191,7 +191,7 @@ def version_check(handle: str, report: VersionReport, *, deep: bool) -> VersionC
     )
 
 
-def warm_report(handle: str, report: warm.WarmReport) -> WarmReport:
+def warm_report(handle: str, report: warm.WarmOutcome) -> WarmReport:
     """Return what was fetched ahead as a value."""
     return WarmReport(
         handle=handle,

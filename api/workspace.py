@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from penstock.manifest.entry import display_path, split_path
 from penstock.mountpoint.mount_status import CopyStatus, MountStatus
-from penstock.mountpoint.working_copy.changes import ChangeLine, DiscardLine
+from penstock.mountpoint.working_copy.change_lines import ChangeLine, DiscardLine
 from penstock.mountpoint.working_copy.overlay_check import rescue_overlay
 from penstock.mountpoint.working_copy.working_copy import WorkingCopy, open_working_copy
 from penstock.overlay.commit.commit_options import CommitOptions

@@ -23,13 +23,13 @@ from blake3 import blake3
 from penstock.errors import AccessError, IntegrityError, UsageError
 from penstock.store.base import Buffer
 
-from .directory import CacheDirectory, disk_usage
+from .cache_directory import CacheDirectory, disk_usage
+from .cache_session import CacheSession, rebuilt
 from .environment import IndexDamagedError
 from .health import Health
+from .index_state import IndexState, boot_id
 from .layout import SMALLEST_BOUND, SpaceBudget
 from .report import CacheInfo, VerifyReport
-from .session import Session, rebuilt
-from .trust import IndexState, boot_id
 
 __all__ = ["BlockCache"]
 
@@ -65,7 +65,7 @@ class BlockCache:
         self._opening = Health(root, retry_seconds)
         self._writing = Health(root, retry_seconds)
         self._lock = threading.RLock()
-        self._session: Session | None = None
+        self._session: CacheSession | None = None
         self._closed = False
         if set_aside:
             self._opening.rest(set_aside, _SET_ASIDE_SECONDS)
@@ -281,7 +281,7 @@ class BlockCache:
             self._refuse(session, error)
         return None
 
-    def _current(self) -> Session | None:
+    def _current(self) -> CacheSession | None:
         """Return a session that has caught up with the directory; None while the disk refuses."""
         session = self._session
         if session is not None and session.cell[0] == session.seen:
@@ -294,7 +294,7 @@ class BlockCache:
                 self._leave()
                 if self._closed or not self._opening.usable():
                     return None
-                self._enter(Session(self._files, self._state, self.budget))
+                self._enter(CacheSession(self._files, self._state, self.budget))
             except IndexDamagedError:
                 self._rebuild(self._session)
             except (AccessError, UsageError) as error:
@@ -303,7 +303,7 @@ class BlockCache:
                 self._refuse(self._session, error)
             return self._session
 
-    def _rebuild(self, seen: Session | None) -> None:
+    def _rebuild(self, seen: CacheSession | None) -> None:
         """Replace a damaged index by one made from the segments, unless another thread has done so."""
         with self._lock:
             if self._session is not seen or self._closed:
@@ -316,14 +316,14 @@ class BlockCache:
             except OSError as error:
                 self._refuse(self._session, error)
 
-    def _refuse(self, seen: Session | None, error: OSError) -> None:
+    def _refuse(self, seen: CacheSession | None, error: OSError) -> None:
         """Hold nothing for a while: the disk fails. What happens to a session that was left means nothing."""
         with self._lock:
             if self._session is seen:
                 self._opening.fail(error)
                 self._leave()
 
-    def _enter(self, session: Session) -> None:
+    def _enter(self, session: CacheSession) -> None:
         self._session = session
         session.catch_up()
         self._opening.recover()

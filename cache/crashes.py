@@ -15,7 +15,7 @@ from pathlib import Path
 
 from penstock.errors import AccessError, UsageError
 
-from .directory import prepare_directory
+from .cache_directory import prepare_directory
 
 __all__ = ["crash_bytes", "note_crashes"]
 

@@ -12,13 +12,13 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from .directory import CacheDirectory, Clock
+from .cache_directory import CacheDirectory, Clock
 from .disposal import remove_environment
 from .environment import PAGE_BYTES, Environment, IndexDamagedError, open_environment
+from .index_state import IndexState
 from .layout import INDEX_SLACK_BYTES, SpaceBudget
 from .record import KEY_BYTES, BlockRecord
 from .segment import read_records
-from .trust import IndexState
 
 __all__ = ["BlockIndex", "RecordLocation", "open_index", "rebuild_index"]
 

@@ -22,13 +22,13 @@ from blake3 import blake3
 
 from penstock.errors import AccessError, UsageError
 
-from .directory import CacheDirectory, prepare_directory
+from .cache_directory import CacheDirectory, prepare_directory
 from .disposal import remove_environment
 from .environment import PAGE_BYTES, Environment, IndexDamagedError, open_environment
 from .health import Health
+from .index_state import IndexState, boot_id
 from .layout import DEFAULT_BOUND, SMALLEST_BOUND, location_share
 from .locking import LockedFile
-from .trust import IndexState, boot_id
 
 __all__ = ["LocationIndex"]
 

@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from .directory import CacheDirectory
+from .cache_directory import CacheDirectory
 from .record import RECORD_HEADER_BYTES, names_block
 from .segment import read_header
 

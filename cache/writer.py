@@ -12,7 +12,7 @@ from random import Random
 
 from penstock.store.base import Buffer
 
-from .directory import CacheDirectory, Clock, SegmentFile
+from .cache_directory import CacheDirectory, Clock, SegmentFile
 from .eviction import Candidate, choose_victim
 from .index import BlockIndex, RecordLocation
 from .layout import SpaceBudget

@@ -18,7 +18,7 @@ from penstock.errors import AccessError
 
 from .commands import Command
 from .invocation import Invocation, pass_invocation
-from .listing import agreed, at_most
+from .list_limit import agreed, at_most
 from .output import JsonValue
 from .params import HANDLE
 from .text import quote_name

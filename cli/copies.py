@@ -14,7 +14,7 @@ from penstock.api.package import Package
 from .commands import Command
 from .exits import ExitCode
 from .invocation import Invocation, pass_invocation
-from .listing import at_most
+from .list_limit import at_most
 from .params import HANDLE
 from .text import quote_name
 

@@ -17,7 +17,7 @@ from .changed import tell_changes
 from .commands import Command
 from .exits import ExitCode
 from .invocation import Invocation, pass_invocation
-from .listing import at_most
+from .list_limit import at_most
 from .versions import change_line, counts_line
 
 __all__ = ["diff"]

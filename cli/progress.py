@@ -135,7 +135,7 @@ def _make_display(stream: TextIO) -> rich.progress.Progress:
 
     from penstock.api.handles import format_size
 
-    class Amount(ProgressColumn):
+    class AmountColumn(ProgressColumn):
         """``1.2 GB of 3.4 GB, 80 MB/s`` or ``12 of 345``."""
 
         def render(self, task: Line) -> Text:
@@ -149,7 +149,7 @@ def _make_display(stream: TextIO) -> rich.progress.Progress:
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        Amount(),
+        AmountColumn(),
         TimeRemainingColumn(),
         console=Console(file=stream, force_terminal=True),
         refresh_per_second=1 / _INTERVAL,

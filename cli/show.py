@@ -13,7 +13,7 @@ from penstock.api.versions import Revision
 
 from .commands import Command
 from .invocation import Invocation, pass_invocation
-from .listing import at_most
+from .list_limit import at_most
 from .output import JsonValue
 from .params import HANDLE
 from .versions import change_line, counts_line, message_lines, revision_json

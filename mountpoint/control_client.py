@@ -24,8 +24,8 @@ from .control_messages import (
     JobState,
     JobStateRequest,
     Question,
-    Refusal,
     Request,
+    RequestRefusal,
     StatusRequest,
 )
 from .known_mounts import find_mount, record_at
@@ -142,8 +142,8 @@ def _answer(record: MountRecord, body: bytes, answer: type[_T]) -> _T:
         envelope: Envelope = checked(value, Envelope)
         if envelope.protocol != PROTOCOL:
             raise _other_version(record, envelope)
-        found: Answer | Refusal = checked(value, Answer | Refusal)
-        if isinstance(found, Refusal):
+        found: Answer | RequestRefusal = checked(value, Answer | RequestRefusal)
+        if isinstance(found, RequestRefusal):
             raise_form(found.error)
         result: _T = checked(found.answer, answer)
         return result

@@ -38,8 +38,8 @@ __all__ = [
     "MetricsRequest",
     "Question",
     "RefreshRequest",
-    "Refusal",
     "Request",
+    "RequestRefusal",
     "StatusRequest",
 ]
 
@@ -190,7 +190,7 @@ class Answer(msgspec.Struct, frozen=True, tag="answer"):
     version: str = __version__
 
 
-class Refusal(msgspec.Struct, frozen=True, tag="refusal"):
+class RequestRefusal(msgspec.Struct, frozen=True, tag="refusal"):
     """Why it was not."""
 
     error: ErrorForm

@@ -112,7 +112,7 @@ def changes_left(info: MountInfo, settings: Settings) -> str | None:
 
 def _differs(overlay: Overlay, settings: Settings) -> bool:
     """Whether `status` would tell a difference: what was made and removed again is touched, and is none."""
-    from penstock.mountpoint.working_copy.changes import list_changes
+    from penstock.mountpoint.working_copy.change_lines import list_changes
     from penstock.mountpoint.working_copy.overlay_directory import pin_of
     from penstock.repo.read.snapshot import open_snapshot
     from penstock.repo.settings.handle import parse_handle

@@ -7,7 +7,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from penstock.cache.directory import prepare_directory
+from penstock.cache.cache_directory import prepare_directory
 
 __all__ = ["Reserve", "prepare_overlay_directory", "remove_file", "sync_directory", "sync_file_system"]
 

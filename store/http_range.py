@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["MOST_SKIPPED", "BentAnswer", "Plan", "plan_answer", "total_of"]
+__all__ = ["MOST_SKIPPED", "BentAnswer", "BodyPlan", "plan_answer", "total_of"]
 
 MOST_SKIPPED = 64 << 20
 """Bytes that are read and thrown away at most, to get at a range of what a server will only send whole."""
@@ -23,7 +23,7 @@ class BentAnswer(Exception):  # noqa: N818 - it is no fault of ours, and never l
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class BodyPlan:
     """What to do with a body: skip so many bytes, then take so many.
 
     `expected`: bytes that the body has, None when nobody said. `total`: bytes of the object, if that was said. `more`:
@@ -39,7 +39,7 @@ class Plan:
 
 def plan_answer(
     status: int, content_range: str | None, content_length: int | None, at: int, end: int, *, checked: bool
-) -> Plan:
+) -> BodyPlan:
     """Decide what an answer holds of the bytes from `at` to `end`. Raises BentAnswer when that is not what was asked.
 
     `checked`: whoever asked holds the bytes against a hash. Then a 206 need not say which bytes it brings.
@@ -60,7 +60,7 @@ def plan_answer(
         raise BentAnswer(f"it sent {content_range!r} where bytes {at}-{end - 1} were asked for")
     take = min(last + 1, end) - at
     more = last + 1 < end and (total is None or last + 1 < total)
-    return Plan(at - first, take, size, total, more)
+    return BodyPlan(at - first, take, size, total, more)
 
 
 def total_of(content_range: str | None) -> int | None:
@@ -76,17 +76,17 @@ def _parsed(content_range: str) -> tuple[int, int, int | None]:
     return int(found[1]), int(found[2]), None if found[3] == "*" else int(found[3])
 
 
-def _unsaid(content_length: int | None, at: int, end: int, *, checked: bool) -> Plan:
+def _unsaid(content_length: int | None, at: int, end: int, *, checked: bool) -> BodyPlan:
     if not checked or content_length is None or content_length > end - at:
         raise BentAnswer(
             f"it sent a part of the object without saying which, where bytes {at}-{end - 1} were asked for"
         )
-    return Plan(0, content_length, content_length, None)
+    return BodyPlan(0, content_length, content_length, None)
 
 
-def _whole(content_length: int | None, at: int, end: int) -> Plan:
+def _whole(content_length: int | None, at: int, end: int) -> BodyPlan:
     if content_length is not None and content_length <= at:
-        return Plan(0, 0, content_length, content_length)
+        return BodyPlan(0, 0, content_length, content_length)
     if at > MOST_SKIPPED:
         raise BentAnswer(f"it sends the whole object where bytes {at}-{end - 1} were asked for")
-    return Plan(at, end - at, content_length, content_length)
+    return BodyPlan(at, end - at, content_length, content_length)

@@ -29,7 +29,7 @@ from .retry import Deadline
 from .s3_body import DeadlinePassed, SentBody, content_md5
 from .s3_call import BucketCalls, ask
 from .s3_errors import Vanished, code_of, status_of
-from .s3_listing import Listing, Page
+from .s3_listing import Page, S3Listing
 from .s3_read import read_range
 from .s3_versions import BucketVersions
 
@@ -326,7 +326,7 @@ class S3Store(Store):
     def _pages(
         self, prefix: str, start_after: str, limit: int | None, *, delimiter: str = "", page: int | None = None
     ) -> Iterator[Page]:
-        listing = Listing(self._base + prefix, self._base + start_after if start_after else "")
+        listing = S3Listing(self._base + prefix, self._base + start_after if start_after else "")
         arguments: dict[str, Any] = {"Bucket": self.bucket, "Prefix": self._base + prefix, **self._payer}
         if delimiter:
             arguments["Delimiter"] = delimiter

@@ -29,7 +29,7 @@ from penstock.errors import UsageError
 from .options import StoreOptions
 from .retry import RetryPolicy
 from .s3_body import SentBody, content_md5
-from .s3_wire import Session, socket_options
+from .s3_wire import HttpSession, socket_options
 
 if TYPE_CHECKING:
     from botocore.credentials import Credentials
@@ -52,7 +52,7 @@ class ClientSource:
         self._read_timeout = min(options.read_timeout, options.deadline / 2)
         self.policy = RetryPolicy(options.deadline, options.max_attempts, self._connect_timeout + self._read_timeout)
         self._client: S3Client | None = None
-        self._session: Session | None = None
+        self._session: HttpSession | None = None
         self._credentials: Credentials | None = None
         self._look_at = 0.0
         _sources.add(self)
@@ -106,7 +106,7 @@ class ClientSource:
         """Start afresh in a forked child. The parent's client is left as it is: its sockets are shared."""
         self._client = self._session = None
 
-    def _make(self) -> tuple[S3Client, Session, Credentials | None]:
+    def _make(self) -> tuple[S3Client, HttpSession, Credentials | None]:
         options = self._options
         settings: dict[str, Any] = {
             "connect_timeout": self._connect_timeout,
@@ -136,7 +136,7 @@ class ClientSource:
                 fix="Check endpoint_url, AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_S3",
             ) from error
         client = made
-        session = Session(
+        session = HttpSession(
             timeout=(self._connect_timeout, self._read_timeout),
             max_pool_connections=_CONNECTIONS,
             socket_options=socket_options(self._read_timeout),

@@ -4,7 +4,7 @@ gc deletes what a listing shows and no version needs, and a branch stands where 
 page counts only if it is in order, lies below the prefix, goes on where the last one ended, and says whether there is
 more. One that does not is `BentAnswer`: asked for again, then an error; never the end, and never asked for without end.
 
-A `Listing` belongs to one thread.
+A `S3Listing` belongs to one thread.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .base import ObjectInfo
 from .etags import bare_etag
 from .http_range import BentAnswer
 
-__all__ = ["Listing", "Page"]
+__all__ = ["Page", "S3Listing"]
 
 _EMPTY_PAGES = 100
 """Pages in a row with nothing on them: a server may hand out some, while it passes over what was deleted."""
@@ -32,7 +32,7 @@ class Page:
     token: str | None
 
 
-class Listing:
+class S3Listing:
     """One listing below `prefix`, of keys after `after`. `check` may be called again for a page that it refused."""
 
     def __init__(self, prefix: str, after: str) -> None:

@@ -41,7 +41,7 @@ from .http_range import BentAnswer
 from .retry import Deadline
 from .s3_body import DeadlinePassed, SentBody, TooSlow, read_body
 
-__all__ = ["Session", "bounded", "socket_options"]
+__all__ = ["HttpSession", "bounded", "socket_options"]
 
 _IDLE = 30.0
 """Seconds of silence after which a connection is not used again. NATs forget after minutes, some sooner."""
@@ -277,7 +277,7 @@ class _Answer(AWSResponse):
         self._content = b"" if len(body) > most else body
 
 
-class Session(URLLib3Session):
+class HttpSession(URLLib3Session):
     """Sends the requests of one client. Thread-safe."""
 
     def __init__(self, **options: Any) -> None:

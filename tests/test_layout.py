@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tomllib
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,42 @@ def test_importing_penstock_costs_none_of_the_large_libraries():
     loaded = set(done.stdout.split())
     assert "penstock" in loaded
     assert loaded.isdisjoint({"boto3", "botocore", "lmdb", "pyfuse3", "trio", "click", "rich"})
+
+
+def sources():
+    """Return every file of the project's own code, but those that only mark a package, below its root."""
+    packages = [path for name in folders() for path in (ROOT / name).rglob("*.py")]
+    files = [path.relative_to(ROOT) for path in [*packages, *(ROOT / "penstock").glob("*.py")]]
+    return sorted(path for path in files if path.name not in ("__init__.py", "__main__.py"))
+
+
+def doubled(named):
+    """Return what stands in more than one place, of pairs of a name and a place."""
+    places = defaultdict(list)
+    for name, place in named:
+        places[name].append(str(place))
+    return {name: found for name, found in places.items() if len(found) > 1}
+
+
+TOLD_BY_THE_FACE = {
+    # The value that users get of what a value below says: text where that has digests, and no more than is promised.
+    "Entry": {"manifest/entry.py", "api/entry.py"},
+}
+
+
+def test_no_two_classes_have_one_name():
+    trees = [(path, ast.walk(ast.parse((ROOT / path).read_text()))) for path in sources()]
+    classes = [(node.name, path) for path, nodes in trees for node in nodes if isinstance(node, ast.ClassDef)]
+    public = doubled((name, path) for name, path in classes if not name.startswith("_"))
+    assert {name: set(found) for name, found in public.items()} == TOLD_BY_THE_FACE
+
+
+def test_no_two_modules_have_one_name():
+    """But a file of the face or of the command line may be named after the subject below that it shows.
+
+    A command's file is always named after its command.
+    """
+    layers = defaultdict(list)
+    for path in sources():
+        layers[path.parts[0] if path.parts[0] in ("api", "cli") else "below"].append((path.stem, path))
+    assert {name: found for layer in layers.values() for name, found in doubled(layer).items()} == {}

@@ -29,7 +29,7 @@ from penstock.progress import Progress
 from penstock.repo.read.snapshot import open_snapshot
 from penstock.repo.settings.settings import Settings
 
-from .changes import ChangeLine, DiscardLine, discard_line, list_changes
+from .change_lines import ChangeLine, DiscardLine, discard_line, list_changes
 from .overlay_check import CheckReport, check_overlay
 from .overlay_directory import open_overlay, overlay_of, pin_of
 

@@ -24,7 +24,7 @@ from penstock.overlay.commit.steps import RefreshReport
 from penstock.overlay.inspection.inspection import Finding
 from penstock.progress import SILENT, Progress
 
-from .changes import ChangeLine, DiscardLine
+from .change_lines import ChangeLine, DiscardLine
 from .overlay_check import CheckReport
 
 __all__ = ["MountedCopy"]

@@ -19,7 +19,7 @@ from penstock.overlay.inspection.inspection import Finding
 from penstock.progress import Progress
 from penstock.repo.settings.settings import Settings
 
-from .changes import ChangeLine, DiscardLine
+from .change_lines import ChangeLine, DiscardLine
 from .detached_copy import DetachedCopy
 from .mounted_copy import MountedCopy
 from .overlay_check import CheckReport

@@ -25,7 +25,7 @@ from itertools import takewhile
 import msgspec
 
 from penstock.manifest.entry import MAX_SIZE
-from penstock.overlay.tables.damage import Damage
+from penstock.overlay.tables.damage_log import DamageLog
 from penstock.overlay.tables.interface import ReadTables, Tables
 from penstock.overlay.tables.schema import INODES, InodeRecord, TableChange, inode_key
 
@@ -50,11 +50,11 @@ class FileContent:
         directory: str,
         tables: Tables,
         after_checkpoint: Callable[[Callable[[], None]], None],
-        damage: Damage | None = None,
+        damage: DamageLog | None = None,
     ) -> None:
         """`after_checkpoint` runs an action in this thread once all changes are durable. OSError."""
         self._files = DataFiles(directory)
-        self.sums = Sums(self._files, tables, damage or Damage())
+        self.sums = Sums(self._files, tables, damage or DamageLog())
         self._removal = Removal(self._files)
         self._tables: Tables = tables
         self._after_checkpoint = after_checkpoint

@@ -22,7 +22,7 @@ from itertools import islice
 from blake3 import blake3
 
 from penstock.errors import IntegrityError
-from penstock.overlay.tables.damage import Damage
+from penstock.overlay.tables.damage_log import DamageLog
 from penstock.overlay.tables.interface import ReadTables, Tables
 from penstock.overlay.tables.schema import INODES, SUMS, InodeRecord, TableChange, sum_key
 
@@ -49,7 +49,7 @@ Block = tuple[int, int, int]
 class Sums:
     """The hashes of the data files `files`; `damage` is told of what does not match."""
 
-    def __init__(self, files: DataFiles, tables: Tables, damage: Damage) -> None:
+    def __init__(self, files: DataFiles, tables: Tables, damage: DamageLog) -> None:
         self._files = files
         self._tables = tables
         self._damage = damage

@@ -19,7 +19,7 @@ from penstock.manifest.tree import ROOT_INODE
 from penstock.overlay.content.file_content import FileContent
 from penstock.overlay.content.sums import blocks_of
 from penstock.overlay.tables.checksum import CHECKSUM_BYTES, MODULUS, Tally, checksum_of, is_whole
-from penstock.overlay.tables.damage import record_text
+from penstock.overlay.tables.damage_log import record_text
 from penstock.overlay.tables.schema import INODES, NAMES, ORDER, RANGES, SUMS, TABLES, InodeRecord, Name, inode_key
 from penstock.overlay.tables.table_view import Reader
 from penstock.overlay.tree.lower import Lower

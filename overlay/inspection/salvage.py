@@ -13,8 +13,8 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
+from penstock.cache.index_state import boot_id
 from penstock.cache.locking import LockedFile
-from penstock.cache.trust import boot_id
 from penstock.errors import ConflictError, FormatTooNewError, PenstockError
 from penstock.overlay.content.file_content import FileContent
 from penstock.overlay.disk import FULL

@@ -24,13 +24,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
+from penstock.cache.index_state import boot_id
 from penstock.cache.locking import LockedFile
-from penstock.cache.trust import boot_id
 from penstock.errors import ConflictError, IntegrityError
 from penstock.overlay.directory import Reserve, prepare_overlay_directory, remove_file, sync_file_system
 
 from .checksum import Tally
-from .damage import Damage, ways_out
+from .damage_log import DamageLog, ways_out
 from .journal import HEADER_BYTES, Journal, has_records, journal_numbers, journal_path
 from .lmdb_tables import LmdbTables
 from .schema import SUMS, TableChange
@@ -101,7 +101,7 @@ class DurableTables:
             raise
 
     @property
-    def damage(self) -> Damage:
+    def damage(self) -> DamageLog:
         """What was found to be damaged since it was opened."""
         return self._tables.damage
 

@@ -28,7 +28,7 @@ import msgspec
 from penstock.errors import FormatTooNewError, IntegrityError
 from penstock.overlay.directory import sync_directory
 
-from .damage import ways_out
+from .damage_log import ways_out
 from .schema import TableChange
 
 __all__ = ["HEADER_BYTES", "Journal", "has_records", "journal_numbers", "journal_path", "read_journal"]

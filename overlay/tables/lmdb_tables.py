@@ -26,7 +26,7 @@ from penstock.overlay.directory import sync_directory
 
 from .checksum import CHECKSUM_BYTES, MODULUS, SEEDS, Tally, checksum_of, is_whole, with_checksum
 from .closed_note import forget_closed, is_as_closed, note_closed
-from .damage import Damage, damaged_tables
+from .damage_log import DamageLog, damaged_tables
 from .pages import Pages
 from .schema import TABLES, TableChange
 from .table_view import Reader, View, in_our_terms, translated, unavailable
@@ -66,7 +66,7 @@ class LmdbTables(View):
 
         OSError, IntegrityError, FormatTooNewError.
         """
-        super().__init__(path, [], None, Damage())
+        super().__init__(path, [], None, DamageLog())
         self.writing = False
         self.journal = 0
         self.notes: list[bytes] = []

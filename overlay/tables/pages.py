@@ -23,7 +23,7 @@ from zlib import crc32
 import msgspec
 
 from .checksum import CHECKSUM_BYTES, MODULUS, SEEDS, WHOLE, Tally, checksum_of, is_whole
-from .damage import record_text
+from .damage_log import record_text
 from .schema import TABLES
 
 __all__ = ["Pages", "Stored"]

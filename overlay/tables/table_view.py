@@ -18,7 +18,7 @@ import lmdb
 from penstock.errors import IntegrityError
 
 from .checksum import CHECKSUM_BYTES, SEEDS, WHOLE
-from .damage import Damage, damaged_record, damaged_tables
+from .damage_log import DamageLog, damaged_record, damaged_tables
 
 __all__ = ["Reader", "View", "in_our_terms", "translated", "unavailable"]
 
@@ -43,7 +43,7 @@ class View:
     """
 
     def __init__(
-        self, path: str, databases: list[Any], transaction: lmdb.Transaction[bytes] | None, damage: Damage
+        self, path: str, databases: list[Any], transaction: lmdb.Transaction[bytes] | None, damage: DamageLog
     ) -> None:
         self._path = path
         self._databases = databases

@@ -28,10 +28,10 @@ from penstock.repo.bucket.proof import StoreClock, prove_store
 from penstock.store.base import Store
 
 from .collection import Collection
+from .gc_report import GcReport, ObjectTally
 from .notes import Notes, forget_notes
-from .report import Amount, GcReport
 
-__all__ = ["DAY", "Amount", "GcReport", "collect", "forget_notes"]
+__all__ = ["DAY", "GcReport", "ObjectTally", "collect", "forget_notes"]
 
 DAY = 86400.0
 _THREADS = 8

@@ -22,10 +22,10 @@ from penstock.repo.bucket.leases import HeldLease, leases
 from penstock.repo.bucket.proof import StoreClock
 from penstock.store.base import Store
 
+from .gc_report import GcReport, ObjectTally
 from .mark import DATA_MARK, NODE_MARK, mark_trees
 from .old_versions import OldObject, OldVersions, delete_old, kind_of
 from .record_listing import DatasetListing, check_heads, check_remembered, list_records
-from .report import Amount, GcReport
 from .roots import DatasetRecords
 from .sweep import BusyError, Round, delete_keys, sweep_round
 
@@ -215,7 +215,7 @@ class Collection:
 
     def _delete_old(self, report: GcReport, patience: float, limits: dict[str, float]) -> None:
         """Delete old versions that are garbage: found while others write, looked at again when they do not."""
-        report.old = Amount()
+        report.old = ObjectTally()
         stuck = ""
         found = self._old_versions()
         for batch in _batches(found):

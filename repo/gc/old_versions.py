@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from penstock.repo.bucket import object_keys
 from penstock.store.base import ObjectVersion, Store
 
+from .gc_report import ObjectTally
 from .mark import DATA_MARK, NODE_MARK
-from .report import Amount
 
 __all__ = ["OldObject", "OldVersions", "delete_old"]
 
@@ -56,7 +56,7 @@ class OldVersions:
         self._store = store
         self._cutoff = cutoff
         self._is_needed = is_needed
-        self.noncurrent = Amount()
+        self.noncurrent = ObjectTally()
 
     def __iter__(self) -> Iterator[OldObject]:
         newer: ObjectVersion | None = None

@@ -31,11 +31,11 @@ from penstock.repo.read.block_plan import REQUEST, BlockPlan, ScatteredBlock, Wa
 from penstock.repo.read.snapshot import Snapshot
 
 from .choice import Choice
-from .directory import LocalDirectory, Names, Staging
+from .copy_verification import checked_pairs
+from .local_directory import LocalDirectory, Names, Staging
 from .pairs import Pair, State, equal_blocks, is_blocking, pairs
-from .verification import checked_pairs
 
-__all__ = ["REQUESTS", "Change", "CopyReport", "CopyTask"]
+__all__ = ["REQUESTS", "CopyReport", "CopyStep", "CopyTask"]
 
 REQUESTS = 16
 """Requests on their way at once, unless told otherwise."""
@@ -46,7 +46,7 @@ _HELD = 128
 """Blocks from the cache that one thread writes."""
 
 
-class Change(NamedTuple):
+class CopyStep(NamedTuple):
     """What happens to a path: ``fetched`` (was not there), ``replaced``, ``mode`` (executable or not), ``removed``."""
 
     path: str
@@ -116,7 +116,7 @@ class CopyTask:
         requests: int = REQUESTS,
         delete: bool = False,
         dry_run: bool = False,
-        tell: Callable[[Change], None] | None = None,
+        tell: Callable[[CopyStep], None] | None = None,
     ) -> None:
         self.report = CopyReport()
         self._snapshot = snapshot
@@ -190,7 +190,7 @@ class CopyTask:
 
     def _told(self, names: Names, what: Literal["fetched", "replaced", "mode", "removed"]) -> None:
         if self._tell is not None:
-            self._tell(Change(display_path(names), what))
+            self._tell(CopyStep(display_path(names), what))
 
     def _look(self) -> None:
         with ThreadPoolExecutor(threads(), "penstock-check") as pool:

@@ -18,7 +18,7 @@ from penstock.manifest.tree import Tree
 from penstock.repo.push.ignore_rules import IgnoreRules
 
 from .choice import Choice, Standing
-from .directory import LocalDirectory, LocalName, Names
+from .local_directory import LocalDirectory, LocalName, Names
 
 __all__ = ["Pair", "State", "check_content", "equal_blocks", "first_look", "is_blocking", "pairs"]
 

@@ -32,11 +32,11 @@ from .in_place import InPlaceRegistrar, Unreadable
 from .local_tree import build_local, threads
 from .packer import FilePacker
 
-__all__ = ["PushReport", "hash_directory", "push", "push_in_place"]
+__all__ = ["PushOutcome", "hash_directory", "push", "push_in_place"]
 
 
 @dataclass(slots=True)
-class PushReport:
+class PushOutcome:
     """What a push did. `commit` is None when nothing changed and the branch stayed where it was."""
 
     handle: str
@@ -65,7 +65,7 @@ def push(
     authorship: Authorship,
     progress: Progress,
     tag: str | None = None,
-) -> PushReport:
+) -> PushOutcome:
     """Make what is in a directory the next version of ``bucket/dataset[:branch]``.
 
     Any of `penstock.errors` may come up, CancelledError among them; the branch is then where it was, and what was sent
@@ -96,7 +96,7 @@ def push_in_place(
     tag: str | None = None,
     *,
     skip_unreadable: bool = False,
-) -> PushReport:
+) -> PushOutcome:
     """Make a version whose entries point to the files of `source` where they lie; nothing but metadata is sent.
 
     `source` is a directory, ``file:///dir`` or ``s3://bucket[/prefix]``. A bucket that is a remote's address is opened
@@ -188,12 +188,12 @@ class _Push(ExitStack):
         self.parent = Tree(root, session.load) if root is not None else None
         self.builder = TreeBuilder(self.content, root, session.load)
 
-    def publish(self, root: NodeRef) -> PushReport:
+    def publish(self, root: NodeRef) -> PushOutcome:
         """Wait until all is in the bucket, and make the tree with this root the next version."""
         writer, sent = self.writer, self.content.sent
         landed = writer.publish(self.content.finish(root))
         writer.tag_version(landed.published)
-        return PushReport(
+        return PushOutcome(
             self.handle,
             landed.published.top_hash,
             landed.published.commit if landed.changed else None,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .expression import same
-from .record import Record, field_of
+from .query_record import Record, field_of
 
 __all__ = ["conditions"]
 

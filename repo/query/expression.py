@@ -30,7 +30,7 @@ import msgspec
 from penstock.errors import UsageError
 from penstock.repo.settings.sizes import parse_size
 
-from .record import ATTRIBUTES, MISSING, Record, field_of
+from .query_record import ATTRIBUTES, MISSING, Record, field_of
 
 if TYPE_CHECKING:
     from lark import Lark, Token, Tree

@@ -18,7 +18,7 @@ from penstock.errors import IntegrityError, UsageError
 from penstock.manifest.entry import MAX_SIZE, split_path
 
 from .content_hash import QuiltHash, parse_hash
-from .physical_key import PhysicalKey, parse_physical_key
+from .physical_key import QuiltKey, parse_physical_key
 
 __all__ = ["MAX_LINE", "QuiltDirectory", "QuiltEntry", "QuiltManifest"]
 
@@ -34,7 +34,7 @@ class QuiltEntry:
     """An entry. `metadata` is what the user said of it; `system` is what else quilt keeps beside that."""
 
     key: str
-    physical_keys: tuple[PhysicalKey, ...]
+    physical_keys: tuple[QuiltKey, ...]
     size: int
     hash: QuiltHash
     metadata: dict[str, Any]

@@ -30,7 +30,7 @@ from penstock.repo.settings.sizes import format_size
 from .selection import FilesBelow, FilesListed, Selection, Wanted
 from .trace import Trace
 
-__all__ = ["WarmReport", "warm"]
+__all__ = ["WarmOutcome", "warm"]
 
 _REQUEST = 4 << 20
 """Bytes in one request: 25 ms of waiting for 40 ms of data."""
@@ -46,7 +46,7 @@ _FETCHERS = max(1, min(4, (os.cpu_count() or 1) // 2))
 
 
 @dataclass(frozen=True, slots=True)
-class WarmReport:
+class WarmOutcome:
     """What was done, in bytes: of `bytes` asked for, `bytes_there` were in the cache and `bytes_warmed` are now.
 
     A content that several files have is warmed for one of them and there for the others. `bytes_fetched` is what the
@@ -78,7 +78,7 @@ def warm(
     progress: Progress,
     *,
     trace: Trace | None = None,
-) -> WarmReport:
+) -> WarmOutcome:
     """Put the blocks of `paths` (of all, when there are none) of a version into the cache.
 
     With `trace`, and no paths: the blocks that it lists, in its order, as far as the version has them.
@@ -133,7 +133,7 @@ class _Warming:
         # By object; what is no single one goes by what was said of it.
         self._refused: dict[bytes | External, str] = {}
 
-    def run(self, selection: Selection) -> WarmReport:
+    def run(self, selection: Selection) -> WarmOutcome:
         """Warm what is selected."""
         snapshot = self._snapshot
         self._stage.total(selection.size)
@@ -170,7 +170,7 @@ class _Warming:
             self._there += shared + selection.repeated
             self._stage.advance(shared + selection.repeated + unseen + max(selection.absent, 0))
         counts = snapshot.counters()
-        return WarmReport(
+        return WarmOutcome(
             handle=snapshot.handle,
             top_hash=snapshot.top_hash,
             files=self._files,

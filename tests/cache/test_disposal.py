@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from penstock.cache import BlockCache, LocationIndex
-from penstock.cache.directory import CacheDirectory, prepare_directory
+from penstock.cache.cache_directory import CacheDirectory, prepare_directory
 from penstock.errors import AccessError
 from penstock.manifest.hashing import content_hash
 

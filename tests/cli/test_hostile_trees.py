@@ -81,7 +81,7 @@ def test_a_listing_of_it_begins_at_once(evil: str) -> None:
 
 
 def test_a_listing_in_a_script_ends_and_is_not_taken_for_the_whole(evil: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("penstock.cli.listing.MOST_LISTED", 1000)
+    monkeypatch.setattr("penstock.cli.list_limit.MOST_LISTED", 1000)
     result = CliRunner().invoke(root, ["ls", "-r", evil])
     assert result.exit_code == 1
     assert len(result.stdout.splitlines()) == 1000

@@ -25,7 +25,7 @@ from penstock.progress import SILENT
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.settings.settings import Settings
 from penstock.repo.warm.trace import Trace
-from penstock.repo.warm.warm import WarmReport, warm
+from penstock.repo.warm.warm import WarmOutcome, warm
 
 pytestmark = pytest.mark.fuse
 Mount = Callable[..., MountInfo]
@@ -72,7 +72,7 @@ def status(info: MountInfo) -> MountStatus:
     return ask(info.mountpoint, StatusRequest(), MountStatus, timeout=20)
 
 
-def warmed(settings: Settings, trace: Path) -> WarmReport:
+def warmed(settings: Settings, trace: Path) -> WarmOutcome:
     return warm(parse_handle("demo/data"), (), settings, SILENT, trace=Trace(str(trace)))
 
 

@@ -23,8 +23,8 @@ from penstock.mountpoint.control_messages import (
     JobStateRequest,
     MetricsRequest,
     Question,
-    Refusal,
     Request,
+    RequestRefusal,
     StatusRequest,
 )
 from penstock.mountpoint.detach import detach
@@ -225,8 +225,8 @@ def _control(folder: Path) -> Opened:
                 while part := client.recv(65536):
                     answer += part
         assert (place / "a.txt").read_bytes() == b"hello"
-        found = decode_message(answer, Answer | Refusal)
-        if isinstance(found, Refusal):
+        found = decode_message(answer, Answer | RequestRefusal)
+        if isinstance(found, RequestRefusal):
             assert "a fault in Penstock" not in found.error.what, found.error
             raise_form(found.error)
 

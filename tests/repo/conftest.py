@@ -23,7 +23,7 @@ from penstock.progress import SILENT
 from penstock.repo.bucket.repository import Repository, VersionId
 from penstock.repo.history.branch_merge import BranchMerge, join
 from penstock.repo.history.branches import delete_branch, make_branch, make_tag, reset_branch
-from penstock.repo.push.push import PushReport, hash_directory, push
+from penstock.repo.push.push import PushOutcome, hash_directory, push
 from penstock.repo.read.snapshot import Snapshot, open_snapshot
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.settings.settings import Settings
@@ -99,7 +99,7 @@ class World:
         message: str = "",
         settings: Settings | None = None,
         dataset: str = "things",
-    ) -> PushReport:
+    ) -> PushOutcome:
         return push(
             directory,
             parse_handle(self.handle(ref, dataset)),

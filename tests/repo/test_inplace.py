@@ -12,14 +12,14 @@ import pytest
 from penstock.errors import IntegrityError, NotFoundError, UnreadableError, UsageError
 from penstock.manifest.entry import Entry, display_path
 from penstock.progress import SILENT, ProgressMeter
-from penstock.repo.push.push import PushReport, hash_directory, push_in_place
+from penstock.repo.push.push import PushOutcome, hash_directory, push_in_place
 from penstock.repo.read.snapshot import Snapshot, open_snapshot
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.settings.settings import Settings
 from penstock.repo.write.publish import Authorship
 
 
-def register(source: str | Path, handle: str) -> tuple[PushReport, int]:
+def register(source: str | Path, handle: str) -> tuple[PushOutcome, int]:
     """Register, and say how many bytes were read for it."""
     meter = ProgressMeter()
     authorship = Authorship("tester", "in place", "push")

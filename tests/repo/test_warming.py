@@ -18,13 +18,13 @@ from penstock.progress import SILENT, Progress, ProgressMeter, StageState
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.settings.remote import Remote
 from penstock.repo.settings.settings import Settings
-from penstock.repo.warm.warm import WarmReport, warm
+from penstock.repo.warm.warm import WarmOutcome, warm
 
 MIB = 1 << 20
 SHARED = os.urandom(70_000)
 
 
-def warmed(world: Any, settings: Settings, *paths: str, watched: Progress = SILENT) -> WarmReport:
+def warmed(world: Any, settings: Settings, *paths: str, watched: Progress = SILENT) -> WarmOutcome:
     return warm(parse_handle(world.handle()), paths, settings, watched)
 
 

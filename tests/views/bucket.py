@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from penstock.progress import SILENT
-from penstock.repo.push.push import PushReport
+from penstock.repo.push.push import PushOutcome
 from penstock.repo.push.push import push as penstock_push
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.settings.remote import Remote
@@ -19,7 +19,7 @@ from .memory import Link, Made, Spec
 __all__ = ["LocalBucket", "push", "write_tree"]
 
 
-def push(source: Path, handle: str, settings: Settings) -> PushReport:
+def push(source: Path, handle: str, settings: Settings) -> PushOutcome:
     """Push a directory."""
     return penstock_push(os.fspath(source), parse_handle(handle), settings, Authorship("me", "", "push"), SILENT)
 
@@ -33,7 +33,7 @@ class LocalBucket:
         remote = Remote(name="demo", url=f"file://{self.directory}")
         self.settings = Settings(directory / "config.toml", directory / "blocks", cache_size, {"demo": remote})
 
-    def push(self, source: Path, handle: str = "demo/data") -> PushReport:
+    def push(self, source: Path, handle: str = "demo/data") -> PushOutcome:
         return push(source, handle, self.settings)
 
     def data_objects(self) -> list[Path]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Evidence", "Plan"]
+__all__ = ["Evidence", "MissPlan"]
 
 AMPLIFICATION = 8
 SAMPLE_MOST = 1 << 20
@@ -31,7 +31,7 @@ EPOCH_SHARE = 0.0102
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class MissPlan:
     """What a miss brings: `length` bytes of files from the missed one on; with `everything`, all else from now on."""
 
     length: int
@@ -73,7 +73,7 @@ class Evidence:
         """Take note of the entry behind which the next window is due."""
         self._next = middle
 
-    def miss(self, size: int) -> Plan:
+    def miss(self, size: int) -> MissPlan:
         """Decide what a miss of a file of `size` bytes brings."""
         self._wanted += size
         self._missed += 1
@@ -82,7 +82,7 @@ class Evidence:
             length = 0
         everything = self._fits and not self._everything and self._missed >= self._threshold
         self._everything = self._everything or everything
-        return Plan(max(size, length), everything)
+        return MissPlan(max(size, length), everything)
 
     def brought(self, length: int) -> None:
         """Take note of bytes that were asked of the store for a miss."""

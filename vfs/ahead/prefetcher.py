@@ -25,7 +25,7 @@ from penstock.vfs.source.source import Source
 from penstock.vfs.source.workers import Workers
 
 from .background import BackgroundFetches, run_guarded
-from .evidence import Evidence, Plan
+from .evidence import Evidence, MissPlan
 
 __all__ = ["Prefetcher"]
 
@@ -74,7 +74,7 @@ class Prefetcher:
 
         `alone`: the miss says nothing of other files, because which ones follow is known.
         """
-        plan = self._evidence.miss(entry.size) if not alone else Plan(entry.size)
+        plan = self._evidence.miss(entry.size) if not alone else MissPlan(entry.size)
         if plan.everything:
             self.sweeping = True
             self._nursery.start_soon(run_guarded, self._fetch_everything)

@@ -39,7 +39,7 @@ from penstock.vfs.source.workers import Workers
 
 from .attributes import DEFAULT_UMASK, Attributes, FileSystemSize, attributes_of, file_system_size
 from .errnos import Refusal
-from .handles import FileHandle, Handles, inode_of
+from .file_handles import FileHandle, Handles, inode_of
 from .xattrs import META, PREFIX, extended_attributes
 
 __all__ = ["DirectoryItem", "FileSystem", "ReadOnlyFileSystem"]

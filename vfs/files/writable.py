@@ -33,9 +33,9 @@ from penstock.vfs.source.workers import Workers
 
 from .attributes import Attributes, FileSystemSize, attributes_of, attributes_of_record
 from .errnos import Refusal
+from .file_handles import FileHandle, inode_of
 from .filesystem import DirectoryItem as Listed
 from .filesystem import ReadOnlyFileSystem
-from .handles import FileHandle, inode_of
 from .resent_requests import Resent, note
 from .xattrs import META, PREFIX, editable_metadata, extended_attributes, with_metadata, within_bounds
 

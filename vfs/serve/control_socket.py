@@ -23,7 +23,7 @@ import trio
 from penstock import __version__
 from penstock.error_form import to_form
 from penstock.errors import AccessError, PenstockError, UsageError
-from penstock.mountpoint.control_messages import PROTOCOL, Answer, Envelope, Question, Refusal, Request
+from penstock.mountpoint.control_messages import PROTOCOL, Answer, Envelope, Question, Request, RequestRefusal
 from penstock.wire import NoMessageError, checked, encode_message, parse
 
 __all__ = ["ControlCommand", "ControlSocket"]
@@ -75,7 +75,7 @@ class ControlSocket:
                 answer = await self._answer(client)
                 await client.send_all(encode_message(answer))
 
-    async def _answer(self, client: trio.SocketStream) -> Answer | Refusal:
+    async def _answer(self, client: trio.SocketStream) -> Answer | RequestRefusal:
         try:
             pid = _check_peer(client)
             request = _request(await _receive(client))
@@ -88,12 +88,12 @@ class ControlSocket:
                 )
             return Answer(msgspec.to_builtins(await command(request, pid)))
         except PenstockError as error:
-            return Refusal(to_form(error))
+            return RequestRefusal(to_form(error))
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             raise
         except Exception as error:  # noqa: BLE001  # one question fails, the mount lives on
             _log.error("a question on the control socket failed", exc_info=error)
-            return Refusal(to_form(PenstockError("a fault in Penstock", why=f"{type(error).__name__}: {error}")))
+            return RequestRefusal(to_form(PenstockError("a fault in Penstock", why=f"{type(error).__name__}: {error}")))
 
 
 def _check_peer(client: trio.SocketStream) -> int:

@@ -26,7 +26,7 @@ from penstock.mountpoint.control_messages import (
     JobStateRequest,
     RefreshRequest,
 )
-from penstock.mountpoint.working_copy.changes import discard_line, list_changes
+from penstock.mountpoint.working_copy.change_lines import discard_line, list_changes
 from penstock.mountpoint.working_copy.overlay_check import CheckReport
 from penstock.overlay.commit.overlay_commit import CommitReport
 from penstock.overlay.commit.steps import (

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from penstock.errors import UsageError
 from penstock.repo.query.conditions import conditions
 from penstock.repo.query.expression import MOST_TEXT, matching, parse_expression
-from penstock.repo.query.record import Record
+from penstock.repo.query.query_record import Record
 
 CAT: dict[str, Any] = {
     "label": "cat", "score": 0.5, "ok": True, "none": None, "one": 1, "camera": {"iso": 400, "a b": "x"}, "size": "L",

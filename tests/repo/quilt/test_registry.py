@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from penstock.errors import IntegrityError, NotFoundError
 from penstock.repo.quilt.content_hash import ContentCheck, HashKind, QuiltHash, parse_hash
 from penstock.repo.quilt.manifest import MAX_LINE, QuiltDirectory, QuiltEntry, QuiltManifest
-from penstock.repo.quilt.physical_key import PhysicalKey, parse_physical_key
-from penstock.repo.quilt.registry import QuiltRegistry
+from penstock.repo.quilt.physical_key import QuiltKey, parse_physical_key
+from penstock.repo.quilt.quilt_registry import QuiltRegistry
 from penstock.store.base import Store
 from penstock.store.opening import open_store
 
@@ -76,7 +76,7 @@ def test_entries_say_where_they_lie_and_what_they_hash_to(registry: QuiltRegistr
     assert [entry.hash.kind for entry in found.values()] == [*HashKind, HashKind.SHA256]
     assert [entry.hash.kind.proves for entry in found.values()] == [True, True, False, True]
     assert found["objects/1 é.bin"].physical_keys == (
-        PhysicalKey("s3://some-bucket/pre%20fix/1%2B%C3%A9%3Fx.bin", "some-bucket", "pre fix/1+é?x.bin", "v1.AbC_-"),
+        QuiltKey("s3://some-bucket/pre%20fix/1%2B%C3%A9%3Fx.bin", "some-bucket", "pre fix/1+é?x.bin", "v1.AbC_-"),
     )
     assert found["objects/unversioned.bin"].physical_keys[0].version_id is None
 

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.errors import UsageError
-from penstock.repo.query.record import Record
+from penstock.repo.query.query_record import Record
 from penstock.repo.validation.content_types import content_type, fits
 from penstock.repo.validation.metadata_schema import MetadataSchema
 from penstock.repo.validation.patterns import PathPattern, fill
-from penstock.repo.validation.rules import parse_rules, validate
+from penstock.repo.validation.validation_rules import parse_rules, validate
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n....", b"\xff\xd8\xff\xe0...."
 SCHEMA = {"type": "object", "required": ["label"], "properties": {"label": {"enum": ["cat", "dog"]}}}

@@ -11,15 +11,15 @@ from collections.abc import Callable
 
 from blake3 import blake3
 
-from .directory import CacheDirectory, Clock
+from .cache_directory import CacheDirectory, Clock
 from .index import BlockIndex, RecordLocation, open_index, rebuild_index
+from .index_state import IndexState
 from .layout import LARGEST_BLOCK, SpaceBudget
 from .locking import LockedFile
 from .mapping import MappedSegment, SegmentMaps
-from .trust import IndexState
 from .writer import SegmentWriter
 
-__all__ = ["RecentBlocks", "Session"]
+__all__ = ["CacheSession", "RecentBlocks"]
 
 _RECENT = 1 << 14
 
@@ -54,7 +54,7 @@ class RecentBlocks:
         self.younger, self.older = {}, {}
 
 
-class Session:
+class CacheSession:
     """The open index, mappings and writer. `seen`: the clock when `alive`, the segments there are, was read."""
 
     def __init__(
@@ -186,6 +186,6 @@ class Session:
                 self._state.end()
 
 
-def rebuilt(directory: CacheDirectory, state: IndexState, budget: SpaceBudget) -> Session:
+def rebuilt(directory: CacheDirectory, state: IndexState, budget: SpaceBudget) -> CacheSession:
     """Open a session on an index made anew from the segments."""
-    return Session(directory, state, budget, build=rebuild_index)
+    return CacheSession(directory, state, budget, build=rebuild_index)

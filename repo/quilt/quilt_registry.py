@@ -14,7 +14,7 @@ from penstock.store.base import ByteRange, Store
 
 from .manifest import MAX_LINE, QuiltManifest
 
-__all__ = ["QuiltRegistry", "Revision"]
+__all__ = ["QuiltRegistry", "QuiltRevision"]
 
 _NAMED = ".quilt/named_packages/"
 _PACKAGES = ".quilt/packages/"
@@ -26,7 +26,7 @@ _MOST_REVISIONS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Revision:
+class QuiltRevision:
     """A package as it was at a time: seconds since 1970."""
 
     name: str
@@ -49,13 +49,13 @@ class QuiltRegistry:
             if _NAME.fullmatch(name := f"{space}/{folder}")
         ]
 
-    def revisions(self, name: str) -> list[Revision]:
+    def revisions(self, name: str) -> list[QuiltRevision]:
         """Return the history of a package, the oldest first. NotFoundError: there is no such package."""
         found = []
         for info in self._store.list(self._folder(name)):
             pointer = info.key.removeprefix(self._folder(name))
             if _TIME.fullmatch(pointer):
-                found.append(Revision(name, int(pointer), self._pointer(info.key)))
+                found.append(QuiltRevision(name, int(pointer), self._pointer(info.key)))
             if len(found) > _MOST_REVISIONS:
                 raise IntegrityError(f"{name!r} has too many revisions", why=f"the most is {_MOST_REVISIONS}")
         if not found:

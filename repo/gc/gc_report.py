@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-__all__ = ["Amount", "GcReport"]
+__all__ = ["GcReport", "ObjectTally"]
 
 
 @dataclass(slots=True)
-class Amount:
+class ObjectTally:
     """Objects, and their bytes."""
 
     objects: int = 0
@@ -32,17 +32,17 @@ class GcReport:
 
     datasets: int = 0
     versions: int = 0
-    needed: Amount = field(default_factory=Amount)
-    grace: Amount = field(default_factory=Amount)
-    garbage: Amount = field(default_factory=Amount)
-    due: Amount = field(default_factory=Amount)
+    needed: ObjectTally = field(default_factory=ObjectTally)
+    grace: ObjectTally = field(default_factory=ObjectTally)
+    garbage: ObjectTally = field(default_factory=ObjectTally)
+    due: ObjectTally = field(default_factory=ObjectTally)
     due_in: float | None = None
-    deleted: Amount = field(default_factory=Amount)
+    deleted: ObjectTally = field(default_factory=ObjectTally)
     garbage_versions: int = 0
     keeps_versions: bool = False
-    noncurrent: Amount | None = None
-    old: Amount = field(default_factory=Amount)
-    old_deleted: Amount = field(default_factory=Amount)
-    refused: Amount = field(default_factory=Amount)
+    noncurrent: ObjectTally | None = None
+    old: ObjectTally = field(default_factory=ObjectTally)
+    old_deleted: ObjectTally = field(default_factory=ObjectTally)
+    refused: ObjectTally = field(default_factory=ObjectTally)
     refusals: list[str] = field(default_factory=list)
     stopped: str = ""

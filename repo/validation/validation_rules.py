@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from penstock.errors import UsageError
-from penstock.repo.query.record import Record
+from penstock.repo.query.query_record import Record
 
 from .content_types import content_type, fits
 from .metadata_schema import MetadataSchema

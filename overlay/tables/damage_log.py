@@ -1,6 +1,6 @@
 """What was found to be damaged in an overlay, in words: for errors, for the log, and for `status`.
 
-`Damage` belongs to one overlay and may be told from any thread.
+`DamageLog` belongs to one overlay and may be told from any thread.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from penstock.manifest.entry import display_path
 
 from .schema import GRAFTS, INODES, META, NAMES, ORDER, RANGES, SUMS, TABLES
 
-__all__ = ["Damage", "damaged_record", "damaged_tables", "record_text", "ways_out"]
+__all__ = ["DamageLog", "damaged_record", "damaged_tables", "record_text", "ways_out"]
 
 _MOST = 100
 
 
-class Damage:
+class DamageLog:
     """Damage that was met, the first hundred, in words."""
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ def record_text(table: int, key: bytes) -> str:
     return "the state of the tables" if table >= len(TABLES) else f"a record of {TABLES[table].decode()}"
 
 
-def damaged_record(path: str, table: int, key: bytes, damage: Damage) -> IntegrityError:
+def damaged_record(path: str, table: int, key: bytes, damage: DamageLog) -> IntegrityError:
     """Note a record of the tables in `path` that is not what was written; return what to raise."""
     text = record_text(table, key)
     damage.note(text)

@@ -15,7 +15,7 @@ from penstock.repo.push.local_tree import threads
 from penstock.repo.read.snapshot import Snapshot
 
 from .choice import EVERYTHING, Choice
-from .directory import LocalDirectory, Names
+from .local_directory import LocalDirectory, Names
 from .pairs import Pair, State, check_content, first_look, pairs
 
 __all__ = ["LocalDifference", "checked_pairs", "differences"]
