@@ -20,7 +20,7 @@ from blake3 import blake3
 
 from penstock.errors import UsageError
 
-from .record import MISSING, Record, field_of
+from .query_record import MISSING, Record, field_of
 
 __all__ = ["MOST_STRATA", "SplitPlan", "plan_sample", "plan_split"]
 

@@ -27,8 +27,8 @@ from penstock.repo.settings.handle import Handle
 from penstock.repo.settings.settings import Settings
 from penstock.repo.settings.sizes import format_size
 
-from .selection import FilesBelow, FilesListed, Selection, Wanted
 from .trace import Trace
+from .warm_selection import FilesBelow, FilesListed, Selection, Wanted
 
 __all__ = ["WarmOutcome", "warm"]
 

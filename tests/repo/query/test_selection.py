@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from penstock.errors import UsageError
 from penstock.repo.query import selection
-from penstock.repo.query.record import Record
+from penstock.repo.query.query_record import Record
 from penstock.repo.query.selection import plan_sample, plan_split
 
 LABELS = ["cat"] * 70 + ["dog"] * 25 + ["eel"] * 5
@@ -111,7 +111,7 @@ def test_too_many_strata_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 PROGRAM = """
-from penstock.repo.query.record import Record
+from penstock.repo.query.query_record import Record
 from penstock.repo.query.selection import plan_sample, plan_split
 def records(count):
     return (Record(f"d{n % 100}/{n:07}", n, "", {"label": n % 7, "who": n // 3}) for n in range(count))
