@@ -43,6 +43,7 @@ class Overlay:
             raise
         self._origin = read_origin(self.records)
         self._lower: Lower | None = None
+        self._hidden: dict[int, int] = {}
 
     def _sync_data(self) -> None:
         self.content.sync()
@@ -68,6 +69,7 @@ class Overlay:
         self.records.checkpoint()
         self._origin = origin
         self._lower = None
+        self._hidden.clear()
 
     def settle(self, origin: Origin) -> None:
         """Take note that the origin is another one now; its change was made already."""
@@ -81,13 +83,14 @@ class Overlay:
         `is_open` says of an inode whether somebody still uses it; `umask`, and `epoch_ns` (the time of what has none),
         are for attributes that the version does not hold.
         """
-        return Editor(self.records, self.content, is_open, umask=umask, epoch_ns=epoch_ns)
+        return Editor(self.records, self.content, is_open, umask=umask, epoch_ns=epoch_ns, hidden=self._hidden)
 
     def view(self, load: LoadNode) -> Namespace:
         """Return the merged tree; nodes of the version come from `load`."""
         assert self._origin is not None
         if self._lower is None:
             self._lower = Lower(self._origin.lower, self.records, load, self._origin.metadata)
+            self._lower.hidden = self._hidden
         return Namespace(self.records, self._lower.loading(load))
 
     def is_dirty(self) -> bool:

@@ -20,13 +20,16 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cached_property
 from types import TracebackType
 
 from penstock.errors import IntegrityError
+from penstock.manifest.entry import MAX_SIZE
 
 from .libc import punch_hole, sync_file_system
 from .shared_heads import GROUP_BYTES, HEAD_BYTES, Key, group_of, has_holes, place_of, with_data
@@ -100,6 +103,23 @@ class DataFiles:
             os.mkdir(self._heads, 0o700)
         self._new_names.add(self._root)
         return HEAD_BYTES
+
+    @cached_property
+    def largest(self) -> int:
+        """The most bytes that a file of this disk may have: found out by making one without content. OSError."""
+        with tempfile.TemporaryFile(buffering=0, dir=os.path.dirname(self._root)) as stream:
+            low, high = 0, MAX_SIZE
+            while low < high:
+                middle = (low + high + 1) // 2
+                try:
+                    os.ftruncate(stream.fileno(), middle)
+                except OSError as error:
+                    if error.errno not in (errno.EFBIG, errno.EINVAL):
+                        raise
+                    high = middle - 1
+                else:
+                    low = middle
+        return low
 
     def write(self, key: Key, offset: int, data: bytes | bytearray | memoryview) -> None:
         """Write all of it, to files that are made when they are missing. OSError: a part may have been written."""

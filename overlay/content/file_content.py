@@ -40,6 +40,8 @@ __all__ = ["LOWER", "ZEROS", "FileContent", "Segment"]
 
 _PIECE = 1 << 20
 _MERGE_BYTES = 64 << 20
+_SURELY = 1 << 30
+"""A file so long fits on any disk."""
 
 
 class FileContent:
@@ -117,7 +119,7 @@ class FileContent:
         had written before may have been overwritten in part, as on any disk.
         """
         end = offset + memoryview(data).nbytes
-        _check_size(end)
+        self._check_size(end)
         if end == offset:
             return record, []
         with self._writing(inode, record, generation) as layers:
@@ -131,8 +133,8 @@ class FileContent:
         self, inode: int, record: InodeRecord, size: int, generation: int
     ) -> tuple[InodeRecord, list[TableChange]]:
         """Cut a file, or let it grow by zeros; return the new record (layers, shown, size) and the changes. OSError."""
-        _check_size(size)
         if size >= record.size:
+            self._check_size(size)  # as any file of that disk: what is then written there would find no place
             return msgspec.structs.replace(record, size=size), []
         changes: list[TableChange] = []
         layers = []
@@ -268,6 +270,11 @@ class FileContent:
             self._tidy_later()
             raise
 
+    def _check_size(self, size: int) -> None:
+        """Raise EFBIG when no data file could be as long as that."""
+        if size > _SURELY and size > self._files.largest:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+
     def _tidy_later(self) -> None:
         if not self._is_due:
             self._after_checkpoint(self._tidy)
@@ -313,11 +320,6 @@ def _named(tables: ReadTables, group: Key) -> set[int]:
 
 def _blocks(segment: Segment) -> range:
     return range(segment.start // BLOCK_BYTES, -(-segment.end // BLOCK_BYTES))
-
-
-def _check_size(size: int) -> None:
-    if size > MAX_SIZE:
-        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
 
 
 def _joined(parts: list[Segment]) -> list[tuple[int, int]]:

@@ -111,12 +111,15 @@ class Editor:
         *,
         umask: int = 0o022,
         epoch_ns: int = 0,
+        hidden: dict[int, int] | None = None,
     ) -> None:
+        """`hidden`: what `Lower.hidden` is to the views that show these tables."""
         self._tables = tables
         self._data = data
         self._is_open = is_open
         self._umask = umask
         self._epoch_ns = epoch_ns
+        self._hidden = hidden if hidden is not None else {}
         self._counters = read_counters(tables)
         intent = read_intent(tables)
         self._frozen = intent.sequence if intent is not None else 0
@@ -366,6 +369,7 @@ class Editor:
     def apply(self, changes: list[TableChange], counters: ChangeCounters) -> None:
         """Make changes that were worked out elsewhere, with the counters that go with them."""
         self._tables.change([*changes, counters.change()])
+        self._hidden.clear()  # what was removed may be back; no call of a program's brings a name of the version back
         self._counters = counters
 
     def _folder(self, view: Namespace, inode: int) -> MergedNode:

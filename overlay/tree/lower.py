@@ -37,11 +37,13 @@ class Lower:
         self._tables = tables
         self._load = load
         self._directories: Lru[int, NodeRef] = Lru(_DIRECTORIES)
+        self.hidden: dict[int, int] = {}
+        """By directory: below which position the upper layer is known to hide all (`namespace`)."""
 
     def loading(self, load: LoadNode) -> Lower:
         """Return the same trees, asking something else for nodes. What is known of directories is shared."""
         other = Lower(self._root, self._tables, load, self._metadata)
-        other._directories = self._directories  # its own class
+        other._directories, other.hidden = self._directories, self.hidden  # its own class
         return other
 
     def _tree(self, inode: int) -> tuple[Tree, int] | None:

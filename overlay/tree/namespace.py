@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from penstock.manifest.entry import Entry, Kind, NodeRef
@@ -24,6 +25,8 @@ UPPER_OFFSET = 1 << 62
 """Offsets of a listing from here on are of names that were added; below are positions in the lower directory."""
 _CHILDREN = 2
 """Offset of the first child; 0 and 1 are ``.`` and ``..``."""
+_HIDDEN = 1024
+"""Directories of which it is remembered how far the upper layer hides them."""
 
 
 class MergedNode(NamedTuple):
@@ -133,13 +136,41 @@ class Namespace:
             ref = self.listing(directory)
             if ref is not None:
                 changed = self.is_changed(directory)
-                for at, inode, entry in self.lower.children(directory, ref, max(offset - _CHILDREN, 0)):
+                begin = max(offset - _CHILDREN, 0)
+                # What was removed from the front of a large directory is passed over once, not by every listing.
+                hidden = self.lower.hidden
+                known = hidden.get(directory, 0) if changed else 0
+                front = changed and begin <= known
+                for at, inode, entry in self.lower.children(directory, ref, max(begin, known)):
+                    if front:
+                        self._remember(hidden, directory, at)
                     if changed and self.name(directory, entry.name) is not None:
                         continue
+                    front = False
                     record = self.record(inode)
                     node = MergedNode(inode, record, None) if record is not None else MergedNode(inode, None, entry)
                     yield MergedItem(entry.name, node, at + 1 + _CHILDREN)
         yield from self._added(directory, max(offset - UPPER_OFFSET, 0))
+
+    def _remember(self, hidden: dict[int, int], directory: int, position: int) -> None:
+        if len(hidden) >= _HIDDEN and directory not in hidden:
+            hidden.clear()
+        hidden[directory] = position
+
+    def pass_hidden(self, directory: int, most: int) -> bool:
+        """Find out what a listing from the front can pass over, looking at `most` names; whether that is all of it.
+
+        For directories so large that they are not to be looked through in one step.
+        """
+        before = self.lower.hidden.get(directory, 0)
+        ref = self.listing(directory) if self.is_changed(directory) else None
+        if ref is None:
+            return True
+        for at, _, entry in islice(self.lower.children(directory, ref, before), most):
+            self._remember(self.lower.hidden, directory, at)
+            if self.name(directory, entry.name) is None:
+                return True
+        return self.lower.hidden.get(directory, 0) == before
 
     def _added(self, directory: int, cookie: int) -> Iterator[MergedItem]:
         prefix = inode_key(directory)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import hashlib
@@ -9,6 +10,7 @@ import mmap
 import os
 import shutil
 import stat
+import struct
 import subprocess
 import sys
 import threading
@@ -20,6 +22,7 @@ from views.bucket import LocalBucket, write_tree
 from views.memory import Made, Spec
 
 from penstock.mountpoint.known_mounts import MountInfo
+from penstock.mountpoint.mount_options import MountOptions
 
 pytestmark = pytest.mark.fuse
 Mount = Callable[..., MountInfo]
@@ -295,3 +298,27 @@ def test_locks(mounted: Path) -> None:
             fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
         fcntl.flock(first, fcntl.LOCK_UN)
         fcntl.lockf(second, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
+@pytest.mark.parametrize("writable", [False, True])
+def test_handles_of_files_outlive_what_the_kernel_remembers(pushed: LocalBucket, mounts: Mount, writable: bool) -> None:
+    """As an NFS server has them: name_to_handle_at(2), then open_by_handle_at(2) with caches dropped."""
+    place = Path(mounts(options=MountOptions(writable=writable)).mountpoint)
+    libc = ctypes.CDLL(None, use_errno=True)
+    names = ["big.bin", "bin/hello", "names", "small.txt", "empty"]
+    handles = []
+    for name in names:
+        handle = ctypes.create_string_buffer(struct.pack("Ii128x", 128, 0))
+        number = ctypes.c_int()
+        assert libc.name_to_handle_at(-100, os.fsencode(place / name), handle, ctypes.byref(number), 0) == 0
+        handles.append(handle)
+    Path("/proc/sys/vm/drop_caches").write_text("2")
+    mount = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+    for name, handle in zip(names, handles, strict=True):
+        descriptor = libc.open_by_handle_at(mount, handle, os.O_RDONLY)
+        assert descriptor >= 0, (name, os.strerror(ctypes.get_errno()))
+        assert os.fstat(descriptor).st_ino == (place / name).stat().st_ino
+        if name == "small.txt":
+            assert os.read(descriptor, 100) == b"hello world\n"
+        os.close(descriptor)
+    os.close(mount)

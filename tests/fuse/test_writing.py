@@ -143,6 +143,25 @@ def test_holes_take_no_space(place: Path, demo: LocalBucket, mounts: Mount) -> N
     assert used < 64 << 20
 
 
+def test_a_file_ends_where_one_of_the_overlays_disk_does(place: Path, isolated_home: Path) -> None:
+    def told(directory: Path, call: str, size: int) -> int | None:
+        descriptor = os.open(directory / "large", os.O_RDWR | os.O_CREAT)
+        try:
+            os.pwrite(descriptor, b"x", size - 1) if call == "pwrite" else os.ftruncate(descriptor, size)
+        except OSError as error:
+            return error.errno
+        finally:
+            os.close(descriptor)
+            os.unlink(directory / "large")
+        return None
+
+    state = isolated_home / "state"
+    sizes = [1 << 33, *(1 << bits for bits in range(42, 63, 4)), 17 << 40]
+    found = [(told(place, call, size), told(state, call, size)) for size in sizes for call in ("pwrite", "ftruncate")]
+    assert all(mine == disk for mine, disk in found), found
+    assert errno.EFBIG in {mine for mine, _ in found}
+
+
 def test_copies_within_the_kernel(place: Path, source: Path) -> None:
     expected = (source / "big.bin").read_bytes()
     for name, copy in (("ranged", os.copy_file_range), ("sent", os.sendfile)):

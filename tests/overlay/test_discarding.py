@@ -55,6 +55,21 @@ def test_all(edited: Edited) -> None:
     assert edited.discard() == []
 
 
+def test_what_was_listed_as_empty_is_listed_again_when_it_is_back(edited: Edited) -> None:
+    before = edited.tree()
+    for name in ("deep/x", "deep/y"):
+        edited.unlink(f"dir/{name}")
+    deep = edited.node("dir/deep").inode
+    assert [item.name for item in edited.view.items(deep, 0)] == []
+    assert edited.view.pass_hidden(deep, 100)
+    edited.create("dir/deep/z")
+    assert [item.name for item in edited.view.items(deep, 0)] == [b"z"]
+    edited.discard("dir/deep/x")
+    assert {item.name for item in edited.view.items(deep, 0)} == {b"x", b"z"}
+    edited.discard()
+    assert edited.tree() == before
+
+
 def test_all_after_a_commit(edited: Edited) -> None:
     change(edited)
     assert edited.commit().commit is not None

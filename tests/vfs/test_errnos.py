@@ -34,6 +34,10 @@ from penstock.vfs.files.errnos import Refusal, errno_of
         (MemoryError(), errno.ENOMEM),
         (OSError(errno.ENOENT, "of a file of our own"), errno.EIO),
         (OSError(errno.ENOSPC, "of the overlay"), errno.ENOSPC),
+        (OSError(errno.EDQUOT, "of the overlay"), errno.EDQUOT),
+        (OSError(errno.EROFS, "of the overlay"), errno.EROFS),
+        (OSError(errno.EMFILE, "of the process"), errno.ENFILE),
+        (OSError(errno.EACCES, "of the overlay"), errno.EIO),
         (ValueError("x"), errno.EIO),
     ],
 )

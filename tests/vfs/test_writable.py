@@ -24,8 +24,11 @@ from views.memory import EPOCH_NS, Link, Made, Spec
 from penstock.manifest.entry import BLOCK_SIZE, MAX_SIZE, Kind
 from penstock.mountpoint.working_copy.overlay_directory import adopt
 from penstock.overlay.overlay import Overlay
+from penstock.overlay.tables.schema import Name
+from penstock.overlay.tree.namespace import Namespace
 from penstock.overlay.tree.refusal import Refused
 from penstock.repo.read.snapshot import Snapshot, open_snapshot
+from penstock.vfs.files import writable
 from penstock.vfs.files.errnos import Refusal
 from penstock.vfs.files.filesystem import ReadOnlyFileSystem
 from penstock.vfs.files.writable import WritableFileSystem
@@ -447,3 +450,48 @@ def test_what_a_version_knows_of_a_file_goes_with_its_content(version: Snapshot)
 
     with tempfile.TemporaryDirectory() as directory:
         trio.run(body, directory)
+
+
+def test_a_listing_costs_what_it_lists_and_leaves_room_for_who_removes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bucket = LocalBucket(tmp_path)
+    write_tree(tmp_path / "source", {b"many": {b"%04d" % number: Made() for number in range(1000)}})
+    bucket.push(tmp_path / "source")
+    monkeypatch.setattr(writable, "_LATELY", 60.0)
+    looked_up = 0
+    name = Namespace.name
+
+    def counted(self: Namespace, parent: int, wanted: bytes) -> Name | None:
+        nonlocal looked_up
+        looked_up += 1
+        return name(self, parent, wanted)
+
+    async def run() -> None:
+        nonlocal looked_up
+        async with trio.open_nursery() as nursery:
+            compared = Compared(str(tmp_path / "overlay"), version, nursery)
+            fs = compared.fs
+            many = await fs.lookup(1, b"many")
+            assert many is not None
+            handle = await fs.opendir(many.inode)
+            assert len(await fs.readdir(handle, 0)) == 130
+            for number in range(900):
+                await fs.unlink(many.inode, b"%04d" % number, THREAD)
+            assert len(await fs.readdir(handle, 0)) == 18  # the kernel keeps others out meanwhile: a short answer
+            monkeypatch.setattr(Namespace, "name", counted)
+            await fs.readdir(handle, 0)
+            assert looked_up < 30
+            for number in range(900, 1000):
+                await fs.unlink(many.inode, b"%04d" % number, THREAD)
+            looked_up = 0
+            assert len(await fs.readdir(handle, 0)) == 2
+            assert looked_up < 120
+            looked_up = 0
+            await fs.rmdir(1, b"many", THREAD)
+            assert looked_up < 10
+            compared.overlay.close()
+            nursery.cancel_scope.cancel()
+
+    with closing(open_snapshot("demo/data", bucket.settings)) as version:
+        trio.run(run)

@@ -9,7 +9,7 @@
 | NotFoundError, ConflictError | EIO | an object that the version refers to is gone or was changed |
 | MemoryError | ENOMEM | |
 | Refused | its own | the overlay's answers. Not logged |
-| OSError | ENOSPC, EDQUOT: its own; else EIO | the disk of the overlay |
+| OSError | its own, when a program can act on it; else EIO | the disk of the overlay |
 | anything else | EIO | a fault in Penstock, logged with its traceback |
 
 A NotFoundError is not ENOENT: names that are not there are a Refusal, and what reaches this table is a file that
@@ -29,6 +29,12 @@ __all__ = ["Refusal", "errno_of"]
 
 _log = logging.getLogger(__name__)
 
+_OF_THE_DISK = {
+    number: number
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.ENOMEM, errno.ENFILE, errno.ETIMEDOUT)
+} | {errno.EMFILE: errno.ENFILE}
+"""What a program can act on of what the overlay's disk says; the limit of open files is not the program's."""
+
 
 class Refusal(Exception):  # noqa: N818  # an answer to a system call, not a failure
     """The file system's answer to a request that cannot be met, as an errno."""
@@ -47,9 +53,10 @@ def errno_of(error: Exception, operation: str) -> int:
         return error.errno
     if isinstance(error, Refused):
         return error.errno or errno.EIO
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        _log.error("%s failed: %s", operation, error)
-        return error.errno
+    if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+        if error.errno != errno.EFBIG:  # which is the program's mistake, and says nothing of the disk
+            _log.error("%s failed: %s", operation, error)
+        return _OF_THE_DISK[error.errno]
     if isinstance(error, PenstockError):
         _log.error("%s failed: %s", operation, error)
         return errno.EACCES if isinstance(error, AccessError) else errno.EIO

@@ -196,9 +196,9 @@ class ReadOnlyFileSystem:
 
     async def lookup(self, parent: int, name: bytes) -> Attributes | None:
         """Return the attributes of a name in a directory; None when there is no such name. ENOTDIR, ESTALE."""
-        directory = await self._directory(parent)
         if name == b".":
-            return await self.getattr(parent)
+            return await self.getattr(parent)  # of a file as well: it is how the kernel comes back to a file's handle
+        directory = await self._directory(parent)
         if name == b"..":
             return await self.getattr(directory.parent)
         found = await self._ask(lambda tree: tree.lookup(Inode(parent), directory.ref, name))

@@ -19,6 +19,7 @@ from functools import partial
 from typing import TypeVar
 
 import msgspec
+import trio
 
 from penstock.manifest.entry import BLOCK_SIZE, MAX_SIZE, Entry, Kind, Metadata, block_count
 from penstock.manifest.tree import ROOT_INODE, NodeMissing
@@ -46,6 +47,14 @@ Owner = tuple[int | None, int | None]
 """User and group of what is made; None: the mount's."""
 
 _BATCH = 128
+_BATCH_AMONG_CHANGES = 16
+_LATELY = 0.02
+"""Seconds for which a directory counts as one in which names change: the kernel lets nobody change a directory while an
+answer to a listing is on its way, so that `rm -rf` beside a program that lists waits for one such answer a file."""
+_CHANGING = 64
+"""Directories of which that is known."""
+_PASSED = 4096
+"""Names that a step of the event loop passes over, in a directory whose names were removed."""
 _CHILDREN = 2
 _UNIT = 4096
 
@@ -95,6 +104,7 @@ class WritableFileSystem:
         self.editor = overlay.editor(self.is_open, umask=self._umask, epoch_ns=self._epoch_ns)
         self._files: dict[FileHandle, _Open] = {}
         self._uses: Counter[int] = Counter()
+        self._changed_at: dict[int, float] = {}
         # Of what was open before, nobody knows how often: it is removed when the overlay is mounted the next time.
         self._inherited = overlay.counters.inode if resumed else 0
         self._resent = Resent(overlay.records.recent_notes() if resumed else ())
@@ -300,6 +310,7 @@ class WritableFileSystem:
     ) -> MergedNode:
         asked = note(operation, thread, parent, name)
         done = self._resent.take(asked)
+        self._is_changing(parent)
 
         def make(view: Namespace) -> MergedNode:
             if done and (there := view.lookup(parent, name)) is not None:
@@ -329,6 +340,9 @@ class WritableFileSystem:
     async def _take_away(self, operation: str, parent: int, name: bytes, thread: int) -> None:
         asked = note(operation, thread, parent, name)
         done = self._resent.take(asked)
+        self._is_changing(parent)
+        if operation == "rmdir" and (found := await self.ask(lambda view: view.lookup(parent, name))) is not None:
+            await self._pass_hidden(found.inode)
 
         def remove(view: Namespace) -> None:
             if done and view.lookup(parent, name) is None:
@@ -346,6 +360,8 @@ class WritableFileSystem:
         """Move what a name stands for. ENOENT, EEXIST, EISDIR, ENOTDIR, ENOTEMPTY, EINVAL."""
         asked = note("rename", thread, parent, name, new_parent, new_name)
         done = self._resent.take(asked)
+        self._is_changing(parent)
+        self._is_changing(new_parent)
 
         def move(view: Namespace) -> None:
             if done and (exchange or view.lookup(parent, name) is None):
@@ -411,10 +427,23 @@ class WritableFileSystem:
                 Listed(b".", await self.getattr(inode), 1),
                 Listed(b"..", await self._attributes_of_parent(inode), _CHILDREN),
             ][max(start, 0) :]
+            await self._pass_hidden(inode)
         begin = max(start, _CHILDREN)
-        for item in await self.ask(lambda view: _batch(view, inode, begin)):
+        changed_at = self._changed_at.get(inode)
+        most = _BATCH if changed_at is None or time.monotonic() - changed_at > _LATELY else _BATCH_AMONG_CHANGES
+        for item in await self.ask(lambda view: _batch(view, inode, begin, most)):
             listed.append(Listed(item.name, self._attributes(item.node), item.next))
         return listed
+
+    async def _pass_hidden(self, inode: int) -> None:
+        """Look in small steps for the first name that shows, when very many were removed."""
+        while not await self.ask(lambda view: view.pass_hidden(inode, _PASSED)):
+            await trio.lowlevel.checkpoint()
+
+    def _is_changing(self, directory: int) -> None:
+        if len(self._changed_at) >= _CHANGING:
+            self._changed_at.clear()
+        self._changed_at[directory] = time.monotonic()
 
     async def _attributes_of_parent(self, inode: int) -> Attributes:
         try:
@@ -492,12 +521,12 @@ class WritableFileSystem:
         self.editor.change(node, metadata=with_metadata(metadata, name, value, flags))
 
 
-def _batch(view: Namespace, inode: int, begin: int) -> list[MergedItem]:
+def _batch(view: Namespace, inode: int, begin: int, most: int) -> list[MergedItem]:
     items: list[MergedItem] = []
     try:
         for item in view.items(inode, begin):
             items.append(item)
-            if len(items) == _BATCH:
+            if len(items) == most:
                 break
     except NodeMissing:
         if not items:
