@@ -8,6 +8,7 @@ hash would mean reading the whole file again (docs/design/001).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 
 from blake3 import blake3
 
@@ -28,6 +29,8 @@ __all__ = [
     "page_hash",
     "pages_of",
     "top_hash",
+    "zero_block_hash",
+    "zero_page_hash",
 ]
 
 HASH_SIZE = 32
@@ -62,6 +65,18 @@ def index_hash(logical: bytes) -> bytes:
 def page_hash(hashes: bytes) -> bytes:
     """Hash one page: the joined hashes of up to PAGE_BLOCKS blocks."""
     return blake3(hashes, derive_key_context="penstock 1 page").digest()
+
+
+@cache
+def zero_block_hash() -> bytes:
+    """Return the hash of a whole block of zeros."""
+    return content_hash(bytes(BLOCK_SIZE))
+
+
+@cache
+def zero_page_hash() -> bytes:
+    """Return the hash of a whole page of such blocks."""
+    return page_hash(zero_block_hash() * PAGE_BLOCKS)
 
 
 def file_hash(size: int, page_hashes: bytes) -> bytes:

@@ -1,8 +1,9 @@
 """A changed file's new entry: only blocks that were touched are read, hashed and sent.
 
 A block is untouched where nothing lies over the version's bytes and the file's end does not cut it otherwise than
-before; it keeps its hash and its place. So do whole pages of block hashes, which are then not even loaded. Touched
-blocks that adjoin are runs of up to 32 MiB: a full run is a data object of its own, the rest shares packs.
+before; it keeps its hash and its place. So do whole pages of block hashes, which are then not even loaded. A block that
+is a hole is not read: the hash of zeros is known, and long holes all refer to one object. Touched blocks that adjoin
+are runs of up to 32 MiB: a full run is a data object of its own, the rest shares packs.
 
 Reads frozen data through a snapshot of the tables; blocking. **Invariant:** the same content gives the same objects, so
 a commit that is done again sends nothing twice.
@@ -11,6 +12,7 @@ a commit that is done again sends nothing twice.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 from penstock.errors import IntegrityError
@@ -26,8 +28,8 @@ from penstock.manifest.entry import (
     block_count,
 )
 from penstock.manifest.extents import add_extents
-from penstock.manifest.hashing import content_hash, file_hash, page_hash
-from penstock.overlay.content.file_content import LOWER, Segment
+from penstock.manifest.hashing import content_hash, file_hash, page_hash, zero_block_hash
+from penstock.overlay.content.file_content import LOWER, ZEROS, Segment
 from penstock.overlay.tables.schema import InodeRecord
 from penstock.repo.write.data_pack import most_packed
 from penstock.repo.write.version_content import VersionContent
@@ -37,6 +39,8 @@ from .kept_blocks import KeptBlocks
 __all__ = ["Composer", "DataSink", "VersionReader"]
 
 _PAGE_BYTES = PAGE_BLOCKS * BLOCK_SIZE
+_TOUCHED, _HOLE = 1, 2
+_ZEROS = bytes(BLOCK_SIZE)
 _MOST_EXTENTS = 20_000
 """A file in more pieces is sent whole: an entry has to fit into a node, and every piece costs later reads."""
 
@@ -84,11 +88,20 @@ class ContentReader(NamedTuple):
 class Composer:
     """Makes entries of changed files. `content` takes what is new of them, `kept` the blocks that were read."""
 
-    def __init__(self, data: DataSink, version: VersionReader, content: VersionContent, kept: KeptBlocks) -> None:
+    def __init__(
+        self,
+        data: DataSink,
+        version: VersionReader,
+        content: VersionContent,
+        kept: KeptBlocks,
+        go_on: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`go_on` is called before each block, and raises what is to end the commit."""
         self._data = data
         self._version = version
         self._content = content
         self.kept = kept
+        self.go_on = go_on
         self.bytes_read = 0
 
     def compose(self, inode: int, record: InodeRecord, old: Entry | None, committed: Entry | None) -> ContentReader:
@@ -164,19 +177,27 @@ class Composer:
         return self._read(inode, record, old, start, min(start + BLOCK_SIZE, record.size))
 
     def touched(self, inode: int, record: InodeRecord, first: int, count: int) -> bytearray:
-        """Say of each of so many blocks whether anything lies over the version's bytes: 1 or 0."""
+        """Say of each of so many blocks whether anything lies over the version's bytes: TOUCHED, or HOLE, or 0."""
         start = first * BLOCK_SIZE
         end = min(start + count * BLOCK_SIZE, record.size)
         flags = bytearray(count)
         for segment in self._data.segments(inode, record, start, end):
             if segment.source != LOWER:
                 low, high = (segment.start - start) // BLOCK_SIZE, block_count(segment.end - start)
-                flags[low:high] = b"\1" * (high - low)
+                flags[low:high] = b"%c" % _TOUCHED * (high - low)
+                if segment.source == ZEROS:
+                    low, high = block_count(segment.start - start), (segment.end - start) // BLOCK_SIZE
+                    flags[low:high] = b"%c" % _HOLE * (high - low)
         return flags
 
     def block_hash(self, entry: Entry, index: int) -> bytes:
         """Return the hash of a block of a version's file."""
         return self._version.block_hash(entry, index)
+
+    @cached_property
+    def zeros(self) -> Extent:
+        """Where zeros lie, as many as a run has: what holes are made of."""
+        return self.place_run(bytearray(most_packed()))
 
     def place_run(self, run: bytearray) -> Extent:
         """Send a run of blocks, on its own when it is full, or with others."""
@@ -196,6 +217,7 @@ class _LargeFile:
         self._old_extents = _ExtentReader(old.extents if old is not None else ())
         self._extents: list[Extent] = []
         self._run = bytearray()
+        self._holes = 0
         self._most = most_packed()
 
     def _same_end(self, start: int, length: int) -> bool:
@@ -220,6 +242,8 @@ class _LargeFile:
     def page(self, first: int) -> bytes:
         """Take the blocks of a page; return their joined hashes."""
         hashes: list[bytes] = []
+        zeros = zero_block_hash()
+        self._composer.go_on()
         for index, flag in enumerate(self._flags(first), first):
             start = index * BLOCK_SIZE
             length = min(BLOCK_SIZE, self._record.size - start)
@@ -229,6 +253,14 @@ class _LargeFile:
                 hashes.append(before)
                 self._keep(start, length)
                 continue
+            if flag == _HOLE and length == BLOCK_SIZE:
+                hashes.append(zeros)
+                if before == zeros and not self._afresh:
+                    self._keep(start, length)
+                else:
+                    self._holes += 1
+                continue
+            self._composer.go_on()
             data = self._composer.read_block(self._inode, self._record, self._old, index)
             digest = content_hash(data)
             self._composer.kept.add(digest, data)
@@ -236,12 +268,29 @@ class _LargeFile:
             if digest == before and not self._afresh:
                 self._keep(start, length)
             else:
-                self._run += data
-                if len(self._run) >= self._most:
-                    self._end_run()
+                self._end_hole()
+                self._add(data)
         return b"".join(hashes)
 
+    def _add(self, data: bytes) -> None:
+        self._run += data
+        if len(self._run) >= self._most:
+            self._end_run()
+
+    def _end_hole(self) -> None:
+        """Place blocks that are holes: a long one refers to the same zeros over and over, a short one is in the run."""
+        holes, self._holes = self._holes * BLOCK_SIZE, 0
+        if holes < self._most:
+            for _ in range(0, holes, BLOCK_SIZE):
+                self._add(_ZEROS)
+            return
+        self._end_run()
+        zeros = self._composer.zeros
+        for at in range(0, holes, zeros.length):
+            self._extents.append(Extent(zeros.object, zeros.offset, min(zeros.length, holes - at)))
+
     def _keep(self, start: int, length: int) -> None:
+        self._end_hole()
         self._end_run()
         add_extents(self._extents, self._old_extents.cut(start, length))
 
@@ -252,6 +301,7 @@ class _LargeFile:
 
     def finish(self) -> tuple[Extent, ...]:
         """Return where the file's bytes lie."""
+        self._end_hole()
         self._end_run()
         return tuple(self._extents)
 

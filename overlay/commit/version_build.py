@@ -106,7 +106,7 @@ def build_version(
         writer.hold(origin.version)
     with writer.content(origin.manifest, enter=False) as content:
         kept = KeptBlocks(version.keep_blocks, version.cache_size // 2 if not writer.dry_run else 0)
-        composer = Composer(frozen, version, content, kept)
+        composer = Composer(frozen, version, content, kept, lambda: reading.advance(0))
         stream = EditStream(composer, content.data, split_path(origin.subdir), top, settlement.add, count)
         root = update(origin.manifest.root, stream.edits(changes.walk()), load, content)
         kept.flush()

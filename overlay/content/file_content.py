@@ -24,13 +24,14 @@ from itertools import takewhile
 
 import msgspec
 
+from penstock.lru import Lru
 from penstock.manifest.entry import MAX_SIZE
 from penstock.overlay.tables.damage_log import DamageLog
 from penstock.overlay.tables.interface import ReadTables, Tables
 from penstock.overlay.tables.schema import INODES, InodeRecord, TableChange, inode_key
 
 from .data_files import DataFiles
-from .layers import LOWER, ZEROS, Segment, segments
+from .layers import LOWER, ZEROS, Segment, segments, stored
 from .ranges import Ranges
 from .removal import Removal
 from .shared_heads import Key, group_of, members
@@ -40,6 +41,8 @@ __all__ = ["LOWER", "ZEROS", "FileContent", "Segment"]
 
 _PIECE = 1 << 20
 _MERGE_BYTES = 64 << 20
+_STORED = 1024
+"""Files of which the last answer of `stored` is remembered."""
 _SURELY = 1 << 30
 """A file so long fits on any disk."""
 
@@ -64,12 +67,21 @@ class FileContent:
         self._to_remove: set[Key] = set()
         self._is_due = False
         self._kept: list[int] = []
+        self._stored: Lru[int, tuple[int, int, int]] = Lru(_STORED)
 
     def segments(
         self, inode: int, record: InodeRecord, start: int, end: int, tables: ReadTables | None = None
     ) -> list[Segment]:
         """Return what [start, end) of a file consists of, in order, never beyond its size. `tables`: a snapshot's."""
         return segments(tables or self._tables, inode, record, start, end)
+
+    def stored(self, inode: int, record: InodeRecord) -> int:
+        """Return how many bytes of a file are no hole, as far as a few hundred look-ups can tell."""
+        known = self._stored.get(inode)
+        if known is None or known[:2] != (record.content, record.size):
+            known = record.content, record.size, stored(self._tables, inode, record)
+            self._stored.put(inode, known)
+        return known[2]
 
     def read_segment(self, inode: int, segment: Segment) -> bytes:
         """Return the bytes of a segment that is not LOWER. IntegrityError: they are damaged, or lost; OSError."""

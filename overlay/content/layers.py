@@ -6,6 +6,7 @@ cut while a commit reads its frozen layers gets lower limits in its record and k
 
 from __future__ import annotations
 
+from itertools import chain, islice
 from typing import NamedTuple
 
 from penstock.overlay.tables.interface import ReadTables
@@ -13,10 +14,11 @@ from penstock.overlay.tables.schema import InodeRecord
 
 from .ranges import Ranges
 
-__all__ = ["LOWER", "ZEROS", "Segment", "segments"]
+__all__ = ["LOWER", "ZEROS", "Segment", "segments", "stored"]
 
 LOWER = -1
 ZEROS = -2
+_PIECES = 512
 
 
 class Segment(NamedTuple):
@@ -42,6 +44,14 @@ def segments(tables: ReadTables, inode: int, record: InodeRecord, start: int, en
             found.append(Segment(max(first, record.shown), last, ZEROS))
     found.sort()
     return _joined(found)
+
+
+def stored(tables: ReadTables, inode: int, record: InodeRecord) -> int:
+    """Return how many bytes of a file are no hole; all of it, when it is in too many pieces for a stat(2)."""
+    pieces = chain.from_iterable(Ranges(tables, inode, generation).every() for generation, _ in record.layers)
+    if next(islice(pieces, _PIECES, None), None) is not None:
+        return record.size
+    return sum(end - start for start, end, source in segments(tables, inode, record, 0, record.size) if source != ZEROS)
 
 
 def _look(

@@ -10,10 +10,19 @@ import stat
 
 import msgspec
 
-from penstock.manifest.entry import Entry, Kind, NodeRef
+from penstock.manifest.entry import BLOCK_SIZE, PAGE_BLOCKS, Entry, Kind, NodeRef
+from penstock.manifest.hashing import HASH_SIZE, zero_block_hash, zero_page_hash
 from penstock.overlay.tables.schema import InodeRecord
 
-__all__ = ["DEFAULT_UMASK", "Attributes", "FileSystemSize", "attributes_of", "attributes_of_record", "file_system_size"]
+__all__ = [
+    "DEFAULT_UMASK",
+    "Attributes",
+    "FileSystemSize",
+    "attributes_of",
+    "attributes_of_record",
+    "file_system_size",
+    "holes_of",
+]
 
 DEFAULT_UMASK = 0o022
 _TYPES = (stat.S_IFREG, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
@@ -58,17 +67,27 @@ def attributes_of(inode: int, entry: Entry, epoch_ns: int, umask: int = DEFAULT_
     # A directory has size 0: its recursive size would be counted twice by du --apparent-size.
     size = 0 if kind is Kind.DIRECTORY else entry.size
     mode = _TYPES[kind] | (_BITS[kind] & ~umask if kind is not Kind.SYMLINK else 0o777)
-    return Attributes(inode, mode, size, (size + 511) >> 9, entry.mtime_ns or epoch_ns)
+    stored = size if size <= BLOCK_SIZE else size - holes_of(entry)
+    return Attributes(inode, mode, size, (stored + 511) >> 9, entry.mtime_ns or epoch_ns)
 
 
-def attributes_of_record(inode: int, record: InodeRecord) -> Attributes:
-    """Return the attributes of what was changed."""
+def holes_of(entry: Entry) -> int:
+    """Return how many bytes of a file are whole blocks of zeros; of a large one, whole pages of them."""
+    zeros, blocks = zero_block_hash(), entry.blocks
+    count = sum(page.hash == zero_page_hash() for page in entry.pages) * PAGE_BLOCKS
+    if zeros in blocks:
+        count += sum(blocks[at : at + HASH_SIZE] == zeros for at in range(0, len(blocks), HASH_SIZE))
+    return count * BLOCK_SIZE
+
+
+def attributes_of_record(inode: int, record: InodeRecord, stored: int | None = None) -> Attributes:
+    """Return the attributes of what was changed; `stored`: how much of it is no hole, if that is less than all."""
     size = record.size
     return Attributes(
         inode,
         _TYPES[record.kind] | record.mode,
         size,
-        (size + 511) >> 9,
+        ((size if stored is None else stored) + 511) >> 9,
         record.mtime_ns,
         record.ctime_ns,
         record.atime_ns or None,

@@ -32,7 +32,7 @@ from penstock.vfs.source.source import Source
 from penstock.vfs.source.tree_queries import TreeQueries
 from penstock.vfs.source.workers import Workers
 
-from .attributes import Attributes, FileSystemSize, attributes_of, attributes_of_record
+from .attributes import Attributes, FileSystemSize, attributes_of, attributes_of_record, holes_of
 from .errnos import Refusal
 from .file_handles import FileHandle, inode_of
 from .filesystem import DirectoryItem as Listed
@@ -127,7 +127,14 @@ class WritableFileSystem:
 
     def _attributes(self, node: MergedNode) -> Attributes:
         if node.record is not None:
-            return attributes_of_record(node.inode, node.record)
+            record = node.record
+            if record.size <= BLOCK_SIZE or not record.is_file:
+                return attributes_of_record(node.inode, record)
+            if record.layers or record.shown < record.size:
+                stored = self.overlay.content.stored(node.inode, record)
+            else:
+                stored = record.size - holes_of(decode_entry(record.entry))
+            return attributes_of_record(node.inode, record, stored)
         assert node.entry is not None  # a node has one of the two
         return attributes_of(node.inode, node.entry, self._epoch_ns, self._umask)
 
