@@ -23,6 +23,9 @@ from views.living import kill, program, until
 from penstock.mountpoint.known_mounts import MountInfo
 from penstock.mountpoint.mount_options import MountOptions
 from penstock.mountpoint.unmount import unmount
+from penstock.mountpoint.working_copy.working_copy import open_working_copy
+from penstock.overlay.commit.commit_options import CommitOptions
+from penstock.progress import SILENT
 
 pytestmark = pytest.mark.fuse
 Mount = Callable[..., MountInfo]
@@ -141,6 +144,44 @@ def test_holes_take_no_space(place: Path, demo: LocalBucket, mounts: Mount) -> N
     assert unmount(str(place))
     used = sum(path.lstat().st_blocks * 512 for path in overlay.rglob("*") if "sparse" not in path.name)
     assert used < 64 << 20
+
+
+def test_programs_that_know_holes_keep_them(place: Path, tmp_path: Path, demo: LocalBucket, mounts: Mount) -> None:
+    size = 32 << 20
+    with open(place / "sparse", "wb") as stream:
+        stream.truncate(size)
+        stream.seek(30 << 20)
+        stream.write(b"content")
+    with open(place / "half", "wb") as stream:
+        stream.write(b"x" * (2 << 20))
+        stream.truncate(4 << 20)
+    assert (place / "sparse").stat().st_blocks <= 8
+    assert (place / "half").stat().st_blocks == (2 << 20) // 512
+    assert int(subprocess.run(["du", "-k", place / "sparse"], capture_output=True, check=True).stdout.split()[0]) < 100
+
+    def unpack(source: Path, name: str) -> Path:
+        packed = subprocess.run(["tar", "-S", "-cf", "-", "sparse"], cwd=source, capture_output=True, check=True).stdout
+        assert len(packed) < 100 << 10
+        (tmp_path / name).mkdir()
+        subprocess.run(["tar", "-xf", "-"], cwd=tmp_path / name, input=packed, check=True)
+        return tmp_path / name / "sparse"
+
+    copies = [unpack(place, "unpacked")]
+    for number, options in enumerate(([], ["--sparse=always"])):
+        copies.append(tmp_path / f"copy{number}")
+        subprocess.run(["cp", *options, place / "sparse", copies[-1]], check=True)
+    for copy in copies:
+        assert copy.stat().st_blocks * 512 < 1 << 20
+        assert copy.read_bytes() == (place / "sparse").read_bytes()
+    # What no program that asks for holes itself is told: pyfuse3 has no lseek(2), and then all of it is content.
+    descriptor = os.open(place / "sparse", os.O_RDONLY)
+    assert (os.lseek(descriptor, 0, os.SEEK_DATA), os.lseek(descriptor, 0, os.SEEK_HOLE)) == (0, size)
+    os.close(descriptor)
+    open_working_copy(str(place), demo.settings).commit(CommitOptions("me", "sparse"), SILENT)
+    assert unmount(str(place))
+    mounts()
+    # Of a version, blocks of 1 MiB that are zeros throughout.
+    assert [(place / name).stat().st_blocks * 512 >> 20 for name in ("sparse", "half")] == [1, 2]
 
 
 def test_a_file_ends_where_one_of_the_overlays_disk_does(place: Path, isolated_home: Path) -> None:

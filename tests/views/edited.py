@@ -23,7 +23,7 @@ from penstock.overlay.tables.meta import Origin
 from penstock.overlay.tables.schema import InodeRecord, decode_entry
 from penstock.overlay.tree.changes import Changes
 from penstock.overlay.tree.namespace import MergedNode, Namespace
-from penstock.progress import SILENT
+from penstock.progress import SILENT, Progress
 from penstock.repo.read.snapshot import Snapshot, open_snapshot
 from penstock.repo.settings.handle import parse_handle
 
@@ -165,11 +165,11 @@ class Edited:
             self.overlay, self.editor, self.version, self.bucket.settings, CommitOptions("me", message, **options)
         )
 
-    def commit(self, message: str = "a change", **options: Any) -> CommitReport:
+    def commit(self, message: str = "a change", *, progress: Progress = SILENT, **options: Any) -> CommitReport:
         opened = OpenOverlay(self.overlay, self.editor, self.version, lambda inode: inode in self.opened)
         try:
             report = run_steps(
-                commit_steps(opened, self.bucket.settings, CommitOptions("me", message, **options), SILENT), opened
+                commit_steps(opened, self.bucket.settings, CommitOptions("me", message, **options), progress), opened
             )
             self.overlay.records.checkpoint()
             return report
