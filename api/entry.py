@@ -24,7 +24,7 @@ _KINDS: dict[tree.Kind, EntryKind] = {
 }
 
 
-def kind_name(entry: tree.Entry) -> EntryKind:
+def kind_name(entry: tree.TreeEntry) -> EntryKind:
     """Return what an entry is, as programs are told."""
     return _KINDS[entry.kind]
 
@@ -41,19 +41,19 @@ class PhysicalKey:
 class EntrySource(Protocol):
     """What an entry belongs to: the version that it is read from."""
 
-    def _entry_blocks(self, entry: tree.Entry, key: str, blocks: range | None = None) -> Iterator[memoryview]:
+    def _entry_blocks(self, entry: tree.TreeEntry, key: str, blocks: range | None = None) -> Iterator[memoryview]:
         """Yield the bytes of a file, or of some of its blocks, block by block. UsageError, at once: it is no file."""
         ...
 
-    def _entry_bytes(self, entry: tree.Entry, key: str) -> bytes:
+    def _entry_bytes(self, entry: tree.TreeEntry, key: str) -> bytes:
         """Return the bytes of a file. UsageError: it is no file."""
         ...
 
-    def _entry_metadata(self, entry: tree.Entry) -> dict[str, Any]:
+    def _entry_metadata(self, entry: tree.TreeEntry) -> dict[str, Any]:
         """Return an entry's metadata, fetching it where there is much of it."""
         ...
 
-    def _entry_places(self, entry: tree.Entry) -> list[PhysicalKey]:
+    def _entry_places(self, entry: tree.TreeEntry) -> list[PhysicalKey]:
         """Say where the bytes of a file lie."""
         ...
 
@@ -73,7 +73,7 @@ class Entry:
 
     __slots__ = ("_entry", "_names", "_source")
 
-    def __init__(self, source: EntrySource, names: tuple[bytes, ...], entry: tree.Entry) -> None:
+    def __init__(self, source: EntrySource, names: tuple[bytes, ...], entry: tree.TreeEntry) -> None:
         self._source = source
         self._names = names
         self._entry = entry

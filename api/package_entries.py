@@ -171,7 +171,7 @@ class PackageEntries(ABC):
         """
         glob = _glob(pattern)
         snapshot = self._snapshot
-        stack: list[tuple[tuple[bytes, ...], tuple[int, ...], Iterator[tuple[int, tree.Entry]]]] = []
+        stack: list[tuple[tuple[bytes, ...], tuple[int, ...], Iterator[tuple[int, tree.TreeEntry]]]] = []
         stack.append(((), glob.start, snapshot.tree.children(snapshot.root)))
         while stack:
             names, places, children = stack[-1]
@@ -211,7 +211,7 @@ class PackageEntries(ABC):
         """
         return read_files(self._snapshot, map(self._file, keys), budget)
 
-    def _file(self, key: str | Entry) -> tree.Entry:
+    def _file(self, key: str | Entry) -> tree.TreeEntry:
         path = key.key if isinstance(key, Entry) else key
         return self._require_file(self._snapshot.find(path), path)
 
@@ -265,26 +265,26 @@ class PackageEntries(ABC):
         """Say where the bytes of a file lie, in their order."""
         return self.entry(path).physical_keys
 
-    def _entry_blocks(self, entry: tree.Entry, key: str, blocks: range | None = None) -> Iterator[memoryview]:
+    def _entry_blocks(self, entry: tree.TreeEntry, key: str, blocks: range | None = None) -> Iterator[memoryview]:
         """Yield the bytes of one of its entries, or of some blocks of it; for `Entry`, which knows its own."""
         return self._snapshot.read(self._require_file(entry, key), blocks)
 
-    def _entry_bytes(self, entry: tree.Entry, key: str) -> bytes:
+    def _entry_bytes(self, entry: tree.TreeEntry, key: str) -> bytes:
         """Return the bytes of one of its entries; for `Entry`, which knows its own."""
         self._require_file(entry, key)
         if entry.size < _SEVERAL_REQUESTS:
             return b"".join(self._snapshot.read(entry))
         return next(read_files(self._snapshot, (entry,)))
 
-    def _entry_metadata(self, entry: tree.Entry) -> dict[str, Any]:
+    def _entry_metadata(self, entry: tree.TreeEntry) -> dict[str, Any]:
         """Return the metadata of one of its entries; for `Entry`, which knows its own."""
         return parse_metadata(self._snapshot.read_metadata(entry.metadata))
 
-    def _entry_places(self, entry: tree.Entry) -> list[PhysicalKey]:
+    def _entry_places(self, entry: tree.TreeEntry) -> list[PhysicalKey]:
         """Say where the bytes of one of its entries lie; for `Entry`, which knows its own."""
         return [PhysicalKey(**place) for place in self._snapshot.physical(entry)]  # type: ignore[arg-type]  # by name
 
-    def _require_file(self, entry: tree.Entry, key: str) -> tree.Entry:
+    def _require_file(self, entry: tree.TreeEntry, key: str) -> tree.TreeEntry:
         if not entry.is_file:
             raise UsageError(
                 f"{self._within(key)} is a {kind_name(entry)}", fix="Name a file; `penstock ls` shows what there is."

@@ -3,7 +3,7 @@
 LMDB checks no page, and a damaged or shortened one ends the process that follows it (SIGSEGV, SIGBUS, SIGABRT), which
 nothing in that process can prevent. So the programs of Penstock have the interpreter write to a file in the cache
 directory as they crash (Python's faulthandler). Whoever opens the index next finds more in that file than there was
-when the index was last believed in, and makes a new one from the segments (`trust`). A library must not touch
+when the index was last believed in, and makes a new one from the segments (`index_state`). A library must not touch
 signals: programs call `note_crashes`, nobody else.
 """
 

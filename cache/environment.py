@@ -12,7 +12,7 @@ them, and a `MomentaryLock` on the data file takes their place: whoever reads sh
 has it alone, as LMDB asks of those who do without its locks. **Invariant:** nobody looks at a page without that lock.
 
 Durability: nothing is synced at commit. Within one boot the kernel keeps what was written whatever dies; what a power
-loss leaves is never opened (see `trust`).
+loss leaves is never opened (see `index_state`).
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ line on standard error. Sizes are exact there and times are seconds since 1970; 
 written in ASCII, so no name can reach the terminal raw; a name that is not UTF-8 has its odd bytes as lone
 surrogates ``\udc80`` to ``\udcff``, which Python reads back with ``os.fsencode``.
 
-Used by every command, through `Invocation.output`.
+A command has it as `Invocation.output`.
 """
 
 from __future__ import annotations

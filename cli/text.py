@@ -1,4 +1,4 @@
-r"""Text for a terminal: names that cannot harm it, and columns that line up. Pure; used all over `cli`.
+r"""Text for a terminal: names that cannot harm it, and columns that line up. Pure.
 
 A file name is any bytes but ``/`` and NUL: it may clear the screen, forge a line of output, or reverse the direction
 of writing. What is shown is therefore printable; what was not is escaped as bash's ``$'...'`` reads it, so that a

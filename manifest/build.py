@@ -21,12 +21,12 @@ from .entry import (
     MAX_DEPTH,
     MAX_METADATA,
     DocumentRef,
-    Entry,
     Kind,
     Location,
     Metadata,
     NodeRef,
     PageRef,
+    TreeEntry,
     block_count,
     check_name,
     display_path,
@@ -89,7 +89,7 @@ class _Level:
     __slots__ = ("closed", "entries", "lasts", "refs", "weight")
 
     def __init__(self) -> None:
-        self.entries: list[Entry] = []
+        self.entries: list[TreeEntry] = []
         self.lasts: list[bytes] = []
         self.refs: list[NodeRef] = []
         self.weight = 0
@@ -112,7 +112,7 @@ class DirectoryWriter:
         self._levels = [_Level()]
         self._last: bytes | None = None
 
-    def put(self, entry: Entry) -> None:
+    def put(self, entry: TreeEntry) -> None:
         """Add the next entry; UsageError when it cannot be named so, or its name does not sort after the last one."""
         name = check_name(entry.name)
         if self._last is not None and name <= self._last:
@@ -232,17 +232,17 @@ class TreeBuilder:
     def __init__(self, sink: NodeSink, base: NodeRef | None = None, load: LoadNode | None = None) -> None:
         self._sink = sink
         self._load = load
-        self._open: list[tuple[Entry, DirectoryWriter]] = []
+        self._open: list[tuple[TreeEntry, DirectoryWriter]] = []
         self._writer = self._directory(base)
 
     def _directory(self, base: NodeRef | None) -> DirectoryWriter:
         return DirectoryWriter(self._sink, (base, self._load) if base is not None and self._load is not None else None)
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: TreeEntry) -> None:
         """Add a file, a symlink, or a directory whose nodes are written already, to the directory that is open."""
         self._writer.put(entry)
 
-    def add_file(self, entry: Entry, blocks: bytes) -> None:
+    def add_file(self, entry: TreeEntry, blocks: bytes) -> None:
         """Add a file with the joined hashes of its blocks, wherever they belong: in the leaf or in pages."""
         self._writer.put(with_blocks(entry, blocks, self._sink.write))
 
@@ -251,7 +251,7 @@ class TreeBuilder:
         if len(self._open) >= MAX_DEPTH - 1:  # so that what lies in it is not too deep either
             path = display_path([entry.name for entry, _ in self._open][:8])
             raise UsageError(f"{path}/… is nested too deeply", why=f"the most is {MAX_DEPTH} levels")
-        self._open.append((Entry(name, Kind.DIRECTORY, mtime_ns=mtime_ns, metadata=metadata), self._writer))
+        self._open.append((TreeEntry(name, Kind.DIRECTORY, mtime_ns=mtime_ns, metadata=metadata), self._writer))
         self._writer = self._directory(base)
 
     def leave(self) -> NodeRef:
@@ -280,19 +280,19 @@ def keep_metadata(metadata: Metadata, sink: NodeSink) -> Metadata:
     return DocumentRef(digest, len(metadata), sink.write_apart(frame))
 
 
-def directory_entry(entry: Entry, ref: NodeRef) -> Entry:
+def directory_entry(entry: TreeEntry, ref: NodeRef) -> TreeEntry:
     """Return the entry of a directory with this content, with name, time and metadata of `entry`."""
-    return Entry(entry.name, Kind.DIRECTORY, ref.size, ref.hash, entry.mtime_ns, entry.metadata, directory=ref)
+    return TreeEntry(entry.name, Kind.DIRECTORY, ref.size, ref.hash, entry.mtime_ns, entry.metadata, directory=ref)
 
 
-def with_blocks(entry: Entry, blocks: bytes, write: Callable[[bytes], Location]) -> Entry:
+def with_blocks(entry: TreeEntry, blocks: bytes, write: Callable[[bytes], Location]) -> TreeEntry:
     """Return a file's entry with its block hashes: in the entry itself, or in pages that are written first."""
     if block_count(entry.size) <= INLINE_BLOCKS:
         pages: tuple[PageRef, ...] = ()
     else:
         pages = tuple(PageRef(digest, write(frame)) for digest, frame in map(encode_page, pages_of(blocks)))
         blocks = b""
-    return Entry(
+    return TreeEntry(
         entry.name,
         entry.kind,
         entry.size,

@@ -17,11 +17,11 @@ from .entry import (
     MAX_SIZE,
     PAGE_BLOCKS,
     DocumentRef,
-    Entry,
     Extent,
     Kind,
     Location,
     NodeRef,
+    TreeEntry,
 )
 from .frame import (
     FRAME_DOCUMENT,
@@ -105,7 +105,7 @@ class _Table(dict[_T, int]):
         return number
 
 
-def encode_leaf(entries: Sequence[Entry], resolve: Resolve) -> tuple[bytes, bytes]:
+def encode_leaf(entries: Sequence[TreeEntry], resolve: Resolve) -> tuple[bytes, bytes]:
     """Encode a slice of a directory: its hash and its frame. UsageError: it is more than a node may hold."""
     objects: _Table[object] = _Table()
     packs: _Table[bytes] = _Table()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .descend import LoadNode, open_child
-from .entry import Entry, NodeRef
+from .entry import NodeRef, TreeEntry
 from .node import IndexNode, Leaf, Node
 
 __all__ = ["Cursor"]
@@ -47,7 +47,7 @@ class Cursor:
         return leaf.names[at]
 
     @property
-    def entry(self) -> Entry:
+    def entry(self) -> TreeEntry:
         """The entry it stands at."""
         leaf, at = self.leaf
         return leaf.entry(at)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from .cursor import Cursor
 from .descend import LoadNode, check_depth
-from .entry import Entry, Kind, NodeRef
+from .entry import Kind, NodeRef, TreeEntry
 
 __all__ = ["Change", "changes", "diff", "same_content"]
 
@@ -24,8 +24,8 @@ class Change(NamedTuple):
     """
 
     path: tuple[bytes, ...]
-    old: Entry | None
-    new: Entry | None
+    old: TreeEntry | None
+    new: TreeEntry | None
 
 
 class _Pair(NamedTuple):
@@ -34,7 +34,7 @@ class _Pair(NamedTuple):
     new: NodeRef | None
 
 
-def same_content(old: Entry, new: Entry) -> bool:
+def same_content(old: TreeEntry, new: TreeEntry) -> bool:
     """Whether two entries say the same, times and places aside."""
     return (old.kind, old.size, old.hash, old.metadata) == (new.kind, new.size, new.hash, new.metadata)
 
@@ -105,7 +105,7 @@ def _directories(pair: _Pair, load_old: LoadNode, load_new: LoadNode) -> Iterato
             new.advance(alike or 1)
 
 
-def _compare(parent: tuple[bytes, ...], old: Entry | None, new: Entry | None) -> Iterator[Change | _Pair]:
+def _compare(parent: tuple[bytes, ...], old: TreeEntry | None, new: TreeEntry | None) -> Iterator[Change | _Pair]:
     some = old or new
     assert some is not None
     path = (*parent, some.name)

@@ -24,7 +24,6 @@ __all__ = [
     "MAX_TARGET",
     "PAGE_BLOCKS",
     "DocumentRef",
-    "Entry",
     "Extent",
     "Extents",
     "External",
@@ -34,6 +33,7 @@ __all__ = [
     "NodeRef",
     "PageRef",
     "Pages",
+    "TreeEntry",
     "block_count",
     "check_name",
     "display_path",
@@ -150,7 +150,7 @@ else:  # what an entry that was written down is read back with; those of a leaf 
     Pages = tuple[PageRef, ...]
 
 
-class Entry(msgspec.Struct, frozen=True):
+class TreeEntry(msgspec.Struct, frozen=True):
     """One name in a directory.
 
     `size`: bytes of a file, of a symlink's target, of all files below a directory. `hash`: see `hashing`; of a

@@ -19,7 +19,7 @@ from penstock.errors import UsageError
 from .build import NodeSink
 from .descend import LoadNode
 from .diff import Change, changes, same_content
-from .entry import Entry, Kind, Metadata, NodeRef
+from .entry import Kind, Metadata, NodeRef, TreeEntry
 from .metadata import canonical_json, parse_metadata
 from .tree import Tree
 from .update import Edit, update
@@ -255,7 +255,7 @@ class _Walk:
         if self.merged.settle(conflict, self._choose) is Side.THEIRS:
             yield Edit(theirs.path, other)
 
-    def _folders(self, ours: Change, theirs: Change, mine: Entry, other: Entry) -> Iterator[Edit]:
+    def _folders(self, ours: Change, theirs: Change, mine: TreeEntry, other: TreeEntry) -> Iterator[Edit]:
         before: Metadata = ours.old.metadata if ours.old is not None and _is_folder(ours.old) else b""
         metadata = merge_metadata(before, mine.metadata, other.metadata, self._read)
         if metadata is None:
@@ -269,7 +269,7 @@ class _Walk:
             yield Edit(ours.path, _folder(mine, metadata))
 
 
-def _is_folder(entry: Entry | None) -> bool:
+def _is_folder(entry: TreeEntry | None) -> bool:
     return entry is not None and entry.kind is Kind.DIRECTORY
 
 
@@ -279,13 +279,13 @@ def _deed(change: Change) -> Deed:
     return Deed.ADDED if change.old is None else Deed.MODIFIED
 
 
-def _as_edited(change: Change) -> Entry | None:
+def _as_edited(change: Change) -> TreeEntry | None:
     """Return what to put at the path of a change: of a directory that was there, only its metadata is new."""
     if change.new is not None and _is_folder(change.old) and _is_folder(change.new):
         return _folder(change.new, change.new.metadata)
     return change.new
 
 
-def _folder(entry: Entry, metadata: Metadata) -> Entry:
+def _folder(entry: TreeEntry, metadata: Metadata) -> TreeEntry:
     """Return a directory as an edit that leaves its content as it is."""
-    return Entry(entry.name, Kind.DIRECTORY, mtime_ns=entry.mtime_ns, metadata=metadata)
+    return TreeEntry(entry.name, Kind.DIRECTORY, mtime_ns=entry.mtime_ns, metadata=metadata)

@@ -1,6 +1,6 @@
 """Decoded nodes: a leaf's entries in columns, an index node's children. Immutable once made.
 
-A leaf keeps the columns as they are decoded and makes an `Entry` when asked for one, so that holding a node costs
+A leaf keeps the columns as they are decoded and makes a `TreeEntry` when asked for one, so that holding a node costs
 about 250 bytes an entry and walking past entries costs almost nothing.
 """
 
@@ -14,7 +14,7 @@ from typing import Annotated, NamedTuple, TypeVar
 
 import msgspec
 
-from .entry import DocumentRef, Entry, Extent, Extents, External, Kind, Location, Metadata, NodeRef
+from .entry import DocumentRef, Extent, Extents, External, Kind, Location, Metadata, NodeRef, TreeEntry
 from .hashing import HASH_SIZE
 from .split import MAX_INDEX_ITEMS, MAX_LEAF_ENTRIES
 from .tables import ExtentTable, PageTable
@@ -254,7 +254,7 @@ class Leaf:
                 return step
         return most
 
-    def entry(self, at: int) -> Entry:
+    def entry(self, at: int) -> TreeEntry:
         """Make the entry at an index."""
         logical = self._logical
         physical = self._physical
@@ -265,16 +265,16 @@ class Leaf:
         digest = logical.hashes[at * HASH_SIZE : (at + 1) * HASH_SIZE]
         common = (self.names[at], kind, size, digest, physical.mtimes[at], metadata.get(at, b""))
         if kind is Kind.DIRECTORY:
-            return Entry(*common, directory=self.directory(at))
+            return TreeEntry(*common, directory=self.directory(at))
         if kind is Kind.SYMLINK:
-            return Entry(*common, target=logical.targets[symlinks[at]])
+            return TreeEntry(*common, target=logical.targets[symlinks[at]])
         if size == 0:
-            return Entry(*common)
+            return TreeEntry(*common)
         extents: Extents | None = self._tables.extents.get(at)
         if extents is None:
             rank = files[at]
             extents = (Extent(self._object(physical.file_objects[rank]), physical.file_offsets[rank], size),)
-        return Entry(*common, extents=extents, blocks=blocks.get(at, b""), pages=self._tables.pages.get(at, ()))
+        return TreeEntry(*common, extents=extents, blocks=blocks.get(at, b""), pages=self._tables.pages.get(at, ()))
 
 
 class IndexNode:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from blake3 import blake3
 
-from .entry import Entry
+from .entry import TreeEntry
 
 __all__ = ["DOCUMENT_WEIGHT", "MAX_INDEX_ITEMS", "MAX_LEAF_ENTRIES", "MAX_LEAF_WEIGHT", "cut_level", "entry_weight"]
 
@@ -48,7 +48,7 @@ def cut_level(name: bytes) -> int:
     return level
 
 
-def entry_weight(entry: Entry) -> int:
+def entry_weight(entry: TreeEntry) -> int:
     """Return what an entry adds to a leaf, in bytes, counting only what is hashed."""
     metadata = entry.metadata
     held = len(metadata) if isinstance(metadata, bytes) else DOCUMENT_WEIGHT

@@ -16,7 +16,7 @@ from typing import NewType
 from penstock.errors import AccessError, IntegrityError, NotFoundError
 
 from .descend import LoadNode, check_depth, open_child
-from .entry import Entry, Kind, NodeRef, display_path
+from .entry import Kind, NodeRef, TreeEntry, display_path
 from .node import IndexNode, Leaf
 
 __all__ = ["ROOT_INODE", "Inode", "LoadNode", "NodeMissing", "Tree"]
@@ -42,7 +42,7 @@ class Tree:
         self.root = root
         self._load = load
 
-    def find(self, directory: NodeRef, name: bytes) -> tuple[Entry, int] | None:
+    def find(self, directory: NodeRef, name: bytes) -> tuple[TreeEntry, int] | None:
         """Look up a name in a directory: the entry, and its position below the directory; None: no such name."""
         node = self._load(directory)
         before = 0
@@ -56,12 +56,12 @@ class Tree:
         at = node.find(name)
         return (node.entry(at), before + node.positions[at]) if at >= 0 else None
 
-    def lookup(self, parent: Inode, directory: NodeRef, name: bytes) -> tuple[Inode, Entry] | None:
+    def lookup(self, parent: Inode, directory: NodeRef, name: bytes) -> tuple[Inode, TreeEntry] | None:
         """Like `find`, with inode numbers: `directory` is the content of the directory `parent`."""
         found = self.find(directory, name)
         return (Inode(parent + 1 + found[1]), found[0]) if found is not None else None
 
-    def resolve(self, names: tuple[bytes, ...]) -> tuple[Inode, Entry]:
+    def resolve(self, names: tuple[bytes, ...]) -> tuple[Inode, TreeEntry]:
         """Follow a path from the root. NotFoundError names the first component that is not there."""
         inode = ROOT_INODE
         entry = root_entry(self.root)
@@ -74,7 +74,7 @@ class Tree:
             inode, entry = found
         return inode, entry
 
-    def by_inode(self, inode: Inode) -> Entry:
+    def by_inode(self, inode: Inode) -> TreeEntry:
         """Return the entry with an inode number; NotFoundError when the tree has none such."""
         last: tuple[Leaf, int] | None = None
         for last in self._descend(inode):  # noqa: B007  # the last one is meant
@@ -108,13 +108,13 @@ class Tree:
                 assert directory is not None  # only directories have positions below them
                 ref = directory
 
-    def children(self, directory: NodeRef, *, after: bytes | None = None) -> Iterator[tuple[int, Entry]]:
+    def children(self, directory: NodeRef, *, after: bytes | None = None) -> Iterator[tuple[int, TreeEntry]]:
         """Yield a directory's entries in order, each with its position below it, from the name behind `after` on."""
         for before, leaf, first in self._leaves(directory, after):
             for at in range(first, len(leaf)):
                 yield before + leaf.positions[at], leaf.entry(at)
 
-    def children_from(self, directory: NodeRef, position: int) -> Iterator[tuple[int, Entry]]:
+    def children_from(self, directory: NodeRef, position: int) -> Iterator[tuple[int, TreeEntry]]:
         """Like `children`, from the entry that starts at a position on (or the first one behind it)."""
         if position >= directory.entries:
             return
@@ -162,9 +162,9 @@ class Tree:
                 node, low = open_child(node, 0, low, self._load)
             yield start, node, 0
 
-    def walk_from(self, inode: Inode) -> Iterator[tuple[Inode, Entry]]:
+    def walk_from(self, inode: Inode) -> Iterator[tuple[Inode, TreeEntry]]:
         """Yield entries in tree order from one inode on, to the end of the tree; from the root, all but the root."""
-        stack: list[tuple[Inode, Iterator[tuple[int, Entry]]]] = []
+        stack: list[tuple[Inode, Iterator[tuple[int, TreeEntry]]]] = []
         parent, ref, below = ROOT_INODE, self.root, inode - ROOT_INODE
         if below == 0:
             stack.append((parent, self.children(ref)))
@@ -188,7 +188,7 @@ class Tree:
             else:
                 stack.pop()
 
-    def _containing(self, directory: NodeRef, position: int) -> tuple[int, Entry]:
+    def _containing(self, directory: NodeRef, position: int) -> tuple[int, TreeEntry]:
         """Return the entry of a directory that a position falls on or below, and the position of that entry."""
         node = self._load(directory)
         before = 0
@@ -200,9 +200,9 @@ class Tree:
         at, _ = node.at_position(position - before)
         return before + node.positions[at], node.entry(at)
 
-    def walk(self, directory: NodeRef | None = None) -> Iterator[tuple[tuple[bytes, ...], Entry]]:
+    def walk(self, directory: NodeRef | None = None) -> Iterator[tuple[tuple[bytes, ...], TreeEntry]]:
         """Yield every entry below a directory (default: the root) with its path, in tree order."""
-        stack: list[tuple[tuple[bytes, ...], Iterator[tuple[int, Entry]]]] = [
+        stack: list[tuple[tuple[bytes, ...], Iterator[tuple[int, TreeEntry]]]] = [
             ((), self.children(directory or self.root)),
         ]
         while stack:
@@ -223,7 +223,7 @@ class Tree:
         directory: NodeRef,
         first: Callable[[NodeRef], bool],
         unreadable: Callable[[NodeRef, IntegrityError | AccessError], None] | None = None,
-    ) -> Iterator[Entry]:
+    ) -> Iterator[TreeEntry]:
         """Yield entries below a directory in tree order, without those of a node that `first` is False for.
 
         A tree of a few nodes may hold more entries than anybody can list, by naming the same nodes over and over. With
@@ -245,7 +245,7 @@ class Tree:
         directory: NodeRef,
         first: Callable[[NodeRef], bool],
         unreadable: Callable[[NodeRef, IntegrityError | AccessError], None] | None,
-    ) -> Iterator[Entry]:
+    ) -> Iterator[TreeEntry]:
         pending: list[tuple[IndexNode | None, int, bytes]] = [(None, 0, b"")]
         while pending:
             parent, at, low = pending.pop()
@@ -265,6 +265,6 @@ class Tree:
                 yield from map(node.entry, range(len(node)))
 
 
-def root_entry(ref: NodeRef) -> Entry:
+def root_entry(ref: NodeRef) -> TreeEntry:
     """Return an entry, with an empty name, for the directory at the root of a tree."""
-    return Entry(b"", Kind.DIRECTORY, ref.size, ref.hash, directory=ref)
+    return TreeEntry(b"", Kind.DIRECTORY, ref.size, ref.hash, directory=ref)

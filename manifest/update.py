@@ -10,7 +10,7 @@ from penstock.errors import ConflictError, NotFoundError, UsageError
 from .build import DirectoryWriter, NodeSink, directory_entry
 from .cursor import Cursor
 from .descend import LoadNode
-from .entry import MAX_DEPTH, Entry, Kind, Location, NodeRef, check_name, display_path
+from .entry import MAX_DEPTH, Kind, Location, NodeRef, TreeEntry, check_name, display_path
 from .hashing import HASH_SIZE
 from .node import IndexNode
 
@@ -31,14 +31,14 @@ class Edit(NamedTuple):
     """
 
     path: tuple[bytes, ...]
-    entry: Entry | None
+    entry: TreeEntry | None
     missing_ok: bool = False
 
 
 class _Open:
     """A directory that edits go into: the old content that is still to be copied, and what is written so far."""
 
-    def __init__(self, entry: Entry, base: NodeRef | None, load: LoadNode, sink: NodeSink) -> None:
+    def __init__(self, entry: TreeEntry, base: NodeRef | None, load: LoadNode, sink: NodeSink) -> None:
         self.entry = entry
         self.base = base
         self._load = load
@@ -47,7 +47,7 @@ class _Open:
         self._writer = DirectoryWriter(sink)
         self._reused: NodeRef | None = None
 
-    def take(self, name: bytes) -> Entry | None:
+    def take(self, name: bytes) -> TreeEntry | None:
         """Copy what sorts before a name; take out and return the old entry of that name."""
         if self._cursor is None:
             self._cursor = Cursor(self.base, self._load)
@@ -78,7 +78,7 @@ class _Open:
         cursor.advance()
         return True
 
-    def put(self, entry: Entry) -> None:
+    def put(self, entry: TreeEntry) -> None:
         self._writer.put(entry)
 
     def finish(self) -> NodeRef:
@@ -111,7 +111,7 @@ def update(root: NodeRef, edits: Iterable[Edit], load: LoadNode, sink: NodeSink)
 
     A directory that is put with no entries in its reference is not loaded.
     """
-    stack = [_Open(Entry(b"", Kind.DIRECTORY), root if root.entries else None, load, sink)]
+    stack = [_Open(TreeEntry(b"", Kind.DIRECTORY), root if root.entries else None, load, sink)]
     path: tuple[bytes, ...] = ()  # of the directory on top of the stack
     file: tuple[bytes, ...] | None = None  # the last edit, if it put a file
     last: tuple[bytes, ...] = ()
@@ -147,7 +147,7 @@ def update(root: NodeRef, edits: Iterable[Edit], load: LoadNode, sink: NodeSink)
                     f"{display_path((*path, name))!r} is a file", why=f"{display_path(edit.path)!r} would lie below it"
                 )
             path = (*path, name)
-            stack.append(_Open(old or Entry(name, Kind.DIRECTORY), old.directory if old else None, load, sink))
+            stack.append(_Open(old or TreeEntry(name, Kind.DIRECTORY), old.directory if old else None, load, sink))
         if len(path) < len(edit.path) - 1:
             continue  # there is no such directory: nothing to remove
         old = stack[-1].take(edit.path[-1])

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from penstock.errors import ConflictError, NotFoundError
-from penstock.manifest.entry import Entry, Kind, Metadata, display_path
+from penstock.manifest.entry import Kind, Metadata, TreeEntry, display_path
 from penstock.manifest.tree import ROOT_INODE
 from penstock.overlay.tree.changes import Changes, Path
 from penstock.overlay.tree.clean_records import Drop, Stale, put_clean, renew
@@ -33,7 +33,7 @@ class Restore(NamedTuple):
     """
 
     path: Path
-    entry: Entry | None
+    entry: TreeEntry | None
     whole: bool
 
 
@@ -51,7 +51,7 @@ def plan_discard(changes: Changes, paths: Sequence[Path] = ((),), metadata: Meta
             inside = None
         if not changed.path:
             if changed.dirty and () in paths:
-                found[()] = Restore((), Entry(b"", Kind.DIRECTORY, metadata=metadata), False)
+                found[()] = Restore((), TreeEntry(b"", Kind.DIRECTORY, metadata=metadata), False)
             continue
         source = changed.source
         ends = (changed.path, source[0]) if source is not None else (changed.path,)

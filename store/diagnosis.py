@@ -1,6 +1,6 @@
 """What only boto3 can say of a way to a bucket: whose credentials it found, and what time it is at the server.
 
-Called by `penstock.repo.bucket.access_checks`. Nothing secret is returned.
+Nothing secret is returned.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""ETags as stores give them and as entries keep them: pure comparisons. Used by the S3 store and by `penstock.repo`.
+"""ETags as stores give them and as entries keep them: pure comparisons.
 
 A weak tag (``W/"x"``, RFC 9110, section 8.8.3) is what a proxy makes of a strong one when it touches the answer. It
 stands for the same content, and whoever needs the bytes checks them by hash: so the ``W/`` says nothing here.

@@ -1,6 +1,6 @@
 """From a URL to a store: ``s3://bucket[/prefix]`` and ``file:///dir``.
 
-The one way to make a store; called by `penstock.repo` and by whoever unpickles one. botocore costs 300 ms to import, so
+The one way to make a store, also for whoever unpickles one. botocore costs 300 ms to import, so
 it is imported when the first S3 store opens, not before. Opening does no I/O on a store that it would have to wait
 for, and creates nothing: a wrong name shows at the first call.
 """

@@ -2,7 +2,7 @@
 
 The session ends when the last descriptor of it is closed, so one is kept here. When the serving process dies, the
 kernel is told to send again what it had not answered (`device`), and the next process goes on with that: whoever
-reads waits, and sees nothing else. A version does not change and handles need no memory (`handles`), so there is
+reads waits, and sees nothing else. A version does not change and handles need no memory (`file_handles`), so there is
 nothing that the next process would have to know, but for what the first one left here: the version that it serves.
 
 This process answers no request, opens no store and no cache, and has no threads: there is next to nothing in it that
@@ -14,7 +14,7 @@ uses it gets errors. Without a signal, the end is the kernel's: when the last mo
 was, and the last file closed.
 **Invariant:** the mountpoint is unmounted only while it is this mount that is on top of it.
 
-Used by `daemon` and `mount` (in the foreground), in the main thread.
+It runs in the main thread: of a daemon, or of a mount in the foreground.
 """
 
 from __future__ import annotations

@@ -21,10 +21,10 @@ from penstock.manifest.entry import (
     BLOCK_SIZE,
     INLINE_BLOCKS,
     PAGE_BLOCKS,
-    Entry,
     Extent,
     Extents,
     PageRef,
+    TreeEntry,
     block_count,
 )
 from penstock.manifest.extents import add_extents
@@ -62,7 +62,7 @@ class DataSink(Protocol):
 class VersionReader(Protocol):
     """What is asked of the versions in the bucket: the face of `repo.snapshot.Snapshot`."""
 
-    def block_hash(self, entry: Entry, index: int, /) -> bytes:
+    def block_hash(self, entry: TreeEntry, index: int, /) -> bytes:
         """Return the hash of a block."""
         ...
 
@@ -70,7 +70,7 @@ class VersionReader(Protocol):
         """Return a block from the cache."""
         ...
 
-    def fetch_blocks(self, entry: Entry, first: int, count: int, /) -> list[memoryview]:
+    def fetch_blocks(self, entry: TreeEntry, first: int, count: int, /) -> list[memoryview]:
         """Return blocks from the store."""
         ...
 
@@ -104,14 +104,18 @@ class Composer:
         self.go_on = go_on
         self.bytes_read = 0
 
-    def compose(self, inode: int, record: InodeRecord, old: Entry | None, committed: Entry | None) -> ContentReader:
+    def compose(
+        self, inode: int, record: InodeRecord, old: TreeEntry | None, committed: TreeEntry | None
+    ) -> ContentReader:
         """Return what a file holds now. `old` is the entry that its record speaks of, `committed` another guess."""
         if record.size <= BLOCK_SIZE:
             return self._small(inode, record, old, committed)
         found = self._large(inode, record, old, afresh=False)
         return found if len(found.extents) <= _MOST_EXTENTS else self._large(inode, record, old, afresh=True)
 
-    def _small(self, inode: int, record: InodeRecord, old: Entry | None, committed: Entry | None) -> ContentReader:
+    def _small(
+        self, inode: int, record: InodeRecord, old: TreeEntry | None, committed: TreeEntry | None
+    ) -> ContentReader:
         size = record.size
         data = self._read(inode, record, old, 0, size)
         digest = content_hash(data)
@@ -123,7 +127,7 @@ class Composer:
                 return ContentReader(size, digest, known.extents)
         return ContentReader(size, digest, (self._content.pack(data, digest),))
 
-    def _large(self, inode: int, record: InodeRecord, old: Entry | None, *, afresh: bool) -> ContentReader:
+    def _large(self, inode: int, record: InodeRecord, old: TreeEntry | None, *, afresh: bool) -> ContentReader:
         file = _LargeFile(self, inode, record, old, afresh=afresh)
         blocks, pages, hashes = b"", [], []
         count = block_count(record.size)
@@ -142,14 +146,14 @@ class Composer:
         digest = file_hash(record.size, b"".join(hashes))
         return ContentReader(record.size, digest, extents, b"" if pages else blocks, tuple(pages))
 
-    def _page(self, blocks: bytes, old: Entry | None, first: int) -> PageRef:
+    def _page(self, blocks: bytes, old: TreeEntry | None, first: int) -> PageRef:
         digest, frame = encode_page(blocks)
         number = first // PAGE_BLOCKS
         if old is not None and number < len(old.pages) and old.pages[number].hash == digest:
             return old.pages[number]
         return PageRef(digest, self._content.write(frame))
 
-    def _read(self, inode: int, record: InodeRecord, old: Entry | None, start: int, end: int) -> bytes:
+    def _read(self, inode: int, record: InodeRecord, old: TreeEntry | None, start: int, end: int) -> bytes:
         def lower(low: int, high: int) -> bytes:
             if old is None:
                 raise IntegrityError("the overlay says that a version's bytes show where there are none")
@@ -161,7 +165,7 @@ class Composer:
         self.bytes_read += len(data)
         return data
 
-    def _lower(self, old: Entry, start: int, end: int) -> bytes:
+    def _lower(self, old: TreeEntry, start: int, end: int) -> bytes:
         parts: list[bytes | memoryview] = []
         for index in range(start // BLOCK_SIZE, block_count(end)):
             block = self._version.cached_block(self._version.block_hash(old, index))
@@ -171,7 +175,7 @@ class Composer:
             parts.append(block[max(start - base, 0) : end - base])
         return b"".join(parts)
 
-    def read_block(self, inode: int, record: InodeRecord, old: Entry | None, index: int) -> bytes:
+    def read_block(self, inode: int, record: InodeRecord, old: TreeEntry | None, index: int) -> bytes:
         """Read a block of the file as it is now."""
         start = index * BLOCK_SIZE
         return self._read(inode, record, old, start, min(start + BLOCK_SIZE, record.size))
@@ -190,7 +194,7 @@ class Composer:
                     flags[low:high] = b"%c" % _HOLE * (high - low)
         return flags
 
-    def block_hash(self, entry: Entry, index: int) -> bytes:
+    def block_hash(self, entry: TreeEntry, index: int) -> bytes:
         """Return the hash of a block of a version's file."""
         return self._version.block_hash(entry, index)
 
@@ -208,7 +212,9 @@ class Composer:
 class _LargeFile:
     """A file of more than one block, taken page by page."""
 
-    def __init__(self, composer: Composer, inode: int, record: InodeRecord, old: Entry | None, *, afresh: bool) -> None:
+    def __init__(
+        self, composer: Composer, inode: int, record: InodeRecord, old: TreeEntry | None, *, afresh: bool
+    ) -> None:
         self._composer = composer
         self._inode = inode
         self._record = record

@@ -3,7 +3,7 @@
 Without that, who reads again what was just written waits for the store, file by file. At most half of the cache is
 filled so; the rest of a large commit is fetched when it is read. A cache that cannot take a block is no failure.
 
-Used by `file_composer`, in the thread of the commit.
+It belongs to the thread of the commit.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ import msgspec
 from penstock.errors import ConflictError
 from penstock.manifest import diff
 from penstock.manifest.descend import LoadNode
-from penstock.manifest.entry import Entry, NodeRef, PageRef, display_path
+from penstock.manifest.entry import NodeRef, PageRef, TreeEntry, display_path
 from penstock.manifest.tree import ROOT_INODE
 from penstock.overlay.overlay import Overlay
 from penstock.overlay.tables.intent import clear_intent
@@ -53,7 +53,7 @@ class Settlement:
         self._spool = Spool([directory])
         self.files = 0
 
-    def add(self, inode: int, entry: Entry) -> None:
+    def add(self, inode: int, entry: TreeEntry) -> None:
         """Keep a file's entry. PenstockError: no disk has room for it."""
         body = encode_entry(entry)
         self._spool.write(_HEAD.pack(inode, len(body)))
@@ -73,7 +73,7 @@ class Settlement:
             entry = decode_entry(body)
             yield inode, encode_entry(self._located(entry)) if entry.pages else body
 
-    def _located(self, entry: Entry) -> Entry:
+    def _located(self, entry: TreeEntry) -> TreeEntry:
         pages = []
         for page in entry.pages:
             where = msgspec.structs.replace(page.location, pack=self._resolve(page.location.pack))

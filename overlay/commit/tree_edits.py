@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from penstock.manifest.diff import same_content
-from penstock.manifest.entry import Entry, Extents, Kind, Metadata
+from penstock.manifest.entry import Extents, Kind, Metadata, TreeEntry
 from penstock.manifest.hashing import content_hash
 from penstock.manifest.update import Edit
 from penstock.overlay.tables.schema import InodeRecord, decode_entry
@@ -30,7 +30,7 @@ class _Waiting(NamedTuple):
 
     edit: Edit | None
     inode: int
-    entry: Entry | None
+    entry: TreeEntry | None
 
 
 class EditStream:
@@ -45,8 +45,8 @@ class EditStream:
         composer: Composer,
         pack: DataPack,
         prefix: tuple[bytes, ...],
-        top: Entry | None,
-        settle: Callable[[int, Entry], None],
+        top: TreeEntry | None,
+        settle: Callable[[int, TreeEntry], None],
         count: Callable[[int, int], None],
     ) -> None:
         self._composer = composer
@@ -90,7 +90,7 @@ class EditStream:
             return self._directory(changed, record, path)
         if record.kind is Kind.SYMLINK:
             entry = _entry_of(
-                record, path[-1], Entry(b"", record.kind, len(record.target), content_hash(record.target))
+                record, path[-1], TreeEntry(b"", record.kind, len(record.target), content_hash(record.target))
             )
             composed = False
         else:
@@ -107,17 +107,17 @@ class EditStream:
             self.metadata = record.metadata if changed.dirty else None
             return None
         metadata = record.metadata if changed.dirty or self._top is None else self._top.metadata
-        entry = Entry(self._prefix[-1], Kind.DIRECTORY, mtime_ns=record.mtime_ns, metadata=metadata)
+        entry = TreeEntry(self._prefix[-1], Kind.DIRECTORY, mtime_ns=record.mtime_ns, metadata=metadata)
         return _Waiting(Edit(self._prefix, entry), 0, None)
 
     def _directory(self, changed: Changed, record: InodeRecord, path: tuple[bytes, ...]) -> _Waiting | None:
         was = changed.committed if not changed.linked and not changed.forced else None
         if was is not None and was.mtime_ns == record.mtime_ns and was.metadata == record.metadata:
             return None
-        entry = _entry_of(record, path[-1], Entry(b"", Kind.DIRECTORY, directory=changed.base))
+        entry = _entry_of(record, path[-1], TreeEntry(b"", Kind.DIRECTORY, directory=changed.base))
         return _Waiting(Edit(path, entry), 0, None)
 
-    def _file(self, changed: Changed, record: InodeRecord) -> tuple[Entry, bool]:
+    def _file(self, changed: Changed, record: InodeRecord) -> tuple[TreeEntry, bool]:
         """Return a file's entry, and whether its content had to be read."""
         name = changed.path[-1]
         old = decode_entry(record.entry) if record.entry else None
@@ -125,11 +125,13 @@ class EditStream:
             return _entry_of(record, name, old), False
         found = self._composer.compose(changed.inode, record, old, changed.committed)
         self._count(1, record.size)
-        content = Entry(b"", record.kind, found.size, found.hash, 0, b"", b"", found.extents, found.blocks, found.pages)
+        content = TreeEntry(
+            b"", record.kind, found.size, found.hash, 0, b"", b"", found.extents, found.blocks, found.pages
+        )
         return _entry_of(record, name, content), True
 
 
-def _entry_of(record: InodeRecord, name: bytes, content: Entry) -> Entry:
+def _entry_of(record: InodeRecord, name: bytes, content: TreeEntry) -> TreeEntry:
     """Return the entry of an inode: its name, and the rest of its record, around a content."""
     return msgspec.structs.replace(
         content,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 from penstock.errors import NotFoundError
-from penstock.manifest.entry import Entry, split_path
+from penstock.manifest.entry import TreeEntry, split_path
 from penstock.manifest.records import Manifest
 from penstock.manifest.tree import Tree
 from penstock.manifest.update import EMPTY_DIRECTORY, update
@@ -68,7 +68,7 @@ class Built:
     nodes: Sent
 
 
-def mounted_directory(manifest: Manifest, subdir: str, version: Snapshot) -> Entry | None:
+def mounted_directory(manifest: Manifest, subdir: str, version: Snapshot) -> TreeEntry | None:
     """Return what a version has where an overlay's root is, with its metadata; None: nothing. Blocking."""
     names = split_path(subdir)
     try:

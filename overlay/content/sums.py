@@ -9,7 +9,7 @@ process, and whenever a commit reads it (docs/design/010-overlay-checksums.md).
 Threads: the overlay's, but for `digests`, `missing`, and `check` with the tables of a snapshot, which any may call.
 
 **Invariant:** at every moment, also one at which the process dies, a record of SUMS is the hash of what is in the file.
-Only a power loss can break that, and then all of them are dropped (`records`).
+Only a power loss can break that, and then all of them are dropped (`durable_tables`).
 """
 
 from __future__ import annotations

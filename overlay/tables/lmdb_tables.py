@@ -1,12 +1,12 @@
 """The tables of an overlay in LMDB: one transaction that stays open, and readers of what was committed.
 
-LMDB syncs at every commit here: what was committed survives anything. Beside the tables of `model` there is one for
+LMDB syncs at every commit here: what was committed survives anything. Beside the tables of `schema` there is one for
 the state of this layer: format, number of the journal that goes on from the last commit, notes of the last requests,
 tallies of the tables. Records have checksums (`checksum`), LMDB's pages have none and may end the process when they are
-damaged; so a file is opened only when it is the one that was closed last (`closed`), or its pages were looked through
-(`pages`). Tables of formats 1 and 2, without checksums, get them when they are opened.
+damaged; so a file is opened only when it is the one that was closed last (`closed_note`), or its pages were looked
+through (`pages`). Tables of formats 1 and 2, without checksums, get them when they are opened.
 
-Used by `records` only, in the thread that made it.
+It belongs to the thread that made it.
 
 **Invariant:** `_transaction` shows the state with all changes, or is None (then everything raises OSError): never
 what was committed alone while the journal has more.

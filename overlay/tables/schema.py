@@ -2,7 +2,7 @@
 
 | table | key | value |
 |---|---|---|
-| META | a name | see `state` |
+| META | a name | see `meta` |
 | NAMES | parent inode, name | `Name` |
 | ORDER | parent inode, cookie | name: what was added to a directory, in the order of adding |
 | INODES | inode | `InodeRecord` |
@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from penstock.manifest.entry import Entry, Kind, Metadata, NodeRef
+from penstock.manifest.entry import Kind, Metadata, NodeRef, TreeEntry
 
 __all__ = [
     "FIRST_NEW_INODE",
@@ -140,16 +140,16 @@ class InodeRecord(msgspec.Struct, frozen=True, array_like=True):
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=tuple)  # of tables of extents and pages, which leaves have
 _records = msgspec.msgpack.Decoder(InodeRecord)
-_entries = msgspec.msgpack.Decoder(Entry)
+_entries = msgspec.msgpack.Decoder(TreeEntry)
 _refs = msgspec.msgpack.Decoder(NodeRef)
 
 
-def encode_entry(entry: Entry) -> bytes:
+def encode_entry(entry: TreeEntry) -> bytes:
     """Write an entry of a version, for this machine only."""
     return _encoder.encode(entry)
 
 
-def decode_entry(value: bytes) -> Entry:
+def decode_entry(value: bytes) -> TreeEntry:
     """Read it."""
     return _entries.decode(value)
 

@@ -1,6 +1,6 @@
 """Looking things up in the tables of an overlay, and LMDB's errors in our terms.
 
-Used by `tables`, and by those to whom a `Reader` was given: one thread at a time, whichever that is.
+It belongs to one thread at a time, whichever that is.
 """
 
 from __future__ import annotations

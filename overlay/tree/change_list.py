@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from penstock.manifest.descend import LoadNode
-from penstock.manifest.entry import Entry, Kind, NodeRef
+from penstock.manifest.entry import Kind, NodeRef, TreeEntry
 from penstock.overlay.tables.interface import ReadTables
 from penstock.overlay.tables.schema import InodeRecord
 
@@ -87,11 +87,11 @@ def _line(changed: Changed, gone: set[Path], sequence: int) -> Line | None:
     return Line(kind, changed.path, old, record.kind is Kind.DIRECTORY, modified, _size(was), _size_now(record))
 
 
-def _is_same(record: InodeRecord, was: Entry) -> bool:
+def _is_same(record: InodeRecord, was: TreeEntry) -> bool:
     return record.kind is was.kind and record.metadata == was.metadata
 
 
-def _size(entry: Entry | None) -> int | None:
+def _size(entry: TreeEntry | None) -> int | None:
     return entry.size if entry is not None and entry.kind is not Kind.DIRECTORY else None
 
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from penstock.errors import NotFoundError
 from penstock.manifest.descend import LoadNode
-from penstock.manifest.entry import Entry, Kind, NodeRef
+from penstock.manifest.entry import Kind, NodeRef, TreeEntry
 from penstock.manifest.tree import ROOT_INODE, Tree
 from penstock.manifest.update import EMPTY_DIRECTORY
 from penstock.overlay.tables.interface import ReadTables
@@ -60,8 +60,8 @@ class Changed(NamedTuple):
     dirty: bool
     forced: bool
     base: NodeRef | None
-    committed: Entry | None
-    source: tuple[Path, Entry] | None = None
+    committed: TreeEntry | None
+    source: tuple[Path, TreeEntry] | None = None
 
 
 class _Frame(NamedTuple):
@@ -98,7 +98,7 @@ class Changes:
         self._tree = Tree(committed, load)
         self._touched: dict[int, dict[bytes, int]] = {}
         """Directories on the way to changes; of each, children that are on the way or changed, and not linked anew."""
-        self.sources: dict[int, tuple[Path, Entry]] = {}
+        self.sources: dict[int, tuple[Path, TreeEntry]] = {}
         """By inode of what was renamed: where the committed version has it."""
         self._renames = renames
         self.is_empty = True
@@ -226,7 +226,7 @@ class Changes:
             if forced or upper.sequence > self._sequence:
                 yield key[8:], upper
 
-    def _committed(self, frame: _Frame, name: bytes) -> Entry | None:
+    def _committed(self, frame: _Frame, name: bytes) -> TreeEntry | None:
         if frame.committed is None or not frame.committed.entries:
             return None  # EMPTY_DIRECTORY has no node to look into
         found = self._tree.find(frame.committed, name)

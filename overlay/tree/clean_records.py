@@ -16,7 +16,7 @@ import msgspec
 
 from penstock.errors import ConflictError
 from penstock.manifest import diff
-from penstock.manifest.entry import Entry, Kind, display_path
+from penstock.manifest.entry import Kind, TreeEntry, display_path
 from penstock.manifest.tree import ROOT_INODE
 from penstock.overlay.tables.schema import (
     GRAFTS,
@@ -108,7 +108,7 @@ def put_clean(
     view: Namespace,
     parent: int,
     name: bytes,
-    new: Entry | None,
+    new: TreeEntry | None,
     drop: Drop,
     is_open: Callable[[int], bool],
     *,
@@ -136,14 +136,14 @@ def put_clean(
     return [Stale(parent, name, node.inode if node is not None else 0)]
 
 
-def _stays(node: MergedNode, new: Entry, *, whole: bool) -> bool:
+def _stays(node: MergedNode, new: TreeEntry, *, whole: bool) -> bool:
     """Whether an inode goes on with another content: a file as a file, a symlink, a directory with other metadata."""
     if new.kind is Kind.DIRECTORY:
         return node.is_directory and not whole
     return new.is_file == (node.kind <= Kind.EXECUTABLE) and not node.is_directory
 
 
-def renew(editor: Editor, node: MergedNode, new: Entry, drop: Drop, more: Sequence[TableChange] = ()) -> None:
+def renew(editor: Editor, node: MergedNode, new: TreeEntry, drop: Drop, more: Sequence[TableChange] = ()) -> None:
     """Give an inode what the committed version has; of a directory, its metadata. It is clean then.
 
     `more` changes are made with it.
@@ -171,7 +171,7 @@ def renew(editor: Editor, node: MergedNode, new: Entry, drop: Drop, more: Sequen
     editor.apply(changes, editor.counters)
 
 
-def _mode(record: InodeRecord, new: Entry) -> int:
+def _mode(record: InodeRecord, new: TreeEntry) -> int:
     if new.kind is record.kind or not new.is_file:
         return record.mode
     return record.mode | (record.mode & 0o444) >> 2 if new.kind is Kind.EXECUTABLE else record.mode & ~0o111
@@ -211,7 +211,7 @@ def _removed(
     return changes
 
 
-def _added(editor: Editor, parent: int, name: bytes, entry: Entry, cookie: int) -> list[TableChange]:
+def _added(editor: Editor, parent: int, name: bytes, entry: TreeEntry, cookie: int) -> list[TableChange]:
     inode = editor.counters.inode
     committed = editor.counters.committed
     record = msgspec.structs.replace(editor.record_of(MergedNode(inode, None, entry)), parent=parent, name=name)

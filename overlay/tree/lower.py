@@ -13,7 +13,7 @@ import msgspec
 
 from penstock.lru import Lru
 from penstock.manifest.descend import LoadNode
-from penstock.manifest.entry import Entry, Metadata, NodeRef
+from penstock.manifest.entry import Metadata, NodeRef, TreeEntry
 from penstock.manifest.tree import ROOT_INODE, Inode, Tree
 from penstock.overlay.tables.interface import ReadTables
 from penstock.overlay.tables.schema import FIRST_NEW_INODE, GRAFTS, decode_ref, inode_key
@@ -60,7 +60,7 @@ class Lower:
         """Whether an inode is one of a tree's."""
         return self._tree(inode) is not None
 
-    def entry(self, inode: int) -> Entry:
+    def entry(self, inode: int) -> TreeEntry:
         """Return what a tree has at an inode."""
         tree, shift = self._of(inode)
         entry = tree.by_inode(Inode(inode - shift))
@@ -80,7 +80,7 @@ class Lower:
             self._directories.put(inode, ref)
         return ref
 
-    def find(self, directory: int, ref: NodeRef, name: bytes) -> tuple[int, Entry] | None:
+    def find(self, directory: int, ref: NodeRef, name: bytes) -> tuple[int, TreeEntry] | None:
         """Look up a name in a directory of a tree, whose content is `ref`."""
         found = self._of(directory)[0].find(ref, name)
         if found is None:
@@ -89,7 +89,7 @@ class Lower:
         self.keep(inode, found[0].directory)
         return inode, found[0]
 
-    def children(self, directory: int, ref: NodeRef, position: int) -> Iterator[tuple[int, int, Entry]]:
+    def children(self, directory: int, ref: NodeRef, position: int) -> Iterator[tuple[int, int, TreeEntry]]:
         """Yield what a directory of a tree holds from a position on: position, inode, entry."""
         for at, entry in self._of(directory)[0].children_from(ref, position):
             yield at, directory + 1 + at, entry

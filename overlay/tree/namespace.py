@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import NamedTuple
 
-from penstock.manifest.entry import Entry, Kind, NodeRef
+from penstock.manifest.entry import Kind, NodeRef, TreeEntry
 from penstock.manifest.tree import ROOT_INODE
 from penstock.overlay.tables.interface import ReadTables
 from penstock.overlay.tables.schema import FIRST_NEW_INODE, INODES, NAMES, ORDER, InodeRecord, Name, inode_key, name_key
@@ -34,7 +34,7 @@ class MergedNode(NamedTuple):
 
     inode: int
     record: InodeRecord | None
-    entry: Entry | None
+    entry: TreeEntry | None
 
     @property
     def kind(self) -> Kind:
@@ -99,11 +99,11 @@ class Namespace:
         record = self.record(found[0])
         return MergedNode(found[0], record, None) if record is not None else MergedNode(found[0], None, found[1])
 
-    def below(self, parent: int, name: bytes) -> tuple[int, Entry] | None:
+    def below(self, parent: int, name: bytes) -> tuple[int, TreeEntry] | None:
         """Return what the lower layer has of a name in a directory that is linked somewhere."""
         return self.below_in(parent, self.record(parent), name)
 
-    def below_in(self, parent: int, record: InodeRecord | None, name: bytes) -> tuple[int, Entry] | None:
+    def below_in(self, parent: int, record: InodeRecord | None, name: bytes) -> tuple[int, TreeEntry] | None:
         """Return that for a directory whose record is at hand."""
         ref = self._listing(parent, record)
         return self.lower.find(parent, ref, name) if ref is not None else None

@@ -7,7 +7,7 @@ within its deadline ends its process. After such a return nobody is sent to a pr
 itself, place by place: a place that does not answer takes nothing from others. A region that is late may be asked for
 a second time (`hedge_policy`); both count until they end, also the one that nobody waits for any more.
 
-Lock order: `FetchChild.lock` is never held while `Fetchers.lock` is taken. Reading an answer holds neither.
+Lock order: `FetchChild.lock` is never held while that of the pool is taken. Reading an answer holds neither.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 from penstock.lru import Lru
-from penstock.manifest.entry import BLOCK_SIZE, Entry, External, block_count
+from penstock.manifest.entry import BLOCK_SIZE, External, TreeEntry, block_count
 from penstock.manifest.extents import cut_extents
 
 from .regions import Region, RegionPiece
@@ -25,7 +25,7 @@ _REMEMBERED = 65536
 
 
 def pieces_of(
-    entry: Entry, block_hash: Callable[[Entry, int], bytes], blocks: range | None = None
+    entry: TreeEntry, block_hash: Callable[[TreeEntry, int], bytes], blocks: range | None = None
 ) -> Iterator[tuple[bytes | External, RegionPiece]]:
     """Yield the blocks of a file, or some, with the object that each lies in; not those that lie in several places."""
     if blocks is None:

@@ -16,7 +16,7 @@ from penstock.errors import NotFoundError
 from penstock.manifest.ahead import LoadNodes, load_ahead
 from penstock.manifest.descend import LoadNode
 from penstock.manifest.diff import Change, changes, diff, same_content
-from penstock.manifest.entry import Entry, Kind, NodeRef, display_path
+from penstock.manifest.entry import Kind, NodeRef, TreeEntry, display_path
 from penstock.manifest.tree import Tree
 
 from .log import entry_at
@@ -48,8 +48,8 @@ class Difference:
 
     kind: str
     path: Path
-    old: Entry | None
-    new: Entry | None
+    old: TreeEntry | None
+    new: TreeEntry | None
     old_path: Path | None = None
 
 
@@ -175,12 +175,12 @@ def _with_renames(found: list[Change]) -> list[Difference]:
     return told
 
 
-def _telling(entry: Entry) -> bool:
+def _telling(entry: TreeEntry) -> bool:
     """Whether equal content means anything: all empty files are equal."""
     return entry.size > 0 if entry.kind is not Kind.DIRECTORY else entry.entries > 0
 
 
-def _identity(entry: Entry) -> tuple[object, ...]:
+def _identity(entry: TreeEntry) -> tuple[object, ...]:
     return entry.kind, entry.size, entry.hash, entry.metadata
 
 
@@ -221,9 +221,9 @@ def tally(old: Contents, new: Contents) -> Tally:
     return count
 
 
-def _bytes(entry: Entry | None) -> int:
+def _bytes(entry: TreeEntry | None) -> int:
     return entry.size if entry is not None and entry.kind is not Kind.SYMLINK else 0
 
 
-def _file_bytes(entry: Entry | None) -> int:
+def _file_bytes(entry: TreeEntry | None) -> int:
     return entry.size if entry is not None and entry.is_file else 0

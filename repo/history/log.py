@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from penstock.errors import NotFoundError
 from penstock.manifest.descend import LoadNode
-from penstock.manifest.entry import Entry
+from penstock.manifest.entry import TreeEntry
 from penstock.manifest.records import Commit, RefRecord
 from penstock.manifest.tree import Tree, root_entry
 from penstock.repo.bucket import object_keys
@@ -54,7 +54,7 @@ def log(repository: Repository, load: LoadNode, start: bytes, path: tuple[bytes,
         yield Logged(commit_id, commit)
 
 
-def entry_at(tree: Tree, path: tuple[bytes, ...]) -> Entry | None:
+def entry_at(tree: Tree, path: tuple[bytes, ...]) -> TreeEntry | None:
     """Return the entry at a path; None when there is nothing."""
     entry = root_entry(tree.root)
     for name in path:

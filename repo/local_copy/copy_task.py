@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from penstock.errors import ConflictError, IntegrityError
-from penstock.manifest.entry import BLOCK_SIZE, Entry, Kind, block_count, display_path
+from penstock.manifest.entry import BLOCK_SIZE, Kind, TreeEntry, block_count, display_path
 from penstock.manifest.hashing import content_hash
 from penstock.progress import Stage
 from penstock.repo.fetch.memory import shares
@@ -180,7 +180,7 @@ class CopyTask:
         elif pair.entry.directory is None:
             self._note_file(pair.names, pair.entry, "fetched" if pair.status is None else "replaced")
 
-    def _note_file(self, names: Names, entry: Entry, what: Literal["fetched", "replaced"]) -> None:
+    def _note_file(self, names: Names, entry: TreeEntry, what: Literal["fetched", "replaced"]) -> None:
         if what == "fetched":
             self.report.fetched += 1
         else:
@@ -416,7 +416,7 @@ class CopyTask:
         batches.popleft()
 
 
-def _size_of(entry: Entry, blocks: Sequence[int]) -> int:
+def _size_of(entry: TreeEntry, blocks: Sequence[int]) -> int:
     return sum(min(BLOCK_SIZE, entry.size - index * BLOCK_SIZE) for index in blocks)
 
 

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from penstock.manifest.entry import BLOCK_SIZE, Entry, Kind, NodeRef, block_count
+from penstock.manifest.entry import BLOCK_SIZE, Kind, NodeRef, TreeEntry, block_count
 from penstock.manifest.hashing import content_hash
 from penstock.manifest.tree import Tree
 from penstock.repo.push.ignore_rules import IgnoreRules
@@ -27,7 +27,7 @@ class Pair(NamedTuple):
     """One name: its entry of the version, and what lstat(2) says of it here; None where it is not there."""
 
     names: Names
-    entry: Entry | None
+    entry: TreeEntry | None
     status: os.stat_result | None
 
 
@@ -69,12 +69,12 @@ def is_blocking(pair: Pair) -> bool:
     return (pair.entry.directory is not None) != stat.S_ISDIR(pair.status.st_mode)
 
 
-def is_other_mode(entry: Entry, mode: int) -> bool:
+def is_other_mode(entry: TreeEntry, mode: int) -> bool:
     """Whether a file is executable by its owner, or not, where the version says otherwise."""
     return (entry.kind is Kind.EXECUTABLE) != bool(mode & stat.S_IXUSR)
 
 
-def check_content(directory: LocalDirectory, pair: Pair, block_hash: Callable[[Entry, int], bytes]) -> State:
+def check_content(directory: LocalDirectory, pair: Pair, block_hash: Callable[[TreeEntry, int], bytes]) -> State:
     """Return what an `UNREAD` file or symlink is, by its content."""
     entry = pair.entry
     assert entry is not None
@@ -93,7 +93,7 @@ def check_content(directory: LocalDirectory, pair: Pair, block_hash: Callable[[E
     return State.OTHER_MODE if is_other_mode(entry, status.st_mode) else State.SAME
 
 
-def equal_blocks(descriptor: int, entry: Entry, block_hash: Callable[[Entry, int], bytes]) -> Iterator[bool]:
+def equal_blocks(descriptor: int, entry: TreeEntry, block_hash: Callable[[TreeEntry, int], bytes]) -> Iterator[bool]:
     """Yield of each block of a file whether a local file has the same bytes at the same place."""
     for index in range(block_count(entry.size)):
         length = min(BLOCK_SIZE, entry.size - index * BLOCK_SIZE)
@@ -125,7 +125,7 @@ def pairs(tree: Tree, root: NodeRef, directory: LocalDirectory, choice: Choice) 
 class _Below(NamedTuple):
     """A directory of the version to go into: whether there is one here, and where it stands."""
 
-    entry: Entry
+    entry: TreeEntry
     is_here: bool
     at: Standing
 
@@ -178,7 +178,7 @@ class _Level:
             elif pair is not None:
                 yield pair, None
 
-    def _merged(self) -> Iterator[tuple[Entry | None, LocalName | None]]:
+    def _merged(self) -> Iterator[tuple[TreeEntry | None, LocalName | None]]:
         here = iter(self._directory.listing(self._names) if self._rules is not None else ())
         local = next(here, None)
         for _, entry in self._tree.children(self._ref):

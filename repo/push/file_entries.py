@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from penstock.manifest.build import with_blocks
-from penstock.manifest.entry import BLOCK_SIZE, Entry, Extent, Extents, Kind, Location, Pages, block_count
+from penstock.manifest.entry import BLOCK_SIZE, Extent, Extents, Kind, Location, Pages, TreeEntry, block_count
 from penstock.manifest.extents import add_extents, cut_extents
 from penstock.manifest.hashing import HASH_SIZE, content_hash
 from penstock.repo.write.version_content import VersionContent
@@ -25,13 +25,13 @@ _MOST_RUNS = 8
 class FileEntries:
     """Takes what was read, in order. `block_hash` gives the hash of a block of an older state."""
 
-    def __init__(self, content: VersionContent, block_hash: Callable[[Entry, int], bytes]) -> None:
+    def __init__(self, content: VersionContent, block_hash: Callable[[TreeEntry, int], bytes]) -> None:
         self._content = content
         self._block_hash = block_hash
         self._extents: list[Extent] = []
-        self._old: Entry | None = None
+        self._old: TreeEntry | None = None
 
-    def take_piece(self, piece: FilePiece, old: Callable[[], Entry | None]) -> None:
+    def take_piece(self, piece: FilePiece, old: Callable[[], TreeEntry | None]) -> None:
         """Send what is new in a part of a large file; `old` gives its older state."""
         if piece.offset == 0:
             self._old = old()
@@ -68,7 +68,7 @@ class FileEntries:
                 runs.append((changed, length))
         return runs if len(runs) <= _MOST_RUNS else whole
 
-    def place(self, read: FileRead, old: Callable[[], Entry | None]) -> tuple[Extents, Pages]:
+    def place(self, read: FileRead, old: Callable[[], TreeEntry | None]) -> tuple[Extents, Pages]:
         """Say where the bytes of a file lie, and the pages of block hashes that its older state has.
 
         It may be in the pack that is being filled: what is made of it goes through a queue of the content.
@@ -85,11 +85,13 @@ class FileEntries:
             return before.extents, ()
         return (self._content.pack(read.data, read.hash),), ()
 
-    def entry(self, read: FileRead, extents: Extents, pages: Pages) -> Entry:
+    def entry(self, read: FileRead, extents: Extents, pages: Pages) -> TreeEntry:
         """Return the entry, once all is known of where its bytes lie."""
         file = read.file
         target = read.data if file.kind is Kind.SYMLINK else b""
-        entry = Entry(file.names[-1], file.kind, read.size, read.hash, file.mtime_ns, file.metadata, target, extents)
+        entry = TreeEntry(
+            file.names[-1], file.kind, read.size, read.hash, file.mtime_ns, file.metadata, target, extents
+        )
         if not read.blocks:
             return entry
         known = {page.location.digest: page.location for page in pages}

@@ -19,7 +19,7 @@ from urllib.parse import quote, quote_from_bytes
 
 from penstock.errors import AccessError, ConflictError, UsageError
 from penstock.manifest.build import TreeBuilder
-from penstock.manifest.entry import Entry, Extent, External, Kind, NodeRef, name_problem
+from penstock.manifest.entry import Extent, External, Kind, NodeRef, TreeEntry, name_problem
 from penstock.manifest.hashing import ContentHasher
 from penstock.manifest.tree import Tree
 from penstock.progress import Stage
@@ -39,7 +39,7 @@ _READ = 8 << 20
 class _Registered(NamedTuple):
     """A file or symlink of the source, and all that its entry needs."""
 
-    entry: Entry
+    entry: TreeEntry
     blocks: bytes
 
 
@@ -205,7 +205,7 @@ class InPlaceRegistrar:
         external = External(_uri(store, info.key), pinned.version_id, pinned.etag)
         extents = (Extent(external, 0, info.size),) if info.size else ()
         mtime = round((info.modified or 0.0) * 1e9)
-        return _Registered(Entry(name, Kind.FILE, info.size, digest, mtime, extents=extents), blocks)
+        return _Registered(TreeEntry(name, Kind.FILE, info.size, digest, mtime, extents=extents), blocks)
 
 
 def _uri(store: Store, key: str) -> str:
@@ -226,7 +226,7 @@ def _changed(store: Store, info: ObjectInfo) -> ConflictError:
     return ConflictError(f"{info.key!r} in {store.url} changed while it was being read", fix="Run it again.")
 
 
-def _unchanged(old: Entry | None, store: Store, info: ObjectInfo) -> _Registered | None:
+def _unchanged(old: TreeEntry | None, store: Store, info: ObjectInfo) -> _Registered | None:
     """Return the old entry when it points to this very object, so that it need not be read again."""
     if old is None or not old.is_file or old.size != info.size or len(old.extents) != 1 or old.pages:
         return None
@@ -236,11 +236,11 @@ def _unchanged(old: Entry | None, store: Store, info: ObjectInfo) -> _Registered
     return _Registered(old, old.blocks) if same_etag(external.etag, info.etag) else None
 
 
-def _local_entry(read: FileRead) -> Entry:
+def _local_entry(read: FileRead) -> TreeEntry:
     file: LocalFile = read.file
     name = file.names[-1]
     if file.kind is Kind.SYMLINK:
-        return Entry(name, file.kind, read.size, read.hash, file.mtime_ns, target=read.data)
+        return TreeEntry(name, file.kind, read.size, read.hash, file.mtime_ns, target=read.data)
     path = os.path.abspath(file.path)
     if not is_key(os.fsdecode(path).lstrip("/")):
         raise UsageError(
@@ -249,4 +249,4 @@ def _local_entry(read: FileRead) -> Entry:
             fix="Push it without --in-place, or rename it.",
         )
     extents = (Extent(External(f"file://{quote_from_bytes(path)}"), 0, read.size),) if read.size else ()
-    return Entry(name, file.kind, read.size, read.hash, file.mtime_ns, extents=extents)
+    return TreeEntry(name, file.kind, read.size, read.hash, file.mtime_ns, extents=extents)

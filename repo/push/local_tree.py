@@ -1,6 +1,6 @@
 """The tree of a local directory, as a push would make it, kept in a temporary file: to be compared with a version.
 
-Nothing is uploaded, and memory does not grow with the directory. Used by `push.hash_directory` and ``penstock diff``.
+Nothing is uploaded, and memory does not grow with the directory.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from penstock.manifest.build import NodeSink, TreeBuilder
 from penstock.manifest.codec import decode_node
-from penstock.manifest.entry import Entry, Extent, Kind, Location, NodeRef
+from penstock.manifest.entry import Extent, Kind, Location, NodeRef, TreeEntry
 from penstock.manifest.hashing import HASH_SIZE, content_hash
 from penstock.manifest.node import Node
 from penstock.progress import Stage
@@ -107,7 +107,7 @@ def _add(builder: TreeBuilder, read: FileRead) -> None:
     target = read.data if file.kind is Kind.SYMLINK else b""
     # Where the bytes lie is not hashed, but every file has to lie somewhere.
     extents = (Extent(read.hash, 0, read.size),) if read.size and not target else ()
-    entry = Entry(file.names[-1], file.kind, read.size, read.hash, file.mtime_ns, target=target, extents=extents)
+    entry = TreeEntry(file.names[-1], file.kind, read.size, read.hash, file.mtime_ns, target=target, extents=extents)
     if read.blocks:
         builder.add_file(entry, read.blocks)
     else:

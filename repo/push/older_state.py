@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from penstock.manifest.entry import Entry, NodeRef
+from penstock.manifest.entry import NodeRef, TreeEntry
 from penstock.manifest.tree import Tree
 
 __all__ = ["OlderState"]
@@ -16,7 +16,7 @@ class OlderState:
         self._names: list[bytes] = []
         self._folders: list[NodeRef | None] = [tree.root if tree is not None else None]
 
-    def find(self, name: bytes) -> Entry | None:
+    def find(self, name: bytes) -> TreeEntry | None:
         """Return what the directory has under a name."""
         folder = self._folders[-1]
         if folder is None or self._tree is None:
@@ -36,7 +36,7 @@ class OlderState:
         self._names.pop()
         self._folders.pop()
 
-    def find_path(self, path: tuple[bytes, ...]) -> Entry | None:
+    def find_path(self, path: tuple[bytes, ...]) -> TreeEntry | None:
         """Return what is at a path, from the top, and stand where it lies: paths near each other are found fast."""
         *above, name = path
         while self._names and self._names != above[: len(self._names)]:

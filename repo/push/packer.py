@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from penstock.manifest.build import TreeBuilder
-from penstock.manifest.entry import Entry, Extents, Kind, NodeRef, Pages
+from penstock.manifest.entry import Extents, Kind, NodeRef, Pages, TreeEntry
 from penstock.manifest.tree import Tree
 from penstock.repo.write.pack_queue import PackQueue
 from penstock.repo.write.version_content import VersionContent
@@ -32,7 +32,7 @@ class FilePacker:
         builder: TreeBuilder,
         content: VersionContent,
         parent: Tree | None,
-        block_hash: Callable[[Entry, int], bytes],
+        block_hash: Callable[[TreeEntry, int], bytes],
     ) -> None:
         self._builder = builder
         self._older = OlderState(parent)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from penstock.manifest.entry import Entry, External
+from penstock.manifest.entry import External, TreeEntry
 from penstock.repo.fetch.region_plan import RegionPlanner, pieces_of, place_order
 from penstock.repo.fetch.regions import Region, RegionPiece
 
@@ -27,7 +27,7 @@ class WantedBlock(Generic[T]):
     """A block of a file, and whoever wants it."""
 
     owner: T
-    entry: Entry
+    entry: TreeEntry
     index: int
 
 
@@ -36,7 +36,7 @@ class ScatteredBlock:
     """A block that lies in several places, so that no single request brings it."""
 
     digest: bytes
-    entry: Entry
+    entry: TreeEntry
     index: int
 
 
@@ -52,7 +52,7 @@ class BlockPlan(Generic[T]):
 
 def plan_blocks(
     blocks: Iterable[WantedBlock[T]],
-    block_hash: Callable[[Entry, int], bytes],
+    block_hash: Callable[[TreeEntry, int], bytes],
     missing: Callable[[Sequence[bytes]], Sequence[bytes]],
 ) -> BlockPlan[T]:
     """Plan how to fetch some blocks; `missing` returns which of some hashes are not at hand."""

@@ -16,7 +16,7 @@ from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from penstock.errors import AccessError, IntegrityError
-from penstock.manifest.entry import Entry, block_count
+from penstock.manifest.entry import TreeEntry, block_count
 from penstock.repo.fetch.memory import shares
 from penstock.repo.fetch.regions import Region
 
@@ -34,7 +34,7 @@ _MOST_FILES = 4096
 class _Window:
     """Some files whose blocks are on their way."""
 
-    def __init__(self, snapshot: Snapshot, entries: list[Entry], pool: ThreadPoolExecutor) -> None:
+    def __init__(self, snapshot: Snapshot, entries: list[TreeEntry], pool: ThreadPoolExecutor) -> None:
         self._snapshot = snapshot
         self._entries = entries
         blocks = [WantedBlock(None, entry, index) for entry in entries for index in range(block_count(entry.size))]
@@ -58,7 +58,7 @@ class _Window:
         for entry in self._entries:
             yield b"".join([self._block(entry, index) for index in range(block_count(entry.size))])
 
-    def _block(self, entry: Entry, index: int) -> memoryview:
+    def _block(self, entry: TreeEntry, index: int) -> memoryview:
         digest = self._snapshot.block_hash(entry, index)
         found: memoryview | None = None
         if digest in self._fetched:
@@ -74,8 +74,8 @@ class _Window:
             job.cancel()
 
 
-def _windows(entries: Iterable[Entry], most: int) -> Iterator[list[Entry]]:
-    window: list[Entry] = []
+def _windows(entries: Iterable[TreeEntry], most: int) -> Iterator[list[TreeEntry]]:
+    window: list[TreeEntry] = []
     size = 0
     for entry in entries:
         if window and (size + entry.size > most or len(window) == _MOST_FILES):
@@ -87,7 +87,9 @@ def _windows(entries: Iterable[Entry], most: int) -> Iterator[list[Entry]]:
         yield window
 
 
-def read_files(snapshot: Snapshot, entries: Iterable[Entry], budget: int | None = None) -> Generator[bytes, None, None]:
+def read_files(
+    snapshot: Snapshot, entries: Iterable[TreeEntry], budget: int | None = None
+) -> Generator[bytes, None, None]:
     """Yield the bytes of some files, in order. `budget` is in bytes, what this process may read ahead by default."""
     most = budget if budget is not None else shares().reading
     pool = ThreadPoolExecutor(max(1, min(REQUESTS, most >> 20)), "penstock-read")

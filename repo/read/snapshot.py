@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from penstock.cache import CacheInfo
 from penstock.errors import NotFoundError, UsageError
-from penstock.manifest.entry import BLOCK_SIZE, Entry, NodeRef, block_count, display_path, split_path
+from penstock.manifest.entry import BLOCK_SIZE, NodeRef, TreeEntry, block_count, display_path, split_path
 from penstock.manifest.records import Commit, Manifest
 from penstock.manifest.tree import Tree
 from penstock.repo.bucket.refs import nearest
@@ -96,7 +96,7 @@ class Snapshot:
             self._commit = self.repository.commit(self.version.commit)
         return self._commit
 
-    def find(self, path: str) -> Entry:
+    def find(self, path: str) -> TreeEntry:
         """Return the entry at a path; NotFoundError names what is near."""
         names = split_path(path)
         if not names:
@@ -135,7 +135,7 @@ class Snapshot:
             raise UsageError(f"{path!r} in {self.handle} is not a directory", fix="Name a directory of the version.")
         self.root, self.root_metadata = entry.directory, entry.metadata
 
-    def read(self, entry: Entry, wanted: range | None = None) -> Iterator[memoryview]:
+    def read(self, entry: TreeEntry, wanted: range | None = None) -> Iterator[memoryview]:
         """Yield a file's blocks in order, or those of a range, from the cache or the store."""
         at, blocks = (0, block_count(entry.size)) if wanted is None else (wanted.start, wanted.stop)
         while at < blocks:
@@ -192,11 +192,11 @@ class Snapshot:
         if self._cache is not None:
             self._cache.trim()
 
-    def is_cached(self, entry: Entry) -> tuple[int, int]:
+    def is_cached(self, entry: TreeEntry) -> tuple[int, int]:
         """Count a file's blocks: those in the cache, and all."""
         return self._count_cached(entry), block_count(entry.size)
 
-    def physical(self, entry: Entry) -> list[dict[str, str | int]]:
+    def physical(self, entry: TreeEntry) -> list[dict[str, str | int]]:
         """Say where a file's bytes lie: a list of {"uri", "offset", "length"}."""
         return [
             {"uri": describe_object(self.repository.store, e.object), "offset": e.offset, "length": e.length}

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from penstock.cache import BlockCache
 from penstock.errors import IntegrityError
-from penstock.manifest.entry import BLOCK_SIZE, PAGE_BLOCKS, Entry, block_count
+from penstock.manifest.entry import BLOCK_SIZE, PAGE_BLOCKS, TreeEntry, block_count
 from penstock.manifest.extents import cut_extents
 from penstock.manifest.hashing import HASH_SIZE, content_hash
 from penstock.repo.fetch.fetch_pool import FetchPool
@@ -36,7 +36,7 @@ class FileBlocks:
         self._reader = reader
         self._fetchers = fetchers
 
-    def hash(self, entry: Entry, index: int) -> bytes:
+    def hash(self, entry: TreeEntry, index: int) -> bytes:
         """Return the hash of one block of a file; of a very large file, a page of hashes may have to be fetched."""
         if entry.size <= BLOCK_SIZE:
             return entry.hash
@@ -57,7 +57,7 @@ class FileBlocks:
         if self._cache is not None and self._cache.accepts():
             self._cache.put_many(blocks, checked=True)
 
-    def count_cached(self, entry: Entry) -> int:
+    def count_cached(self, entry: TreeEntry) -> int:
         """Count the blocks of a file that are in the cache."""
         if self._cache is None:
             return 0
@@ -68,7 +68,7 @@ class FileBlocks:
             cached += len(wanted) - len(self._cache.missing(wanted))
         return cached
 
-    def fetch(self, entry: Entry, first: int, count: int) -> list[memoryview]:
+    def fetch(self, entry: TreeEntry, first: int, count: int) -> list[memoryview]:
         """Fetch blocks `first` to `first + count - 1` of a file from the store, check them, and keep them cached.
 
         IntegrityError names the file: the bytes there are not the ones that the version promises, or are gone.
@@ -116,7 +116,7 @@ class FileBlocks:
         read = iter(self._reader.read(Region(region.object, tuple(missing))))
         return [next(read) if block is None else block for block in found]
 
-    def _regions(self, entry: Entry, first: int, count: int) -> list[tuple[Region | None, int]]:
+    def _regions(self, entry: TreeEntry, first: int, count: int) -> list[tuple[Region | None, int]]:
         """Cut a run of blocks into regions, each with its first block; None for a block that lies in several places."""
         runs: list[tuple[Region | None, int]] = []
         for index in range(first, first + count):
@@ -134,7 +134,7 @@ class FileBlocks:
                 runs.append((Region(parts[0].object, (piece,)), index))
         return runs
 
-    def _joined(self, entry: Entry, index: int) -> memoryview:
+    def _joined(self, entry: TreeEntry, index: int) -> memoryview:
         """Fetch a block that is put together from several places."""
         start = index * BLOCK_SIZE
         parts = cut_extents(entry.extents, start, min(BLOCK_SIZE, entry.size - start))

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from penstock.manifest.descend import LoadNode, check_depth, open_child
-from penstock.manifest.entry import DocumentRef, Entry, NodeRef, display_path
+from penstock.manifest.entry import DocumentRef, NodeRef, TreeEntry, display_path
 from penstock.manifest.node import IndexNode, Leaf, Node
 from penstock.repo.bucket.disk_sets import Marks
 from penstock.repo.gc.mark import place_of
@@ -24,7 +24,7 @@ from .tree_walk import UNREADABLE, Path, Unreadable
 
 __all__ = ["name_affected"]
 
-Hits = Callable[[Entry], Iterable[Damage]]
+Hits = Callable[[TreeEntry], Iterable[Damage]]
 """Returns the damages that a file, or an entry whose metadata is a document, suffers from."""
 Broken = Callable[[NodeRef, Unreadable], Damage]
 """Returns the damage that keeps a node from being read."""
@@ -138,7 +138,7 @@ class _Search:
             damage.paths.append(path)
 
 
-def _files(leaf: Leaf) -> Iterator[Entry]:
+def _files(leaf: Leaf) -> Iterator[TreeEntry]:
     entries = map(leaf.entry, range(len(leaf)))
     return (entry for entry in entries if entry.extents or isinstance(entry.metadata, DocumentRef))
 

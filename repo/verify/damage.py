@@ -7,7 +7,7 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 
 from penstock.errors import AccessError
-from penstock.manifest.entry import Entry, Extent, External
+from penstock.manifest.entry import Extent, External, TreeEntry
 
 __all__ = ["SHOWN_PATHS", "Damage", "DamageKind", "Damages", "ObjectName"]
 
@@ -93,6 +93,6 @@ class Damages:
         at = bisect_left(ranges, (extent.offset + extent.length,)) - 1
         return at >= 0 and extent.offset < ranges[at][1]
 
-    def of(self, entry: Entry) -> list[Damage]:
+    def of(self, entry: TreeEntry) -> list[Damage]:
         """Return what is damaged of a file."""
         return [self.objects[name] for name in {extent.object for extent in entry.extents if self.hits(extent)}]

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from penstock.errors import AccessError, IntegrityError
-from penstock.manifest.entry import BLOCK_SIZE, Entry, Extent, block_count
+from penstock.manifest.entry import BLOCK_SIZE, Extent, TreeEntry, block_count
 from penstock.manifest.extents import cut_extents
 from penstock.manifest.hashing import content_hash
 from penstock.progress import Stage
@@ -25,7 +25,7 @@ from .damage import Damages, ObjectName
 
 __all__ = ["BlockHash", "DeepCheck", "block_parts"]
 
-BlockHash = Callable[[Entry, int], bytes]
+BlockHash = Callable[[TreeEntry, int], bytes]
 
 _REGION = 8 << 20
 _OPEN = 8
@@ -48,7 +48,7 @@ class _Checked(NamedTuple):
     refused: tuple[ObjectName, AccessError] | None = None
 
 
-def block_parts(entry: Entry, index: int) -> list[Extent]:
+def block_parts(entry: TreeEntry, index: int) -> list[Extent]:
     """Return where a block of a file lies: one extent, or several."""
     start = index * BLOCK_SIZE
     return cut_extents(entry.extents, start, min(BLOCK_SIZE, entry.size - start))
@@ -62,7 +62,7 @@ class DeepCheck:
         self._marks = marks
         self._reading = reading
 
-    def check(self, files: Iterable[Entry], block_hash: BlockHash, damages: Damages) -> int:
+    def check(self, files: Iterable[TreeEntry], block_hash: BlockHash, damages: Damages) -> int:
         """Read what the files need, but for objects known to be damaged; note what is wrong; return the bytes read."""
         read = 0
         waiting: deque[Future[_Checked]] = deque()
@@ -92,7 +92,7 @@ class DeepCheck:
         return read
 
     def _tasks(
-        self, files: Iterable[Entry], block_hash: BlockHash, damages: Damages
+        self, files: Iterable[TreeEntry], block_hash: BlockHash, damages: Damages
     ) -> Iterator[Callable[[], _Checked]]:
         open_regions: OrderedDict[ObjectName, list[RegionPiece]] = OrderedDict()
 

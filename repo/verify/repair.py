@@ -12,7 +12,7 @@ import stat
 from typing import BinaryIO, NamedTuple
 
 from penstock.errors import AccessError, IntegrityError, NotFoundError, UsageError
-from penstock.manifest.entry import BLOCK_SIZE, Entry, Kind, block_count
+from penstock.manifest.entry import BLOCK_SIZE, Kind, TreeEntry, block_count
 from penstock.manifest.hashing import content_hash
 from penstock.repo.bucket import object_keys
 from penstock.repo.push.directory_walk import LocalFile, walk_directory
@@ -54,7 +54,7 @@ class Repair:
         self._needs: dict[bytes, list[_Need]] = {}
         self._places: dict[bytes, _Place] = {}
 
-    def want(self, entry: Entry, block_hash: BlockHash, damages: Damages) -> None:
+    def want(self, entry: TreeEntry, block_hash: BlockHash, damages: Damages) -> None:
         """Note which blocks of a file lie in damaged data objects."""
         if all(extent.object not in damages.objects for extent in entry.extents):
             return

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 import msgspec
 
 from penstock.errors import AccessError, NotFoundError, UsageError
-from penstock.manifest.entry import PAGE_BLOCKS, DocumentRef, Entry, External, Metadata, NodeRef, block_count
+from penstock.manifest.entry import PAGE_BLOCKS, DocumentRef, External, Metadata, NodeRef, TreeEntry, block_count
 from penstock.manifest.records import Manifest
 from penstock.progress import Progress
 from penstock.repo.bucket import object_keys
@@ -155,7 +155,7 @@ class _Checking:
     def _broken(self, ref: NodeRef, error: Unreadable) -> Damage:
         return self._node_damage(ref.location.pack, error)
 
-    def _damages_of(self, entry: Entry) -> list[Damage]:
+    def _damages_of(self, entry: TreeEntry) -> list[Damage]:
         found = self._damages.of(entry)
         if self._bad_frames:
             places = [(page.location.pack, page.location.offset) for page in entry.pages]
@@ -179,7 +179,7 @@ class _Checking:
             damage = self._node_damages[address] = Damage(address, kind, why, fix=fix)
         return damage
 
-    def _note(self, entry: Entry) -> None:
+    def _note(self, entry: TreeEntry) -> None:
         """Check an entry's document, a file's pages of block hashes, and note how much of which objects it needs."""
         self._note_document(entry.metadata)
         for extent in entry.extents:
@@ -248,7 +248,7 @@ class _Checking:
         except NotFoundError:
             return None
 
-    def _files(self, root: NodeRef) -> Iterator[Entry]:
+    def _files(self, root: NodeRef) -> Iterator[TreeEntry]:
         """Yield the files with content of all that can be read, those of equal directories a single time."""
 
         def visit(ref: NodeRef) -> bool:

@@ -18,7 +18,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from penstock.errors import AccessError, CancelledError, IntegrityError, PenstockError
-from penstock.manifest.entry import BLOCK_SIZE, Entry, External
+from penstock.manifest.entry import BLOCK_SIZE, External, TreeEntry
 from penstock.progress import Progress
 from penstock.repo.fetch.region_plan import RegionPlanner, pieces_of, place_order, widest_gap
 from penstock.repo.fetch.regions import Region, RegionPiece
@@ -189,7 +189,7 @@ class _Warming:
     def _look_at(self, files: Sequence[Wanted], *, scattered: bool) -> None:
         """Send for the blocks of some files that are missing, as far as they make whole regions."""
         placed: list[tuple[bytes | External, RegionPiece]] = []
-        joined: list[tuple[Entry, int, bytes, int]] = []
+        joined: list[tuple[TreeEntry, int, bytes, int]] = []
         for wanted in files:
             self._files += not wanted.more
             self._bytes += wanted.size
@@ -230,7 +230,7 @@ class _Warming:
         else:
             self._damaged.append(text)
 
-    def _joined_of(self, wanted: Wanted, placed: set[bytes]) -> Iterator[tuple[Entry, int, bytes, int]]:
+    def _joined_of(self, wanted: Wanted, placed: set[bytes]) -> Iterator[tuple[TreeEntry, int, bytes, int]]:
         """Yield the blocks of a file that lie in several places."""
         entry = wanted.entry
         for index in wanted.blocks:
@@ -301,7 +301,7 @@ class _Warming:
                     lost += piece.length
         return self._kept({piece.digest: piece.length for piece in region.pieces}, lost, damaged)
 
-    def _bring_joined(self, entry: Entry, index: int, digest: bytes, length: int) -> _Brought:
+    def _bring_joined(self, entry: TreeEntry, index: int, digest: bytes, length: int) -> _Brought:
         try:
             self._snapshot.fetch_blocks(entry, index, 1)
         except AccessError as error:

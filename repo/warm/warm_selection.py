@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from penstock.errors import AccessError, IntegrityError, NotFoundError, UsageError
-from penstock.manifest.entry import BLOCK_SIZE, PAGE_BLOCKS, Entry, NodeRef, block_count, split_path
+from penstock.manifest.entry import BLOCK_SIZE, PAGE_BLOCKS, NodeRef, TreeEntry, block_count, split_path
 from penstock.manifest.tree import Tree
 from penstock.repo.bucket.disk_sets import Marks
 
@@ -22,7 +22,7 @@ _MOST_BLOCKS = PAGE_BLOCKS
 class Wanted(NamedTuple):
     """Some blocks of a file; `more`: further ones of a file whose first came before."""
 
-    entry: Entry
+    entry: TreeEntry
     blocks: range
     more: bool = False
 
@@ -63,7 +63,7 @@ class FilesBelow:
     gone = 0
     scattered = False
 
-    def __init__(self, tree: Tree, tops: Sequence[Entry]) -> None:
+    def __init__(self, tree: Tree, tops: Sequence[TreeEntry]) -> None:
         self._tree = tree
         self._tops = tops
         self.size = sum(top.size for top in tops)
@@ -86,7 +86,7 @@ class FilesBelow:
                         for start in range(0, max(blocks, 1), _MOST_BLOCKS):
                             yield Wanted(entry, range(start, min(start + _MOST_BLOCKS, blocks)), start > 0)
 
-    def _entries(self, top: Entry, first: Callable[[NodeRef], bool]) -> Iterator[Entry]:
+    def _entries(self, top: TreeEntry, first: Callable[[NodeRef], bool]) -> Iterator[TreeEntry]:
         if top.directory is None:
             return iter((top,))
         return self._tree.walk_once(top.directory, first, lambda *told: self.unreadable.append(told))

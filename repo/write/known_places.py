@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from penstock.cache import LocationIndex
-from penstock.manifest.entry import BLOCK_SIZE, Entry
+from penstock.manifest.entry import BLOCK_SIZE, TreeEntry
 from penstock.manifest.hashing import HASH_SIZE, content_hash
 from penstock.manifest.tree import Tree
 from penstock.repo.bucket import object_keys
@@ -114,5 +114,5 @@ def _places_of(tree: Tree) -> Iterator[tuple[bytes, Place]]:
                 yield entry.hash, (entry.extents[0].object, entry.extents[0].offset)
 
 
-def _in_one_block(entry: Entry) -> bool:
+def _in_one_block(entry: TreeEntry) -> bool:
     return entry.is_file and 0 < entry.size <= 4 * BLOCK_SIZE and len(entry.extents) == 1

@@ -63,7 +63,7 @@ def _build(bucket: str, entries: int) -> None:
     from contextlib import closing
 
     from penstock.manifest.build import TreeBuilder
-    from penstock.manifest.entry import Entry, Extent, Kind
+    from penstock.manifest.entry import Extent, Kind, TreeEntry
     from penstock.manifest.records import Manifest
     from penstock.progress import SILENT
     from penstock.repo.bucket.leases import Lease, LeaseKind
@@ -89,7 +89,7 @@ def _build(bucket: str, entries: int) -> None:
             for at in range(per_folder):
                 number += 1
                 builder.add(
-                    Entry(
+                    TreeEntry(
                         b"image-%08d.jpg" % at,
                         Kind.FILE,
                         100_000 + number % 50_000,

@@ -18,7 +18,7 @@ from views.writing import publish
 from penstock.cache import SMALLEST_BOUND, BlockCache, LocationIndex
 from penstock.errors import PenstockError
 from penstock.manifest.build import TreeBuilder
-from penstock.manifest.entry import Entry, Extent, External, Kind
+from penstock.manifest.entry import Extent, External, Kind, TreeEntry
 from penstock.manifest.hashing import content_hash
 from penstock.manifest.records import Manifest
 from penstock.mountpoint import registry
@@ -51,7 +51,7 @@ COMMANDS = (
 )
 
 
-def plant(store_url: str, entries: Sequence[Entry]) -> None:
+def plant(store_url: str, entries: Sequence[TreeEntry]) -> None:
     """Make a version of these entries in the bucket, as the dataset ``data``: whatever they say."""
     with open_store(store_url) as store:
         sink = NodePackWriter(store.put)
@@ -171,7 +171,9 @@ def _addresses(folder: Path) -> Opened:
             return
         shutil.rmtree(heads, ignore_errors=True)
         extents = (Extent(External(uri, None, None), 0, len(data)),)
-        plant(f"file://{demo.directory}", [Entry(b"file", Kind.FILE, len(data), content_hash(data), extents=extents)])
+        plant(
+            f"file://{demo.directory}", [TreeEntry(b"file", Kind.FILE, len(data), content_hash(data), extents=extents)]
+        )
         with contextlib.closing(open_snapshot("demo/data", demo.settings, cached=False)) as snapshot:
             _, entry = snapshot.tree.resolve((b"file",))
             found = b"".join(snapshot.fetch_blocks(entry, 0, 1))

@@ -14,7 +14,7 @@ from trees.strategies import file_of, files, folders, quick
 
 from penstock.errors import UsageError
 from penstock.manifest.build import DirectoryWriter, DiscardSink, MemorySink, TreeBuilder
-from penstock.manifest.entry import MAX_DEPTH, Entry, Extent, Kind
+from penstock.manifest.entry import MAX_DEPTH, Extent, Kind, TreeEntry
 from penstock.manifest.hashing import content_hash
 from penstock.manifest.split import entry_weight
 from penstock.manifest.tree import Tree
@@ -63,14 +63,14 @@ def test_any_history_gives_the_same_nodes(folder: Folder, chance: random.Random)
     assert reachable(grown, both) == reachable(root, load)
 
 
-def _entry_at(folder: Folder, path: tuple[bytes, ...], sink: MemorySink) -> Entry:
+def _entry_at(folder: Folder, path: tuple[bytes, ...], sink: MemorySink) -> TreeEntry:
     item = find(folder, path)
     if isinstance(item, File):
         shell = Folder({path[-1]: item})
         _, entry = Tree(build(shell, sink), Loader(sink)).resolve((path[-1],))
         return entry
     assert isinstance(item, Folder)
-    return Entry(path[-1], Kind.DIRECTORY, mtime_ns=item.mtime_ns, metadata=item.metadata)
+    return TreeEntry(path[-1], Kind.DIRECTORY, mtime_ns=item.mtime_ns, metadata=item.metadata)
 
 
 @quick
@@ -103,7 +103,7 @@ def test_times_and_places_do_not_change_the_hash(folder: Folder) -> None:
                 continue
             old = item.entry
             extents = (Extent(content_hash(old.name), 1, old.size),) if old.extents else ()
-            entry = Entry(name, old.kind, old.size, old.hash, 77, old.metadata, old.target, extents)
+            entry = TreeEntry(name, old.kind, old.size, old.hash, 77, old.metadata, old.target, extents)
             children[name] = File(entry, item.blocks)
         return Folder(children, 99, source.metadata)
 
@@ -131,7 +131,7 @@ def test_whatever_is_content_changes_the_hash(folder: Folder, choice: int, what:
         "metadata": {"metadata": entry.metadata[:-1] + (b',"z":1}' if entry.metadata else b'{"z":1}')},
         "size": {"size": entry.size + 1},
     }[what]
-    changed = Entry(**{**{name: getattr(entry, name) for name in entry.__struct_fields__}, **fields})
+    changed = TreeEntry(**{**{name: getattr(entry, name) for name in entry.__struct_fields__}, **fields})
     parent.children[changed.name] = File(changed, b"")
     assert built(other)[0].hash != built(folder)[0].hash
 
@@ -163,7 +163,7 @@ def _children(root: object, load: Loader) -> list[object]:
 def test_a_slice_full_of_metadata_ends_early(small_nodes: Split) -> None:
     body = b'{"k":"%s"}' % (b"v" * 700)
     names = [name for name in (b"%05d" % number for number in range(200)) if not small_nodes.level(name)]
-    folder = Folder({name: File(Entry(name, Kind.FILE, 0, content_hash(b""), 0, body)) for name in names})
+    folder = Folder({name: File(TreeEntry(name, Kind.FILE, 0, content_hash(b""), 0, body)) for name in names})
     root, load = built(folder)
     assert root.hash == node_hash(folder, small_nodes)[0]
     assert all(len(load(ref)) <= 2 for ref in _children(root, load))  # type: ignore[arg-type]
@@ -192,7 +192,7 @@ def test_names_must_come_in_order_each_once() -> None:
 @pytest.mark.parametrize("name", [b"", b".", b"..", b"a/b", b"/", b"a\0", b"x" * 256])
 def test_what_cannot_be_a_name_is_refused_when_written(name: bytes) -> None:
     with pytest.raises(UsageError, match="bad name"):
-        DirectoryWriter(MemorySink()).put(Entry(name, Kind.FILE, 0, content_hash(b"")))
+        DirectoryWriter(MemorySink()).put(TreeEntry(name, Kind.FILE, 0, content_hash(b"")))
 
 
 def test_directories_nest_to_the_limit_and_no_further() -> None:
@@ -250,6 +250,6 @@ def _fill_on(builder: TreeBuilder, folder: Folder, base: object, load: Loader) -
 def test_times_that_no_64_bits_hold_are_kept_at_the_limit() -> None:
     entry = file_of(b"a", 1).entry
     for mtime, kept in ((1 << 70, (1 << 63) - 1), (-(1 << 70), 1 - (1 << 63))):
-        late = Entry(b"a", entry.kind, entry.size, entry.hash, mtime, extents=entry.extents)
+        late = TreeEntry(b"a", entry.kind, entry.size, entry.hash, mtime, extents=entry.extents)
         root, load = built(Folder({b"a": File(late)}))
         assert next(Tree(root, load).walk())[1].mtime_ns == kept

@@ -8,14 +8,14 @@ from trees.model import File, Folder, Path, built, find, flatten
 from trees.strategies import Step, apply, edits_for, file_of, folders, quick, steps
 
 from penstock.manifest.diff import Change, diff, same_content
-from penstock.manifest.entry import Entry, Kind
+from penstock.manifest.entry import Kind, TreeEntry
 
 pytestmark = pytest.mark.usefixtures("small_nodes")
 
 _Said = tuple[Path, tuple[object, ...] | None, tuple[object, ...] | None]
 
 
-def _content(entry: Entry | None) -> tuple[object, ...] | None:
+def _content(entry: TreeEntry | None) -> tuple[object, ...] | None:
     if entry is None:
         return None
     below = () if entry.kind is Kind.DIRECTORY else (entry.size, entry.hash)
@@ -75,7 +75,7 @@ def test_a_tree_and_itself_and_nothing(folder: Folder) -> None:
 
 def test_times_and_places_are_no_difference() -> None:
     one = file_of(b"a", 1)
-    other = File(Entry(b"a", one.entry.kind, one.entry.size, one.entry.hash, 5, extents=one.entry.extents))
+    other = File(TreeEntry(b"a", one.entry.kind, one.entry.size, one.entry.hash, 5, extents=one.entry.extents))
     assert same_content(one.entry, other.entry)
     assert _diff(Folder({b"a": one}), Folder({b"a": other})) == []
 
@@ -84,7 +84,7 @@ def test_metadata_and_kind_are_content() -> None:
     entry = file_of(b"a", 1).entry
     fields = {name: getattr(entry, name) for name in entry.__struct_fields__}
     for change in ({"metadata": b'{"new":1}'}, {"kind": Kind.EXECUTABLE}):
-        other = Entry(**{**fields, **change})
+        other = TreeEntry(**{**fields, **change})
         assert not same_content(entry, other)
         assert [path for path, _, _ in _diff(Folder({b"a": File(entry)}), Folder({b"a": File(other)}))] == [(b"a",)]
 

@@ -16,7 +16,7 @@ from penstock.errors import FormatTooNewError, IntegrityError, UsageError
 from penstock.manifest.build import DirectoryWriter, DiscardSink, MemorySink, TreeBuilder, keep_metadata
 from penstock.manifest.codec import decode_document, decode_node, encode_document
 from penstock.manifest.diff import diff
-from penstock.manifest.entry import INLINE_METADATA, MAX_METADATA, DocumentRef, Entry, Kind, Metadata, NodeRef
+from penstock.manifest.entry import INLINE_METADATA, MAX_METADATA, DocumentRef, Kind, Metadata, NodeRef, TreeEntry
 from penstock.manifest.frame import FRAME_DOCUMENT, FRAME_DOCUMENTED, decode_frame, encode_frame, frames_around
 from penstock.manifest.hashing import content_hash
 from penstock.manifest.merge import merge, merge_metadata
@@ -30,8 +30,8 @@ def large(number: int = 0) -> bytes:
     return canonical_json({"n": number, "text": "m" * INLINE_METADATA})
 
 
-def entry(name: str, metadata: Metadata = b"") -> Entry:
-    return Entry(name.encode(), Kind.FILE, 0, content_hash(b""), metadata=metadata)
+def entry(name: str, metadata: Metadata = b"") -> TreeEntry:
+    return TreeEntry(name.encode(), Kind.FILE, 0, content_hash(b""), metadata=metadata)
 
 
 def folder(**files: bytes) -> Folder:

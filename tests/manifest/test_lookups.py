@@ -15,7 +15,7 @@ from penstock.manifest.build import MemorySink
 from penstock.manifest.codec import encode_index, encode_leaf
 from penstock.manifest.cursor import Cursor
 from penstock.manifest.diff import diff
-from penstock.manifest.entry import Entry, Kind, Location, NodeRef, display_path, split_path
+from penstock.manifest.entry import Kind, Location, NodeRef, TreeEntry, display_path, split_path
 from penstock.manifest.node import Leaf, Node
 from penstock.manifest.tree import ROOT_INODE, Inode, NodeMissing, Tree, root_entry
 
@@ -237,7 +237,7 @@ def test_a_tree_deeper_than_any_path_is_refused() -> None:
     sink = MemorySink()
     ref = _leaf(sink, b"f")
     for _ in range(2100):
-        entry = Entry(b"d", Kind.DIRECTORY, ref.size, ref.hash, directory=ref)
+        entry = TreeEntry(b"d", Kind.DIRECTORY, ref.size, ref.hash, directory=ref)
         digest, frame = encode_leaf([entry], sink.resolve)
         ref = NodeRef(digest, ref.entries + 1, ref.size, sink.write(frame))
     tree = Tree(ref, Loader(sink))

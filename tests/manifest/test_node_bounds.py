@@ -14,7 +14,7 @@ from trees.specimens import LEAF, METADATA, OBJECTS, PACKS, PIECES, SIZES, F
 from penstock.errors import IntegrityError
 from penstock.manifest.build import MemorySink, TreeBuilder
 from penstock.manifest.codec import decode_node
-from penstock.manifest.entry import BLOCK_SIZE, Entry, Extent, Kind
+from penstock.manifest.entry import BLOCK_SIZE, Extent, Kind, TreeEntry
 from penstock.manifest.extents import cut_extents
 from penstock.manifest.hashing import content_hash, hash_of_blocks
 from penstock.manifest.node import Leaf
@@ -79,12 +79,12 @@ def test_more_than_a_writer_ever_puts_into_a_node_is_refused(part: int, column: 
         decode_node(*forge(kind, logical, physical, (7, 7)))
 
 
-def _scattered(count: int) -> tuple[Leaf, Entry]:
+def _scattered(count: int) -> tuple[Leaf, TreeEntry]:
     """Return a leaf with a file of `count` blocks in as many extents, and the entry that it was made from."""
     objects = [content_hash(b"%d" % number) for number in range(7)]
     places = tuple(Extent(objects[number % 7], number * 3 * BLOCK_SIZE, BLOCK_SIZE) for number in range(count))
     blocks = bytes(32 * count)
-    entry = Entry(b"f", Kind.FILE, count * BLOCK_SIZE, hash_of_blocks(count * BLOCK_SIZE, blocks), extents=places)
+    entry = TreeEntry(b"f", Kind.FILE, count * BLOCK_SIZE, hash_of_blocks(count * BLOCK_SIZE, blocks), extents=places)
     sink = MemorySink()
     builder = TreeBuilder(sink)
     builder.add_file(entry, blocks)

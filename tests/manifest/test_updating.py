@@ -11,7 +11,7 @@ from trees.strategies import Made, Step, apply, as_edits, edits_for, file_of, fo
 from penstock.errors import ConflictError, IntegrityError, NotFoundError, UsageError
 from penstock.manifest.build import MemorySink
 from penstock.manifest.codec import encode_index
-from penstock.manifest.entry import MAX_DEPTH, Entry, Kind, NodeRef
+from penstock.manifest.entry import MAX_DEPTH, Kind, NodeRef, TreeEntry
 from penstock.manifest.tree import Tree
 from penstock.manifest.update import EMPTY_DIRECTORY, Edit, update
 
@@ -95,7 +95,7 @@ def test_a_directory_moves_by_reference_without_being_read() -> None:
     load.count = 0
     new = MemorySink()
     edits = [
-        Edit((b"new",), Entry(b"new", Kind.DIRECTORY, directory=moved)),
+        Edit((b"new",), TreeEntry(b"new", Kind.DIRECTORY, directory=moved)),
         Edit((b"old",), None),
     ]
     updated = update(root, edits, load, new)
@@ -111,7 +111,7 @@ def test_edits_below_a_directory_that_moves_go_into_its_new_place() -> None:
     load = Loader(sink)
     moved = Tree(root, load).resolve((b"old",))[1].directory
     edits = [
-        Edit((b"new",), Entry(b"new", Kind.DIRECTORY, directory=moved)),
+        Edit((b"new",), TreeEntry(b"new", Kind.DIRECTORY, directory=moved)),
         Edit((b"new", b"a"), None),
         Edit((b"new", b"c"), file_of(b"c", 2).entry),
         Edit((b"old", b"a"), None),
@@ -139,7 +139,7 @@ def test_a_file_becomes_a_directory_and_back() -> None:
     root = build(Folder({b"a": file_of(b"a", 1)}), sink)
     load = Loader(sink)
     folder = update(
-        root, [Edit((b"a",), Entry(b"a", Kind.DIRECTORY)), Edit((b"a", b"b"), file_of(b"b", 1).entry)], load, sink
+        root, [Edit((b"a",), TreeEntry(b"a", Kind.DIRECTORY)), Edit((b"a", b"b"), file_of(b"b", 1).entry)], load, sink
     )
     assert [path for path, _ in Tree(folder, load).walk()] == [(b"a",), (b"a", b"b")]
     assert update(folder, [Edit((b"a",), file_of(b"a", 1).entry)], load, sink) == root
@@ -172,7 +172,7 @@ DEEP = tuple([b"d"] * (MAX_DEPTH - 1))
         ([Edit((b"g",), FILE)], UsageError, "names differ"),
         ([Edit((b"..", b"f"), FILE)], UsageError, "bad name"),
         ([Edit((*DEEP, b"d", b"f"), FILE)], UsageError, "levels"),
-        ([Edit((*DEEP, b"d"), Entry(b"d", Kind.DIRECTORY))], UsageError, "levels"),
+        ([Edit((*DEEP, b"d"), TreeEntry(b"d", Kind.DIRECTORY))], UsageError, "levels"),
     ],
 )
 def test_edits_that_cannot_be_are_refused(edits: list[Edit], error: type[Exception], words: str) -> None:
@@ -214,7 +214,7 @@ def test_what_may_be_missing_is_removed_without_a_trace(path: tuple[bytes, ...])
     after = (*path[:-1], path[-1] + b"!")
     gone = [Edit(path, None, missing_ok=True), Edit(after, None, missing_ok=True)]
     assert update(root, gone, load, sink) == root
-    last = Edit((b"z",), Entry(b"z", Kind.FILE, 1, FILE.hash, 0, extents=FILE.extents))
+    last = Edit((b"z",), TreeEntry(b"z", Kind.FILE, 1, FILE.hash, 0, extents=FILE.extents))
     names = [path for path, _ in Tree(update(root, [*gone, last], load, sink), load).walk()]
     assert names == [(b"d",), (b"d", b"x"), (b"f",), (b"z",)]
 
@@ -233,7 +233,7 @@ def test_a_file_below_one_that_was_kept_is_still_refused() -> None:
 
 def test_a_directory_can_begin_with_nothing() -> None:
     root, load, sink = _small()
-    empty = Entry(b"d", Kind.DIRECTORY, directory=EMPTY_DIRECTORY)
+    empty = TreeEntry(b"d", Kind.DIRECTORY, directory=EMPTY_DIRECTORY)
     assert [path for path, _ in Tree(update(root, [Edit((b"d",), empty)], load, sink), load).walk()] == [
         (b"d",),
         (b"f",),

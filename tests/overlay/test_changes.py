@@ -12,7 +12,7 @@ from trees.strategies import file_of
 from views.tables import MemoryTables
 
 from penstock.manifest.build import MemorySink
-from penstock.manifest.entry import Entry, Kind, NodeRef, split_path
+from penstock.manifest.entry import Kind, NodeRef, TreeEntry, split_path
 from penstock.manifest.hashing import content_hash
 from penstock.manifest.metadata import canonical_json
 from penstock.manifest.tree import ROOT_INODE, Tree
@@ -144,13 +144,13 @@ def edit_of(changed: Changed) -> Edit:
     return Edit(changed.path, entry_of(record, changed.path[-1], changed.base))
 
 
-def entry_of(record: InodeRecord, name: bytes, directory: NodeRef | None) -> Entry:
+def entry_of(record: InodeRecord, name: bytes, directory: NodeRef | None) -> TreeEntry:
     if record.kind is Kind.DIRECTORY:
-        return Entry(name, Kind.DIRECTORY, metadata=record.metadata, directory=directory)
+        return TreeEntry(name, Kind.DIRECTORY, metadata=record.metadata, directory=directory)
     if not record.entry:
-        return Entry(name, record.kind, 0, content_hash(b""), metadata=record.metadata)
+        return TreeEntry(name, record.kind, 0, content_hash(b""), metadata=record.metadata)
     old = decode_entry(record.entry)
-    return Entry(
+    return TreeEntry(
         name, record.kind, old.size, old.hash, 0, record.metadata, old.target, old.extents, old.blocks, old.pages
     )
 

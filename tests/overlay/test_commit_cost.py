@@ -13,7 +13,7 @@ from views.edited import Edited
 from views.writing import publish
 
 from penstock.manifest.build import TreeBuilder
-from penstock.manifest.entry import BLOCK_SIZE, Entry, Extent, Kind
+from penstock.manifest.entry import BLOCK_SIZE, Extent, Kind, TreeEntry
 from penstock.manifest.hashing import content_hash, hash_of_blocks
 from penstock.manifest.records import Manifest
 from penstock.progress import SILENT
@@ -56,11 +56,11 @@ def bucket(tmp_path: Path) -> LocalBucket:
     hashes = block * BLOCKS
     size = BLOCKS * BLOCK_SIZE
     extents = tuple(Extent(block, 0, BLOCK_SIZE) for _ in range(BLOCKS))
-    builder.add_file(Entry(b"big", Kind.FILE, size, hash_of_blocks(size, hashes), extents=extents), hashes)
+    builder.add_file(TreeEntry(b"big", Kind.FILE, size, hash_of_blocks(size, hashes), extents=extents), hashes)
     for folder in range(FOLDERS):
         builder.enter(b"f%03d" % folder)
         for number in range(FILES):
-            builder.add(Entry(b"%04d" % number, Kind.FILE, 1, small, extents=(Extent(small, 0, 1),)))
+            builder.add(TreeEntry(b"%04d" % number, Kind.FILE, 1, small, extents=(Extent(small, 0, 1),)))
         builder.leave()
     root = builder.finish()
     sink.flush()

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from penstock.errors import ConflictError, MergeConflictError, NotFoundError, UsageError
-from penstock.manifest.entry import Entry, Extent, External, Kind
+from penstock.manifest.entry import Extent, External, Kind, TreeEntry
 from penstock.manifest.hashing import content_hash
 from penstock.manifest.update import Edit
 from penstock.repo.bucket.repository import VersionId
@@ -48,7 +48,7 @@ def test_edits_over_a_base(world: World) -> None:
         [
             local_file((b"a",), os.path.join(path, "file"), b'{"label":1}'),
             Edit((b"b",), None),
-            Edit((b"d",), Entry(b"d", Kind.DIRECTORY, metadata=b'{"what":"d"}')),
+            Edit((b"d",), TreeEntry(b"d", Kind.DIRECTORY, metadata=b'{"what":"d"}')),
             GivenBytes((b"d", b"w"), b"given", Kind.EXECUTABLE),
             Edit((b"d", b"z"), replace_name(borrowed, b"z")),
             local_file((b"large",), os.path.join(path, "large")),
@@ -78,7 +78,7 @@ def test_edits_over_a_base(world: World) -> None:
     assert world.keys(".penstock/leases/") == []
 
 
-def replace_name(entry: Entry, name: bytes) -> Entry:
+def replace_name(entry: TreeEntry, name: bytes) -> TreeEntry:
     return msgspec.structs.replace(entry, name=name)
 
 
@@ -100,7 +100,7 @@ def test_an_unchanged_file_and_unchanged_blocks_are_not_sent_again(world: World)
 
 def test_addresses_are_entries_as_they_are(world: World) -> None:
     there = External("s3://elsewhere/key", "version")
-    entry = Entry(b"far", Kind.FILE, 3, content_hash(b"far"), extents=(Extent(there, 0, 3),))
+    entry = TreeEntry(b"far", Kind.FILE, 3, content_hash(b"far"), extents=(Extent(there, 0, 3),))
     report = land(world, [Edit((b"far",), entry), GivenBytes((b"near",), b"n")])
     assert world.open(cached=False).find("far").extents[0].object == there
     assert report.data.bytes == 1

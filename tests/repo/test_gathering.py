@@ -7,7 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.manifest.entry import BLOCK_SIZE, Entry, Extent, Kind
+from penstock.manifest.entry import BLOCK_SIZE, Extent, Kind, TreeEntry
 from penstock.manifest.hashing import ContentHasher, content_hash
 from penstock.repo.fetch.region_plan import GAP, RegionPlanner, pieces_of
 from penstock.repo.fetch.regions import Region, RegionPiece
@@ -70,11 +70,11 @@ def test_blocks_of_a_large_file() -> None:
     hashes = [blocks[at : at + 32] for at in range(0, len(blocks), 32)]
     # The middle block lies in two objects: it is no part of any region.
     extents = (Extent(b"a" * 32, 7, BLOCK_SIZE + 100), Extent(b"b" * 32, 0, BLOCK_SIZE - 95))
-    entry = Entry(b"f", Kind.FILE, len(data), digest, extents=extents, blocks=blocks)
+    entry = TreeEntry(b"f", Kind.FILE, len(data), digest, extents=extents, blocks=blocks)
     found = list(pieces_of(entry, lambda _, index: hashes[index]))
     assert found == [
         (b"a" * 32, RegionPiece(hashes[0], 7, BLOCK_SIZE)),
         (b"b" * 32, RegionPiece(hashes[2], BLOCK_SIZE - 100, 5)),
     ]
-    empty = Entry(b"e", Kind.FILE, 0, content_hash(b""))
+    empty = TreeEntry(b"e", Kind.FILE, 0, content_hash(b""))
     assert list(pieces_of(empty, lambda _, index: b"")) == []

@@ -10,7 +10,7 @@ import boto3
 import pytest
 
 from penstock.errors import IntegrityError, NotFoundError, UnreadableError, UsageError
-from penstock.manifest.entry import Entry, display_path
+from penstock.manifest.entry import TreeEntry, display_path
 from penstock.progress import SILENT, ProgressMeter
 from penstock.repo.push.push import PushOutcome, hash_directory, push_in_place
 from penstock.repo.read.snapshot import Snapshot, open_snapshot
@@ -27,11 +27,11 @@ def register(source: str | Path, handle: str) -> tuple[PushOutcome, int]:
     return report, meter.states()[0].done
 
 
-def files_of(snapshot: Snapshot) -> dict[str, Entry]:
+def files_of(snapshot: Snapshot) -> dict[str, TreeEntry]:
     return {display_path(names): entry for names, entry in snapshot.tree.walk() if entry.is_file}
 
 
-def content(snapshot: Snapshot, entry: Entry) -> bytes:
+def content(snapshot: Snapshot, entry: TreeEntry) -> bytes:
     return b"".join(snapshot.read(entry))
 
 

@@ -10,7 +10,7 @@ from views.bucket import LocalBucket
 from views.writing import publish
 
 from penstock.manifest.build import TreeBuilder
-from penstock.manifest.entry import Entry, Extent, Kind
+from penstock.manifest.entry import Extent, Kind, TreeEntry
 from penstock.manifest.records import Manifest
 from penstock.manifest.update import Edit, update
 from penstock.repo.bucket.repository import Repository
@@ -23,9 +23,9 @@ FOLDERS, FILES, CHANGED = 30, 4000, range(0, 30, 3)
 OBJECT = bytes(32)
 
 
-def entry(chance: random.Random, number: int) -> Entry:
+def entry(chance: random.Random, number: int) -> TreeEntry:
     name = b"file-%05d" % number
-    return Entry(name, Kind.FILE, 1000, chance.randbytes(32), extents=(Extent(OBJECT, 1000 * number, 1000),))
+    return TreeEntry(name, Kind.FILE, 1000, chance.randbytes(32), extents=(Extent(OBJECT, 1000 * number, 1000),))
 
 
 def test_what_lies_far_apart_comes_without_what_lies_between(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from views.writing import publish
 
 from penstock.errors import FormatTooNewError, IntegrityError, NotFoundError, UsageError
 from penstock.manifest.build import TreeBuilder
-from penstock.manifest.entry import BLOCK_SIZE, Entry, Extent, External, Kind, NodeRef
+from penstock.manifest.entry import BLOCK_SIZE, Extent, External, Kind, NodeRef, TreeEntry
 from penstock.manifest.hashing import ContentHasher, content_hash
 from penstock.manifest.records import Manifest
 from penstock.manifest.tree import NodeMissing
@@ -212,7 +212,9 @@ def external_version(world: World, bodies: dict[bytes, tuple[External, int, byte
         hasher = ContentHasher()
         hasher.update(body)
         digest, blocks = hasher.finish()
-        builder.add_file(Entry(name, Kind.FILE, len(body), digest, extents=(Extent(found, offset, len(body)),)), blocks)
+        builder.add_file(
+            TreeEntry(name, Kind.FILE, len(body), digest, extents=(Extent(found, offset, len(body)),)), blocks
+        )
     root = builder.finish()
     sink.flush()
     publish(repository, Manifest(sink.located(root)), Authorship("t", "", "test"))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from penstock.manifest.build import NodeSink, TreeBuilder
 from penstock.manifest.codec import encode_page
-from penstock.manifest.entry import BLOCK_SIZE, PAGE_BLOCKS, Entry, Extent, Kind, NodeRef, PageRef
+from penstock.manifest.entry import BLOCK_SIZE, PAGE_BLOCKS, Extent, Kind, NodeRef, PageRef, TreeEntry
 from penstock.manifest.hashing import content_hash, file_hash
 from penstock.manifest.records import Manifest
 from penstock.repo.bucket.leases import Lease, LeaseKind
@@ -50,9 +50,11 @@ def publish_tree(url: str, build: Build, dataset: str = DATASET) -> Manifest:
         store.close()
 
 
-def one_file(name: bytes = b"f") -> Entry:
+def one_file(name: bytes = b"f") -> TreeEntry:
     """Return the entry of a file with the content of `FILE`."""
-    return Entry(name, Kind.FILE, len(FILE), content_hash(FILE), extents=(Extent(content_hash(FILE), 0, len(FILE)),))
+    return TreeEntry(
+        name, Kind.FILE, len(FILE), content_hash(FILE), extents=(Extent(content_hash(FILE), 0, len(FILE)),)
+    )
 
 
 def bomb(width: int, depth: int) -> Build:
@@ -71,7 +73,7 @@ def bomb(width: int, depth: int) -> Build:
 
 def _add_equal(builder: TreeBuilder, below: NodeRef, width: int) -> None:
     for number in range(width):
-        builder.add(Entry(b"m%03d" % number, Kind.DIRECTORY, below.size, below.hash, directory=below))
+        builder.add(TreeEntry(b"m%03d" % number, Kind.DIRECTORY, below.size, below.hash, directory=below))
 
 
 def extents(files: int, count: int) -> Build:
@@ -89,7 +91,7 @@ def extents(files: int, count: int) -> Build:
         places = (Extent(content_hash(FILE), 0, BLOCK_SIZE),) * count
         for number in range(files):
             builder.enter(b"%02d" % number)
-            builder.add(Entry(b"f", Kind.FILE, size, whole, number, extents=places, pages=pages))
+            builder.add(TreeEntry(b"f", Kind.FILE, size, whole, number, extents=places, pages=pages))
             builder.leave()
 
     return build

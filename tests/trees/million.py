@@ -14,7 +14,7 @@ from typing import IO
 from penstock.manifest.build import TreeBuilder
 from penstock.manifest.codec import decode_node
 from penstock.manifest.diff import diff
-from penstock.manifest.entry import Entry, Extent, Kind, Location, NodeRef
+from penstock.manifest.entry import Extent, Kind, Location, NodeRef, TreeEntry
 from penstock.manifest.hashing import content_hash
 from penstock.manifest.merge import merge
 from penstock.manifest.node import Node
@@ -64,8 +64,8 @@ def _peak() -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) >> 10
 
 
-def _file(name: bytes, number: int) -> Entry:
-    return Entry(name, Kind.FILE, 1000, _DIGEST, number, extents=(Extent(_DIGEST, number, 1000),))
+def _file(name: bytes, number: int) -> TreeEntry:
+    return TreeEntry(name, Kind.FILE, 1000, _DIGEST, number, extents=(Extent(_DIGEST, number, 1000),))
 
 
 def _build(sink: FileSink) -> NodeRef:
@@ -111,7 +111,7 @@ def _look_up(root: NodeRef, sink: FileSink) -> None:
 def _change_one(root: NodeRef, sink: FileSink) -> None:
     path = (b"flat", b"00250000.png")
     sink.writes = sink.loads = 0
-    changed = update(root, [Edit(path, Entry(path[-1], Kind.FILE, 0, content_hash(b"")))], sink.load, sink)
+    changed = update(root, [Edit(path, TreeEntry(path[-1], Kind.FILE, 0, content_hash(b"")))], sink.load, sink)
     assert sink.writes <= MOST_LOADS, sink.writes
     assert sink.loads <= MOST_LOADS, sink.loads
     sink.loads = 0
@@ -123,8 +123,8 @@ def _merge(root: NodeRef, sink: FileSink) -> None:
     """Merge a file changed on one side with half a million that the other side moved; compare the result."""
     path = (b"folder0001", b"0500.png")
     flat = Tree(root, sink.load).resolve((b"flat",))[1]
-    moved = Entry(b"moved", Kind.DIRECTORY, flat.size, flat.hash, directory=flat.directory)
-    ours = update(root, [Edit(path, Entry(path[-1], Kind.FILE, 0, content_hash(b"")))], sink.load, sink)
+    moved = TreeEntry(b"moved", Kind.DIRECTORY, flat.size, flat.hash, directory=flat.directory)
+    ours = update(root, [Edit(path, TreeEntry(path[-1], Kind.FILE, 0, content_hash(b"")))], sink.load, sink)
     theirs = update(root, [Edit((b"flat",), None), Edit((b"moved",), moved)], sink.load, sink)
     sink.writes = sink.loads = 0
     merged = merge(root, ours, theirs, sink.load, sink, bytes)  # type: ignore[arg-type]  # there is none

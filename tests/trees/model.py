@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from penstock.manifest.build import MemorySink, TreeBuilder, with_blocks
 from penstock.manifest.codec import decode_document, decode_node
-from penstock.manifest.entry import Entry, Kind, Metadata, NodeRef
+from penstock.manifest.entry import Kind, Metadata, NodeRef, TreeEntry
 from penstock.manifest.node import IndexNode, Node
 
 __all__ = ["File", "Folder", "Loader", "Path", "bare", "build", "built", "fill", "find", "flatten", "reachable"]
@@ -19,7 +19,7 @@ Path = tuple[bytes, ...]
 class File:
     """A file or symlink; `blocks` are the joined hashes of its blocks."""
 
-    entry: Entry
+    entry: TreeEntry
     blocks: bytes = b""
 
 
@@ -85,7 +85,7 @@ def built(folder: Folder) -> tuple[NodeRef, Loader]:
     return build(folder, sink), Loader(sink)
 
 
-def bare(entry: Entry) -> tuple[object, ...]:
+def bare(entry: TreeEntry) -> tuple[object, ...]:
     """Return what can be said of an entry without knowing its directory's node: all the rest of it."""
     below = entry.directory.entries if entry.directory is not None else None
     whole = (entry.name, entry.kind, entry.size, entry.mtime_ns, entry.metadata, entry.target, entry.extents)

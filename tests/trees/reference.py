@@ -12,7 +12,7 @@ from typing import TypeVar
 import msgspec
 from blake3 import blake3
 
-from penstock.manifest.entry import Entry, Kind
+from penstock.manifest.entry import Kind, TreeEntry
 
 from .model import File, Folder
 
@@ -74,13 +74,13 @@ def node_hash(folder: Folder, split: Split = Split()) -> tuple[bytes, int, int]:
             rows.append((item.entry, 0))
         else:
             digest, below, size = node_hash(item, split)
-            rows.append((Entry(name, Kind.DIRECTORY, size, digest, 0, item.metadata), below))
+            rows.append((TreeEntry(name, Kind.DIRECTORY, size, digest, 0, item.metadata), below))
 
-    def weigh(entry: Entry) -> int:
+    def weigh(entry: TreeEntry) -> int:
         assert isinstance(entry.metadata, bytes)
         return 48 if len(entry.metadata) > split.most_inline else len(entry.metadata)
 
-    def leaf_ends(rows: list[tuple[Entry, int]]) -> bool:
+    def leaf_ends(rows: list[tuple[TreeEntry, int]]) -> bool:
         weight = sum(64 + len(row.name) + weigh(row) + len(row.target) for row, _ in rows)
         last = rows[-1][0].name
         return split.level(last) >= 1 or len(rows) >= split.most_entries or weight >= split.most_weight
@@ -97,7 +97,7 @@ def node_hash(folder: Folder, split: Split = Split()) -> tuple[bytes, int, int]:
     return nodes[0].hash, nodes[0].entries, nodes[0].size
 
 
-def _leaf(rows: list[tuple[Entry, int]], split: Split) -> _Node:
+def _leaf(rows: list[tuple[TreeEntry, int]], split: Split) -> _Node:
     metadata = [(at, entry.metadata) for at, (entry, _) in enumerate(rows) if isinstance(entry.metadata, bytes)]
     large = [(at, body) for at, body in metadata if len(body) > split.most_inline]
     value: list[object] = [

@@ -6,7 +6,7 @@ from blake3 import blake3
 
 from penstock.manifest.build import MemorySink, TreeBuilder
 from penstock.manifest.codec import encode_index
-from penstock.manifest.entry import BLOCK_SIZE, Entry, Extent, External, Kind, Location, NodeRef
+from penstock.manifest.entry import BLOCK_SIZE, Extent, External, Kind, Location, NodeRef, TreeEntry
 from penstock.manifest.hashing import content_hash, hash_of_blocks
 
 NAMES, KINDS, SIZES, HASHES, BELOW, TARGETS, METADATA = range(7)
@@ -22,17 +22,17 @@ def _leaf_frame() -> bytes:
     builder = TreeBuilder(sink)
     builder.enter(b"a", metadata=b'{"k":1}')
     builder.leave()
-    builder.add(Entry(b"b", Kind.SYMLINK, 3, content_hash(b"a/x"), 5, target=b"a/x"))
+    builder.add(TreeEntry(b"b", Kind.SYMLINK, 3, content_hash(b"a/x"), 5, target=b"a/x"))
     builder.add(
-        Entry(b"c", Kind.EXECUTABLE, 10, content_hash(b"c"), -1, b'{"l":"x"}', extents=(Extent(bytes(32), 4, 10),))
+        TreeEntry(b"c", Kind.EXECUTABLE, 10, content_hash(b"c"), -1, b'{"l":"x"}', extents=(Extent(bytes(32), 4, 10),))
     )
     for name, count in ((b"d", 2), (b"e", 33)):
         blocks, size = blake3(name).digest(32 * count), count * BLOCK_SIZE
         extents = (Extent(External("s3://b/k", "v", None), 0, size),)
-        builder.add_file(Entry(name, Kind.FILE, size, hash_of_blocks(size, blocks), extents=extents), blocks)
+        builder.add_file(TreeEntry(name, Kind.FILE, size, hash_of_blocks(size, blocks), extents=extents), blocks)
     pieces = (Extent(bytes(32), 0, 1), Extent(content_hash(b"1"), 9, 2), Extent(bytes(32), 1, 4))
-    builder.add(Entry(b"f", Kind.FILE, 7, content_hash(b"f"), extents=pieces))
-    builder.add(Entry(b"g", Kind.FILE, 0, content_hash(b"")))
+    builder.add(TreeEntry(b"f", Kind.FILE, 7, content_hash(b"f"), extents=pieces))
+    builder.add(TreeEntry(b"g", Kind.FILE, 0, content_hash(b"")))
     return sink.frames[builder.finish().location.digest]
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from penstock.errors import ConflictError, NotFoundError
 from penstock.manifest.build import MemorySink, with_blocks
-from penstock.manifest.entry import BLOCK_SIZE, MAX_SIZE, Entry, Extent, External, Kind, block_count
+from penstock.manifest.entry import BLOCK_SIZE, MAX_SIZE, Extent, External, Kind, TreeEntry, block_count
 from penstock.manifest.hashing import content_hash, hash_of_blocks
 from penstock.manifest.metadata import canonical_json
 from penstock.manifest.tree import Tree
@@ -92,7 +92,7 @@ def files(draw: st.DrawFn, name: st.SearchStrategy[bytes] = names) -> File:
     kind = draw(st.sampled_from([Kind.FILE, Kind.FILE, Kind.EXECUTABLE, Kind.SYMLINK]))
     if kind is Kind.SYMLINK:
         target = draw(st.binary(min_size=1, max_size=12).filter(lambda target: 0 not in target) | st.just(b"t" * 4095))
-        return File(Entry(own, kind, len(target), content_hash(target), mtime, metadata, target))
+        return File(TreeEntry(own, kind, len(target), content_hash(target), mtime, metadata, target))
     blocks_wanted = draw(st.sampled_from([0, 1, 1, 1, 2, 3, 32, 33, 1024, 1025]))
     size = max(0, blocks_wanted * BLOCK_SIZE - draw(st.integers(0, BLOCK_SIZE - 1)))
     blocks = b""
@@ -104,7 +104,7 @@ def files(draw: st.DrawFn, name: st.SearchStrategy[bytes] = names) -> File:
         blocks = blake3(draw(st.binary(max_size=2))).digest(32 * block_count(size))
         digest = hash_of_blocks(size, blocks)
     extents = _extents(draw, size) if size else ()
-    return File(Entry(own, kind, size, digest, mtime, metadata, extents=extents), blocks)
+    return File(TreeEntry(own, kind, size, digest, mtime, metadata, extents=extents), blocks)
 
 
 def _extents(draw: st.DrawFn, size: int) -> tuple[Extent, ...]:
@@ -124,18 +124,18 @@ def file_of(name: bytes, flavour: int) -> File:
     metadata = canonical_json({"n": flavour}) if flavour % 3 == 0 else b""
     if flavour % 11 == 10:
         target = b"../%d" % flavour
-        return File(Entry(name, Kind.SYMLINK, len(target), content_hash(target), flavour, metadata, target))
+        return File(TreeEntry(name, Kind.SYMLINK, len(target), content_hash(target), flavour, metadata, target))
     if flavour % 11 == 9:
-        return File(Entry(name, kind, 0, content_hash(b""), flavour, metadata))
+        return File(TreeEntry(name, kind, 0, content_hash(b""), flavour, metadata))
     if flavour % 11 < 7:
         extents = (Extent(seed, flavour, 1 + flavour),)
-        return File(Entry(name, kind, 1 + flavour, blake3(seed).digest(), flavour, metadata, extents=extents))
+        return File(TreeEntry(name, kind, 1 + flavour, blake3(seed).digest(), flavour, metadata, extents=extents))
     count = (34 if flavour % 11 == 8 else 2) + flavour % 3
     size = (count - 1) * BLOCK_SIZE + 1 + flavour
     blocks = blake3(seed).digest(32 * count)
     half = size // 2
     halves = (Extent(seed, 0, half), Extent(External("s3://elsewhere/object", "v"), 7, size - half))
-    return File(Entry(name, kind, size, hash_of_blocks(size, blocks), flavour, metadata, extents=halves), blocks)
+    return File(TreeEntry(name, kind, size, hash_of_blocks(size, blocks), flavour, metadata, extents=halves), blocks)
 
 
 _flavours = st.integers(0, 199)
@@ -263,7 +263,8 @@ def as_edits(made: list[Made], tree: Tree, sink: MemorySink) -> list[Edit]:
             below = tree.resolve(origin)[1].directory if origin is not None else None
             edits.append(
                 Edit(
-                    path, Entry(path[-1], Kind.DIRECTORY, 0, b"", item.mtime_ns, item.metadata, b"", (), b"", (), below)
+                    path,
+                    TreeEntry(path[-1], Kind.DIRECTORY, 0, b"", item.mtime_ns, item.metadata, b"", (), b"", (), below),
                 )
             )
     return edits

@@ -14,7 +14,7 @@ from typing import Any
 from blake3 import blake3
 
 from penstock.manifest.build import TreeBuilder, keep_metadata
-from penstock.manifest.entry import Entry, Extent, External, Kind, Metadata, NodeRef
+from penstock.manifest.entry import Extent, External, Kind, Metadata, NodeRef, TreeEntry
 from penstock.manifest.frame import FRAME_DOCUMENT, FRAME_PAGE, decode_frame, frames_around
 from penstock.manifest.hashing import content_hash, hash_of_blocks
 from penstock.manifest.metadata import canonical_json, parse_metadata
@@ -57,7 +57,7 @@ def _file_of(name: bytes, item: dict[str, Any]) -> File:
         )
         for found in item.get("extents", [])
     )
-    entry = Entry(
+    entry = TreeEntry(
         name,
         Kind(item["kind"]),
         item["size"],
@@ -185,14 +185,14 @@ def plain(value: Any) -> Any:
 
 def _content(name: bytes, data: bytes, mtime: int, kind: Kind = Kind.FILE, metadata: bytes = b"") -> File:
     extents = (Extent(content_hash(b"a pack"), 100, len(data)),) if data else ()
-    return File(Entry(name, kind, len(data), content_hash(data), mtime, metadata, extents=extents))
+    return File(TreeEntry(name, kind, len(data), content_hash(data), mtime, metadata, extents=extents))
 
 
 def _large(name: bytes, count: int, last: int, extents: tuple[Extent, ...], seeds: dict[bytes, bytes]) -> File:
     blocks = blake3(name).digest(32 * count)
     seeds[blocks] = name
     size = (count - 1) * _MIB + last
-    return File(Entry(name, Kind.FILE, size, hash_of_blocks(size, blocks), 0, extents=extents), blocks)
+    return File(TreeEntry(name, Kind.FILE, size, hash_of_blocks(size, blocks), 0, extents=extents), blocks)
 
 
 def _piece(number: int, offset: int, length: int) -> Extent:
@@ -202,7 +202,7 @@ def _piece(number: int, offset: int, length: int) -> Extent:
 def trees() -> dict[str, tuple[Folder, dict[str, Any], dict[bytes, bytes]]]:
     """Return the trees of the vectors, with the metadata of the version and what the block hashes come from."""
     seeds: dict[bytes, bytes] = {}
-    link = Entry(b"link", Kind.SYMLINK, 7, content_hash(b"../tool"), -1, target=b"../tool")
+    link = TreeEntry(b"link", Kind.SYMLINK, 7, content_hash(b"../tool"), -1, target=b"../tool")
     kinds: dict[bytes, File | Folder] = {
         b"data.bin": _content(
             b"data.bin", b"\0\1\2", 1_700_000_000_123_456_789, metadata=canonical_json({"label": "é"})

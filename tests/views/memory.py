@@ -13,7 +13,7 @@ import trio
 from penstock.errors import StoreUnreachableError
 from penstock.manifest.build import MemorySink, TreeBuilder
 from penstock.manifest.codec import decode_document, decode_node, decode_page
-from penstock.manifest.entry import BLOCK_SIZE, PAGE_BLOCKS, Entry, Extent, Kind, Metadata, NodeRef, block_count
+from penstock.manifest.entry import BLOCK_SIZE, PAGE_BLOCKS, Extent, Kind, Metadata, NodeRef, TreeEntry, block_count
 from penstock.manifest.hashing import HASH_SIZE, ContentHasher, content_hash
 from penstock.manifest.node import Node
 from penstock.manifest.tree import NodeMissing
@@ -90,7 +90,7 @@ class MemorySource:
             item = spec[name]
             if isinstance(item, Link):
                 digest = content_hash(item.target)
-                builder.add(Entry(name, Kind.SYMLINK, len(item.target), digest, MTIME_NS, target=item.target))
+                builder.add(TreeEntry(name, Kind.SYMLINK, len(item.target), digest, MTIME_NS, target=item.target))
             elif isinstance(item, Made):
                 hasher = ContentHasher()
                 hasher.update(item.data)
@@ -106,7 +106,7 @@ class MemorySource:
                     self._pack_end += size
                 kind = Kind.EXECUTABLE if item.executable else Kind.FILE
                 extents = (place,) if size else ()
-                entry = Entry(name, kind, size, digest, item.mtime_ns, item.metadata, extents=extents)
+                entry = TreeEntry(name, kind, size, digest, item.mtime_ns, item.metadata, extents=extents)
                 builder.add_file(entry, blocks)
             else:
                 builder.enter(name, mtime_ns=MTIME_NS)
@@ -151,7 +151,7 @@ class MemorySource:
             if faults:
                 raise faults.pop(0)
 
-    def block_hash(self, entry: Entry, index: int) -> bytes:
+    def block_hash(self, entry: TreeEntry, index: int) -> bytes:
         if entry.size <= BLOCK_SIZE:
             return entry.hash
         hashes, at = entry.blocks, index
@@ -164,7 +164,7 @@ class MemorySource:
         block = self.cache.get(digest)
         return memoryview(block) if block is not None else None
 
-    def fetch_blocks(self, entry: Entry, first: int, count: int) -> list[memoryview]:
+    def fetch_blocks(self, entry: TreeEntry, first: int, count: int) -> list[memoryview]:
         with self._lock:
             self.fetches.append((entry.name, first, count))
         self._pass_gate(self.faults)
@@ -204,11 +204,11 @@ class MemorySource:
     def cache_holds(self, size: int) -> bool:
         return self.holds
 
-    def is_cached(self, entry: Entry) -> tuple[int, int]:
+    def is_cached(self, entry: TreeEntry) -> tuple[int, int]:
         blocks = block_count(entry.size)
         return sum(self.block_hash(entry, index) in self.cache for index in range(blocks)), blocks
 
-    def physical(self, entry: Entry) -> list[dict[str, object]]:
+    def physical(self, entry: TreeEntry) -> list[dict[str, object]]:
         return [{"uri": "memory", "offset": each.offset, "length": each.length} for each in entry.extents]
 
     def counters(self) -> dict[str, int]:

@@ -16,7 +16,7 @@ from itertools import islice
 
 import trio
 
-from penstock.manifest.entry import Entry, External, NodeRef
+from penstock.manifest.entry import External, NodeRef, TreeEntry
 from penstock.manifest.node import Node
 from penstock.manifest.tree import ROOT_INODE, Inode, NodeMissing, Tree
 from penstock.repo.fetch.region_plan import RegionPlanner, pieces_of
@@ -69,7 +69,7 @@ class Prefetcher:
             self._evidence.ahead(self._source.root.entries + 2)  # not again before this one is known to reach how far
             self._nursery.start_soon(run_guarded, self._fetch_ahead, Inode(inode + 1), length)
 
-    def region(self, inode: Inode, entry: Entry, *, alone: bool = False) -> Region | None:
+    def region(self, inode: Inode, entry: TreeEntry, *, alone: bool = False) -> Region | None:
         """Return what to fetch for a missed file of one block: at least its block. None: it lies in several places.
 
         `alone`: the miss says nothing of other files, because which ones follow is known.
@@ -152,12 +152,12 @@ class Prefetcher:
         finally:
             self.sweeping = False
 
-    async def _entries(self, start: Inode) -> list[tuple[Inode, Entry]]:
+    async def _entries(self, start: Inode) -> list[tuple[Inode, TreeEntry]]:
         """Return some entries in tree order from an inode on (from the root, behind it), loading nodes on the way.
 
         Empty at the end of the tree only.
         """
-        found: list[tuple[Inode, Entry]] = []
+        found: list[tuple[Inode, TreeEntry]] = []
         last = ROOT_INODE + self._source.root.entries
         while start <= last and len(found) < _BATCH:
             try:
@@ -169,7 +169,7 @@ class Prefetcher:
                 await self._load(missing.ref)
         return found
 
-    async def _gather(self, gatherer: RegionPlanner, entries: Sequence[Entry], nursery: trio.Nursery) -> None:
+    async def _gather(self, gatherer: RegionPlanner, entries: Sequence[TreeEntry], nursery: trio.Nursery) -> None:
         places = []
         for entry in entries:
             if entry.is_file and entry.size:
@@ -184,5 +184,5 @@ class Prefetcher:
                 await self._fetches.send(region, nursery)
 
 
-def _pieces(source: Source, entry: Entry) -> list[tuple[bytes | External, RegionPiece]]:
+def _pieces(source: Source, entry: TreeEntry) -> list[tuple[bytes | External, RegionPiece]]:
     return list(pieces_of(entry, source.block_hash))

@@ -20,7 +20,7 @@ from typing import Protocol
 import trio
 
 from penstock.errors import PenstockError
-from penstock.manifest.entry import BLOCK_SIZE, Entry, display_path
+from penstock.manifest.entry import BLOCK_SIZE, TreeEntry, display_path
 from penstock.manifest.tree import ROOT_INODE, Inode
 from penstock.repo.warm.trace import Access, encode_access, encode_header
 from penstock.vfs.source.source import Source
@@ -38,7 +38,7 @@ _WAITING = 65536
 """Accesses that may wait to be written; more come only when the disk, or the store, is slower than readers."""
 
 
-_Touched = tuple[Inode, Entry, int, int]
+_Touched = tuple[Inode, TreeEntry, int, int]
 """A file, the first block and how many."""
 
 
@@ -106,7 +106,7 @@ class TraceRecorder:
             os.close(self._descriptor)
             raise
 
-    def note(self, inode: Inode, entry: Entry, start: int, end: int) -> None:
+    def note(self, inode: Inode, entry: TreeEntry, start: int, end: int) -> None:
         """Take note that bytes `start` to `end` of a file were read."""
         if self._ended or start >= end:
             return
@@ -125,7 +125,7 @@ class TraceRecorder:
                 if not seen >> block & 1:
                     self._wait(inode, entry, block)
 
-    def _wait(self, inode: Inode, entry: Entry, block: int) -> None:
+    def _wait(self, inode: Inode, entry: TreeEntry, block: int) -> None:
         if self._waiting:
             before, _, first, count = self._waiting[-1]
             if before == inode and block == first + count:

@@ -10,7 +10,7 @@ import stat
 
 import msgspec
 
-from penstock.manifest.entry import BLOCK_SIZE, PAGE_BLOCKS, Entry, Kind, NodeRef
+from penstock.manifest.entry import BLOCK_SIZE, PAGE_BLOCKS, Kind, NodeRef, TreeEntry
 from penstock.manifest.hashing import HASH_SIZE, zero_block_hash, zero_page_hash
 from penstock.overlay.tables.schema import InodeRecord
 
@@ -61,7 +61,7 @@ class FileSystemSize(msgspec.Struct, frozen=True):
     free_files: int = 0
 
 
-def attributes_of(inode: int, entry: Entry, epoch_ns: int, umask: int = DEFAULT_UMASK) -> Attributes:
+def attributes_of(inode: int, entry: TreeEntry, epoch_ns: int, umask: int = DEFAULT_UMASK) -> Attributes:
     """Return an entry's attributes; one without a time of its own has `epoch_ns`, the version's."""
     kind = entry.kind
     # A directory has size 0: its recursive size would be counted twice by du --apparent-size.

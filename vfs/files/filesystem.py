@@ -8,7 +8,7 @@ Every question about the tree is first asked of nodes in memory. When one is mis
 for all who want it, and the question is asked again.
 
 Errors: `errnos.Refusal` is an answer (ENOENT is not one of them: `lookup` returns None); anything of
-`penstock.errors` is a failure of the source. Used by `fuse` and by tests, in one event loop.
+`penstock.errors` is a failure of the source. It belongs to one event loop.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import msgspec
 import trio
 
 from penstock.lru import Lru
-from penstock.manifest.entry import BLOCK_SIZE, Entry, Kind, NodeRef, block_count
+from penstock.manifest.entry import BLOCK_SIZE, Kind, NodeRef, TreeEntry, block_count
 from penstock.manifest.tree import ROOT_INODE, Inode, NodeMissing, Tree
 from penstock.vfs.ahead.order_follower import OrderFollower
 from penstock.vfs.ahead.prefetcher import Prefetcher
@@ -72,7 +72,7 @@ class _Directory(NamedTuple):
 class _OpenFile:
     __slots__ = ("announced", "entry", "inode", "readahead", "started")
 
-    def __init__(self, inode: Inode, entry: Entry, *, announced: bool = False) -> None:
+    def __init__(self, inode: Inode, entry: TreeEntry, *, announced: bool = False) -> None:
         self.inode = inode
         self.entry = entry
         self.announced = announced
@@ -174,7 +174,7 @@ class ReadOnlyFileSystem:
         except NodeMissing:
             return await self._asker.ask(lambda load: question(Tree(self._source.root, load)))
 
-    async def _entry(self, inode: int) -> Entry:
+    async def _entry(self, inode: int) -> TreeEntry:
         if not 0 <= inode - ROOT_INODE <= self._source.root.entries:
             raise Refusal(errno.ESTALE)
         return await self._ask(lambda tree: tree.by_inode(Inode(inode)))
@@ -267,7 +267,7 @@ class ReadOnlyFileSystem:
         inode = inode_of(handle)
         return self._open_directories.setdefault(handle, _OpenDirectory(inode, await self._directory(inode)))
 
-    async def _of_handle(self, handle: FileHandle) -> Entry:
+    async def _of_handle(self, handle: FileHandle) -> TreeEntry:
         try:
             return await self._entry(inode_of(handle))
         except Refusal as refusal:
@@ -384,5 +384,5 @@ class ReadOnlyFileSystem:
         return extended_attributes(self._source, entry, metadata, is_root=is_root)
 
 
-def _has_blocks(source: Source, entry: Entry, blocks: range) -> bool:
+def _has_blocks(source: Source, entry: TreeEntry, blocks: range) -> bool:
     return not source.missing_blocks([source.block_hash(entry, index) for index in blocks])

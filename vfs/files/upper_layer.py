@@ -1,7 +1,8 @@
 """The upper layer of a mount: an overlay, there from the beginning where it is writable, and else from a refresh on.
 
 A read-only mount that is moved to another version keeps the inodes that the kernel knows, as a writable one does: what
-differs is clean records in an overlay of its own, which goes when the mount goes. Used by `serve`, in its thread.
+differs is clean records in an overlay of its own, which goes when the mount goes. It
+belongs to the event loop's thread.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ What nobody changed is read as `filesystem` reads it. All that changes a name or
 in one step with what it looks up, so requests are atomic towards each other.
 
 Refusals are `errnos.Refusal` and the overlay's `Refused`; anything of `penstock.errors` is a failure of the source.
-Used by `writable_operations` and by tests, in one event loop.
+It belongs to one event loop.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import TypeVar
 import msgspec
 import trio
 
-from penstock.manifest.entry import BLOCK_SIZE, MAX_SIZE, Entry, Kind, Metadata, block_count
+from penstock.manifest.entry import BLOCK_SIZE, MAX_SIZE, Kind, Metadata, TreeEntry, block_count
 from penstock.manifest.tree import ROOT_INODE, NodeMissing
 from penstock.overlay.content.layers import LOWER, ZEROS
 from penstock.overlay.overlay import Overlay
@@ -66,10 +66,10 @@ class _Open:
 
     def __init__(self) -> None:
         self.below = b""
-        self.entry: Entry | None = None
+        self.entry: TreeEntry | None = None
         self.readahead: Readahead | None = None
 
-    def lower(self, record: InodeRecord) -> Entry:
+    def lower(self, record: InodeRecord) -> TreeEntry:
         """Return what the version has of the file."""
         if self.entry is None or self.below != record.entry:
             self.below, self.entry = record.entry, decode_entry(record.entry)
@@ -220,7 +220,7 @@ class WritableFileSystem:
         found = self._files.get(FileHandle(handle))
         return found if found is not None else self._files.setdefault(FileHandle(handle), _Open())
 
-    async def _read_below(self, file: _Open, entry: Entry, start: int, end: int) -> bytes | memoryview:
+    async def _read_below(self, file: _Open, entry: TreeEntry, start: int, end: int) -> bytes | memoryview:
         """Return bytes of a version's file."""
         if start >= end:
             return b""
@@ -497,7 +497,7 @@ class WritableFileSystem:
             return metadata
         return await self._workers.run(partial(self._source.read_metadata, metadata))
 
-    async def _described(self, inode: int) -> Entry:
+    async def _described(self, inode: int) -> TreeEntry:
         """Return an inode as an entry; what was changed has no hash and no blocks."""
         node = await self._node(inode)
         if node.record is None:
@@ -506,7 +506,7 @@ class WritableFileSystem:
         record = node.record
         if record.entry and not record.layers and record.shown == record.size:
             return msgspec.structs.replace(decode_entry(record.entry), metadata=record.metadata)
-        return Entry(record.name, record.kind, record.size, metadata=record.metadata, target=record.target)
+        return TreeEntry(record.name, record.kind, record.size, metadata=record.metadata, target=record.target)
 
     async def setxattr(self, inode: int, name: bytes, value: bytes, flags: int = 0) -> None:
         """Set a key of an entry's metadata. EPERM: the version's own facts; ENOTSUP: any other attribute."""

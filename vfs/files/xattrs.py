@@ -27,7 +27,7 @@ from collections.abc import Callable
 import msgspec
 
 from penstock.errors import UsageError
-from penstock.manifest.entry import Entry, Kind
+from penstock.manifest.entry import Kind, TreeEntry
 from penstock.manifest.metadata import canonical_json, parse_metadata
 from penstock.vfs.source.source import Source
 
@@ -44,7 +44,7 @@ _MOST_LIST = 64 << 10
 
 
 def extended_attributes(
-    source: Source, entry: Entry, metadata: bytes, *, is_root: bool
+    source: Source, entry: TreeEntry, metadata: bytes, *, is_root: bool
 ) -> dict[bytes, Callable[[], bytes]]:
     """Return an entry's attributes: by name, what makes the value. Values may block on the cache or the store.
 
@@ -75,7 +75,7 @@ def extended_attributes(
     return found
 
 
-def _physical(source: Source, entry: Entry) -> bytes:
+def _physical(source: Source, entry: TreeEntry) -> bytes:
     """Return the places as a JSON list."""
     return within_bounds(json.dumps(source.physical(entry), separators=(",", ":")).encode())
 

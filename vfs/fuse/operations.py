@@ -1,7 +1,7 @@
 """FUSE requests to calls of `filesystem`: protocol adapter only.
 
-A version never changes: names, attributes and pages stay valid for ever, names that are not there too. Called by
-pyfuse3 alone.
+A version never changes: names, attributes and pages stay valid for ever, names that are not there too. It runs
+on the event loop.
 """
 
 # ruff: noqa: ARG002  # pyfuse3 fixes what handlers take

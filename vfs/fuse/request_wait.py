@@ -10,7 +10,7 @@ A request that is given up before it was read, because its reader was killed, is
 blocking, and with all of Python standing still until the next request. So what was readable is looked at again at the
 last moment, and an alarm interrupts the read(2) that found nothing all the same.
 
-Used by `serve`, in the main thread. docs/design/009-waiting.md has the figures.
+It runs in the main thread. docs/design/009-waiting.md has the figures.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """FUSE requests that change something, to calls of `writable`: protocol adapter only.
 
 Names, attributes and pages stay valid for ever here too: all changes come through the kernel, and those that do not
-(`refresh`, `discard`) tell it.
+(`refresh`, `discard`) tell it. It runs on the event loop.
 """
 
 # ruff: noqa: ARG002  # pyfuse3 fixes what handlers take

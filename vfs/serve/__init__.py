@@ -1,1 +1,1 @@
-"""The processes of a mount: supervisor, serving process, control socket, jobs."""
+"""The process that serves a mount: its start and end, its control socket, and what it does when it is asked."""

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from penstock.errors import NotFoundError, PenstockError, UsageError
-from penstock.manifest.entry import Entry, Kind, NodeRef, split_path
+from penstock.manifest.entry import Kind, NodeRef, TreeEntry, split_path
 from penstock.manifest.tree import ROOT_INODE, Inode, Tree
 from penstock.mountpoint.control_messages import AnnounceAnswer, AnnounceRequest
 from penstock.vfs.ahead.order_follower import OrderFollower, patient_tree
@@ -98,7 +98,7 @@ def find_files(source: Source, paths: Sequence[str], patience: float) -> _Found:
     return _Found(inodes, size, taken)
 
 
-def _find(tree: Tree, path: str, folders: dict[str, tuple[Inode, NodeRef] | None]) -> tuple[Inode, Entry] | None:
+def _find(tree: Tree, path: str, folders: dict[str, tuple[Inode, NodeRef] | None]) -> tuple[Inode, TreeEntry] | None:
     """Return what is at a path; None: nothing, or something outside. `folders` are known from paths before it."""
     for _ in range(_MOST_LINKS):
         folder, _, name = path.rpartition("/")

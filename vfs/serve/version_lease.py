@@ -1,7 +1,7 @@
 """A mount's lease: so that `gc` deletes nothing that the mount shows, whatever becomes of its branch.
 
 It is taken once files can be read, in a thread, and is best effort: a bucket that may only be read has no gc of ours to
-fear, and a store that does not answer must not hold up a mount. Used by `serve`, on the event loop.
+fear, and a store that does not answer must not hold up a mount. It runs on the event loop.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import trio
 
 from penstock.lru import Lru
-from penstock.manifest.entry import BLOCK_SIZE, Entry, External, block_count
+from penstock.manifest.entry import BLOCK_SIZE, External, TreeEntry, block_count
 from penstock.manifest.extents import cut_extents
 from penstock.repo.fetch.regions import Region
 
@@ -63,7 +63,7 @@ class BlockReader:
         self._groups: Lru[tuple[bytes, int], list[bytes]] = Lru(_GROUPS)
         self._ahead = 0
 
-    async def read_small(self, entry: Entry, neighbours: Callable[[], Region | None]) -> memoryview:
+    async def read_small(self, entry: TreeEntry, neighbours: Callable[[], Region | None]) -> memoryview:
         """Return all of a file of one block. When it must be fetched, what `neighbours` says is fetched with it."""
         digest = entry.hash
         view = self._held(digest, entry, 0)
@@ -105,7 +105,7 @@ class BlockReader:
             assert flight is not None  # mypy does not see the subtraction
             await flight.done.wait()
 
-    async def read(self, entry: Entry, start: int, end: int) -> bytes | memoryview:
+    async def read(self, entry: TreeEntry, start: int, end: int) -> bytes | memoryview:
         """Return bytes `start` to `end` (both within the file, start < end) of a file.
 
         Within one block it is a view of the block itself. Raises what fetching raises.
@@ -127,7 +127,7 @@ class BlockReader:
             parts.append(view[max(start - offset, 0) : end - offset])
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def fetch_ahead(self, entry: Entry, blocks: range) -> None:
+    def fetch_ahead(self, entry: TreeEntry, blocks: range) -> None:
         """Have some blocks fetched in the background, unless too much is on its way already.
 
         Failures are silent: whoever reads the block tries again, and is told.
@@ -137,7 +137,7 @@ class BlockReader:
         self._ahead += len(blocks)
         self._nursery.start_soon(self._fetch_ahead, entry, blocks)
 
-    async def _fetch_ahead(self, entry: Entry, blocks: range) -> None:
+    async def _fetch_ahead(self, entry: TreeEntry, blocks: range) -> None:
         try:
             try:
                 digests = await self._digests(entry, blocks)
@@ -153,7 +153,7 @@ class BlockReader:
         finally:
             self._ahead -= len(blocks)
 
-    async def _digests(self, entry: Entry, blocks: range) -> list[bytes]:
+    async def _digests(self, entry: TreeEntry, blocks: range) -> list[bytes]:
         """Return the hashes of some blocks; for files with pages, by way of a thread and a table of groups."""
         if not entry.pages:
             return [self._source.block_hash(entry, index) for index in blocks]
@@ -169,7 +169,7 @@ class BlockReader:
             found += hashes[max(blocks.start - begin, 0) : blocks.stop - begin]
         return found
 
-    def _held(self, digest: bytes, entry: Entry, index: int) -> memoryview | None:
+    def _held(self, digest: bytes, entry: TreeEntry, index: int) -> memoryview | None:
         """Return a block that can be had at once."""
         view = self._recent.peek(digest)
         if view is None:
@@ -182,7 +182,7 @@ class BlockReader:
         self._source.count(hits=1)
         return view
 
-    def _start(self, entry: Entry, first: int, wanted: Sequence[bytes | None]) -> None:
+    def _start(self, entry: TreeEntry, first: int, wanted: Sequence[bytes | None]) -> None:
         """Put blocks on their way: by position those that are not None, unless they are on their way already."""
         runs: list[tuple[int, list[bytes]]] = []
         seen: set[bytes] = set()
@@ -211,18 +211,18 @@ def _obtain_region(source: Source, region: Region) -> list[_Obtained]:
     return [_Obtained(view, fetched=True) for view in source.fetch_region(region)]
 
 
-def _is_outside(entry: Entry, first: int, count: int) -> bool:
+def _is_outside(entry: TreeEntry, first: int, count: int) -> bool:
     """Whether any of these blocks lies, in part or whole, in something else than the bucket's own objects."""
     start = first * BLOCK_SIZE
     parts = cut_extents(entry.extents, start, min(count * BLOCK_SIZE, entry.size - start))
     return any(isinstance(part.object, External) for part in parts)
 
 
-def _hashes(source: Source, entry: Entry, blocks: range) -> list[bytes]:
+def _hashes(source: Source, entry: TreeEntry, blocks: range) -> list[bytes]:
     return [source.block_hash(entry, index) for index in blocks]
 
 
-def _obtain(source: Source, entry: Entry, first: int, digests: list[bytes]) -> list[_Obtained]:
+def _obtain(source: Source, entry: TreeEntry, first: int, digests: list[bytes]) -> list[_Obtained]:
     """Return blocks `first` and following of a file, with these digests, from the cache or the store. Blocking."""
     cached = [source.cached_block(digest) for digest in digests]
     found: list[_Obtained] = []

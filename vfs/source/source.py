@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from penstock.manifest.entry import Entry, Metadata, NodeRef
+from penstock.manifest.entry import Metadata, NodeRef, TreeEntry
 from penstock.manifest.node import Node
 from penstock.repo.fetch.regions import Region
 
@@ -45,7 +45,7 @@ class Source(Protocol):
         """Return metadata as canonical JSON; of a document, from wherever it is. Blocking then."""
         ...
 
-    def block_hash(self, entry: Entry, index: int) -> bytes:
+    def block_hash(self, entry: TreeEntry, index: int) -> bytes:
         """Return the hash of one block of a file. Blocking when the entry has pages, at once otherwise."""
         ...
 
@@ -53,7 +53,7 @@ class Source(Protocol):
         """Return a verified block from the cache."""
         ...
 
-    def fetch_blocks(self, entry: Entry, first: int, count: int) -> list[memoryview]:
+    def fetch_blocks(self, entry: TreeEntry, first: int, count: int) -> list[memoryview]:
         """Return verified blocks from the store, which are then in the cache if it takes them. Blocking."""
         ...
 
@@ -73,11 +73,11 @@ class Source(Protocol):
         """Whether so many bytes fit into the cache, with room to spare."""
         ...
 
-    def is_cached(self, entry: Entry) -> tuple[int, int]:
+    def is_cached(self, entry: TreeEntry) -> tuple[int, int]:
         """Count a file's blocks: those in the cache, and all. Blocking."""
         ...
 
-    def physical(self, entry: Entry) -> Sequence[Mapping[str, object]]:
+    def physical(self, entry: TreeEntry) -> Sequence[Mapping[str, object]]:
         """Say where a file's bytes lie."""
         ...
 

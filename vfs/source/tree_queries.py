@@ -1,6 +1,6 @@
 """Questions about a tree, asked of nodes in memory first; what is missing is loaded in a thread, and asked again.
 
-Used by the file systems, in one event loop.
+It belongs to one event loop.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import sys
 from contextlib import closing
 
 from penstock.manifest.build import TreeBuilder
-from penstock.manifest.entry import BLOCK_SIZE, Entry, Extent, Kind
+from penstock.manifest.entry import BLOCK_SIZE, Extent, Kind, TreeEntry
 from penstock.manifest.hashing import content_hash, hash_of_blocks
 from penstock.manifest.records import Manifest
 from penstock.repo.bucket import object_keys
@@ -34,7 +34,7 @@ def _main(bucket: str, size: int) -> None:
     times, rest = divmod(size, MAX_PACK)
     assert not rest, size
     blocks = times * b"".join(content_hash(body[at : at + BLOCK_SIZE]) for at in range(0, MAX_PACK, BLOCK_SIZE))
-    file = Entry(
+    file = TreeEntry(
         b"large.bin",
         Kind.FILE,
         size,
