@@ -2,9 +2,9 @@
 
 The first MiB of a file lies in data/heads/<group>.<generation>, with those of the 63 other inodes of its group
 (`shared_heads`). What comes after it lies in data/<two hex digits>/<inode>.<generation>, at its own offset; the digits
-are bits 8 to 15 of the inode. All numbers are in hex, that of a group is the inode without its last six bits. Where the disk
-cannot give back a part of a file, and in overlays that were made before there were heads, there is no data/heads, and
-all of a file lies in its own.
+are bits 8 to 15 of the inode. All numbers are in hex, that of a group is the inode without its last six bits. Where the
+disk cannot give back a part of a file, and in overlays that were made before there were heads, there is no data/heads,
+and all of a file lies in its own.
 
 What of these bytes counts is not said here but in RANGES.
 

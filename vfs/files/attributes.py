@@ -71,7 +71,7 @@ def attributes_of(inode: int, entry: TreeEntry, epoch_ns: int, umask: int = DEFA
     return Attributes(inode, mode, size, (stored + 511) >> 9, entry.mtime_ns or epoch_ns)
 
 
-def holes_of(entry: Entry) -> int:
+def holes_of(entry: TreeEntry) -> int:
     """Return how many bytes of a file are whole blocks of zeros; of a large one, whole pages of them."""
     zeros, blocks = zero_block_hash(), entry.blocks
     count = sum(page.hash == zero_page_hash() for page in entry.pages) * PAGE_BLOCKS
