@@ -25,6 +25,7 @@ from penstock.mountpoint.known_mounts import MountInfo
 from penstock.mountpoint.mount_status import MountStatus
 from penstock.repo.settings.remote import Remote
 from penstock.repo.settings.settings import Settings
+from penstock.vfs.ahead.evidence import RUN_MOST
 
 pytestmark = pytest.mark.fuse
 Mount = Callable[..., MountInfo]
@@ -109,7 +110,8 @@ def test_a_whole_epoch_takes_few_requests_and_each_byte_once(
     read_all(tmp_path / "many", info.mountpoint, order)
     found = status(info)
     assert found.misses <= FILES / 20
-    assert found.bytes_fetched - before <= 1.1 * FILES * SIZE
+    # What a busy machine is late with is asked for a second time, a run at the most.
+    assert found.bytes_fetched - before <= 1.1 * FILES * SIZE + found.hedges * RUN_MOST
     assert found.gets <= FILES / 10
     # The next epoch, of a smaller part, takes the place of this one, and fetches nothing.
     penstock.announce(order[:100], mountpoint=info.mountpoint)

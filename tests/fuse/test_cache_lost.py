@@ -80,7 +80,7 @@ def test_a_cache_folder_in_whose_place_a_file_is_is_done_without(
     check(info, source)
     kill_worker(info)
     check(info, source)
-    assert "is not a directory" in status_of(info).cache["mode"]
+    assert "is not a directory" in status_of(info).cache.mode
 
 
 def test_a_mount_whose_process_crashes_twice_over_the_cache_leaves_it_alone(
@@ -90,7 +90,7 @@ def test_a_mount_whose_process_crashes_twice_over_the_cache_leaves_it_alone(
     clock = Path(pushed.settings.cache_directory, "clock")
     for restarts in (1, 2):
         check(info, source)
-        assert status_of(info).cache["mode"] == "ok"
+        assert status_of(info).cache.mode == "ok"
         os.truncate(clock, 0)  # whoever looks at the page is sent SIGBUS
         drop(Path(info.mountpoint, "big.bin"))
         assert read_within(30, Path(info.mountpoint, "big.bin")) == (source / "big.bin").read_bytes()
@@ -152,7 +152,7 @@ def test_mount_says_what_is_wrong_with_the_cache_and_what_that_costs(
         check(info, source)
         assert info.cache is not None
         assert info.cache.startswith("nothing is kept in the block cache, every read goes to the store: ")
-        assert status_of(info).cache["note"] == info.cache
+        assert status_of(info).cache.note == info.cache
         assert unmount(info.mountpoint)
     finally:
         if place == "read-only":
@@ -162,4 +162,4 @@ def test_mount_says_what_is_wrong_with_the_cache_and_what_that_costs(
 def test_mount_says_nothing_of_a_cache_that_works(pushed: LocalBucket, mounts: Mount) -> None:
     info = mounts()
     assert info.cache == ""
-    assert status_of(info).cache["note"] == ""
+    assert status_of(info).cache.note == ""
