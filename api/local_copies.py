@@ -13,7 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Literal
 
-from penstock.errors import IntegrityError, UsageError
+from penstock.errors import AccessError, IntegrityError, UsageError
 from penstock.manifest.entry import display_path
 from penstock.progress import SILENT, Progress
 from penstock.repo.local_copy.choice import EVERYTHING, Choice, choose
@@ -134,8 +134,8 @@ class LocalCopies(PackageEntries):
         it goes on where it was when it is called again.
 
         NotFoundError: the version has no such path. ConflictError: a directory is where a file belongs, or the other
-        way round. AccessError: the disk is full or may not be written. IntegrityError: the store does not have some
-        files as they were, which are named; all others are there then.
+        way round. AccessError: the disk is full or may not be written; or the store refuses some files. IntegrityError:
+        it does not have some as they were. Those are named, and all others are there then.
 
         >>> import penstock
         >>> package = penstock.open("demo/photos:v1")
@@ -238,19 +238,19 @@ class LocalCopies(PackageEntries):
             stage = progress.stage("comparing" if dry_run else "downloading", total=total)
             task = CopyTask(snapshot, local, choice, stage, requests=jobs, delete=delete, dry_run=dry_run, tell=note)
             report = task.run()
-        if report.damaged:
-            raise _damaged(self.name, report)
+        if report.lost:
+            raise _incomplete(self.name, report)
         return _as_report(self.name, place, snapshot.top_hash, report, dry_run, kept)
 
 
-def _damaged(name: str, report: CopyReport) -> IntegrityError:
-    count = len(report.damaged)
-    files = "a file" if count == 1 else f"{count} files"
-    return IntegrityError(
-        f"{files} of {name} could not be downloaded; all others were",
-        why="; ".join(report.damaged[:5]) + ("; and more" if count > 5 else ""),
-        fix="`penstock verify --deep --repair DIR` puts damaged data back from local files.",
-    )
+def _incomplete(name: str, report: CopyReport) -> IntegrityError | AccessError:
+    files = "a file" if report.lost == 1 else f"{report.lost} files"
+    what = f"{files} of {name} could not be downloaded; all others were"
+    why = "; ".join(report.reasons[:5]) + ("; and more" if report.lost > 5 else "")
+    if report.damaged:
+        repair = "`penstock verify --deep --repair DIR` puts damaged data back from local files."
+        return IntegrityError(what, why=why, fix=repair)
+    return AccessError(what, why=why, fix="`penstock doctor` says what may be read.")
 
 
 def _as_report(

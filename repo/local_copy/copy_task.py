@@ -5,7 +5,7 @@ the blocks that differ are fetched. What is missing is gathered over many files 
 when the blocks of a batch have come, they are synced together, and its files get their names.
 
 **Invariant:** no name shows a file that is not whole; what was cut off is gone on with by the next run.
-**Invariant:** a file that is damaged in the store stops no other; it is named, and not written.
+**Invariant:** a file that is damaged in the store, or refused by it, stops no other; it is named, and not written.
 
 One thread decides and gives names (the caller's); others hash, fetch and write.
 """
@@ -20,8 +20,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from penstock.errors import ConflictError, IntegrityError
-from penstock.manifest.entry import BLOCK_SIZE, Kind, TreeEntry, block_count, display_path
+from penstock.errors import AccessError, ConflictError, IntegrityError
+from penstock.manifest.entry import BLOCK_SIZE, External, Kind, TreeEntry, block_count, display_path
 from penstock.manifest.hashing import content_hash
 from penstock.progress import Stage
 from penstock.repo.fetch.memory import shares
@@ -42,6 +42,7 @@ REQUESTS = 16
 _BATCH_BYTES = 64 << 20
 _BATCH_BLOCKS = 2048
 """What is fetched and synced together: one sync(2) for so much, and two of them in memory as plans."""
+_REASONS = 100
 _HELD = 128
 """Blocks from the cache that one thread writes."""
 
@@ -57,8 +58,9 @@ class CopyStep(NamedTuple):
 class CopyReport:
     """What came of it. Files count with symlinks; `bytes` are of all files meant, `bytes_written` those of files made.
 
-    `bytes_fetched` came from the store in `gets` requests; the rest was there, or in the cache. `damaged` names files
-    that the store does not have as they were, each with what is wrong.
+    `bytes_fetched` came from the store in `gets` requests; the rest was there, or in the cache. `lost` are files that
+    were not made, `damaged` of them because the store does not have them as they were, the others because it refuses
+    them, as archived objects; `reasons` says of the first hundred what is wrong.
     """
 
     files: int = 0
@@ -70,13 +72,15 @@ class CopyReport:
     bytes_written: int = 0
     bytes_fetched: int = 0
     gets: int = 0
-    damaged: list[str] = field(default_factory=list)
+    lost: int = 0
+    damaged: int = 0
+    reasons: list[str] = field(default_factory=list)
 
 
 class _File:
     """A file on its way into the directory."""
 
-    __slots__ = ("change", "entry", "is_damaged", "left", "mode", "name", "names")
+    __slots__ = ("change", "entry", "is_lost", "left", "mode", "name", "names")
 
     def __init__(self, pair: Pair) -> None:
         assert pair.entry is not None
@@ -86,7 +90,7 @@ class _File:
         self.name = ""
         self.left = block_count(pair.entry.size)
         self.change: Literal["fetched", "replaced"] = "fetched" if pair.status is None else "replaced"
-        self.is_damaged = False
+        self.is_lost = False
 
     @property
     def is_large(self) -> bool:
@@ -129,6 +133,8 @@ class CopyTask:
         self._tell = tell
         self._lock = threading.Lock()
         self._stopped = False
+        self._refused: dict[bytes | External, AccessError] = {}
+        """Objects that the store does not give out: they are asked for once."""
 
     def run(self) -> CopyReport:
         """Do it. Raises as `LocalDirectory` and the store do; what is in place by then stays."""
@@ -347,8 +353,16 @@ class CopyTask:
     def _bring(self, staging: Staging, batch: _Batch, plan: BlockPlan[_File], region: Region) -> None:
         if self._stopped:
             return
+        refused = self._refused.get(region.object)
         try:
+            if refused is not None:
+                raise refused
             blocks = self._snapshot.session.regions.read(region)
+        except AccessError as error:
+            self._refused[region.object] = error
+            for piece in region.pieces:
+                self._lose(plan, piece.digest, error)
+            return
         except IntegrityError as error:
             if len(region.pieces) == 1:
                 self._lose(plan, region.pieces[0].digest, error)
@@ -364,7 +378,7 @@ class CopyTask:
             return
         try:
             (data,) = self._snapshot.fetch_blocks(block.entry, block.index, 1)
-        except IntegrityError as error:
+        except (IntegrityError, AccessError) as error:
             self._lose(plan, block.digest, error)
             return
         self._take(staging, batch, plan, block.digest, data)
@@ -393,13 +407,17 @@ class CopyTask:
                     batch.whole.append(file)
             self._stage.advance(len(data))
 
-    def _lose(self, plan: BlockPlan[_File], digest: bytes, error: IntegrityError) -> None:
+    def _lose(self, plan: BlockPlan[_File], digest: bytes, error: IntegrityError | AccessError) -> None:
         for wanted in plan.wanted[digest]:
             file = wanted.owner
             with self._lock:
-                is_first, file.is_damaged = not file.is_damaged, True
-                if is_first:
-                    self.report.damaged.append(f"{display_path(file.names)}: {error}")
+                is_first, file.is_lost = not file.is_lost, True
+                if not is_first:
+                    continue
+                self.report.lost += 1
+                self.report.damaged += isinstance(error, IntegrityError)
+                if len(self.report.reasons) < _REASONS:
+                    self.report.reasons.append(f"{display_path(file.names)}: {error}")
 
     def _settle(self, staging: Staging, batches: deque[_Batch]) -> None:
         """Wait for the oldest batch; have what it brought be on disk, and give its files their names."""

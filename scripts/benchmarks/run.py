@@ -13,6 +13,7 @@ from pathlib import Path
 
 from figures import Figure, Figures
 from finding import bench_find
+from packages import bench_packages
 from pushing import bench_push
 from reading import bench_read
 from trees import bench_tree
@@ -24,6 +25,10 @@ BENCHMARKS: dict[str, tuple[Callable[[World, Figures], None], str]] = {
     "find": (bench_find, "mount and find over openclipart, beside rclone mount"),
     "read": (bench_read, "reading through mounts, cold and warm, beside rclone, s3fs, raw GETs, and the local disk"),
     "tree": (bench_tree, "a tree of ten million entries: build, mount, look up, find"),
+    "packages": (
+        bench_packages,
+        "browsing a package of ten million entries; download of openclipart, beside rclone copy",
+    ),
     "write": (bench_write, "changing a mount and committing it, beside rclone, git on the local disk, the plain disk"),
 }
 
@@ -33,7 +38,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(BENCHMARKS)}; all by default")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
-    parser.add_argument("--entries", type=int, default=10_000_000, help="size of the tree benchmark")
+    parser.add_argument("--entries", type=int, default=10_000_000, help="size of the tree and packages benchmarks")
     parser.add_argument(
         "--rows", default="", metavar="REGEX", help="only these rows of the reading and the writing benchmark"
     )
