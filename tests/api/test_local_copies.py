@@ -371,6 +371,21 @@ def test_a_damaged_file_stops_no_other(source: Path, world: Path, package: penst
     assert content(world / "copy") == whole
 
 
+def test_what_the_store_refuses_stops_nothing_else_and_is_asked_for_once(
+    source: Path, world: Path, package: penstock.Package
+) -> None:
+    for place in package["large.bin"].physical_keys:
+        path = Path(place.uri.removeprefix("file://"))
+        if path.exists() and not path.is_symlink():
+            path.unlink()
+            os.symlink("/etc/hostname", path)  # of a link a local store gives nothing out
+    with pytest.raises(AccessError, match=r"a file of demo/copies could not be downloaded.*large\.bin"):
+        package.download("copy")
+    whole = content(source)
+    del whole["large.bin"]
+    assert content(world / "copy") == whole
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "small"
