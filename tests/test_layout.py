@@ -9,6 +9,7 @@ import ast
 import graphlib
 import importlib
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -150,3 +151,40 @@ def test_no_two_modules_have_one_name():
     for path in sources():
         layers[path.parts[0] if path.parts[0] in ("api", "cli") else "below"].append((path.stem, path))
     assert {name: found for layer in layers.values() for name, found in doubled(layer).items()} == {}
+
+
+def said_paths(document):
+    """Return every `folder/module` of ours that a document names."""
+    tops = "|".join(sorted(folders()))
+    return set(re.findall(rf"(?<![\w/.])(?:{tops})(?:/[a-z0-9_]+)+(?![\w/])", (ROOT / document).read_text()))
+
+
+@pytest.mark.parametrize("document", ["docs/GLOSSARY.md", "docs/ARCHITECTURE.md"])
+def test_a_document_about_the_code_names_modules_that_there_are(document):
+    said = said_paths(document)
+    assert len(said) > 20
+    assert {path for path in said if not (ROOT / path).is_dir() and not (ROOT / f"{path}.py").is_file()} == set()
+
+
+def test_the_glossary_has_each_term_once():
+    rows = re.findall(r"^\| \*\*(.+?)\*\* \|(.*)\|(.*)\|$", (ROOT / "docs/GLOSSARY.md").read_text(), re.MULTILINE)
+    assert len(rows) > 40
+    assert doubled((term, "") for terms, _, _ in rows for term in terms.split(", ")) == {}
+    assert [terms for terms, _, where in rows if "`" not in where] == []
+
+
+def test_importing_penstock_takes_a_few_milliseconds():
+    program = "import time; begun = time.process_time(); import penstock; print(time.process_time() - begun)"
+    run = [sys.executable, "-c", program]
+    times = [float(subprocess.run(run, capture_output=True, text=True, check=True, cwd="/").stdout) for _ in range(3)]
+    assert min(times) < 0.03
+
+
+@pytest.mark.parametrize("layer", ["api", "cli", "mountpoint"])
+def test_what_programs_and_people_call_loads_nothing_that_serves(layer):
+    names = [name for name in modules() if name.startswith(f"penstock.{layer}")]
+    program = f"import importlib, sys\nfor name in {names}: importlib.import_module(name)\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd="/")
+    loaded = set(done.stdout.split())
+    assert set(names) <= loaded
+    assert {name for name in loaded if name.startswith(("trio", "pyfuse3", "penstock.vfs"))} == set()
