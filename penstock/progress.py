@@ -85,7 +85,7 @@ class _MeteredStage:
         self._name = name
         self._done = 0
         self._total = total
-        self._unit = unit
+        self._unit: Unit = unit
 
     def advance(self, amount: int = 1, /) -> None:
         if self._meter.is_cancelled:

@@ -13,7 +13,7 @@ import sys
 import threading
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -52,7 +52,7 @@ class FetchChild:
         self._waiting: dict[int, _Question] = {}
         self._number = 0
         self._alive = True
-        self.ready: Future[None] = Future()
+        self.ready: Future[Any] = Future()
         """Ends when the process can fetch, which takes most of a second, or when it never will."""
         self.cache_mode = "ok"
         self._child = subprocess.Popen(

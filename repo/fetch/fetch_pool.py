@@ -17,7 +17,7 @@ import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from penstock.errors import StoreUnreachableError
 from penstock.manifest.entry import External
@@ -174,8 +174,7 @@ class FetchPool:
         """
         share.hedging.asked()
         first = process.ask(region)
-        either: tuple[Future[Any], ...] = (process.ready, first)
-        wait(either, _START, FIRST_COMPLETED)
+        wait((process.ready, first), _START, FIRST_COMPLETED)
         begun = time.monotonic()
         end = begun + timeout
         wait((first,), min(share.hedging.delay(region.length), end - begun))

@@ -139,9 +139,10 @@ def matching(records: Iterable[Record], expression: Expression) -> Iterator[Reco
 
 def _member(field: Field) -> str | None:
     """Return the member of the metadata that a field begins with; None for an attribute, and where `exists` asks."""
-    if field[0] == "meta" and len(field) > 1:
+    first = field[0]
+    if first == "meta" and len(field) > 1:
         return field[1]
-    return None if len(field) == 1 and field[0] in ATTRIBUTES else field[0]
+    return None if len(field) == 1 and first in ATTRIBUTES else first
 
 
 def _unknown(name: str, names: set[str]) -> UsageError:
