@@ -30,7 +30,7 @@ def test_it_ends_well_and_says_what_it_saw(tmp_path: Path) -> None:
         },
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -100,7 +100,7 @@ class Repository:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = self.command(*arguments)
-        return subprocess.run(command, cwd="/", capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(command, cwd="/", capture_output=True, text=True, timeout=240, check=False)
 
     def worktrees(self) -> int:
         return len(self.git("worktree", "list").splitlines())
