@@ -166,6 +166,13 @@ def test_a_document_about_the_code_names_modules_that_there_are(document):
     assert {path for path in said if not (ROOT / path).is_dir() and not (ROOT / f"{path}.py").is_file()} == set()
 
 
+def test_the_picture_of_the_rooms_has_them_all():
+    picture = (ROOT / "docs/ARCHITECTURE.md").read_text().partition("## The rooms")[2].partition("Three ways")[0]
+    drawn = set(re.findall(r"[a-z_]+", picture))
+    assert folders() <= drawn
+    assert {room for room in rooms() if room.rpartition(".")[2] not in drawn} == set()
+
+
 def test_the_glossary_has_each_term_once():
     rows = re.findall(r"^\| \*\*(.+?)\*\* \|(.*)\|(.*)\|$", (ROOT / "docs/GLOSSARY.md").read_text(), re.MULTILINE)
     assert len(rows) > 40
