@@ -12,7 +12,7 @@ from itertools import islice
 from .entry import Entry
 from .handles import format_size
 
-__all__ = ["Listing", "Text", "html_table", "shown_key", "text_table"]
+__all__ = ["Listing", "Text", "html_table", "shown_key", "sources_html", "sources_text", "text_table"]
 
 _SHOWN = 50
 
@@ -86,3 +86,29 @@ class Text(str):
 
     def __repr__(self) -> str:
         return "\n".join(line if line.isprintable() else ascii(line)[1:-1] for line in self.splitlines())
+
+
+def sources_text(name: str, facts: Sequence[str], sources: Sequence[tuple[str, str]]) -> str:
+    """Return lines that show some facts, and keys with where they come from."""
+    shown = [(_quoted(key), _quoted(place)) for key, place in sources[:_SHOWN]]
+    width = max((len(key) for key, _ in shown), default=0)
+    lines = [f"{name}(", *(f"  {fact}," for fact in facts), "  contents: ["]
+    lines += [f"    {key:<{width}} -> {place}" for key, place in shown]
+    return "\n".join([*lines, *(["    ..."] if len(sources) > _SHOWN else []), "  ]", ")"])
+
+
+def _quoted(text: str) -> str:
+    return f'"{text if text.isprintable() else ascii(text)[1:-1]}"'
+
+
+def sources_html(title: str, facts: Sequence[tuple[str, str]], rows: Sequence[tuple[str, str, str, str]]) -> str:
+    """Return HTML that shows some facts, and of some keys where they come from, what that is, and their size."""
+    told = "".join(f"<br>{escape(name)}: {escape(value)}" for name, value in facts)
+    shown = "".join(
+        f"<tr><td>{escape(key)}</td><td>{escape(place)}</td><td>{escape(state)}</td>"
+        f"<td style='text-align:right'>{escape(size)}</td></tr>"
+        for key, place, state, size in rows[:_SHOWN]
+    )
+    more = "<tr><td colspan='4'>…</td></tr>" if len(rows) > _SHOWN else ""
+    head = "<tr><th>key</th><th>from</th><th>where</th><th>size</th></tr>"
+    return f"<div><strong>{escape(title)}</strong>{told}<table>{head}{shown}{more}</table></div>"

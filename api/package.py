@@ -29,7 +29,9 @@ from .per_process import PerProcess
 from .settings import Settings
 
 if TYPE_CHECKING:
-    from penstock.manifest.records import Commit
+    from penstock import PackageBuilder
+    from penstock.manifest.records import Commit, Manifest
+    from penstock.repo.bucket.repository import VersionId
     from penstock.repo.history.comparison import Contents
 
     from .comparison import Comparison
@@ -237,6 +239,24 @@ class Package(DocumentNames):
             tags=tags,
         )
 
+    def to_builder(self) -> PackageBuilder:
+        """Return a builder that holds what this does, to make the next version of its branch, or ``main``, from it.
+
+        Of a directory of a version, what is in it, and no name. NotFoundError: the version was never published.
+
+        >>> import penstock
+        >>> builder = penstock.Package("demo/photos").to_builder()
+        >>> builder.name, len(builder)
+        ('demo/photos', 4)
+        """
+        from penstock import PackageBuilder  # by its public name: its module is built on this one
+
+        return PackageBuilder._of(self)  # noqa: SLF001  # the other half of it
+
+    def as_package_builder(self) -> PackageBuilder:
+        """Return the same as `to_builder`."""
+        return self.to_builder()
+
     def close(self) -> None:
         """Close what is open. Whoever uses the package again opens the same version again."""
         self._opened.close()
@@ -405,6 +425,11 @@ class Package(DocumentNames):
             return self.name
         whole = handle_text(self.handle)
         return f"{whole}/{'/'.join(filter(None, (self.handle.subdir, key)))}"
+
+    @classmethod
+    def _at(cls, handle: Handle, settings: Settings, version: VersionId, manifest: Manifest) -> Package:
+        """Return the package of a version that was just made."""
+        return _unpickled(handle, settings, Pin(version, manifest, None, manifest.root, manifest.metadata))
 
     def __enter__(self) -> Self:
         return self

@@ -38,7 +38,7 @@ from .local_path import file_error
 from .local_tree import threads
 from .older_state import OlderState
 
-__all__ = ["EditsReport", "GivenBytes", "VersionEdit", "land_edits", "local_file"]
+__all__ = ["EditsReport", "GivenBytes", "VersionEdit", "file_piece", "land_edits", "local_file", "whole_file"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,16 +166,25 @@ def _given(edit: GivenBytes) -> Iterator[FilePiece | FileRead]:
     """Cut bytes as a file that is read is cut."""
     data, size = edit.data, len(edit.data)
     file = LocalFile(edit.names, b"", edit.kind, size, edit.mtime_ns, edit.metadata)
-    if size <= BLOCK_SIZE:
-        yield FileRead(file, size, content_hash(data), b"", data)
-    elif size <= PACKED_SIZE:
-        hasher = ContentHasher()
-        hasher.update(data)
-        digest, blocks = hasher.finish()
-        yield FileRead(file, size, digest, blocks, data)
+    if size <= PACKED_SIZE:
+        yield whole_file(file, data)
     else:
         for offset in range(0, size, PIECE_SIZE):
-            piece = data[offset : offset + PIECE_SIZE]
-            view = memoryview(piece)
-            blocks = b"".join(content_hash(view[at : at + BLOCK_SIZE]) for at in range(0, len(piece), BLOCK_SIZE))
-            yield FilePiece(file, offset, piece, content_hash(piece), blocks)
+            yield file_piece(file, offset, data[offset : offset + PIECE_SIZE])
+
+
+def whole_file(file: LocalFile, data: bytes) -> FileRead:
+    """Return a file of up to `PACKED_SIZE` bytes as read."""
+    if len(data) <= BLOCK_SIZE:
+        return FileRead(file, len(data), content_hash(data), b"", data)
+    hasher = ContentHasher()
+    hasher.update(data)
+    digest, blocks = hasher.finish()
+    return FileRead(file, len(data), digest, blocks, data)
+
+
+def file_piece(file: LocalFile, offset: int, data: bytes) -> FilePiece:
+    """Return a piece of a larger file as read: `PIECE_SIZE` bytes, or the last ones."""
+    view = memoryview(data)
+    blocks = b"".join(content_hash(view[at : at + BLOCK_SIZE]) for at in range(0, len(data), BLOCK_SIZE))
+    return FilePiece(file, offset, data, content_hash(data), blocks)

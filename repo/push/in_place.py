@@ -31,12 +31,12 @@ from .directory_walk import EnterDirectory, LeaveDirectory, LocalFile, Skipped, 
 from .file_reader import FilePiece, FileRead, in_order, read_ahead
 from .older_state import OlderState
 
-__all__ = ["InPlaceRegistrar", "Unreadable"]
+__all__ = ["InPlaceRegistrar", "Registered", "Unreadable"]
 
 _READ = 8 << 20
 
 
-class _Registered(NamedTuple):
+class Registered(NamedTuple):
     """A file or symlink of the source, and all that its entry needs."""
 
     entry: TreeEntry
@@ -58,7 +58,7 @@ class _Folder(NamedTuple):
     items: Iterator[tuple[bytes, ObjectInfo | None]]
 
 
-_Step = EnterDirectory | LeaveDirectory | _Registered | Unreadable
+_Step = EnterDirectory | LeaveDirectory | Registered | Unreadable
 _Task = Callable[[], list[_Step]] | list[_Step]
 
 
@@ -119,7 +119,7 @@ class InPlaceRegistrar:
                     self._reading.advance(len(step.data))
                 elif isinstance(step, FileRead):
                     self._reading.advance(len(step.data))
-                    yield _Registered(_local_entry(step), step.blocks)
+                    yield Registered(_local_entry(step), step.blocks)
                 else:
                     yield step
 
@@ -171,12 +171,16 @@ class InPlaceRegistrar:
 
     def _hash(self, store: Store, name: bytes, info: ObjectInfo) -> list[_Step]:
         try:
-            return [self._read_object(store, name, info)]
+            return [self.read_object(store, name, info)]
         except AccessError as error:
             return [Unreadable(info.key, f"{error.why}. {error.fix}" if error.fix else error.why)]
 
-    def _read_object(self, store: Store, name: bytes, info: ObjectInfo) -> _Registered:
-        pinned = store.head(info.key)
+    def read_object(self, store: Store, name: bytes, info: ObjectInfo, *, exact: bool = False) -> Registered:
+        """Read an object, by what a listing said of it; with `exact`, of the very version that is to be read.
+
+        AccessError: it may not be read. ConflictError: it changed meanwhile.
+        """
+        pinned = info if exact else store.head(info.key)
         if pinned is None or _differ(pinned, info):
             raise _changed(store, info)
         is_pinned = pinned.version_id is not None or pinned.etag is not None
@@ -205,7 +209,7 @@ class InPlaceRegistrar:
         external = External(_uri(store, info.key), pinned.version_id, pinned.etag)
         extents = (Extent(external, 0, info.size),) if info.size else ()
         mtime = round((info.modified or 0.0) * 1e9)
-        return _Registered(TreeEntry(name, Kind.FILE, info.size, digest, mtime, extents=extents), blocks)
+        return Registered(TreeEntry(name, Kind.FILE, info.size, digest, mtime, extents=extents), blocks)
 
 
 def _uri(store: Store, key: str) -> str:
@@ -226,14 +230,14 @@ def _changed(store: Store, info: ObjectInfo) -> ConflictError:
     return ConflictError(f"{info.key!r} in {store.url} changed while it was being read", fix="Run it again.")
 
 
-def _unchanged(old: TreeEntry | None, store: Store, info: ObjectInfo) -> _Registered | None:
+def _unchanged(old: TreeEntry | None, store: Store, info: ObjectInfo) -> Registered | None:
     """Return the old entry when it points to this very object, so that it need not be read again."""
     if old is None or not old.is_file or old.size != info.size or len(old.extents) != 1 or old.pages:
         return None
     external = old.extents[0].object
     if not isinstance(external, External) or external.uri != _uri(store, info.key):
         return None
-    return _Registered(old, old.blocks) if same_etag(external.etag, info.etag) else None
+    return Registered(old, old.blocks) if same_etag(external.etag, info.etag) else None
 
 
 def _local_entry(read: FileRead) -> TreeEntry:

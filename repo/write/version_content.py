@@ -86,6 +86,10 @@ class VersionContent:
         self._upload.send(object_keys.data_key(digest), data, data=True)
         return Extent(digest, 0, len(data))
 
+    def finish_data(self) -> None:
+        """Wait until all data is in the bucket that was taken so far, the last pack being sealed."""
+        self._upload.finish()
+
     def finish(self, root: NodeRef, metadata: Metadata = b"") -> Manifest:
         """Return what the version contains, once all of it is in the bucket; the last queue has come to its rest."""
         metadata = keep_metadata(metadata, self)

@@ -68,7 +68,7 @@ def test_versions_are_compared_with_versions_and_directories(world: Path) -> Non
         assert [(each.change, each.path, each.new_size) for each in found.changes()] == [("added", "2024/dog.jpg", 3)]
     with package.diff("photos/2024", "nothing-there") as found, pytest.raises(NotFoundError):
         list(found.changes())
-    elsewhere = penstock.PackageBuilder().add("photos").push("demo/copies")
+    elsewhere = penstock.PackageBuilder().add("photos", "").push("demo/copies", allow_missing_readme=True)
     assert not package.diff(penstock.Package("demo/copies:" + elsewhere.top_hash), "labels.csv").counts()
     assert penstock.hash_directory("photos").top_hash == elsewhere.top_hash
 

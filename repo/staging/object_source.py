@@ -1,0 +1,95 @@
+"""Objects of S3 as entries of a tree that is not published: left where they lie, hashed by reading each once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from penstock.errors import NotFoundError, UnreadableError, UsageError
+from penstock.manifest.build import TreeBuilder, with_blocks
+from penstock.manifest.entry import NodeRef, TreeEntry
+from penstock.manifest.tree import Tree
+from penstock.progress import Stage
+from penstock.repo.fetch.externals import Externals
+from penstock.repo.push.directory_walk import Skipped
+from penstock.repo.push.in_place import InPlaceRegistrar
+from penstock.repo.push.local_tree import threads
+from penstock.store.base import ObjectInfo
+from penstock.store.keys import check_key
+
+from .frame_file import FrameFile
+from .staged_tree import Path
+
+__all__ = ["is_object_address", "stage_object", "stage_objects"]
+
+
+def is_object_address(text: str) -> bool:
+    """Whether a text names something in S3."""
+    return text.startswith("s3://")
+
+
+def stage_objects(
+    address: str, externals: Externals, frames: FrameFile, known: Tree | None, reading: Stage
+) -> tuple[NodeRef, Sequence[Skipped], int]:
+    """Read the objects below ``s3://bucket/prefix/`` into a tree.
+
+    Returns its root, keys that no path can have, and how many objects could not be pinned.
+
+    `known` is what the tree has there: an object that it points to already is not read again. UnreadableError names
+    objects that cannot be read. NotFoundError: there is none.
+    """
+    with (
+        ThreadPoolExecutor(threads(), "penstock-read") as pool,
+        closing(externals.open(address.rstrip("/"))) as store,
+    ):
+        builder = TreeBuilder(frames)
+        registrar = InPlaceRegistrar(builder, known, pool, reading)
+        root = registrar.objects(store)
+    if registrar.unreadable:
+        count = len(registrar.unreadable)
+        raise UnreadableError(
+            f"{count} object{'' if count == 1 else 's'} of {address} cannot be added",
+            why="nothing was added",
+            fix="Mend what is named, or add what is beside it.",
+            candidates=[f"{key}: {why}" for key, why in registrar.unreadable],
+        )
+    if not root.entries:
+        raise NotFoundError(f"no objects below {address}", fix="Check the address; `aws s3 ls` lists a prefix.")
+    return root, registrar.skipped, registrar.unpinned
+
+
+def stage_object(address: str, path: Path, externals: Externals, frames: FrameFile, reading: Stage) -> TreeEntry:
+    """Read one object, ``s3://bucket/key[?versionId=ID]``, and return the entry that points to it.
+
+    NotFoundError: there is none, or not in this version. AccessError: it may not be read.
+    """
+    bucket, key, version = _parse(address)
+    with (
+        ThreadPoolExecutor(1) as pool,
+        closing(externals.open(f"s3://{bucket}")) as store,
+    ):
+        registrar = InPlaceRegistrar(TreeBuilder(frames), None, pool, reading)
+        if version is None:
+            found = store.head(key)
+        else:
+            each = next((each for each in store.versions(key) if (each.key, each.version_id) == (key, version)), None)
+            found = (
+                ObjectInfo(key, each.size, each.modified, each.etag, version)
+                if each is not None and not each.is_marker
+                else None
+            )
+        if found is None:
+            raise NotFoundError(f"no object {address}", fix="Check the address; `aws s3 ls` lists what there is.")
+        entry, blocks = registrar.read_object(store, path[-1], found, exact=version is not None)
+    return with_blocks(entry, blocks, frames.write) if blocks else entry
+
+
+def _parse(address: str) -> tuple[str, str, str | None]:
+    parts = urlsplit(address)
+    asked = dict(parse_qsl(parts.query))
+    if set(asked) - {"versionId"} or not parts.netloc:
+        raise UsageError(f"{address!r} is no address of an object", fix="Write s3://bucket/key[?versionId=ID].")
+    key = unquote(parts.path.removeprefix("/"), errors="surrogateescape")
+    return parts.netloc, check_key(key), asked.get("versionId")

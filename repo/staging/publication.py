@@ -1,0 +1,130 @@
+"""Publish a tree that was built on this disk: its nodes go to the bucket, and a branch is moved to the version.
+
+The files' bytes are in the bucket, or lie elsewhere for good. **Invariant:** a version is published only when every
+data object that it names anew is in the bucket, looked at under the lease that keeps `gc` from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+from msgspec import structs
+
+from penstock.errors import IntegrityError
+from penstock.manifest.build import keep_metadata
+from penstock.manifest.codec import encode_page
+from penstock.manifest.entry import (
+    PAGE_BLOCKS,
+    DocumentRef,
+    Extent,
+    External,
+    Metadata,
+    PageRef,
+    TreeEntry,
+    block_count,
+)
+from penstock.manifest.merge import Choose
+from penstock.manifest.update import EMPTY_DIRECTORY, Edit, update
+from penstock.repo.bucket import object_keys
+from penstock.repo.bucket.repository import VersionId
+from penstock.repo.write.landing import Landed
+from penstock.repo.write.version_content import VersionContent
+from penstock.repo.write.version_writer import VersionWriter
+
+from .staged_edits import new_files, staged_edits
+from .staged_tree import StagedTree
+
+__all__ = ["check_data", "land_staged"]
+
+_REQUESTS = 16
+
+
+def land_staged(
+    writer: VersionWriter,
+    staged: StagedTree,
+    parent: VersionId | None,
+    choose: Choose | None = None,
+) -> Landed:
+    """Land what is staged on the writer's branch, which is held, and give it the writer's tag, if any.
+
+    `parent` is the version that it was made from: of a branch that moved on since, what changed there is merged in.
+    MergeConflictError names what both changed; the branch is then where it was.
+    """
+    with writer.content(staged.base, enter=False) as content:
+        base = staged.base.root if staged.base is not None else EMPTY_DIRECTORY
+        exporting = _Export(staged, content)
+        with closing(exporting.edits()) as edits:
+            root = update(base, edits, staged.load, content)
+        manifest = content.finish(root, exporting.metadata(staged.metadata))
+    landed = writer.land(parent.commit if parent is not None else None, manifest, choose)
+    writer.tag_version(landed.published)
+    return landed
+
+
+class _Export:
+    """Gives the edits of a staged tree with all that they refer to in the bucket, or on its way there."""
+
+    def __init__(self, staged: StagedTree, content: VersionContent) -> None:
+        self._staged = staged
+        self._content = content
+
+    def edits(self) -> Generator[Edit, None, None]:
+        for edit in staged_edits(self._staged):
+            yield edit if edit.entry is None else edit._replace(entry=self._entry(edit.entry))
+
+    def _entry(self, entry: TreeEntry) -> TreeEntry:
+        frames = self._staged.frames
+        if isinstance(entry.metadata, DocumentRef):
+            entry = structs.replace(entry, metadata=self.metadata(entry.metadata, keep=False))
+        if any(frames.has(page.location) for page in entry.pages):
+            entry = structs.replace(entry, pages=tuple(self._pages(entry)))
+        if any(_is_marked(each.object, frames.mark) for each in entry.extents):
+            extents = tuple(Extent(_unmarked(each.object), each.offset, each.length) for each in entry.extents)
+            entry = structs.replace(entry, extents=extents)
+        return entry
+
+    def _pages(self, entry: TreeEntry) -> Iterator[PageRef]:
+        blocks = block_count(entry.size)
+        for number, page in enumerate(entry.pages):
+            hashes = self._staged.page(page, min(PAGE_BLOCKS, blocks - number * PAGE_BLOCKS))
+            digest, frame = encode_page(hashes)
+            yield PageRef(digest, self._content.write(frame))
+
+    def metadata(self, metadata: Metadata, *, keep: bool = True) -> Metadata:
+        """Return metadata whose document, if it is one, is not on this disk alone."""
+        if isinstance(metadata, DocumentRef) and self._staged.frames.has(metadata.location):
+            body = self._staged.frames.document(metadata)
+            return keep_metadata(body, self._content) if keep else body
+        return metadata
+
+
+def _is_marked(found: bytes | External, mark: str) -> bool:
+    return isinstance(found, External) and found.etag is not None and found.etag.startswith(mark)
+
+
+def _unmarked(found: bytes | External) -> bytes | External:
+    return External(found.uri) if isinstance(found, External) else found
+
+
+def check_data(staged: StagedTree) -> None:
+    """Look whether all data objects of the bucket are there that new files name. IntegrityError: one is gone.
+
+    Between data and manifest there may be weeks; what no version needs, `gc` deletes in time.
+    """
+    assert staged.session is not None
+    store = staged.session.store
+    wanted: set[bytes] = set()
+    for _, entry in new_files(staged):
+        wanted.update(each.object for each in entry.extents if isinstance(each.object, bytes))
+    with ThreadPoolExecutor(_REQUESTS, "penstock-check") as pool:
+        for key, found in zip(
+            keys := [object_keys.data_key(each) for each in sorted(wanted)], pool.map(store.head, keys), strict=True
+        ):
+            if found is None:
+                raise IntegrityError(
+                    f"{key} is not in {store.url} any more",
+                    why="data that no version needs is deleted in time",
+                    fix="Add the files again, push the data, and then the manifest.",
+                )
