@@ -44,11 +44,15 @@ Drop = Callable[[int, Sequence[tuple[int, int]]], list[TableChange]]
 
 
 class Stale(NamedTuple):
-    """What the kernel may not believe any longer: a name in a directory, and the content of an inode (0: none)."""
+    """What the kernel may not believe any longer: a name in a directory, and the content of an inode (0: none).
+
+    `gone`: the inode has this name no more, and no other one.
+    """
 
     parent: int
     name: bytes
     inode: int
+    gone: bool = False
 
 
 def is_dirty(view: Namespace, change: diff.Change, sequence: int) -> bool:
@@ -133,7 +137,9 @@ def put_clean(
         counters = counters._replace(sequence=counters.sequence + 1, inode=counters.inode + 1 + new.entries)
         changes += _added(editor, parent, name, new, counters.sequence)
     editor.apply(changes, counters)
-    return [Stale(parent, name, node.inode if node is not None else 0)]
+    if node is None:
+        return [Stale(parent, name, 0)]
+    return [Stale(parent, name, node.inode, gone=True)]
 
 
 def _stays(node: MergedNode, new: TreeEntry, *, whole: bool) -> bool:

@@ -236,7 +236,8 @@ def _forget(stale: Sequence[Stale], detour: ListingFlag) -> None:
     with detour.notifying:
         for each in stale:
             with suppress(OSError):  # the kernel does not know it
-                pyfuse3.invalidate_entry(each.parent, each.name)
+                # Who watches a file by inotify(7) is told that it is gone; of other changes the kernel tells nobody.
+                pyfuse3.invalidate_entry(each.parent, each.name, each.inode if each.gone else 0)
             if each.inode:
                 with suppress(OSError):
                     pyfuse3.invalidate_inode(each.inode, attr_only=False)
