@@ -170,6 +170,11 @@ class Leaf:
             size for size, kind in zip(self._logical.sizes, self._logical.kinds, strict=True) if kind != Kind.SYMLINK
         )
 
+    @property
+    def holds_files_only(self) -> bool:
+        """Whether no entry of it is a directory or a symlink."""
+        return max(self._logical.kinds, default=0) <= Kind.EXECUTABLE
+
     def find(self, name: bytes) -> int:
         """Return the index of the entry with this name, or -1."""
         at = bisect_left(self.names, name)

@@ -85,6 +85,56 @@ class Tree:
         """Return the names that lead to an inode number."""
         return tuple(leaf.names[at] for leaf, at in self._descend(inode))
 
+    def locate(self, inode: Inode) -> tuple[tuple[bytes, ...], Entry]:
+        """Return both at once: the names that lead to an inode number, and the entry."""
+        names: list[bytes] = []
+        last: tuple[Leaf, int] | None = None
+        for leaf, at in self._descend(inode):
+            names.append(leaf.names[at])
+            last = leaf, at
+        return tuple(names), last[0].entry(last[1]) if last is not None else root_entry(self.root)
+
+    def files(self) -> Iterator[range]:
+        """Yield the inode numbers of all files, executable or not, in order: ranges that do not touch each other.
+
+        Every node is loaded, and no entry is made. Directories and symlinks have numbers, too, so that the counts in
+        the nodes alone do not tell how many files there are.
+        """
+        run = range(0)
+        stack = [self._runs(ROOT_INODE, self.root)]
+        while stack:
+            for found in stack[-1]:
+                if isinstance(found, range):
+                    if found.start != run.stop:
+                        if run:
+                            yield run
+                        run = found
+                    else:
+                        run = range(run.start, found.stop)
+                else:
+                    check_depth(len(stack))
+                    stack.append(self._runs(*found))
+                    break
+            else:
+                stack.pop()
+        if run:
+            yield run
+
+    def _runs(self, parent: Inode, directory: NodeRef) -> Iterator[range | tuple[Inode, NodeRef]]:
+        """Yield a directory's files as ranges of inode numbers, and its directories, in order."""
+        for before, leaf, _ in self._leaves(directory, None):
+            first = parent + 1 + before
+            if leaf.holds_files_only:
+                yield range(first, first + len(leaf))
+                continue
+            for at, position in zip(range(len(leaf)), leaf.positions, strict=False):
+                inode = Inode(first + position)
+                below = leaf.directory(at)
+                if below is not None:
+                    yield inode, below
+                elif leaf.kind(at) is not Kind.SYMLINK:
+                    yield range(inode, inode + 1)
+
     def _descend(self, inode: Inode) -> Iterator[tuple[Leaf, int]]:
         """Yield the way from the root (not included) to the entry with this number: leaves, and indices in them."""
         below = inode - ROOT_INODE

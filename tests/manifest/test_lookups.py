@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import islice, pairwise
 
 import pytest
 from hypothesis import given
@@ -43,9 +43,23 @@ def test_paths_and_inodes_lead_to_each_other(folder: Folder) -> None:
         assert bare(found) == entry
         assert tree.by_inode(Inode(number)) == found
         assert tree.path_of(Inode(number)) == path
+        assert tree.locate(Inode(number)) == (path, found)
+    assert tree.locate(ROOT_INODE) == ((), root_entry(root))
     for outside in (0, -1, root.entries + 2, 1 << 70):
         with pytest.raises(NotFoundError):
             tree.by_inode(Inode(outside))
+
+
+@quick
+@given(folders())
+def test_files_are_ranges_of_numbers_that_do_not_touch(folder: Folder) -> None:
+    root, load = built(folder)
+    runs = list(Tree(root, load).files())
+    assert [inode for run in runs for inode in run] == [
+        number for number, (_, entry) in enumerate(flatten(folder), ROOT_INODE + 1) if entry.is_file
+    ]
+    assert all(run for run in runs)
+    assert all(before.stop < after.start for before, after in pairwise(runs))
 
 
 @quick
