@@ -67,7 +67,7 @@ class IterableDataset(_Distributed, datasets.IterableDataset, data.IterableDatas
 
     def _new_mark(self) -> MutableSequence[int]:
         # Workers that persist are told of the next epoch by nothing but memory that they share.
-        mark: MutableSequence[int] = torch.zeros(2, dtype=torch.int64).share_memory_()
+        mark: MutableSequence[int] = torch.zeros(3, dtype=torch.int64).share_memory_()
         return mark
 
     def _worker(self) -> tuple[int, int]:

@@ -35,7 +35,7 @@ class _Epochs:
 
     _order: Order
     _mark: MutableSequence[int]
-    """The epoch, and the place that it begins at: shared with workers, where these are processes."""
+    """The epoch, the place that workers take turns from, and the one to begin at. Workers share it."""
     _reached: int
     """The place behind the one that was given out last, in this process."""
 
@@ -45,7 +45,11 @@ class _Epochs:
         self._reached = 0
 
     def _new_mark(self) -> MutableSequence[int]:
-        return [0, 0]
+        return [0, 0, 0]
+
+    def _worker(self) -> tuple[int, int]:
+        """Return which worker this process is, and how many there are."""
+        return 0, 1
 
     def _ranks(self, rank: int | None, ranks: int | None) -> tuple[int, int]:
         """Return which rank this is, of how many: as given, else alone."""
@@ -63,8 +67,7 @@ class _Epochs:
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch comes next: each has an order of its own. Where it was resumed, it goes on there."""
         if int(self._mark[0]) != epoch:
-            self._mark[0], self._mark[1] = epoch, 0
-            self._reached = 0
+            self._go_to(epoch, 0, 0)
 
     def state_dict(self, taken: int | None = None) -> State:
         """Return where this rank is in the epoch, for `load_state_dict`: plain values, for a checkpoint.
@@ -75,7 +78,8 @@ class _Epochs:
         place = self._reached if taken is None else taken
         if not 0 <= place <= len(self):
             raise UsageError(f"{place} files of an epoch were taken", why=f"it has {len(self)}")
-        return {**self._identity(), "epoch": int(self._mark[0]), "taken": place}
+        turns = int(self._mark[1]) if taken is None and self._worker()[1] > 1 else place
+        return {**self._identity(), "epoch": int(self._mark[0]), "turns": turns, "taken": place}
 
     def load_state_dict(self, state: Mapping[str, int | str]) -> None:
         """Go on where a state was taken. UsageError: it is of other files, or of another order of them."""
@@ -88,20 +92,27 @@ class _Epochs:
                 why=f"it was taken with another: {differing}",
                 fix="Open the version, with the filter, seed and number of ranks, that it was taken with.",
             )
-        epoch, taken = state.get("epoch"), state.get("taken")
-        if not isinstance(epoch, int) or not isinstance(taken, int) or not 0 <= taken <= len(self):
-            raise UsageError("the state is malformed", why=f"epoch {epoch!r}, taken {taken!r}")
-        self._mark[0], self._mark[1] = epoch, taken
-        self._reached = taken
+        epoch, turns, taken = (state.get(name) for name in ("epoch", "turns", "taken"))
+        if not (isinstance(epoch, int) and isinstance(turns, int) and isinstance(taken, int)):
+            raise UsageError("the state is malformed", why="epoch, turns and taken are not all of them numbers")
+        if not 0 <= turns <= taken <= len(self):
+            raise UsageError("the state is malformed", why=f"turns {turns}, taken {taken}, of {len(self)}")
+        self._go_to(epoch, turns, taken)
 
     def _identity(self) -> State:
         order = asdict(self._order)
         kept = {name: order[name] for name in ("shuffle", "seed", "ranks", "drop_last")}
         return {"files": self._files_digest(), **{name: int(value) for name, value in kept.items()}}
 
-    def _this_epoch(self) -> tuple[Order, int]:
-        """Return the order as it is in this epoch, and the place to begin at."""
-        return replace(self._order, epoch=int(self._mark[0])), int(self._mark[1])
+    def _go_to(self, epoch: int, turns: int, taken: int) -> None:
+        self._mark[0], self._mark[1], self._mark[2] = epoch, turns, taken
+        self._reached = taken
+
+    def _this_epoch(self) -> tuple[Order, int, int]:
+        """Return the order as it is in this epoch, the place that workers take turns from, and the one to begin at."""
+        epoch, turns, taken = map(int, self._mark)
+        self._reached = taken
+        return replace(self._order, epoch=epoch), turns, taken
 
 
 def _digest(files: VersionFiles) -> str:
@@ -121,6 +132,11 @@ class Dataset:
     it is needed.
 
     NotFoundError: there is no such version, or no file in it that the filter leaves.
+
+    >>> from penstock.torch import Dataset
+    >>> photos = Dataset("demo/photos", filter=lambda entry: entry.key.endswith(".jpg"), decode=bytes.decode)
+    >>> len(photos), photos[1].key, photos[1].data
+    (2, '2024/dog.jpg', 'dog')
     """
 
     def __init__(
@@ -169,6 +185,14 @@ class Sampler(_Epochs):
     files are given twice, or with `drop_last` the last ones to nobody.
 
     What comes next is fetched into the block cache ahead of its reader, at most `ahead` bytes; 0 fetches nothing.
+
+    >>> from penstock.torch import Dataset, Sampler
+    >>> sampler = Sampler(Dataset("demo/photos"), seed=1)
+    >>> sorted(sampler)
+    [0, 1, 2]
+    >>> sampler.set_epoch(1)
+    >>> sampler.state_dict(taken=2)["taken"]
+    2
     """
 
     def __init__(
@@ -192,10 +216,9 @@ class Sampler(_Epochs):
     def __iter__(self) -> Iterator[int]:
         """Yield the numbers of this epoch."""
         # A generator: nothing is begun before workers are forked, which is when the first number is asked for.
-        order, begin = self._this_epoch()
+        order, _, begin = self._this_epoch()
         snapshot = self._files.package._snapshot  # noqa: SLF001  # of the same face
         budget = lead_of(snapshot, self._ahead)
-        self._reached = begin
         if not budget:
             for place in range(begin, len(order)):
                 self._reached = place + 1
@@ -217,6 +240,10 @@ class IterableDataset(_Epochs):
     order with any number of workers, and one can go on from a count of what was trained on.
 
     Each worker fetches what it gives out ahead, all of them together `ahead` bytes at the most.
+
+    >>> from penstock.torch import IterableDataset
+    >>> [sample.key for sample in IterableDataset("demo/photos", shuffle=False)]
+    ['2024/cat.jpg', '2024/dog.jpg', 'labels.csv']
     """
 
     def __init__(
@@ -250,18 +277,13 @@ class IterableDataset(_Epochs):
     def _files_digest(self) -> str:
         return _digest(self.files)
 
-    def _worker(self) -> tuple[int, int]:
-        """Return which worker this process is, and how many there are."""
-        return 0, 1
-
     def __iter__(self) -> Generator[Any, None, None]:
         """Yield this worker's files of this epoch, decoded and transformed."""
         worker, workers = self._worker()
-        order, begin = self._this_epoch()
-        self._reached = begin
+        order, turns, taken = self._this_epoch()
 
         def places() -> Iterator[int]:
-            return order.places(begin, batch=self._batch, worker=worker, workers=workers)
+            return order.places(turns, taken, batch=self._batch, worker=worker, workers=workers)
 
         numbers = (order[place] for place in places())
         with closing(self.files.samples(numbers, max(1, self._ahead // workers))) as samples:

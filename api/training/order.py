@@ -80,10 +80,15 @@ class Order:
         number = (place * self.ranks + self.rank) % self.files
         return self._shuffled[number] if self.shuffle else number
 
-    def places(self, begin: int = 0, *, batch: int = 1, worker: int = 0, workers: int = 1) -> Iterator[int]:
-        """Yield the places that one of some workers takes, from `begin` on, where batches have so many files."""
-        for start in range(worker * batch, len(self), workers * batch):
-            yield from range(max(start, begin), min(start + batch, len(self)))
+    def places(
+        self, begin: int = 0, taken: int = 0, *, batch: int = 1, worker: int = 0, workers: int = 1
+    ) -> Iterator[int]:
+        """Yield the places that one of some workers takes, where batches have so many files.
+
+        The first worker has the batch that is at `begin`; what comes before `taken` is left out.
+        """
+        for start in range(begin + worker * batch, len(self), workers * batch):
+            yield from range(max(start, taken), min(start + batch, len(self)))
 
     @cached_property
     def _shuffled(self) -> Shuffle:

@@ -56,7 +56,9 @@ def test_files_are_ranges_of_numbers_that_do_not_touch(folder: Folder) -> None:
     root, load = built(folder)
     runs = list(Tree(root, load).files())
     assert [inode for run in runs for inode in run] == [
-        number for number, (_, entry) in enumerate(flatten(folder), ROOT_INODE + 1) if entry.is_file
+        number
+        for number, (_, entry) in enumerate(flatten(folder), ROOT_INODE + 1)
+        if entry[1] in (Kind.FILE, Kind.EXECUTABLE)
     ]
     assert all(run for run in runs)
     assert all(before.stop < after.start for before, after in pairwise(runs))
