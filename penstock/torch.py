@@ -20,7 +20,7 @@ from collections.abc import MutableSequence
 from typing import Any
 
 from penstock.api.training import datasets
-from penstock.api.training.version_files import Sample
+from penstock.api.training.sample import Sample
 
 try:
     import torch  # pyright: ignore[reportMissingImports]  # an extra
@@ -54,15 +54,15 @@ class _Distributed:
         return told
 
 
-class Dataset(datasets.Dataset, data.Dataset[Any]):  # noqa: D101  # below
+class Dataset(datasets.Dataset, data.Dataset[Any]):  # type: ignore[misc]  # noqa: D101  # an extra has no types here
     __doc__ = datasets.Dataset.__doc__
 
 
-class Sampler(_Distributed, datasets.Sampler, data.Sampler[int]):  # noqa: D101  # below
+class Sampler(_Distributed, datasets.Sampler, data.Sampler[int]):  # type: ignore[misc]  # noqa: D101  # an extra has no types here
     __doc__ = datasets.Sampler.__doc__
 
 
-class IterableDataset(_Distributed, datasets.IterableDataset, data.IterableDataset[Any]):  # noqa: D101  # below
+class IterableDataset(_Distributed, datasets.IterableDataset, data.IterableDataset[Any]):  # type: ignore[misc]  # noqa: D101  # an extra has no types here
     __doc__ = datasets.IterableDataset.__doc__
 
     def _new_mark(self) -> MutableSequence[int]:

@@ -16,14 +16,14 @@ from dataclasses import asdict, replace
 from hashlib import blake2b
 from typing import Any
 
-from penstock.api.entry import Entry
 from penstock.api.package import Package
 from penstock.errors import UsageError
 from penstock.repo.fetch.memory import shares
 
 from .cache_lead import CacheLead, lead_of
 from .order import Order
-from .version_files import Sample, VersionFiles
+from .sample import Filter, Sample
+from .version_files import VersionFiles
 
 __all__ = ["Dataset", "IterableDataset", "Sampler"]
 
@@ -123,9 +123,10 @@ class Dataset:
     """Files of a version by number, in tree order: a map-style dataset for `torch.utils.data.DataLoader`.
 
     `package` is a handle ``bucket/dataset[:ref][/directory]`` or a `Package`. `filter` leaves the files that it is true
-    for, and is asked with each one's `Entry`: its key, size, metadata. `decode` makes of a file's bytes what a sample
-    has as `data`; by default they stay bytes. `transform` makes of a `Sample(data, metadata, key)` what the dataset
-    gives. For workers that are spawned all three are functions that can be pickled.
+    for: an expression such as ``path like "train/*" and label == "cat"``, or a function of an `Entry`. `decode` makes of
+    a file's bytes what a sample has as `data`; by default they stay bytes. `transform` makes of a
+    `Sample(data, metadata, key)` what the dataset gives. For workers that are spawned, functions are ones that can be
+    pickled.
 
     To find out which files there are, the nodes of the tree are read, once, when that is first asked; what is kept of
     it is small. A batch is fetched by few requests at once, by way of the block cache; `Sampler` has it fetched before
@@ -134,7 +135,7 @@ class Dataset:
     NotFoundError: there is no such version, or no file in it that the filter leaves.
 
     >>> from penstock.torch import Dataset
-    >>> photos = Dataset("demo/photos", filter=lambda entry: entry.key.endswith(".jpg"), decode=bytes.decode)
+    >>> photos = Dataset("demo/photos", filter='path like "*.jpg"', decode=bytes.decode)
     >>> len(photos), photos[1].key, photos[1].data
     (2, '2024/dog.jpg', 'dog')
     """
@@ -143,7 +144,7 @@ class Dataset:
         self,
         package: str | Package,
         *,
-        filter: Callable[[Entry], bool] | None = None,  # noqa: A002  # what it is
+        filter: Filter | None = None,  # noqa: A002  # what it is
         decode: Callable[[bytes], Any] | None = None,
         transform: Callable[[Sample], Any] | None = None,
     ) -> None:
@@ -250,7 +251,7 @@ class IterableDataset(_Epochs):
         self,
         package: str | Package,
         *,
-        filter: Callable[[Entry], bool] | None = None,  # noqa: A002  # what it is
+        filter: Filter | None = None,  # noqa: A002  # what it is
         decode: Callable[[bytes], Any] | None = None,
         transform: Callable[[Sample], Any] | None = None,
         shuffle: bool = True,

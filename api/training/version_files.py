@@ -19,26 +19,19 @@ from penstock.api.package import Package, open_package
 from penstock.errors import NotFoundError, UsageError
 from penstock.manifest import entry as tree
 from penstock.manifest.tree import ROOT_INODE, Inode
+from penstock.repo.query.expression import parse_expression
+from penstock.repo.query.record import Record
 from penstock.repo.read.many_files import read_files
 
 from .file_numbers import FileNumbers
+from .sample import Filter, Sample
 
-__all__ = ["Found", "Sample", "VersionFiles"]
+__all__ = ["Found", "VersionFiles"]
 
 _MOST_ENTRIES = 200_000_000
 """A tree may name the same directories over and over; so many entries take minutes to go through."""
 _FIRST_LOOKUP, _LARGEST_LOOKUP = 64, 1024
 """Files that are looked up together, in tree order: neighbours share the nodes that lead to them."""
-
-Filter = Callable[[Entry], bool]
-
-
-class Sample(NamedTuple):
-    """One file as a training job gets it: what `decode` made of its bytes, its entry's metadata, its key."""
-
-    data: Any
-    metadata: dict[str, Any]
-    key: str
 
 
 class Found(NamedTuple):
@@ -54,14 +47,14 @@ class VersionFiles:
     def __init__(
         self,
         package: Package | str,
-        fits: Filter | None,
+        wanted: Filter | None,
         decode: Callable[[bytes], Any] | None,
         transform: Callable[[Sample], Any] | None,
     ) -> None:
         # Looked up here, once: in workers that do so by themselves a branch could stand elsewhere.
         self.package = package if isinstance(package, Package) else open_package(package)
         self.version = self.package.top_hash
-        self._fits = fits
+        self._wanted = wanted
         self._decode = decode
         self._transform = transform
         self._numbers: FileNumbers | None = None
@@ -74,7 +67,7 @@ class VersionFiles:
         return self._numbers
 
     def _find(self) -> FileNumbers:
-        package, fits = self.package, self._fits
+        package, fits = self.package, _test(self._wanted)
         snapshot = package._snapshot  # noqa: SLF001  # of the same face
         if snapshot.root.entries > _MOST_ENTRIES:
             raise UsageError(
@@ -137,3 +130,11 @@ class VersionFiles:
         except Exception as error:
             error.add_note(f"while {entry.key!r} of {self.package.name} was made a sample")
             raise
+
+
+def _test(wanted: Filter | None) -> Callable[[Entry], bool] | None:
+    """Return what says whether a file is wanted; UsageError: an expression that does not parse."""
+    if not isinstance(wanted, str):
+        return wanted
+    expression = parse_expression(wanted)
+    return lambda entry: expression(Record(entry.key, entry.size, entry.hash, entry.metadata))

@@ -14,7 +14,7 @@ import pytest
 
 import penstock
 from penstock.api.training import datasets
-from penstock.api.training.version_files import Sample
+from penstock.api.training.sample import Sample
 
 FILES = {f"{kind}/{at:02}.bin": f"{kind} {at}".encode() for kind in ("cat", "dog") for at in range(30)}
 KEYS = sorted(FILES)

@@ -17,7 +17,7 @@ from penstock.api.training.cache_lead import CacheLead
 from penstock.api.training.datasets import Dataset, IterableDataset, Sampler
 from penstock.api.training.file_numbers import FileNumbers
 from penstock.api.training.order import Order, Shuffle
-from penstock.api.training.version_files import Sample
+from penstock.api.training.sample import Sample
 from penstock.errors import IntegrityError, NotFoundError, UsageError
 
 FILES = {f"{kind}/{at:03}.bin": random.Random(f"{kind}{at}").randbytes(900 + at) for kind in "ab" for at in range(70)}
@@ -164,6 +164,10 @@ def test_a_filter_leaves_what_it_is_true_for(package: penstock.Package) -> None:
     assert [dataset[number] for number in range(len(dataset))] == [
         key for key in KEYS if key.startswith("b/") and len(FILES[key]) % 2 == 0
     ]
+    said = Dataset(package, filter='path like "b/*" and size > 950', transform=key)
+    assert pickle.loads(pickle.dumps(said)).__getitems__([0, -1]) == ["b/051.bin", "b/069.bin"]
+    with pytest.raises(UsageError, match="size >"):
+        len(Dataset(package, filter="size >"))
     with pytest.raises(NotFoundError, match="filter"):
         len(Dataset(package, filter=lambda entry: False))
 
