@@ -54,16 +54,16 @@ class _Distributed:
         return told
 
 
-class Dataset(datasets.Dataset, data.Dataset[Any]):  # type: ignore[misc]  # noqa: D101  # an extra has no types here
-    __doc__ = datasets.Dataset.__doc__
+class Dataset(datasets.FileSequence, data.Dataset[Any]):  # type: ignore[misc]  # noqa: D101  # an extra has no types here
+    __doc__ = datasets.FileSequence.__doc__
 
 
-class Sampler(_Distributed, datasets.Sampler, data.Sampler[int]):  # type: ignore[misc]  # noqa: D101  # an extra has no types here
-    __doc__ = datasets.Sampler.__doc__
+class Sampler(_Distributed, datasets.EpochSampler, data.Sampler[int]):  # type: ignore[misc]  # noqa: D101  # an extra has no types here
+    __doc__ = datasets.EpochSampler.__doc__
 
 
-class IterableDataset(_Distributed, datasets.IterableDataset, data.IterableDataset[Any]):  # type: ignore[misc]  # noqa: D101  # an extra has no types here
-    __doc__ = datasets.IterableDataset.__doc__
+class IterableDataset(_Distributed, datasets.FileStream, data.IterableDataset[Any]):  # type: ignore[misc]  # noqa: D101  # an extra has no types here
+    __doc__ = datasets.FileStream.__doc__
 
     def _new_mark(self) -> MutableSequence[int]:
         # Workers that persist are told of the next epoch by nothing but memory that they share.

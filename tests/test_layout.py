@@ -136,10 +136,16 @@ def doubled(named):
     return {name: found for name, found in places.items() if len(found) > 1}
 
 
+AS_OTHERS_CALL_IT = {
+    # For who imports `penstock.torch` in place of torch's.
+    "Dataset": ["api/dataset.py", "penstock/torch.py"],
+}
+
+
 def test_no_two_classes_have_one_name():
     trees = [(path, ast.walk(ast.parse((ROOT / path).read_text()))) for path in sources()]
     classes = [(node.name, path) for path, nodes in trees for node in nodes if isinstance(node, ast.ClassDef)]
-    assert doubled((name, path) for name, path in classes if not name.startswith("_")) == {}
+    assert doubled((name, path) for name, path in classes if not name.startswith("_")) == AS_OTHERS_CALL_IT
 
 
 def test_no_two_modules_have_one_name():

@@ -1,8 +1,8 @@
 """The datasets of `penstock.torch`, but for what PyTorch itself has to say: where ranks and workers are numbered.
 
-    Dataset          files by number, for a sampler
-    Sampler          numbers in the order of an epoch, announced to the block cache
-    IterableDataset  files in the order of an epoch, which its workers share
+    FileSequence  `Dataset`: files by number, for a sampler
+    EpochSampler  `Sampler`: numbers in the order of an epoch, announced to the block cache
+    FileStream    `IterableDataset`: files in the order of an epoch, which its workers share
 
 **Invariant:** the same version, filter, seed, epoch and number of ranks give each rank the same order, on any machine,
 with any number of workers; a state names what it is of, and no other order goes on from it.
@@ -21,11 +21,11 @@ from penstock.errors import UsageError
 from penstock.repo.fetch.memory import shares
 
 from .cache_lead import CacheLead, lead_of
-from .order import Order
+from .epoch_order import EpochOrder
 from .sample import Filter, Sample
 from .version_files import VersionFiles
 
-__all__ = ["Dataset", "IterableDataset", "Sampler"]
+__all__ = ["EpochSampler", "FileSequence", "FileStream"]
 
 State = dict[str, int | str]
 
@@ -33,13 +33,13 @@ State = dict[str, int | str]
 class _Epochs:
     """Where an order is gone through: its epoch, and the place in it to begin at; told, and set."""
 
-    _order: Order
+    _order: EpochOrder
     _mark: MutableSequence[int]
     """The epoch, the place that workers take turns from, and the one to begin at. Workers share it."""
     _reached: int
     """The place behind the one that was given out last, in this process."""
 
-    def _begin(self, order: Order) -> None:
+    def _begin(self, order: EpochOrder) -> None:
         self._order = order
         self._mark = self._new_mark()
         self._reached = 0
@@ -108,7 +108,7 @@ class _Epochs:
         self._mark[0], self._mark[1], self._mark[2] = epoch, turns, taken
         self._reached = taken
 
-    def _this_epoch(self) -> tuple[Order, int, int]:
+    def _this_epoch(self) -> tuple[EpochOrder, int, int]:
         """Return the order as it is in this epoch, the place that workers take turns from, and the one to begin at."""
         epoch, turns, taken = map(int, self._mark)
         self._reached = taken
@@ -119,12 +119,12 @@ def _digest(files: VersionFiles) -> str:
     return blake2b(files.version.encode() + files.numbers.digest(), digest_size=16).hexdigest()
 
 
-class Dataset:
+class FileSequence:
     """Files of a version by number, in tree order: a map-style dataset for `torch.utils.data.DataLoader`.
 
     `package` is a handle ``bucket/dataset[:ref][/directory]`` or a `Package`. `filter` leaves the files that it is true
-    for: an expression such as ``path like "train/*" and label == "cat"``, or a function of an `Entry`. `decode` makes of
-    a file's bytes what a sample has as `data`; by default they stay bytes. `transform` makes of a
+    for: an expression such as ``path like "train/*" and label == "cat"``, or a function of an `Entry`. `decode` makes
+    of a file's bytes what a sample has as `data`; by default they stay bytes. `transform` makes of a
     `Sample(data, metadata, key)` what the dataset gives. For workers that are spawned, functions are ones that can be
     pickled.
 
@@ -178,7 +178,7 @@ class Dataset:
         return self.__dict__
 
 
-class Sampler(_Epochs):
+class EpochSampler(_Epochs):
     """The numbers of a `Dataset` in the order of an epoch: the ``sampler=`` of a `torch.utils.data.DataLoader`.
 
     `shuffle`: in an order that `seed` and the epoch make, else in tree order. `rank` of `ranks` takes its share; as
@@ -198,7 +198,7 @@ class Sampler(_Epochs):
 
     def __init__(
         self,
-        dataset: Dataset,
+        dataset: FileSequence,
         *,
         shuffle: bool = True,
         seed: int = 0,
@@ -209,7 +209,7 @@ class Sampler(_Epochs):
     ) -> None:
         self._files = dataset.files
         self._ahead = shares().reading if ahead is None else ahead
-        self._begin(Order(len(dataset), shuffle, seed, 0, *self._ranks(rank, ranks), drop_last))
+        self._begin(EpochOrder(len(dataset), shuffle, seed, 0, *self._ranks(rank, ranks), drop_last))
 
     def _files_digest(self) -> str:
         return _digest(self._files)
@@ -233,7 +233,7 @@ class Sampler(_Epochs):
                 yield order[place]
 
 
-class IterableDataset(_Epochs):
+class FileStream(_Epochs):
     """Files of a version in the order of an epoch: an iterable dataset, which needs no sampler.
 
     `package`, `filter`, `decode` and `transform` as of `Dataset`; `shuffle`, `seed`, `rank`, `ranks`, `drop_last` as of
@@ -268,7 +268,7 @@ class IterableDataset(_Epochs):
         self._batch = batch_size
         self._ahead = shares().reading if ahead is None else ahead
         # Which files there are is found out here, once, and not in every worker that is forked.
-        self._begin(Order(len(self.files.numbers), shuffle, seed, 0, *self._ranks(rank, ranks), drop_last))
+        self._begin(EpochOrder(len(self.files.numbers), shuffle, seed, 0, *self._ranks(rank, ranks), drop_last))
 
     @property
     def package(self) -> Package:

@@ -20,7 +20,7 @@ from penstock.errors import NotFoundError, UsageError
 from penstock.manifest import entry as tree
 from penstock.manifest.tree import ROOT_INODE, Inode
 from penstock.repo.query.expression import parse_expression
-from penstock.repo.query.record import Record
+from penstock.repo.query.query_record import Record
 from penstock.repo.read.many_files import read_files
 
 from .file_numbers import FileNumbers

@@ -14,9 +14,9 @@ import pytest
 
 import penstock
 from penstock.api.training.cache_lead import CacheLead
-from penstock.api.training.datasets import Dataset, IterableDataset, Sampler
+from penstock.api.training.datasets import EpochSampler, FileSequence, FileStream
+from penstock.api.training.epoch_order import EpochOrder, Shuffle
 from penstock.api.training.file_numbers import FileNumbers
-from penstock.api.training.order import Order, Shuffle
 from penstock.api.training.sample import Sample
 from penstock.errors import IntegrityError, NotFoundError, UsageError
 
@@ -89,10 +89,10 @@ def test_every_place_of_a_small_shuffle_is_taken_by_every_number_about_as_often(
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize(("files", "ranks"), [(100, 4), (101, 4), (3, 4), (1, 1), (7, 2)])
 def test_ranks_share_all_files_evenly(files: int, ranks: int, shuffle: bool) -> None:
-    shares = [list(Order(files, shuffle, rank=rank, ranks=ranks)) for rank in range(ranks)]
+    shares = [list(EpochOrder(files, shuffle, rank=rank, ranks=ranks)) for rank in range(ranks)]
     assert {len(share) for share in shares} == {-(-files // ranks)}
     assert {number for share in shares for number in share} == set(range(files))
-    dropping = [list(Order(files, shuffle, rank=rank, ranks=ranks, drop_last=True)) for rank in range(ranks)]
+    dropping = [list(EpochOrder(files, shuffle, rank=rank, ranks=ranks, drop_last=True)) for rank in range(ranks)]
     assert {len(share) for share in dropping} == {files // ranks}
     given = [number for share in dropping for number in share]
     assert len(given) == len(set(given)) == files // ranks * ranks
@@ -101,7 +101,7 @@ def test_ranks_share_all_files_evenly(files: int, ranks: int, shuffle: bool) -> 
 @pytest.mark.parametrize("workers", [1, 2, 3, 7])
 @pytest.mark.parametrize("begin", [0, 5, 24, 31])
 def test_workers_that_take_turns_by_batches_give_the_order_of_the_rank(workers: int, begin: int) -> None:
-    order = Order(31, rank=0, ranks=1)
+    order = EpochOrder(31, rank=0, ranks=1)
     own = [order.places(begin, begin, batch=4, worker=worker, workers=workers) for worker in range(workers)]
     given: list[int] = []
     while batches := [batch for places in own if (batch := list(islice(places, 4)))]:
@@ -114,7 +114,7 @@ def test_workers_that_take_turns_by_batches_give_the_order_of_the_rank(workers: 
 def test_an_order_of_no_such_rank_is_refused() -> None:
     for rank, ranks in ((2, 2), (-1, 1), (0, 0)):
         with pytest.raises(UsageError, match="rank"):
-            Order(10, rank=rank, ranks=ranks)
+            EpochOrder(10, rank=rank, ranks=ranks)
 
 
 def test_numbers_of_files_take_room_by_runs() -> None:
@@ -128,7 +128,7 @@ def test_numbers_of_files_take_room_by_runs() -> None:
 
 
 def test_a_dataset_has_all_files_in_tree_order_and_nothing_else(package: penstock.Package) -> None:
-    dataset = Dataset("demo/many", transform=both)
+    dataset = FileSequence("demo/many", transform=both)
     assert len(dataset) == len(KEYS)
     assert [dataset[number] for number in range(len(dataset))] == [(key, FILES[key]) for key in KEYS]
     assert dataset[-1] == (KEYS[-1], FILES[KEYS[-1]])
@@ -140,13 +140,13 @@ def test_a_dataset_has_all_files_in_tree_order_and_nothing_else(package: penstoc
 
 
 def test_a_batch_is_what_each_file_is_in_the_order_asked_for(package: penstock.Package) -> None:
-    dataset = Dataset(package, decode=len, transform=both)
+    dataset = FileSequence(package, decode=len, transform=both)
     wanted = [141, 3, 3, 70, 0]
     assert dataset.__getitems__(wanted) == [(KEYS[number], len(FILES[KEYS[number]])) for number in wanted]
 
 
 def test_a_batch_that_is_not_cached_is_fetched_by_fewer_requests_than_it_has_files(package: penstock.Package) -> None:
-    dataset = Dataset(package, transform=key)
+    dataset = FileSequence(package, transform=key)
     len(dataset)
     before = package._snapshot.counters()
     dataset.__getitems__(range(64))
@@ -155,25 +155,27 @@ def test_a_batch_that_is_not_cached_is_fetched_by_fewer_requests_than_it_has_fil
 
 
 def test_a_directory_of_a_version_is_a_dataset_of_its_own(package: penstock.Package) -> None:
-    assert Dataset("demo/many:main/b", transform=key).__getitems__([0, 69]) == ["000.bin", "069.bin"]
-    assert len(Dataset("demo/many:main/z")) == 1
+    assert FileSequence("demo/many:main/b", transform=key).__getitems__([0, 69]) == ["000.bin", "069.bin"]
+    assert len(FileSequence("demo/many:main/z")) == 1
 
 
 def test_a_filter_leaves_what_it_is_true_for(package: penstock.Package) -> None:
-    dataset = Dataset(package, filter=lambda entry: entry.key.startswith("b/") and entry.size % 2 == 0, transform=key)
+    dataset = FileSequence(
+        package, filter=lambda entry: entry.key.startswith("b/") and entry.size % 2 == 0, transform=key
+    )
     assert [dataset[number] for number in range(len(dataset))] == [
         key for key in KEYS if key.startswith("b/") and len(FILES[key]) % 2 == 0
     ]
-    said = Dataset(package, filter='path like "b/*" and size > 950', transform=key)
+    said = FileSequence(package, filter='path like "b/*" and size > 950', transform=key)
     assert pickle.loads(pickle.dumps(said)).__getitems__([0, -1]) == ["b/051.bin", "b/069.bin"]
     with pytest.raises(UsageError, match="size >"):
-        len(Dataset(package, filter="size >"))
+        len(FileSequence(package, filter="size >"))
     with pytest.raises(NotFoundError, match="filter"):
-        len(Dataset(package, filter=lambda entry: False))
+        len(FileSequence(package, filter=lambda entry: False))
 
 
 def test_a_dataset_stays_at_its_version_and_does_not_look_again_when_it_was_pickled(world: Path) -> None:
-    dataset = Dataset("demo/photos", transform=key)
+    dataset = FileSequence("demo/photos", transform=key)
     sent = pickle.dumps(dataset)
     penstock.Dataset("demo/photos").reset("v1")
     again = pickle.loads(sent)
@@ -182,14 +184,14 @@ def test_a_dataset_stays_at_its_version_and_does_not_look_again_when_it_was_pick
 
 
 def test_an_error_says_which_file_was_decoded(package: penstock.Package) -> None:
-    dataset = Dataset(package, decode=int)
+    dataset = FileSequence(package, decode=int)
     with pytest.raises(ValueError, match="invalid literal") as caught:
         dataset[140]
     assert KEYS[140] in str(caught.value.__notes__)
 
 
-def sampler(package: penstock.Package, **options: int) -> Sampler:
-    return Sampler(Dataset(package, transform=key), **options)  # type: ignore[arg-type]
+def sampler(package: penstock.Package, **options: int) -> EpochSampler:
+    return EpochSampler(FileSequence(package, transform=key), **options)  # type: ignore[arg-type]
 
 
 def test_a_sampler_gives_another_order_each_epoch_and_goes_on_within_one(package: penstock.Package) -> None:
@@ -243,10 +245,10 @@ def test_a_malformed_state_is_refused(package: penstock.Package, broken: dict[st
 def test_a_state_of_other_files_is_refused(package: penstock.Package) -> None:
     state = sampler(package).state_dict()
     with pytest.raises(UsageError, match="files"):
-        Sampler(Dataset(package, filter=lambda entry: entry.key != "labels.csv")).load_state_dict(state)
+        EpochSampler(FileSequence(package, filter=lambda entry: entry.key != "labels.csv")).load_state_dict(state)
 
 
-class Worker(IterableDataset):
+class Worker(FileStream):
     """As one of some workers sees it."""
 
     def _worker(self) -> tuple[int, int]:
@@ -261,8 +263,8 @@ class Worker(IterableDataset):
 def test_an_iterable_dataset_gives_the_order_of_the_sampler_by_any_number_of_workers(
     package: penstock.Package, workers: int
 ) -> None:
-    dataset = Dataset(package, transform=both)
-    expected = [dataset[number] for number in Sampler(dataset, seed=3, rank=1, ranks=2)]
+    dataset = FileSequence(package, transform=both)
+    expected = [dataset[number] for number in EpochSampler(dataset, seed=3, rank=1, ranks=2)]
     own = [
         iter(Worker("demo/many", transform=both, seed=3, rank=1, ranks=2, batch_size=8).as_worker(worker, workers))
         for worker in range(workers)
@@ -274,8 +276,8 @@ def test_an_iterable_dataset_gives_the_order_of_the_sampler_by_any_number_of_wor
 
 
 def test_an_iterable_dataset_goes_on_where_it_was_with_other_workers(package: penstock.Package) -> None:
-    whole = list(IterableDataset("demo/many", transform=key, seed=1))
-    stream = IterableDataset("demo/many", transform=key, seed=1)
+    whole = list(FileStream("demo/many", transform=key, seed=1))
+    stream = FileStream("demo/many", transform=key, seed=1)
     going = iter(stream)
     taken = [next(going) for _ in range(30)]
     state = stream.state_dict()
@@ -338,8 +340,8 @@ def test_what_comes_next_is_fetched_as_far_as_the_budget_goes_and_no_further(pac
 
 def test_a_sampler_has_files_fetched_before_they_are_read(package: penstock.Package) -> None:
     package.clear_cache()
-    dataset = Dataset(package, transform=key)
-    numbers = Sampler(dataset)
+    dataset = FileSequence(package, transform=key)
+    numbers = EpochSampler(dataset)
     going = iter(numbers)
     next(going)
     snapshot = package._snapshot
@@ -363,8 +365,8 @@ def test_what_a_damaged_pack_still_has_is_fetched_ahead_and_the_file_is_an_error
     data[place.offset] ^= 1
     pack.chmod(0o600)
     pack.write_bytes(data)
-    dataset = Dataset(f"file://{copy}/many", transform=key)
-    numbers = [number for number in Sampler(dataset) if KEYS[number] != "a/003.bin"]
+    dataset = FileSequence(f"file://{copy}/many", transform=key)
+    numbers = [number for number in EpochSampler(dataset) if KEYS[number] != "a/003.bin"]
     assert sorted(map(dataset.__getitem__, numbers)) == [key for key in KEYS if key != "a/003.bin"]
     with pytest.raises(IntegrityError, match=r"003\.bin"):
         dataset[KEYS.index("a/003.bin")]

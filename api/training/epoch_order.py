@@ -17,7 +17,7 @@ from hashlib import blake2b
 
 from penstock.errors import UsageError
 
-__all__ = ["Order", "Shuffle"]
+__all__ = ["EpochOrder", "Shuffle"]
 
 _ROUNDS = 6
 _LEAST_BITS = 4
@@ -52,7 +52,7 @@ class Shuffle:
 
 
 @dataclass(frozen=True)
-class Order:
+class EpochOrder:
     """The order of one rank in one epoch: a sequence of numbers of files, of `files` that there are.
 
     Where the ranks cannot share evenly, the first files come a second time at the end, or, with `drop_last`, the last
