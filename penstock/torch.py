@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import MutableSequence
-from typing import Any
+from typing import Any, cast
 
 from penstock.api.training import datasets
 from penstock.api.training.sample import Sample
@@ -67,8 +67,7 @@ class IterableDataset(_Distributed, datasets.FileStream, data.IterableDataset[An
 
     def _new_mark(self) -> MutableSequence[int]:
         # Workers that persist are told of the next epoch by nothing but memory that they share.
-        mark: MutableSequence[int] = torch.zeros(3, dtype=torch.int64).share_memory_()
-        return mark
+        return cast("MutableSequence[int]", torch.zeros(3, dtype=torch.int64).share_memory_())
 
     def _worker(self) -> tuple[int, int]:
         info = data.get_worker_info()
