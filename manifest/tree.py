@@ -85,7 +85,7 @@ class Tree:
         """Return the names that lead to an inode number."""
         return tuple(leaf.names[at] for leaf, at in self._descend(inode))
 
-    def locate(self, inode: Inode) -> tuple[tuple[bytes, ...], Entry]:
+    def locate(self, inode: Inode) -> tuple[tuple[bytes, ...], TreeEntry]:
         """Return both at once: the names that lead to an inode number, and the entry."""
         names: list[bytes] = []
         last: tuple[Leaf, int] | None = None

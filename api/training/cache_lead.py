@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from penstock.errors import PenstockError
-from penstock.manifest.entry import Entry, block_count
+from penstock.manifest.entry import TreeEntry, block_count
 from penstock.repo.fetch.regions import Region
 from penstock.repo.read.block_plan import WantedBlock, plan_blocks
 from penstock.repo.read.many_files import REQUESTS
@@ -41,10 +41,10 @@ def lead_of(snapshot: Snapshot, budget: int) -> int:
 class CacheLead:
     """Runs ahead of one reader of `files`, `budget` bytes at the most."""
 
-    def __init__(self, snapshot: Snapshot, files: Iterable[Entry], budget: int) -> None:
+    def __init__(self, snapshot: Snapshot, files: Iterable[TreeEntry], budget: int) -> None:
         self._snapshot = snapshot
         self._files = iter(files)
-        self._next: Entry | None = None
+        self._next: TreeEntry | None = None
         self._budget = budget
         self._room = threading.Condition()
         self._ahead: deque[int] = deque()
@@ -79,9 +79,9 @@ class CacheLead:
             except PenstockError:  # such as a node that cannot be loaded: the reader needs it as well
                 return
 
-    def _next_window(self) -> list[Entry]:
+    def _next_window(self) -> list[TreeEntry]:
         """Wait until half of the budget is free, and return the files that it has room for; none at the end."""
-        window: list[Entry] = []
+        window: list[TreeEntry] = []
         with self._room:
             self._room.wait_for(lambda: self._closed or 2 * self._held <= self._budget)
         while len(window) < _MOST_FILES:
@@ -101,7 +101,7 @@ class CacheLead:
             window.append(entry)
         return window
 
-    def _fetch(self, window: list[Entry], pool: ThreadPoolExecutor) -> None:
+    def _fetch(self, window: list[TreeEntry], pool: ThreadPoolExecutor) -> None:
         snapshot = self._snapshot
         blocks = [WantedBlock(None, entry, index) for entry in window for index in range(block_count(entry.size))]
         plan = plan_blocks(blocks, snapshot.block_hash, snapshot.missing_blocks)

@@ -38,7 +38,7 @@ class Found(NamedTuple):
     """A file that was looked up."""
 
     names: tuple[bytes, ...]
-    entry: tree.Entry
+    entry: tree.TreeEntry
 
 
 class VersionFiles:
@@ -110,7 +110,7 @@ class VersionFiles:
         """Yield files in the order of their numbers, fetched several at once: at most `budget` bytes ahead."""
         ahead: deque[Found] = deque()
 
-        def entries() -> Iterator[tree.Entry]:
+        def entries() -> Iterator[tree.TreeEntry]:
             for found in self.locate(numbers):
                 ahead.append(found)
                 yield found.entry
