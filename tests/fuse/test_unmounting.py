@@ -17,12 +17,13 @@ from views.living import WAITS, kill, ours, program, state_files, until, worker
 
 from penstock.errors import ConflictError, NotFoundError
 from penstock.mountpoint.control_client import ask
+from penstock.mountpoint.control_messages import StatusRequest
 from penstock.mountpoint.kernel_mounts import top_mount
-from penstock.mountpoint.known_mounts import MountInfo
+from penstock.mountpoint.known_mounts import MountInfo, record_at
 from penstock.mountpoint.mount_options import MountOptions
+from penstock.mountpoint.mount_status import MountStatus
 from penstock.mountpoint.processes import start_time
 from penstock.mountpoint.unmount import mounts_left, unmount
-from penstock.mountpoint.working_copy.commit import is_mounted
 
 pytestmark = pytest.mark.fuse
 Mount = Callable[..., MountInfo]
@@ -216,7 +217,7 @@ def test_unmounting_a_bind_mount_leaves_the_mount_and_the_other_way_round(
         assert not unmount(info.mountpoint)
         assert mounts_left(info) == [str(bound)]
         assert (bound / "hello").read_bytes()
-    assert ask(str(bound), "status")["handle"] == "demo/data"
+    assert ask(str(bound), StatusRequest(), MountStatus).handle == "demo/data"
     assert unmount(str(bound))  # the last one: now it ends
     assert time.monotonic() - begun < 8
     assert start_time(info.pid or 0) is None
@@ -234,11 +235,11 @@ def test_who_works_in_a_private_namespace_keeps_the_mount(mounts: Mount, pushed:
         assert not unmount(info.mountpoint)
         (left,) = mounts_left(info)
         assert f"process {process.pid}" in left
-        assert is_mounted(info.mountpoint)  # its overlay is in use: who asks after it is answered
+        assert record_at(info.mountpoint)  # its overlay is in use: who asks after it is answered
         print(file=process.stdin, flush=True)
         assert process.stdout.readline() == "old\n"
     until(lambda: start_time(info.pid or 0) is None, "the daemon ends with the last namespace")
-    assert not is_mounted(info.mountpoint)
+    assert record_at(info.mountpoint) is None
 
 
 def test_a_signal_leaves_a_bind_mount_some_time(mounts: Mount, pushed: LocalBucket, tmp_path: Path) -> None:

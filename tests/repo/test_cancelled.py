@@ -13,9 +13,8 @@ from penstock.progress import SILENT
 from penstock.repo.bucket.leases import leases
 from penstock.repo.fetch.request_counts import RequestCounts
 from penstock.repo.gc.collect import collect
-from penstock.repo.history.branches import delete_branch
 from penstock.repo.push.push import hash_directory, push, push_in_place
-from penstock.repo.read.nodes import Nodes
+from penstock.repo.session.nodes import Nodes
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.verify.verification import verify
 from penstock.repo.warm.warm import warm
@@ -75,7 +74,7 @@ def test_warming_that_is_cancelled_goes_on_where_it_was(world: Any) -> None:
 def test_a_collection_that_is_cancelled_deletes_nothing_that_is_needed(world: Any, stage: str) -> None:
     world.push(world.plant(FILES))
     world.push(world.plant({b"new": b"garbage"}, "other"), "side")
-    delete_branch(world.repository(), "side", ME)
+    world.delete_branch("side", ME)
     store = world.store()
     load = Nodes(store, None, RequestCounts()).load
     with pytest.raises(CancelledError):
