@@ -107,6 +107,7 @@ def _open(handle: Handle, settings: Settings, meant: _Meant) -> Snapshot:
             snapshot.close()
             raise
         meant.pin = snapshot.pin
+    snapshot.session.nodes.begin_narrow()
     return snapshot
 
 

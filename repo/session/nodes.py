@@ -25,8 +25,9 @@ from penstock.store.base import ByteRange, Store
 
 __all__ = ["Nodes"]
 
-_BEHIND = 256 << 10
-_AHEAD = 256 << 10
+_REACH = 256 << 10
+"""Bytes before and behind a node that come along."""
+_NARROW = 32 << 10
 _RAW_BYTES = 16 << 20
 _NODE_BYTES = 48 << 20
 """Bytes of decoded nodes that are kept in memory: 150,000 ordinary entries."""
@@ -40,8 +41,13 @@ class Nodes:
         self._store = store
         self._cache = cache
         self._counters = counters
+        self._reach = _REACH
         self._nodes: Lru[tuple[bytes, bytes, int, int], Node] = Lru(_NODE_BYTES)
         self._raw: Lru[bytes, bytes] = Lru(_RAW_BYTES)
+
+    def begin_narrow(self) -> None:
+        """Have few neighbours come along at first, and twice as many each time: for who may ask a single question."""
+        self._reach = _NARROW
 
     def peek(self, ref: NodeRef) -> Node:
         """Return a node that is in memory; NodeMissing otherwise."""
@@ -96,7 +102,10 @@ class Nodes:
 
     def _frame(self, where: Location) -> bytes | memoryview:
         held = self._held(where)
-        return held if held is not None else self._fetch(where, _BEHIND, _AHEAD)
+        if held is not None:
+            return held
+        reach, self._reach = self._reach, min(2 * self._reach, _REACH)
+        return self._fetch(where, reach, reach)
 
     def _held(self, where: Location) -> bytes | memoryview | None:
         raw = self._raw.get(where.digest)
