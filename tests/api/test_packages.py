@@ -267,19 +267,14 @@ def test_what_was_cached_is_read_without_the_store_until_it_is_cleared(package: 
 
 def test_a_single_question_fetches_a_small_part_of_the_tree(world: Path) -> None:
     chance = random.Random(2)
-    files = {
-        f"{folder:02}/{chance.randbytes(150).translate(None, b'/').hex()[:250]}": b"" for folder in range(60)
-        for _ in range(80)
-    }  # fmt: skip
+    letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
+    files = {f"{number % 20:02}/{''.join(chance.choices(letters, k=240))}": b"" for number in range(1600)}
     push(
         str(write(world / "wide", files)), parse_handle("demo/wide"), Settings.load(), Authorship("A", "", "p"), SILENT
     )
     penstock.clear_cache()
     with penstock.open("demo/wide") as package:
-        for question in (lambda: list(package.ls(limit=10)), lambda: package.get_metadata(chance.choice([*files]))):
-            before = package._snapshot.counters()
-            question()
-            after = package._snapshot.counters()
-            assert after["bytes_fetched"] - before["bytes_fetched"] < 150_000
+        assert len(list(package.ls(limit=10))) == 10
+        assert package._snapshot.counters()["bytes_fetched"] < 120_000
         assert len(list(package)) == len(package)
-        assert package._snapshot.counters()["bytes_fetched"] > 500_000
+        assert package._snapshot.counters()["bytes_fetched"] > 250_000
