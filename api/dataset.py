@@ -292,11 +292,15 @@ class Dataset:
         tag: str | None = None,
         message: str = "",
         author: str | None = None,
+        modes: bool = False,
+        xattrs: bool = False,
         progress: Progress = SILENT,
     ) -> PushReport:
         """Make what is in a directory the next version of a branch; dataset and branch are made when they are missing.
 
-        Only what the bucket does not have is uploaded. Files that ``.penstockignore`` names are left out.
+        Only what the bucket does not have is uploaded. Files that ``.penstockignore`` names are left out. `modes`:
+        permission bits are kept, where they say more than whether a file may be run; `xattrs`: extended attributes of
+        users are. Both are part of what the version is known by.
 
         ConflictError: the branch moved meanwhile, a file changed while it was read, the tag stands for another version.
         The branch is then where it was, and what was sent is found again by the next push.
@@ -306,11 +310,13 @@ class Dataset:
         >>> report.files, report.bytes_uploaded
         (3, 0)
         """
+        from penstock.repo.push.local_attributes import KeptAttributes
         from penstock.repo.push.push import push
 
         who = _authorship(author, message, "push")
         to = replace(self.handle, ref=branch)
-        return push_report(push(os.fspath(directory), to, self.settings, who, progress, tag), tag)
+        kept = KeptAttributes(modes, xattrs)
+        return push_report(push(os.fspath(directory), to, self.settings, who, progress, tag, kept), tag)
 
     def push_in_place(
         self,

@@ -129,7 +129,7 @@ class Entry:
     @property
     def modified(self) -> float:
         """When the file was changed last, before it was pushed: seconds since 1970; 0 where nothing is known."""
-        return self._entry.mtime_ns / 1_000_000_000  # by an integer: rounded once
+        return (self._entry.mtime_ns or 0) / 1_000_000_000  # by an integer: rounded once
 
     @property
     def target(self) -> str:

@@ -70,10 +70,13 @@ class DirectoryHash:
     skipped: tuple[SkippedFile, ...]
 
 
-def hash_directory(directory: str | os.PathLike[str], *, progress: Progress = SILENT) -> DirectoryHash:
+def hash_directory(
+    directory: str | os.PathLike[str], *, modes: bool = False, xattrs: bool = False, progress: Progress = SILENT
+) -> DirectoryHash:
     """Return the top hash that a directory would have as a version; nothing is sent, and no bucket is needed.
 
-    Two directories with the same names, bytes, symlinks and executable bits have the same, on any machine.
+    Two directories with the same names, bytes, symlinks and executable bits have the same, on any machine. With
+    `modes` and `xattrs` that is so if these are the same, too: see `Dataset.push`.
 
     NotFoundError, AccessError: it cannot be read. ConflictError: a file changed while it was read.
 
@@ -81,9 +84,10 @@ def hash_directory(directory: str | os.PathLike[str], *, progress: Progress = SI
     >>> penstock.hash_directory("photos").top_hash == penstock.Package("demo/photos:v1").top_hash
     False
     """
+    from penstock.repo.push.local_attributes import KeptAttributes
     from penstock.repo.push.push import hash_directory as read_and_hash
 
-    top_hash, files, size, left = read_and_hash(os.fspath(directory), progress)
+    top_hash, files, size, left = read_and_hash(os.fspath(directory), progress, KeptAttributes(modes, xattrs))
     return DirectoryHash(top_hash.hex(), files, size, skipped(left))
 
 

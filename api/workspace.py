@@ -16,6 +16,7 @@ from penstock.mountpoint.working_copy.overlay_check import rescue_overlay
 from penstock.mountpoint.working_copy.working_copy import WorkingCopy, open_working_copy
 from penstock.overlay.commit.commit_options import CommitOptions
 from penstock.overlay.commit.overlay_commit import CommitReport
+from penstock.overlay.commit.tree_edits import SpecialFile
 from penstock.overlay.inspection.inspection import Finding
 from penstock.progress import SILENT, Progress
 from penstock.repo.bucket.authorship import default_author
@@ -32,6 +33,7 @@ __all__ = [
     "OverlayCheck",
     "RefreshResult",
     "RescueReport",
+    "SpecialFile",
     "Workspace",
 ]
 
@@ -43,8 +45,9 @@ class CommitResult:
     `changed`: whether there was anything to commit. If not, `branched` and `tagged` tell whether the version that the
     workspace stands at was made the branch, and given the tag, that were asked for; `commit` is its id then.
     `files` and `bytes` were read; what follows went to the bucket (of a dry run: would, as far as data is concerned).
-    `merged_with`: the commit of others that it was merged with, if any. `risk`: empty, or why the bucket may lose
-    versions.
+    `merged_with`: the commit of others that it was merged with, if any. `times`, `times_dropped`: of so many paths
+    nothing but the modification time was set, which was recorded, or was not. `skipped`: named pipes and sockets, which
+    no version holds. `risk`: empty, or why the bucket may lose versions.
     """
 
     handle: str
@@ -61,6 +64,9 @@ class CommitResult:
     objects_uploaded: int
     metadata_bytes_uploaded: int
     metadata_objects_uploaded: int
+    times: int
+    times_dropped: int
+    skipped: tuple[SpecialFile, ...]
     risk: str
 
 
@@ -137,6 +143,7 @@ class Workspace:
         author: str | None = None,
         ours: Sequence[str] = (),
         theirs: Sequence[str] = (),
+        times: bool | None = None,
         dry_run: bool = False,
         progress: Progress = SILENT,
     ) -> CommitResult:
@@ -145,9 +152,19 @@ class Workspace:
         Only blocks that changed are sent. A mount stays in use, and goes on at the new version. When others have moved
         the branch, what they changed is merged in; where both changed the same path, MergeConflictError names it, and
         nothing has changed. `ours` are paths (``/`` for all) at and below which what was changed here is kept then,
-        `theirs` those where what others have is.
+        `theirs` those where what others have is. `times`: modification times that were set are recorded where nothing
+        else was changed, too; by default as the settings say.
         """
-        options = CommitOptions(author or default_author(), message, branch, tag, tuple(ours), tuple(theirs), dry_run)
+        options = CommitOptions(
+            author or default_author(),
+            message,
+            branch,
+            tag,
+            tuple(ours),
+            tuple(theirs),
+            self.settings.commit_times if times is None else times,
+            dry_run,
+        )
         return _commit_result(self._copy.commit(options, progress))
 
     def discard(self, paths: Sequence[str] = (), *, dry_run: bool = False) -> list[DiscardLine]:
@@ -221,5 +238,8 @@ def _commit_result(report: CommitReport) -> CommitResult:
         objects_uploaded=report.objects_uploaded,
         metadata_bytes_uploaded=report.metadata_bytes_uploaded,
         metadata_objects_uploaded=report.metadata_objects_uploaded,
+        times=report.times,
+        times_dropped=report.times_dropped,
+        skipped=tuple(report.skipped),
         risk=report.risk,
     )

@@ -16,6 +16,8 @@ from .versions import tell_risk
 
 __all__ = ["commit_"]
 
+_SHOWN = 20
+
 
 @click.command(
     "commit",
@@ -33,6 +35,9 @@ __all__ = ["commit_"]
 @click.option("--tag", metavar="NAME", help="Give the version a tag, too.")
 @click.option("--author", metavar="NAME", help="Who made it; as git has it by default.")
 @side_options
+@click.option(
+    "--times/--no-times", default=None, help="Record modification times that were set, where nothing else was changed."
+)
 @click.option("--dry-run", is_flag=True, help="Tell what would be sent; change nothing.")
 @pass_invocation
 def commit_(
@@ -44,6 +49,7 @@ def commit_(
     author: str | None,
     ours: tuple[str, ...],
     theirs: tuple[str, ...],
+    times: bool | None,
     dry_run: bool,
 ) -> None:
     """Make what was changed in the mount at DIRECTORY the next version.
@@ -54,6 +60,10 @@ def commit_(
     When others have moved the branch meanwhile, what they changed is merged in; where both changed the same path, it
     is a conflict: nothing happens, and the paths are named. --ours keeps what was changed here, --theirs what they
     have.
+
+    Modification times are recorded of what else has changed, and with --times (or [commit] times = true in the
+    settings) of all for which they were set. Permission bits and attributes are kept; named pipes and sockets are named
+    and left out.
     """
     workspace = Workspace(directory, invocation.settings())
     with invocation.progress() as progress:
@@ -64,10 +74,19 @@ def commit_(
             author=author,
             ours=ours,
             theirs=theirs,
+            times=times,
             dry_run=dry_run,
             progress=progress,
         )
     tell_risk(invocation.output, report.risk)
+    for skipped in report.skipped[:_SHOWN]:
+        invocation.output.notice(f"skipped {skipped.path}: a {skipped.what} is no file")
+    if (more := len(report.skipped) - _SHOWN) > 0:
+        invocation.output.notice(f"skipped {more} more")
+    if report.times_dropped:
+        invocation.output.notice(
+            f"{report.times_dropped} modification times were set and nothing else changed: --times records such, too"
+        )
     if invocation.output.json:
         invocation.output.document({**asdict(report), "tag": tag, "dry_run": dry_run})
         return

@@ -56,6 +56,7 @@ _COMMANDS = {
     "reset": LazyCommand("rollback:reset", "Let a branch stand at another version."),
     "revert": LazyCommand("rollback:revert", "Undo what one version changed, in a new one."),
     "show": LazyCommand("show:show", "Show one version, and what it changed."),
+    "stat": LazyCommand("stat:stat_", "Tell what a path in a mount is."),
     "status": LazyCommand("status:status", "Tell how a mount is doing."),
     "sync": LazyCommand("copies:sync", "Have a directory hold what a version holds."),
     "tag": LazyCommand("branches:tag", "List tags, or give a version one."),

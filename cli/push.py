@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from typing import Any, TypeVar
 
 import click
 
@@ -22,7 +23,14 @@ from .versions import tell_risk
 
 __all__ = ["hash_", "push_"]
 
+_Callback = TypeVar("_Callback", bound=Callable[..., Any])
 _DIRECTORY = click.Path(file_okay=True, dir_okay=True)
+
+
+def _kept_options(command: _Callback) -> _Callback:
+    """Add what says which attributes of files count."""
+    command = click.option("--xattrs", is_flag=True, help="Keep extended attributes of users.")(command)
+    return click.option("--modes", is_flag=True, help="Keep permission bits.")(command)
 
 
 @click.command(
@@ -42,6 +50,7 @@ _DIRECTORY = click.Path(file_okay=True, dir_okay=True)
 @click.option("-m", "--message", default="", metavar="TEXT", help="Say what this version is.")
 @click.option("--tag", metavar="NAME", help="Give the version a tag, too.")
 @click.option("--author", metavar="NAME", help="Who made it; as git has it by default.")
+@_kept_options
 @pass_invocation
 def push_(
     invocation: Invocation,
@@ -52,12 +61,15 @@ def push_(
     message: str,
     tag: str | None,
     author: str | None,
+    modes: bool,
+    xattrs: bool,
 ) -> None:
     """Make what is in DIRECTORY the next version of a dataset.
 
     The handle names the branch, main by default; dataset and branch are made when they are not there. Only what the
     bucket does not have yet is uploaded. Files that .penstockignore names (as .gitignore does for git) are left out;
-    symlinks are kept as they are; sockets, pipes and devices are named and skipped.
+    symlinks are kept as they are; sockets, pipes and devices are named and skipped. Of permission bits it is kept
+    whether a file may be run; with --modes and --xattrs they and attributes are, and the top hash tells them.
 
     With --in-place DIRECTORY may be s3://bucket/prefix as well. Files are read once for their hashes and registered
     where they are; when one changes later, reading it through the dataset is an error. A directory on this machine
@@ -67,6 +79,8 @@ def push_(
     """
     if skip_unreadable and not in_place:
         raise click.UsageError("--skip-unreadable goes with --in-place")
+    if in_place and (modes or xattrs):
+        raise click.UsageError("--modes and --xattrs go without --in-place")
     alone = dataset_alone(handle)
     if handle.subdir:
         raise UsageError(
@@ -85,7 +99,16 @@ def push_(
                 progress=progress,
             )
         else:
-            report = dataset.push(directory, branch=branch, tag=tag, message=message, author=author, progress=progress)
+            report = dataset.push(
+                directory,
+                branch=branch,
+                tag=tag,
+                message=message,
+                author=author,
+                modes=modes,
+                xattrs=xattrs,
+                progress=progress,
+            )
     _tell_skipped(invocation.output, report.skipped)
     if report.unpinned:
         invocation.output.notice(
@@ -131,15 +154,17 @@ def _tell_skipped(output: Output, skipped: Sequence[SkippedFile]) -> None:
     examples=("penstock hash ./photos", "penstock hash /mnt/photos --json"),
 )
 @click.argument("directory", type=_DIRECTORY)
+@_kept_options
 @pass_invocation
-def hash_(invocation: Invocation, directory: str) -> None:
+def hash_(invocation: Invocation, directory: str, modes: bool, xattrs: bool) -> None:
     """Print the top hash that DIRECTORY would have as a version.
 
     Nothing is uploaded and no bucket is needed. Two directories with the same names, bytes, symlinks and executable
-    bits have the same top hash, on any machine; times and owners do not count.
+    bits have the same top hash, on any machine; times and owners do not count, and modes and attributes only when asked
+    for, as with push.
     """
     with invocation.progress() as progress:
-        found = hash_directory(directory, progress=progress)
+        found = hash_directory(directory, modes=modes, xattrs=xattrs, progress=progress)
     _tell_skipped(invocation.output, found.skipped)
     if invocation.output.json:
         invocation.output.document(asdict(found))

@@ -246,7 +246,9 @@ class TreeBuilder:
         """Add a file with the joined hashes of its blocks, wherever they belong: in the leaf or in pages."""
         self._writer.put(with_blocks(entry, blocks, self._sink.write))
 
-    def enter(self, name: bytes, *, mtime_ns: int = 0, metadata: Metadata = b"", base: NodeRef | None = None) -> None:
+    def enter(
+        self, name: bytes, *, mtime_ns: int | None = None, metadata: Metadata = b"", base: NodeRef | None = None
+    ) -> None:
         """Open a directory inside the one that is open; `base` is an older state of it."""
         if len(self._open) >= MAX_DEPTH - 1:  # so that what lies in it is not too deep either
             path = display_path([entry.name for entry, _ in self._open][:8])

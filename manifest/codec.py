@@ -14,6 +14,7 @@ import msgspec
 from penstock.errors import IntegrityError, UsageError
 
 from .entry import (
+    MAX_MTIME,
     MAX_SIZE,
     PAGE_BLOCKS,
     DocumentRef,
@@ -29,6 +30,8 @@ from .frame import (
     FRAME_INDEX,
     FRAME_LEAF,
     FRAME_PAGE,
+    FRAME_TIMED,
+    FRAME_TIMED_DOCUMENTED,
     decode_frame,
     encode_frame,
 )
@@ -69,6 +72,7 @@ __all__ = [
 Resolve = Callable[[bytes], bytes]
 """Turns the stand-in for a pack into its hash, or into b"" when it is the pack that is being written."""
 
+_LEAVES = (FRAME_LEAF, FRAME_DOCUMENTED, FRAME_TIMED, FRAME_TIMED_DOCUMENTED)
 _T = TypeVar("_T")
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -158,9 +162,13 @@ def encode_leaf(entries: Sequence[TreeEntry], resolve: Resolve) -> tuple[bytes, 
         targets,
         inline,
     )
+    mtimes = [entry.mtime_ns for entry in entries]
+    timed = 0 in mtimes or max(filter(None, mtimes), default=0) > MAX_SIZE
     physical = (
         # Some file systems keep times that no 64 bits of nanoseconds hold.
-        [max(-MAX_SIZE, min(entry.mtime_ns, MAX_SIZE)) for entry in entries],
+        [mtime if mtime is None else max(-MAX_SIZE, min(mtime, MAX_MTIME)) for mtime in mtimes]
+        if timed
+        else [max(-MAX_SIZE, mtime or 0) for mtime in mtimes],
         list(objects),
         file_objects,
         file_offsets,
@@ -172,10 +180,13 @@ def encode_leaf(entries: Sequence[TreeEntry], resolve: Resolve) -> tuple[bytes, 
     )
     if documents:
         hashed = _encode((*logical, [(at, ref.size, ref.hash) for at, ref in documents]))
-        frame = encode_frame(FRAME_DOCUMENTED, _encode((hashed, _encode((*physical, places)))))
-        return documented_leaf_hash(hashed), frame
+        content = _encode((hashed, _encode((*physical, places))))
+        return documented_leaf_hash(hashed), encode_frame(
+            FRAME_TIMED_DOCUMENTED if timed else FRAME_DOCUMENTED, content
+        )
     hashed = _encode(logical)
-    return leaf_hash(hashed), encode_frame(FRAME_LEAF, _encode((hashed, _encode(physical))))
+    content = _encode((hashed, _encode(physical)))
+    return leaf_hash(hashed), encode_frame(FRAME_TIMED if timed else FRAME_LEAF, content)
 
 
 def _raw(rows: list[tuple[object, ...]]) -> msgspec.Raw:
@@ -260,13 +271,13 @@ def decode_node(frame: bytes | memoryview, ref: NodeRef) -> Node:
         if len(parts.logical) > MAX_LOGICAL:
             bad("a node's names and metadata are too large")
         node: Node
-        if kind in (FRAME_LEAF, FRAME_DOCUMENTED):
-            plain = kind == FRAME_LEAF
+        if kind in _LEAVES:
+            plain = kind in (FRAME_LEAF, FRAME_TIMED)
             if (leaf_hash if plain else documented_leaf_hash)(parts.logical) != ref.hash:
                 bad("a leaf is not the one that was meant")
             logical = (_leaf_logical if plain else _documented_logical).decode(parts.logical)
             physical = (_leaf_physical if plain else _documented_physical).decode(parts.physical)
-            node = _leaf(logical, physical, own_pack, len(content))
+            node = _leaf(logical, physical, own_pack, len(content), timed=kind not in (FRAME_LEAF, FRAME_DOCUMENTED))
         elif kind == FRAME_INDEX:
             if index_hash(parts.logical) != ref.hash:
                 bad("an index node is not the one that was meant")
@@ -281,8 +292,8 @@ def decode_node(frame: bytes | memoryview, ref: NodeRef) -> Node:
     return node
 
 
-def _leaf(logical: LeafLogical, physical: LeafPhysical, own_pack: bytes, size: int) -> Leaf:
-    tables = check_leaf(logical, physical, own_pack)
+def _leaf(logical: LeafLogical, physical: LeafPhysical, own_pack: bytes, size: int, *, timed: bool) -> Leaf:
+    tables = check_leaf(logical, physical, own_pack, timed=timed)
     if tables.extents or tables.pages:
         physical = msgspec.structs.replace(physical, pieces=[], pages=[])  # which hold on to the bytes they came from
     weight = (
@@ -293,7 +304,7 @@ def _leaf(logical: LeafLogical, physical: LeafPhysical, own_pack: bytes, size: i
         + _PAGE_BYTES * sum(map(len, tables.pages.values()))
         + _DOCUMENT_BYTES * len(tables.documents)
     )
-    return Leaf(logical, physical, tables, own_pack, _NODE_BYTES + weight)
+    return Leaf(logical, physical, tables, own_pack, _NODE_BYTES + weight, timed=timed)
 
 
 def _index(logical: IndexLogical, physical: IndexPhysical, own_pack: bytes, size: int) -> IndexNode:

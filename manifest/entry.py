@@ -19,6 +19,7 @@ __all__ = [
     "INLINE_METADATA",
     "MAX_DEPTH",
     "MAX_METADATA",
+    "MAX_MTIME",
     "MAX_NAME",
     "MAX_SIZE",
     "MAX_TARGET",
@@ -55,6 +56,8 @@ MAX_METADATA = 1 << 20
 INLINE_METADATA = 64 << 10
 """Up to so many stand in the leaf, or in the manifest record, itself; more are a document of their own."""
 MAX_SIZE = (1 << 63) - 1
+MAX_MTIME = (1 << 64) - 1
+"""Nanoseconds since 1970: in the year 2554."""
 
 
 class Kind(enum.IntEnum):
@@ -154,16 +157,16 @@ class TreeEntry(msgspec.Struct, frozen=True):
     """One name in a directory.
 
     `size`: bytes of a file, of a symlink's target, of all files below a directory. `hash`: see `hashing`; of a
-    directory, its node's. `metadata`: canonical JSON, or empty, or a document. `extents` cover a file's bytes in order.
-    `blocks`: the 32-byte hashes of a file's blocks, joined, when there are 2 to INLINE_BLOCKS of them; for more,
-    `pages`. `directory` is set for directories only.
+    directory, its node's. `mtime_ns`: nanoseconds since 1970; None: nothing is known. `metadata`: canonical JSON, or
+    empty, or a document. `extents` cover a file's bytes in order. `blocks`: the 32-byte hashes of a file's blocks,
+    joined, when there are 2 to INLINE_BLOCKS of them; for more, `pages`. `directory` is set for directories only.
     """
 
     name: bytes
     kind: Kind
     size: int = 0
     hash: bytes = b""
-    mtime_ns: int = 0
+    mtime_ns: int | None = None
     metadata: Metadata = b""
     target: bytes = b""
     extents: Extents = ()

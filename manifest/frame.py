@@ -1,8 +1,9 @@
 """Frames: how a node or a page lies in a node pack. Self-delimiting from both ends, bounded, checked.
 
     offset  size  field
-    0       4     magic "PSN1"; "PSN2" of types 3 and 4
-    4       1     type: 0 leaf, 1 index node, 2 page of block hashes, 3 document, 4 leaf with documents
+    0       4     magic "PSN1"; "PSN2" of types from 3 on
+    4       1     type: 0 leaf, 1 index node, 2 page of block hashes, 3 document, 4 leaf with documents,
+                  5 timed leaf, 6 timed leaf with documents
     5       3     zero
     8       4     length of the body, little-endian
     12      4     length of the content, little-endian
@@ -29,6 +30,8 @@ __all__ = [
     "FRAME_INDEX",
     "FRAME_LEAF",
     "FRAME_PAGE",
+    "FRAME_TIMED",
+    "FRAME_TIMED_DOCUMENTED",
     "MAX_CONTENT",
     "MAX_FRAME",
     "decode_frame",
@@ -42,6 +45,9 @@ FRAME_PAGE = 2
 FRAME_DOCUMENT = 3
 FRAME_DOCUMENTED = 4
 """A leaf of which some entries have their metadata in documents."""
+FRAME_TIMED = 5
+FRAME_TIMED_DOCUMENTED = 6
+"""The same as a leaf, and as one with documents, with times that these have no room for."""
 MAX_CONTENT = 16 << 20
 """Bytes that a node may unpack to. Larger is refused before anything is unpacked.
 
@@ -54,7 +60,7 @@ _TRAILER = struct.Struct("<I")
 _MAGIC = b"PSN1"
 _MAGIC_2 = b"PSN2"
 """Of what format 1 did not have at first: a program of then says that it is too old for it."""
-_MAGICS = (_MAGIC, _MAGIC, _MAGIC, _MAGIC_2, _MAGIC_2)
+_MAGICS = (_MAGIC, _MAGIC, _MAGIC, _MAGIC_2, _MAGIC_2, _MAGIC_2, _MAGIC_2)
 """By type."""
 _OVERHEAD = _HEADER.size + _TRAILER.size
 MAX_FRAME = MAX_CONTENT + (MAX_CONTENT >> 8) + 1024

@@ -20,6 +20,7 @@ from .build import NodeSink
 from .descend import LoadNode
 from .diff import Change, changes, same_content
 from .entry import Kind, Metadata, NodeRef, TreeEntry
+from .file_attributes import TIMES
 from .metadata import canonical_json, parse_metadata
 from .tree import Tree
 from .update import Edit, update
@@ -140,7 +141,7 @@ def merge_metadata(base: Metadata, ours: Metadata, theirs: Metadata, read: ReadM
         old, my, new = (_member(each, name) for each in (before, mine, other))
         if new in (old, my):
             continue
-        if my != old:
+        if my != old and name != TIMES:
             return None
         if name in other:
             result[name] = other[name]

@@ -62,7 +62,7 @@ class LeafPhysical(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_
     `pieces` and `pages` are decoded file by file, into tables (`rules`).
     """
 
-    mtimes: _Column[int]
+    mtimes: _Column[int | None]
     objects: _Hashes[bytes | tuple[str, str | None, str | None]]
     file_objects: _Column[int]
     file_offsets: _Column[int]
@@ -122,12 +122,21 @@ class Leaf:
     level = 0
 
     def __init__(
-        self, logical: LeafLogical, physical: LeafPhysical, tables: LeafTables, own_pack: bytes, weight: int
+        self,
+        logical: LeafLogical,
+        physical: LeafPhysical,
+        tables: LeafTables,
+        own_pack: bytes,
+        weight: int,
+        *,
+        timed: bool = False,
     ) -> None:
+        """Of a `timed` leaf, a modification time of 0 is one."""
         self._logical = logical
         self._physical = physical
         self._tables = tables
         self._own_pack = own_pack
+        self._timed = timed
         self.names = logical.names
         self.weight = weight
         """Bytes that it takes in memory, about."""
@@ -268,7 +277,10 @@ class Leaf:
         metadata, blocks = self._sparse
         files, _, symlinks = self._ranks
         digest = logical.hashes[at * HASH_SIZE : (at + 1) * HASH_SIZE]
-        common = (self.names[at], kind, size, digest, physical.mtimes[at], metadata.get(at, b""))
+        mtime = physical.mtimes[at]
+        if mtime == 0 and not self._timed:
+            mtime = None
+        common = (self.names[at], kind, size, digest, mtime, metadata.get(at, b""))
         if kind is Kind.DIRECTORY:
             return TreeEntry(*common, directory=self.directory(at))
         if kind is Kind.SYMLINK:

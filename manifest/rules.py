@@ -18,6 +18,7 @@ from .entry import (
     INLINE_BLOCKS,
     INLINE_METADATA,
     MAX_METADATA,
+    MAX_MTIME,
     MAX_NAME,
     MAX_SIZE,
     MAX_TARGET,
@@ -64,8 +65,11 @@ def bad(what: str) -> NoReturn:
     raise IntegrityError(what, fix="Restore the object from a copy of the bucket.")
 
 
-def check_leaf(logical: LeafLogical, physical: LeafPhysical, own_pack: bytes) -> LeafTables:
-    """Hold a leaf against the rules; return what `pieces` and `pages` hold. msgspec.DecodeError: they are none."""
+def check_leaf(logical: LeafLogical, physical: LeafPhysical, own_pack: bytes, *, timed: bool = False) -> LeafTables:
+    """Hold a leaf against the rules; return what `pieces` and `pages` hold. msgspec.DecodeError: they are none.
+
+    `timed`: it is a leaf with times that others have no room for.
+    """
     names = logical.names
     count = len(names)
     kinds = logical.kinds
@@ -85,7 +89,8 @@ def check_leaf(logical: LeafLogical, physical: LeafPhysical, own_pack: bytes) ->
     _check_sums(logical.below, logical.sizes, least=0, more=count)
     _check_packs(physical.packs, physical.directories)
     _check_symlinks(logical, symlinks)
-    if any(not -MAX_SIZE <= mtime <= MAX_SIZE for mtime in physical.mtimes):
+    most = MAX_MTIME if timed else MAX_SIZE
+    if any(not timed if mtime is None else not -MAX_SIZE <= mtime <= most for mtime in physical.mtimes):
         bad("a modification time is out of bounds")
     _check_metadata(logical, count)
     documents = _check_documents(logical, physical, own_pack)

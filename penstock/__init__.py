@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from penstock.api.dataset import Dataset
     from penstock.api.doctor import doctor
     from penstock.api.entry import Entry
+    from penstock.api.mounted_path import MountedPath, stat
     from penstock.api.mounts import mount, mount_foreground, mounts, unmount
     from penstock.api.package import Package
     from penstock.api.package import open_package as open  # noqa: A004  # `penstock.open`, as of files
@@ -40,6 +41,7 @@ _HOMES = {
     "Bucket": "api.bucket:Bucket",
     "Dataset": "api.dataset:Dataset",
     "Entry": "api.entry:Entry",
+    "MountedPath": "api.mounted_path:MountedPath",
     "Package": "api.package:Package",
     "PackageBuilder": "api.builder:PackageBuilder",
     "Settings": "api.settings:Settings",
@@ -56,6 +58,7 @@ _HOMES = {
     "open": "api.package:open_package",
     "remotes": "api.settings:remotes",
     "remove_remote": "api.settings:remove_remote",
+    "stat": "api.mounted_path:stat",
     "unmount": "api.mounts:unmount",
     "verify_cache": "api.block_cache:verify_cache",
 }
@@ -66,6 +69,7 @@ __all__ = [  # noqa: RUF022  # as in `_HOMES`
     "Bucket",
     "Dataset",
     "Entry",
+    "MountedPath",
     "Package",
     "PackageBuilder",
     "Settings",
@@ -82,6 +86,7 @@ __all__ = [  # noqa: RUF022  # as in `_HOMES`
     "open",
     "remotes",
     "remove_remote",
+    "stat",
     "unmount",
     "verify_cache",
 ]

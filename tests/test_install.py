@@ -93,6 +93,7 @@ def test_another_distribution_is_told_the_packages(machine):
         "ceph-osd",
         "ceph-common",
         "rsync",
+        "cpio",
         "xz-utils",
     ):
         assert package in done.stderr
@@ -107,7 +108,19 @@ def test_only_the_benchmarks_ask_for_s3fs(machine):
 
 def test_only_what_is_missing_is_asked_of_apt(machine):
     machine.link("python3", sys.executable)
-    for present in ("gcc", "pkg-config", "fusermount3", "radosgw", "ceph-mon", "ceph", "git", "make", "rsync", "xz"):
+    for present in (
+        "gcc",
+        "pkg-config",
+        "fusermount3",
+        "radosgw",
+        "ceph-mon",
+        "ceph",
+        "git",
+        "make",
+        "rsync",
+        "cpio",
+        "xz",
+    ):
         machine.write(present, "exit 0")
     asked = machine.checkout / "asked"
     machine.write("sudo", '"$@"')

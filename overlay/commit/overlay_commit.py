@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from penstock.errors import ConflictError, PenstockError, StoreUnreachableError, UsageError
@@ -43,6 +43,7 @@ from penstock.repo.write.version_writer import VersionWriter
 from .commit_options import CommitOptions
 from .recovery import moved, others
 from .settlement import Settlement, Settling
+from .tree_edits import SpecialFile
 from .version_build import Frozen, build_version
 
 __all__ = ["CommitReport", "OverlayCommit"]
@@ -77,6 +78,11 @@ class CommitReport:
     objects_uploaded: int = 0
     metadata_bytes_uploaded: int = 0
     metadata_objects_uploaded: int = 0
+    times: int = 0
+    times_dropped: int = 0
+    """Entries of which somebody set the modification time and changed nothing else: recorded, or not."""
+    skipped: list[SpecialFile] = field(default_factory=list)
+    """Paths of pipes and sockets, which no version holds, and which of the two each is."""
     risk: str = ""
     """What to warn of, see `WriteAccess.risk`."""
 
@@ -107,6 +113,7 @@ class OverlayCommit:
         self._tag = options.tag
         # To a merge the branch is ours, and what is committed theirs; to whoever commits it is the other way round.
         self._choose = choice(ours=options.theirs, theirs=options.ours)
+        self._times = options.times
         self._dry_run = options.dry_run
         self._authorship = Authorship(options.author, options.message, "commit", mark=write_id())
         self._open = ExitStack()
@@ -153,15 +160,14 @@ class OverlayCommit:
             )
         )
         writer.check_names()
-        built = build_version(self._frozen, self._version, writer, self._settlement, progress)
+        built = build_version(self._frozen, self._version, writer, self._settlement, progress, times=self._times)
         self.report.risk = writer.risk
-        if built is None:
-            return False
         report = self.report
+        report.times, report.times_dropped = (built.times, 0) if self._times else (0, built.times)
         self._manifest = built.manifest
         report.top_hash = built.manifest.top_hash
         report.changed = report.top_hash != self._origin.manifest.top_hash
-        report.files, report.bytes = built.files, built.bytes
+        report.files, report.bytes, report.skipped = built.files, built.bytes, built.skipped
         report.bytes_uploaded, report.objects_uploaded = built.data.bytes, built.data.objects
         report.metadata_bytes_uploaded, report.metadata_objects_uploaded = built.nodes.bytes, built.nodes.objects
         if not report.changed or self._dry_run:

@@ -22,7 +22,7 @@ import msgspec
 from penstock.errors import ConflictError
 from penstock.manifest import diff
 from penstock.manifest.descend import LoadNode
-from penstock.manifest.entry import NodeRef, PageRef, TreeEntry, display_path
+from penstock.manifest.entry import Kind, NodeRef, PageRef, TreeEntry, display_path
 from penstock.manifest.tree import ROOT_INODE
 from penstock.overlay.overlay import Overlay
 from penstock.overlay.tables.intent import clear_intent
@@ -31,7 +31,7 @@ from penstock.overlay.tables.meta import Origin
 from penstock.overlay.tables.schema import INODES, InodeRecord, TableChange, decode_entry, encode_entry, inode_key
 from penstock.overlay.tree.clean_records import Stale, absorb, is_dirty
 from penstock.overlay.tree.editor import Editor
-from penstock.overlay.tree.namespace import Namespace
+from penstock.overlay.tree.namespace import MergedNode, Namespace
 
 from .spool import Spool
 
@@ -173,7 +173,9 @@ class Settling:
         changes = [self._origin.change(), clear_intent()]
         root = view.record(ROOT_INODE)
         if root is not None and root.sequence <= self._sequence and root.metadata != self._origin.metadata:
-            renewed = msgspec.structs.replace(root, metadata=self._origin.metadata)
+            entry = TreeEntry(b"", Kind.DIRECTORY, metadata=self._origin.metadata)
+            mode = self._editor.record_of(MergedNode(ROOT_INODE, None, entry)).mode
+            renewed = msgspec.structs.replace(root, mode=mode, own_mode=False, metadata=entry.metadata)
             changes.append(TableChange(INODES, inode_key(ROOT_INODE), renewed.encode()))
         self._editor.apply(changes, counters)
         self._overlay.settle(self._origin)

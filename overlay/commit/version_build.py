@@ -7,6 +7,7 @@ In a thread that may block.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,7 +15,8 @@ import msgspec
 
 from penstock.errors import NotFoundError
 from penstock.manifest.entry import TreeEntry, split_path
-from penstock.manifest.records import Manifest
+from penstock.manifest.file_attributes import with_times
+from penstock.manifest.records import Manifest, format_time
 from penstock.manifest.tree import Tree
 from penstock.manifest.update import EMPTY_DIRECTORY, update
 from penstock.overlay.content.file_content import FileContent, Segment
@@ -32,7 +34,7 @@ from penstock.repo.write.version_writer import VersionWriter
 from .file_composer import Composer
 from .kept_blocks import KeptBlocks
 from .settlement import Settlement
-from .tree_edits import EditStream
+from .tree_edits import EditStream, SpecialFile
 
 __all__ = ["Built", "Frozen", "build_version", "mounted_directory"]
 
@@ -59,13 +61,18 @@ class Frozen:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A version that could be published, and what it took: files and bytes that were read, objects that were sent."""
+    """A version that could be published, and what it took: files and bytes that were read, objects that were sent.
+
+    `skipped` could not be taken. `times`: of so many entries the modification time was set, and nothing else changed.
+    """
 
     manifest: Manifest
     files: int
     bytes: int
     data: Sent
     nodes: Sent
+    skipped: list[SpecialFile]
+    times: int
 
 
 def mounted_directory(manifest: Manifest, subdir: str, version: Snapshot) -> TreeEntry | None:
@@ -79,9 +86,17 @@ def mounted_directory(manifest: Manifest, subdir: str, version: Snapshot) -> Tre
 
 
 def build_version(
-    frozen: Frozen, version: Snapshot, writer: VersionWriter, settlement: Settlement, progress: Progress
-) -> Built | None:
-    """Make a version of what an overlay has changed; None when it has changed nothing.
+    frozen: Frozen,
+    version: Snapshot,
+    writer: VersionWriter,
+    settlement: Settlement,
+    progress: Progress,
+    *,
+    times: bool = False,
+) -> Built:
+    """Make a version of what an overlay has changed; the one that it is of when that is nothing.
+
+    With `times`, modification times that somebody set are recorded where nothing else was changed, too.
 
     Before anything is looked for in the bucket, the writer takes its lease, to keep there what is found; not so one
     that sends nothing. Any of `penstock.errors` from the store; OSError from the overlay's files.
@@ -90,9 +105,9 @@ def build_version(
     top = mounted_directory(origin.manifest, origin.subdir, version)
     committed = top.directory if top is not None and top.directory is not None else EMPTY_DIRECTORY
     view = Namespace(frozen.reader, Lower(origin.lower, frozen.reader, load, origin.metadata))
-    changes = Changes(frozen.reader, view, frozen.counters.committed, committed, load)
+    changes = Changes(frozen.reader, view, frozen.counters.committed, committed, load, times=times)
     if changes.is_empty:
-        return None
+        return Built(origin.manifest, 0, 0, Sent(), Sent(), [], changes.times)
     files = total = 0
     reading = progress.stage("reading")
 
@@ -107,9 +122,14 @@ def build_version(
     with writer.content(origin.manifest, enter=False) as content:
         kept = KeptBlocks(version.keep_blocks, version.cache_size // 2 if not writer.dry_run else 0)
         composer = Composer(frozen, version, content, kept, lambda: reading.advance(0))
-        stream = EditStream(composer, content.data, split_path(origin.subdir), top, settlement.add, count)
+        prefix = split_path(origin.subdir)
+        stream = EditStream(composer, content.data, prefix, top, settlement.add, count, times=times)
         root = update(origin.manifest.root, stream.edits(changes.walk()), load, content)
         kept.flush()
-        manifest = content.finish(root, origin.manifest.metadata if stream.metadata is None else stream.metadata)
+        metadata = origin.manifest.metadata if stream.metadata is None else stream.metadata
+        count_of_times = changes.times + stream.times
+        if times and count_of_times and (root.hash, metadata) == (origin.manifest.root.hash, origin.manifest.metadata):
+            metadata = with_times(version.read_metadata(metadata), format_time(dt.datetime.now(dt.UTC)))
+        manifest = content.finish(root, metadata)
         settlement.resolve(content.resolve)
-        return Built(manifest, files, total, content.sent[True], content.sent[False])
+        return Built(manifest, files, total, content.sent[True], content.sent[False], stream.skipped, count_of_times)

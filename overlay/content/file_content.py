@@ -197,10 +197,12 @@ class FileContent:
         """Return a file's record (layers, shown) and the changes once what `frozen` had is its version.
 
         `frozen` is its record in the snapshot that was committed, `record` the one of now. The caller sets the entry.
-        What was cut meanwhile stays cut: it limits the layer that was the newest.
+        What was cut meanwhile stays cut: it limits the layer that was the newest. Done again, it changes nothing.
         """
         committed = [number for number, _ in frozen.layers]
         limits = dict(record.layers)
+        if committed and committed[-1] not in limits:
+            return record, []
         shown = min(frozen.size, limits[committed[-1]]) if committed else record.shown
         layers = tuple(layer for layer in record.layers if layer[0] not in committed)
         changed = msgspec.structs.replace(record, layers=layers, shown=shown)

@@ -20,7 +20,18 @@ from penstock.overlay.content.file_content import FileContent
 from penstock.overlay.content.sums import blocks_of
 from penstock.overlay.tables.checksum import CHECKSUM_BYTES, MODULUS, Tally, checksum_of, is_whole
 from penstock.overlay.tables.damage_log import record_text
-from penstock.overlay.tables.schema import INODES, NAMES, ORDER, RANGES, SUMS, TABLES, InodeRecord, Name, inode_key
+from penstock.overlay.tables.schema import (
+    INODES,
+    NAMES,
+    ORDER,
+    RANGES,
+    SEVERAL,
+    SUMS,
+    TABLES,
+    InodeRecord,
+    Name,
+    inode_key,
+)
 from penstock.overlay.tables.table_view import Reader
 from penstock.overlay.tree.lower import Lower
 from penstock.overlay.tree.refusal import Refused
@@ -48,7 +59,7 @@ class _Paths:
     def __init__(self, reader: Reader, lower: Lower | None) -> None:
         self._reader = reader
         self._lower = lower
-        self._named: dict[int, tuple[int, bytes]] | None = None
+        self._named: dict[int, list[tuple[int, bytes]]] | None = None
 
     def record(self, inode: int) -> InodeRecord | None:
         """Return a record that is whole."""
@@ -66,16 +77,21 @@ class _Paths:
             record = self.record(inode)
             if record is not None and record.parent == 0:
                 return None
-            if record is not None and record.parent is not None:
+            if record is not None and record.parent is not None and not record.links:
                 names.append(record.name)
                 inode = record.parent
                 continue
-            place = self._below(inode) or self._places().get(inode)
+            place = self._below(inode) if record is None or not record.links else None
+            place = place or next(iter(self._places().get(inode, [])), None)
             if place is None:
                 break
             names.append(place[1])
             inode = place[0]
         return [_LOST, b"%d" % inode, *names[::-1]]
+
+    def others(self, inode: int) -> list[list[bytes]]:
+        """Return the other paths of a file that has several names."""
+        return [list(self.below(*place)) for place in self._places().get(inode, [])[1:]]
 
     def below(self, directory: int, name: bytes) -> tuple[bytes, ...]:
         """Return the path of a name in a directory."""
@@ -94,14 +110,14 @@ class _Paths:
                 return (way[-2][0] if len(way) > 1 else self._lower.root_of(inode)), way[-1][1]
         return None
 
-    def _places(self) -> dict[int, tuple[int, bytes]]:
-        """Return where names say that inodes are whose own records are not whole."""
+    def _places(self) -> dict[int, list[tuple[int, bytes]]]:
+        """Return where names say that inodes are whose own records are not whole, or do not say it."""
         if self._named is None:
             self._named = {}
             for key, value in whole_records(self._reader, NAMES):
                 upper = Name.decode(value)
-                if upper.inode and self.record(upper.inode) is None:
-                    self._named[upper.inode] = int.from_bytes(key[:8], "big"), key[8:]
+                if upper.inode and (upper.flags & SEVERAL or self.record(upper.inode) is None):
+                    self._named.setdefault(upper.inode, []).append((int.from_bytes(key[:8], "big"), key[8:]))
         return self._named
 
 
@@ -182,6 +198,8 @@ def rescue(
             continue
         if any(name in (b"", b".", b"..") or b"/" in name for name in names):
             yield Finding("left", display_path(tuple(names)), "it has no name that a file can have")
+        elif record.special:
+            yield Finding("left", display_path(tuple(names)), "a pipe or a socket, which holds nothing")
         elif record.kind is Kind.SYMLINK:
             links.append((names, record))
         elif record.kind is Kind.DIRECTORY:
@@ -191,7 +209,11 @@ def rescue(
         elif not record.layers and record.entry and record.shown == record.size:
             yield Finding("left", display_path(tuple(names)), "its bytes are the version's, under another name or mode")
         else:
-            yield _rescue_file(reader, content, inode, record, names, read_lower, to)
+            taken = _rescue_file(reader, content, inode, record, names, read_lower, to)
+            yield taken
+            for other in paths.others(inode) if record.links and taken.kind == "taken" else ():
+                os.link(_place(to, names), _place(to, other), follow_symlinks=False)
+                yield Finding("taken", display_path(tuple(other)))
     for names, record in links:
         place = _place(to, names)
         os.symlink(record.target, place)

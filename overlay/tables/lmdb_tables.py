@@ -33,10 +33,12 @@ from .table_view import Reader, View, in_our_terms, translated, unavailable
 
 __all__ = ["KNOWN_FORMATS", "LmdbTables"]
 
-_FORMAT = 3
-"""2: data files may have heads (`heads`), where who knows 1 alone would look for bytes in other files. 3: checksums."""
+_FORMAT = 4
+"""2: data files may have heads (`heads`), where who knows 1 alone would look for bytes in other files. 3: checksums.
+4: an inode may have several names, or be a pipe or a socket."""
 _UNCHECKED = (b"1", b"2")
-KNOWN_FORMATS = (*_UNCHECKED, b"%d" % _FORMAT)
+_KNOWN = (b"3", b"%d" % _FORMAT)
+KNOWN_FORMATS = (*_UNCHECKED, *_KNOWN)
 _STATES = len(TABLES)
 _MAP_BYTES = (64 << 30, 8 << 30, 1 << 30)
 """Address space, not disk; the next one where a limit on that (`ulimit -v`) refuses the one before."""
@@ -235,7 +237,7 @@ class LmdbTables(View):
             self._take(stored)
             self._convert()
             return
-        if version != b"%d" % _FORMAT:
+        if version not in _KNOWN:
             raise FormatTooNewError(
                 f"the overlay's tables in {self._path} were written by a newer Penstock",
                 why=f"they have format {version.decode('ascii', 'replace')}, this Penstock reads up to {_FORMAT}",

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import msgspec
 
 from penstock.manifest.entry import Kind, Metadata, NodeRef, TreeEntry
+from penstock.manifest.file_attributes import kept_mode, with_mode
 
 __all__ = [
     "FIRST_NEW_INODE",
@@ -30,7 +31,9 @@ __all__ = [
     "META",
     "NAMES",
     "ORDER",
+    "OVER",
     "RANGES",
+    "SEVERAL",
     "SUMS",
     "TABLES",
     "InodeRecord",
@@ -55,7 +58,7 @@ FIRST_NEW_INODE = (1 << 48) + 1
 """A version has fewer than 2**48 entries (`manifest.rules`): its inodes lie below."""
 
 _NUMBER = struct.Struct(">Q")
-_NAME = struct.Struct(">QQQ?")
+_NAME = struct.Struct(">QQQB")
 _RANGE = struct.Struct(">QIQ")
 
 
@@ -67,17 +70,27 @@ class TableChange(NamedTuple):
     value: bytes | None
 
 
+OVER, SEVERAL = 1, 2
+"""Flags of a name. OVER: the last commit, or the version, may have something of this name here, so that its end has to
+be committed too. SEVERAL: it is, or was, one of several names of its inode."""
+
+
 class Name(NamedTuple):
     """What a name in a directory stands for: an inode, or 0, nothing (a whiteout).
 
-    `sequence` is that of the change that made it so, `cookie` its place in ORDER. `over`: the last commit, or the
-    version, may have something of this name here, so that its end has to be committed too.
+    `sequence` is that of the change that made it so, `cookie` its place in ORDER; 0: it has none, and is listed where
+    the lower layer lists the same inode under this name.
     """
 
     inode: int
     sequence: int
     cookie: int
-    over: bool
+    flags: int
+
+    @property
+    def over(self) -> bool:
+        """Whether OVER is set."""
+        return bool(self.flags & OVER)
 
     def encode(self) -> bytes:
         """Write the value of NAMES."""
@@ -93,11 +106,15 @@ class InodeRecord(msgspec.Struct, frozen=True, array_like=True):
     """An inode that differs from the version, or that no version has.
 
     `sequence` is that of the last change to what a version holds, `content` that of the last change to a file's bytes.
-    `mode` holds permission bits, of which a version keeps whether it is executable. `entry` is what a version has of
-    it, encoded, and of a file's bytes the first `shown` still show where no range lies over them. `parent`, `name`:
-    where it is linked; `parent` 0: nowhere any more; None: where its version has it. `layers` are its data files,
-    oldest first: the generation of each, and how many of its bytes may show at most (see `layers`). `uid`, `gid`:
-    None, the mount's. `atime_ns` 0: as `mtime_ns`.
+    `mode` holds permission bits; `own_mode`: they were set here, and are not what the mount shows of its version.
+    `entry` is what a version has of it, encoded, and of a file's bytes the first `shown` still show where no range lies
+    over them. `parent`, `name`: where it is linked; `parent` 0: nowhere any more; None: where its version has it.
+    `layers` are its data files, oldest first: the generation of each, and how many of its bytes may show at most (see
+    `layers`). `uid`, `gid`: None, the mount's. `atime_ns` 0: as `mtime_ns`; None: 0.
+
+    `links` 0: it has one name, `parent` and `name`, or none; else so many, each in NAMES and marked SEVERAL, and
+    `parent` and `name` were one of them. `special`: S_IFIFO or S_IFSOCK, of a pipe or a socket, which no version holds;
+    `kind` says nothing then. `timed`: sequence of the change in which somebody set `mtime_ns`.
     """
 
     kind: Kind
@@ -116,17 +133,26 @@ class InodeRecord(msgspec.Struct, frozen=True, array_like=True):
     layers: tuple[tuple[int, int], ...] = ()
     uid: int | None = None
     gid: int | None = None
-    atime_ns: int = 0
+    atime_ns: int | None = 0
+    links: int = 0
+    special: int = 0
+    own_mode: bool = False
+    timed: int = 0
 
     @property
     def is_file(self) -> bool:
         """Whether it has content of its own."""
-        return self.kind <= Kind.EXECUTABLE
+        return self.kind <= Kind.EXECUTABLE and not self.special
 
     @property
     def executable(self) -> bool:
         """Whether a version would call the file executable: its owner may run it."""
         return bool(self.mode & stat.S_IXUSR)
+
+    @property
+    def kept_metadata(self) -> Metadata:
+        """The metadata that a version keeps: with those of the permission bits that it does."""
+        return with_mode(self.metadata, kept_mode(self.kind, self.mode)) if self.own_mode else self.metadata
 
     def encode(self) -> bytes:
         """Write the value of INODES."""

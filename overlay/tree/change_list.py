@@ -9,7 +9,7 @@
 
 A directory that was added is one line too, unless `every` is asked for; what was renamed into it is listed always. What
 changed in a directory that was renamed is named as it is now. What an earlier commit of the same mount has made or
-renamed, and is renamed again, is told as deleted and added.
+renamed, and is renamed again, is told as deleted and added. Pipes and sockets are not listed: no commit takes them.
 
 Reads a snapshot; may load nodes: call it where blocking is allowed. Modification times are no content and not listed.
 """
@@ -70,7 +70,7 @@ def status(
 
 def _line(changed: Changed, gone: set[Path], sequence: int) -> Line | None:
     record, was = changed.record, changed.committed
-    if record is None:
+    if record is None or record.special:
         if changed.path in gone or was is None:
             return None
         return Line("D", changed.path, None, was.kind is Kind.DIRECTORY, False, _size(was), None)
@@ -88,7 +88,7 @@ def _line(changed: Changed, gone: set[Path], sequence: int) -> Line | None:
 
 
 def _is_same(record: InodeRecord, was: TreeEntry) -> bool:
-    return record.kind is was.kind and record.metadata == was.metadata
+    return record.kind is was.kind and record.kept_metadata == was.metadata
 
 
 def _size(entry: TreeEntry | None) -> int | None:

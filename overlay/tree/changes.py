@@ -26,6 +26,7 @@ from penstock.overlay.tables.schema import (
     FIRST_NEW_INODE,
     INODES,
     NAMES,
+    SEVERAL,
     InodeRecord,
     Name,
     decode_entry,
@@ -78,7 +79,8 @@ class _Frame(NamedTuple):
 class Changes:
     """What differs between the merged tree `view` and the tree `committed`, which all up to a sequence is in.
 
-    With `renames`, where things came from is looked up: of what the mounted version had, and up to MOST_RENAMES.
+    With `renames`, where things came from is looked up: of what the mounted version had, and up to MOST_RENAMES. With
+    `times`, what somebody gave another modification time is changed; without, `times` counts what has that alone.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Changes:
         load: LoadNode,
         *,
         renames: bool = False,
+        times: bool = False,
     ) -> None:
         self._tables = tables
         self._view = view
@@ -101,6 +104,8 @@ class Changes:
         self.sources: dict[int, tuple[Path, TreeEntry]] = {}
         """By inode of what was renamed: where the committed version has it."""
         self._renames = renames
+        self._with_times = times
+        self.times = 0
         self.is_empty = True
         self._touch(ROOT_INODE, ROOT_INODE)
         self._collect()
@@ -109,18 +114,33 @@ class Changes:
         last = -1
         for key, value in self._tables.scan(NAMES, b""):
             parent = int.from_bytes(key[:8], "big")
-            if parent != last and Name.decode(value).sequence > self._sequence:
+            several = value[-1] & SEVERAL
+            if (parent != last or several) and (upper := Name.decode(value)).sequence > self._sequence:
                 last = parent
                 if self._touch(parent, ROOT_INODE):
                     self.is_empty = False
+            elif several and upper.inode:
+                self._look_at_one_of_several(parent, key[8:], upper.inode)
         for key, value in self._tables.scan(INODES, b""):
             record = InodeRecord.decode(value)
-            if record.sequence > self._sequence and record.parent != 0:
-                inode = int.from_bytes(key, "big")
+            inode = int.from_bytes(key, "big")
+            if record.timed > self._sequence >= record.sequence and record.parent != 0 and inode != ROOT_INODE:
+                self.times += 1
+            if self._is_dirty(record) and record.parent != 0 and not record.links:
                 if inode == ROOT_INODE or self._touch_child(inode, ROOT_INODE):
                     self.is_empty = False
                 if self._renames and record.parent and inode < FIRST_NEW_INODE:
                     self._look_for_source(inode, record, record.parent)
+
+    def _is_dirty(self, record: InodeRecord) -> bool:
+        return record.sequence > self._sequence or (self._with_times and record.timed > self._sequence)
+
+    def _look_at_one_of_several(self, parent: int, name: bytes, inode: int) -> None:
+        """Note a name that is as it was, and of which the inode has changed: its record does not say all its names."""
+        record = self._view.record(inode)
+        if record is not None and self._is_dirty(record) and self._touch(parent, ROOT_INODE):
+            self._touched[parent][name] = inode
+            self.is_empty = False
 
     def _look_for_source(self, inode: int, record: InodeRecord, parent: int) -> None:
         upper = self._view.name(parent, record.name)
@@ -243,7 +263,7 @@ class Changes:
             return Changed(path, 0, None, True, dirty, frame.forced, None, committed), None
         record = self._view.record(upper.inode)
         assert record is not None  # what is linked by the tables has one
-        dirty = dirty or record.sequence > self._sequence
+        dirty = dirty or self._is_dirty(record)
         if record.kind is not Kind.DIRECTORY:
             source = self.sources.get(upper.inode)
             return Changed(path, upper.inode, record, True, dirty, frame.forced, None, committed, source), None
@@ -270,7 +290,7 @@ class Changes:
             below = self._frame(path, inode, forced=frame.forced, empty=frame.empty, committed=ref)
         if record is None:
             return None, below
-        dirty = record.sequence > self._sequence
+        dirty = self._is_dirty(record)
         if not dirty and not frame.forced and record.kind is not Kind.DIRECTORY:
             return None
         return Changed(path, inode, record, False, dirty, frame.forced, None, committed), below

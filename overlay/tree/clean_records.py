@@ -9,6 +9,7 @@ again gives the same tree.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -23,7 +24,7 @@ from penstock.overlay.tables.schema import (
     INODES,
     NAMES,
     ORDER,
-    InodeRecord,
+    OVER,
     Name,
     TableChange,
     encode_entry,
@@ -131,7 +132,7 @@ def put_clean(
     counters = editor.counters
     changes = _removed(editor, view, parent, name, node, drop, is_open)
     if new is None:
-        whiteout = Name(0, counters.committed, 0, True)
+        whiteout = Name(0, counters.committed, 0, OVER)
         changes.append(TableChange(NAMES, name_key(parent, name), whiteout.encode()))
     else:
         counters = counters._replace(sequence=counters.sequence + 1, inode=counters.inode + 1 + new.entries)
@@ -143,10 +144,15 @@ def put_clean(
 
 
 def _stays(node: MergedNode, new: TreeEntry, *, whole: bool) -> bool:
-    """Whether an inode goes on with another content: a file as a file, a symlink, a directory with other metadata."""
+    """Whether an inode goes on with another content: a file as a file, a symlink, a directory with other metadata.
+
+    One that has other names as well does not, for what comes is about one of them; nor does a pipe or a socket.
+    """
+    if node.record is not None and (node.record.links > 1 or node.record.special):
+        return False
     if new.kind is Kind.DIRECTORY:
         return node.is_directory and not whole
-    return new.is_file == (node.kind <= Kind.EXECUTABLE) and not node.is_directory
+    return new.is_file == node.is_file and not node.is_directory
 
 
 def renew(editor: Editor, node: MergedNode, new: TreeEntry, drop: Drop, more: Sequence[TableChange] = ()) -> None:
@@ -155,18 +161,22 @@ def renew(editor: Editor, node: MergedNode, new: TreeEntry, drop: Drop, more: Se
     `more` changes are made with it.
     """
     record, committed = editor.record_of(node), editor.counters.committed
+    fresh = editor.record_of(MergedNode(node.inode, None, new))
     if new.kind is Kind.DIRECTORY:
-        changed = msgspec.structs.replace(record, sequence=committed, metadata=new.metadata)
+        changed = msgspec.structs.replace(
+            record, mode=fresh.mode, own_mode=False, sequence=committed, metadata=new.metadata
+        )
         editor.apply([TableChange(INODES, inode_key(node.inode), changed.encode()), *more], editor.counters)
         return
     changed = msgspec.structs.replace(
         record,
         kind=new.kind,
-        mode=_mode(record, new),
+        mode=fresh.mode,
+        own_mode=False,
         sequence=committed,
         content=committed,
         size=new.size,
-        mtime_ns=new.mtime_ns,
+        mtime_ns=fresh.mtime_ns,
         entry=encode_entry(new),
         shown=new.size if new.is_file else 0,
         target=new.target,
@@ -175,12 +185,6 @@ def renew(editor: Editor, node: MergedNode, new: TreeEntry, drop: Drop, more: Se
     )
     changes = [TableChange(INODES, inode_key(node.inode), changed.encode()), *drop(node.inode, record.layers), *more]
     editor.apply(changes, editor.counters)
-
-
-def _mode(record: InodeRecord, new: TreeEntry) -> int:
-    if new.kind is record.kind or not new.is_file:
-        return record.mode
-    return record.mode | (record.mode & 0o444) >> 2 if new.kind is Kind.EXECUTABLE else record.mode & ~0o111
 
 
 def _removed(
@@ -207,9 +211,13 @@ def _removed(
             if under.inode:
                 changes.append(TableChange(ORDER, order_key(directory, under.cookie), None))
         gone += below.found
-    for each in gone:
-        if is_open(each.inode):
-            orphan = msgspec.structs.replace(editor.record_of(each), parent=0)
+    names = Counter(each.inode for each in gone)
+    for each in {each.inode: each for each in gone}.values():
+        if each.record is not None and each.record.links > names[each.inode]:
+            left = msgspec.structs.replace(each.record, links=each.record.links - names[each.inode])
+            changes.append(TableChange(INODES, inode_key(each.inode), left.encode()))
+        elif is_open(each.inode):
+            orphan = msgspec.structs.replace(editor.record_of(each), parent=0, links=0)
             changes.append(TableChange(INODES, inode_key(each.inode), orphan.encode()))
         elif each.record is not None:
             changes.append(TableChange(INODES, inode_key(each.inode), None))
@@ -223,7 +231,7 @@ def _added(editor: Editor, parent: int, name: bytes, entry: TreeEntry, cookie: i
     record = msgspec.structs.replace(editor.record_of(MergedNode(inode, None, entry)), parent=parent, name=name)
     changes = [
         TableChange(INODES, inode_key(inode), record.encode()),
-        TableChange(NAMES, name_key(parent, name), Name(inode, committed, cookie, True).encode()),
+        TableChange(NAMES, name_key(parent, name), Name(inode, committed, cookie, OVER).encode()),
         TableChange(ORDER, order_key(parent, cookie), name),
     ]
     if entry.directory is not None:

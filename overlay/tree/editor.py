@@ -17,7 +17,8 @@ from typing import Protocol
 import msgspec
 
 from penstock.lru import Lru
-from penstock.manifest.entry import MAX_NAME, MAX_TARGET, Kind, Metadata
+from penstock.manifest.entry import MAX_MTIME, MAX_NAME, MAX_SIZE, MAX_TARGET, Kind, Metadata
+from penstock.manifest.file_attributes import has_room, kept_mode, mode_of, shown_mode
 from penstock.manifest.tree import ROOT_INODE
 from penstock.overlay.tables.intent import read_intent
 from penstock.overlay.tables.interface import Tables
@@ -27,6 +28,8 @@ from penstock.overlay.tables.schema import (
     INODES,
     NAMES,
     ORDER,
+    OVER,
+    SEVERAL,
     InodeRecord,
     Name,
     TableChange,
@@ -41,11 +44,11 @@ from .refusal import Refused
 
 __all__ = ["Editor", "new_record"]
 
-_MODES = (0o644, 0o755, 0o755, 0o777)
-"""Permission bits by `Kind`, of what has none of its own."""
 _SET_ID = stat.S_ISUID | stat.S_ISGID
 _GONE = 1024
 """Inodes remembered after they were removed."""
+_MOST_LINKS = 1 << 24
+"""Names of an inode: FUSE counts them in 32 bits."""
 
 
 class EditorContent(Protocol):
@@ -56,18 +59,19 @@ class EditorContent(Protocol):
         ...
 
 
-def new_record(node: MergedNode, *, umask: int = 0o022) -> InodeRecord:
-    """Return the record of an inode that has had none: what its tree has."""
+def new_record(node: MergedNode, *, umask: int = 0o022, epoch_ns: int = 0) -> InodeRecord:
+    """Return the record of an inode that has had none: what its tree has, and `epoch_ns` where that has no time."""
     if node.record is not None:
         return node.record
     entry = node.entry
     assert entry is not None  # a node without a record has one
+    mtime_ns = epoch_ns if entry.mtime_ns is None else entry.mtime_ns
     return InodeRecord(
         entry.kind,
-        _MODES[entry.kind] if entry.kind is Kind.SYMLINK else (_MODES[entry.kind] | 0o022) & ~umask,
+        shown_mode(entry.kind, entry.metadata, umask),
         size=entry.size if entry.kind is not Kind.DIRECTORY else 0,
-        mtime_ns=entry.mtime_ns,
-        ctime_ns=entry.mtime_ns,
+        mtime_ns=mtime_ns,
+        ctime_ns=mtime_ns,
         entry=encode_entry(entry),
         shown=entry.size if entry.is_file else 0,
         target=entry.target,
@@ -137,10 +141,7 @@ class Editor:
 
     def record_of(self, node: MergedNode) -> InodeRecord:
         """Return the record of an inode, or the one that it would have."""
-        record = new_record(node, umask=self._umask)
-        if not record.mtime_ns and node.record is None:
-            record = msgspec.structs.replace(record, mtime_ns=self._epoch_ns, ctime_ns=self._epoch_ns)
-        return record
+        return new_record(node, umask=self._umask, epoch_ns=self._epoch_ns)
 
     def create(
         self,
@@ -151,11 +152,14 @@ class Editor:
         *,
         mode: int = 0,
         target: bytes = b"",
+        special: int = 0,
         uid: int | None = None,
         gid: int | None = None,
         note: bytes = b"",
     ) -> MergedNode:
-        """Make a file, a directory or a symlink. EEXIST, ENAMETOOLONG, ENOENT (the directory was removed), ENOTDIR.
+        """Make a file, a directory or a symlink, or (`special`) a pipe or a socket.
+
+        EEXIST, ENAMETOOLONG, ENOENT (the directory was removed), ENOTDIR.
 
         In a directory whose group is to be that of all in it (S_ISGID), it is, and directories pass that on.
         """
@@ -163,17 +167,13 @@ class Editor:
         if len(target) > MAX_TARGET:
             raise Refused(errno.ENAMETOOLONG, "a symlink's target is too long")
         folder = self._folder(view, parent)
-        upper = view.name(parent, name)
-        below = view.below_in(parent, folder.record, name) if upper is None else None
-        if below is not None or (upper is not None and upper.inode):
-            raise Refused(errno.EEXIST, "the name is taken")
-        over = upper is not None and upper.over  # nothing has the name: at most a whiteout, which says what it hides
+        flags = self._free(view, folder, name)
         if folder.record is not None and folder.record.mode & stat.S_ISGID:
             gid = folder.record.gid
             mode |= stat.S_ISGID if kind is Kind.DIRECTORY else 0
         batch = _Batch(self._counters)
         inode = batch.next_inode()
-        if kind is Kind.FILE and mode & stat.S_IXUSR:
+        if kind is Kind.FILE and mode & stat.S_IXUSR and not special:
             kind = Kind.EXECUTABLE
         record = InodeRecord(
             kind,
@@ -188,12 +188,45 @@ class Editor:
             target=target,
             uid=uid,
             gid=gid,
+            special=special,
+            own_mode=True,
         )
         batch.put(inode, record)
-        self._link(batch, parent, name, inode, over=over)
+        self._link(batch, parent, name, inode, flags)
         self._touch(batch, folder)
         self._make(batch, note, grows=True)
         return MergedNode(inode, record, None)
+
+    def link(self, view: Namespace, inode: int, parent: int, name: bytes, note: bytes = b"") -> MergedNode:
+        """Give an inode one more name. EEXIST, ENAMETOOLONG, ENOENT (it, or the directory, was removed), EPERM, EMLINK.
+
+        Where the version has it stays its name, and keeps its place in the directory's listing.
+        """
+        _check_name(name)
+        node = view.node(inode)
+        if node.is_directory:
+            raise Refused(errno.EPERM, "a directory")
+        record = self.record_of(node)
+        place = view.place(inode) if not record.links else None
+        if record.parent == 0 or (place is None and not record.links):
+            raise Refused(errno.ENOENT, "it was removed")
+        if record.links >= _MOST_LINKS:
+            raise Refused(errno.EMLINK, "too many names")
+        folder = self._folder(view, parent)
+        flags = self._free(view, folder, name)
+        batch = _Batch(self._counters)
+        if place is not None:
+            first = view.name(*place) or Name(inode, self._counters.committed, 0, OVER)
+            marked = first._replace(flags=first.flags | SEVERAL)
+            batch.changes.append(TableChange(NAMES, name_key(*place), marked.encode()))
+        changed = msgspec.structs.replace(
+            record, parent=parent, name=name, links=max(record.links, 1) + 1, ctime_ns=batch.now
+        )
+        batch.put(inode, changed)
+        self._link(batch, parent, name, inode, flags | SEVERAL)
+        self._touch(batch, folder)
+        self._make(batch, note, grows=True)
+        return MergedNode(inode, changed, None)
 
     def unlink(self, view: Namespace, parent: int, name: bytes, note: bytes = b"") -> int:
         """Remove a name that is no directory's; return its inode. ENOENT, EISDIR."""
@@ -215,7 +248,7 @@ class Editor:
         folder = self._folder(view, parent)
         batch = _Batch(self._counters)
         self._unlink(batch, view, parent, name)
-        self._discard(batch, node)
+        self._discard(batch, view, node, parent, name)
         self._touch(batch, folder)
         self._make(batch, note)
         return node.inode
@@ -265,7 +298,7 @@ class Editor:
         else:
             self._unlink(batch, view, parent, name)
             if target is not None:
-                self._discard(batch, target)
+                self._discard(batch, view, target, new_parent, new_name)
         self._move(batch, view, source, new_parent, new_name, over=over)
         for folder in folders.values():
             self._touch(batch, folder)
@@ -289,7 +322,7 @@ class Editor:
             self.record_of(node), parent=parent, name=name, sequence=batch.sequence, ctime_ns=batch.now
         )
         batch.put(node.inode, record)
-        self._link(batch, parent, name, node.inode, over=over)
+        self._link(batch, parent, name, node.inode, over | (SEVERAL if record.links else 0))
 
     def change(
         self,
@@ -302,35 +335,46 @@ class Editor:
         atime_ns: int | None = None,
         metadata: Metadata | None = None,
     ) -> MergedNode:
-        """Change attributes. Only what a version holds counts as a change of it: the executable bit, and metadata.
+        """Change attributes. Only what is hashed of a version counts as a change of it: permission bits, and metadata.
 
-        Another owner does not inherit the right to run a file as somebody.
+        Another owner does not inherit the right to run a file as somebody. ENOSPC: metadata has no room for the bits.
         """
         record = self.record_of(node)
         batch = _Batch(self._counters)
         fields: dict[str, object] = {"ctime_ns": batch.now}
         if mode is not None:
-            fields["mode"] = mode & 0o7777
-            if record.is_file:
-                kind = Kind.EXECUTABLE if mode & stat.S_IXUSR else Kind.FILE
-                if kind is not record.kind:
-                    fields.update(kind=kind, sequence=batch.sequence)
-        elif (uid is not None or gid is not None) and record.is_file:
-            fields["mode"] = _without_set_id(record.mode)
+            fields.update(self._with_mode(record, mode & 0o7777, batch.sequence))
+        elif (uid is not None or gid is not None) and record.kind is not Kind.DIRECTORY:
+            fields.update(_without_set_id(record))
         if uid is not None:
             fields["uid"] = uid
         if gid is not None:
             fields["gid"] = gid
         if mtime_ns is not None:
-            fields["mtime_ns"] = mtime_ns
+            fields.update(mtime_ns=_bounded(mtime_ns), timed=batch.sequence)
         if atime_ns is not None:
-            fields["atime_ns"] = atime_ns
+            fields["atime_ns"] = _bounded(atime_ns) or None  # what 0 is written as: see `InodeRecord`
         if metadata is not None and metadata != record.metadata:
+            if not has_room(metadata) and kept_mode(record.kind, record.mode) is not None:
+                raise Refused(errno.ENOSPC, "metadata would leave no room for the mode")
             fields.update(metadata=metadata, sequence=batch.sequence)
         changed: InodeRecord = msgspec.structs.replace(record, **fields)
         batch.put(node.inode, changed)
         self._make(batch)
         return MergedNode(node.inode, changed, None)
+
+    def _with_mode(self, record: InodeRecord, mode: int, sequence: int) -> dict[str, object]:
+        """Return the fields that other permission bits change."""
+        kind = record.kind
+        if record.is_file:
+            kind = Kind.EXECUTABLE if mode & stat.S_IXUSR else Kind.FILE
+        kept = kept_mode(kind, mode)
+        was = kept_mode(record.kind, record.mode) if record.own_mode else mode_of(record.metadata)
+        if kind is record.kind and kept == was:
+            return {"mode": mode, "own_mode": True}
+        if not has_room(record.metadata):
+            raise Refused(errno.ENOSPC, "metadata has no room for a mode")
+        return {"mode": mode, "own_mode": True, "kind": kind, "sequence": sequence}
 
     def put_content(
         self, node: MergedNode, record: InodeRecord, changes: list[TableChange], *, now: bool = True
@@ -344,7 +388,7 @@ class Editor:
         if now:
             fields.update(mtime_ns=batch.now, ctime_ns=batch.now)
         if record.mode & _SET_ID:
-            fields["mode"] = _without_set_id(record.mode)
+            fields.update(_without_set_id(record))
         changed: InodeRecord = msgspec.structs.replace(record, **fields)
         batch.put(node.inode, changed)
         batch.changes += changes
@@ -396,8 +440,16 @@ class Editor:
             return upper.over or (upper.inode != 0 and upper.sequence <= committed)
         return view.below(parent, name) is not None
 
-    def _link(self, batch: _Batch, parent: int, name: bytes, inode: int, *, over: bool) -> None:
-        upper = Name(inode, batch.sequence, batch.sequence, over)
+    def _free(self, view: Namespace, folder: MergedNode, name: bytes) -> int:
+        """Return the flags of a name that something is to have in a directory. EEXIST: something has it."""
+        upper = view.name(folder.inode, name)
+        below = view.below_in(folder.inode, folder.record, name) if upper is None else None
+        if below is not None or (upper is not None and upper.inode):
+            raise Refused(errno.EEXIST, "the name is taken")
+        return upper.flags & OVER if upper is not None else 0  # at most a whiteout, which says what it hides
+
+    def _link(self, batch: _Batch, parent: int, name: bytes, inode: int, flags: int) -> None:
+        upper = Name(inode, batch.sequence, batch.sequence, flags)
         batch.changes.append(TableChange(NAMES, name_key(parent, name), upper.encode()))
         batch.changes.append(TableChange(ORDER, order_key(parent, upper.cookie), name))
 
@@ -405,17 +457,20 @@ class Editor:
         upper = view.name(parent, name)
         if upper is not None and upper.inode:
             batch.changes.append(TableChange(ORDER, order_key(parent, upper.cookie), None))
-        whiteout = Name(0, batch.sequence, 0, True).encode() if self._is_over(view, parent, name) else None
+        whiteout = Name(0, batch.sequence, 0, OVER).encode() if self._is_over(view, parent, name) else None
         batch.changes.append(TableChange(NAMES, name_key(parent, name), whiteout))
 
-    def _discard(self, batch: _Batch, node: MergedNode) -> None:
-        """Unlink an inode for good: it goes at once, or when it is closed."""
+    def _discard(self, batch: _Batch, view: Namespace, node: MergedNode, parent: int, name: bytes) -> None:
+        """Take a name away from an inode; with its last one it goes at once, or when it is closed."""
+        if node.record is not None and node.record.links > 1:
+            batch.put(node.inode, _one_name_less(view, node.inode, node.record, parent, name, batch.now))
+            return
         if node.is_directory:
             prefix = inode_key(node.inode)
             for table in (NAMES, ORDER):
                 batch.changes += [TableChange(table, key, None) for key, _ in self._tables.scan(table, prefix, prefix)]
         if self._is_open(node.inode):
-            record = msgspec.structs.replace(self.record_of(node), parent=0, ctime_ns=batch.now)
+            record = msgspec.structs.replace(self.record_of(node), parent=0, links=0, ctime_ns=batch.now)
             batch.put(node.inode, record)
         elif node.record is not None:
             self._erase(batch, node)
@@ -427,7 +482,8 @@ class Editor:
         if node.record.layers:
             batch.changes += self._data.drop(node.inode, node.record.layers)
         if node.inode >= FIRST_NEW_INODE:
-            self._gone.put(node.inode, msgspec.structs.replace(node.record, parent=0, layers=(), size=0, shown=0))
+            gone = msgspec.structs.replace(node.record, parent=0, links=0, layers=(), size=0, shown=0)
+            self._gone.put(node.inode, gone)
 
     def _touch(self, batch: _Batch, folder: MergedNode) -> None:
         record = msgspec.structs.replace(self.record_of(folder), mtime_ns=batch.now, ctime_ns=batch.now)
@@ -439,9 +495,24 @@ class Editor:
         self._counters = counters
 
 
-def _without_set_id(mode: int) -> int:
-    """Return permission bits without S_ISUID, and without S_ISGID where the group may run the file, as Linux has it."""
-    return mode & ~(_SET_ID if mode & stat.S_IXGRP else stat.S_ISUID)
+def _bounded(time_ns: int) -> int:
+    """Return a time as near as a version can hold it."""
+    return max(-MAX_SIZE, min(time_ns, MAX_MTIME))
+
+
+def _one_name_less(view: Namespace, inode: int, record: InodeRecord, parent: int, name: bytes, now: int) -> InodeRecord:
+    """Return the record of what loses one of several names; with one left that is known, it is as any other."""
+    links, at = record.links - 1, record.parent
+    if links == 1 and at and (at, record.name) != (parent, name):
+        left = view.name(at, record.name)
+        links = 0 if left is not None and left.inode == inode else 1
+    return msgspec.structs.replace(record, links=links, ctime_ns=now)
+
+
+def _without_set_id(record: InodeRecord) -> dict[str, object]:
+    """Return the fields of a mode without S_ISUID, and without S_ISGID where the group may run it, as Linux has it."""
+    mode = record.mode & ~(_SET_ID if record.mode & stat.S_IXGRP else stat.S_ISUID)
+    return {"mode": mode, "own_mode": True} if mode != record.mode else {}
 
 
 def _check_name(name: bytes) -> None:

@@ -51,6 +51,13 @@ class MergedNode(NamedTuple):
         return found.size
 
     @property
+    def is_file(self) -> bool:
+        """Whether it has content of its own."""
+        found = self.record or self.entry
+        assert found is not None
+        return found.is_file
+
+    @property
     def is_directory(self) -> bool:
         """Whether it is a directory."""
         return self.kind is Kind.DIRECTORY
@@ -144,7 +151,7 @@ class Namespace:
                 for at, inode, entry in self.lower.children(directory, ref, max(begin, known)):
                     if front:
                         self._remember(hidden, directory, at)
-                    if changed and self.name(directory, entry.name) is not None:
+                    if changed and self._is_hidden(directory, entry.name, inode):
                         continue
                     front = False
                     record = self.record(inode)
@@ -166,11 +173,16 @@ class Namespace:
         ref = self.listing(directory) if self.is_changed(directory) else None
         if ref is None:
             return True
-        for at, _, entry in islice(self.lower.children(directory, ref, before), most):
+        for at, inode, entry in islice(self.lower.children(directory, ref, before), most):
             self._remember(self.lower.hidden, directory, at)
-            if self.name(directory, entry.name) is None:
+            if not self._is_hidden(directory, entry.name, inode):
                 return True
         return self.lower.hidden.get(directory, 0) == before
+
+    def _is_hidden(self, directory: int, name: bytes, inode: int) -> bool:
+        """Whether a name of the lower layer is none here, or another one's, or listed among those that were added."""
+        upper = self.name(directory, name)
+        return upper is not None and (upper.inode != inode or upper.cookie != 0)
 
     def _added(self, directory: int, cookie: int) -> Iterator[MergedItem]:
         prefix = inode_key(directory)
@@ -206,8 +218,13 @@ class Namespace:
         return next(self.items(directory, 0), None) is None
 
     def place(self, inode: int) -> tuple[int, bytes] | None:
-        """Return the directory and the name that an inode is linked at; None: nowhere (any more). Not for the root."""
+        """Return the directory and the name that an inode is linked at; None: nowhere (any more). Not for the root.
+
+        Of several names it is the one that was made last, or found by looking through all.
+        """
         record = self.record(inode)
+        if record is not None and record.links:
+            return self._one_of_several(inode, record)
         if record is not None and record.parent is not None:
             return (record.parent, record.name) if record.parent else None
         way = self.lower.way(inode)
@@ -217,6 +234,14 @@ class Namespace:
         name = way[-1][1]
         # One that has no record of its own can only be hidden, by a whiteout or by another one of its name.
         return (parent, name) if record is not None or self.name(parent, name) is None else None
+
+    def _one_of_several(self, inode: int, record: InodeRecord) -> tuple[int, bytes] | None:
+        if record.parent:
+            upper = self.name(record.parent, record.name)
+            if upper is not None and upper.inode == inode:
+                return record.parent, record.name
+        places = ((parent, name) for parent, name, upper in self.names_from(0) if upper.inode == inode)
+        return next(places, None)
 
     def path(self, inode: int) -> tuple[bytes, ...] | None:
         """Return the names that lead to an inode from the root; None: it is linked nowhere."""

@@ -274,7 +274,7 @@ class Staging:
         """Return the name of a large file, by which a later run finds what there is of it."""
         return _PARTIAL + identity.hex()
 
-    def write(self, name: str, data: memoryview, mode: int, mtime_ns: int) -> None:
+    def write(self, name: str, data: memoryview, mode: int, mtime_ns: int | None) -> None:
         """Write a whole file."""
         descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=self.folder)
         try:
@@ -287,7 +287,7 @@ class Staging:
         """Open a large file of which there may be something, to read and write."""
         return os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=self.folder)
 
-    def finish(self, name: str, mtime_ns: int) -> None:
+    def finish(self, name: str, mtime_ns: int | None) -> None:
         """Give a large file that is whole its time."""
         descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.folder)
         try:
@@ -324,7 +324,7 @@ def _text(names: Names) -> str:
     return os.fsdecode(b"/".join(names))
 
 
-def _set_time(descriptor: int, mtime_ns: int) -> None:
-    if mtime_ns > 0:
+def _set_time(descriptor: int, mtime_ns: int | None) -> None:
+    if mtime_ns is not None:
         with contextlib.suppress(OverflowError, OSError):  # a time that this file system cannot keep
             os.utime(descriptor, ns=(mtime_ns, mtime_ns))

@@ -12,6 +12,7 @@ from penstock.errors import NotFoundError, UsageError
 from penstock.manifest.entry import MAX_DEPTH, Kind, check_name
 
 from .ignore_rules import IGNORE_FILE, IgnoreRules
+from .local_attributes import NOTHING, KeptAttributes
 from .local_path import FoundName, file_error, list_directory
 
 __all__ = ["EnterDirectory", "LeaveDirectory", "LocalFile", "Skipped", "Step", "refuse_inside", "walk_directory"]
@@ -22,6 +23,7 @@ class EnterDirectory(NamedTuple):
 
     names: tuple[bytes, ...]
     mtime_ns: int
+    metadata: bytes = b""
 
 
 class LeaveDirectory(NamedTuple):
@@ -36,7 +38,7 @@ class LocalFile:
     path: bytes
     kind: Kind
     size: int
-    mtime_ns: int
+    mtime_ns: int | None
     metadata: bytes = b""
 
 
@@ -57,7 +59,7 @@ _SPECIAL = {
 }
 
 
-def walk_directory(top: str, skipped: Callable[[Skipped], None]) -> Iterator[Step]:
+def walk_directory(top: str, skipped: Callable[[Skipped], None], kept: KeptAttributes = NOTHING) -> Iterator[Step]:
     """Yield the content of a directory in tree order. Sockets, pipes and devices are named to `skipped`.
 
     The rules of ignore files hold. Symlinks are never followed, but for `top` itself. NotFoundError, UsageError:
@@ -68,10 +70,10 @@ def walk_directory(top: str, skipped: Callable[[Skipped], None]) -> Iterator[Ste
         if not os.path.lexists(root):
             raise NotFoundError(f"no directory {top!r}", fix="Name the directory to read.")
         raise UsageError(f"{top!r} is not a directory", fix="Name a directory; a single file is put into one first.")
-    return _walk(root, skipped)
+    return _walk(root, skipped, kept)
 
 
-def _walk(root: bytes, skipped: Callable[[Skipped], None]) -> Iterator[Step]:
+def _walk(root: bytes, skipped: Callable[[Skipped], None], kept: KeptAttributes) -> Iterator[Step]:
     stack: list[tuple[tuple[bytes, ...], IgnoreRules, Iterator[FoundName]]] = []
     stack.append(((), IgnoreRules.at_top(root), _list(root)))
     while stack:
@@ -90,12 +92,14 @@ def _walk(root: bytes, skipped: Callable[[Skipped], None]) -> Iterator[Step]:
                     raise UsageError(
                         f"{os.fsdecode(item.path)[:80]!r}… is nested too deeply", why=f"the most is {MAX_DEPTH}"
                     )
-                yield EnterDirectory(path, facts.st_mtime_ns)
+                metadata = kept.metadata(item.path, Kind.DIRECTORY, facts)
+                yield EnterDirectory(path, facts.st_mtime_ns, metadata)
                 stack.append((path, rules.inside(item.path, item.name), _list(item.path)))
                 break
             if form == stat.S_IFREG:
                 kind = Kind.EXECUTABLE if facts.st_mode & stat.S_IXUSR else Kind.FILE
-                yield LocalFile(path, item.path, kind, facts.st_size, facts.st_mtime_ns)
+                metadata = kept.metadata(item.path, kind, facts)
+                yield LocalFile(path, item.path, kind, facts.st_size, facts.st_mtime_ns, metadata)
             elif form == stat.S_IFLNK:
                 yield LocalFile(path, item.path, Kind.SYMLINK, facts.st_size, facts.st_mtime_ns)
             else:

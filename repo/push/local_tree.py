@@ -21,6 +21,7 @@ from penstock.progress import Stage
 
 from .directory_walk import EnterDirectory, LeaveDirectory, Skipped, walk_directory
 from .file_reader import FilePiece, FileRead, read_ahead
+from .local_attributes import NOTHING, KeptAttributes
 
 __all__ = ["LocalTree", "build_local", "local_tree", "threads"]
 
@@ -75,7 +76,7 @@ def local_tree(directory: str, hashing: Stage) -> Iterator[tuple[LocalTree, Call
         yield build_local(directory, frames, hashing), frames.load
 
 
-def build_local(directory: str, sink: NodeSink, hashing: Stage) -> LocalTree:
+def build_local(directory: str, sink: NodeSink, hashing: Stage, kept: KeptAttributes = NOTHING) -> LocalTree:
     """Build a directory's tree into a sink. `hashing` counts bytes.
 
     Errors as `source.walk_directory` and `file_reader.read_ahead`.
@@ -85,12 +86,12 @@ def build_local(directory: str, sink: NodeSink, hashing: Stage) -> LocalTree:
     files = size = 0
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(threads(), "penstock-read"))
-        steps = stack.enter_context(closing(read_ahead(walk_directory(directory, skipped.append), pool)))
+        steps = stack.enter_context(closing(read_ahead(walk_directory(directory, skipped.append, kept), pool)))
         for step in steps:
             if isinstance(step, FilePiece):
                 hashing.advance(len(step.data))
             elif isinstance(step, EnterDirectory):
-                builder.enter(step.names[-1])
+                builder.enter(step.names[-1], metadata=step.metadata)
             elif isinstance(step, LeaveDirectory):
                 builder.leave()
             elif isinstance(step, FileRead):
@@ -107,7 +108,7 @@ def _add(builder: TreeBuilder, read: FileRead) -> None:
     target = read.data if file.kind is Kind.SYMLINK else b""
     # Where the bytes lie is not hashed, but every file has to lie somewhere.
     extents = (Extent(read.hash, 0, read.size),) if read.size and not target else ()
-    entry = TreeEntry(file.names[-1], file.kind, read.size, read.hash, file.mtime_ns, target=target, extents=extents)
+    entry = TreeEntry(file.names[-1], file.kind, read.size, read.hash, file.mtime_ns, file.metadata, target, extents)
     if read.blocks:
         builder.add_file(entry, read.blocks)
     else:

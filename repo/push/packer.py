@@ -79,7 +79,7 @@ class FilePacker:
         self._builder.add(self._files.entry(read, extents, pages))
 
     def _enter(self, step: EnterDirectory, base: NodeRef | None, _: Extents) -> None:
-        self._builder.enter(step.names[-1], mtime_ns=step.mtime_ns, base=base)
+        self._builder.enter(step.names[-1], mtime_ns=step.mtime_ns, metadata=step.metadata, base=base)
 
     def _leave(self, _: Extents) -> None:
         self._builder.leave()

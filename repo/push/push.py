@@ -29,6 +29,7 @@ from penstock.store.local import LocalStore
 from .directory_walk import Skipped, refuse_inside, walk_directory
 from .file_reader import FilePiece, FileRead, ReadStep, read_ahead
 from .in_place import InPlaceRegistrar, Unreadable
+from .local_attributes import NOTHING, KeptAttributes
 from .local_tree import build_local, threads
 from .packer import FilePacker
 
@@ -65,6 +66,7 @@ def push(
     authorship: Authorship,
     progress: Progress,
     tag: str | None = None,
+    kept: KeptAttributes = NOTHING,
 ) -> PushOutcome:
     """Make what is in a directory the next version of ``bucket/dataset[:branch]``.
 
@@ -76,7 +78,7 @@ def push(
             refuse_inside(directory, pushing.store.path)
         packer = FilePacker(pushing.builder, pushing.content, pushing.parent, pushing.session.blocks.hash)
         skipped: list[Skipped] = []
-        steps = read_ahead(walk_directory(directory, skipped.append), pushing.pool)
+        steps = read_ahead(walk_directory(directory, skipped.append, kept), pushing.pool)
         pushing.writer.hold()
         with closing(steps):
             for step in steps:
@@ -210,7 +212,9 @@ def _tell(step: ReadStep, reading: Stage) -> None:
         reading.advance(len(step.data))
 
 
-def hash_directory(directory: str, progress: Progress) -> tuple[bytes, int, int, list[Skipped]]:
+def hash_directory(
+    directory: str, progress: Progress, kept: KeptAttributes = NOTHING
+) -> tuple[bytes, int, int, list[Skipped]]:
     """Return the top hash that a push of this directory would have, its files, its bytes, and what is left out."""
-    found = build_local(directory, DiscardSink(), progress.stage("hashing"))
+    found = build_local(directory, DiscardSink(), progress.stage("hashing"), kept)
     return Manifest(found.root).top_hash, found.files, found.bytes, found.skipped

@@ -36,6 +36,7 @@ __all__ = ["ConfigFile", "did_you_mean", "parse_config", "read_config", "read_te
 _CACHE_KEYS = ("directory", "size")
 _MOST = 1 << 20
 _TRUST_KEYS = ("local", "buckets")
+_COMMIT_KEYS = ("times",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class ConfigFile:
 
     cache_directory: Path | None = None
     cache_size: int | None = None
+    commit_times: bool = False
     remotes: Mapping[str, Remote] = field(default_factory=dict)
     trust: Trust = field(default_factory=Trust)
 
@@ -63,15 +65,18 @@ def parse_config(path: Path, text: str) -> ConfigFile:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path} is not TOML", why=str(error), fix="Mend the file, or move it away") from error
-    _check_keys(path, "", document, ("cache", "remotes", "trust"))
+    _check_keys(path, "", document, ("cache", "commit", "remotes", "trust"))
     cache = _table(path, "cache", document.get("cache", {}))
     _check_keys(path, "cache.", cache, _CACHE_KEYS)
+    commit = _table(path, "commit", document.get("commit", {}))
+    _check_keys(path, "commit.", commit, _COMMIT_KEYS)
     remotes = _table(path, "remotes", document.get("remotes", {}))
     trust = _table(path, "trust", document.get("trust", {}))
     _check_keys(path, "trust.", trust, _TRUST_KEYS)
     return ConfigFile(
         cache_directory=_cache_directory(path, cache.get("directory")),
         cache_size=_cache_size(path, cache.get("size")),
+        commit_times=_switch(path, "commit.times", commit.get("times", False)),
         remotes={name: _remote(path, name, section) for name, section in remotes.items()},
         trust=Trust(
             tuple(_folder(path, text) for text in _texts(path, "trust.local", trust.get("local", []))),
@@ -97,6 +102,12 @@ def _remote(path: Path, name: str, section: object) -> Remote:
         return Remote(name=name, **values)
     except UsageError as error:
         raise UsageError(f"{path}: {error.what}", why=error.why, fix="Mend the file") from error
+
+
+def _switch(path: Path, where: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise UsageError(f"{path}: {where} is {value!r}", why="it has to be true or false")
+    return value
 
 
 def _texts(path: Path, where: str, value: object) -> tuple[str, ...]:

@@ -5,6 +5,7 @@
 | configuration file | ``--config`` | ``PENSTOCK_CONFIG`` | |
 | cache directory | ``--cache-dir`` | ``PENSTOCK_CACHE_DIR`` | ``cache.directory`` |
 | cache size | ``--cache-size`` | ``PENSTOCK_CACHE_SIZE`` | ``cache.size`` |
+| whether commits record times that were set alone | ``--times`` | | ``commit.times`` |
 | folders and buckets that entries may point into | | | ``trust.local``, ``trust.buckets`` |
 
 By default the file is ``penstock/config.toml`` in the user's configuration folder, the cache is ``penstock`` in the
@@ -55,6 +56,7 @@ class Settings:
     cache_size: int
     remotes: Mapping[str, Remote] = field(default_factory=dict)
     trust: Trust = field(default_factory=Trust)
+    commit_times: bool = False
 
     @classmethod
     def load(
@@ -89,7 +91,9 @@ class Settings:
             cache_size = _environment_size(environ) or file.cache_size
         if cache_size is None:
             cache_size = default_cache_size(cache_directory)
-        return cls(path, Path(os.path.abspath(cache_directory)), cache_size, file.remotes, file.trust)
+        return cls(
+            path, Path(os.path.abspath(cache_directory)), cache_size, file.remotes, file.trust, file.commit_times
+        )
 
     def locate_bucket(self, bucket: str) -> tuple[str, StoreOptions]:
         """Return the address of `bucket` and how to open it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -247,9 +248,33 @@ def _fill_on(builder: TreeBuilder, folder: Folder, base: object, load: Loader) -
             builder.add(item.entry)
 
 
+def _times(*times: int | None) -> tuple[list[int | None], bytes]:
+    """Return what files with these times have after they were written and read, and the magic of their leaf."""
+    entry, folder, sink = file_of(b"a", 1).entry, Folder(), MemorySink()
+    for at, time in enumerate(times):
+        name = b"%d" % at
+        folder.children[name] = File(msgspec.structs.replace(entry, name=name, mtime_ns=time))
+    root = build(folder, sink)
+    found = [each.mtime_ns for _, each in Tree(root, Loader(sink)).walk()]
+    return found, sink.frames[root.location.digest][:4]
+
+
 def test_times_that_no_64_bits_hold_are_kept_at_the_limit() -> None:
+    for time, kept in ((1 << 70, (1 << 64) - 1), (-(1 << 70), 1 - (1 << 63))):
+        assert _times(time)[0] == [kept]
+
+
+def test_a_time_of_zero_and_one_of_later_centuries_are_told_from_none() -> None:
+    year_2500 = 16_725_225_600_123_456_789
+    assert _times(None, 1, -1, (1 << 63) - 1) == ([None, 1, -1, (1 << 63) - 1], b"PSN1")
+    assert _times(None, 0) == ([None, 0], b"PSN2")
+    assert _times(None, year_2500, -1, 0) == ([None, year_2500, -1, 0], b"PSN2")
+
+
+def test_times_are_no_part_of_what_a_leaf_is_known_by() -> None:
     entry = file_of(b"a", 1).entry
-    for mtime, kept in ((1 << 70, (1 << 63) - 1), (-(1 << 70), 1 - (1 << 63))):
-        late = TreeEntry(b"a", entry.kind, entry.size, entry.hash, mtime, extents=entry.extents)
-        root, load = built(Folder({b"a": File(late)}))
-        assert next(Tree(root, load).walk())[1].mtime_ns == kept
+    hashes = set()
+    for time in (None, 0, 1, 1 << 63):
+        root, _ = built(Folder({b"a": File(msgspec.structs.replace(entry, mtime_ns=time))}))
+        hashes.add(root.hash)
+    assert len(hashes) == 1

@@ -18,7 +18,7 @@ from trees.strategies import quick
 from penstock.errors import FormatTooNewError, IntegrityError
 from penstock.manifest.codec import decode_node
 from penstock.manifest.entry import Location, NodeRef
-from penstock.manifest.frame import FRAME_INDEX, FRAME_LEAF, FRAME_PAGE, encode_frame
+from penstock.manifest.frame import FRAME_INDEX, FRAME_LEAF, FRAME_PAGE, FRAME_TIMED, encode_frame
 from penstock.manifest.hashing import content_hash
 
 
@@ -150,6 +150,22 @@ def test_anything_in_place_of_the_parts(kind: int, logical: Any, physical: Any) 
 def test_bytes_that_are_no_msgpack(kind: int, logical: bytes, physical: bytes) -> None:
     attempt(*forge_bytes(kind, logical, physical, (0, 0)))
     attempt(*forge_bytes(kind, b"\x97\x90\xc4\x00\x90\xc4\x00\x90\x90\x90", physical, (0, 0)))
+
+
+def test_times_are_held_against_what_a_leaf_has_room_for() -> None:
+    _, logical, physical = parts_of(LEAF)
+    for kind, time, good in (
+        (FRAME_LEAF, None, False),
+        (FRAME_LEAF, 1 << 63, False),
+        (FRAME_LEAF, -(1 << 63), False),
+        (FRAME_TIMED, -(1 << 63), False),
+        (FRAME_TIMED, None, True),
+        (FRAME_TIMED, (1 << 64) - 1, True),
+        (FRAME_TIMED, 1.5, False),
+    ):
+        times = [time, *physical[0][1:]]
+        frame, ref = forge(kind, logical, [times, *physical[1:]])
+        assert (attempt(frame, ref) is not None) is good, (kind, time)
 
 
 def test_text_that_is_not_utf8() -> None:

@@ -7,6 +7,7 @@ moment.
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -81,6 +82,27 @@ class OverlayMachine(RuleBasedStateMachine):
         found = sorted(path for path, item in self.model.items() if wanted(item))
         return found[at % len(found)] if found else None
 
+    def _set(self, path: str, item: object) -> None:
+        """Have all names of what is at a path stand for something else."""
+        inode = self.edited.node(path).inode
+        for other, old in self.model.items():
+            if type(old) is type(item) and self.edited.node(other).inode == inode:
+                self.model[other] = item
+
+    def _check_links(self) -> None:
+        """Look whether every inode knows how many names it has."""
+        names = Counter(self.edited.node(path).inode for path in self.model)
+        for inode, count in names.items():
+            record = self.edited.view.record(inode)
+            links = record.links if record is not None else 0
+            assert links == count or (links, count) == (0, 1)
+            if count > 1:
+                place = self.edited.view.place(inode)
+                assert place is not None
+                found = self.edited.view.lookup(*place)
+                assert found is not None
+                assert found.inode == inode
+
     def _free(self, at: int, name: str) -> str | None:
         folders = ["", *sorted(path for path, item in self.model.items() if _is_folder(item))]
         folder = folders[at % len(folders)]
@@ -113,7 +135,7 @@ class OverlayMachine(RuleBasedStateMachine):
             new = bytearray(old.data.ljust(offset, b"\0"))
             new[offset : offset + len(data)] = data
             self.edited.write(path, offset, data)
-            self.model[path] = Made(bytes(new), old.executable, 0, old.metadata)
+            self._set(path, Made(bytes(new), old.executable, 0, old.metadata))
 
     @rule(at=_choice, size=_offsets)
     def truncate(self, at: int, size: int) -> None:
@@ -121,7 +143,7 @@ class OverlayMachine(RuleBasedStateMachine):
             old = self.model[path]
             assert isinstance(old, Made)
             self.edited.truncate(path, size)
-            self.model[path] = Made(old.data[:size].ljust(size, b"\0"), old.executable, 0, old.metadata)
+            self._set(path, Made(old.data[:size].ljust(size, b"\0"), old.executable, 0, old.metadata))
 
     @rule(at=_choice, executable=st.booleans())
     def chmod(self, at: int, executable: bool) -> None:
@@ -129,7 +151,7 @@ class OverlayMachine(RuleBasedStateMachine):
             old = self.model[path]
             assert isinstance(old, Made)
             self.edited.chmod(path, 0o755 if executable else 0o644)
-            self.model[path] = Made(old.data, executable, 0, old.metadata)
+            self._set(path, Made(old.data, executable, 0, old.metadata))
 
     @rule(at=_choice, value=st.integers(0, 2))
     def describe(self, at: int, value: int) -> None:
@@ -137,7 +159,14 @@ class OverlayMachine(RuleBasedStateMachine):
             metadata = b'{"v":%d}' % value
             self.edited.describe(path, {"v": value})
             old = self.model[path]
-            self.model[path] = Made(old.data, old.executable, 0, metadata) if isinstance(old, Made) else metadata
+            self._set(path, Made(old.data, old.executable, 0, metadata) if isinstance(old, Made) else metadata)
+
+    @rule(at=_choice, to=_choice, name=_names)
+    def link(self, at: int, to: int, name: str) -> None:
+        old, new = self._pick(at, lambda item: not _is_folder(item)), self._free(to, name)
+        if old is not None and new is not None:
+            self.edited.link(old, new)
+            self.model[new] = self.model[old]
 
     @rule(at=_choice)
     def remove(self, at: int) -> None:
@@ -161,7 +190,7 @@ class OverlayMachine(RuleBasedStateMachine):
     def replace(self, at: int, to: int) -> None:
         old = self._pick(at, lambda item: not _is_folder(item))
         new = self._pick(to, lambda item: not _is_folder(item))
-        if old is None or new is None or old == new:
+        if old is None or new is None or self.edited.node(old).inode == self.edited.node(new).inode:
             return
         self.edited.rename(old, new)
         self._move({old: new})
@@ -169,7 +198,9 @@ class OverlayMachine(RuleBasedStateMachine):
     @rule(at=_choice, to=_choice)
     def exchange(self, at: int, to: int) -> None:
         old, new = self._pick(at, lambda _: True), self._pick(to, lambda _: True)
-        if old is None or new is None or f"{old}/".startswith(f"{new}/") or f"{new}/".startswith(f"{old}/"):
+        if old is None or new is None or self.edited.node(old).inode == self.edited.node(new).inode:
+            return
+        if f"{old}/".startswith(f"{new}/") or f"{new}/".startswith(f"{old}/"):
             return
         self.edited.rename(old, new, exchange=True)
         self._move({old: new, new: old})
@@ -187,6 +218,7 @@ class OverlayMachine(RuleBasedStateMachine):
     @rule()
     def look(self) -> None:
         assert self.edited.tree() == self.model
+        self._check_links()
 
     @precondition(lambda self: self.commit is None)
     @rule(side=st.sampled_from(Side))
@@ -291,6 +323,7 @@ class OverlayMachine(RuleBasedStateMachine):
             if self.commit is not None:
                 self.end_commit()
             assert self.edited.tree() == self.model
+            self._check_links()
             self.commit_whole(Side.THEIRS)
             self.edited.close()
         self.place.cleanup()

@@ -621,7 +621,7 @@ def test_parts_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
 
 def test_tables_of_a_newer_format_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(tables_module, "_FORMAT", 4)
+        patched.setattr(tables_module, "_FORMAT", 5)
         written(tmp_path / "overlay")
     with pytest.raises(FormatTooNewError, match="newer Penstock"):
         open_records(tmp_path / "overlay")

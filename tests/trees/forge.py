@@ -10,13 +10,26 @@ import zstandard
 from penstock.errors import IntegrityError
 from penstock.manifest.codec import decode_node
 from penstock.manifest.entry import BLOCK_SIZE, PAGE_BLOCKS, Kind, Location, NodeRef, block_count, name_problem
-from penstock.manifest.frame import FRAME_DOCUMENTED, FRAME_LEAF, decode_frame, encode_frame
+from penstock.manifest.frame import (
+    FRAME_DOCUMENTED,
+    FRAME_LEAF,
+    FRAME_TIMED,
+    FRAME_TIMED_DOCUMENTED,
+    decode_frame,
+    encode_frame,
+)
 from penstock.manifest.hashing import HASH_SIZE, content_hash, documented_leaf_hash, index_hash, leaf_hash
 from penstock.manifest.node import IndexNode, Leaf, Node
 
 __all__ = ["attempt", "exercise", "forge", "forge_bytes", "parts_of", "raw_frame"]
 
 encode = msgspec.msgpack.encode
+_HASHES = {
+    FRAME_LEAF: leaf_hash,
+    FRAME_TIMED: leaf_hash,
+    FRAME_DOCUMENTED: documented_leaf_hash,
+    FRAME_TIMED_DOCUMENTED: documented_leaf_hash,
+}
 
 
 def parts_of(frame: bytes) -> tuple[int, list[Any], list[Any]]:
@@ -34,13 +47,13 @@ def forge(kind: int, logical: Any, physical: Any, counts: tuple[int, int] | None
 def forge_bytes(kind: int, logical: bytes, physical: bytes, counts: tuple[int, int]) -> tuple[bytes, NodeRef]:
     """Like `forge`, the parts as bytes that may be no msgpack at all."""
     frame = encode_frame(kind, encode((logical, physical)))
-    digest = {FRAME_LEAF: leaf_hash, FRAME_DOCUMENTED: documented_leaf_hash}.get(kind, index_hash)(logical)
+    digest = _HASHES.get(kind, index_hash)(logical)
     return frame, NodeRef(digest, *counts, Location(bytes(32), 0, len(frame), content_hash(frame)))
 
 
 def _counts(kind: int, logical: Any) -> tuple[int, int]:
     try:
-        if kind in (FRAME_LEAF, FRAME_DOCUMENTED):
+        if kind in _HASHES:
             names, kinds, sizes, _, below, *_ = logical
             pairs = zip(kinds, sizes, strict=False)
             return len(names) + sum(below), sum(size for kind, size in pairs if kind != Kind.SYMLINK)

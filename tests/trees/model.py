@@ -28,7 +28,7 @@ class Folder:
     """A directory."""
 
     children: dict[bytes, File | Folder] = field(default_factory=dict)
-    mtime_ns: int = 0
+    mtime_ns: int | None = None
     metadata: bytes = b""
 
     def copy(self) -> Folder:

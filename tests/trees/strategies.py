@@ -80,7 +80,7 @@ _externals = st.builds(
     st.none() | st.just("v1"),
     st.none() | st.just("0123abcd"),
 )
-_mtimes = st.integers(-(1 << 62), 1 << 62)
+_mtimes = st.integers(-(1 << 62), 1 << 62) | st.sampled_from([None, 0, 1 << 63, (1 << 64) - 1])
 _metadata = st.just(b"") | json_objects.map(canonical_json)
 
 

@@ -41,7 +41,7 @@ def tree_of(described: dict[str, Any]) -> Folder:
         name = bytes.fromhex(item["name"])
         children[name] = tree_of(item) if item["kind"] == Kind.DIRECTORY else _file_of(name, item)
     metadata = canonical_json(filled(described.get("metadata")))
-    return Folder(children, described.get("mtime_ns", 0), metadata)
+    return Folder(children, described.get("mtime_ns") or None, metadata)
 
 
 def _file_of(name: bytes, item: dict[str, Any]) -> File:
@@ -62,7 +62,7 @@ def _file_of(name: bytes, item: dict[str, Any]) -> File:
         Kind(item["kind"]),
         item["size"],
         bytes.fromhex(item["hash"]),
-        item["mtime_ns"],
+        item["mtime_ns"] or None,
         canonical_json(filled(item.get("metadata"))),
         target,
         extents,
@@ -83,11 +83,11 @@ def _described(folder: Folder, seeds: dict[bytes, bytes]) -> dict[str, Any]:
     for name, item in sorted(folder.children.items()):
         said: dict[str, Any] = {"name": name.hex()}
         if isinstance(item, Folder):
-            said |= {"kind": int(Kind.DIRECTORY), "mtime_ns": item.mtime_ns, **_metadata(item.metadata)}
+            said |= {"kind": int(Kind.DIRECTORY), "mtime_ns": item.mtime_ns or 0, **_metadata(item.metadata)}
             entries.append(said | _described(item, seeds))
             continue
         entry = item.entry
-        said |= {"kind": int(entry.kind), "size": entry.size, "hash": entry.hash.hex(), "mtime_ns": entry.mtime_ns}
+        said |= {"kind": int(entry.kind), "size": entry.size, "hash": entry.hash.hex(), "mtime_ns": entry.mtime_ns or 0}
         said |= _metadata(entry.metadata)
         if entry.target:
             said["target"] = entry.target.hex()
@@ -183,9 +183,9 @@ def plain(value: Any) -> Any:
     return [plain(item) for item in value] if isinstance(value, list) else value
 
 
-def _content(name: bytes, data: bytes, mtime: int, kind: Kind = Kind.FILE, metadata: bytes = b"") -> File:
+def _content(name: bytes, data: bytes, mtime: int | None, kind: Kind = Kind.FILE, metadata: bytes = b"") -> File:
     extents = (Extent(content_hash(b"a pack"), 100, len(data)),) if data else ()
-    return File(TreeEntry(name, kind, len(data), content_hash(data), mtime, metadata, extents=extents))
+    return File(TreeEntry(name, kind, len(data), content_hash(data), mtime or None, metadata, extents=extents))
 
 
 def _large(name: bytes, count: int, last: int, extents: tuple[Extent, ...], seeds: dict[bytes, bytes]) -> File:

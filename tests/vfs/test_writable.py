@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -176,7 +177,23 @@ class Compared:
             refusal = 0 if node.children is None else errno.EISDIR
         call = self.fs.rmdir if directory else self.fs.unlink
         if await self.expect(refusal, lambda: call(parent, name, self.thread)):
-            folder.children.pop(name).linked = False
+            self._unlinked(folder.children.pop(name))
+
+    def _unlinked(self, node: Node) -> None:
+        node.linked = holds(self.root, node)
+
+    async def link(self, which: int, to: int, name: bytes) -> None:
+        nodes = [node for node in self._nodes(self.root) if node.children is None]
+        folder = self.folders()[to % len(self.folders())]
+        if not nodes:
+            return
+        assert folder.children is not None
+        node = nodes[which % len(nodes)]
+        inode, parent = await self.inode(node), await self.inode(folder)
+        refusal = errno.EEXIST if name in folder.children else 0
+        if await self.expect(refusal, lambda: self.fs.link(inode, parent, name, self.thread)):
+            folder.children[name] = node
+        assert (await self.fs.getattr(inode)).links == sum(each is node for each in self._nodes(self.root))
 
     async def rename(self, which: int, name: bytes, to: int, new_name: bytes, how: int) -> None:
         folder, target = (self.folders()[number % len(self.folders())] for number in (which, to))
@@ -217,7 +234,7 @@ class Compared:
         if exchange and there is not None:
             folder.children[name] = there
         elif there is not None:
-            there.linked = False
+            self._unlinked(there)
 
     async def open_file(self, which: int) -> None:
         if files := self.files():
@@ -304,11 +321,11 @@ class Compared:
         self._serve(resumed=False)
 
     async def compare(self) -> None:
-        await self._compare(self.root)
+        await self._compare(self.root, Counter(map(id, self._nodes(self.root))))
         for handle, node in self.open:
             assert bytes(await self.fs.read(handle, 0, 1 << 30)) == node.data
 
-    async def _compare(self, folder: Node) -> None:
+    async def _compare(self, folder: Node, names: Counter[int]) -> None:
         assert folder.children is not None
         handle = await self.fs.opendir(folder.inode)
         found: dict[bytes, int] = {}
@@ -324,9 +341,11 @@ class Compared:
             facts = await self.fs.lookup(folder.inode, name)
             assert facts is not None
             assert facts.inode == found[name]
+            assert node.inode in {0, facts.inode}
+            assert facts.links == names[id(node)]
             node.inode = facts.inode
             if node.children is not None:
-                await self._compare(node)
+                await self._compare(node, names)
             elif node.target is not None:
                 assert await self.fs.readlink(node.inode) == node.target
             else:
@@ -352,6 +371,7 @@ _keys = st.sampled_from([b"label", "ünï".encode(), b"stars"])
 _OPERATIONS = {
     "make": (_which, _names, st.integers(0, 3)),
     "remove": (_which, _names, st.booleans()),
+    "link": (_which, _which, _names),
     "rename": (_which, _names, _which, _names, st.integers(0, 2)),
     "open_file": (_which,),
     "close_file": (_which,),
@@ -423,12 +443,13 @@ def test_what_a_version_knows_of_a_file_goes_with_its_content(version: Snapshot)
             fs = compared.fs
             node = compared.root.children[b"a"] if compared.root.children else Node()
             inode = await compared.inode(node)
-            assert b"user.penstock.hash" in await fs.listxattr(inode)
+            digest = await fs.getxattr(inode, b"user.penstock.hash")
             await fs.setxattr(inode, b"user.meta.label", b"cat")
-            assert b"user.penstock.hash" in await fs.listxattr(inode)
+            await fs.setxattr(inode, b"user.penstock.hash", b"another")
+            assert await fs.getxattr(inode, b"user.penstock.hash") == digest
             handle = await fs.open(inode, os.O_RDWR)
             await fs.write(handle, 0, b"F")
-            assert b"user.penstock.hash" not in await fs.listxattr(inode)
+            assert await fs.listxattr(inode) == [b"user.meta.label"]
             assert await fs.getxattr(inode, b"user.meta.label") == b"cat"
             found = await fs.getattr(inode)
             assert (found.size, found.links) == (6, 1)
@@ -439,8 +460,12 @@ def test_what_a_version_knows_of_a_file_goes_with_its_content(version: Snapshot)
                 (errno.ENAMETOOLONG, lambda: fs.mkdir(1, b"x" * 256, 0o755, THREAD, NOTHING)),
                 (errno.EFBIG, lambda: fs.setattr(inode, size=MAX_SIZE + 1)),
                 (errno.ESTALE, lambda: fs.getattr(1 << 47)),
-                (errno.EPERM, lambda: fs.setxattr(inode, b"user.penstock.hash", b"")),
-                (errno.ENOTSUP, lambda: fs.setxattr(inode, b"user.other", b"")),
+                (errno.ENODATA, lambda: fs.getxattr(inode, b"user.penstock.hash")),
+                (errno.EPERM, lambda: fs.setxattr(inode, b"user.meta.penstock.mode", b"")),
+                (errno.EPERM, lambda: fs.setxattr(inode, b"user.meta", b'{"penstock.mode":"0600"}')),
+                (errno.EINVAL, lambda: fs.setxattr(inode, b"user.\xff", b"")),
+                (errno.ENOTSUP, lambda: fs.setxattr(inode, b"user.", b"")),
+                (errno.ENOTSUP, lambda: fs.setxattr(inode, b"security.other", b"")),
             ):
                 await compared.expect(wanted, call)
             assert compared.overlay.node(inode) is not None

@@ -95,6 +95,9 @@ class Edited:
     def symlink(self, path: str, target: bytes) -> None:
         self.editor.create(self.view, *self._place(path), Kind.SYMLINK, target=target)
 
+    def link(self, path: str, new: str) -> None:
+        self.editor.link(self.view, self.node(path).inode, *self._place(new))
+
     def write(self, path: str, offset: int, data: bytes) -> None:
         self.write_to(self.node(path).inode, offset, data)
 

@@ -1,6 +1,6 @@
 """Attributes of files as the file system gives them, without any kernel's types. Pure.
 
-Whatever the version does not record is fixed here: permission bits, link counts, sizes of directories.
+Whatever the version does not record is fixed here: link counts, sizes of directories.
 docs/SEMANTICS.md says what each means to a program.
 """
 
@@ -11,11 +11,11 @@ import stat
 import msgspec
 
 from penstock.manifest.entry import BLOCK_SIZE, PAGE_BLOCKS, Kind, NodeRef, TreeEntry
+from penstock.manifest.file_attributes import DEFAULT_UMASK, shown_mode
 from penstock.manifest.hashing import HASH_SIZE, zero_block_hash, zero_page_hash
 from penstock.overlay.tables.schema import InodeRecord
 
 __all__ = [
-    "DEFAULT_UMASK",
     "Attributes",
     "FileSystemSize",
     "attributes_of",
@@ -24,10 +24,8 @@ __all__ = [
     "holes_of",
 ]
 
-DEFAULT_UMASK = 0o022
 _TYPES = (stat.S_IFREG, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
-_BITS = (0o666, 0o777, 0o777, 0o777)
-"""Types and permission bits, before the mask, by `Kind`. A mount that is read-only is so whatever they say."""
+"""By `Kind`. A mount that is read-only is so whatever permission bits say."""
 assert [kind.value for kind in Kind] == list(range(len(_TYPES)))
 
 _UNIT = 4096
@@ -66,9 +64,10 @@ def attributes_of(inode: int, entry: TreeEntry, epoch_ns: int, umask: int = DEFA
     kind = entry.kind
     # A directory has size 0: its recursive size would be counted twice by du --apparent-size.
     size = 0 if kind is Kind.DIRECTORY else entry.size
-    mode = _TYPES[kind] | (_BITS[kind] & ~umask if kind is not Kind.SYMLINK else 0o777)
+    mode = _TYPES[kind] | shown_mode(kind, entry.metadata, umask)
     stored = size if size <= BLOCK_SIZE else size - holes_of(entry)
-    return Attributes(inode, mode, size, (stored + 511) >> 9, entry.mtime_ns or epoch_ns)
+    mtime_ns = epoch_ns if entry.mtime_ns is None else entry.mtime_ns
+    return Attributes(inode, mode, size, (stored + 511) >> 9, mtime_ns)
 
 
 def holes_of(entry: TreeEntry) -> int:
@@ -85,15 +84,15 @@ def attributes_of_record(inode: int, record: InodeRecord, stored: int | None = N
     size = record.size
     return Attributes(
         inode,
-        _TYPES[record.kind] | record.mode,
+        (record.special or _TYPES[record.kind]) | record.mode,
         size,
         ((size if stored is None else stored) + 511) >> 9,
         record.mtime_ns,
         record.ctime_ns,
-        record.atime_ns or None,
+        0 if record.atime_ns is None else record.atime_ns or None,
         record.uid,
         record.gid,
-        0 if record.parent == 0 else 1,
+        0 if record.parent == 0 else record.links or 1,
     )
 
 

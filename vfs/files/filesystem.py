@@ -27,6 +27,7 @@ import trio
 
 from penstock.lru import Lru
 from penstock.manifest.entry import BLOCK_SIZE, Kind, NodeRef, TreeEntry, block_count
+from penstock.manifest.file_attributes import DEFAULT_UMASK
 from penstock.manifest.tree import ROOT_INODE, Inode, NodeMissing, Tree
 from penstock.vfs.ahead.order_follower import OrderFollower
 from penstock.vfs.ahead.prefetcher import Prefetcher
@@ -37,10 +38,10 @@ from penstock.vfs.source.source import Source
 from penstock.vfs.source.tree_queries import TreeQueries
 from penstock.vfs.source.workers import Workers
 
-from .attributes import DEFAULT_UMASK, Attributes, FileSystemSize, attributes_of, file_system_size
+from .attributes import Attributes, FileSystemSize, attributes_of, file_system_size
 from .errnos import Refusal
 from .file_handles import FileHandle, Handles, inode_of
-from .xattrs import META, PREFIX, extended_attributes
+from .xattrs import META, PREFIX, extended_attributes, is_fixed, listed
 
 __all__ = ["DirectoryItem", "FileSystem", "ReadOnlyFileSystem"]
 
@@ -177,7 +178,10 @@ class ReadOnlyFileSystem:
     async def _entry(self, inode: int) -> TreeEntry:
         if not 0 <= inode - ROOT_INODE <= self._source.root.entries:
             raise Refusal(errno.ESTALE)
-        return await self._ask(lambda tree: tree.by_inode(Inode(inode)))
+        entry = await self._ask(lambda tree: tree.by_inode(Inode(inode)))
+        if inode == ROOT_INODE and self._source.root_metadata:
+            return msgspec.structs.replace(entry, metadata=self._source.root_metadata)
+        return entry
 
     async def _directory(self, inode: int) -> _Directory:
         known = self._directories.get(Inode(inode))
@@ -361,7 +365,7 @@ class ReadOnlyFileSystem:
 
     async def listxattr(self, inode: int) -> list[bytes]:
         """Return the names of an inode's extended attributes."""
-        return list(await self._extended_attributes(inode, META))
+        return listed(await self._extended_attributes(inode, META))
 
     async def getxattr(self, inode: int, name: bytes) -> bytes:
         """Return an extended attribute. ENODATA: there is no such."""
@@ -376,9 +380,8 @@ class ReadOnlyFileSystem:
         """Return an inode's attributes; those of metadata only if the name is of those: it may have to be fetched."""
         entry = await self._entry(inode)
         is_root = inode == ROOT_INODE
-        found = self._source.root_metadata if is_root else entry.metadata
-        metadata = b""
-        if name.startswith(META):
+        found, metadata = entry.metadata, b""
+        if not is_fixed(name):
             read = partial(self._source.read_metadata, found)
             metadata = found if isinstance(found, bytes) else await self._workers.run(read)
         return extended_attributes(self._source, entry, metadata, is_root=is_root)

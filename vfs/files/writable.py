@@ -22,6 +22,8 @@ import msgspec
 import trio
 
 from penstock.manifest.entry import BLOCK_SIZE, MAX_SIZE, Kind, Metadata, TreeEntry, block_count
+from penstock.manifest.file_attributes import described
+from penstock.manifest.metadata import canonical_json
 from penstock.manifest.tree import ROOT_INODE, NodeMissing
 from penstock.overlay.content.layers import LOWER, ZEROS
 from penstock.overlay.overlay import Overlay
@@ -38,7 +40,7 @@ from .file_handles import FileHandle, inode_of
 from .filesystem import DirectoryItem as Listed
 from .filesystem import ReadOnlyFileSystem
 from .resent_requests import Resent, note
-from .xattrs import META, PREFIX, editable_metadata, extended_attributes, with_metadata, within_bounds
+from .xattrs import META, PREFIX, extended_attributes, is_fixed, listed, with_extended_attribute, within_bounds
 
 __all__ = ["WritableFileSystem"]
 
@@ -169,7 +171,7 @@ class WritableFileSystem:
     async def open(self, inode: int, flags: int) -> FileHandle:
         """Open a file. EISDIR, ELOOP: it is no file."""
         node = await self._node(inode)
-        if not node.kind <= Kind.EXECUTABLE:
+        if not node.is_file:
             raise Refusal(errno.EISDIR if node.is_directory else errno.ELOOP)
         if flags & os.O_TRUNC and flags & os.O_ACCMODE != os.O_RDONLY:
             await self.setattr(inode, size=0)
@@ -267,7 +269,7 @@ class WritableFileSystem:
         """Change attributes; return what they are then. EINVAL: the size of what is no file; EFBIG."""
         node = await self._node(inode)
         if size is not None:
-            if not node.kind <= Kind.EXECUTABLE:
+            if not node.is_file:
                 raise Refusal(errno.EISDIR if node.is_directory else errno.EINVAL)
             if size > MAX_SIZE:
                 raise Refusal(errno.EFBIG)
@@ -294,14 +296,29 @@ class WritableFileSystem:
         return self._attributes(await self._make("mkdir", parent, name, Kind.DIRECTORY, thread, owner, mode=mode))
 
     async def mknod(self, parent: int, name: bytes, mode: int, thread: int, owner: Owner) -> Attributes:
-        """Make a file. EPERM: a device, a pipe or a socket, which no version can hold."""
-        if not stat.S_ISREG(mode):
+        """Make a file, a pipe or a socket. EPERM: a device."""
+        form = stat.S_IFMT(mode)
+        if form not in (stat.S_IFREG, stat.S_IFIFO, stat.S_IFSOCK):
             raise Refusal(errno.EPERM)
-        return self._attributes(await self._make("mknod", parent, name, Kind.FILE, thread, owner, mode=mode))
+        special = form if form != stat.S_IFREG else 0
+        node = await self._make("mknod", parent, name, Kind.FILE, thread, owner, mode=mode, special=special)
+        return self._attributes(node)
 
     async def symlink(self, parent: int, name: bytes, target: bytes, thread: int, owner: Owner) -> Attributes:
         """Make a symlink."""
         return self._attributes(await self._make("symlink", parent, name, Kind.SYMLINK, thread, owner, target=target))
+
+    async def link(self, inode: int, parent: int, name: bytes, thread: int) -> Attributes:
+        """Give an inode one more name. EEXIST, ENAMETOOLONG, ENOENT, EPERM: a directory."""
+        asked = note("link", thread, inode, parent, name)
+        done = self._resent.take(asked)
+
+        def link(view: Namespace) -> MergedNode:
+            if done and (there := view.lookup(parent, name)) is not None and there.inode == inode:
+                return there
+            return self.editor.link(view, inode, parent, name, asked)
+
+        return self._attributes(await self._grow(link))
 
     async def _make(
         self,
@@ -314,6 +331,7 @@ class WritableFileSystem:
         *,
         mode: int = 0,
         target: bytes = b"",
+        special: int = 0,
     ) -> MergedNode:
         asked = note(operation, thread, parent, name)
         done = self._resent.take(asked)
@@ -323,8 +341,14 @@ class WritableFileSystem:
             if done and (there := view.lookup(parent, name)) is not None:
                 return there
             uid, gid = owner
-            return self.editor.create(view, parent, name, kind, mode=mode, target=target, uid=uid, gid=gid, note=asked)
+            return self.editor.create(
+                view, parent, name, kind, mode=mode, target=target, special=special, uid=uid, gid=gid, note=asked
+            )
 
+        return await self._grow(make)
+
+    async def _grow(self, make: Callable[[Namespace], MergedNode]) -> MergedNode:
+        """Make something, on a full disk by what was removed."""
         try:
             return await self.ask(make)
         except OSError as error:
@@ -470,7 +494,7 @@ class WritableFileSystem:
 
     async def listxattr(self, inode: int) -> list[bytes]:
         """Return the names of an inode's extended attributes."""
-        return list(await self._extended_attributes(inode, META))
+        return listed(await self._extended_attributes(inode, META))
 
     async def getxattr(self, inode: int, name: bytes) -> bytes:
         """Return an extended attribute. ENODATA: there is no such."""
@@ -478,9 +502,9 @@ class WritableFileSystem:
             raise Refusal(errno.ENODATA)
         if name == META:
             metadata = await self._metadata((await self._described(inode)).metadata)
-            if not metadata:
+            if not (found := described(metadata)):
                 raise Refusal(errno.ENODATA)
-            return within_bounds(metadata)
+            return within_bounds(canonical_json(found))
         value = (await self._extended_attributes(inode, name)).get(name)
         if value is None:
             raise Refusal(errno.ENODATA)
@@ -488,7 +512,7 @@ class WritableFileSystem:
 
     async def _extended_attributes(self, inode: int, name: bytes) -> dict[bytes, Callable[[], bytes]]:
         entry = await self._described(inode)
-        metadata = await self._metadata(entry.metadata) if name.startswith(META) else b""
+        metadata = await self._metadata(entry.metadata) if not is_fixed(name) else b""
         return extended_attributes(self._source, entry, metadata, is_root=inode == ROOT_INODE)
 
     async def _metadata(self, metadata: Metadata) -> bytes:
@@ -509,15 +533,16 @@ class WritableFileSystem:
         return TreeEntry(record.name, record.kind, record.size, metadata=record.metadata, target=record.target)
 
     async def setxattr(self, inode: int, name: bytes, value: bytes, flags: int = 0) -> None:
-        """Set a key of an entry's metadata. EPERM: the version's own facts; ENOTSUP: any other attribute."""
+        """Set an attribute, or a key of an entry's metadata. ENOTSUP: an attribute that is not of users."""
         await self._edit_metadata(inode, name, value, flags)
 
     async def removexattr(self, inode: int, name: bytes) -> None:
-        """Remove a key of an entry's metadata. ENODATA: there is none."""
+        """Remove an attribute, or a key of an entry's metadata. ENODATA: there is none."""
         await self._edit_metadata(inode, name, None, 0)
 
     async def _edit_metadata(self, inode: int, name: bytes, value: bytes | None, flags: int) -> None:
-        editable_metadata(name)
+        if is_fixed(name):
+            return  # who copies a file back sets what its copy was told: it is not so for that
         node = await self._node(inode)
         if node.kind is Kind.SYMLINK:
             raise Refusal(errno.EPERM)
@@ -525,7 +550,7 @@ class WritableFileSystem:
         metadata = await self._metadata(known)
         while (now := self.editor.record_of(node).metadata) != known:  # somebody else was quicker
             known, metadata = now, await self._metadata(now)
-        self.editor.change(node, metadata=with_metadata(metadata, name, value, flags))
+        self.editor.change(node, metadata=with_extended_attribute(metadata, name, value, flags))
 
 
 def _batch(view: Namespace, inode: int, begin: int, most: int) -> list[MergedItem]:

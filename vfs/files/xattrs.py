@@ -11,6 +11,10 @@
 | user.penstock.bytes_fetched | the root | bytes fetched from the store by this mount |
 | user.meta.KEY | files and directories with metadata | text as it is, any other JSON value as JSON |
 | user.meta | the same | all of the metadata, as a JSON object; only when asked for by name, in a writable mount |
+| any other in user. | files and directories | what somebody set: kept in the metadata (`manifest.file_attributes`) |
+
+Those in user.penstock. are not listed, and setting them does nothing: programs that copy files copy what is listed, and
+what is said of where a file lies is neither true nor anybody's business elsewhere.
 
 Symlinks have none: Linux keeps attributes of users to files and directories (xattr(7)). It bounds names (255
 bytes), values and lists (64 KiB each); a metadata key that cannot be such a name is left out, and a value that is
@@ -22,20 +26,23 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import msgspec
 
 from penstock.errors import UsageError
 from penstock.manifest.entry import Kind, TreeEntry
+from penstock.manifest.file_attributes import RESERVED, own_attributes, with_attribute
 from penstock.manifest.metadata import canonical_json, parse_metadata
 from penstock.vfs.source.source import Source
 
 from .errnos import Refusal
 
-__all__ = ["META", "PREFIX", "editable_metadata", "extended_attributes", "with_metadata", "within_bounds"]
+__all__ = ["META", "PREFIX", "extended_attributes", "is_fixed", "listed", "with_extended_attribute", "within_bounds"]
 
 PREFIX = b"user."
+_FIXED = b"user.penstock."
 META = b"user.meta"
 _META = META + b"."
 _MOST_NAME = 255
@@ -66,13 +73,26 @@ def extended_attributes(
     if is_root:
         found[b"user.penstock.handle"] = lambda: source.handle.encode("utf-8", "surrogateescape")
         found[b"user.penstock.bytes_fetched"] = lambda: str(source.counters()["bytes_fetched"]).encode()
-    room = _MOST_LIST - sum(len(name) + 1 for name in found)
-    for name, value in _metadata(metadata).items():
-        room -= len(name) + 1
+    for name, value in (_metadata(metadata) | own_attributes(metadata)).items():
+        found.setdefault(name, lambda value=value: within_bounds(value))  # type: ignore[misc]  # binds the loop's value
+    return found
+
+
+def listed(names: Iterable[bytes]) -> list[bytes]:
+    """Return those attributes that are listed, as many as Linux takes."""
+    room, found = _MOST_LIST, []
+    for name in names:
+        room -= len(name) + 1 if not is_fixed(name) else 0
         if room < 0:
             break
-        found[name] = lambda value=value: within_bounds(value)  # type: ignore[misc]  # a default binds the loop's value
+        if not is_fixed(name):
+            found.append(name)
     return found
+
+
+def is_fixed(name: bytes) -> bool:
+    """Whether an attribute is what the version says, and cannot be set."""
+    return name.startswith(_FIXED)
 
 
 def _physical(source: Source, entry: TreeEntry) -> bytes:
@@ -93,32 +113,54 @@ def _metadata(metadata: bytes) -> dict[bytes, bytes]:
     found = {}
     for key, value in msgspec.json.decode(metadata, type=dict[str, msgspec.Raw]).items():
         name = _META + key.encode()
-        if len(name) <= _MOST_NAME and b"\0" not in name:
+        if not key.startswith(RESERVED) and len(name) <= _MOST_NAME and b"\0" not in name:
             raw = bytes(value)
             found[name] = msgspec.json.decode(raw, type=str).encode() if raw.startswith(b'"') else raw
     return found
 
 
-def editable_metadata(name: bytes) -> None:
-    """Refuse attributes that cannot be set. EPERM: Penstock's own; ENOTSUP: any that a version cannot hold."""
-    if name.startswith(b"user.penstock."):
-        raise Refusal(errno.EPERM)
-    if name != META and not name.startswith(_META):
-        raise Refusal(errno.ENOTSUP)
+def with_extended_attribute(metadata: bytes, name: bytes, value: bytes | None, flags: int) -> bytes:
+    """Return metadata with an attribute set or, for no value, removed.
 
-
-def with_metadata(metadata: bytes, name: bytes, value: bytes | None, flags: int) -> bytes:
-    """Return metadata with one key set or, for no value, removed; or all of it, for META. Values of keys are text.
-
-    ENODATA: the key to remove, or (XATTR_REPLACE) to replace, is not there; EEXIST: (XATTR_CREATE) it is; EINVAL: not
-    what metadata can hold; ENOSPC: too much of it.
+    ENOTSUP: not one of users'; ENODATA: the one to remove, or (XATTR_REPLACE) to replace, is not there; EEXIST:
+    (XATTR_CREATE) it is; EPERM, EINVAL: not what metadata can hold; ENOSPC: too much of it.
     """
+    if not name.startswith(PREFIX) or name == PREFIX:
+        raise Refusal(errno.ENOTSUP)
+    if name == META or name.startswith(_META):
+        return _with_metadata(metadata, name, value, flags)
+    _check(name in own_attributes(metadata), value, flags)
+    try:
+        return with_attribute(metadata, name, value)
+    except UsageError as error:
+        raise Refusal(errno.ENOSPC if _is_text(name) else errno.EINVAL) from error
+
+
+def _check(is_there: bool, value: bytes | None, flags: int) -> None:
+    if not is_there and (value is None or flags & os.XATTR_REPLACE):
+        raise Refusal(errno.ENODATA)
+    if is_there and value is not None and flags & os.XATTR_CREATE:
+        raise Refusal(errno.EEXIST)
+
+
+def _is_text(name: bytes) -> bool:
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _with_metadata(metadata: bytes, name: bytes, value: bytes | None, flags: int) -> bytes:
+    """Return metadata with one key set or removed; or all of it, for META. Values of keys are text."""
     found = parse_metadata(metadata)
     if name == META:
-        if value is None:
-            return b""
+        reserved = {key: value for key, value in found.items() if key.startswith(RESERVED)}
         try:
-            return canonical_json(msgspec.json.decode(value))
+            given = msgspec.json.decode(value, type=dict[str, Any]) if value is not None else {}
+            if any(key.startswith(RESERVED) for key in given):
+                raise Refusal(errno.EPERM)
+            return canonical_json(given | reserved)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, UsageError) as error:
             raise Refusal(errno.EINVAL) from error
     try:
@@ -128,10 +170,9 @@ def with_metadata(metadata: bytes, name: bytes, value: bytes | None, flags: int)
         raise Refusal(errno.EINVAL) from error
     if not key:
         raise Refusal(errno.EINVAL)
-    if key not in found and (text is None or flags & os.XATTR_REPLACE):
-        raise Refusal(errno.ENODATA)
-    if key in found and text is not None and flags & os.XATTR_CREATE:
-        raise Refusal(errno.EEXIST)
+    if key.startswith(RESERVED):
+        raise Refusal(errno.EPERM)
+    _check(key in found, value, flags)
     if text is None:
         del found[key]
     elif key not in found or _metadata(metadata).get(name) != value:

@@ -88,7 +88,7 @@ class WritableOperations(FuseOperations):
 
     @answering
     async def mknod(self, parent_inode: int, name: bytes, mode: int, rdev: int, ctx: RequestContext) -> EntryAttributes:
-        """Make a file."""
+        """Make a file, a pipe or a socket."""
         return self._filled(await self._writable.mknod(parent_inode, name, mode, ctx.pid, self._owner(ctx)))
 
     @answering
@@ -96,9 +96,10 @@ class WritableOperations(FuseOperations):
         """Make a symlink."""
         return self._filled(await self._writable.symlink(parent_inode, name, target, ctx.pid, self._owner(ctx)))
 
+    @answering
     async def link(self, inode: int, new_parent_inode: int, new_name: bytes, ctx: RequestContext) -> EntryAttributes:
-        """Refuse hard links, as file systems without them do: tools then copy or rename."""
-        raise FUSEError(errno.EPERM)
+        """Make a hard link."""
+        return self._filled(await self._writable.link(inode, new_parent_inode, new_name, ctx.pid))
 
     @answering
     async def unlink(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:

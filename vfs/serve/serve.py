@@ -19,6 +19,7 @@ import pyfuse3
 import trio
 
 from penstock.errors import PenstockError
+from penstock.manifest.file_attributes import DEFAULT_UMASK
 from penstock.manifest.records import format_time, parse_time
 from penstock.manifest.tree import ROOT_INODE
 from penstock.mountpoint.daemon.device import is_disconnected
@@ -32,7 +33,6 @@ from penstock.repo.read.remembered_versions import Pin
 from penstock.repo.read.snapshot import Snapshot, open_snapshot
 from penstock.repo.settings.handle import parse_handle
 from penstock.vfs.ahead.trace_recorder import record
-from penstock.vfs.files.attributes import DEFAULT_UMASK
 from penstock.vfs.files.filesystem import FileSystem, ReadOnlyFileSystem
 from penstock.vfs.files.upper_layer import UpperLayer
 from penstock.vfs.fuse.kernel_settings import tune
