@@ -294,6 +294,7 @@ class Dataset:
         author: str | None = None,
         modes: bool = False,
         xattrs: bool = False,
+        workspace: bool = False,
         progress: Progress = SILENT,
     ) -> PushReport:
         """Make what is in a directory the next version of a branch; dataset and branch are made when they are missing.
@@ -301,6 +302,10 @@ class Dataset:
         Only what the bucket does not have is uploaded. Files that ``.penstockignore`` names are left out. `modes`:
         permission bits are kept, where they say more than whether a file may be run; `xattrs`: extended attributes of
         users are. Both are part of what the version is known by.
+
+        Of a `workspace` the version's environment says what it was made with: git commit, branch, whether anything was
+        changed since, remote (without what could be secret in it); container image; Python and the packages that are
+        installed. ``.git`` is left out then.
 
         ConflictError: the branch moved meanwhile, a file changed while it was read, the tag stands for another version.
         The branch is then where it was, and what was sent is found again by the next push.
@@ -313,10 +318,17 @@ class Dataset:
         from penstock.repo.push.local_attributes import KeptAttributes
         from penstock.repo.push.push import push
 
-        who = _authorship(author, message, "push")
-        to = replace(self.handle, ref=branch)
+        who, place, to = _authorship(author, message, "push"), os.fspath(directory), replace(self.handle, ref=branch)
         kept = KeptAttributes(modes, xattrs)
-        return push_report(push(os.fspath(directory), to, self.settings, who, progress, tag, kept), tag)
+        if not workspace:
+            return push_report(push(place, to, self.settings, who, progress, tag, kept), tag)
+        from penstock.repo.push.workspace_record import LEFT_OUT, record_workspace
+
+        record = record_workspace(place)
+        who = replace(who, made_with=record.environment)
+        report = push_report(push(place, to, self.settings, who, progress, tag, kept, LEFT_OUT), tag)
+        unsaid = () if report.changed else ("nothing changed: the version that is there says what it was made with",)
+        return replace(report, notes=(*record.notes, *unsaid))
 
     def push_in_place(
         self,

@@ -39,7 +39,7 @@ class PushReport:
     `files` and `bytes` are the version's; data and metadata that the bucket did not have were uploaded, in so many
     bytes and objects. Of a push in place, `unpinned` files can be told neither by a version nor by an ETag, and
     `allowed_folder` is one that data sets in local buckets may read from as of now. `risk`: empty, or why the bucket
-    may lose versions.
+    may lose versions. `notes`: of a workspace, what could not be recorded, or is missing.
     """
 
     handle: str
@@ -58,6 +58,7 @@ class PushReport:
     allowed_folder: str | None
     unreadable: tuple[UnreadableObject, ...]
     risk: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,12 +41,14 @@ def _kept_options(command: _Callback) -> _Callback:
         'penstock push ./photos demo/photos:main -m "first batch" --tag v1',
         "penstock push ./photos file:///srv/store/photos:review",
         "penstock push --in-place s3://open-data/images lab/images",
+        "penstock push . lab/runs --tag 2026-11-30 --workspace",
     ),
 )
 @click.argument("directory", type=_DIRECTORY)
 @click.argument("handle", type=HANDLE)
 @click.option("--in-place", is_flag=True, help="Copy nothing: point to the files where they lie.")
 @click.option("--skip-unreadable", is_flag=True, help="With --in-place: leave out objects that cannot be read.")
+@click.option("--workspace", is_flag=True, help="Record git commit, container and installed packages, too.")
 @click.option("-m", "--message", default="", metavar="TEXT", help="Say what this version is.")
 @click.option("--tag", metavar="NAME", help="Give the version a tag, too.")
 @click.option("--author", metavar="NAME", help="Who made it; as git has it by default.")
@@ -58,6 +60,7 @@ def push_(
     handle: Handle,
     in_place: bool,
     skip_unreadable: bool,
+    workspace: bool,
     message: str,
     tag: str | None,
     author: str | None,
@@ -76,11 +79,17 @@ def push_(
     can be registered in a local bucket only, and is noted as one that data sets may read from. Objects that cannot
     be read, such as archived ones, are named, and nothing is published: exit code 1. With --skip-unreadable the others
     are.
+
+    With --workspace the version says what DIRECTORY was worked on with, and `penstock show` prints it: git commit,
+    branch and remote, container image (of Docker: what PENSTOCK_CONTAINER_IMAGE says), Python, installed packages.
+    Nothing of it holds passwords; .git is left out.
     """
     if skip_unreadable and not in_place:
         raise click.UsageError("--skip-unreadable goes with --in-place")
     if in_place and (modes or xattrs):
         raise click.UsageError("--modes and --xattrs go without --in-place")
+    if workspace and in_place:
+        raise click.UsageError("--workspace does not go with --in-place")
     alone = dataset_alone(handle)
     if handle.subdir:
         raise UsageError(
@@ -107,9 +116,12 @@ def push_(
                 author=author,
                 modes=modes,
                 xattrs=xattrs,
+                workspace=workspace,
                 progress=progress,
             )
     _tell_skipped(invocation.output, report.skipped)
+    for note in report.notes:
+        invocation.output.notice(note)
     if report.unpinned:
         invocation.output.notice(
             f"{report.unpinned} files could not be pinned: the server gives them neither a version nor an ETag. When "

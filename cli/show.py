@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 
 import click
@@ -62,6 +63,14 @@ def show(invocation: Invocation, handle: Handle, stat: bool) -> None:
             output.line(change_line(each))
 
 
+def _environment_lines(environment: Mapping[str, str]) -> list[str]:
+    """Return what a version was made with: short facts in a line, what is a list below it."""
+    short = [f"{name} {value}" for name, value in environment.items() if name != "packages"]
+    lines = [f"Environment: {', '.join(short)}"]
+    packages = environment.get("packages", "").splitlines()
+    return [*lines, "Packages:", *(f"    {each}" for each in packages)] if packages else lines
+
+
 def _lines(revision: Revision, counts: ChangeCounts) -> list[str]:
     lines = [f"commit {revision.commit}", f"Top hash:    {revision.top_hash}"]
     lines += [f"Parent:      {parent}" for parent in revision.parents]
@@ -70,7 +79,7 @@ def _lines(revision: Revision, counts: ChangeCounts) -> list[str]:
         f"Date:        {revision.time}",
         f"Content:     {revision.entries} entries, {format_size(revision.bytes)}",
         f"Changed:     {counts_line(counts)}",
-        f"Environment: {', '.join(f'{name} {value}' for name, value in revision.environment.items())}",
+        *_environment_lines(revision.environment),
     ]
     message = message_lines(revision.message)
     return [*lines, "", *message] if message else lines

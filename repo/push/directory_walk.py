@@ -59,8 +59,15 @@ _SPECIAL = {
 }
 
 
-def walk_directory(top: str, skipped: Callable[[Skipped], None], kept: KeptAttributes = NOTHING) -> Iterator[Step]:
+def walk_directory(
+    top: str,
+    skipped: Callable[[Skipped], None],
+    kept: KeptAttributes = NOTHING,
+    without: frozenset[bytes] = frozenset(),
+) -> Iterator[Step]:
     """Yield the content of a directory in tree order. Sockets, pipes and devices are named to `skipped`.
+
+    What is called as one of `without` is left out, wherever it lies.
 
     The rules of ignore files hold. Symlinks are never followed, but for `top` itself. NotFoundError, UsageError:
     `top` is not there, or no directory, which is seen at once; AccessError: something in it may not be read.
@@ -70,15 +77,19 @@ def walk_directory(top: str, skipped: Callable[[Skipped], None], kept: KeptAttri
         if not os.path.lexists(root):
             raise NotFoundError(f"no directory {top!r}", fix="Name the directory to read.")
         raise UsageError(f"{top!r} is not a directory", fix="Name a directory; a single file is put into one first.")
-    return _walk(root, skipped, kept)
+    return _walk(root, skipped, kept, without)
 
 
-def _walk(root: bytes, skipped: Callable[[Skipped], None], kept: KeptAttributes) -> Iterator[Step]:
+def _walk(
+    root: bytes, skipped: Callable[[Skipped], None], kept: KeptAttributes, without: frozenset[bytes]
+) -> Iterator[Step]:
     stack: list[tuple[tuple[bytes, ...], IgnoreRules, Iterator[FoundName]]] = []
     stack.append(((), IgnoreRules.at_top(root), _list(root)))
     while stack:
         names, rules, listing = stack[-1]
         for item in listing:
+            if item.name in without:
+                continue
             path = (*names, check_name(item.name))
             try:
                 facts = item.stat(follow_symlinks=False)

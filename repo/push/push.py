@@ -67,8 +67,9 @@ def push(
     progress: Progress,
     tag: str | None = None,
     kept: KeptAttributes = NOTHING,
+    without: frozenset[bytes] = frozenset(),
 ) -> PushOutcome:
-    """Make what is in a directory the next version of ``bucket/dataset[:branch]``.
+    """Make what is in a directory the next version of ``bucket/dataset[:branch]``, but what is called as in `without`.
 
     Any of `penstock.errors` may come up, CancelledError among them; the branch is then where it was, and what was sent
     already is found again by the next push. Once everything is sent, the push can be cancelled no more.
@@ -78,7 +79,7 @@ def push(
             refuse_inside(directory, pushing.store.path)
         packer = FilePacker(pushing.builder, pushing.content, pushing.parent, pushing.session.blocks.hash)
         skipped: list[Skipped] = []
-        steps = read_ahead(walk_directory(directory, skipped.append, kept), pushing.pool)
+        steps = read_ahead(walk_directory(directory, skipped.append, kept, without), pushing.pool)
         pushing.writer.hold()
         with closing(steps):
             for step in steps:

@@ -7,8 +7,8 @@ anywhere leaves the old version whole, and at most objects that nothing refers t
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from penstock.errors import IntegrityError, UsageError
 from penstock.manifest.hashing import commit_id
@@ -28,13 +28,15 @@ _LONGEST_TEXT = 64 << 10
 class Authorship:
     """What a person says of a version: who made it, and why. UsageError: no UTF-8, or more than 64 KiB.
 
-    `mark`, if any, is kept in the commit's environment: who crashed while it landed finds it by that.
+    `mark`, if any, is kept in the commit's environment: who crashed while it landed finds it by that. `made_with` is
+    what that environment says beside what it always does.
     """
 
     author: str
     message: str
     operation: str
     mark: str = ""
+    made_with: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_text("author", self.author)
@@ -96,7 +98,11 @@ def publish(
         authorship.author,
         time,
         authorship.message,
-        environment(authorship.operation) | ({"write_id": authorship.mark} if authorship.mark else {}),
+        {
+            **environment(authorship.operation),
+            **authorship.made_with,
+            **({"write_id": authorship.mark} if authorship.mark else {}),
+        },
     )
     body = commit.encode()
     published = VersionId(top_hash, commit_id(body))

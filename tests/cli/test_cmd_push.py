@@ -84,6 +84,7 @@ def test_json(run: Run, photos: Path, bucket_url: str) -> None:
         "allowed_folder": None,
         "risk": None,
         "unreadable": [],
+        "notes": [],
     }
     again = as_json(run("push", str(photos), f"{bucket_url}/photos:topic", "--json"))
     assert (again["changed"], again["commit"], again["bytes_uploaded"]) == (False, None, 0)
@@ -277,3 +278,17 @@ def test_nothing_set_but_the_aws_variables(
     assert run_process("ls", bucket).stdout == "photos\n"
     again = json.loads(run_process("push", str(photos), f"{bucket}/photos", "--json").stdout)
     assert (again["changed"], again["bytes_uploaded"], again["metadata_bytes_uploaded"]) == (False, 0, 0)
+
+
+def test_a_workspace_is_told_by_show(run: Run, photos: Path, bucket_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PENSTOCK_CONTAINER_IMAGE", "lab/train:7")
+    pushed = run("push", str(photos), f"{bucket_url}/runs", "--tag", "t", "--workspace")
+    assert "there is no README at the top" in pushed.stderr
+    shown = run("show", f"{bucket_url}/runs:t").stdout
+    assert "container_image lab/train:7" in shown
+    assert "\nPackages:\n    " in shown
+    assert f"    pytest=={pytest.__version__}\n" in shown
+    environment = as_json(run("show", f"{bucket_url}/runs:t", "--json"))["environment"]
+    assert environment["container_image"] == "lab/train:7"
+    refused = run("push", "--in-place", str(photos), f"{bucket_url}/runs", "--workspace", code=2)
+    assert "--workspace does not go with --in-place" in refused.stderr
