@@ -94,9 +94,8 @@ def _git(directory: str, note: Callable[[str], None]) -> dict[str, str]:
         return None if answer is None else answer.strip()
 
     if ask("rev-parse", "--is-inside-work-tree") != "true":
-        if any(
-            Path(each, ".git").exists() for each in (os.path.abspath(directory), *Path(directory).absolute().parents)
-        ):
+        place = Path(directory).absolute()
+        if any((each / ".git").exists() for each in (place, *place.parents)):
             note("git does not say in which commit this is: `git status` says why")
         return {}
     branch = ask("symbolic-ref", "--short", "--quiet", "HEAD") or ""

@@ -290,5 +290,6 @@ def test_a_workspace_is_told_by_show(run: Run, photos: Path, bucket_url: str, mo
     assert f"    pytest=={pytest.__version__}\n" in shown
     environment = as_json(run("show", f"{bucket_url}/runs:t", "--json"))["environment"]
     assert environment["container_image"] == "lab/train:7"
-    refused = run("push", "--in-place", str(photos), f"{bucket_url}/runs", "--workspace", code=2)
+    refused = run("push", "--in-place", str(photos), f"{bucket_url}/runs", "--workspace")
+    assert refused.exit_code == 2
     assert "--workspace does not go with --in-place" in refused.stderr
