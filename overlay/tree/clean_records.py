@@ -140,7 +140,7 @@ def put_clean(
     editor.apply(changes, counters)
     if node is None:
         return [Stale(parent, name, 0)]
-    return [Stale(parent, name, node.inode, gone=True)]
+    return [Stale(parent, name, node.inode, gone=node.record is None or node.record.links <= 1)]
 
 
 def _stays(node: MergedNode, new: TreeEntry, *, whole: bool) -> bool:
