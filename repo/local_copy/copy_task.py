@@ -40,7 +40,7 @@ __all__ = ["REQUESTS", "CopyReport", "CopyStep", "CopyTask"]
 REQUESTS = 16
 """Requests on their way at once, unless told otherwise."""
 _BATCH_BYTES = 64 << 20
-_BATCH_BLOCKS = 2048
+_BATCH_BLOCKS = 8192
 """What is fetched and synced together: one sync(2) for so much, and two of them in memory as plans."""
 _REASONS = 100
 _HELD = 128
