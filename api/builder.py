@@ -12,7 +12,7 @@ import os
 import posixpath
 import warnings
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from types import TracebackType
@@ -30,7 +30,7 @@ from penstock.repo.bucket.repository import VersionId, dataset_of
 from penstock.repo.history.comparison import Contents
 from penstock.repo.settings.handle import check_ref_name
 from penstock.repo.staging.draft import Draft, DraftOrigin, DraftState
-from penstock.repo.staging.frame_file import temporary_frames
+from penstock.repo.staging.frame_file import FrameFile, temporary_frames
 from penstock.repo.staging.local_source import check_text_key
 from penstock.repo.staging.object_source import is_object_address
 from penstock.repo.write.publish import Authorship
@@ -76,7 +76,7 @@ class DataReport:
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """What became of a source: where its bytes are, how many were sent, and whether it came from elsewhere in S3."""
+    """What became of a source: where its bytes are, how many were sent or copied, whether it was in a bucket before."""
 
     source: BuilderSource
     where: str
@@ -118,9 +118,16 @@ class PackageBuilder:
         self._is_built = False
         self._published: str | None = None
         self._version_name = ""
+        self._new_frames: Callable[[], FrameFile] = temporary_frames
         self._data: DataReport | None = None
         self._transfers: list[Transfer] = []
         _open.add(self)
+
+    def _restore(
+        self, is_built: bool, published: str | None, version_name: str, new_frames: Callable[[], FrameFile]
+    ) -> None:
+        self._is_built, self._published, self._version_name = is_built, published, version_name
+        self._new_frames = new_frames
 
     @classmethod
     def _of(cls, package: Package) -> PackageBuilder:
@@ -168,6 +175,17 @@ class PackageBuilder:
     def transfers(self) -> tuple[Transfer, ...]:
         """What the last `push_data` did for each of the sources."""
         return tuple(self._transfers)
+
+    @property
+    def local_key(self) -> str | None:
+        """The key of a file whose bytes lie on this machine alone, if there is one."""
+        path = self._draft.find_local()
+        return display_path(path) if path is not None else None
+
+    @property
+    def version_name(self) -> str:
+        """The version that it was pushed as, as a handle; empty when it was not, or has changed since."""
+        return self._version_name if self._published is not None else ""
 
     @property
     def skipped(self) -> list[str]:
@@ -406,13 +424,16 @@ class PackageBuilder:
         draft = self._draft
         draft.look()
         moved: dict[BuilderSource, int] = dict.fromkeys(self._sources, 0)
+        places: dict[BuilderSource, str] = {}
         listed = list(moved)
 
-        def count(path: tuple[bytes, ...], amount: int) -> None:
+        def count(path: tuple[bytes, ...], amount: int, address: str | None) -> None:
             key = display_path(path)
             for each in reversed(listed):
                 if within(key, each.key):
                     moved[each] += amount
+                    if address is not None and not each.is_directory:
+                        places[each] = address
                     return
 
         done = draft.send_data(_authorship(None, "", "push"), progress, count, prefix, local_only=local_files_only)
@@ -429,7 +450,8 @@ class PackageBuilder:
             if source.kind != "local" and (local_files_only or (source.kind == "object" and prefix is None)):
                 return None
             below = f"{prefix.strip('/')}/{source.key}".strip("/") if prefix is not None else ".penstock/data"
-            where = f"{store}/{below}" + ("/" if source.is_directory or prefix is None else "")
+            slash = "/" if source.is_directory or prefix is None else ""
+            where = places.get(source, f"{store}/{below}{slash}")
             self._transfers.append(Transfer(source, where, moved[source], source.kind != "local"))
             return where
 
@@ -481,7 +503,7 @@ class PackageBuilder:
             tag=tag,
             choose=choose,
             allow_local=allow_local_files,
-            fresh=temporary_frames(),
+            fresh=self._new_frames(),
         )
         self._sources.settle()
         self._is_built = True
@@ -550,8 +572,8 @@ class PackageBuilder:
         return StagedPackage(self.name or "a version without a name", self._draft)
 
     def _check_local(self, allowed: bool) -> None:
-        if not allowed and (path := self._draft.find_local()) is not None:
-            raise UsageError(_LOCAL_FILES[0], why=f"{display_path(path)!r} is one of them", fix=_LOCAL_FILES[1])
+        if not allowed and (key := self.local_key) is not None:
+            raise UsageError(_LOCAL_FILES[0], why=f"{key!r} is one of them", fix=_LOCAL_FILES[1])
 
     def _name_bucket(self, bucket: str | None) -> None:
         draft = self._draft

@@ -50,6 +50,7 @@ _COMMANDS = {
     "mount": LazyCommand("mount:mount_", "Show a version as a read-only directory."),
     "mounts": LazyCommand("mount:mounts", "List what is mounted."),
     "overlay": LazyCommand("overlay:overlay", "Check what was changed in a mount, or rescue it."),
+    "package": LazyCommand("package:package", "Build a package step by step, or install one."),
     "push": LazyCommand("push:push_", "Make a directory the next version of a dataset."),
     "refresh": LazyCommand("refresh:refresh_", "Move a mount to the newest version."),
     "remote": LazyCommand("remote:remote", "Give buckets names: add, list, remove."),

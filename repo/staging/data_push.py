@@ -38,7 +38,10 @@ from .staged_edits import new_files
 from .staged_tree import Path, StagedTree
 from .version_source import brought_objects, key_of_brought, read_brought
 
-__all__ = ["DataSent", "push_data"]
+__all__ = ["DataSent", "Moved", "push_data"]
+
+Moved = Callable[[Path, int, str | None], None]
+"""Is told a file, how many of its bytes were sent or copied for it, and where it is by name, if it is."""
 
 _THREADS = 8
 _COPIES = object_keys.ROOT + "copies/"
@@ -56,24 +59,24 @@ class DataSent:
     bytes: int = 0
     objects: int = 0
     copied: int = 0
-    moved: Callable[[Path, int], None] = field(default=lambda _path, _bytes: None)
+    moved: Moved = field(default=lambda _path, _bytes, _address: None)
 
-    def take(self, path: Path, amount: int) -> None:
+    def take(self, path: Path, amount: int, address: str | None = None) -> None:
         """Count a file."""
         self.files += 1
-        self.moved(path, amount)
+        self.moved(path, amount, address)
 
 
 def push_data(
     writer: VersionWriter,
     staged: StagedTree,
     progress: Progress,
-    moved: Callable[[Path, int], None],
+    moved: Moved,
     *,
     prefix: str | None = None,
     local_only: bool = False,
 ) -> DataSent:
-    """Bring what is new to the writer's bucket, which is held. `moved` is told each file, and the bytes sent for it.
+    """Bring what is new to the writer's bucket, which is held. See `Moved`.
 
     `prefix`: where objects go, one a file; None: into packs. `local_only`: what lies in other buckets stays there.
     Any of `penstock.errors` may come up: the tree is then as it was, and what was sent is found again.
@@ -97,8 +100,8 @@ def push_data(
             copied = list(_server_copies(staged, elsewhere, writer.session.store))
             if copied:
                 sent.copied = len({each.extents[0].object for _, each in copied})
-                for path, _ in copied:
-                    sent.take(path, 0)
+                for path, entry in copied:
+                    sent.take(path, entry.size)
                 staged.edit(Edit(path, entry) for path, entry in copied)
         with writer.content(staged.base, enter=False) as content:
             open_bucket = None if local_only else elsewhere.open
@@ -121,7 +124,8 @@ def _counted(
 ) -> Iterator[Edit]:
     def count(each: tuple[Path, TreeEntry, Placed]) -> Edit:
         path, entry, placed = each
-        sent.take(path, placed.sent)
+        moved = entry.size if placed.sent or placed.copied else 0
+        sent.take(path, moved, unquote(placed.external.uri))
         sent.bytes += placed.sent
         sent.objects += bool(placed.sent)
         sent.copied += placed.copied

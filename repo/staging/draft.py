@@ -12,7 +12,6 @@ all that another process needs to go on, once `frames.sync` has returned. One th
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from contextlib import ExitStack
 
 import msgspec
@@ -37,7 +36,7 @@ from penstock.repo.write.publish import Authorship, stands_at
 from penstock.repo.write.version_writer import VersionWriter
 from penstock.store.local import LocalStore
 
-from .data_push import DataSent, allow_bucket, push_data
+from .data_push import DataSent, Moved, allow_bucket, push_data
 from .frame_file import FrameFile
 from .local_source import check_text_key, file_edits, local_path, points_here, stage_directory
 from .object_source import stage_object, stage_objects
@@ -60,13 +59,13 @@ class DraftOrigin(msgspec.Struct, frozen=True):
 
 
 class DraftState(msgspec.Struct, frozen=True):
-    """All that a draft is, beside its frames. `base` is the top hash of what it is compared with."""
+    """All that a draft is, beside its frames. `base` is what it is compared with, of the version `parent`."""
 
     bucket: str | None = None
     dataset: str | None = None
     branch: str | None = None
-    base: bytes | None = None
-    base_commit: bytes | None = None
+    base: Manifest | None = None
+    parent: VersionId | None = None
     base_dataset: str | None = None
     is_looked: bool = False
     root: NodeRef | None = None
@@ -83,7 +82,7 @@ class Draft:
         self.bucket = state.bucket
         self.dataset = state.dataset
         self.branch = state.branch
-        self.parent: VersionId | None = None
+        self.parent = state.parent
         self.skipped: list[Skipped] = []
         self.unpinned = 0
         self.risk = ""
@@ -92,15 +91,9 @@ class Draft:
         self._waiting: dict[Path, LocalFile] = {}
         self._folders: set[Path] = set()
         self._session = open_session(state.bucket, settings) if state.bucket is not None else None
-        base: Manifest | None = None
-        if state.base is not None:
-            if state.base_commit is not None:
-                self.parent = VersionId(state.base, state.base_commit)
-            if state.root is not None and state.base_dataset is not None:
-                base = self.session.repository(state.base_dataset).manifest(state.base)
         self._base_dataset = state.base_dataset
         metadata = state.metadata if state.root is not None else None
-        self.tree = StagedTree(frames, self._session, base, state.root, metadata)
+        self.tree = StagedTree(frames, self._session, state.base, state.root, metadata)
 
     @property
     def session(self) -> BucketSession:
@@ -114,15 +107,13 @@ class Draft:
     def state(self) -> DraftState:
         """Return what it is, with nothing waiting."""
         self.settle()
-        base = self.tree.base
-        parent = self.parent
         return DraftState(
             self.bucket,
             self.dataset,
             self.branch,
-            base.top_hash if base is not None else parent.top_hash if parent is not None else None,
-            parent.commit if parent is not None else None,
-            self._base_dataset if base is not None else None,
+            self.tree.base,
+            self.parent,
+            self._base_dataset if self.tree.base is not None else None,
             self._looked,
             self.tree.root,
             self.tree.metadata,
@@ -249,7 +240,7 @@ class Draft:
         self,
         authorship: Authorship,
         progress: Progress,
-        moved: Callable[[Path, int], None],
+        moved: Moved,
         prefix: str | None,
         *,
         local_only: bool,

@@ -17,13 +17,15 @@ from penstock.manifest.build import TreeBuilder, with_blocks
 from penstock.manifest.entry import Extent, External, Kind, NodeRef, TreeEntry, display_path
 from penstock.manifest.update import Edit
 from penstock.progress import Stage
-from penstock.repo.push.directory_walk import EnterDirectory, LeaveDirectory, LocalFile, Skipped, walk_directory
+from penstock.repo.push.directory_walk import EnterDirectory, LeaveDirectory, LocalFile, Skipped, Step, walk_directory
 from penstock.repo.push.file_reader import FilePiece, FileRead, read_ahead
 from penstock.repo.push.local_tree import threads
 
 from .frame_file import FrameFile
 
 __all__ = ["check_text_key", "file_edits", "local_path", "points_here", "stage_directory"]
+
+_OWN = b".penstock"
 
 
 def stage_directory(directory: str, frames: FrameFile, hashing: Stage) -> tuple[NodeRef, list[Skipped]]:
@@ -35,7 +37,8 @@ def stage_directory(directory: str, frames: FrameFile, hashing: Stage) -> tuple[
     builder = TreeBuilder(frames)
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(threads(), "penstock-read"))
-        for step in stack.enter_context(closing(read_ahead(walk_directory(directory, skipped.append), pool))):
+        steps = _without_own(walk_directory(directory, skipped.append))
+        for step in stack.enter_context(closing(read_ahead(steps, pool))):
             if isinstance(step, FilePiece):
                 hashing.advance(len(step.data))
             elif isinstance(step, EnterDirectory):
@@ -48,6 +51,18 @@ def stage_directory(directory: str, frames: FrameFile, hashing: Stage) -> tuple[
                 hashing.advance(len(step.data))
                 builder.add(_entry(step, frames))
     return builder.finish(), skipped
+
+
+def _without_own(steps: Iterator[Step]) -> Iterator[Step]:
+    """Leave out ``.penstock`` at the top: what is kept there is ours, and changes while this is read."""
+    depth = 0
+    for step in steps:
+        if isinstance(step, EnterDirectory) and (depth or step.names == (_OWN,)):
+            depth += 1
+        elif isinstance(step, LeaveDirectory) and depth:
+            depth -= 1
+        elif not depth:
+            yield step
 
 
 def file_edits(files: Iterable[LocalFile], frames: FrameFile, hashing: Stage) -> Iterator[Edit]:
