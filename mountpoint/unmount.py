@@ -121,13 +121,10 @@ def _differs(overlay: Overlay, settings: Settings) -> bool:
     origin: Origin | None = overlay.origin
     assert origin is not None  # it has been mounted
     bucket = parse_handle(origin.handle).bucket
-    remote = replace(settings.remotes.get(bucket) or Remote(name=bucket, url=origin.url), deadline=_LOOK)
+    if "://" not in bucket and bucket not in settings.remotes:  # the name that it was mounted by is no longer known
+        settings = replace(settings, remotes={**settings.remotes, bucket: Remote(name=bucket, url=origin.url)})
     try:
-        with closing(
-            open_snapshot(
-                origin.handle, replace(settings, remotes={**settings.remotes, bucket: remote}), pin=pin_of(origin)
-            )
-        ) as version:
+        with closing(open_snapshot(origin.handle, settings, pin=pin_of(origin), patience=_LOOK)) as version:
             sequence = overlay.counters.committed
             return next(list_changes(overlay.records, origin, sequence, version, every=False), None) is not None
     except PenstockError:  # nobody can tell without the store: then they are kept, which is true in any case

@@ -225,10 +225,11 @@ def open_snapshot(
     remember: bool = False,
     pin: Pin | None = None,
     set_aside: str = "",
+    patience: float | None = None,
 ) -> Snapshot:
     """Open what a handle names; with `fetchers`, so many processes do the fetching.
 
-    `set_aside` says why the cache is not to be looked at for a while (`BlockCache`).
+    `set_aside` and `patience` are as for `open_session`.
 
     With `remember`, a version that was opened so before is opened from memory when the store cannot be reached. With
     `pin`, what the handle named when the pin was made is opened; the store is not asked.
@@ -239,7 +240,16 @@ def open_snapshot(
     dataset = dataset_of(handle)
     with ExitStack() as opening:
         session = opening.enter_context(
-            closing(open_session(handle.bucket, settings, cached=cached, fetchers=fetchers, set_aside=set_aside))
+            closing(
+                open_session(
+                    handle.bucket,
+                    settings,
+                    cached=cached,
+                    fetchers=fetchers,
+                    set_aside=set_aside,
+                    patience=patience,
+                )
+            )
         )
         repository = session.repository(dataset)
         memory = Memory(session, repository) if remember and cached and pin is None else None

@@ -196,13 +196,23 @@ class BucketSession:
 
 
 def open_session(
-    bucket: str, settings: Settings, *, cached: bool = True, fetchers: int = 0, set_aside: str = ""
+    bucket: str,
+    settings: Settings,
+    *,
+    cached: bool = True,
+    fetchers: int = 0,
+    set_aside: str = "",
+    patience: float | None = None,
 ) -> BucketSession:
     """Open a bucket, by what a handle calls it. It is the caller's to close.
 
     Without `cached` the block cache is left alone. With `fetchers`, so many processes do the fetching, if there is a
-    cache to put it into. `set_aside` says why the cache is not to be looked at for a while (`BlockCache`).
+    cache to put it into. `set_aside` says why the cache is not to be looked at for a while (`BlockCache`). With
+    `patience`, each call of the store is given up after so many seconds.
 
     UsageError: the bucket's name or its remote is not valid.
     """
-    return BucketSession(BucketSetup.of(bucket, settings), cached=cached, fetchers=fetchers, set_aside=set_aside)
+    setup = BucketSetup.of(bucket, settings)
+    if patience is not None:
+        setup = setup.hurried(patience)
+    return BucketSession(setup, cached=cached, fetchers=fetchers, set_aside=set_aside)

@@ -275,6 +275,17 @@ def test_unmounting_tells_of_changes_that_are_left(run: Run, mount: Callable[...
     assert found == {"mountpoint": str(place), "ended": True, "elsewhere": [], "changes": None}
 
 
+def test_unmounting_what_was_mounted_by_an_address_tells_of_changes_too(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a").write_bytes(b"a")
+    handle, place = f"file://{tmp_path}/store/photos", tmp_path / "mnt"
+    place.mkdir()
+    for command in (("push", str(tmp_path / "photos"), handle), ("mount", "--writable", handle, str(place))):
+        assert run(*command).exit_code == 0, command
+    (place / "new").write_bytes(b"new\n")
+    assert f"penstock commit {place} commits it" in run("umount", str(place)).stderr
+
+
 def test_where_there_is_nothing(run: Run, mount: Callable[..., Path], tmp_path: Path) -> None:
     mount("plain", "--cache-size", "64MB")
     for command in (("commit",), ("discard", "--yes"), ("diff",)):
