@@ -48,7 +48,7 @@ def _nodes(folder: Path) -> Opened:
         try:
             kind, logical, physical = msgspec.msgpack.decode(body)
             frame, ref = forge(kind, logical, physical)
-        except (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError):
+        except (msgspec.MsgspecError, ValueError, TypeError, OverflowError, IndexError, RecursionError):
             return  # no frame says that
         except Exception as error:
             if type(error).__name__ in ("error", "AttributeError"):  # struct's: a type of 300
