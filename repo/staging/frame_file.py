@@ -13,12 +13,16 @@ from types import TracebackType
 from typing import Self
 
 from penstock.errors import AccessError, IntegrityError
+from penstock.lru import Lru
 from penstock.manifest.codec import decode_document, decode_node, decode_page
 from penstock.manifest.entry import DocumentRef, Location, NodeRef, PageRef
 from penstock.manifest.hashing import HASH_SIZE, content_hash
 from penstock.manifest.node import Node
 
 __all__ = ["FrameFile", "new_pack", "temporary_frames"]
+
+_NODE_BYTES = 16 << 20
+"""Bytes of decoded nodes that are kept in memory: single keys are looked up one after the other."""
 
 
 def temporary_frames() -> FrameFile:
@@ -38,6 +42,7 @@ class FrameFile:
 
     def __init__(self, descriptor: int, pack: bytes, end: int = 0) -> None:
         self._descriptor = descriptor
+        self._nodes: Lru[tuple[bytes, bytes, int, int], Node] = Lru(_NODE_BYTES)
         self.pack = pack
         self.end = end
 
@@ -76,7 +81,11 @@ class FrameFile:
 
     def load(self, ref: NodeRef) -> Node:
         """Return a node. IntegrityError: the file was damaged."""
-        return decode_node(self._frame(ref.location), ref)
+        node = self._nodes.get(ref.identity)
+        if node is None:
+            node = decode_node(self._frame(ref.location), ref)
+            self._nodes.put(ref.identity, node, node.weight)
+        return node
 
     def page(self, ref: PageRef, count: int) -> bytes:
         """Return the joined block hashes of a page."""
