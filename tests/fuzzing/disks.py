@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import random
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
+import msgspec
 from blake3 import blake3
 from views.bucket import LocalBucket
 from views.writing import publish
@@ -311,7 +310,7 @@ def _state_files(folder: Path) -> Opened:
 
     def attempt(body: bytes) -> None:
         registry.Registration(record).let_go()
-        path = folder / "state" / "penstock" / "mounts" / f"{record.pid}-{record.started}.json"
+        path = folder / "penstock" / "mounts" / f"{record.pid}-{record.started}.json"
         path.write_bytes(body)
         registry.live_records()
         registry.sweep()
@@ -320,7 +319,7 @@ def _state_files(folder: Path) -> Opened:
             raise PenstockError("it was left")
 
     with at_home(folder, LocalBucket(folder / "demo", SMALLEST_BOUND).settings):
-        yield [json.dumps(asdict(record)).encode()], attempt
+        yield [msgspec.json.encode(record)], attempt
 
 
 TARGETS = (
