@@ -9,6 +9,7 @@
     .penstock/datasets/<name>/tags/<tag>              a tag
     .penstock/leases/<kind>/<32 hex>                  who relies on what the bucket holds (leases)
     .penstock/garbage/<64 hex>                        what `gc` found, for a later run (notes)
+    .penstock/copies/<2 hex>/<64 hex>                 a data object of another bucket, copied by the server (staging)
     .penstock/probe/<32 hex>[/...]                    what is made and deleted to try the bucket (promises, proof)
 
 Data and nodes are the bucket's, so that datasets share them. A <number> counts down from 16 hex f's: the newest
@@ -18,6 +19,7 @@ record sorts first, and a LIST of one key finds it.
 from __future__ import annotations
 
 __all__ = [
+    "COPIES",
     "DATA",
     "DATASETS",
     "GARBAGE",
@@ -46,6 +48,8 @@ DATASETS = ROOT + "datasets/"
 LEASES = ROOT + "leases/"
 GARBAGE = ROOT + "garbage/"
 PROBES = ROOT + "probe/"
+COPIES = ROOT + "copies/"
+"""Not under the hash of what they hold, for nobody here has seen their bytes: under that of the address copied from."""
 _LAST = (1 << 64) - 1
 
 

@@ -44,8 +44,6 @@ Moved = Callable[[Path, int, str | None], None]
 """Is told a file, how many of its bytes were sent or copied for it, and where it is by name, if it is."""
 
 _THREADS = 8
-_COPIES = object_keys.ROOT + "copies/"
-"""Objects that came from another bucket by the server's hand: not under their hash, for nobody has seen their bytes."""
 
 
 @dataclass(slots=True)
@@ -221,7 +219,7 @@ def _copied(found: External, elsewhere: _Elsewhere, store: Store) -> External | 
     if not root.startswith("s3://"):
         return None
     name = blake3(found.uri.encode()).hexdigest()
-    target = f"{_COPIES}{name[:2]}/{name}"
+    target = f"{object_keys.COPIES}{name[:2]}/{name}"
     there = store.head(target)
     if there is None:
         try:
