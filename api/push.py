@@ -37,7 +37,8 @@ class PushReport:
     """What a push did. `commit` is None when nothing changed and the branch stayed where it was.
 
     `files` and `bytes` are the version's; data and metadata that the bucket did not have were uploaded, in so many
-    bytes and objects. Of a push in place, `unpinned` files can be told neither by a version nor by an ETag, and
+    bytes and objects. Of a push in place, `unpinned` files can be told neither by a version nor by an ETag,
+    `unversioned` ones lie in buckets that keep no versions, so that they are lost once they are overwritten, and
     `allowed_folder` is one that data sets in local buckets may read from as of now. `risk`: empty, or why the bucket
     may lose versions. `notes`: of a workspace, what could not be recorded, or is missing.
     """
@@ -55,6 +56,7 @@ class PushReport:
     metadata_objects_uploaded: int
     skipped: tuple[SkippedFile, ...]
     unpinned: int
+    unversioned: int
     allowed_folder: str | None
     unreadable: tuple[UnreadableObject, ...]
     risk: str
@@ -113,6 +115,7 @@ def push_report(report: transfer.PushOutcome, tag: str | None) -> PushReport:
         metadata_objects_uploaded=report.metadata_objects_uploaded,
         skipped=skipped(report.skipped),
         unpinned=report.unpinned,
+        unversioned=report.unversioned,
         allowed_folder=report.allowed,
         unreadable=tuple(UnreadableObject(key, why) for key, why in report.unreadable),
         risk=report.risk,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -14,6 +15,7 @@ from penstock.api.bucket import Bucket
 from penstock.api.entry import Entry
 from penstock.api.handles import Handle, format_size
 from penstock.api.package import Package
+from penstock.api.package_questions import MetadataFields
 from penstock.errors import AccessError
 
 from .commands import Command
@@ -23,7 +25,7 @@ from .output import JsonValue
 from .params import HANDLE
 from .text import quote_name
 
-__all__ = ["cat", "info", "ls"]
+__all__ = ["cat", "entry_record", "info", "ls"]
 
 _LETTERS = {"file": "-", "executable": "x", "directory": "d", "symlink": "l"}
 _BATCH = 1000
@@ -79,7 +81,7 @@ def ls(
         cut = len(top.key) + 1 if top.key and top.is_directory() else 0
         if output.json:
             for entry in listed:
-                output.record(_as_json(entry, long))
+                output.record(entry_record(entry, long))
         elif long:
             while rows := [_row(entry, cut) for entry in islice(listed, _BATCH)]:
                 output.table(rows, right=(1,))
@@ -101,7 +103,8 @@ def _row(entry: Entry, cut: int) -> tuple[str, ...]:
     return _LETTERS[entry.kind], format_size(entry.size), stamp, entry.hash[:12], shown
 
 
-def _as_json(entry: Entry, long: bool) -> dict[str, JsonValue]:
+def entry_record(entry: Entry, long: bool) -> dict[str, JsonValue]:
+    """Return an entry as a line of JSON tells it; `long`: all of it."""
     record: dict[str, JsonValue] = {"logical_key": entry.key, "kind": entry.kind, "size": entry.size}
     if entry.is_directory():
         record["entries"] = entry.entries
@@ -119,13 +122,24 @@ def _as_json(entry: Entry, long: bool) -> dict[str, JsonValue]:
 
 @click.command(
     cls=Command,
-    examples=("penstock info demo/clipart", "penstock info demo/clipart:v1 --json"),
+    examples=(
+        "penstock info demo/clipart",
+        "penstock info demo/clipart:v1 --json",
+        "penstock info demo/clipart:v1/animals --schema",
+    ),
 )
 @click.argument("handle", type=HANDLE)
+@click.option("--schema", is_flag=True, help="Tell the fields of the files' metadata: types, shares, values.")
 @pass_invocation
-def info(invocation: Invocation, handle: Handle) -> None:
-    """Tell what a version is: its hashes, size, author and message, and the refs of the dataset."""
+def info(invocation: Invocation, handle: Handle, schema: bool) -> None:
+    """Tell what a version is: its hashes, size, author and message, and the refs of the dataset.
+
+    With --schema, what metadata its files have, which takes one look at each of them.
+    """
     with _whole(invocation, handle) as package:
+        if schema:
+            _tell_fields(invocation, package.metadata_fields(handle.subdir))
+            return
         facts = asdict(package.info(handle.subdir))
     if invocation.output.json:
         invocation.output.document(facts)
@@ -140,6 +154,25 @@ def info(invocation: Invocation, handle: Handle) -> None:
             value = f"{format_size(value)} ({value})"
         if value not in (None, "", {}):
             invocation.output.line(f"{name.replace('_', ' ') + ':':<14}{value}")
+
+
+def _tell_fields(invocation: Invocation, found: MetadataFields) -> None:
+    output = invocation.output
+    if output.json:
+        output.document(asdict(found))
+        return
+    output.line(f"{found.described} of {found.entries} files have metadata")
+    rows = []
+    for each in found.fields:
+        values = ", ".join(json.dumps(value, ensure_ascii=False) for value, _ in (each.values or ())[:5])
+        if each.values is not None and len(each.values) > 5:
+            values += f" and {len(each.values) - 5} more"
+        elif each.values is None and each.least is not None:
+            values = f"{each.least} to {each.most}"
+        rows.append((each.field, f"{each.share:.1%}", ", ".join(each.types), values))
+    output.table(rows, right=(1,))
+    if found.left_out:
+        output.notice("there are more than a thousand fields: these are the first that were met")
 
 
 @click.command(

@@ -49,6 +49,8 @@ def _kept_options(command: _Callback) -> _Callback:
 @click.option("--in-place", is_flag=True, help="Copy nothing: point to the files where they lie.")
 @click.option("--skip-unreadable", is_flag=True, help="With --in-place: leave out objects that cannot be read.")
 @click.option("--workspace", is_flag=True, help="Record git commit, container and installed packages, too.")
+@click.option("--require-versioned", is_flag=True, help="With --in-place: refuse objects that have no version.")
+@click.option("--drop-metadata", is_flag=True, help="Leave out the metadata that the branch has.")
 @click.option("-m", "--message", default="", metavar="TEXT", help="Say what this version is.")
 @click.option("--tag", metavar="NAME", help="Give the version a tag, too.")
 @click.option("--author", metavar="NAME", help="Who made it; as git has it by default.")
@@ -61,6 +63,8 @@ def push_(
     in_place: bool,
     skip_unreadable: bool,
     workspace: bool,
+    require_versioned: bool,
+    drop_metadata: bool,
     message: str,
     tag: str | None,
     author: str | None,
@@ -72,7 +76,8 @@ def push_(
     The handle names the branch, main by default; dataset and branch are made when they are not there. Only what the
     bucket does not have yet is uploaded. Files that .penstockignore names (as .gitignore does for git) are left out;
     symlinks are kept as they are; sockets, pipes and devices are named and skipped. Of permission bits it is kept
-    whether a file may be run; with --modes and --xattrs they and attributes are, and the top hash tells them.
+    whether a file may be run; with --modes and --xattrs they and attributes are, and the top hash tells them. Metadata of
+    the branch stays, of the dataset and of each path that is still there; --drop-metadata leaves it out.
 
     With --in-place DIRECTORY may be s3://bucket/prefix as well. Files are read once for their hashes and registered
     where they are; when one changes later, reading it through the dataset is an error. A directory on this machine
@@ -84,8 +89,8 @@ def push_(
     branch and remote, container image (of Docker: what PENSTOCK_CONTAINER_IMAGE says), Python, installed packages.
     Nothing of it holds passwords; .git is left out.
     """
-    if skip_unreadable and not in_place:
-        raise click.UsageError("--skip-unreadable goes with --in-place")
+    if (skip_unreadable or require_versioned) and not in_place:
+        raise click.UsageError("--skip-unreadable and --require-versioned go with --in-place")
     if in_place and (modes or xattrs):
         raise click.UsageError("--modes and --xattrs go without --in-place")
     if workspace and in_place:
@@ -105,6 +110,8 @@ def push_(
                 message=message,
                 author=author,
                 skip_unreadable=skip_unreadable,
+                require_versioned=require_versioned,
+                drop_metadata=drop_metadata,
                 progress=progress,
             )
         else:
@@ -117,6 +124,7 @@ def push_(
                 modes=modes,
                 xattrs=xattrs,
                 workspace=workspace,
+                drop_metadata=drop_metadata,
                 progress=progress,
             )
     _tell_skipped(invocation.output, report.skipped)
@@ -126,6 +134,11 @@ def push_(
         invocation.output.notice(
             f"{report.unpinned} files could not be pinned: the server gives them neither a version nor an ETag. When "
             "one changes, reading it is an error as ever, but what it was cannot be asked for; each push reads it anew"
+        )
+    if report.unversioned:
+        invocation.output.notice(
+            f"{report.unversioned} files lie in a bucket that keeps no versions: once one is overwritten, what it was "
+            "cannot be read any more. --require-versioned refuses them"
         )
     if report.allowed_folder is not None:
         invocation.output.notice(
@@ -173,7 +186,8 @@ def hash_(invocation: Invocation, directory: str, modes: bool, xattrs: bool) -> 
 
     Nothing is uploaded and no bucket is needed. Two directories with the same names, bytes, symlinks and executable
     bits have the same top hash, on any machine; times and owners do not count, and modes and attributes only when asked
-    for, as with push.
+    for, as with push. A directory has no metadata: a version of the same files that has some has another top hash.
+    `penstock diff D DIR` tells whether the files are the same.
     """
     with invocation.progress() as progress:
         found = hash_directory(directory, modes=modes, xattrs=xattrs, progress=progress)

@@ -19,13 +19,14 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import NamedTuple, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
-from penstock.errors import AccessError, IntegrityError
+from penstock.errors import AccessError, IntegrityError, NotFoundError
 from penstock.manifest.entry import External
 from penstock.repo.settings.trust import Trust
 from penstock.store.base import ByteRange, ObjectInfo, Store
@@ -135,7 +136,7 @@ class Externals:
     def head(self, found: External) -> ObjectInfo | None:
         """Return what is known of an object. AccessError: it is not to be read; else as `Store.head`."""
         place = self._place(found.uri, 0)
-        return place.lane.call(place.seconds, lambda: self._store(place).head(place.key))
+        return place.lane.call(place.seconds, lambda: self._head(place))
 
     def open(self, url: str) -> Store:
         """Open a bucket as entries that point into it are read; it is the caller's to close."""
@@ -181,7 +182,33 @@ class Externals:
         return real
 
     def _get(self, place: _Place, found: External, wanted: ByteRange) -> bytes:
-        return self._store(place).get(place.key, wanted, checked=True, version_id=found.version_id, etag=found.etag)
+        with self._told(place):
+            return self._store(place).get(place.key, wanted, checked=True, version_id=found.version_id, etag=found.etag)
+
+    def _head(self, place: _Place) -> ObjectInfo | None:
+        with self._told(place):
+            return self._store(place).head(place.key)
+
+    @contextmanager
+    def _told(self, place: _Place) -> Iterator[None]:
+        """Say of an object that the data set's own options do not reach how to give the bucket other ones.
+
+        A bucket of a remote has options that the user chose, and what is wrong with those the store says.
+        """
+        try:
+            yield
+        except (AccessError, NotFoundError) as error:
+            bucket = place.root.removeprefix("s3://")
+            is_missing = isinstance(error, NotFoundError) and not error.what.startswith("no bucket")
+            if place.folder is not None or is_missing or remote_above(f"{place.root}/{place.key}", self._remotes):
+                raise
+            if f"{self._url}/".startswith(f"{place.root}/"):
+                raise
+            raise type(error)(
+                error.what,
+                why=f"{error.why or 'it is refused'}; it was asked for as the data set's own bucket is",
+                fix=f"Say how: penstock remote add {bucket} {place.root} --endpoint-url URL --profile NAME",
+            ) from error
 
     def _allowed(self, uri: str, path: str) -> tuple[str, str, KernelMount | None]:
         """Return the allowed folder that a file lies in, its path below it, and the mount that it lies in."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from penstock.errors import NotFoundError, UsageError
-from penstock.manifest.entry import MAX_DEPTH, Kind, check_name
+from penstock.manifest.entry import MAX_DEPTH, Kind, Metadata, check_name
 
 from .ignore_rules import IGNORE_FILE, IgnoreRules
 from .local_attributes import NOTHING, KeptAttributes
@@ -39,7 +39,7 @@ class LocalFile:
     kind: Kind
     size: int
     mtime_ns: int | None
-    metadata: bytes = b""
+    metadata: Metadata = b""
 
 
 class Skipped(NamedTuple):

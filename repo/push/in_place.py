@@ -17,6 +17,8 @@ from functools import partial
 from typing import NamedTuple
 from urllib.parse import quote, quote_from_bytes
 
+from msgspec import structs
+
 from penstock.errors import AccessError, ConflictError, UsageError
 from penstock.manifest.build import TreeBuilder
 from penstock.manifest.entry import Extent, External, Kind, NodeRef, TreeEntry, name_problem
@@ -29,11 +31,14 @@ from penstock.store.keys import is_key
 
 from .directory_walk import EnterDirectory, LeaveDirectory, LocalFile, Skipped, walk_directory
 from .file_reader import FilePiece, FileRead, in_order, read_ahead
+from .local_attributes import kept_metadata
 from .older_state import OlderState
 
-__all__ = ["InPlaceRegistrar", "Registered", "Unreadable"]
+__all__ = ["InPlaceRegistrar", "Registered", "Unreadable", "is_unversioned"]
 
 _READ = 8 << 20
+_NO_VERSION = (None, "null")  # the latter: of an object from before its bucket kept versions
+_REQUIRE = "--require-versioned"
 
 
 class Registered(NamedTuple):
@@ -63,11 +68,28 @@ _Task = Callable[[], list[_Step]] | list[_Step]
 
 
 class InPlaceRegistrar:
-    """Builds a tree of entries that point into a source. `reading` is told bytes as they are hashed."""
+    """Builds a tree of entries that point into a source. `reading` is told bytes as they are hashed.
 
-    def __init__(self, builder: TreeBuilder, parent: Tree | None, pool: ThreadPoolExecutor, reading: Stage) -> None:
+    What `parent` has of metadata for a path stays, unless it is not to be kept. With `require_versioned`, objects of
+    buckets that keep no versions count as unreadable.
+    """
+
+    def __init__(
+        self,
+        builder: TreeBuilder,
+        parent: Tree | None,
+        pool: ThreadPoolExecutor,
+        reading: Stage,
+        *,
+        keep_metadata: bool = True,
+        require_versioned: bool = False,
+    ) -> None:
         self._builder = builder
         self._parent = parent
+        self._keep_metadata = keep_metadata
+        self._require_versioned = require_versioned
+        self.unversioned = 0
+        """Objects whose bucket keeps no versions: once overwritten, they cannot be read any more."""
         self._pool = pool
         self._reading = reading
         self.files = 0
@@ -96,7 +118,8 @@ class InPlaceRegistrar:
         for step in steps:
             if isinstance(step, EnterDirectory):
                 base = older.enter(step.names[-1])
-                self._builder.enter(step.names[-1], mtime_ns=step.mtime_ns, base=base)
+                kept = kept_metadata(older.metadata, b"", b"") if self._keep_metadata else b""
+                self._builder.enter(step.names[-1], mtime_ns=step.mtime_ns, metadata=kept, base=base)
             elif isinstance(step, LeaveDirectory):
                 older.leave()
                 self._builder.leave()
@@ -106,10 +129,14 @@ class InPlaceRegistrar:
                 if step.entry.is_file:
                     self.files += 1
                     self.bytes += step.entry.size
+                before = older.find(step.entry.name) if self._keep_metadata else None
+                kept = kept_metadata(before.metadata, b"", b"") if before and before.directory is None else b""
+                entry = step.entry if step.entry.metadata == kept else structs.replace(step.entry, metadata=kept)
+                self.unversioned += any(map(is_unversioned, entry.extents))
                 if step.blocks:
-                    self._builder.add_file(step.entry, step.blocks)
+                    self._builder.add_file(entry, step.blocks)
                 else:
-                    self._builder.add(step.entry)
+                    self._builder.add(entry)
         return self._builder.finish()
 
     def _local(self, top: str) -> Iterator[_Step]:
@@ -138,7 +165,9 @@ class InPlaceRegistrar:
                     stack.append(_Folder(path, below, iter(self._level(store, below))))
                     break
                 known = _unchanged(older.find(name), store, info)
-                if known is not None:
+                if known is not None and not (
+                    self._require_versioned and any(map(is_unversioned, known.entry.extents))
+                ):
                     yield [known], 0
                 else:
                     yield partial(self._hash, store, name, info), min(info.size, _READ)
@@ -183,6 +212,12 @@ class InPlaceRegistrar:
         pinned = info if exact else store.head(info.key)
         if pinned is None or _differ(pinned, info):
             raise _changed(store, info)
+        if self._require_versioned and pinned.version_id in _NO_VERSION:
+            raise AccessError(
+                f"{info.key!r} in {store.url} has no version",
+                why="its bucket keeps no versions: once it is overwritten, it cannot be read any more",
+                fix=f"Turn versioning on and write it anew, push a copy, or leave {_REQUIRE} out.",
+            )
         is_pinned = pinned.version_id is not None or pinned.etag is not None
         if not is_pinned and pinned.modified is None and info.size > _READ:
             raise ConflictError(
@@ -210,6 +245,12 @@ class InPlaceRegistrar:
         extents = (Extent(external, 0, info.size),) if info.size else ()
         mtime = round((info.modified or 0.0) * 1e9)
         return Registered(TreeEntry(name, Kind.FILE, info.size, digest, mtime, extents=extents), blocks)
+
+
+def is_unversioned(extent: Extent) -> bool:
+    """Whether bytes lie in an S3 object that is gone once it is overwritten."""
+    found = extent.object
+    return isinstance(found, External) and found.version_id in _NO_VERSION and found.uri.startswith("s3://")
 
 
 def _uri(store: Store, key: str) -> str:

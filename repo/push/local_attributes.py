@@ -12,13 +12,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from penstock.errors import UsageError
-from penstock.manifest.entry import Kind
-from penstock.manifest.file_attributes import RESERVED, has_room, kept_mode, with_attribute, with_mode
+from penstock.manifest.entry import DocumentRef, Kind, Metadata
+from penstock.manifest.file_attributes import RESERVED, described, has_room, kept_mode, with_attribute, with_mode
 from penstock.manifest.metadata import canonical_json, parse_metadata
 
 from .local_path import file_error, open_path
 
-__all__ = ["NOTHING", "KeptAttributes"]
+__all__ = ["NOTHING", "KeptAttributes", "kept_metadata"]
 
 _USER, _META, _PENSTOCK = "user.", "user.meta.", "user.penstock."
 _LONGEST = 4095
@@ -60,6 +60,24 @@ class KeptAttributes:
 
 
 NOTHING = KeptAttributes()
+
+
+def kept_metadata(before: Metadata, found: Metadata, path: bytes) -> Metadata:
+    """Return what a path has of metadata, when `found` was kept of the local file and a version has `before`.
+
+    What users said of it stays; modes and attributes are those of the file. UsageError: there is no room for both.
+    """
+    if isinstance(before, DocumentRef) or isinstance(found, DocumentRef):
+        if not found:
+            return before
+        raise UsageError(
+            f"the attributes of {os.fsdecode(path)!r} cannot be kept",
+            why="the branch has much metadata of it, beside which there is no room",
+            fix="Push without --modes and --xattrs, or with --drop-metadata.",
+        )
+    if not found and RESERVED.encode() not in before:
+        return before
+    return canonical_json(described(before) | parse_metadata(found))
 
 
 def _attributes(path: bytes) -> bytes:

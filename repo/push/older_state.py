@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from penstock.manifest.entry import NodeRef, TreeEntry
+from penstock.manifest.entry import Metadata, NodeRef, TreeEntry
 from penstock.manifest.tree import Tree
 
 __all__ = ["OlderState"]
@@ -15,6 +15,7 @@ class OlderState:
         self._tree = tree
         self._names: list[bytes] = []
         self._folders: list[NodeRef | None] = [tree.root if tree is not None else None]
+        self._metadata: list[Metadata] = [b""]
 
     def find(self, name: bytes) -> TreeEntry | None:
         """Return what the directory has under a name."""
@@ -24,17 +25,24 @@ class OlderState:
         found = self._tree.find(folder, name)
         return found[0] if found is not None else None
 
+    @property
+    def metadata(self) -> Metadata:
+        """Metadata of the directory that it stands in; of the top, none."""
+        return self._metadata[-1]
+
     def enter(self, name: bytes) -> NodeRef | None:
         """Go into a directory; return its content there, None when it has none."""
         found = self.find(name)
         self._names.append(name)
         self._folders.append(found.directory if found is not None else None)
+        self._metadata.append(found.metadata if found is not None and found.directory is not None else b"")
         return self._folders[-1]
 
     def leave(self) -> None:
         """Go back up."""
         self._names.pop()
         self._folders.pop()
+        self._metadata.pop()
 
     def find_path(self, path: tuple[bytes, ...]) -> TreeEntry | None:
         """Return what is at a path, from the top, and stand where it lies: paths near each other are found fast."""

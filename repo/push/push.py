@@ -10,7 +10,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from penstock.errors import UnreadableError, UsageError
 from penstock.manifest.build import DiscardSink, TreeBuilder
-from penstock.manifest.entry import NodeRef
+from penstock.manifest.entry import Metadata, NodeRef
 from penstock.manifest.records import Manifest
 from penstock.manifest.tree import Tree
 from penstock.progress import Progress, Stage
@@ -29,7 +29,7 @@ from penstock.store.local import LocalStore
 from .directory_walk import Skipped, refuse_inside, walk_directory
 from .file_reader import FilePiece, FileRead, ReadStep, read_ahead
 from .in_place import InPlaceRegistrar, Unreadable
-from .local_attributes import NOTHING, KeptAttributes
+from .local_attributes import NOTHING, KeptAttributes, kept_metadata
 from .local_tree import build_local, threads
 from .packer import FilePacker
 
@@ -52,6 +52,8 @@ class PushOutcome:
     skipped: list[Skipped] = field(default_factory=list)
     unpinned: int = 0
     """Objects registered in place whose store gives them neither a version nor an ETag."""
+    unversioned: int = 0
+    """Objects registered in place in buckets that keep no versions: once overwritten, they cannot be read any more."""
     allowed: str | None = None
     """The folder that data sets in local buckets may read from now on, because it was registered in place."""
     unreadable: list[Unreadable] = field(default_factory=list)
@@ -68,16 +70,26 @@ def push(
     tag: str | None = None,
     kept: KeptAttributes = NOTHING,
     without: frozenset[bytes] = frozenset(),
+    *,
+    drop_metadata: bool = False,
 ) -> PushOutcome:
     """Make what is in a directory the next version of ``bucket/dataset[:branch]``, but what is called as in `without`.
+
+    Metadata of the branch stays, of the dataset and of paths that are still there, unless it is to be dropped.
 
     Any of `penstock.errors` may come up, CancelledError among them; the branch is then where it was, and what was sent
     already is found again by the next push. Once everything is sent, the push can be cancelled no more.
     """
-    with _Push(handle, settings, authorship, progress, tag) as pushing:
+    with _Push(handle, settings, authorship, progress, tag, drop_metadata) as pushing:
         if isinstance(pushing.store, LocalStore):
             refuse_inside(directory, pushing.store.path)
-        packer = FilePacker(pushing.builder, pushing.content, pushing.parent, pushing.session.blocks.hash)
+        packer = FilePacker(
+            pushing.builder,
+            pushing.content,
+            pushing.parent,
+            pushing.session.blocks.hash,
+            keep_metadata=not drop_metadata,
+        )
         skipped: list[Skipped] = []
         steps = read_ahead(walk_directory(directory, skipped.append, kept, without), pushing.pool)
         pushing.writer.hold()
@@ -99,6 +111,8 @@ def push_in_place(
     tag: str | None = None,
     *,
     skip_unreadable: bool = False,
+    require_versioned: bool = False,
+    drop_metadata: bool = False,
 ) -> PushOutcome:
     """Make a version whose entries point to the files of `source` where they lie; nothing but metadata is sent.
 
@@ -106,10 +120,18 @@ def push_in_place(
     as the remote says, any other one as the dataset's own. Errors as `push`.
 
     UnreadableError: objects of the source cannot be read, or cannot be entries; all of them are named, and nothing is
-    published. With `skip_unreadable` they are left out, and named in the report.
+    published. With `skip_unreadable` they are left out, and named in the report. With `require_versioned`, those that
+    lie in buckets that keep no versions are among them.
     """
-    with _Push(handle, settings, authorship, progress, tag) as pushing:
-        registrar = InPlaceRegistrar(pushing.builder, pushing.parent, pushing.pool, pushing.reading)
+    with _Push(handle, settings, authorship, progress, tag, drop_metadata) as pushing:
+        registrar = InPlaceRegistrar(
+            pushing.builder,
+            pushing.parent,
+            pushing.pool,
+            pushing.reading,
+            keep_metadata=not drop_metadata,
+            require_versioned=require_versioned,
+        )
         folder = _local_folder(source, pushing.store) if not source.startswith("s3://") else None
         pushing.writer.hold()
         if folder is None:
@@ -130,7 +152,7 @@ def push_in_place(
         report = pushing.publish(root)
         report.unreadable = registrar.unreadable
         report.files, report.bytes, report.skipped = registrar.files, registrar.bytes, registrar.skipped
-        report.unpinned = registrar.unpinned
+        report.unpinned, report.unversioned = registrar.unpinned, registrar.unversioned
         report.allowed = folder if newly else None
         return report
 
@@ -157,7 +179,13 @@ class _Push(ExitStack):
     """
 
     def __init__(
-        self, handle: Handle, settings: Settings, authorship: Authorship, progress: Progress, tag: str | None
+        self,
+        handle: Handle,
+        settings: Settings,
+        authorship: Authorship,
+        progress: Progress,
+        tag: str | None,
+        drop_metadata: bool,
     ) -> None:
         super().__init__()
         dataset = dataset_of(handle)
@@ -187,6 +215,8 @@ class _Push(ExitStack):
             self.content = opening.enter_context(writer.content(base))
             self.pool = opening.enter_context(ThreadPoolExecutor(threads(), "penstock-read"))
             self.push(opening.pop_all().__exit__)
+        kept = base is not None and not drop_metadata
+        self._metadata: Metadata = kept_metadata(base.metadata, b"", b"") if base is not None and kept else b""
         root = base.root if base is not None else None
         self.parent = Tree(root, session.load) if root is not None else None
         self.builder = TreeBuilder(self.content, root, session.load)
@@ -194,7 +224,7 @@ class _Push(ExitStack):
     def publish(self, root: NodeRef) -> PushOutcome:
         """Wait until all is in the bucket, and make the tree with this root the next version."""
         writer, sent = self.writer, self.content.sent
-        landed = writer.publish(self.content.finish(root))
+        landed = writer.publish(self.content.finish(root, self._metadata))
         writer.tag_version(landed.published)
         return PushOutcome(
             self.handle,

@@ -35,7 +35,7 @@ from .query_record import ATTRIBUTES, MISSING, Record, field_of
 if TYPE_CHECKING:
     from lark import Lark, Token, Tree
 
-__all__ = ["Expression", "Field", "matching", "parse_expression"]
+__all__ = ["Expression", "Field", "known_fields", "matching", "parse_expression"]
 
 MOST_TEXT = 10_000
 MOST_DEPTH = 64
@@ -122,7 +122,12 @@ def matching(records: Iterable[Record], expression: Expression) -> Iterator[Reco
     UsageError, at the end: it asks for a member that no entry has, which is a slip of the pen more often than an
     answer. (`exists` may ask for one.)
     """
-    wanted = {name for field in expression.fields if (name := _member(field)) is not None}
+    return filter(expression, known_fields(records, expression.fields))
+
+
+def known_fields(records: Iterable[Record], fields: Iterable[Field]) -> Iterator[Record]:
+    """Pass records on. UsageError, at the end: no entry has the member that one of the fields begins with."""
+    wanted = {name for field in fields if (name := _member(field)) is not None}
     seen: set[str] = set()
     any_record = False
     for record in records:
@@ -131,8 +136,7 @@ def matching(records: Iterable[Record], expression: Expression) -> Iterator[Reco
             wanted -= record.metadata.keys()
             if len(seen) < _MOST_NAMES:
                 seen.update(record.metadata)
-        if expression(record):
-            yield record
+        yield record
     if any_record and wanted:
         raise _unknown(min(wanted), seen)
 
@@ -150,7 +154,7 @@ def _unknown(name: str, names: set[str]) -> UsageError:
     fix = f"Did you mean {' or '.join(map(repr, near))}?" if near else ""
     if not fix and names:
         fix = f"There are: {', '.join(sorted(names)[:20])}."
-    return UsageError(f"no entry has a field {name!r}", why="the filter asks for it", fix=fix)
+    return UsageError(f"no entry has a field {name!r}", why="it is asked for", fix=fix)
 
 
 @functools.cache

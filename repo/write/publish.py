@@ -29,7 +29,8 @@ class Authorship:
     """What a person says of a version: who made it, and why. UsageError: no UTF-8, or more than 64 KiB.
 
     `mark`, if any, is kept in the commit's environment: who crashed while it landed finds it by that. `made_with` is
-    what that environment says beside what it always does.
+    what that environment says beside what it always does. `time`, as `format_time` writes it, is when the version was
+    made, where that was not now.
     """
 
     author: str
@@ -37,6 +38,7 @@ class Authorship:
     operation: str
     mark: str = ""
     made_with: Mapping[str, str] = field(default_factory=dict)
+    time: str = ""
 
     def __post_init__(self) -> None:
         check_text("author", self.author)
@@ -96,7 +98,7 @@ def publish(
         manifest.root.size,
         tuple(parent.hex() for parent in parents),
         authorship.author,
-        time,
+        authorship.time or time,
         authorship.message,
         {
             **environment(authorship.operation),

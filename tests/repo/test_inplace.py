@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import boto3
 import pytest
 
 from penstock.errors import IntegrityError, NotFoundError, UnreadableError, UsageError
-from penstock.manifest.entry import TreeEntry, display_path
+from penstock.manifest.entry import External, TreeEntry, display_path
 from penstock.progress import SILENT, ProgressMeter
+from penstock.repo.fetch.externals import Externals
 from penstock.repo.push.push import PushOutcome, hash_directory, push_in_place
 from penstock.repo.read.snapshot import Snapshot, open_snapshot
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.settings.settings import Settings
+from penstock.repo.settings.trust import Trust
 from penstock.repo.write.publish import Authorship
+from penstock.store.base import ByteRange
+from penstock.store.options import StoreOptions
 
 
 def register(source: str | Path, handle: str) -> tuple[PushOutcome, int]:
@@ -139,6 +144,46 @@ def test_a_version_of_an_object_stays_readable(put: Callable[[str, bytes], None]
     assert content(snapshot, entry) == b"before"
     assert "?versionId=" in str(snapshot.physical(entry)[0]["uri"])
     snapshot.close()
+
+
+@pytest.mark.s3
+def test_objects_without_versions_are_counted_and_refused_when_asked(
+    put: Callable[[str, bytes], None], bucket: str, tmp_path: Path
+) -> None:
+    data = f"file://{tmp_path}/store/data"
+    who = Authorship("tester", "", "push")
+
+    def strictly() -> PushOutcome:
+        source, handle = f"s3://{bucket}/in", parse_handle(data)
+        return push_in_place(source, handle, Settings.load(), who, SILENT, require_versioned=True)
+
+    put("in/x", b"x")
+    put("in/empty", b"")
+    assert [register(f"s3://{bucket}/in", data)[0].unversioned for _ in range(2)] == [1, 1]
+    with pytest.raises(UnreadableError) as raised:
+        strictly()
+    assert any(each.startswith("x: its bucket keeps no versions") for each in raised.value.candidates)
+    boto3.client("s3").put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    with pytest.raises(UnreadableError):  # what was there before has no version of its own
+        strictly()
+    put("in/x", b"y")
+    put("in/empty", b"")
+    assert strictly().unversioned == 0
+
+
+@pytest.mark.s3
+def test_a_bucket_that_is_not_reached_asks_for_a_remote(bucket: str, aws_environment: dict[str, str]) -> None:
+    def read(own: str, remotes: dict[str, StoreOptions], key: str = "nowhere-at-all/k") -> str:
+        with closing(Externals(own, StoreOptions(), remotes, Trust())) as externals:
+            with pytest.raises(NotFoundError) as raised:
+                externals.get(External(f"s3://{key}"), ByteRange(0, 1))
+            return raised.value.fix
+
+    told = "penstock remote add nowhere-at-all s3://nowhere-at-all --endpoint-url URL --profile NAME"
+    assert told in read(f"s3://{bucket}", {})
+    assert told not in read(f"s3://{bucket}", {"s3://nowhere-at-all": StoreOptions()})
+    assert "remote add nowhere" not in read("s3://nowhere-at-all", {})
+    assert "remote add" not in read("file:///srv", {}, f"{bucket}/no-such-object")
 
 
 @pytest.mark.s3

@@ -1,0 +1,1 @@
+"""Versions made of what other tools wrote: quilt packages. Entries stay where they lie."""
