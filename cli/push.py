@@ -76,8 +76,8 @@ def push_(
     The handle names the branch, main by default; dataset and branch are made when they are not there. Only what the
     bucket does not have yet is uploaded. Files that .penstockignore names (as .gitignore does for git) are left out;
     symlinks are kept as they are; sockets, pipes and devices are named and skipped. Of permission bits it is kept
-    whether a file may be run; with --modes and --xattrs they and attributes are, and the top hash tells them. Metadata of
-    the branch stays, of the dataset and of each path that is still there; --drop-metadata leaves it out.
+    whether a file may be run; with --modes and --xattrs they and attributes are, and the top hash tells them. Metadata
+    of the branch stays, of the dataset and of each path that is still there; --drop-metadata leaves it out.
 
     With --in-place DIRECTORY may be s3://bucket/prefix as well. Files are read once for their hashes and registered
     where they are; when one changes later, reading it through the dataset is an error. A directory on this machine

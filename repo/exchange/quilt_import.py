@@ -80,7 +80,7 @@ def import_history(
     for revision in missing:
         manifest = registry.open(revision.top_hash)
         time = format_time(dt.datetime.fromtimestamp(revision.time, dt.UTC))
-        who = Authorship(author, manifest.message or "", _OPERATION, _mark(revision), time)
+        who = Authorship(author, manifest.message or "", _OPERATION, _mark(revision), time=time)
         with writing(who, branch) as writer:
             header = {"package": name, "top_hash": revision.top_hash}
             at, counts = publish_revision(

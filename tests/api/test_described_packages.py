@@ -69,6 +69,25 @@ def test_what_became_a_directory_has_no_metadata_of_the_file_that_it_was(photos:
     assert metadata("demo/photos") == {}
 
 
+def test_modes_are_those_of_the_directory_and_what_was_said_stays(photos: penstock.Dataset, world: Path) -> None:
+    cat = world / "photos/2024/cat.jpg"
+    cat.chmod(0o640)
+    photos.push(world / "photos", modes=True)
+    photos.set_meta("2024/cat.jpg", {"label": "cat"})
+    assert metadata("demo/photos") == {"2024/cat.jpg": {"label": "cat", "penstock.mode": "0640"}}
+    cat.chmod(0o600)
+    photos.push(world / "photos", modes=True)
+    assert metadata("demo/photos") == {"2024/cat.jpg": {"label": "cat", "penstock.mode": "0600"}}
+    for bad in ({"penstock.mode": "0777"}, LARGE):
+        with pytest.raises(UsageError, match=r"2024/cat\.jpg"):
+            photos.set_meta("2024/cat.jpg", bad)
+    photos.push(world / "photos")
+    assert metadata("demo/photos") == {"2024/cat.jpg": {"label": "cat"}}
+    photos.set_meta("2024/cat.jpg", LARGE)
+    with pytest.raises(UsageError, match=r"cat\.jpg"):
+        photos.push(world / "photos", modes=True)
+
+
 def test_a_push_in_place_keeps_metadata_too(photos: penstock.Dataset, world: Path) -> None:
     photos.set_meta_many({"2024/cat.jpg": {"a": 1}, "2024": {"b": 2}, "": {"c": 3}})
     photos.push_in_place(world / "photos")
