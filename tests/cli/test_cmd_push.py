@@ -81,6 +81,7 @@ def test_json(run: Run, photos: Path, bucket_url: str) -> None:
         "metadata_objects_uploaded": 1,
         "skipped": [{"path": f"{photos}/pipe", "what": "named pipe"}],
         "unpinned": 0,
+        "unversioned": 0,
         "allowed_folder": None,
         "risk": None,
         "unreadable": [],
