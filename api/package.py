@@ -27,6 +27,7 @@ from .handles import Handle, as_handle, dataset_alone, format_size, handle_text
 from .listing import html_table, text_table
 from .package_questions import PackageQuestions
 from .package_subsets import PackageSubsets
+from .package_tables import PackageTables
 from .per_process import PerProcess
 from .settings import Settings
 
@@ -122,7 +123,7 @@ _OF_BUILDERS = frozenset(("add", "delete", "move", "move_dir_contents", "set", "
 }
 
 
-class Package(DocumentNames, PackageQuestions, PackageSubsets):
+class Package(DocumentNames, PackageQuestions, PackageSubsets, PackageTables):
     """A version, named ``bucket/dataset[:ref][/subdir]``: immutable, and a handle.
 
     The version is looked up when a method first needs it; from then on it is that one, also in copies that were

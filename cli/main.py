@@ -40,6 +40,7 @@ _COMMANDS = {
     "discard": LazyCommand("discard:discard_", "Give up what was changed in a mount."),
     "doctor": LazyCommand("doctor:doctor", "Check what this machine and a bucket permit."),
     "download": LazyCommand("copies:download", "Write the files of a version into a directory."),
+    "export": LazyCommand("export:export", "Write a table of the entries of a version."),
     "find": LazyCommand("find:find", "List files by their metadata."),
     "gc": LazyCommand("gc:gc", "Delete from a bucket what no version needs."),
     "hash": LazyCommand("push:hash_", "Print the top hash that a directory would have."),

@@ -251,3 +251,25 @@ def test_a_version_is_held_against_a_schema_and_rules(labelled: penstock.Dataset
             package.validate(schema, rules)
     with pytest.raises(NotFoundError):
         package.validate("missing.json")
+
+
+def test_a_table_has_every_entry_and_is_there_when_it_is_whole(labelled: penstock.Dataset, world: Path) -> None:
+    from pyarrow import parquet
+
+    package = penstock.open("demo/cases")
+    assert package.export(jsonl="t.jsonl") == package.export(parquet="t.parquet") == len(package) + 1 == 46
+    lines = [json.loads(line) for line in Path("t.jsonl").read_text().splitlines()]
+    assert [line["path"] for line in lines] == ["", *package.keys()]
+    assert lines[0]["metadata"] == {"title": "Cases"}
+    rows = parquet.read_table("t.parquet").to_pylist()
+    for line, row in zip(lines, rows, strict=True):
+        found = {name: json.loads(row[name]) if isinstance(line[name], list | dict) else row[name] for name in row}
+        assert found == line
+    with pytest.raises(UsageError):
+        package.export()
+    Path("t.jsonl").write_text("old")
+    package.export(jsonl="t.jsonl")
+    assert Path("t.jsonl").read_text() != "old"
+    with pytest.raises(penstock.errors.AccessError):
+        package.export(jsonl="missing/t.jsonl")
+    assert sorted(path.name for path in world.glob("*.partial")) == []
