@@ -31,7 +31,7 @@ from .package import Package
 from .settings import load_settings, remotes
 
 try:
-    from fsspec.spec import AbstractFileSystem
+    from fsspec.spec import AbstractFileSystem  # pyright: ignore[reportMissingImports]  # an extra
 except ImportError as missing:
     raise ImportError("this needs fsspec: pip install 'penstock[fsspec]'") from missing
 

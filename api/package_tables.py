@@ -70,8 +70,8 @@ def _row(entry: Entry) -> dict[str, Any]:
 
 def _write_parquet(path: str, rows: Iterator[dict[str, Any]]) -> int:
     try:
-        import pyarrow as pa
-        from pyarrow import parquet
+        import pyarrow as pa  # pyright: ignore[reportMissingImports]  # an extra
+        from pyarrow import parquet  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise UsageError(
             "a Parquet file cannot be written",

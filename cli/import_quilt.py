@@ -38,7 +38,7 @@ def import_quilt(
     against quilt's hash, which is kept in its metadata. Files of this machine are read only where the settings trust
     their folder ([trust] local). Run again, it adds what is new.
     """
-    if len(names) > 2:
+    if not 1 <= len(names) <= 2:
         raise click.UsageError("give REGISTRY, a package, and the dataset")
     handle = whole_version(parse_handle(names[-1]))
     dataset = Dataset(dataset_alone(handle), invocation.settings())

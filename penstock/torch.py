@@ -13,6 +13,9 @@ Nothing else of Penstock imports torch. What is not PyTorch's is in `penstock.ap
 described.
 """
 
+# pyright: reportAttributeAccessIssue=false
+# Where PyTorch is not installed, pyright takes this file for what `import torch` means.
+
 from __future__ import annotations
 
 import os

@@ -115,7 +115,10 @@ class Changes:
         for key, value in self._tables.scan(NAMES, b""):
             parent = int.from_bytes(key[:8], "big")
             several = value[-1] & SEVERAL
-            if (parent != last or several) and (upper := Name.decode(value)).sequence > self._sequence:
+            if parent == last and not several:
+                continue
+            upper = Name.decode(value)
+            if upper.sequence > self._sequence:
                 last = parent
                 if self._touch(parent, ROOT_INODE):
                     self.is_empty = False
