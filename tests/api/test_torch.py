@@ -11,21 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from views.samples import decode_text, key_and_data
 
 import penstock
 from penstock.api.training import datasets
-from penstock.api.training.sample import Sample
 
 FILES = {f"{kind}/{at:02}.bin": f"{kind} {at}".encode() for kind in ("cat", "dog") for at in range(30)}
 KEYS = sorted(FILES)
-
-
-def told(sample: Sample) -> tuple[str, str]:
-    return sample.key, sample.data
-
-
-def text(data: bytes) -> str:
-    return data.decode()
 
 
 @pytest.fixture
@@ -50,9 +42,9 @@ def both(torch: Any, method: str, workers: int) -> tuple[Any, Any, Any, Any]:
     from torch.utils.data import DataLoader
 
     options: Any = {"num_workers": workers, "batch_size": 8, "multiprocessing_context": method}
-    dataset = torch.Dataset("demo/pets", decode=text, transform=told)
+    dataset = torch.Dataset("demo/pets", decode=decode_text, transform=key_and_data)
     sampler = torch.Sampler(dataset, seed=4, rank=0, ranks=1)
-    stream = torch.IterableDataset("demo/pets", decode=text, transform=told, seed=4, batch_size=8)
+    stream = torch.IterableDataset("demo/pets", decode=decode_text, transform=key_and_data, seed=4, batch_size=8)
     loader = DataLoader(dataset, sampler=sampler, **options)
     return sampler, loader, stream, DataLoader(stream, persistent_workers=True, **options)
 

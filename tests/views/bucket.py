@@ -55,7 +55,8 @@ def _write(directory: bytes, spec: Spec) -> None:
             with open(path, "wb") as stream:
                 stream.write(item.data)
             os.chmod(path, 0o755 if item.executable else 0o644)
-            os.utime(path, ns=(item.mtime_ns, item.mtime_ns))
+            if item.mtime_ns is not None:
+                os.utime(path, ns=(item.mtime_ns, item.mtime_ns))
         else:
             assert isinstance(item, Mapping)
             _write(path, item)

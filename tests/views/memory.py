@@ -34,7 +34,7 @@ class Made:
 
     data: bytes = b""
     executable: bool = False
-    mtime_ns: int = MTIME_NS
+    mtime_ns: int | None = MTIME_NS
     metadata: bytes = b""
 
 
