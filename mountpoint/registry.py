@@ -19,6 +19,7 @@ import msgspec
 import platformdirs
 
 from penstock.errors import AccessError
+from penstock.store.durable import make_private
 from penstock.wire import NoMessageError, decode_message, encode_message
 
 from .processes import boot_id, start_time
@@ -76,9 +77,7 @@ def _directory() -> str:
     path = os.path.join(platformdirs.user_state_dir("penstock"), "mounts")
     fix = "Set XDG_STATE_HOME to a directory that only you may write to."
     try:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        with suppress(FileExistsError):
-            os.mkdir(path, 0o700)
+        make_private(path)
         for each, others in ((os.path.dirname(path), 0o002), (path, 0o022)):
             facts = os.lstat(each)
             if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & others:
@@ -200,7 +199,7 @@ def log_path(mountpoint: str) -> str:
     name = mountpoint.strip("/").replace("/", "-")[-150:] or "root"
     directory = os.path.join(platformdirs.user_log_dir("penstock"), "mounts")
     try:
-        os.makedirs(directory, mode=0o700, exist_ok=True)
+        make_private(directory)
     except OSError as error:
         raise AccessError(
             "the mount's log cannot be written", why=str(error), fix="Set XDG_STATE_HOME to a directory of yours."

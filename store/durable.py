@@ -31,6 +31,7 @@ __all__ = [
     "TEMPORARY_FOLDER",
     "DurableFolders",
     "check_owner",
+    "make_private",
     "make_root",
     "remove_stale",
     "write_all",
@@ -96,6 +97,18 @@ class DurableFolders:
                 return  # not empty, gone already, a symbolic link, a mount point: it can stay
             self._durable.discard(folder)
             folder = above
+
+
+def make_private(path: str) -> None:
+    """Make a directory, and what is missing above it, for its owner alone, whatever the umask. OSError."""
+    above = os.path.dirname(path)
+    if above and not os.path.isdir(above):
+        make_private(above)
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
 
 
 def make_root(path: str) -> None:

@@ -21,6 +21,7 @@ from penstock.repo.read.remembered_versions import Pin
 from penstock.repo.read.snapshot import Snapshot
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.settings.settings import Settings
+from penstock.store.durable import make_private
 
 __all__ = ["adopt", "open_overlay", "overlay_directory", "overlay_of", "pin_of", "resumed"]
 
@@ -47,7 +48,7 @@ def overlay_of(directory: str) -> str:
 def open_overlay(directory: str, *, trusted: bool = False) -> Overlay:
     """Open an overlay, made if need be. AccessError: the directory cannot be used; else as `Overlay`."""
     try:
-        os.makedirs(directory, mode=0o700, exist_ok=True)
+        make_private(directory)
         return Overlay(directory, trusted=trusted)
     except OSError as error:
         raise AccessError(

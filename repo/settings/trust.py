@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import platformdirs
 
 from penstock.errors import AccessError
+from penstock.store.durable import make_private
 
 __all__ = ["Trust", "allow_folder", "allowed_folders", "record_path"]
 
@@ -98,7 +99,7 @@ def allow_folder(folder: str) -> bool:
         return False
     path = record_path()
     try:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        make_private(os.path.dirname(path))
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(path, flags, 0o600)
         try:
