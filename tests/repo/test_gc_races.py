@@ -13,7 +13,7 @@ import pytest
 
 import penstock.repo.bucket.leases as module
 from penstock.errors import ConflictError, PenstockError
-from penstock.progress import SILENT
+from penstock.progress import SILENT, ProgressMeter, Stage, Unit
 from penstock.repo.bucket.leases import LeaseKind, leases
 from penstock.repo.bucket.repository import VersionId
 from penstock.repo.fetch.request_counts import RequestCounts
@@ -160,18 +160,34 @@ def test_a_push_that_lost_its_lease_does_not_move_the_branch(world: World, monke
     slept = threading.Event()
     monkeypatch.setattr(module, "now", lambda: real() + (3600 if slept.is_set() else 0))
 
-    class Sleepy:
-        def read(self, files: int, size: int) -> None:
-            """Nobody watches."""
-
-        def sent(self, size: int) -> None:
-            slept.set()
-
     with pytest.raises(ConflictError, match="took longer than its lease") as caught:
-        push(world.plant({b"a": b"2"}, "two"), parse_handle(world.handle()), world.settings, ME, Sleepy())
+        push(world.plant({b"a": b"2"}, "two"), parse_handle(world.handle()), world.settings, ME, Uploading(slept.set))
     assert isinstance(caught.value, PenstockError)
     slept.clear()
     assert world.open().top_hash == first.top_hash
+
+
+class Uploading(ProgressMeter):
+    """Does something each time that an upload has come further."""
+
+    def __init__(self, react: Callable[[], object]) -> None:
+        super().__init__()
+        self._react = react
+
+    def stage(self, name: str, /, *, total: int | None = None, unit: Unit = "bytes") -> Stage:
+        made = super().stage(name, total=total, unit=unit)
+        return _UploadStage(self._react) if name == "uploading" else made
+
+
+class _UploadStage:
+    def __init__(self, react: Callable[[], object]) -> None:
+        self._react = react
+
+    def advance(self, amount: int = 1, /) -> None:
+        self._react()
+
+    def total(self, amount: int, /) -> None:
+        """As much as it is."""
 
 
 def garbage(world: World) -> str:
@@ -192,14 +208,9 @@ def test_what_a_push_has_found_is_not_deleted_before_its_branch_moves(world: Wor
     directory = garbage(world)
     reports: list[GcReport] = []
 
-    class Slow:
-        def read(self, files: int, size: int) -> None:
-            """Nobody watches."""
-
-        def sent(self, size: int) -> None:  # the object was there already, and nothing refers to it
-            reports.append(sweep(world.store()))
-
-    report = push(directory, parse_handle(world.handle("new")), world.machine("other"), ME, Slow())
+    # The object was there already, and nothing refers to it.
+    slow = Uploading(lambda: reports.append(sweep(world.store())))
+    report = push(directory, parse_handle(world.handle("new")), world.machine("other"), ME, slow)
     assert report.bytes_uploaded == 0
     assert reports
     assert all(found.stopped and not found.deleted.objects for found in reports)
