@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.errors import UsageError
-from penstock.manifest.entry import MAX_METADATA, Kind
+from penstock.manifest.entry import INLINE_METADATA, Kind
 from penstock.manifest.file_attributes import (
     described,
     kept_mode,
@@ -85,7 +85,7 @@ def test_attributes_are_what_was_set(wanted: dict[str, bytes]) -> None:
 
 
 def test_attributes_leave_room_for_a_mode() -> None:
-    at = MAX_METADATA
+    at = INLINE_METADATA
     metadata = b""
     while at:
         try:
@@ -93,7 +93,7 @@ def test_attributes_leave_room_for_a_mode() -> None:
             break
         except UsageError:
             at -= 1
-    assert at > MAX_METADATA - 100
+    assert at > INLINE_METADATA - 100
     assert mode_of(with_mode(metadata, 0o600)) == 0o600
 
 
