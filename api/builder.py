@@ -5,6 +5,8 @@ until the data is pushed, and have to be the same then. Whatever is added, moved
 disk: memory does not grow with it.
 """
 
+# ruff: noqa: SLF001  # packages and entries are of the face, as builders are
+
 from __future__ import annotations
 
 import atexit
@@ -135,8 +137,8 @@ class PackageBuilder:
         builder = cls(None, package.settings)
         if package.handle.subdir:
             return builder.add(package)
-        snapshot = package._snapshot  # noqa: SLF001  # of the face, as this is
-        commit_id = package._commit()[0]  # noqa: SLF001
+        snapshot = package._snapshot
+        commit_id = package._commit()[0]
         draft = builder._draft
         draft.begin_from(package.handle, snapshot.manifest, VersionId(snapshot.top_hash, commit_id))
         ref = package.handle.ref
@@ -374,15 +376,15 @@ class PackageBuilder:
     def _add_version(
         self, source: Package | Entry, key: str | None, meta: Mapping[str, Any] | None, choose: Choose | None
     ) -> Self:
-        package = source if isinstance(source, Package) else source._source  # noqa: SLF001  # of the face, as this is
+        package = source if isinstance(source, Package) else source._source
         if not isinstance(package, Package):
             raise UsageError(f"{source!r} is of no version that was pushed", fix="Push that version first.")
         entry = package.entry("") if isinstance(source, Package) else source
         names = _key(entry.key if key is None else key)
         metadata = canonical_json(dict(meta)) if meta is not None else None
-        snapshot = package._snapshot  # noqa: SLF001  # of the face, as this is
+        snapshot = package._snapshot
         origin = DraftOrigin(snapshot.dataset, snapshot.top_hash)
-        self._draft.put_version(names, snapshot.session, origin, entry._entry, choose, metadata)  # noqa: SLF001
+        self._draft.put_version(names, snapshot.session, origin, entry._entry, choose, metadata)
         here = self._draft.session.store.url == snapshot.session.store.url
         text = f"{package.name}/{entry.key}" if entry.key else package.name
         kind: Literal["version", "foreign"] = "version" if here else "foreign"
@@ -512,7 +514,7 @@ class PackageBuilder:
         top_hash = landed.published.top_hash.hex()
         store = draft.session.store.url.rstrip("/")
         self._published = f"{store}/{object_keys.manifest_key(draft.dataset, top_hash)}"
-        return Package._at(handle, self.settings, landed.published, landed.manifest)  # noqa: SLF001
+        return Package._at(handle, self.settings, landed.published, landed.manifest)
 
     def push(
         self,
@@ -564,7 +566,7 @@ class PackageBuilder:
         if self._published is not None and self._draft.parent is not None:
             draft = self._draft
             assert draft.tree.base is not None
-            return Package._at(as_handle(self._version_name), self.settings, self._draft.parent, draft.tree.base)  # noqa: SLF001
+            return Package._at(as_handle(self._version_name), self.settings, self._draft.parent, draft.tree.base)
         if not allow_local_manifest:
             raise UsageError(_NOT_PUSHED[0], fix=_NOT_PUSHED[1])
         from .staged_package import StagedPackage

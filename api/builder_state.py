@@ -1,28 +1,36 @@
 """A builder that is kept in a directory from one command to the next, in ``.penstock/`` there.
 
-    package.json            what the builder is, with a format number and a checksum; replaced as a whole
+    package.json            what the builder is, with a format number and a keyed checksum; replaced as a whole
     package-<hex>.frames    the nodes of its tree, only ever appended to; the state says how far they count
     package.lock            held by who has the builder open
 
 **Invariant:** a process that is killed leaves the state as it was before, or as it is after: the nodes are synced
 before the state that counts on them gets its name, and what it does not count is written over. Two processes do not
 have the builder open at once.
+
+A state names files of this machine that are sent when it is pushed. So one that came with a cloned repository or an
+unpacked archive must not pass for the user's own: the checksum's key is the user's, kept where no data set leads to.
 """
+
+# ruff: noqa: SLF001  # the other half of `PackageBuilder`: it keeps what that holds
 
 from __future__ import annotations
 
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 
 import msgspec
+import platformdirs
 from blake3 import blake3
 
 from penstock.cache.locking import LockedFile
 from penstock.errors import AccessError, ConflictError, FormatTooNewError, IntegrityError, NotFoundError
 from penstock.repo.staging.draft import Draft, DraftState
 from penstock.repo.staging.frame_file import FrameFile, new_pack
+from penstock.store.durable import make_private
 
 from .builder import PackageBuilder
 from .builder_sources import BuilderSource, Sources
@@ -35,6 +43,7 @@ _FORMAT = 1
 _FOLDER = ".penstock"
 _STATE = "package.json"
 _MOST_STATE = 16 << 20
+_KEY_SIZE = 32
 _PATIENCE = 10.0
 """Seconds to wait for another process to be done with the builder."""
 _BEGIN_ANEW = "Begin anew: penstock package init bucket/dataset --force. What was pushed is untouched."
@@ -67,6 +76,13 @@ class _Folder:
     def locked(self) -> Iterator[None]:
         try:
             os.makedirs(self._path, mode=0o755, exist_ok=True)
+            facts = os.lstat(self._path)
+            if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid():
+                raise AccessError(
+                    f"{self._path} is not used",
+                    why="it is no directory of yours",
+                    fix="Remove it, or work in another directory.",
+                )
             lock = LockedFile(os.path.join(self._path, "package.lock"), exclusive=True, wait_seconds=_PATIENCE)
         except BlockingIOError as error:
             raise ConflictError(
@@ -105,8 +121,8 @@ class _Folder:
                     why=f"this Penstock reads format {_FORMAT}",
                     fix="Go on with the Penstock that wrote it, or begin anew: penstock package init D --force.",
                 )
-            if blake3(bytes(found.state)).hexdigest() != found.check:
-                raise self._damaged(path, "its checksum is another")
+            if blake3(bytes(found.state), key=_user_key()).hexdigest() != found.check:
+                raise self._damaged(path, "its checksum is another, or it was made by somebody else")
             return msgspec.json.decode(found.state, type=_Kept)
         except msgspec.MsgspecError as error:
             raise self._damaged(path, str(error)) from error
@@ -127,10 +143,12 @@ class _Folder:
 
     def write(self, kept: _Kept) -> None:
         body = msgspec.json.encode(kept)
-        whole = msgspec.json.encode(_File(_FORMAT, blake3(body).hexdigest(), msgspec.Raw(body)))
+        whole = msgspec.json.encode(_File(_FORMAT, blake3(body, key=_user_key()).hexdigest(), msgspec.Raw(body)))
         temporary = os.path.join(self._path, f"{_STATE}.{os.getpid()}")
         try:
-            with open(temporary, "wb") as stream:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+            with open(temporary, "xb") as stream:
                 stream.write(whole)
                 stream.flush()
                 os.fsync(stream.fileno())
@@ -166,6 +184,35 @@ class _Folder:
             why=error.strerror or str(error),
             fix="Give yourself access, make room, or work in another directory.",
         )
+
+
+def _user_key() -> bytes:
+    """Return the key of this user's states, made when it is first needed. AccessError: it cannot be, or is no key."""
+    path = os.path.join(platformdirs.user_state_dir("penstock"), "package.key")
+    try:
+        make_private(os.path.dirname(path))
+        if not os.path.lexists(path):
+            temporary = f"{path}.{os.getpid()}.{threading.get_ident()}"
+            with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as stream:
+                stream.write(os.urandom(_KEY_SIZE))
+                stream.flush()
+                os.fsync(stream.fileno())
+            with suppress(FileExistsError):  # another process was first
+                os.link(temporary, path)
+            os.unlink(temporary)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as stream:
+            facts = os.fstat(descriptor)
+            key = stream.read(_KEY_SIZE + 1)
+    except OSError as error:
+        raise AccessError(
+            "the key of what is being built cannot be kept",
+            why=error.strerror or str(error),
+            fix="Set XDG_STATE_HOME to a directory of yours.",
+        ) from error
+    if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid() or len(key) != _KEY_SIZE:
+        raise AccessError(f"{path} is not used", why="it is no key of yours", fix="Remove it.")
+    return key
 
 
 def begin_builder(directory: str, handle: Handle, settings: Settings, *, force: bool = False) -> None:
@@ -204,12 +251,12 @@ def kept_builder(directory: str, settings: Settings, *, changes: bool = True) ->
         frames = folder.frames(kept.pack, kept.end)
         builder = PackageBuilder(None, settings)
         builder.close()
-        builder._begin(Draft(settings, frames, kept.draft), Sources(kept.sources, more=kept.more))  # noqa: SLF001
-        builder._restore(kept.is_built, kept.published, kept.version_name, folder.new_frames)  # noqa: SLF001
+        builder._begin(Draft(settings, frames, kept.draft), Sources(kept.sources, more=kept.more))
+        builder._restore(kept.is_built, kept.published, kept.version_name, folder.new_frames)
         stack.callback(builder.close)
         yield builder
         if changes:
-            draft = builder._draft  # noqa: SLF001
+            draft = builder._draft
             state = draft.state()
             draft.frames.sync()
             folder.write(
@@ -217,10 +264,10 @@ def kept_builder(directory: str, settings: Settings, *, changes: bool = True) ->
                     state,
                     draft.frames.pack,
                     draft.frames.end,
-                    tuple(builder._sources),  # noqa: SLF001
-                    builder._sources.more,  # noqa: SLF001
-                    builder._is_built,  # noqa: SLF001
-                    builder._published,  # noqa: SLF001
-                    builder._version_name,  # noqa: SLF001
+                    tuple(builder._sources),
+                    builder._sources.more,
+                    builder._is_built,
+                    builder._published,
+                    builder._version_name,
                 )
             )

@@ -155,7 +155,7 @@ class Entry:
 
     def some_blocks(self, first: int, count: int) -> Iterator[memoryview]:
         """Yield `count` blocks of 1 MiB of a file from the one numbered `first` on, each verified."""
-        return self._source._entry_blocks(self._entry, self.key, range(first, first + count))  # noqa: SLF001
+        return self._source._entry_blocks(self._entry, self.key, range(first, first + count))  # noqa: SLF001  # made by it
 
     @overload
     def open(self, mode: Literal["rb"] = "rb") -> EntryFile: ...

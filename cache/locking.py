@@ -38,7 +38,7 @@ class LockedFile:
 
     def __init__(self, path: str, *, exclusive: bool, wait_seconds: float = 0.0, create: bool = True) -> None:
         """Open and lock; BlockingIOError when others hold it for longer than `wait_seconds`."""
-        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_CREAT if create else 0)
         self._pid = os.getpid()
         self.descriptor = os.open(path, flags, 0o600)
         _held.add(self.descriptor)

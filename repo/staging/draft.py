@@ -273,7 +273,14 @@ class Draft:
             for origin in self._origins:
                 writer.session.repository(origin.dataset).manifest(origin.top_hash)  # what it refers to is there still
             check_data(self.tree)
-            if allow_local and isinstance(writer.session.store, LocalStore):
+            if allow_local and (path := self.find_local()) is not None:
+                store = writer.session.store
+                if not isinstance(store, LocalStore):
+                    raise UsageError(
+                        f"a version in {store.url} cannot point to files of this machine",
+                        why=f"nobody could read {display_path(path)!r}: a bucket elsewhere leads to no file here",
+                        fix="Push the data first.",
+                    )
                 self._allow_folders()
             landed = land_staged(writer, self.tree, self.parent, choose)
             self.risk = writer.risk

@@ -91,3 +91,13 @@ def test_a_package_of_another_bucket_is_copied_by_the_server(source: str, tmp_pa
     assert copied.top_hash == package.top_hash
     assert copied["small"].physical_keys[0].uri.startswith(f"s3://{source}-to/.penstock/copies/")
     assert copied.verify(deep=True).sound
+
+
+def test_a_version_in_a_bucket_elsewhere_never_points_to_files_of_this_machine(source: str, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"here")
+    builder = penstock.PackageBuilder(f"{source}-to/local").set("a", tmp_path / "a")
+    with pytest.raises(UsageError, match="cannot point to files of this machine"):
+        builder.push_manifest(allow_local_files=True, allow_missing_readme=True)
+    with pytest.raises(NotFoundError):
+        penstock.Package(f"{source}-to/local").info()
+    assert builder.push(allow_missing_readme=True).read("a") == b"here"

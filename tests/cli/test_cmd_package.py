@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import platformdirs
 import pytest
 from click.testing import Result
 
@@ -117,6 +118,33 @@ def test_a_state_that_cannot_be_read_is_refused_with_the_way_out(here: Path, run
         assert "--force" in result.stderr or "Begin anew" in result.stderr
     assert run("package", "init", "demo/dataset", "--force").exit_code == 0
     assert sources(run) == []
+
+
+def test_a_state_that_came_with_a_checkout_sends_nothing(here: Path, run: Run) -> None:
+    assert run("package", "add", "README.md").exit_code == 0
+    key = Path(platformdirs.user_state_dir("penstock")) / "package.key"
+    assert key.stat().st_mode & 0o077 == 0
+    key.unlink()  # as if somebody else had made it
+    for command in (["status"], ["push-data"]):
+        result = run("package", *command)
+        assert (result.exit_code, "made by somebody else" in result.stderr) == (5, True), result.stderr
+    assert run("package", "init", "demo/dataset", "--force").exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["", "package.lock", "package.json"])
+def test_no_link_is_followed_where_a_package_is_built(
+    here: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / "clone").mkdir()
+    (tmp_path / "victim").mkdir()
+    aim = tmp_path / "victim" if not name else tmp_path / "victim/file"
+    if name:
+        (tmp_path / "clone/.penstock").mkdir()
+    (tmp_path / "clone/.penstock" / name).symlink_to(aim)
+    monkeypatch.chdir(tmp_path / "clone")
+    result = run("package", "init", "demo/dataset", "--force")
+    assert result.exit_code == (0 if name == "package.json" else 6), result.stderr
+    assert not list((tmp_path / "victim").iterdir())
 
 
 def test_two_terminals_take_turns_and_neither_loses_what_it_added(
