@@ -29,12 +29,12 @@ from penstock.progress import SILENT, Progress
 from penstock.repo.bucket import object_keys
 from penstock.repo.bucket.authorship import default_author
 from penstock.repo.bucket.repository import VersionId, dataset_of
+from penstock.repo.draft.draft import Draft, DraftOrigin, DraftState
+from penstock.repo.draft.frame_file import FrameFile, temporary_frames
+from penstock.repo.draft.local_source import check_text_key
+from penstock.repo.draft.object_source import is_object_address
 from penstock.repo.history.comparison import Contents
 from penstock.repo.settings.handle import check_ref_name
-from penstock.repo.staging.draft import Draft, DraftOrigin, DraftState
-from penstock.repo.staging.frame_file import FrameFile, temporary_frames
-from penstock.repo.staging.local_source import check_text_key
-from penstock.repo.staging.object_source import is_object_address
 from penstock.repo.write.publish import Authorship
 
 from .builder_sources import BuilderSource, Sources, within
@@ -46,7 +46,7 @@ from .package import Package
 from .settings import Settings
 
 if TYPE_CHECKING:
-    from .staged_package import StagedPackage
+    from .draft_package import DraftPackage
 
 __all__ = ["DataReport", "PackageBuilder", "Transfer"]
 
@@ -554,7 +554,7 @@ class PackageBuilder:
 
     def as_package(
         self, *, allow_local_files: bool = False, allow_local_manifest: bool = False
-    ) -> Package | StagedPackage:
+    ) -> Package | DraftPackage:
         """Return what it holds to be read: the version that it was pushed as.
 
         Before that, with both arguments, a package that reads from this disk and lasts as long as the builder.
@@ -569,9 +569,9 @@ class PackageBuilder:
             return Package._at(as_handle(self._version_name), self.settings, self._draft.parent, draft.tree.base)
         if not allow_local_manifest:
             raise UsageError(_NOT_PUSHED[0], fix=_NOT_PUSHED[1])
-        from .staged_package import StagedPackage
+        from .draft_package import DraftPackage
 
-        return StagedPackage(self.name or "a version without a name", self._draft)
+        return DraftPackage(self.name or "a version without a name", self._draft)
 
     def _check_local(self, allowed: bool) -> None:
         if not allowed and (key := self.local_key) is not None:

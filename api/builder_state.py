@@ -28,8 +28,8 @@ from blake3 import blake3
 
 from penstock.cache.locking import LockedFile
 from penstock.errors import AccessError, ConflictError, FormatTooNewError, IntegrityError, NotFoundError
-from penstock.repo.staging.draft import Draft, DraftState
-from penstock.repo.staging.frame_file import FrameFile, new_pack
+from penstock.repo.draft.draft import Draft, DraftState
+from penstock.repo.draft.frame_file import FrameFile, new_pack
 from penstock.store.durable import make_private
 
 from .builder import PackageBuilder

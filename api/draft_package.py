@@ -1,6 +1,6 @@
 """What a builder holds, read before it is pushed: from this disk, from its bucket, from wherever its entries point.
 
-A `StagedPackage` lasts as long as its builder stays as it is. Every byte is held against its hash, as from a version.
+A `DraftPackage` lasts as long as its builder stays as it is. Every byte is held against its hash, as from a version.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING, cast
 
 from penstock.manifest import entry as tree
-from penstock.repo.staging.draft import Draft
-from penstock.repo.staging.staged_reader import StagedReader
+from penstock.repo.draft.draft import Draft
+from penstock.repo.draft.draft_reader import DraftReader
 
 from .document_names import DocumentNames
 from .entry import Entry
@@ -18,17 +18,17 @@ from .entry import Entry
 if TYPE_CHECKING:
     from penstock.repo.read.snapshot import Snapshot
 
-__all__ = ["StagedPackage"]
+__all__ = ["DraftPackage"]
 
 
-class StagedPackage(DocumentNames):
+class DraftPackage(DocumentNames):
     """The entries of a version that was not pushed: looked up, listed, walked and read as those of a `Package`."""
 
     __slots__ = ("_name", "_reader")
 
     def __init__(self, name: str, draft: Draft) -> None:
         self._name = name
-        self._reader = StagedReader(draft.tree, draft.settings)
+        self._reader = DraftReader(draft.tree, draft.settings)
 
     @property
     def name(self) -> str:
@@ -52,4 +52,4 @@ class StagedPackage(DocumentNames):
             yield self.read(key.key if isinstance(key, Entry) else key)
 
     def __repr__(self) -> str:
-        return f"StagedPackage({self.name!r})"
+        return f"DraftPackage({self.name!r})"

@@ -23,15 +23,15 @@ from penstock.manifest.extents import cut_extents
 from penstock.repo.bucket import object_keys
 from penstock.store.base import ByteRange, Store
 
+from .draft_tree import DraftTree
 from .frame_file import FrameFile
-from .staged_tree import StagedTree
 
-__all__ = ["brought_entry", "brought_objects", "key_of_brought", "read_brought", "stage_version"]
+__all__ = ["brought_entry", "brought_objects", "draft_version", "key_of_brought", "read_brought"]
 
 _MARK = "+data"
 
 
-def stage_version(frames: FrameFile, source: StagedTree, root: NodeRef) -> NodeRef:
+def draft_version(frames: FrameFile, source: DraftTree, root: NodeRef) -> NodeRef:
     """Write a directory of a tree whose bucket is another one down, entry by entry; return its root."""
     builder = TreeBuilder(frames)
     depth = 0
@@ -50,7 +50,7 @@ def stage_version(frames: FrameFile, source: StagedTree, root: NodeRef) -> NodeR
     return builder.finish()
 
 
-def brought_entry(frames: FrameFile, source: StagedTree, entry: TreeEntry) -> TreeEntry:
+def brought_entry(frames: FrameFile, source: DraftTree, entry: TreeEntry) -> TreeEntry:
     """Return an entry of such a tree, a file or symlink, as it is written down."""
 
     def moved(each: Extent) -> Extent:
@@ -69,7 +69,7 @@ def brought_entry(frames: FrameFile, source: StagedTree, entry: TreeEntry) -> Tr
     return with_blocks(entry, b"".join(_pages(source, entry)), frames.write) if entry.pages else entry
 
 
-def _pages(source: StagedTree, entry: TreeEntry) -> Iterator[bytes]:
+def _pages(source: DraftTree, entry: TreeEntry) -> Iterator[bytes]:
     blocks = block_count(entry.size)
     for number, page in enumerate(entry.pages):
         yield source.page(page, min(PAGE_BLOCKS, blocks - number * PAGE_BLOCKS))

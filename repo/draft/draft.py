@@ -37,13 +37,13 @@ from penstock.repo.write.version_writer import VersionWriter
 from penstock.store.local import LocalStore
 
 from .data_push import DataSent, Moved, allow_bucket, push_data
+from .draft_edits import new_files
+from .draft_tree import DraftTree, Path, clash
 from .frame_file import FrameFile
-from .local_source import check_text_key, file_edits, local_path, points_here, stage_directory
-from .object_source import stage_object, stage_objects
-from .publication import check_data, land_staged
-from .staged_edits import new_files
-from .staged_tree import Path, StagedTree, clash
-from .version_source import brought_entry, stage_version
+from .local_source import check_text_key, draft_directory, file_edits, local_path, points_here
+from .object_source import draft_object, draft_objects
+from .publication import check_data, land_draft
+from .version_source import brought_entry, draft_version
 
 __all__ = ["Draft", "DraftOrigin", "DraftState"]
 
@@ -93,7 +93,7 @@ class Draft:
         self._session = open_session(state.bucket, settings) if state.bucket is not None else None
         self._base_dataset = state.base_dataset
         metadata = state.metadata if state.root is not None else None
-        self.tree = StagedTree(frames, self._session, state.base, state.root, metadata)
+        self.tree = DraftTree(frames, self._session, state.base, state.root, metadata)
 
     @property
     def session(self) -> BucketSession:
@@ -124,7 +124,7 @@ class Draft:
         """Stand on a version: it is what the draft is compared with, and what it is made from."""
         self.bucket, self.dataset = handle.bucket, dataset_of(handle)
         self.parent, self._looked, self._base_dataset = version, True, self.dataset
-        self.tree = StagedTree(self.frames, self.session, manifest)
+        self.tree = DraftTree(self.frames, self.session, manifest)
 
     # What comes in
 
@@ -156,32 +156,32 @@ class Draft:
         self._folders.clear()
 
     def put_directory(self, path: Path, directory: str, choose: Choose | None, progress: Progress) -> None:
-        """Put what is in a local directory at a key. Errors as `stage_directory` and `StagedTree.graft`."""
+        """Put what is in a local directory at a key. Errors as `draft_directory` and `DraftTree.graft`."""
         self.settle(progress)
-        root, skipped = stage_directory(directory, self.frames, progress.stage("hashing"))
+        root, skipped = draft_directory(directory, self.frames, progress.stage("hashing"))
         self.tree.graft(path, root, choose)
         self.skipped += skipped
 
     def put_objects(self, path: Path, address: str, choose: Choose | None, progress: Progress) -> None:
-        """Put the objects below a prefix of S3 at a key, where they lie. Errors as `stage_objects`."""
+        """Put the objects below a prefix of S3 at a key, where they lie. Errors as `draft_objects`."""
         self.settle(progress)
         there = self.tree.find(path)
         known = Tree(there.directory, self.tree.load) if there is not None and there.directory is not None else None
         with ExitStack() as stack:
             externals = self._externals(address, stack)
-            root, skipped, unpinned = stage_objects(address, externals, self.frames, known, progress.stage("hashing"))
+            root, skipped, unpinned = draft_objects(address, externals, self.frames, known, progress.stage("hashing"))
         self.tree.graft(path, root, choose)
         self.skipped += skipped
         self.unpinned += unpinned
 
     def put_object(self, path: Path, address: str, metadata: bytes, progress: Progress) -> None:
-        """Put one object of S3 at a key, where it lies. Errors as `stage_object`, ConflictError as `check_place`."""
+        """Put one object of S3 at a key, where it lies. Errors as `draft_object`, ConflictError as `check_place`."""
         self.settle(progress)
         check_text_key(path)
         self.tree.check_place(path)
         with ExitStack() as stack:
             externals = self._externals(address, stack)
-            entry = stage_object(address, path, externals, self.frames, progress.stage("hashing"))
+            entry = draft_object(address, path, externals, self.frames, progress.stage("hashing"))
         self.tree.put(path, msgspec.structs.replace(entry, metadata=metadata))
 
     def _externals(self, address: str, stack: ExitStack) -> Externals:
@@ -204,11 +204,11 @@ class Draft:
         if self.bucket is None:
             self.bucket = session.bucket
         here = self.session.store.url == session.store.url
-        source = StagedTree(self.frames, session)
+        source = DraftTree(self.frames, session)
         if metadata is not None:
             entry = msgspec.structs.replace(entry, metadata=metadata)
         if entry.directory is not None:
-            root = entry.directory if here else stage_version(self.frames, source, entry.directory)
+            root = entry.directory if here else draft_version(self.frames, source, entry.directory)
             if not here:
                 entry = msgspec.structs.replace(entry, metadata=source.read_metadata(entry.metadata))
             self.tree.graft(path, root, choose, entry if path else None)
@@ -263,7 +263,7 @@ class Draft:
     ) -> Landed:
         """Make it the next version of its branch, and what comes of it the next base; `fresh` frames follow.
 
-        MergeConflictError, ConflictError: others changed the same meanwhile, or the tag is taken; see `land_staged`.
+        MergeConflictError, ConflictError: others changed the same meanwhile, or the tag is taken; see `land_draft`.
         """
         self.settle(progress)
         self.look()
@@ -282,13 +282,13 @@ class Draft:
                         fix="Push the data first.",
                     )
                 self._allow_folders()
-            landed = land_staged(writer, self.tree, self.parent, choose)
+            landed = land_draft(writer, self.tree, self.parent, choose)
             self.risk = writer.risk
         self.parent, self._looked, self._base_dataset = landed.published, True, self.dataset
         self._origins.clear()
         self.frames.close()
         self.frames = fresh
-        self.tree = StagedTree(fresh, self.session, landed.manifest)
+        self.tree = DraftTree(fresh, self.session, landed.manifest)
         return landed
 
     def _allow_folders(self) -> None:
@@ -316,9 +316,9 @@ class Draft:
         if self.bucket is not None and bucket != self.bucket:
             session = open_session(bucket, self.settings)
             if self._session is not None and session.store.url != self._session.store.url:
-                root = stage_version(self.frames, self.tree, self.tree.root)
+                root = draft_version(self.frames, self.tree, self.tree.root)
                 metadata = self.tree.read_metadata(self.tree.metadata)
-                self.tree = StagedTree(self.frames, session, None, root, metadata)
+                self.tree = DraftTree(self.frames, session, None, root, metadata)
                 self.parent, self._origins, self._base_dataset = None, set(), None
             if self._session is not None:
                 self._session.close()
@@ -327,7 +327,7 @@ class Draft:
             # Of another dataset in the same bucket: by reference, under the lease of the push.
             assert self._base_dataset is not None
             self._origins.add(DraftOrigin(self._base_dataset, self.tree.base.top_hash))
-            self.tree = StagedTree(self.frames, self.session, None, self.tree.root, self.tree.metadata)
+            self.tree = DraftTree(self.frames, self.session, None, self.tree.root, self.tree.metadata)
             self.parent, self._base_dataset = None, None
         if self.dataset != dataset or self.branch != branch:
             self._looked = self.dataset == dataset and self._looked

@@ -33,49 +33,49 @@ from penstock.repo.write.landing import Landed
 from penstock.repo.write.version_content import VersionContent
 from penstock.repo.write.version_writer import VersionWriter
 
-from .staged_edits import new_files, staged_edits
-from .staged_tree import StagedTree
+from .draft_edits import draft_edits, new_files
+from .draft_tree import DraftTree
 
-__all__ = ["check_data", "land_staged"]
+__all__ = ["check_data", "land_draft"]
 
 _REQUESTS = 16
 
 
-def land_staged(
+def land_draft(
     writer: VersionWriter,
-    staged: StagedTree,
+    draft: DraftTree,
     parent: VersionId | None,
     choose: Choose | None = None,
 ) -> Landed:
-    """Land what is staged on the writer's branch, which is held, and give it the writer's tag, if any.
+    """Land a draft on the writer's branch, which is held, and give it the writer's tag, if any.
 
     `parent` is the version that it was made from: of a branch that moved on since, what changed there is merged in.
     MergeConflictError names what both changed; the branch is then where it was.
     """
-    with writer.content(staged.base, enter=False) as content:
-        base = staged.base.root if staged.base is not None else EMPTY_DIRECTORY
-        exporting = _Export(staged, content)
-        with closing(exporting.edits()) as edits:
-            root = update(base, edits, staged.load, content)
-        manifest = content.finish(root, exporting.metadata(staged.metadata))
+    with writer.content(draft.base, enter=False) as content:
+        base = draft.base.root if draft.base is not None else EMPTY_DIRECTORY
+        sending = _Sending(draft, content)
+        with closing(sending.edits()) as edits:
+            root = update(base, edits, draft.load, content)
+        manifest = content.finish(root, sending.metadata(draft.metadata))
     landed = writer.land(parent.commit if parent is not None else None, manifest, choose)
     writer.tag_version(landed.published)
     return landed
 
 
-class _Export:
-    """Gives the edits of a staged tree with all that they refer to in the bucket, or on its way there."""
+class _Sending:
+    """Gives the edits of a draft with all that they refer to in the bucket, or on its way there."""
 
-    def __init__(self, staged: StagedTree, content: VersionContent) -> None:
-        self._staged = staged
+    def __init__(self, draft: DraftTree, content: VersionContent) -> None:
+        self._draft = draft
         self._content = content
 
     def edits(self) -> Generator[Edit, None, None]:
-        for edit in staged_edits(self._staged):
+        for edit in draft_edits(self._draft):
             yield edit if edit.entry is None else edit._replace(entry=self._entry(edit.entry))
 
     def _entry(self, entry: TreeEntry) -> TreeEntry:
-        frames = self._staged.frames
+        frames = self._draft.frames
         if isinstance(entry.metadata, DocumentRef):
             entry = structs.replace(entry, metadata=self.metadata(entry.metadata, keep=False))
         if any(frames.has(page.location) for page in entry.pages):
@@ -88,14 +88,14 @@ class _Export:
     def _pages(self, entry: TreeEntry) -> Iterator[PageRef]:
         blocks = block_count(entry.size)
         for number, page in enumerate(entry.pages):
-            hashes = self._staged.page(page, min(PAGE_BLOCKS, blocks - number * PAGE_BLOCKS))
+            hashes = self._draft.page(page, min(PAGE_BLOCKS, blocks - number * PAGE_BLOCKS))
             digest, frame = encode_page(hashes)
             yield PageRef(digest, self._content.write(frame))
 
     def metadata(self, metadata: Metadata, *, keep: bool = True) -> Metadata:
         """Return metadata whose document, if it is one, is not on this disk alone."""
-        if isinstance(metadata, DocumentRef) and self._staged.frames.has(metadata.location):
-            body = self._staged.frames.document(metadata)
+        if isinstance(metadata, DocumentRef) and self._draft.frames.has(metadata.location):
+            body = self._draft.frames.document(metadata)
             return keep_metadata(body, self._content) if keep else body
         return metadata
 
@@ -108,15 +108,15 @@ def _unmarked(found: bytes | External) -> bytes | External:
     return External(found.uri) if isinstance(found, External) else found
 
 
-def check_data(staged: StagedTree) -> None:
+def check_data(draft: DraftTree) -> None:
     """Look whether all data objects of the bucket are there that new files name. IntegrityError: one is gone.
 
     Between data and manifest there may be weeks; what no version needs, `gc` deletes in time.
     """
-    assert staged.session is not None
-    store = staged.session.store
+    assert draft.session is not None
+    store = draft.session.store
     wanted: set[bytes] = set()
-    for _, entry in new_files(staged):
+    for _, entry in new_files(draft):
         wanted.update(each.object for each in entry.extents if isinstance(each.object, bytes))
     with ThreadPoolExecutor(_REQUESTS, "penstock-check") as pool:
         for key, found in zip(

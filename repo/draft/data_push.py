@@ -31,11 +31,11 @@ from penstock.store.base import Store
 from penstock.store.local import LocalStore
 from penstock.store.opening import open_store
 
+from .draft_edits import new_files
+from .draft_tree import DraftTree, Path
 from .local_source import local_path
 from .packed_data import pack_files
 from .placed_objects import ObjectPlaces, Placed
-from .staged_edits import new_files
-from .staged_tree import Path, StagedTree
 from .version_source import brought_objects, key_of_brought, read_brought
 
 __all__ = ["DataSent", "Moved", "push_data"]
@@ -67,7 +67,7 @@ class DataSent:
 
 def push_data(
     writer: VersionWriter,
-    staged: StagedTree,
+    draft: DraftTree,
     progress: Progress,
     moved: Moved,
     *,
@@ -81,29 +81,29 @@ def push_data(
     """
     sent = DataSent(moved=moved)
     with ExitStack() as stack:
-        elsewhere = _Elsewhere(staged, stack)
+        elsewhere = _Elsewhere(draft, stack)
         if prefix is not None:
             places = ObjectPlaces(writer.session.store, prefix, progress.stage("uploading"))
-            mark = staged.frames.mark
+            mark = draft.frames.mark
             pool = stack.enter_context(ThreadPoolExecutor(_THREADS, "penstock-place"))
-            tasks = _tasks(staged, places, elsewhere, mark, local_only=local_only)
+            tasks = _tasks(draft, places, elsewhere, mark, local_only=local_only)
             edits = stack.enter_context(closing(in_order(tasks, pool)))
             first = next(edits, None)
             if first is not None:
-                staged.edit(_counted(first, edits, sent))
+                draft.edit(_counted(first, edits, sent))
             if sent.files and isinstance(writer.session.store, LocalStore):
                 allow_bucket(writer.session.store)
             return sent
         if not local_only:
-            copied = list(_server_copies(staged, elsewhere, writer.session.store))
+            copied = list(_server_copies(draft, elsewhere, writer.session.store))
             if copied:
                 sent.copied = len({each.extents[0].object for _, each in copied})
                 for path, entry in copied:
                     sent.take(path, entry.size)
-                staged.edit(Edit(path, entry) for path, entry in copied)
-        with writer.content(staged.base, enter=False) as content:
+                draft.edit(Edit(path, entry) for path, entry in copied)
+        with writer.content(draft.base, enter=False) as content:
             open_bucket = None if local_only else elsewhere.open
-            pack_files(staged, content, progress.stage("reading"), open_bucket, sent.take)
+            pack_files(draft, content, progress.stage("reading"), open_bucket, sent.take)
             sent.bytes, sent.objects = content.sent[True].bytes, content.sent[True].objects
     return sent
 
@@ -134,9 +134,9 @@ def _counted(
 
 
 def _tasks(
-    staged: StagedTree, places: ObjectPlaces, elsewhere: _Elsewhere, mark: str, *, local_only: bool
+    draft: DraftTree, places: ObjectPlaces, elsewhere: _Elsewhere, mark: str, *, local_only: bool
 ) -> Iterator[tuple[Callable[[], list[tuple[Path, TreeEntry, Placed]]], int]]:
-    for path, entry in new_files(staged):
+    for path, entry in new_files(draft):
         place = local_path(entry, mark)
         work: Callable[[], Placed] | None = None
         if place is not None:
@@ -165,9 +165,9 @@ def _read_and_put(places: ObjectPlaces, elsewhere: _Elsewhere, path: Path, entry
 class _Elsewhere:
     """Opens other buckets, each once, as entries that point into them are read. Threads of a pool ask it."""
 
-    def __init__(self, staged: StagedTree, stack: ExitStack) -> None:
-        assert staged.session is not None
-        self._session = staged.session
+    def __init__(self, draft: DraftTree, stack: ExitStack) -> None:
+        assert draft.session is not None
+        self._session = draft.session
         self._stack = stack
         self._stores: dict[str, Store] = {}
 
@@ -195,13 +195,13 @@ class _Elsewhere:
         return partial(places.copy, path, entry, found, source, key)
 
 
-def _server_copies(staged: StagedTree, elsewhere: _Elsewhere, store: Store) -> Iterator[tuple[Path, TreeEntry]]:
+def _server_copies(draft: DraftTree, elsewhere: _Elsewhere, store: Store) -> Iterator[tuple[Path, TreeEntry]]:
     """Have the server copy data objects of other buckets; yield the files whose bytes lie in the copies now."""
     if not store.url.startswith("s3://"):
         return
     copies: dict[External, External | None] = {}
-    for path, entry in new_files(staged):
-        objects = brought_objects(entry, staged.frames.mark)
+    for path, entry in new_files(draft):
+        objects = brought_objects(entry, draft.frames.mark)
         for found in objects:
             if found not in copies:
                 copies[found] = _copied(found, elsewhere, store)

@@ -31,28 +31,28 @@ from penstock.repo.settings.settings import Settings
 from penstock.store.base import Store
 from penstock.store.opening import open_store
 
+from .draft_tree import DraftTree
 from .local_source import local_path
 from .packed_data import changed_since
-from .staged_tree import StagedTree
 from .version_source import brought_objects, read_brought
 
-__all__ = ["StagedReader"]
+__all__ = ["DraftReader"]
 
 
-class StagedReader:
+class DraftReader:
     """Reads one state of a tree; has the methods of a `Snapshot` that looking at entries takes."""
 
-    def __init__(self, staged: StagedTree, settings: Settings) -> None:
-        self._staged = staged
+    def __init__(self, draft: DraftTree, settings: Settings) -> None:
+        self._draft = draft
         self._settings = settings
-        self.root: NodeRef = staged.root
-        self.root_metadata: Metadata = staged.metadata
-        self.read_metadata = staged.read_metadata
+        self.root: NodeRef = draft.root
+        self.root_metadata: Metadata = draft.metadata
+        self.read_metadata = draft.read_metadata
 
     @property
     def tree(self) -> Tree:
         """The tree, loading nodes as they are needed."""
-        return Tree(self.root, self._staged.load)
+        return Tree(self.root, self._draft.load)
 
     def find(self, path: str) -> TreeEntry:
         """Return the entry at a path. NotFoundError: there is none."""
@@ -73,8 +73,8 @@ class StagedReader:
                 yield memoryview(self._block(entry, index, length, stack))
 
     def _block(self, entry: TreeEntry, index: int, length: int, stack: ExitStack) -> bytes | memoryview:
-        digest = self._staged.block_hash(entry, index)
-        mark = self._staged.frames.mark
+        digest = self._draft.block_hash(entry, index)
+        mark = self._draft.frames.mark
         place = local_path(entry, mark)
         if place is not None:
             block = _read_file(place, index * BLOCK_SIZE, length)
@@ -83,8 +83,8 @@ class StagedReader:
             return block
         if brought_objects(entry, mark):
             block = read_brought(entry, index * BLOCK_SIZE, length, lambda address: self._open(address, stack))
-        elif self._staged.session is not None and not entry.pages:
-            return self._staged.session.blocks.fetch(entry, index, 1)[0]
+        elif self._draft.session is not None and not entry.pages:
+            return self._draft.session.blocks.fetch(entry, index, 1)[0]
         else:
             parts = cut_extents(entry.extents, index * BLOCK_SIZE, length)
             block = b"".join(self._part(part, stack) for part in parts)
@@ -98,7 +98,7 @@ class StagedReader:
         return block
 
     def _part(self, part: Extent, stack: ExitStack) -> bytes:
-        session = self._staged.session
+        session = self._draft.session
         if session is None:
             assert isinstance(part.object, External)  # nothing was added from a bucket
             name = part.object.uri.removeprefix("s3://").partition("/")[0]
@@ -106,14 +106,14 @@ class StagedReader:
         return session.regions.get(part.object, part.offset, part.length)
 
     def _open(self, address: str, stack: ExitStack) -> Store:
-        session = self._staged.session
+        session = self._draft.session
         if session is not None and address.startswith("s3://"):
             return stack.enter_context(session.externals.open(address))
         return stack.enter_context(open_store(address))
 
     def physical(self, entry: TreeEntry) -> list[dict[str, str | int]]:
         """Say where a file's bytes lie: a list of {"uri", "offset", "length"}."""
-        store = self._staged.session.store if self._staged.session is not None else None
+        store = self._draft.session.store if self._draft.session is not None else None
         return [
             {
                 "uri": describe_object(store, e.object) if store is not None else describe_object_of(e),

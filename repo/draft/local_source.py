@@ -23,12 +23,12 @@ from penstock.repo.push.local_tree import threads
 
 from .frame_file import FrameFile
 
-__all__ = ["check_text_key", "file_edits", "local_path", "points_here", "stage_directory"]
+__all__ = ["check_text_key", "draft_directory", "file_edits", "local_path", "points_here"]
 
 _OWN = b".penstock"
 
 
-def stage_directory(directory: str, frames: FrameFile, hashing: Stage) -> tuple[NodeRef, list[Skipped]]:
+def draft_directory(directory: str, frames: FrameFile, hashing: Stage) -> tuple[NodeRef, list[Skipped]]:
     """Read a directory into a tree; return its root, and what no version can hold. Errors as `walk_directory`.
 
     UsageError: a name is not UTF-8.

@@ -14,15 +14,15 @@ from penstock.manifest.diff import changes
 from penstock.manifest.entry import Kind, TreeEntry
 from penstock.manifest.update import EMPTY_DIRECTORY, Edit
 
-from .staged_tree import StagedTree
+from .draft_tree import DraftTree
 
-__all__ = ["new_files", "staged_edits"]
+__all__ = ["draft_edits", "new_files"]
 
 
-def staged_edits(staged: StagedTree) -> Iterator[Edit]:
+def draft_edits(draft: DraftTree) -> Iterator[Edit]:
     """Yield the edits that make the tree of its base, or of nothing."""
-    base = staged.base.root if staged.base is not None and staged.base.root.entries else None
-    found = changes(base, staged.root if staged.root.entries else None, staged.load, staged.load)
+    base = draft.base.root if draft.base is not None and draft.base.root.entries else None
+    found = changes(base, draft.root if draft.root.entries else None, draft.load, draft.load)
     change = next(found, None)
     while change is not None:
         path, old, new = change
@@ -34,7 +34,7 @@ def staged_edits(staged: StagedTree) -> Iterator[Edit]:
         elif old is not None and old.directory is not None:
             yield Edit(path, structs.replace(new, directory=None))  # its metadata; what is in it follows
             below = True
-        elif staged.frames.has(new.directory.location):
+        elif draft.frames.has(new.directory.location):
             yield Edit(path, structs.replace(new, directory=EMPTY_DIRECTORY))
             below = True
         else:
@@ -45,8 +45,8 @@ def staged_edits(staged: StagedTree) -> Iterator[Edit]:
             return
 
 
-def new_files(staged: StagedTree) -> Iterator[tuple[tuple[bytes, ...], TreeEntry]]:
+def new_files(draft: DraftTree) -> Iterator[tuple[tuple[bytes, ...], TreeEntry]]:
     """Yield the files that are new, and did not come by reference, with their paths."""
-    for path, entry, _ in staged_edits(staged):
+    for path, entry, _ in draft_edits(draft):
         if entry is not None and entry.kind <= Kind.EXECUTABLE:
             yield path, entry

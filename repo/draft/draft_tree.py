@@ -37,7 +37,7 @@ from penstock.repo.write.version_merge import describe_conflict
 
 from .frame_file import FrameFile
 
-__all__ = ["CollisionError", "Path", "StagedTree"]
+__all__ = ["CollisionError", "DraftTree", "Path"]
 
 Path = tuple[bytes, ...]
 
@@ -54,7 +54,7 @@ class CollisionError(ConflictError):
         )
 
 
-class StagedTree:
+class DraftTree:
     """A tree on top of `base`, None: of nothing. `session` is of the bucket that nodes of it may lie in, None: none."""
 
     def __init__(

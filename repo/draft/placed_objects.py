@@ -25,8 +25,8 @@ from penstock.store.base import Buffer, ByteRange, ObjectInfo, Store
 from penstock.store.etags import same_etag
 from penstock.store.keys import is_key
 
+from .draft_tree import Path
 from .packed_data import changed_since
-from .staged_tree import Path
 
 __all__ = ["ObjectPlaces", "Placed"]
 

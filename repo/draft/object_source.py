@@ -19,10 +19,10 @@ from penstock.repo.push.local_tree import threads
 from penstock.store.base import ObjectInfo
 from penstock.store.keys import check_key
 
+from .draft_tree import Path
 from .frame_file import FrameFile
-from .staged_tree import Path
 
-__all__ = ["is_object_address", "stage_object", "stage_objects"]
+__all__ = ["draft_object", "draft_objects", "is_object_address"]
 
 
 def is_object_address(text: str) -> bool:
@@ -30,7 +30,7 @@ def is_object_address(text: str) -> bool:
     return text.startswith("s3://")
 
 
-def stage_objects(
+def draft_objects(
     address: str, externals: Externals, frames: FrameFile, known: Tree | None, reading: Stage
 ) -> tuple[NodeRef, Sequence[Skipped], int]:
     """Read the objects below ``s3://bucket/prefix/`` into a tree.
@@ -60,7 +60,7 @@ def stage_objects(
     return root, registrar.skipped, registrar.unpinned
 
 
-def stage_object(address: str, path: Path, externals: Externals, frames: FrameFile, reading: Stage) -> TreeEntry:
+def draft_object(address: str, path: Path, externals: Externals, frames: FrameFile, reading: Stage) -> TreeEntry:
     """Read one object, ``s3://bucket/key[?versionId=ID]``, and return the entry that points to it.
 
     NotFoundError: there is none, or not in this version. AccessError: it may not be read.

@@ -32,9 +32,9 @@ from penstock.repo.write.pack_queue import PackQueue
 from penstock.repo.write.version_content import VersionContent
 from penstock.store.base import Store
 
+from .draft_edits import new_files
+from .draft_tree import DraftTree, Path
 from .local_source import local_path
-from .staged_edits import new_files
-from .staged_tree import Path, StagedTree
 from .version_source import brought_objects, read_brought
 
 __all__ = ["OpenBucket", "changed_since", "pack_files"]
@@ -46,7 +46,7 @@ _Waiting = tuple[Path, TreeEntry]
 
 
 def pack_files(
-    staged: StagedTree,
+    draft: DraftTree,
     content: VersionContent,
     reading: Stage,
     open_bucket: OpenBucket | None,
@@ -57,12 +57,12 @@ def pack_files(
     With `open_bucket`, what lies in other buckets, too. `sent` is told each file, and how many of its bytes went out.
     ConflictError: a file is not what it was when it was added. The tree is then as it was.
     """
-    packing = _Packing(staged, content, reading, open_bucket, sent)
+    packing = _Packing(draft, content, reading, open_bucket, sent)
     with closing(packing.edits()) as edits:
         first = next(edits, None)
         if first is None:
             return
-        staged.edit(chain((first,), edits))
+        draft.edit(chain((first,), edits))
     content.finish_data()
 
 
@@ -71,16 +71,16 @@ class _Packing:
 
     def __init__(
         self,
-        staged: StagedTree,
+        draft: DraftTree,
         content: VersionContent,
         reading: Stage,
         open_bucket: OpenBucket | None,
         sent: Callable[[Path, int], None],
     ) -> None:
-        assert staged.session is not None
-        self._staged = staged
-        self._files = FileEntries(content, staged.session.blocks.hash)
-        self._older = OlderState(Tree(staged.base.root, staged.load) if staged.base is not None else None)
+        assert draft.session is not None
+        self._draft = draft
+        self._files = FileEntries(content, draft.session.blocks.hash)
+        self._older = OlderState(Tree(draft.base.root, draft.load) if draft.base is not None else None)
         self._queue: PackQueue[_Waiting] = PackQueue(content.data)
         self._reading = reading
         self._expected: deque[_Waiting] = deque()
@@ -108,8 +108,8 @@ class _Packing:
             yield from map(_placed, self._queue.rest())
 
     def _local(self) -> Iterator[LocalFile | FilePiece | FileRead]:
-        mark = self._staged.frames.mark
-        for path, entry in new_files(self._staged):
+        mark = self._draft.frames.mark
+        for path, entry in new_files(self._draft):
             place = local_path(entry, mark)
             if place is not None:
                 self._expected.append((path, entry))
@@ -144,7 +144,7 @@ class _Packing:
         """Hold a piece against the hashes of its blocks before anything of it is sent."""
         first = piece.offset // BLOCK_SIZE
         for at in range(len(piece.blocks) // HASH_SIZE):
-            expected = self._staged.block_hash(entry, first + at)
+            expected = self._draft.block_hash(entry, first + at)
             if piece.blocks[at * HASH_SIZE : (at + 1) * HASH_SIZE] != expected:
                 raise changed_since(piece.file.path)
 
