@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from penstock.errors import UsageError
 from penstock.progress import SILENT, Progress
-from penstock.repo.bucket.repository import datasets_in
+from penstock.repo.refs.repository import datasets_in
 from penstock.repo.session.bucket_session import BucketSession, open_session
 from penstock.repo.settings.bucket_setup import BucketSetup
 
@@ -18,7 +18,7 @@ from .handles import Handle, as_handle
 from .settings import Settings
 
 if TYPE_CHECKING:
-    from penstock.repo.bucket.check import Check
+    from penstock.repo.doctor.check import Check
     from penstock.repo.gc.gc_report import GcReport
 
     from .dataset import Dataset

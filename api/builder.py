@@ -27,14 +27,14 @@ from penstock.manifest.metadata import canonical_json, parse_metadata
 from penstock.manifest.tree import Tree
 from penstock.progress import SILENT, Progress
 from penstock.repo.bucket import object_keys
-from penstock.repo.bucket.authorship import default_author
-from penstock.repo.bucket.repository import VersionId, dataset_of
 from penstock.repo.draft.draft import Draft, DraftOrigin, DraftState
 from penstock.repo.draft.frame_file import FrameFile, temporary_frames
 from penstock.repo.draft.local_source import check_text_key
 from penstock.repo.draft.object_source import is_object_address
 from penstock.repo.history.comparison import Contents
+from penstock.repo.refs.repository import VersionId, dataset_of
 from penstock.repo.settings.handle import check_ref_name
+from penstock.repo.write.authorship import default_author
 from penstock.repo.write.publish import Authorship
 
 from .builder_sources import BuilderSource, Sources, within

@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING, Any, Self
 from penstock.errors import NotFoundError, UsageError
 from penstock.manifest.entry import display_path, split_path
 from penstock.progress import SILENT, Progress
-from penstock.repo.bucket.authorship import default_author
 from penstock.repo.bucket.leases import LeaseKind
-from penstock.repo.bucket.repository import Repository, dataset_of
 from penstock.repo.history import branches as refs
 from penstock.repo.history import log as history
 from penstock.repo.history.log import find_published
 from penstock.repo.history.new_dataset import create_dataset
+from penstock.repo.refs.repository import Repository, dataset_of
 from penstock.repo.session.bucket_session import open_session
+from penstock.repo.write.authorship import default_author
 from penstock.repo.write.publish import Authorship, check_text, stands_at
 from penstock.repo.write.version_writer import VersionWriter
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from penstock.mountpoint.machine_checks import check_machine
-from penstock.repo.bucket.access_checks import check_bucket
-from penstock.repo.bucket.check import Check
+from penstock.repo.doctor.access_checks import check_bucket
+from penstock.repo.doctor.check import Check
 
 from .handles import Handle, as_handle
 from .settings import Settings

@@ -34,8 +34,8 @@ from .settings import Settings
 if TYPE_CHECKING:
     from penstock import PackageBuilder
     from penstock.manifest.records import Commit, Manifest
-    from penstock.repo.bucket.repository import VersionId
     from penstock.repo.history.comparison import Contents
+    from penstock.repo.refs.repository import VersionId
 
     from .comparison import Comparison
     from .upkeep import VersionCheck, WarmReport

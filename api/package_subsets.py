@@ -169,10 +169,10 @@ class PackageSubsets(PackageEntries):
         progress: Progress,
     ) -> NewVersion:
         """Publish what a plan gave a number: it says one for each record of the stream."""
-        from penstock.repo.bucket.authorship import default_author
         from penstock.repo.push.subset import publish_subset
         from penstock.repo.read.entry_records import EntryRecords
         from penstock.repo.session.bucket_session import open_session
+        from penstock.repo.write.authorship import default_author
         from penstock.repo.write.publish import Authorship
         from penstock.repo.write.version_writer import VersionWriter
 

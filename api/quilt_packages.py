@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from penstock.errors import NotFoundError, UsageError
 from penstock.progress import Progress
-from penstock.repo.bucket.repository import dataset_of
-from penstock.repo.exchange.quilt_import import import_history
+from penstock.repo.quilt.quilt_import import import_history
 from penstock.repo.quilt.quilt_registry import QuiltRegistry
+from penstock.repo.refs.repository import dataset_of
 from penstock.repo.session.bucket_session import BucketSession
 from penstock.repo.settings.remote import absolute_address
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from penstock.manifest.records import Commit
-    from penstock.repo.bucket.refs import Head
-    from penstock.repo.bucket.repository import VersionId
     from penstock.repo.history.branch_merge import BranchMerge
+    from penstock.repo.refs.refs import Head
+    from penstock.repo.refs.repository import VersionId
 
 __all__ = [
     "BranchInfo",

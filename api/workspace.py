@@ -19,7 +19,7 @@ from penstock.overlay.commit.overlay_commit import CommitReport
 from penstock.overlay.commit.tree_edits import SpecialFile
 from penstock.overlay.inspection.inspection import Finding
 from penstock.progress import SILENT, Progress
-from penstock.repo.bucket.authorship import default_author
+from penstock.repo.write.authorship import default_author
 
 from .settings import Settings
 

@@ -14,7 +14,7 @@ from contextlib import closing
 from penstock.cache import SMALLEST_BOUND
 from penstock.errors import PenstockError
 from penstock.mountpoint.daemon.device import BACKGROUND
-from penstock.repo.bucket.check import Check, failed, fine, warning
+from penstock.repo.doctor.check import Check, failed, fine, warning
 from penstock.repo.settings.settings import Settings
 from penstock.repo.settings.sizes import format_size
 from penstock.store.mount_table import network_disk

@@ -16,9 +16,9 @@ from blake3 import blake3
 from penstock.errors import AccessError, ConflictError, NotFoundError
 from penstock.overlay.overlay import Overlay
 from penstock.overlay.tables.meta import Origin
-from penstock.repo.bucket.repository import DEFAULT_BRANCH, dataset_of
 from penstock.repo.read.remembered_versions import Pin
 from penstock.repo.read.snapshot import Snapshot
+from penstock.repo.refs.repository import DEFAULT_BRANCH, dataset_of
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.settings.settings import Settings
 from penstock.store.durable import make_private

@@ -30,11 +30,11 @@ from penstock.overlay.tables.intent import Intent, clear_intent, read_intent
 from penstock.overlay.tree.editor import Editor
 from penstock.progress import Progress
 from penstock.repo.bucket.leases import LeaseKind
-from penstock.repo.bucket.refs import write_id
-from penstock.repo.bucket.repository import VersionId
 from penstock.repo.history.branches import make_branch
 from penstock.repo.history.side_choice import choice
 from penstock.repo.read.snapshot import Snapshot
+from penstock.repo.refs.refs import write_id
+from penstock.repo.refs.repository import VersionId
 from penstock.repo.settings.settings import Settings
 from penstock.repo.write.landing import Landed
 from penstock.repo.write.publish import Authorship

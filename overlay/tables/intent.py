@@ -9,7 +9,7 @@ import msgspec
 
 from penstock.errors import IntegrityError
 from penstock.manifest.records import Manifest
-from penstock.repo.bucket.repository import Repository, VersionId
+from penstock.repo.refs.repository import Repository, VersionId
 
 from .interface import ReadTables
 from .schema import META, TableChange

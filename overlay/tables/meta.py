@@ -14,7 +14,7 @@ import msgspec
 from penstock.errors import IntegrityError
 from penstock.manifest.entry import Metadata, NodeRef
 from penstock.manifest.records import Manifest
-from penstock.repo.bucket.repository import VersionId
+from penstock.repo.refs.repository import VersionId
 
 from .interface import ReadTables
 from .schema import FIRST_NEW_INODE, META, TableChange

@@ -1,1 +1,1 @@
-"""A bucket: where its objects lie, its records, refs and leases, and what it lets this machine do."""
+"""What a bucket holds besides versions: keys, records, leases; what it promises, and what a deletion rests on."""

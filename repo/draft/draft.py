@@ -23,11 +23,11 @@ from penstock.manifest.records import Manifest
 from penstock.manifest.tree import Tree
 from penstock.progress import SILENT, Progress
 from penstock.repo.bucket.leases import LeaseKind
-from penstock.repo.bucket.ref_names import branch_head
-from penstock.repo.bucket.repository import DEFAULT_BRANCH, VersionId, dataset_of
 from penstock.repo.fetch.externals import Externals
 from penstock.repo.push.directory_walk import LocalFile, Skipped
 from penstock.repo.push.edits import local_file
+from penstock.repo.refs.ref_names import branch_head
+from penstock.repo.refs.repository import DEFAULT_BRANCH, VersionId, dataset_of
 from penstock.repo.session.bucket_session import BucketSession, open_session
 from penstock.repo.settings.handle import Handle
 from penstock.repo.settings.settings import Settings

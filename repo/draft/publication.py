@@ -28,7 +28,7 @@ from penstock.manifest.entry import (
 from penstock.manifest.merge import Choose
 from penstock.manifest.update import EMPTY_DIRECTORY, Edit, update
 from penstock.repo.bucket import object_keys
-from penstock.repo.bucket.repository import VersionId
+from penstock.repo.refs.repository import VersionId
 from penstock.repo.write.landing import Landed
 from penstock.repo.write.version_content import VersionContent
 from penstock.repo.write.version_writer import VersionWriter

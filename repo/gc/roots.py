@@ -18,8 +18,8 @@ from penstock.errors import NotFoundError
 from penstock.manifest.records import Commit, Manifest, RefRecord
 from penstock.repo.bucket import object_keys
 from penstock.repo.bucket.leases import HeldLease
-from penstock.repo.bucket.repository import Repository
 from penstock.repo.bucket.stored_records import read_record
+from penstock.repo.refs.repository import Repository
 from penstock.store.base import Store
 
 from .record_listing import DatasetListing, hidden

@@ -10,7 +10,7 @@ import heapq
 from collections.abc import Iterator
 
 from penstock.manifest.records import Commit
-from penstock.repo.bucket.repository import Repository
+from penstock.repo.refs.repository import Repository
 
 __all__ = ["Commits"]
 

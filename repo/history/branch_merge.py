@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from penstock.manifest.merge import Choose, Merged
 from penstock.manifest.records import Manifest
-from penstock.repo.bucket.repository import VersionId
+from penstock.repo.refs.repository import VersionId
 from penstock.repo.write.landing import until_it_stands
 from penstock.repo.write.version_merge import conflict_error
 from penstock.repo.write.version_writer import VersionWriter

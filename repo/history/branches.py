@@ -7,8 +7,8 @@ stays readable (`log.moves`), and what it stood at stays there.
 from __future__ import annotations
 
 from penstock.errors import ConflictError, UsageError
-from penstock.repo.bucket.ref_names import new_tag
-from penstock.repo.bucket.repository import DEFAULT_BRANCH, VersionId
+from penstock.repo.refs.ref_names import new_tag
+from penstock.repo.refs.repository import DEFAULT_BRANCH, VersionId
 from penstock.repo.write.version_writer import VersionWriter
 
 __all__ = ["delete_branch", "make_branch", "make_tag", "reset_branch"]

@@ -11,9 +11,9 @@ from penstock.manifest.entry import TreeEntry
 from penstock.manifest.records import Commit, RefRecord
 from penstock.manifest.tree import Tree, root_entry
 from penstock.repo.bucket import object_keys
-from penstock.repo.bucket.refs import Head, nearest
-from penstock.repo.bucket.repository import Repository, VersionId
 from penstock.repo.bucket.stored_records import read_record
+from penstock.repo.refs.refs import Head, nearest
+from penstock.repo.refs.repository import Repository, VersionId
 
 from .ancestry import Commits
 

@@ -6,8 +6,8 @@ import datetime as dt
 
 from penstock.errors import ConflictError
 from penstock.manifest.records import DatasetInfo, format_time
-from penstock.repo.bucket.refs import write_id
-from penstock.repo.bucket.repository import VersionId
+from penstock.repo.refs.refs import write_id
+from penstock.repo.refs.repository import VersionId
 from penstock.repo.write.version_writer import VersionWriter
 
 __all__ = ["create_dataset"]

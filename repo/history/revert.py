@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from penstock.manifest.merge import Choose
-from penstock.repo.bucket.repository import VersionId
+from penstock.repo.refs.repository import VersionId
 from penstock.repo.write.landing import Landed
 from penstock.repo.write.version_writer import VersionWriter
 

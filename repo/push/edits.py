@@ -23,7 +23,7 @@ from penstock.manifest.records import Manifest
 from penstock.manifest.tree import Tree
 from penstock.manifest.update import EMPTY_DIRECTORY, Edit, update
 from penstock.progress import SILENT, Progress, Stage
-from penstock.repo.bucket.repository import VersionId
+from penstock.repo.refs.repository import VersionId
 from penstock.repo.session.bucket_session import BucketSession
 from penstock.repo.write.landing import Landed
 from penstock.repo.write.pack_queue import PackQueue

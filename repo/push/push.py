@@ -15,8 +15,8 @@ from penstock.manifest.records import Manifest
 from penstock.manifest.tree import Tree
 from penstock.progress import Progress, Stage
 from penstock.repo.bucket.leases import LeaseKind
-from penstock.repo.bucket.repository import DEFAULT_BRANCH, dataset_of
 from penstock.repo.fetch.externals import refuse_fuse
+from penstock.repo.refs.repository import DEFAULT_BRANCH, dataset_of
 from penstock.repo.session.bucket_session import open_session
 from penstock.repo.settings.handle import Handle
 from penstock.repo.settings.settings import Settings

@@ -17,7 +17,7 @@ from penstock.errors import IntegrityError, StoreUnreachableError
 from penstock.manifest.entry import Metadata, NodeRef
 from penstock.manifest.hashing import content_hash
 from penstock.manifest.records import Commit, Manifest
-from penstock.repo.bucket.repository import DEFAULT_BRANCH, Repository, VersionId
+from penstock.repo.refs.repository import DEFAULT_BRANCH, Repository, VersionId
 from penstock.repo.session.bucket_session import BucketSession
 
 __all__ = ["Memory", "Pin", "find_version"]

@@ -11,10 +11,10 @@ from penstock.errors import NotFoundError, UsageError
 from penstock.manifest.entry import BLOCK_SIZE, NodeRef, TreeEntry, block_count, display_path, split_path
 from penstock.manifest.records import Commit, Manifest
 from penstock.manifest.tree import Tree
-from penstock.repo.bucket.refs import nearest
-from penstock.repo.bucket.repository import Repository, VersionId, dataset_of
 from penstock.repo.fetch.fetch_pool import FetchPool
 from penstock.repo.fetch.regions import describe_object
+from penstock.repo.refs.refs import nearest
+from penstock.repo.refs.repository import Repository, VersionId, dataset_of
 from penstock.repo.session.bucket_session import BucketSession, open_session
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.settings.settings import Settings

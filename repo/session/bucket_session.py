@@ -22,12 +22,12 @@ from penstock.cache import BlockCache, LocationIndex
 from penstock.errors import UsageError
 from penstock.manifest.entry import NodeRef
 from penstock.manifest.node import Node
-from penstock.repo.bucket.repository import Repository
 from penstock.repo.fetch.externals import Externals
 from penstock.repo.fetch.fetch_pool import FetchPool
 from penstock.repo.fetch.hedged_call import HedgedCalls
 from penstock.repo.fetch.regions import RegionReader
 from penstock.repo.fetch.request_counts import RequestCounts
+from penstock.repo.refs.repository import Repository
 from penstock.repo.settings.bucket_setup import BucketSetup
 from penstock.repo.settings.settings import Settings
 from penstock.store.base import Store

@@ -22,9 +22,9 @@ from penstock.manifest.records import Manifest
 from penstock.progress import Progress
 from penstock.repo.bucket import object_keys
 from penstock.repo.bucket.disk_sets import Marks
-from penstock.repo.bucket.repository import dataset_of
 from penstock.repo.fetch.regions import describe_object
 from penstock.repo.gc.mark import DATA_MARK, place_of
+from penstock.repo.refs.repository import dataset_of
 from penstock.repo.session.bucket_session import BucketSession, open_session
 from penstock.repo.session.file_blocks import FileBlocks
 from penstock.repo.settings.handle import Handle

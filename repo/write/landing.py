@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from penstock.errors import ConflictError, MergeConflictError
 from penstock.manifest.records import Manifest
-from penstock.repo.bucket.repository import VersionId
+from penstock.repo.refs.repository import VersionId
 
 __all__ = ["Landed", "until_it_stands", "way_out"]
 

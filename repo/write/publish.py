@@ -14,9 +14,10 @@ from penstock.errors import IntegrityError, UsageError
 from penstock.manifest.hashing import commit_id
 from penstock.manifest.records import Commit, Manifest, RefRecord, format_time
 from penstock.repo.bucket import object_keys
-from penstock.repo.bucket.authorship import environment
-from penstock.repo.bucket.refs import Head, WriteAccess, write_id
-from penstock.repo.bucket.repository import Repository, VersionId
+from penstock.repo.refs.refs import Head, WriteAccess, write_id
+from penstock.repo.refs.repository import Repository, VersionId
+
+from .authorship import environment
 
 __all__ = ["Authorship", "check_text", "move_branch", "publish", "stands_at", "tag_version"]
 

@@ -31,10 +31,10 @@ from penstock.manifest.merge import Choose
 from penstock.manifest.records import Manifest, RefRecord
 from penstock.progress import SILENT, Progress
 from penstock.repo.bucket.leases import LeaseKind
-from penstock.repo.bucket.ref_names import branch_head, new_tag, require_head
-from penstock.repo.bucket.refs import Head, WriteAccess
-from penstock.repo.bucket.repository import DEFAULT_BRANCH, Repository, VersionId
-from penstock.repo.bucket.write_access import write_access
+from penstock.repo.refs.ref_names import branch_head, new_tag, require_head
+from penstock.repo.refs.refs import Head, WriteAccess
+from penstock.repo.refs.repository import DEFAULT_BRANCH, Repository, VersionId
+from penstock.repo.refs.write_access import write_access
 from penstock.repo.session.bucket_session import BucketSession
 from penstock.repo.settings.handle import check_ref_name
 

@@ -67,9 +67,9 @@ def _build(bucket: str, entries: int) -> None:
     from penstock.manifest.records import Manifest
     from penstock.progress import SILENT
     from penstock.repo.bucket.leases import Lease, LeaseKind
-    from penstock.repo.bucket.refs import WriteAccess
-    from penstock.repo.bucket.repository import Repository
     from penstock.repo.read.snapshot import open_snapshot
+    from penstock.repo.refs.refs import WriteAccess
+    from penstock.repo.refs.repository import Repository
     from penstock.repo.settings.settings import Settings
     from penstock.repo.write.node_pack import NodePackWriter
     from penstock.repo.write.publish import Authorship, publish

@@ -21,9 +21,9 @@ from penstock.manifest.entry import Extent, External, Kind, TreeEntry
 from penstock.manifest.hashing import content_hash
 from penstock.manifest.records import Manifest
 from penstock.mountpoint import registry
-from penstock.repo.bucket.repository import Repository
 from penstock.repo.read.remembered_versions import Memory
 from penstock.repo.read.snapshot import open_snapshot
+from penstock.repo.refs.repository import Repository
 from penstock.repo.session.bucket_session import open_session
 from penstock.repo.write.node_pack import NodePackWriter
 from penstock.repo.write.publish import Authorship

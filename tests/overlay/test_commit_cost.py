@@ -19,7 +19,7 @@ from penstock.manifest.records import Manifest
 from penstock.progress import SILENT
 from penstock.repo.bucket import object_keys
 from penstock.repo.bucket.promises import Promises
-from penstock.repo.bucket.repository import Repository
+from penstock.repo.refs.repository import Repository
 from penstock.repo.write.node_pack import NodePackWriter
 from penstock.repo.write.publish import Authorship
 from penstock.store.base import ByteRange

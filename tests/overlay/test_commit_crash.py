@@ -23,8 +23,8 @@ from penstock.manifest.entry import BLOCK_SIZE
 from penstock.overlay.tables.durable_tables import DurableTables
 from penstock.overlay.tables.intent import read_intent
 from penstock.progress import SILENT
-from penstock.repo.bucket.repository import Repository
 from penstock.repo.read.snapshot import open_snapshot
+from penstock.repo.refs.repository import Repository
 from penstock.store.local import LocalStore
 
 SPEC: Spec = {

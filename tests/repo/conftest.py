@@ -20,11 +20,11 @@ from penstock.manifest.entry import Kind
 from penstock.manifest.merge import Choose
 from penstock.manifest.records import Manifest
 from penstock.progress import SILENT
-from penstock.repo.bucket.repository import Repository, VersionId
 from penstock.repo.history.branch_merge import BranchMerge, join
 from penstock.repo.history.branches import delete_branch, make_branch, make_tag, reset_branch
 from penstock.repo.push.push import PushOutcome, hash_directory, push
 from penstock.repo.read.snapshot import Snapshot, open_snapshot
+from penstock.repo.refs.repository import Repository, VersionId
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.settings.settings import Settings
 from penstock.repo.write.publish import Authorship

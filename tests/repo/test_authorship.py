@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import penstock
-from penstock.repo.bucket.authorship import default_author, environment
+from penstock.repo.write.authorship import default_author, environment
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from servers.faults import Status
 from servers.rgw import RadosGateway
 
 from penstock.errors import UsageError
-from penstock.repo.bucket.access_checks import check_bucket, check_writing
-from penstock.repo.bucket.check import Check
+from penstock.repo.doctor.access_checks import check_bucket, check_writing
+from penstock.repo.doctor.check import Check
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.settings.remote import Remote
 from penstock.repo.settings.settings import Settings

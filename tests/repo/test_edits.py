@@ -15,9 +15,9 @@ from penstock.errors import ConflictError, MergeConflictError, NotFoundError, Us
 from penstock.manifest.entry import Extent, External, Kind, TreeEntry
 from penstock.manifest.hashing import content_hash
 from penstock.manifest.update import Edit
-from penstock.repo.bucket.repository import VersionId
 from penstock.repo.history.log import find_published
 from penstock.repo.push.edits import EditsReport, GivenBytes, VersionEdit, land_edits, local_file
+from penstock.repo.refs.repository import VersionId
 from penstock.repo.write import pack_queue
 
 World = Any  # see conftest

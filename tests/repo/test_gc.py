@@ -15,10 +15,10 @@ from servers.faults import Status
 from penstock.errors import AccessError, IntegrityError
 from penstock.progress import SILENT, ProgressMeter, StageState
 from penstock.repo.bucket.leases import Lease, LeaseKind
-from penstock.repo.bucket.repository import VersionId
 from penstock.repo.fetch.request_counts import RequestCounts
 from penstock.repo.gc.collect import GcReport, collect
 from penstock.repo.push.push import push_in_place
+from penstock.repo.refs.repository import VersionId
 from penstock.repo.session.nodes import Nodes
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.verify.verification import verify

@@ -15,9 +15,9 @@ import pytest
 from penstock.manifest.hashing import content_hash
 from penstock.progress import SILENT
 from penstock.repo.bucket.disk_sets import Marks
-from penstock.repo.bucket.repository import VersionId
 from penstock.repo.fetch.request_counts import RequestCounts
 from penstock.repo.gc.collect import GcReport, collect
+from penstock.repo.refs.repository import VersionId
 from penstock.repo.session.nodes import Nodes
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.verify.verification import verify

@@ -15,9 +15,9 @@ from servers.faults import Status
 from penstock.errors import ConflictError, IntegrityError
 from penstock.progress import SILENT
 from penstock.repo.bucket.leases import Lease, LeaseKind
-from penstock.repo.bucket.repository import VersionId
 from penstock.repo.fetch.request_counts import RequestCounts
 from penstock.repo.gc.collect import GcReport, collect
+from penstock.repo.refs.repository import VersionId
 from penstock.repo.session.nodes import Nodes
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.verify.verification import verify

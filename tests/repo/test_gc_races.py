@@ -15,11 +15,11 @@ import penstock.repo.bucket.leases as module
 from penstock.errors import ConflictError, PenstockError
 from penstock.progress import SILENT, ProgressMeter, Stage, Unit
 from penstock.repo.bucket.leases import LeaseKind, leases
-from penstock.repo.bucket.repository import VersionId
 from penstock.repo.fetch.request_counts import RequestCounts
 from penstock.repo.gc.collect import GcReport, collect
 from penstock.repo.history.branches import delete_branch, make_tag, reset_branch
 from penstock.repo.push.push import push
+from penstock.repo.refs.repository import VersionId
 from penstock.repo.session.nodes import Nodes
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.verify.verification import verify

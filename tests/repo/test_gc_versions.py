@@ -193,7 +193,7 @@ def test_a_mount_adds_few_versions_of_its_lease(
 
 
 def test_doctor_names_the_rule_that_ends_it(s3_world: World, gateway: RadosGateway, bucket: str) -> None:
-    from penstock.repo.bucket.version_checks import check_versions, lifecycle_rule
+    from penstock.repo.doctor.version_checks import check_versions, lifecycle_rule
 
     store = s3_world.store()
     assert check_versions(store).state == "ok"

@@ -13,12 +13,12 @@ from penstock.manifest.hashing import commit_id
 from penstock.manifest.merge import Side
 from penstock.manifest.records import Commit
 from penstock.repo.bucket import object_keys
-from penstock.repo.bucket.repository import Repository, VersionId
 from penstock.repo.fetch.request_counts import RequestCounts
 from penstock.repo.history.ancestry import Commits
 from penstock.repo.history.branch_merge import MergeOutcome
 from penstock.repo.history.log import branches, find_published, log, moves, tags
 from penstock.repo.history.revert import revert
+from penstock.repo.refs.repository import Repository, VersionId
 from penstock.repo.session.nodes import Nodes
 from penstock.repo.write.landing import Landed
 from penstock.repo.write.publish import Authorship

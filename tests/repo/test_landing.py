@@ -14,7 +14,7 @@ from penstock.errors import MergeConflictError, UsageError
 from penstock.manifest.merge import Side
 from penstock.manifest.records import Manifest
 from penstock.repo.bucket.leases import LeaseKind
-from penstock.repo.bucket.repository import Repository, VersionId
+from penstock.repo.refs.repository import Repository, VersionId
 from penstock.repo.session.bucket_session import open_session
 from penstock.repo.write import landing
 from penstock.repo.write.landing import Landed

@@ -11,8 +11,8 @@ import pytest
 from views.bucket import push
 
 from penstock.errors import ConflictError
-from penstock.repo.bucket.repository import Repository
 from penstock.repo.history.log import moves
+from penstock.repo.refs.repository import Repository
 from penstock.repo.settings.settings import Settings
 from penstock.store.opening import open_store
 

@@ -12,8 +12,8 @@ from views.writing import unleased
 
 from penstock.errors import ConflictError, NotFoundError, PenstockError, UsageError
 from penstock.progress import SILENT
-from penstock.repo.bucket.refs import write_id
 from penstock.repo.push.push import push
+from penstock.repo.refs.refs import write_id
 from penstock.repo.session import bucket_session
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.write.publish import Authorship

@@ -15,8 +15,8 @@ from penstock.errors import AmbiguousError, FormatTooNewError, IntegrityError, N
 from penstock.manifest.hashing import commit_id
 from penstock.manifest.records import Commit, Manifest
 from penstock.repo.bucket import object_keys
-from penstock.repo.bucket.repository import VersionId, datasets_in
 from penstock.repo.history.new_dataset import create_dataset
+from penstock.repo.refs.repository import VersionId, datasets_in
 from penstock.repo.write.publish import Authorship, tag_version
 
 World = Any  # see conftest
@@ -95,7 +95,7 @@ def craft_commit(world: World, prefix: str) -> str:
 
 
 def test_a_prefix_that_fits_several(world: World, versions: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("penstock.repo.bucket.repository._SHORTEST_PREFIX", 2)  # two digits can be met on purpose
+    monkeypatch.setattr("penstock.repo.refs.repository._SHORTEST_PREFIX", 2)  # two digits can be met on purpose
     last = versions[-1]
     prefix = last.commit.hex()[:2]
     crafted = craft_commit(world, prefix)

@@ -13,8 +13,8 @@ from penstock.manifest.build import TreeBuilder
 from penstock.manifest.entry import Extent, Kind, TreeEntry
 from penstock.manifest.records import Manifest
 from penstock.manifest.update import Edit, update
-from penstock.repo.bucket.repository import Repository
 from penstock.repo.history.comparison import Contents, compare
+from penstock.repo.refs.repository import Repository
 from penstock.repo.session.bucket_session import open_session
 from penstock.repo.write.node_pack import NodePackWriter
 from penstock.repo.write.publish import Authorship

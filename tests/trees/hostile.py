@@ -14,8 +14,8 @@ from penstock.manifest.entry import BLOCK_SIZE, PAGE_BLOCKS, Extent, Kind, NodeR
 from penstock.manifest.hashing import content_hash, file_hash
 from penstock.manifest.records import Manifest
 from penstock.repo.bucket.leases import Lease, LeaseKind
-from penstock.repo.bucket.refs import WriteAccess
-from penstock.repo.bucket.repository import Repository
+from penstock.repo.refs.refs import WriteAccess
+from penstock.repo.refs.repository import Repository
 from penstock.repo.write.node_pack import NodePackWriter
 from penstock.repo.write.publish import Authorship, publish
 from penstock.store import open_store

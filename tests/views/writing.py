@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 from penstock.manifest.records import Manifest
 from penstock.repo.bucket.leases import Lease, LeaseKind
-from penstock.repo.bucket.refs import WriteAccess
-from penstock.repo.bucket.repository import DEFAULT_BRANCH, Repository, VersionId, dataset_of
+from penstock.repo.refs.refs import WriteAccess
+from penstock.repo.refs.repository import DEFAULT_BRANCH, Repository, VersionId, dataset_of
 from penstock.repo.session.bucket_session import open_session
 from penstock.repo.settings.handle import Handle
 from penstock.repo.settings.settings import Settings

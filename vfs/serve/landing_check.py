@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import trio
 
-from penstock.repo.bucket.write_access import refusal
 from penstock.repo.read.snapshot import Snapshot
+from penstock.repo.refs.write_access import refusal
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.settings.settings import Settings
 from penstock.vfs.source.workers import Workers

@@ -18,8 +18,8 @@ from penstock.manifest.hashing import content_hash, hash_of_blocks
 from penstock.manifest.records import Manifest
 from penstock.repo.bucket import object_keys
 from penstock.repo.bucket.leases import Lease, LeaseKind
-from penstock.repo.bucket.refs import WriteAccess
-from penstock.repo.bucket.repository import Repository
+from penstock.repo.refs.refs import WriteAccess
+from penstock.repo.refs.repository import Repository
 from penstock.repo.settings.settings import Settings
 from penstock.repo.write.node_pack import NodePackWriter
 from penstock.repo.write.publish import Authorship, publish

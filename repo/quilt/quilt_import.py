@@ -14,15 +14,15 @@ from penstock.errors import ConflictError
 from penstock.manifest.records import format_time
 from penstock.progress import SILENT, Progress
 from penstock.repo.bucket.leases import LeaseKind
-from penstock.repo.bucket.ref_names import branch_head
-from penstock.repo.bucket.repository import Repository, VersionId
 from penstock.repo.history.branches import make_branch, make_tag, reset_branch
 from penstock.repo.history.log import log
-from penstock.repo.quilt.quilt_registry import QuiltRegistry, QuiltRevision
+from penstock.repo.refs.ref_names import branch_head
+from penstock.repo.refs.repository import Repository, VersionId
 from penstock.repo.session.bucket_session import BucketSession
 from penstock.repo.write.publish import Authorship, stands_at
 from penstock.repo.write.version_writer import VersionWriter
 
+from .quilt_registry import QuiltRegistry, QuiltRevision
 from .quilt_revision import RevisionCounts, publish_revision
 
 __all__ = ["ImportedHistory", "import_history"]

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from penstock.errors import AccessError, AmbiguousError, NotFoundError, UsageError
 from penstock.manifest.records import Commit, Manifest, RefRecord
 from penstock.repo.bucket import object_keys
+from penstock.repo.bucket.stored_records import read_record, require_record
 from penstock.repo.settings.handle import Handle, check_dataset_name
 from penstock.store.base import Store
 
 from .refs import Refs, nearest
-from .stored_records import read_record, require_record
 
 __all__ = ["DEFAULT_BRANCH", "Repository", "VersionId", "datasets_in"]
 

@@ -25,15 +25,16 @@ from penstock.manifest.metadata import canonical_json, parse_metadata
 from penstock.manifest.tree import Tree
 from penstock.manifest.update import EMPTY_DIRECTORY, Edit, update
 from penstock.progress import SILENT, Progress, Stage
-from penstock.repo.bucket.repository import VersionId
 from penstock.repo.push.file_reader import in_order
 from penstock.repo.push.local_tree import threads
 from penstock.repo.push.older_state import OlderState
-from penstock.repo.quilt.content_hash import ContentCheck, QuiltHash
-from penstock.repo.quilt.manifest import QuiltDirectory, QuiltEntry, QuiltManifest
+from penstock.repo.refs.repository import VersionId
 from penstock.repo.session.bucket_session import BucketSession
 from penstock.repo.write.version_writer import VersionWriter
 from penstock.store.base import ByteRange
+
+from .content_hash import ContentCheck, QuiltHash
+from .manifest import QuiltDirectory, QuiltEntry, QuiltManifest
 
 __all__ = ["RevisionCounts", "publish_revision"]
 

@@ -19,11 +19,10 @@ from typing import TypeVar
 from penstock.errors import AccessError, ConflictError, IntegrityError, NotFoundError
 from penstock.manifest.records import MAX_RECORD, DatasetInfo, RefRecord
 from penstock.repo.bucket import object_keys
+from penstock.repo.bucket.leases import Lease
+from penstock.repo.bucket.promises import create_watched
+from penstock.repo.bucket.stored_records import read_record
 from penstock.store.base import Store
-
-from .leases import Lease
-from .promises import create_watched
-from .stored_records import read_record
 
 __all__ = ["Head", "Refs", "WriteAccess", "nearest", "write_id"]
 

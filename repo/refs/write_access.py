@@ -11,10 +11,10 @@ from contextlib import contextmanager
 
 from penstock.errors import PenstockError, UsageError
 from penstock.repo.bucket import object_keys
+from penstock.repo.bucket.leases import Lease, LeaseKind
+from penstock.repo.bucket.promises import Promises
 from penstock.repo.settings.settings import Settings
 
-from .leases import Lease, LeaseKind
-from .promises import Promises
 from .refs import WriteAccess
 from .repository import Repository
 

@@ -16,6 +16,10 @@ from contextlib import closing
 from penstock.errors import AccessError, IntegrityError, NotFoundError, PenstockError
 from penstock.manifest.records import MAX_RECORD
 from penstock.repo.bucket import object_keys
+from penstock.repo.bucket.promises import broken_promise, probe_key
+from penstock.repo.bucket.proof import prove_store
+from penstock.repo.refs.repository import DEFAULT_BRANCH, Repository
+from penstock.repo.refs.write_access import refusal
 from penstock.repo.settings.handle import Handle
 from penstock.repo.settings.settings import Settings
 from penstock.store.base import Store
@@ -23,11 +27,7 @@ from penstock.store.diagnosis import diagnose
 from penstock.store.options import StoreOptions
 
 from .check import Check, failed, fine, warning
-from .promises import broken_promise, probe_key
-from .proof import prove_store
-from .repository import DEFAULT_BRANCH, Repository
 from .version_checks import check_versions
-from .write_access import refusal
 
 __all__ = ["check_bucket", "check_writing"]
 
