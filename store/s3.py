@@ -10,9 +10,7 @@ where the newer checksum headers are ignored by some and stored as data by other
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -26,25 +24,22 @@ from .http_range import BentAnswer
 from .keys import check_key, check_prefix, check_start_after
 from .options import StoreOptions
 from .retry import Deadline
-from .s3_body import DeadlinePassed, SentBody, content_md5
+from .s3_body import SentBody, content_md5
 from .s3_call import BucketCalls, ask
+from .s3_deletion import S3Deletion
 from .s3_errors import Vanished, code_of, status_of
-from .s3_listing import Page, S3Listing
+from .s3_names import BucketListings
 from .s3_read import read_range
 from .s3_versions import BucketVersions
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
 
 __all__ = ["S3Store"]
 
 T = TypeVar("T")
 
 _LARGEST_PUT = 5 << 30  # bytes; S3's limit for one PUT and for one server-side copy
-_LARGEST_DELETE = 1000  # keys
-_LARGEST_PAGE = 1000  # keys
-_MOST_NAMES = 1 << 24  # directly below one folder, which are held in memory at once
 # botocore announces a body that comes from a file (Expect: 100-continue) and waits for leave, one round trip; a
 # smaller one goes out in the same packet as the headers.
 _SMALL_BODY = 256 * 1024
@@ -189,14 +184,7 @@ class S3Store(Store):
         """See `Store.list`. One request for each thousand."""
         check_prefix(prefix)
         check_start_after(start_after)
-        skip = len(self._base)
-        listed = (
-            self._listed(item)
-            for answer in self._pages(prefix, start_after, limit, page=page)
-            for item in answer.objects
-            if len(item.key) > skip  # not the marker that a console makes for the folder of the prefix itself
-        )
-        yield from itertools.islice(listed, limit)
+        yield from self._listings().objects(prefix, start_after, limit, page)
 
     def list_folders(self, prefix: str = "") -> Iterator[str]:
         """See `Store.list_folders`."""
@@ -205,32 +193,11 @@ class S3Store(Store):
     def list_level(self, prefix: str = "", *, page: int | None = None) -> Level:
         """See `Store.list_level`. One request for each thousand names."""
         check_prefix(prefix)
-        if prefix and not prefix.endswith("/"):
-            raise UsageError(f"{prefix!r} is no folder", fix="End it with a slash")
-        whole = self._base + prefix
-        folders: list[str] = []
-        objects: list[ObjectInfo] = []
-        for answer in self._pages(prefix, "", None, delimiter="/", page=page):
-            folders += [folder[len(whole) : -1] for folder in answer.folders]
-            # An object of the folder's own name is how some programs make folders; one with bytes in it is data.
-            objects += [self._listed(item) for item in answer.objects if len(item.key) > len(whole) or item.size]
-            if len(folders) + len(objects) > _MOST_NAMES:
-                raise UsageError(
-                    f"cannot list {self.url}/{prefix}",
-                    why=f"more than {_MOST_NAMES} names lie directly below it",
-                    fix="Name a prefix that holds fewer",
-                )
-        # S3 orders folders with the slash: a-/ before a/.
-        return Level(sorted(folders, key=str.encode), objects)
-
-    def _listed(self, item: ObjectInfo) -> ObjectInfo:
-        return replace(item, key=item.key[len(self._base) :]) if self._base else item
+        return self._listings().level(prefix, page)
 
     def delete(self, keys: Iterable[str]) -> None:
         """See `Store.delete`. One request for each thousand."""
-        remaining = iter(keys)
-        while names := tuple(itertools.islice(remaining, _LARGEST_DELETE)):
-            self._delete(names)
+        S3Deletion(self._calls, self.url, self._base, self._payer).delete(keys)
 
     def copy(self, source: Store, source_key: str, key: str, *, source_version_id: str | None = None) -> None:
         """See `Store.copy`. Up to 5 GiB, within one endpoint, with the credentials of this store."""
@@ -270,6 +237,9 @@ class S3Store(Store):
     def delete_versions(self, versions: Iterable[ObjectVersion]) -> dict[ObjectVersion, str]:
         """See `Store.delete_versions`. One request for each thousand."""
         return self._versions().delete(versions)
+
+    def _listings(self) -> BucketListings:
+        return BucketListings(self._calls, self.url, self._base, self._payer)
 
     def _versions(self) -> BucketVersions:
         return BucketVersions(self._calls, self.url, self._base, self._payer)
@@ -322,66 +292,6 @@ class S3Store(Store):
         if total is None and body:
             raise BentAnswer("it does not say how large the object is")
         return total or 0
-
-    def _pages(
-        self, prefix: str, start_after: str, limit: int | None, *, delimiter: str = "", page: int | None = None
-    ) -> Iterator[Page]:
-        listing = S3Listing(self._base + prefix, self._base + start_after if start_after else "")
-        arguments: dict[str, Any] = {"Bucket": self.bucket, "Prefix": self._base + prefix, **self._payer}
-        if delimiter:
-            arguments["Delimiter"] = delimiter
-        where = {"StartAfter": self._base + start_after} if start_after else {}
-        largest = page or _LARGEST_PAGE
-        fetched = 0
-        while True:  # until the last page, or until the reader has had enough
-            size = largest if limit is None else min(largest, max(1, limit - fetched))
-            request = {**arguments, **where, "MaxKeys": size}
-
-            def attempt(client: S3Client, _: Deadline, request: dict[str, Any] = request) -> Page:
-                return listing.check(ask(client.list_objects_v2, **request))
-
-            answer: Page = self._call("list", prefix, attempt)
-            yield answer
-            fetched += len(answer.objects)
-            if answer.token is None:
-                return
-            where = {"ContinuationToken": answer.token}
-
-    def _delete(self, keys: Sequence[str]) -> None:
-        if len(keys) == 1:
-            self._call("delete", keys[0], lambda client, _: self._delete_one(client, keys[0]))
-            return
-        batch: Sequence[ObjectIdentifierTypeDef] = [{"Key": self._base + key} for key in keys]
-
-        def attempt(client: S3Client, deadline: Deadline) -> None:
-            try:
-                answer = ask(
-                    client.delete_objects, Bucket=self.bucket, Delete={"Objects": batch, "Quiet": True}, **self._payer
-                )
-            except ClientError as error:
-                if code_of(error) != "AccessDenied":
-                    raise
-                # Of a list, Ceph 16 asks for leave to delete in the whole bucket: who has it for these keys goes on.
-                for done, key in enumerate(keys):
-                    if deadline.remaining() < 0:
-                        raise DeadlinePassed(f"{done} of {len(keys)} objects were deleted") from error
-                    self._delete_one(client, key)
-                return
-            for failed in answer.get("Errors", ()):
-                if failed.get("Code") != "NoSuchKey":
-                    status = 403 if failed.get("Code") == "AccessDenied" else 400
-                    # Its code says whether to try again; those already deleted are deleted once more.
-                    response: Any = {"Error": failed, "ResponseMetadata": {"HTTPStatusCode": status}}
-                    raise ClientError(response, "DeleteObjects")
-
-        self._call("delete", "", attempt)
-
-    def _delete_one(self, client: S3Client, key: str) -> None:
-        try:
-            client.delete_object(**self._object(key))
-        except ClientError as error:
-            if code_of(error) != "NoSuchKey":
-                raise
 
 
 def _sendable(body: Buffer, deadline: Deadline) -> bytes | IO[bytes]:

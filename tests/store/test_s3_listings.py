@@ -163,10 +163,10 @@ def test_more_folders_and_keys_than_a_page_holds(bucket: str, store: Store, aws_
             direct.put(f"{name}/x", b"")
             direct.put(f"{name}-", b"")
     with open_store(f"s3://{bucket}/odd") as direct:
-        from penstock.store import s3
+        from penstock.store import s3_names
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(s3, "_LARGEST_PAGE", 7)
+            patch.setattr(s3_names, "_LARGEST_PAGE", 7)
             level = direct.list_level()
             assert sorted(level.folders, key=str.encode) == sorted(names, key=str.encode)
             assert [info.key for info in level.objects] == sorted((f"{name}-" for name in names), key=str.encode)
