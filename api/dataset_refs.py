@@ -13,7 +13,7 @@ from penstock.repo.write.publish import stands_at
 
 from .dataset_session import DatasetSession, authorship
 from .handles import DEFAULT_BRANCH
-from .versions import BranchInfo, BranchMove, RefChange, TagInfo, first_line, move_of, ref_change
+from .versions import BranchInfo, BranchMove, RefChange, TagInfo, first_line, hex_or_none, move_of, ref_change
 
 __all__ = ["DatasetRefs"]
 
@@ -47,7 +47,7 @@ class DatasetRefs(DatasetSession):
         """Return the tags, by name. NotFoundError: there is nothing of the dataset."""
         repository = self._repository
         found = [
-            TagInfo(name, record.commit, record.top_hash, record.time, record.author)
+            TagInfo(name, hex_or_none(record.commit), hex_or_none(record.top_hash), record.time, record.author)
             for name, record in history.tags(repository)
         ]
         if not found and not repository.exists():

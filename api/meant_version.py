@@ -28,7 +28,7 @@ class MeantVersion:
         version = snapshot.version
         if self._tag is not None:
             record = snapshot.repository.refs.tag(self._tag)
-            if record is None or record.top_hash != version.top_hash.hex():
+            if record is None or record.top_hash != version.top_hash:
                 raise NotFoundError(
                     f"{self._tag!r} is no tag of {snapshot.dataset!r}",
                     fix="Name a branch in the handle, after a colon.",

@@ -102,7 +102,7 @@ class PackageHistory(PackageEntries):
             author=commit.author if commit else None,
             time=commit.time if commit else None,
             message=commit.message if commit else None,
-            parents=commit.parents if commit else (),
+            parents=tuple(each.hex() for each in commit.parents) if commit else (),
             environment=commit.environment if commit else {},
             branches=branches,
             tags=tags,
@@ -138,8 +138,8 @@ class PackageHistory(PackageEntries):
         commit = self._commit()[1]
         root = None
         if commit.parents:
-            parent = repository.commit(bytes.fromhex(commit.parents[0]))
-            root = repository.manifest(bytes.fromhex(parent.top_hash)).root
+            parent = repository.commit(commit.parents[0])
+            root = repository.manifest(parent.top_hash).root
         before = Contents(root, session.load, session.load_many)
         return Comparison(before, replace(before, root=snapshot.manifest.root), top_hash=self.top_hash)
 

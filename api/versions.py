@@ -136,12 +136,17 @@ class MergeReport:
     risk: str = ""
 
 
+def hex_or_none(digest: bytes | None) -> str | None:
+    """Return a digest as 64 hex digits."""
+    return digest.hex() if digest is not None else None
+
+
 def revision_of(commit_id: bytes, commit: Commit) -> Revision:
     """Return what a commit says."""
     return Revision(
         commit_id.hex(),
-        commit.top_hash,
-        commit.parents,
+        commit.top_hash.hex(),
+        tuple(each.hex() for each in commit.parents),
         commit.author,
         commit.time,
         commit.message,
@@ -155,7 +160,13 @@ def move_of(head: Head) -> BranchMove:
     """Return what a record of a branch says."""
     record = head.record
     return BranchMove(
-        head.branch, head.number, record.operation, record.commit, record.top_hash, record.author, record.time
+        head.branch,
+        head.number,
+        record.operation,
+        hex_or_none(record.commit),
+        hex_or_none(record.top_hash),
+        record.author,
+        record.time,
     )
 
 

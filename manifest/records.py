@@ -80,7 +80,15 @@ def _decode(body: bytes, kind: type[_T], what: str, newest: int = FORMAT) -> tup
 
 
 def _encode(record: msgspec.Struct, version: int = FORMAT) -> bytes:
-    return msgspec.json.format(msgspec.json.encode({"penstock": version, **msgspec.to_builtins(record)}), indent=1)
+    """Write a record as JSON; what of it is bytes are digests, in hex there."""
+    fields = {name: _hex(found) for name, found in msgspec.structs.asdict(record).items() if found is not msgspec.UNSET}
+    return msgspec.json.format(msgspec.json.encode({"penstock": version, **fields}), indent=1)
+
+
+def _hex(found: Any) -> Any:
+    if isinstance(found, tuple):
+        return [_hex(each) for each in found]
+    return found.hex() if isinstance(found, bytes) else found
 
 
 def _place(place: _Root | _Document, what: str) -> Location:
@@ -197,16 +205,27 @@ def _document(found: _ManifestJson) -> DocumentRef:
     return DocumentRef(_hash(document.hash, "manifest"), document.size, _place(document, "manifest"))
 
 
-class Commit(msgspec.Struct, frozen=True):
-    """A version in its history. Hashes are 64 hex digits; `time` is as `format_time` writes it.
-
-    `environment` says how the version came to be: text by name.
-    """
-
+class _CommitJson(msgspec.Struct, frozen=True):
     top_hash: str
     entries: int
     size: int
     parents: tuple[str, ...]
+    author: str
+    time: str
+    message: str
+    environment: dict[str, str] = {}
+
+
+class Commit(msgspec.Struct, frozen=True):
+    """A version in its history; `time` is as `format_time` writes it.
+
+    `environment` says how the version came to be: text by name.
+    """
+
+    top_hash: bytes
+    entries: int
+    size: int
+    parents: tuple[bytes, ...]
     author: str
     time: str
     message: str
@@ -219,14 +238,30 @@ class Commit(msgspec.Struct, frozen=True):
     @classmethod
     def decode(cls, body: bytes, expected: bytes) -> Commit:
         """Read the record whose id is `expected`."""
-        found, _ = _decode(body, cls, "commit")
+        found, _ = _decode(body, _CommitJson, "commit")
         if commit_id(body) != expected:
             raise IntegrityError("a commit is not the one that was asked for", why=f"expected {expected.hex()}")
-        for text in (found.top_hash, *found.parents):
-            _hash(text, "commit")
         parse_time(found.time, "commit")
         _check_counts(found.entries, found.size, "commit")
-        return found
+        return cls(
+            _hash(found.top_hash, "commit"),
+            found.entries,
+            found.size,
+            tuple(_hash(text, "commit") for text in found.parents),
+            found.author,
+            found.time,
+            found.message,
+            found.environment,
+        )
+
+
+class _RefJson(msgspec.Struct, frozen=True):
+    commit: str | None
+    top_hash: str | None
+    author: str
+    time: str
+    operation: str
+    write_id: str
 
 
 class RefRecord(msgspec.Struct, frozen=True):
@@ -235,8 +270,8 @@ class RefRecord(msgspec.Struct, frozen=True):
     `write_id` is random: it tells whose record it is when an answer was lost.
     """
 
-    commit: str | None
-    top_hash: str | None
+    commit: bytes | None
+    top_hash: bytes | None
     author: str
     time: str
     operation: str
@@ -249,14 +284,12 @@ class RefRecord(msgspec.Struct, frozen=True):
     @classmethod
     def decode(cls, body: bytes) -> RefRecord:
         """Read the record."""
-        found, _ = _decode(body, cls, "ref")
-        for text in (found.commit, found.top_hash):
-            if text is not None:
-                _hash(text, "ref")
-        if (found.commit is None) != (found.top_hash is None):
+        found, _ = _decode(body, _RefJson, "ref")
+        commit, top_hash = (None if text is None else _hash(text, "ref") for text in (found.commit, found.top_hash))
+        if (commit is None) != (top_hash is None):
             raise IntegrityError("a ref is malformed", why="it names a commit or a top hash but not both")
         parse_time(found.time, "ref")
-        return found
+        return cls(commit, top_hash, found.author, found.time, found.operation, found.write_id)
 
 
 class DatasetInfo(msgspec.Struct, frozen=True):

@@ -57,10 +57,9 @@ def find_landed(repository: Repository, intent: Intent) -> VersionId | None:
     """Look for an intent's commit in the history of its branch; None: it did not land. Blocking."""
     head = repository.refs.head(intent.branch)
     at = head.record.commit if head is not None else None
-    base = intent.base.hex() if intent.base is not None else None
-    while at is not None and at != base:
-        commit = repository.commit(bytes.fromhex(at))
+    while at is not None and at != intent.base:
+        commit = repository.commit(at)
         if commit.environment.get("write_id") == intent.mark:
-            return VersionId(bytes.fromhex(commit.top_hash), bytes.fromhex(at))
+            return VersionId(commit.top_hash, at)
         at = commit.parents[0] if commit.parents else None
     return None

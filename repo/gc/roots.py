@@ -69,7 +69,7 @@ class DatasetRecords:
         roots = standing | (left & self._known.keys())
         roots |= {name for name, info in commits.items() if not info.is_older(cutoff) or name in holds}
         self.commits = self._history(roots)
-        self.manifests = {self._known[name].top_hash for name in self.commits}
+        self.manifests = {self._known[name].top_hash.hex() for name in self.commits}
         self.manifests |= {name for name, info in manifests.items() if not info.is_older(cutoff) or name in holds}
         self.garbage_commits = {
             name: info.size for name, info in commits.items() if name not in self.commits and name in self._known
@@ -95,7 +95,9 @@ class DatasetRecords:
             return
         due_commits, due_manifests = self._due
         kept = self._kept_commits = self._history(self.garbage_commits.keys() - due_commits)
-        self._kept = (self.garbage_manifests.keys() - due_manifests) | {self._known[name].top_hash for name in kept}
+        self._kept = (self.garbage_manifests.keys() - due_manifests) | {
+            self._known[name].top_hash.hex() for name in kept
+        }
         self.garbage_commits = {name: size for name, size in self.garbage_commits.items() if name not in kept}
         self.garbage_manifests = {name: size for name, size in self.garbage_manifests.items() if name not in self._kept}
 
@@ -119,7 +121,7 @@ class DatasetRecords:
 
     def childless_garbage(self) -> list[str]:
         """Return the garbage commits that no other garbage commit comes from: those that may go first."""
-        parents = {parent for name in self.garbage_commits for parent in self._known[name].parents}
+        parents = {parent.hex() for name in self.garbage_commits for parent in self._known[name].parents}
         return sorted(self.garbage_commits.keys() - parents)
 
     def _ref_roots(self, listing: DatasetListing) -> tuple[set[str], set[str]]:
@@ -131,7 +133,7 @@ class DatasetRecords:
         self._refs.update(zip(new, records, strict=True))
 
         def commits(keys: list[str]) -> set[str]:
-            return {commit for key in keys if (commit := self._refs[key].commit) is not None}
+            return {commit.hex() for key in keys if (commit := self._refs[key].commit) is not None}
 
         return commits(newest), commits(earlier)
 
@@ -165,7 +167,7 @@ class DatasetRecords:
             found.add(name)
             if name not in self._known:
                 self._read_commits([name])
-            pending += self._known[name].parents
+            pending += (parent.hex() for parent in self._known[name].parents)
         return found
 
     def _together(self, read: Callable[[str], T], names: list[str]) -> list[T]:

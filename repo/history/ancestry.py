@@ -36,7 +36,7 @@ class Commits:
 
     def parents(self, commit_id: bytes) -> list[bytes]:
         """Return the ids of a commit's parents."""
-        return [bytes.fromhex(parent) for parent in self[commit_id].parents]
+        return list(self[commit_id].parents)
 
     def newest_first(self, *starts: bytes) -> Iterator[tuple[bytes, Commit]]:
         """Yield commits and all that they come from, by time, each once, read when it is its turn or just before."""

@@ -50,7 +50,7 @@ def join(writer: VersionWriter, source: bytes, choose: Choose | None = None) -> 
     commits = Commits(writer.repository)
 
     def contents(commit_id: bytes) -> Manifest:
-        return writer.repository.manifest(bytes.fromhex(commits[commit_id].top_hash))
+        return writer.repository.manifest(commits[commit_id].top_hash)
 
     def attempt() -> BranchMerge:
         at = writer.require_head()
@@ -58,7 +58,7 @@ def join(writer: VersionWriter, source: bytes, choose: Choose | None = None) -> 
         if base == source:
             return BranchMerge(MergeOutcome.NOTHING, at, base)
         if base == at.known_commit:
-            forward = VersionId(bytes.fromhex(commits[source].top_hash), source)
+            forward = VersionId(commits[source].top_hash, source)
             if not writer.dry_run:
                 writer.move(forward)
             return BranchMerge(MergeOutcome.FORWARD, forward, base)

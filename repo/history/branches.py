@@ -20,7 +20,7 @@ def make_branch(writer: VersionWriter, start: VersionId) -> None:
     if writer.head is not None:
         raise ConflictError(
             f"branch {writer.branch!r} of {writer.repository.dataset!r} exists already",
-            why=f"it stands at {(writer.head.record.commit or '')[:12]}",
+            why=f"it stands at {(writer.head.record.commit or b'').hex()[:12]}",
             fix="Choose another name, or move it with penstock reset.",
         )
     writer.move(start)

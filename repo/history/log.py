@@ -35,12 +35,12 @@ def log(repository: Repository, load: LoadNode, start: bytes, path: tuple[bytes,
     is one when it has the path. Of each version only the way to the path is read.
     """
     commits = Commits(repository)
-    known: dict[str, object] = {}
+    known: dict[bytes, object] = {}
 
     def state(commit: Commit) -> object:
         """Return what a version has at the path, as far as a version is about it; None: nothing."""
         if commit.top_hash not in known:
-            manifest = repository.manifest(bytes.fromhex(commit.top_hash))
+            manifest = repository.manifest(commit.top_hash)
             entry = entry_at(Tree(manifest.root, load), path)
             known[commit.top_hash] = (entry.kind, entry.hash, entry.metadata) if entry is not None else None
         return known[commit.top_hash]
@@ -114,8 +114,8 @@ def find_published(repository: Repository, ref: str | None) -> VersionId:
     starts = [head.record.commit for head in branches(repository)] + [record.commit for _, record in tags(repository)]
     best: tuple[str, bytes] | None = None
     # One walk for all of them: thousands of tags may share a history.
-    for commit_id, commit in commits.newest_first(*map(bytes.fromhex, filter(None, starts))):
-        if commit.top_hash == version.top_hash.hex():
+    for commit_id, commit in commits.newest_first(*filter(None, starts)):
+        if commit.top_hash == version.top_hash:
             best = max(best, (commit.time, commit_id)) if best is not None else (commit.time, commit_id)
     if best is None:
         raise NotFoundError(

@@ -42,8 +42,8 @@ def revert(writer: VersionWriter, ref: str, choose: Choose | None = None) -> Rev
         text = f'Revert "{first}"\n\nThis undoes {undone.known_commit.hex()}.'
         writer.authorship = replace(writer.authorship, message=text)
     if record.parents:
-        parent = repository.commit(bytes.fromhex(record.parents[0]))
-        before = repository.manifest(bytes.fromhex(parent.top_hash))
+        parent = repository.commit(record.parents[0])
+        before = repository.manifest(parent.top_hash)
     else:
         before = writer.empty()
     return Reverted(undone, writer.land(undone.commit, before, choose), writer.authorship.message)

@@ -47,7 +47,7 @@ def _is_prefix(name: str) -> bool:
 def _version_of(record: RefRecord | None, name: str) -> VersionId | None:
     if record is None or not record.commit or not record.top_hash:
         return None
-    return VersionId(bytes.fromhex(record.top_hash), bytes.fromhex(record.commit), name)
+    return VersionId(record.top_hash, record.commit, name)
 
 
 def _no_listing(name: str, dataset: str, refused: AccessError) -> AccessError:
@@ -137,7 +137,7 @@ class Repository:
             except AccessError as second:
                 raise _no_listing(name, self.dataset, refused or second) from second
             return VersionId(commit_id, None, name) if is_known else None
-        return VersionId(bytes.fromhex(commit.top_hash), commit_id, name)
+        return VersionId(commit.top_hash, commit_id, name)
 
     def _unlisted(self, name: str, refused: AccessError) -> VersionId:
         """Find what a tag or branch stands for where nothing may be listed: records can be asked for by their names."""
@@ -166,7 +166,7 @@ class Repository:
             )
         if commits:
             commit_id = bytes.fromhex(commits[0])
-            return VersionId(bytes.fromhex(self.commit(commit_id).top_hash), commit_id, prefix)
+            return VersionId(self.commit(commit_id).top_hash, commit_id, prefix)
         return VersionId(bytes.fromhex(manifests[0]), None, prefix) if manifests else None
 
     def _with_prefix(self, prefix: str, root: str) -> list[str]:

@@ -61,13 +61,11 @@ def stands_at(head: Head) -> VersionId:
     commit, top_hash = head.record.commit, head.record.top_hash
     assert commit is not None  # `Refs.head` gives none that is deleted
     assert top_hash is not None
-    return VersionId(bytes.fromhex(top_hash), bytes.fromhex(commit))
+    return VersionId(top_hash, commit)
 
 
 def _record(authorship: Authorship, published: VersionId | None, time: str) -> RefRecord:
-    commit, top_hash = (
-        (published.known_commit.hex(), published.top_hash.hex()) if published is not None else (None, None)
-    )
+    commit, top_hash = (published.known_commit, published.top_hash) if published is not None else (None, None)
     return RefRecord(commit, top_hash, authorship.author, time, authorship.operation, write_id())
 
 
@@ -86,7 +84,7 @@ def publish(
     by default. All data and nodes of the manifest are in the bucket already.
     """
     if parents is None:
-        parents = (bytes.fromhex(head.record.commit),) if head is not None and head.record.commit else ()
+        parents = (head.record.commit,) if head is not None and head.record.commit else ()
     store, dataset = repository.store, repository.dataset
     time = format_time(dt.datetime.now(dt.UTC))
     top_hash = manifest.top_hash
@@ -94,10 +92,10 @@ def publish(
         # The same content was published before, perhaps from other packs: those stay the ones in use.
         repository.manifest(top_hash)
     commit = Commit(
-        top_hash.hex(),
+        top_hash,
         manifest.root.entries,
         manifest.root.size,
-        tuple(parent.hex() for parent in parents),
+        tuple(parents),
         authorship.author,
         authorship.time or time,
         authorship.message,

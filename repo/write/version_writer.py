@@ -169,7 +169,7 @@ class VersionWriter:
 
     def check_tag(self, manifest: Manifest) -> None:
         """Raise ConflictError when the version that the branch has, which this is not, has the tag."""
-        if self._tagged is not None and (self.head is None or self.head.record.top_hash != manifest.top_hash.hex()):
+        if self._tagged is not None and (self.head is None or self.head.record.top_hash != manifest.top_hash):
             raise self._tag_is_taken()
 
     def publish(self, manifest: Manifest, parents: Sequence[bytes] | None = None) -> Landed:
@@ -208,7 +208,7 @@ class VersionWriter:
         if at.commit == base:
             return self.publish(manifest)
         # Read only now: a branch that has not moved needs none of this.
-        before = repository.manifest(bytes.fromhex(repository.commit(base).top_hash)) if base is not None else None
+        before = repository.manifest(repository.commit(base).top_hash) if base is not None else None
         found = self.merge(before, repository.manifest(at.top_hash), manifest, choose)
         if found.manifest is None:
             operation = self.authorship.operation

@@ -347,7 +347,7 @@ def test_a_lost_answer_does_not_land_twice(
         found = snapshot.commit()
         assert found is not None
         assert len(found.parents) == 1
-        parent = snapshot.repository.commit(bytes.fromhex(found.parents[0]))
+        parent = snapshot.repository.commit(found.parents[0])
         assert parent.parents == ()  # the push, and this commit once
     finally:
         snapshot.close()

@@ -48,7 +48,7 @@ def test_old_versions_mount_for_ever(demo: LocalBucket, mounts: Mount, tmp_path:
         undone = revert(main, second.hex()).landed
         reset_branch(side, find_published(repository, first.hex()))
         delete_branch(side)
-        top_hash = repository.commit(second).top_hash
+        top_hash = repository.commit(second).top_hash.hex()
     one = {"a": b"one", "d/x": b"one"}
     two = {"a": b"two", "d/x": b"one", "new": b"two"}
     assert content(live) == two  # the branch went back under it, and it did not

@@ -37,7 +37,7 @@ __all__ = ["TARGETS"]
 Opened = Iterator[tuple[Sequence[bytes], Attempt]]
 
 _TIME = format_time(dt.datetime(2026, 1, 2, 3, 4, 5, 6, dt.UTC))
-_HEX = content_hash(b"something").hex()
+_DIGEST = content_hash(b"something")
 
 
 @contextlib.contextmanager
@@ -97,8 +97,8 @@ def _records(folder: Path) -> Opened:
     manifest = Manifest(root, b'{"a":[1,2.5,"x",{"b":null}]}')
     samples = [
         manifest.encode(),
-        Commit(_HEX, 3, 99, (_HEX,), "me", _TIME, "why\nand how", {"host": "here"}).encode(),
-        RefRecord(_HEX, _HEX, "me", _TIME, "push", "0" * 32).encode(),
+        Commit(_DIGEST, 3, 99, (_DIGEST,), "me", _TIME, "why\nand how", {"host": "here"}).encode(),
+        RefRecord(_DIGEST, _DIGEST, "me", _TIME, "push", "0" * 32).encode(),
         RefRecord(None, None, "me", _TIME, "delete", "0" * 32).encode(),
         DatasetInfo("title", "words", "me", _TIME, "0" * 32).encode(),
     ]
@@ -264,7 +264,7 @@ def _leases(folder: Path) -> Opened:
     """Leases that somebody else put into the bucket: whatever they say, what is read of them is bounded and sound."""
     store = open_store(f"file://{folder}/bucket")
     key = f".penstock/leases/gc/{'0' * 32}"
-    record = {"penstock": 1, "dataset": "data", "seconds": 600.0, "host": "there", "holds": [_HEX]}
+    record = {"penstock": 1, "dataset": "data", "seconds": 600.0, "host": "there", "holds": [_DIGEST.hex()]}
 
     def attempt(body: bytes) -> None:
         store.put(key, body)

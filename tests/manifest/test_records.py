@@ -37,28 +37,29 @@ _manifests = st.builds(
 )
 _commits = st.builds(
     Commit,
-    _hashes.map(bytes.hex),
+    _hashes,
     _counts,
     st.integers(0, MAX_SIZE),
-    st.lists(_hashes.map(bytes.hex), max_size=3).map(tuple),
+    st.lists(_hashes, max_size=3).map(tuple),
     _texts,
     _times,
     _texts,
     st.dictionaries(_texts, _texts, max_size=3),
 )
 _refs = st.one_of(
-    st.builds(RefRecord, *[_hashes.map(bytes.hex)] * 2, _texts, _times, _texts, _texts),
+    st.builds(RefRecord, *[_hashes] * 2, _texts, _times, _texts, _texts),
     st.builds(RefRecord, st.none(), st.none(), _texts, _times, _texts, _texts),
 )
 _infos = st.builds(DatasetInfo, _texts, _texts, _texts, _times, _texts)
 
 TIME = "2026-11-21T08:40:00.000000Z"
-HASH = content_hash(b"x").hex()
+DIGEST = content_hash(b"x")
+HASH = DIGEST.hex()
 MANIFEST = Manifest(
     NodeRef(content_hash(b"r"), 3, 40, Location(content_hash(b"p"), 5, 60, content_hash(b"f"))), b'{"a":1.0}'
 )
-COMMIT = Commit(HASH, 3, 40, (HASH,), "me", TIME, "why", {"python": "3.11"})
-REF = RefRecord(HASH, HASH, "me", TIME, "push", "0" * 32)
+COMMIT = Commit(DIGEST, 3, 40, (DIGEST,), "me", TIME, "why", {"python": "3.11"})
+REF = RefRecord(DIGEST, DIGEST, "me", TIME, "push", "0" * 32)
 INFO = DatasetInfo("title", "text", "me", TIME, "0" * 32)
 
 

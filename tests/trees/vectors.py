@@ -239,7 +239,7 @@ def trees() -> dict[str, tuple[Folder, dict[str, Any], dict[bytes, bytes]]]:
 
 def records() -> dict[str, Any]:
     """Return a record of each kind that stands beside a manifest, as it is stored."""
-    digest, when = content_hash(b"x").hex(), "2026-11-21T08:40:00.000000Z"
+    digest, when = content_hash(b"x"), "2026-11-21T08:40:00.000000Z"
     commit = Commit(digest, 3, 40, (digest,), "Ada <ada@example.org>", when, "why", {"penstock": "0.1.0"})
     moved = RefRecord(digest, digest, "Ada <ada@example.org>", when, "push", "00112233445566778899aabbccddeeff")
     deleted = RefRecord(None, None, "Ada <ada@example.org>", when, "delete", "ffeeddccbbaa99887766554433221100")

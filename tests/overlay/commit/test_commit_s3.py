@@ -65,7 +65,7 @@ def history(edited: Edited) -> list[str]:
     assert head is not None
     at, found = head.record.commit, []
     while at is not None:
-        commit = repository.commit(bytes.fromhex(at))
+        commit = repository.commit(at)
         found.append(commit.message)
         at = commit.parents[0] if commit.parents else None
     return found

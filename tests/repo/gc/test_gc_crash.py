@@ -84,8 +84,8 @@ def check_all(world: World) -> None:
     manifests = {key.removeprefix(MANIFESTS) for key in world.keys(MANIFESTS)}
     for name in commits:
         commit = repository.commit(bytes.fromhex(name))
-        assert commit.top_hash in manifests
-        assert set(commit.parents) <= commits
+        assert commit.top_hash.hex() in manifests
+        assert {parent.hex() for parent in commit.parents} <= commits
     for name in (*manifests, "main", "v1"):
         report = verify(parse_handle(world.handle(name)), world.settings, SILENT, deep=True)
         assert report.is_sound, report.damages

@@ -88,8 +88,8 @@ class Life:
                     make_tag(writer, VersionId(report.top_hash, report.commit))
                 parents = repository.commit(report.commit).parents if report.commit is not None else ()
                 if parents and rng.random() < 0.5:
-                    back = repository.commit(bytes.fromhex(parents[0]))
-                    reset_branch(writer, VersionId(bytes.fromhex(back.top_hash), bytes.fromhex(parents[0])))
+                    back = repository.commit(parents[0])
+                    reset_branch(writer, VersionId(back.top_hash, parents[0]))
                 elif rng.random() < 0.8:
                     delete_branch(writer)
             if round_number % 3 == 0:

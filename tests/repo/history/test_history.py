@@ -50,7 +50,7 @@ class Graph:
 
     def add(self, name: str, parents: str, second: int) -> None:
         time = f"2026-01-01T00:{second // 60:02}:{second % 60:02}.000000Z"
-        commit = Commit("00" * 32, 0, 0, tuple(self.ids[each].hex() for each in parents), "me", time, name)
+        commit = Commit(bytes(32), 0, 0, tuple(self.ids[each] for each in parents), "me", time, name)
         body = commit.encode()
         self.ids[name] = commit_id(body)
         key = object_keys.commit_key(self.repository.dataset, self.ids[name].hex())
@@ -69,7 +69,7 @@ class Graph:
             commit = todo.pop()
             if names[commit] not in found:
                 found.add(names[commit])
-                todo += [bytes.fromhex(each) for each in self.repository.commit(commit).parents]
+                todo += self.repository.commit(commit).parents
         return found
 
 
@@ -136,7 +136,7 @@ def test_log_of_a_path_leaves_out_merges_that_took_a_side(world: World) -> None:
     repository = world.repository()
     base = world.push(world.plant(BASE, "base")).commit
     world.push(world.plant({**BASE, b"a": b"1"}, "one"), message="one")
-    world.make_branch("side", VersionId(bytes.fromhex(repository.commit(base).top_hash), base), who("branch"))
+    world.make_branch("side", VersionId(repository.commit(base).top_hash, base), who("branch"))
     side = world.push(world.plant({**BASE, b"d/x": b"2"}, "two"), "side", message="two").commit
     load = loader(repository)
     done = world.merge("main", side, who("merge", "merged"))
@@ -164,7 +164,7 @@ def test_a_branch_goes_back_and_nothing_is_lost(world: World) -> None:
     ]
     # The next version goes on from there.
     third = world.push(world.plant({b"a": b"3"}, "three"))
-    assert repository.commit(third.commit).parents == (first.commit.hex(),)
+    assert repository.commit(third.commit).parents == (first.commit,)
     with pytest.raises(NotFoundError, match="'mian'"):
         world.reset_branch("mian", old, who("reset"))
     with pytest.raises(UsageError, match="'v1' is a tag"):
@@ -194,8 +194,8 @@ def test_branches_are_made_and_deleted(world: World) -> None:
     start = find_published(repository, None)
     world.make_branch("topic", start, who("branch"))
     assert {head.branch: head.record.commit for head in branches(repository)} == {
-        "main": first.commit.hex(),
-        "topic": first.commit.hex(),
+        "main": first.commit,
+        "topic": first.commit,
     }
     with pytest.raises(ConflictError, match=r"'topic'.*exists") as caught:
         world.make_branch("topic", start, who("branch"))
@@ -205,7 +205,7 @@ def test_branches_are_made_and_deleted(world: World) -> None:
             world.make_branch(name, start, who("branch"))
     assert world.delete_branch("topic", who("delete")) == start
     assert [head.branch for head in branches(repository)] == ["main"]
-    assert [move.record.commit for move in moves(repository, "topic")] == [None, first.commit.hex()]
+    assert [move.record.commit for move in moves(repository, "topic")] == [None, first.commit]
     with pytest.raises(NotFoundError, match="no branch 'topic'"):
         world.delete_branch("topic", who("delete"))
     world.make_branch("topic", start, who("branch"))
@@ -224,7 +224,7 @@ def test_tags_are_made_once(world: World) -> None:
     old, new = find_published(repository, first.commit.hex()), find_published(repository, None)
     world.make_tag("v1", old, who("tag"))
     world.make_tag("v1", old, who("tag"))
-    assert [(name, record.commit) for name, record in tags(repository)] == [("v1", first.commit.hex())]
+    assert [(name, record.commit) for name, record in tags(repository)] == [("v1", first.commit)]
     with pytest.raises(ConflictError, match=r"'v1'.*exists"):
         world.make_tag("v1", new, who("tag"))
     with pytest.raises(UsageError, match="'main' is a branch"):
@@ -256,7 +256,7 @@ def test_merging_branches(world: World) -> None:
     assert done.published is not None
     assert (done.merged.ours, done.merged.theirs) == (2, 2)
     commit = repository.commit(done.published.commit)
-    assert (commit.parents, commit.message) == ((ours.hex(), theirs.hex()), "both")
+    assert (commit.parents, commit.message) == ((ours, theirs), "both")
     assert content(world) == {**BASE, b"a": b"1", b"m": b"1", b"d/x": b"2", b"s/t": b"2"}
     # Now main has all of side, and side can move forward to main.
     assert world.merge("main", theirs, who("merge")).how is MergeOutcome.NOTHING
@@ -278,7 +278,7 @@ def test_merging_branches_that_conflict(world: World) -> None:
     assert set(world.keys()) == keys
     world.merge("main", theirs, who("merge"), lambda path: Side.OURS if path == (b"a",) else Side.THEIRS)
     assert content(world) == {**BASE, b"a": b"1", b"d/x": b"2", b"n": b"2"}
-    assert [move.record.commit for move in moves(repository, "main")][1] == ours.hex()
+    assert [move.record.commit for move in moves(repository, "main")][1] == ours
 
 
 def test_histories_with_nothing_in_common(world: World) -> None:
@@ -296,7 +296,7 @@ def test_undoing_one_version(world: World) -> None:
     repository = world.repository()
     done = undo(world, wrong.commit)
     assert content(world) == {**BASE, b"d/x": b"later"}
-    assert repository.commit(done.published.commit).parents == (last.commit.hex(),)
+    assert repository.commit(done.published.commit).parents == (last.commit,)
     # The newest one as well, and once only.
     again = undo(world, wrong.commit)
     assert not again.changed

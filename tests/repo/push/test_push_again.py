@@ -172,7 +172,7 @@ def test_a_new_branch_and_an_older_state(world: World) -> None:
     branched = world.push(two, "other")
     assert (branched.top_hash, uploaded(branched)) == (second.top_hash, (0, 0))
     assert world.repository().commit(branched.commit).parents == ()
-    assert world.repository().commit(back.commit).parents == (second.commit.hex(),)
+    assert world.repository().commit(back.commit).parents == (second.commit,)
 
 
 # The index of places is a hint, whatever is in it.

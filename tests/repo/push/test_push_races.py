@@ -61,7 +61,7 @@ def test_of_two_pushes_at_once_one_wins(world: World, monkeypatch: pytest.Monkey
     again = world.push(lost)
     assert (again.bytes_uploaded, again.top_hash) == (0, world.hash(lost))
     commit = world.repository().commit(world.open().commit_id)
-    assert commit.parents == (winners[0].commit.hex(),)
+    assert commit.parents == (winners[0].commit,)
 
 
 def test_many_pushes_at_once_on_branches_of_their_own(world: World) -> None:
@@ -87,7 +87,7 @@ def test_the_reflog_counts(world: World) -> None:
     seen = []
     commit_id = head.record.commit
     while commit_id:
-        commit = world.repository().commit(bytes.fromhex(commit_id))
+        commit = world.repository().commit(commit_id)
         seen.append(commit.message)
         commit_id = commit.parents[0] if commit.parents else None
     assert seen == [f"push {number}" for number in range(11, -1, -1)]

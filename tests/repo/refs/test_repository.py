@@ -192,8 +192,8 @@ def break_record(world: World, kind: str, change: Callable[[bytes], bytes | None
     head = world.repository().refs.head("main")
     key = {
         "heads/main/": object_keys.number_key(".penstock/datasets/things/heads/main/", head.number),
-        "manifests/": object_keys.manifest_key("things", head.record.top_hash),
-        "commits/": object_keys.commit_key("things", head.record.commit),
+        "manifests/": object_keys.manifest_key("things", head.record.top_hash.hex()),
+        "commits/": object_keys.commit_key("things", head.record.commit.hex()),
         "tags/": object_keys.tag_key("things", "now"),
     }[kind]
     store = world.store()

@@ -70,7 +70,7 @@ def test_on_a_branch_that_has_not_moved(scene: Scene) -> None:
     landed = scene.land(manifest)
     assert (landed.merged_with, landed.manifest, landed.changed) == (None, manifest, True)
     commit = scene.repository.commit(landed.published.commit)
-    assert (commit.parents, commit.message) == ((scene.base.hex(),), "landed")
+    assert (commit.parents, commit.message) == ((scene.base,), "landed")
     assert scene.content() == {**BASE, b"a": b"new"}
 
 
@@ -88,7 +88,7 @@ def test_disjoint_changes_are_merged(scene: Scene) -> None:
         b"f/g": b"2",
     }
     # Linear: the only parent is the version that it landed on.
-    assert scene.repository.commit(second.published.commit).parents == (first.published.commit.hex(),)
+    assert scene.repository.commit(second.published.commit).parents == (first.published.commit,)
     assert scene.repository.manifest(second.published.top_hash) == second.manifest
     assert scene.world.rebuilt_top_hash(scene.world.open()) == second.published.top_hash
 
@@ -137,7 +137,7 @@ def test_conflicts_that_are_settled(scene: Scene, side: Side) -> None:
 def test_a_branch_that_is_new_or_was_deleted(scene: Scene) -> None:
     manifest = scene.version({b"a": b"new"})
     landed = scene.land(manifest, branch="side")
-    assert scene.repository.commit(landed.published.commit).parents == (scene.base.hex(),)
+    assert scene.repository.commit(landed.published.commit).parents == (scene.base,)
     assert landed.merged_with is None
     assert scene.content("side") == {**BASE, b"a": b"new"}
     scene.world.push(str(scene.world.folder / "base"), tag="v1")
@@ -156,11 +156,11 @@ def test_a_branch_that_was_reset_meanwhile(scene: Scene) -> None:
     """What was changed since the base lands, and nothing of what the branch no longer has."""
     second = scene.land(scene.version({b"a": b"second"}))
     third = scene.version({b"a": b"second", b"d/x": b"third"})
-    first = VersionId(bytes.fromhex(scene.repository.commit(scene.base).top_hash), scene.base)
+    first = VersionId(scene.repository.commit(scene.base).top_hash, scene.base)
     assert scene.world.reset_branch("main", first, WHO) == second.published
     landed = scene.land(third, base=second.published.commit)
     assert scene.content() == {**BASE, b"d/x": b"third"}
-    assert scene.repository.commit(landed.published.commit).parents == (scene.base.hex(),)
+    assert scene.repository.commit(landed.published.commit).parents == (scene.base,)
 
 
 def test_metadata_of_versions_merges(scene: Scene) -> None:
@@ -205,10 +205,10 @@ def test_committers_at_once_all_land(scene: Scene) -> None:
     seen, at = [], scene.repository.refs.head("main").record.commit  # type: ignore[union-attr]
     while at:
         seen.append(at)
-        parents = scene.repository.commit(bytes.fromhex(at)).parents
+        parents = scene.repository.commit(at).parents
         assert len(parents) <= 1
         at = parents[0] if parents else None
-    assert {each.published.commit.hex() for each in landed} | {scene.base.hex()} == set(seen)
+    assert {each.published.commit for each in landed} | {scene.base} == set(seen)
 
 
 def test_one_who_is_overtaken_for_ever_is_told(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,7 +259,7 @@ def test_a_landing_through_a_bad_line(
     assert scene.content() == {**BASE, b"a": b"first", b"d/x": b"second"}
     head = scene.repository.refs.head("main")
     assert head is not None
-    assert (head.number, head.record.commit) == (2, landed.published.commit.hex())
+    assert (head.number, head.record.commit) == (2, landed.published.commit)
 
 
 @pytest.mark.s3
