@@ -91,12 +91,12 @@ class _Record(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class HeldLease:
-    """A lease as others find it. `modified` and `seconds` are of the store's clock; `holds` are 64 hex digits each."""
+    """A lease as others find it. `modified` and `seconds` are of the store's clock; `holds` are hashes of versions."""
 
     key: str
     kind: LeaseKind
     dataset: str
-    holds: tuple[str, ...]
+    holds: tuple[bytes, ...]
     host: str
     modified: float | None
     seconds: float
@@ -135,9 +135,8 @@ def leases(store: Store, kind: LeaseKind | None = None) -> list[HeldLease]:
                 why=problem,
                 fix="Upgrade Penstock; if this is the newest, remove the object.",
             )
-        found.append(
-            HeldLease(info.key, is_of, record.dataset, record.holds, record.host, info.modified, record.seconds)
-        )
+        holds = tuple(map(bytes.fromhex, record.holds))
+        found.append(HeldLease(info.key, is_of, record.dataset, holds, record.host, info.modified, record.seconds))
     return found
 
 

@@ -80,7 +80,7 @@ class Collection:
         for records in self._datasets.values():
             for kind, found in _record_kinds(records):
                 for name, size in found.items():
-                    self._add_garbage(report, kind, bytes.fromhex(name), size)
+                    self._add_garbage(report, kind, name, size)
         for kind, prefix in _PREFIXES.items():
             for info in self._store.list(prefix):
                 digest = object_keys.digest_of(prefix, info.key)
@@ -128,13 +128,13 @@ class Collection:
         cutoff = self._cutoff if self._grace > 0 else None
         return OldVersions(self._store, cutoff, self._is_needed)
 
-    def _is_needed(self, kind: str, name: str) -> bool:
-        """Whether an object is needed, or kept for now. `kind` as in the marks, `name` in hex."""
+    def _is_needed(self, kind: str, digest: bytes) -> bool:
+        """Whether an object is needed, or kept for now. `kind` as in the marks."""
         if kind in _PREFIXES:
-            return self._marks.is_held(kind, bytes.fromhex(name))
+            return self._marks.is_held(kind, digest)
         folder, _, dataset = kind.partition("/")
         records = self._datasets.get(dataset)
-        return records is not None and records.needs(folder, name)
+        return records is not None and records.needs(folder, digest)
 
     def _is_missed(self, key: str) -> bool:
         named = kind_of(key)
@@ -143,7 +143,7 @@ class Collection:
     def sweep(self, report: GcReport, patience: float, lease_seconds: float | None, *, old_versions: bool) -> None:
         """Delete what is due, in rounds, until nothing is left, or somebody writes for longer than one waits."""
         for records in self._datasets.values():
-            commits, manifests = ({each.hex() for each in self._marks.due(kind)} for kind, _ in _record_kinds(records))
+            commits, manifests = (self._marks.due(kind) for kind, _ in _record_kinds(records))
             records.keep_what_is_not_due(commits, manifests)
         limits = {} if lease_seconds is None else {"seconds": lease_seconds}
         try:
@@ -201,11 +201,11 @@ class Collection:
                 return True
         return False
 
-    def _delete_records(self, kind: str, found: dict[str, int], names: list[str], report: GcReport) -> None:
+    def _delete_records(self, kind: str, found: dict[bytes, int], names: list[bytes], report: GcReport) -> None:
         folder, _, dataset = kind.partition("/")
         prefix = f"{object_keys.dataset_prefix(dataset)}{folder}/"
-        self._delete([prefix + name for name in names], [found[name] for name in names], report)
-        self._marks.drop_garbage(kind, map(bytes.fromhex, names))
+        self._delete([prefix + name.hex() for name in names], [found[name] for name in names], report)
+        self._marks.drop_garbage(kind, names)
         for name in names:
             del found[name]
 
@@ -259,7 +259,7 @@ def _no_refs(store: Store, report: GcReport) -> ConflictError:
     )
 
 
-def _record_kinds(records: DatasetRecords) -> tuple[tuple[str, dict[str, int]], tuple[str, dict[str, int]]]:
+def _record_kinds(records: DatasetRecords) -> tuple[tuple[str, dict[bytes, int]], tuple[str, dict[bytes, int]]]:
     return (
         (f"commits/{records.dataset}", records.garbage_commits),
         (f"manifests/{records.dataset}", records.garbage_manifests),

@@ -28,7 +28,7 @@ __all__ = ["OldObject", "OldVersions", "delete_old"]
 _MOST = 1000
 _TRANSIENT = (object_keys.LEASES, object_keys.GARBAGE, object_keys.PROBES)
 _RECORD = re.compile(re.escape(object_keys.DATASETS) + r"([^/]+)/(commits|manifests)/([0-9a-f]{64})")
-IsNeeded = Callable[[str, str], bool]
+IsNeeded = Callable[[str, bytes], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +103,14 @@ class OldVersions:
         return version.is_marker or (version.size == latest.size and version.etag == latest.etag)
 
 
-def kind_of(key: str) -> tuple[str, str] | None:
-    """Return kind and name, in hex, of an object that is named by its hash; None when the key is no such key."""
+def kind_of(key: str) -> tuple[str, bytes] | None:
+    """Return kind and hash of an object that is named by its hash; None when the key is no such key."""
     for kind, prefix in ((NODE_MARK, object_keys.NODES), (DATA_MARK, object_keys.DATA)):
         if key.startswith(prefix):
             digest = object_keys.digest_of(prefix, key)
-            return (kind, digest.hex()) if digest is not None else None
+            return (kind, digest) if digest is not None else None
     match = _RECORD.fullmatch(key)
-    return (f"{match[2]}/{match[1]}", match[3]) if match is not None else None
+    return (f"{match[2]}/{match[1]}", bytes.fromhex(match[3])) if match is not None else None
 
 
 def delete_old(store: Store, found: Sequence[OldObject]) -> dict[ObjectVersion, str]:

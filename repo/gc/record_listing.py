@@ -29,13 +29,13 @@ _REFS = ("heads/", "tags/")
 class DatasetListing:
     """What is listed of one dataset. `branches`: the moves of each from the newest on, as far as they were asked for.
 
-    `commits` and `manifests` by name, 64 hex digits. `folders` holds what lies directly below ``heads/`` and ``tags/``.
+    `commits` and `manifests` by hash. `folders` holds what lies directly below ``heads/`` and ``tags/``.
     """
 
     branches: dict[str, list[ObjectInfo]] = field(default_factory=dict)
     tags: list[ObjectInfo] = field(default_factory=list)
-    commits: dict[str, ObjectInfo] = field(default_factory=dict)
-    manifests: dict[str, ObjectInfo] = field(default_factory=dict)
+    commits: dict[bytes, ObjectInfo] = field(default_factory=dict)
+    manifests: dict[bytes, ObjectInfo] = field(default_factory=dict)
     folders: set[str] = field(default_factory=set)
 
     def refs(self) -> Iterator[str]:
@@ -148,7 +148,7 @@ def _list_flat(store: Store, cutoff: float) -> dict[str, DatasetListing]:
         kind, _, record = rest.partition("/")
         if kind in ("commits", "manifests"):
             if len(record) == 64 and _HEX.issuperset(record):
-                (listing.commits if kind == "commits" else listing.manifests)[record] = info
+                (listing.commits if kind == "commits" else listing.manifests)[bytes.fromhex(record)] = info
             continue
         for folder in _REFS:
             if rest.startswith(folder) and record:

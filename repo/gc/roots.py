@@ -9,7 +9,6 @@ Of the garbage, what is not *due* stays for now, and so does all that it needs: 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from typing import TypeVar
@@ -27,12 +26,11 @@ from .record_listing import DatasetListing, hidden
 __all__ = ["DatasetRecords"]
 
 T = TypeVar("T")
-
-_NAME = re.compile(r"[0-9a-f]{64}")
+N = TypeVar("N", str, bytes)
 
 
 class DatasetRecords:
-    """The commits and manifests of one dataset, as of the last `look`. Names are 64 hex digits. One thread.
+    """The commits and manifests of one dataset, as of the last `look`. Named by their hashes. One thread.
 
     `commits` and `manifests` are those that something leads to; `garbage_commits` and `garbage_manifests` the rest,
     all of them older than the grace period, and once `keep_what_is_not_due` was called, due.
@@ -43,17 +41,17 @@ class DatasetRecords:
         self._store = store
         self._repository = Repository(store, dataset)
         self._pool = pool
-        self._known: dict[str, Commit] = {}
+        self._known: dict[bytes, Commit] = {}
         self._refs: dict[str, RefRecord] = {}
-        self._marked: set[str] = set()
-        self._due: tuple[set[str], set[str]] | None = None
-        self._sought: set[str] = set()
-        self._kept: set[str] = set()
-        self._kept_commits: set[str] = set()
-        self.commits: set[str] = set()
-        self.manifests: set[str] = set()
-        self.garbage_commits: dict[str, int] = {}
-        self.garbage_manifests: dict[str, int] = {}
+        self._marked: set[bytes] = set()
+        self._due: tuple[set[bytes], set[bytes]] | None = None
+        self._sought: set[bytes] = set()
+        self._kept: set[bytes] = set()
+        self._kept_commits: set[bytes] = set()
+        self.commits: set[bytes] = set()
+        self.manifests: set[bytes] = set()
+        self.garbage_commits: dict[bytes, int] = {}
+        self.garbage_manifests: dict[bytes, int] = {}
 
     def look(self, listing: DatasetListing, cutoff: float, held: Iterable[HeldLease]) -> None:
         """Read what is new in a listing. `cutoff` is where the grace period begins, by the store's clock.
@@ -69,7 +67,7 @@ class DatasetRecords:
         roots = standing | (left & self._known.keys())
         roots |= {name for name, info in commits.items() if not info.is_older(cutoff) or name in holds}
         self.commits = self._history(roots)
-        self.manifests = {self._known[name].top_hash.hex() for name in self.commits}
+        self.manifests = {self._known[name].top_hash for name in self.commits}
         self.manifests |= {name for name, info in manifests.items() if not info.is_older(cutoff) or name in holds}
         self.garbage_commits = {
             name: info.size for name, info in commits.items() if name not in self.commits and name in self._known
@@ -77,15 +75,18 @@ class DatasetRecords:
         self.garbage_manifests = {name: info.size for name, info in manifests.items() if name not in self.manifests}
         self._keep()
 
-    def _look_for(self, held: Iterable[str]) -> None:
+    def _look_for(self, held: Iterable[bytes]) -> None:
         """Raise IntegrityError when a version that is held is there, and not listed. Asks once for each."""
-        for name in sorted(name for name in held if _NAME.fullmatch(name) and name not in self._sought):
+        for name in sorted(name for name in held if name not in self._sought):
             self._sought.add(name)
-            for key in (object_keys.commit_key(self.dataset, name), object_keys.manifest_key(self.dataset, name)):
+            for key in (
+                object_keys.commit_key(self.dataset, name.hex()),
+                object_keys.manifest_key(self.dataset, name.hex()),
+            ):
                 if self._store.head(key) is not None:
                     raise hidden(self._store, key)
 
-    def keep_what_is_not_due(self, commits: set[str], manifests: set[str]) -> None:
+    def keep_what_is_not_due(self, commits: set[bytes], manifests: set[bytes]) -> None:
         """Let the garbage stay, from now on, that is not among these; and all that it needs."""
         self._due = (commits, manifests)
         self._keep()
@@ -95,13 +96,11 @@ class DatasetRecords:
             return
         due_commits, due_manifests = self._due
         kept = self._kept_commits = self._history(self.garbage_commits.keys() - due_commits)
-        self._kept = (self.garbage_manifests.keys() - due_manifests) | {
-            self._known[name].top_hash.hex() for name in kept
-        }
+        self._kept = (self.garbage_manifests.keys() - due_manifests) | {self._known[name].top_hash for name in kept}
         self.garbage_commits = {name: size for name, size in self.garbage_commits.items() if name not in kept}
         self.garbage_manifests = {name: size for name, size in self.garbage_manifests.items() if name not in self._kept}
 
-    def needs(self, folder: str, name: str) -> bool:
+    def needs(self, folder: str, name: bytes) -> bool:
         """Whether something leads to a record in ``commits`` or ``manifests``, or it is kept for now."""
         if folder == "commits":
             return name in self.commits or name in self._kept_commits
@@ -114,17 +113,17 @@ class DatasetRecords:
         self._marked.update(new)
         return found
 
-    def _top(self, name: str) -> Manifest:
+    def _top(self, name: bytes) -> Manifest:
         """Return a manifest without the metadata that is in it: there may be many, and of these places are wanted."""
-        manifest = self._repository.manifest(bytes.fromhex(name))
+        manifest = self._repository.manifest(name)
         return Manifest(manifest.root) if isinstance(manifest.metadata, bytes) else manifest
 
-    def childless_garbage(self) -> list[str]:
+    def childless_garbage(self) -> list[bytes]:
         """Return the garbage commits that no other garbage commit comes from: those that may go first."""
-        parents = {parent.hex() for name in self.garbage_commits for parent in self._known[name].parents}
+        parents = {parent for name in self.garbage_commits for parent in self._known[name].parents}
         return sorted(self.garbage_commits.keys() - parents)
 
-    def _ref_roots(self, listing: DatasetListing) -> tuple[set[str], set[str]]:
+    def _ref_roots(self, listing: DatasetListing) -> tuple[set[bytes], set[bytes]]:
         """Return the commits that branches and tags stand at, and those that branches have left since not long ago."""
         newest = [moves[0].key for moves in listing.branches.values() if moves] + [info.key for info in listing.tags]
         earlier = [info.key for moves in listing.branches.values() for info in moves[1:]]
@@ -132,18 +131,18 @@ class DatasetRecords:
         records = self._together(lambda key: read_record(self._store, key, RefRecord.decode), new)
         self._refs.update(zip(new, records, strict=True))
 
-        def commits(keys: list[str]) -> set[str]:
-            return {commit.hex() for key in keys if (commit := self._refs[key].commit) is not None}
+        def commits(keys: list[str]) -> set[bytes]:
+            return {commit for key in keys if (commit := self._refs[key].commit) is not None}
 
         return commits(newest), commits(earlier)
 
-    def _read_listed(self, names: Iterable[str]) -> None:
+    def _read_listed(self, names: Iterable[bytes]) -> None:
         """Read commits of which nobody knows yet whether they are needed: another gc may delete some just now."""
 
-        def read(name: str) -> Commit | None:
-            key = object_keys.commit_key(self.dataset, name)
+        def read(name: bytes) -> Commit | None:
+            key = object_keys.commit_key(self.dataset, name.hex())
             try:
-                return read_record(self._store, key, lambda body: Commit.decode(body, bytes.fromhex(name)))
+                return read_record(self._store, key, lambda body: Commit.decode(body, name))
             except NotFoundError:
                 return None
 
@@ -151,13 +150,13 @@ class DatasetRecords:
         found = self._together(read, wanted)
         self._known.update({name: commit for name, commit in zip(wanted, found, strict=True) if commit is not None})
 
-    def _read_commits(self, names: Iterable[str]) -> None:
+    def _read_commits(self, names: Iterable[bytes]) -> None:
         wanted = sorted(names)
-        found = self._together(lambda name: self._repository.commit(bytes.fromhex(name)), wanted)
+        found = self._together(self._repository.commit, wanted)
         self._known.update(zip(wanted, found, strict=True))
 
-    def _history(self, roots: Iterable[str]) -> set[str]:
-        found: set[str] = set()
+    def _history(self, roots: Iterable[bytes]) -> set[bytes]:
+        found: set[bytes] = set()
         pending = list(roots)
         self._read_commits({name for name in pending if name not in self._known})
         while pending:
@@ -167,8 +166,8 @@ class DatasetRecords:
             found.add(name)
             if name not in self._known:
                 self._read_commits([name])
-            pending += (parent.hex() for parent in self._known[name].parents)
+            pending += self._known[name].parents
         return found
 
-    def _together(self, read: Callable[[str], T], names: list[str]) -> list[T]:
+    def _together(self, read: Callable[[N], T], names: list[N]) -> list[T]:
         return list(self._pool.map(read, names))

@@ -271,7 +271,7 @@ def _leases(folder: Path) -> Opened:
         for lease in leases(store):
             assert lease.modified is not None
             assert lease.ended(lease.modified + 367 * 86400), "it stands for years"
-            assert all(len(bytes.fromhex(held)) == 32 for held in lease.holds)
+            assert all(len(held) == 32 for held in lease.holds)
 
     yield [json.dumps(record).encode()], attempt
 

@@ -27,11 +27,11 @@ def test_it_is_there_as_long_as_it_is_held(store: LocalStore) -> None:
     with Lease(store, "things", LeaseKind.MOUNT, [b"\1" * 32, b"\2" * 32], seconds=50) as lease:
         (found,) = leases(store)
         assert (found.key, found.kind, found.dataset, found.seconds) == (lease.key, LeaseKind.MOUNT, "things", 50)
-        assert found.holds == ("01" * 32, "02" * 32)
+        assert found.holds == (b"\1" * 32, b"\2" * 32)
         assert not found.ended(time.time())
         assert found.ended(time.time() + 60)
         lease.hold([b"\3" * 32])
-        assert leases(store)[0].holds == ("03" * 32,)
+        assert leases(store)[0].holds == (b"\3" * 32,)
         assert leases(store, LeaseKind.PUSH) == []
         lease.check()
     assert leases(store) == []
