@@ -110,7 +110,7 @@ def _imported(session: BucketSession, repository: Repository, branch: str, name:
     for logged in log(repository, session.load, stands_at(head).known_commit):
         mark = logged.commit.environment.get("write_id", "")
         if mark.startswith(f"quilt:{name}:"):
-            found[mark] = VersionId(bytes.fromhex(logged.commit.top_hash), logged.commit_id)
+            found[mark] = VersionId(logged.commit.top_hash, logged.commit_id)
     return found
 
 

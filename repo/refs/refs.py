@@ -175,7 +175,7 @@ class Refs:
             return
         existing = self.tag(name)
         if existing is None or existing.commit != record.commit:
-            where = existing.commit[:12] if existing is not None and existing.commit else "another commit"
+            where = existing.commit.hex()[:12] if existing is not None and existing.commit else "another commit"
             raise ConflictError(
                 f"tag {name!r} of {self._dataset!r} exists already",
                 why=f"it stands for {where}, and tags never move",
