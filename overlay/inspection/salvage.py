@@ -15,13 +15,13 @@ from typing import Self
 
 from penstock.cache.index_state import boot_id
 from penstock.cache.locking import LockedFile
-from penstock.errors import ConflictError, FormatTooNewError, PenstockError
+from penstock.errors import ConflictError, PenstockError
 from penstock.overlay.content.file_content import FileContent
 from penstock.overlay.disk import FULL
 from penstock.overlay.tables.checksum import CHECKSUM_BYTES
 from penstock.overlay.tables.closed_note import was_closed
 from penstock.overlay.tables.journal import journal_numbers, read_journal
-from penstock.overlay.tables.lmdb_tables import KNOWN_FORMATS, LmdbTables
+from penstock.overlay.tables.lmdb_tables import LmdbTables
 from penstock.overlay.tables.pages import Pages
 from penstock.overlay.tables.schema import SUMS, TABLES, TableChange
 from penstock.overlay.tables.table_view import Reader
@@ -92,10 +92,6 @@ class Salvage:
     def _fill(self, directory: str) -> None:
         index = os.path.join(directory, "index")
         with Pages(index) as pages:
-            if pages.format is not None and pages.format not in KNOWN_FORMATS:
-                raise FormatTooNewError(
-                    f"the overlay's tables in {index} were written by a newer Penstock", fix="Upgrade Penstock"
-                )
             end = CHECKSUM_BYTES if pages.has_checksums else 0
             for table in range(len(TABLES)):
                 batch: list[TableChange] = []

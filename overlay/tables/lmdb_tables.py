@@ -21,7 +21,6 @@ from zlib import crc32
 import lmdb
 import msgspec
 
-from penstock.errors import FormatTooNewError
 from penstock.overlay.directory import sync_directory
 
 from .checksum import CHECKSUM_BYTES, MODULUS, SEEDS, Tally, checksum_of, is_whole, with_checksum
@@ -29,16 +28,11 @@ from .closed_note import forget_closed, is_as_closed, note_closed
 from .damage_log import DamageLog, damaged_tables
 from .pages import Pages
 from .schema import TABLES, TableChange
+from .table_format import FORMAT, FORMAT_KEY, UNCHECKED_FORMATS, is_damaged_format
 from .table_view import Reader, View, in_our_terms, translated, unavailable
 
-__all__ = ["KNOWN_FORMATS", "LmdbTables"]
+__all__ = ["LmdbTables"]
 
-_FORMAT = 4
-"""2: data files may have heads (`heads`), where who knows 1 alone would look for bytes in other files. 3: checksums.
-4: an inode may have several names, or be a pipe or a socket."""
-_UNCHECKED = (b"1", b"2")
-_KNOWN = (b"3", b"%d" % _FORMAT)
-KNOWN_FORMATS = (*_UNCHECKED, *_KNOWN)
 _STATES = len(TABLES)
 _MAP_BYTES = (64 << 30, 8 << 30, 1 << 30)
 """Address space, not disk; the next one where a limit on that (`ulimit -v`) refuses the one before."""
@@ -141,7 +135,7 @@ class LmdbTables(View):
         self._transaction = None
         with translated(self._path):
             try:
-                transaction.put(b"format", b"%d" % _FORMAT, db=self._databases[-1])
+                transaction.put(FORMAT_KEY, b"%d" % FORMAT, db=self._databases[-1])
                 state = msgspec.msgpack.encode(_State(journal, notes, self.tallies()))
                 transaction.put(_STATE, with_checksum(_STATES, _STATE, state), db=self._databases[-1])
                 transaction.commit()
@@ -230,19 +224,15 @@ class LmdbTables(View):
         """Begin to read, and learn the state."""
         self._tallies = _no_tallies()
         self._begin(write=False)
-        version, stored = self._raw(b"format"), self._raw(_STATE)
+        version, stored = self._raw(FORMAT_KEY), self._raw(_STATE)
         if version is None or stored is None:
             return
-        if version in _UNCHECKED:
+        if version in UNCHECKED_FORMATS:
             self._take(stored)
             self._convert()
             return
-        if version not in _KNOWN:
-            raise FormatTooNewError(
-                f"the overlay's tables in {self._path} were written by a newer Penstock",
-                why=f"they have format {version.decode('ascii', 'replace')}, this Penstock reads up to {_FORMAT}",
-                fix="Upgrade Penstock",
-            )
+        if is_damaged_format(version, self._path):
+            raise damaged_tables(self._path, f"no format is called {version[:16]!r}")
         if not is_whole(_STATES, _STATE, stored):
             raise damaged_tables(self._path, "their state does not match its checksum")
         self._take(stored[:-CHECKSUM_BYTES])

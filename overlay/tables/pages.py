@@ -25,6 +25,7 @@ import msgspec
 from .checksum import CHECKSUM_BYTES, MODULUS, SEEDS, WHOLE, Tally, checksum_of, is_whole
 from .damage_log import record_text
 from .schema import TABLES
+from .table_format import FORMAT_KEY, UNCHECKED_FORMATS, is_damaged_format
 
 __all__ = ["Pages", "Stored"]
 
@@ -40,7 +41,6 @@ _BIG, _SUBTREE = 1, 2
 _NONE = (1 << 64) - 1
 _SIZES = frozenset(1 << bits for bits in range(9, 17))
 _MOST_DEPTH = 32
-_UNCHECKED = (b"1", b"2")
 
 
 Stored = tuple[bytes, bytes, bool]
@@ -64,6 +64,7 @@ class Pages:
     """The file data.mdb in a directory. A context manager. OSError: it cannot be read."""
 
     def __init__(self, path: str) -> None:
+        self._path = path
         self._descriptor = -1
         self._pages = 0
         self._size = 4096
@@ -97,7 +98,7 @@ class Pages:
     @property
     def has_checksums(self) -> bool:
         """Whether records have checksums, by their format."""
-        return self.format not in _UNCHECKED
+        return self.format not in UNCHECKED_FORMATS
 
     @property
     def found(self) -> list[str]:
@@ -221,11 +222,13 @@ class Pages:
         if tree is None:
             return
         found = dict(chain.from_iterable(self._walk(tree, "the state of the tables")))
-        self.format = found.get(b"format")
+        self.format = found.get(FORMAT_KEY)
         state = found.get(b"state")
         if state is None or self.format is None:
             self.format = None
             return
+        if is_damaged_format(self.format, self._path):
+            self._faults.append(f"no format is called {self.format[:16]!r}")
         if self.has_checksums:
             if not is_whole(len(TABLES), b"state", state):
                 self._faults.append("the state of the tables does not match its checksum")

@@ -9,16 +9,18 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import lmdb
 import pytest
 from views.bucket import LocalBucket, write_tree
 from views.edited import Edited, version_tree
 from views.memory import Made
 
-from penstock.errors import IntegrityError
+from penstock.errors import FormatTooNewError, IntegrityError
 from penstock.overlay.commit.commit_options import CommitOptions
 from penstock.overlay.commit.steps import OpenOverlay, commit_steps, run_steps
 from penstock.overlay.overlay import Overlay
 from penstock.overlay.tables import schema
+from penstock.overlay.tables.checksum import with_checksum
 from penstock.overlay.tables.durable_tables import DurableTables
 from penstock.overlay.tables.journal import Journal, journal_numbers
 from penstock.overlay.tables.schema import (
@@ -107,6 +109,22 @@ def test_a_bit_that_flips_in_the_tables_is_noticed_or_changes_nothing(closed: Pa
             overlay.content.close()
         data.write_bytes(whole)
     assert refused > 25
+
+
+def test_a_bit_that_flips_in_the_number_of_their_format_is_damage_and_no_newer_penstock(closed: Path) -> None:
+    path = os.fspath(closed / "index")
+
+    def note(version: bytes) -> None:
+        with lmdb.open(path, max_dbs=16) as environment, environment.begin(write=True) as transaction:
+            transaction.put(b"format", version, db=environment.open_db(b"journal", transaction))
+
+    for bit in range(8):
+        note(bytes([ord("4") ^ (1 << bit)]))
+        with pytest.raises(IntegrityError, match="penstock overlay check"):
+            Overlay(os.fspath(closed))
+    note(with_checksum(len(TABLES), b"format", b"17"))
+    with pytest.raises(FormatTooNewError, match=r"format 17.*Upgrade"):
+        Overlay(os.fspath(closed))
 
 
 @pytest.mark.regress
