@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, rule
 
-from penstock.errors import AccessError, ConflictError, FormatTooNewError, IntegrityError, UsageError
+from penstock.errors import AccessError, ConflictError, IntegrityError, UsageError
 from penstock.overlay.tables import durable_tables as module
 from penstock.overlay.tables import lmdb_tables as tables_module
 from penstock.overlay.tables.durable_tables import DurableTables, Reader
@@ -617,14 +617,6 @@ def test_parts_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     again = open_records(crashed)
     assert again.get(NAMES, b"other") == b"value"
     again.close()
-
-
-def test_tables_of_a_newer_format_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patched:
-        patched.setattr(tables_module, "_FORMAT", 5)
-        written(tmp_path / "overlay")
-    with pytest.raises(FormatTooNewError, match="newer Penstock"):
-        open_records(tmp_path / "overlay")
 
 
 def test_it_opens_in_another_process_after_a_fork_of_this_one(records: DurableTables, tmp_path: Path) -> None:
