@@ -27,6 +27,7 @@ from .entry import (
 from .frame import (
     FRAME_DOCUMENT,
     FRAME_DOCUMENTED,
+    FRAME_IDENTIFIED,
     FRAME_INDEX,
     FRAME_LEAF,
     FRAME_PAGE,
@@ -40,6 +41,7 @@ from .hashing import (
     content_hash,
     document_hash,
     documented_leaf_hash,
+    identified_leaf_hash,
     index_hash,
     leaf_hash,
     page_hash,
@@ -48,6 +50,8 @@ from .metadata import parse_metadata
 from .node import (
     DocumentedLogical,
     DocumentedPhysical,
+    IdentifiedLogical,
+    IdentifiedPhysical,
     IndexLogical,
     IndexNode,
     IndexPhysical,
@@ -72,7 +76,6 @@ __all__ = [
 Resolve = Callable[[bytes], bytes]
 """Turns the stand-in for a pack into its hash, or into b"" when it is the pack that is being written."""
 
-_LEAVES = (FRAME_LEAF, FRAME_DOCUMENTED, FRAME_TIMED, FRAME_TIMED_DOCUMENTED)
 _T = TypeVar("_T")
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -97,6 +100,16 @@ _leaf_logical = msgspec.msgpack.Decoder(LeafLogical)
 _leaf_physical = msgspec.msgpack.Decoder(LeafPhysical)
 _documented_logical = msgspec.msgpack.Decoder(DocumentedLogical)
 _documented_physical = msgspec.msgpack.Decoder(DocumentedPhysical)
+_identified_logical = msgspec.msgpack.Decoder(IdentifiedLogical)
+_identified_physical = msgspec.msgpack.Decoder(IdentifiedPhysical)
+_LEAVES = {
+    FRAME_LEAF: (leaf_hash, _leaf_logical, _leaf_physical, False),
+    FRAME_TIMED: (leaf_hash, _leaf_logical, _leaf_physical, True),
+    FRAME_DOCUMENTED: (documented_leaf_hash, _documented_logical, _documented_physical, False),
+    FRAME_TIMED_DOCUMENTED: (documented_leaf_hash, _documented_logical, _documented_physical, True),
+    FRAME_IDENTIFIED: (identified_leaf_hash, _identified_logical, _identified_physical, True),
+}
+"""By type: what hashes the logical part, what decodes the two parts, whether a time may be 0 or unknown."""
 _index_logical = msgspec.msgpack.Decoder(IndexLogical)
 _index_physical = msgspec.msgpack.Decoder(IndexPhysical)
 
@@ -119,6 +132,7 @@ def encode_leaf(entries: Sequence[TreeEntry], resolve: Resolve) -> tuple[bytes, 
     blocks = []
     pages = []
     directories = []
+    identities = []
     below = []
     targets = []
     scattered = 0
@@ -126,6 +140,9 @@ def encode_leaf(entries: Sequence[TreeEntry], resolve: Resolve) -> tuple[bytes, 
         if entry.kind <= Kind.EXECUTABLE:
             extents = entry.extents
             if len(extents) == 1:
+                found = extents[0].object
+                if not isinstance(found, bytes) and found.size is not None:
+                    identities.append(at)
                 file_objects.append(objects[_object_key(extents[0])])
                 file_offsets.append(extents[0].offset)
             else:
@@ -163,7 +180,7 @@ def encode_leaf(entries: Sequence[TreeEntry], resolve: Resolve) -> tuple[bytes, 
         inline,
     )
     mtimes = [entry.mtime_ns for entry in entries]
-    timed = 0 in mtimes or max(filter(None, mtimes), default=0) > MAX_SIZE
+    timed = bool(identities) or 0 in mtimes or max(filter(None, mtimes), default=0) > MAX_SIZE
     physical = (
         # Some file systems keep times that no 64 bits of nanoseconds hold.
         [mtime if mtime is None else max(-MAX_SIZE, min(mtime, MAX_MTIME)) for mtime in mtimes]
@@ -178,6 +195,10 @@ def encode_leaf(entries: Sequence[TreeEntry], resolve: Resolve) -> tuple[bytes, 
         list(packs),
         directories,
     )
+    if identities:
+        hashed = _encode((*logical, [(at, ref.size, ref.hash) for at, ref in documents], identities))
+        content = _encode((hashed, _encode((*physical, places))))
+        return identified_leaf_hash(hashed), encode_frame(FRAME_IDENTIFIED, content)
     if documents:
         hashed = _encode((*logical, [(at, ref.size, ref.hash) for at, ref in documents]))
         content = _encode((hashed, _encode((*physical, places))))
@@ -272,12 +293,12 @@ def decode_node(frame: bytes | memoryview, ref: NodeRef) -> Node:
             bad("a node's names and metadata are too large")
         node: Node
         if kind in _LEAVES:
-            plain = kind in (FRAME_LEAF, FRAME_TIMED)
-            if (leaf_hash if plain else documented_leaf_hash)(parts.logical) != ref.hash:
+            hashed, logical, physical, timed = _LEAVES[kind]
+            if hashed(parts.logical) != ref.hash:
                 bad("a leaf is not the one that was meant")
-            logical = (_leaf_logical if plain else _documented_logical).decode(parts.logical)
-            physical = (_leaf_physical if plain else _documented_physical).decode(parts.physical)
-            node = _leaf(logical, physical, own_pack, len(content), timed=kind not in (FRAME_LEAF, FRAME_DOCUMENTED))
+            node = _leaf(
+                logical.decode(parts.logical), physical.decode(parts.physical), own_pack, len(content), timed=timed
+            )
         elif kind == FRAME_INDEX:
             if index_hash(parts.logical) != ref.hash:
                 bad("an index node is not the one that was meant")

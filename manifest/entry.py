@@ -70,11 +70,16 @@ class Kind(enum.IntEnum):
 
 
 class External(msgspec.Struct, frozen=True):
-    """An object outside the dataset's own data, left where it lies: any URI, pinned by version or ETag."""
+    """An object outside the dataset's own data, left where it lies: any URI, pinned by version or ETag.
+
+    `size`: bytes of the whole object, where nobody has read it and what the store says of it is all that is known.
+    What is read of such an object is held against no hash.
+    """
 
     uri: str
     version_id: str | None = None
     etag: str | None = None
+    size: int | None = None
 
 
 class Extent(msgspec.Struct, frozen=True):
@@ -157,7 +162,7 @@ class TreeEntry(msgspec.Struct, frozen=True):
     """One name in a directory.
 
     `size`: bytes of a file, of a symlink's target, of all files below a directory. `hash`: see `hashing`; of a
-    directory, its node's. `mtime_ns`: nanoseconds since 1970; None: nothing is known. `metadata`: canonical JSON, or
+    directory, its node's; of an entry that `is_identity`, what `identity` makes. `mtime_ns`: nanoseconds since 1970; None: nothing is known. `metadata`: canonical JSON, or
     empty, or a document. `extents` cover a file's bytes in order. `blocks`: the 32-byte hashes of a file's blocks,
     joined, when there are 2 to INLINE_BLOCKS of them; for more, `pages`. `directory` is set for directories only.
     """
@@ -178,6 +183,14 @@ class TreeEntry(msgspec.Struct, frozen=True):
     def is_file(self) -> bool:
         """Whether it has content of its own: a regular file, executable or not."""
         return self.kind <= Kind.EXECUTABLE
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether `hash` is one of what the store says of an object, and not of content."""
+        if len(self.extents) != 1:
+            return False
+        found = self.extents[0].object
+        return isinstance(found, External) and found.size is not None
 
     @property
     def entries(self) -> int:

@@ -1,9 +1,9 @@
 """Frames: how a node or a page lies in a node pack. Self-delimiting from both ends, bounded, checked.
 
     offset  size  field
-    0       4     magic "PSN1"; "PSN2" of types from 3 on
+    0       4     magic "PSN1"; "PSN2" of types from 3 on; "PSN3" of type 7
     4       1     type: 0 leaf, 1 index node, 2 page of block hashes, 3 document, 4 leaf with documents,
-                  5 timed leaf, 6 timed leaf with documents
+                  5 timed leaf, 6 timed leaf with documents, 7 leaf with identities
     5       3     zero
     8       4     length of the body, little-endian
     12      4     length of the content, little-endian
@@ -27,6 +27,7 @@ from penstock.errors import FormatTooNewError, IntegrityError, UsageError
 __all__ = [
     "FRAME_DOCUMENT",
     "FRAME_DOCUMENTED",
+    "FRAME_IDENTIFIED",
     "FRAME_INDEX",
     "FRAME_LEAF",
     "FRAME_PAGE",
@@ -48,6 +49,8 @@ FRAME_DOCUMENTED = 4
 FRAME_TIMED = 5
 FRAME_TIMED_DOCUMENTED = 6
 """The same as a leaf, and as one with documents, with times that these have no room for."""
+FRAME_IDENTIFIED = 7
+"""A leaf with entries pinned by identity; it has room for documents and for all times."""
 MAX_CONTENT = 16 << 20
 """Bytes that a node may unpack to. Larger is refused before anything is unpacked.
 
@@ -60,8 +63,11 @@ _TRAILER = struct.Struct("<I")
 _MAGIC = b"PSN1"
 _MAGIC_2 = b"PSN2"
 """Of what format 1 did not have at first: a program of then says that it is too old for it."""
-_MAGICS = (_MAGIC, _MAGIC, _MAGIC, _MAGIC_2, _MAGIC_2, _MAGIC_2, _MAGIC_2)
+_MAGIC_3 = b"PSN3"
+"""Of hashes that are not of content: a program of format 2 says that it is too old."""
+_MAGICS = (_MAGIC, _MAGIC, _MAGIC, _MAGIC_2, _MAGIC_2, _MAGIC_2, _MAGIC_2, _MAGIC_3)
 """By type."""
+_KNOWN = frozenset(_MAGICS)
 _OVERHEAD = _HEADER.size + _TRAILER.size
 MAX_FRAME = MAX_CONTENT + (MAX_CONTENT >> 8) + 1024
 """Bytes of a frame: zstandard makes what it cannot compress a little longer."""
@@ -101,11 +107,11 @@ def decode_frame(frame: bytes | memoryview) -> tuple[int, bytes]:
     if len(frame) < _OVERHEAD:
         raise IntegrityError("a node is truncated", why=f"it has {len(frame)} bytes")
     magic, kind, zero, body_length, content_length = _HEADER.unpack_from(frame)
-    if magic not in (_MAGIC, _MAGIC_2):
+    if magic not in _KNOWN:
         if magic[:3] == _MAGIC[:3]:
             raise FormatTooNewError(
                 f"a node of format {bytes(magic[3:])!r}",
-                why="this Penstock reads formats 1 and 2",
+                why="this Penstock reads formats 1 to 3",
                 fix="Upgrade Penstock.",
             )
         raise IntegrityError("a node does not start as one", why=f"first bytes {bytes(magic)!r}")
@@ -142,17 +148,14 @@ def frames_around(window: bytes | memoryview, position: int) -> Iterator[tuple[i
     while at + _OVERHEAD <= len(view):
         magic, _, _, body_length, _ = _HEADER.unpack_from(view, at)
         length = body_length + _OVERHEAD
-        if magic not in (_MAGIC, _MAGIC_2) or at + length > len(view):
+        if magic not in _KNOWN or at + length > len(view):
             break
         yield at, length
         at += length
     at = position
     while at >= _OVERHEAD:
         length = _TRAILER.unpack_from(view, at - 4)[0]
-        if not _OVERHEAD <= length <= at or bytes(view[at - length : at - length + 4]) not in (
-            _MAGIC,
-            _MAGIC_2,
-        ):
+        if not _OVERHEAD <= length <= at or bytes(view[at - length : at - length + 4]) not in _KNOWN:
             break
         at -= length
         yield at, length

@@ -24,6 +24,8 @@ __all__ = [
     "documented_top_hash",
     "file_hash",
     "hash_of_blocks",
+    "identified_leaf_hash",
+    "identity_hash",
     "index_hash",
     "leaf_hash",
     "page_hash",
@@ -50,6 +52,16 @@ def leaf_hash(logical: bytes) -> bytes:
 def documented_leaf_hash(logical: bytes) -> bytes:
     """Hash the logical part of a leaf with documents."""
     return blake3(logical, derive_key_context="penstock 2 leaf").digest()
+
+
+def identified_leaf_hash(logical: bytes) -> bytes:
+    """Hash the logical part of a leaf with entries pinned by identity."""
+    return blake3(logical, derive_key_context="penstock 3 leaf").digest()
+
+
+def identity_hash(logical: bytes) -> bytes:
+    """Hash what a store says of an object: see `identity`. No content has this hash."""
+    return blake3(logical, derive_key_context="penstock 3 identity").digest()
 
 
 def document_hash(body: bytes) -> bytes:

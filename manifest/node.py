@@ -22,6 +22,8 @@ from .tables import ExtentTable, PageTable
 __all__ = [
     "DocumentedLogical",
     "DocumentedPhysical",
+    "IdentifiedLogical",
+    "IdentifiedPhysical",
     "IndexLogical",
     "IndexNode",
     "IndexPhysical",
@@ -85,6 +87,19 @@ class DocumentedPhysical(LeafPhysical, frozen=True, array_like=True, forbid_unkn
     documents: _Column[Packed]
 
 
+class IdentifiedLogical(LeafLogical, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What is hashed of a leaf with entries pinned by identity: documents, if any, and the indexes of those entries."""
+
+    documents: _Column[tuple[int, int, bytes]]
+    identities: Annotated[list[int], msgspec.Meta(min_length=1, max_length=MAX_LEAF_ENTRIES)]
+
+
+class IdentifiedPhysical(LeafPhysical, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What is not hashed of a leaf with entries pinned by identity: the same as of one with documents."""
+
+    documents: _Column[Packed]
+
+
 class IndexLogical(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """What is hashed of an index node. All columns run over its children."""
 
@@ -105,12 +120,13 @@ class IndexPhysical(msgspec.Struct, frozen=True, array_like=True, forbid_unknown
 class LeafTables(NamedTuple):
     """What a leaf has of files in several extents, of those with pages of hashes, and of entries with a document.
 
-    Each by the index of the entry.
+    Each by the index of the entry; `identities` are those of the files that are pinned by identity.
     """
 
     extents: dict[int, ExtentTable]
     pages: dict[int, PageTable]
     documents: dict[int, DocumentRef]
+    identities: frozenset[int] = frozenset()
 
 
 _KINDS = tuple(Kind)  # a look-up by number costs a tenth of calling the enum
@@ -290,7 +306,10 @@ class Leaf:
         extents: Extents | None = self._tables.extents.get(at)
         if extents is None:
             rank = files[at]
-            extents = (Extent(self._object(physical.file_objects[rank]), physical.file_offsets[rank], size),)
+            found = self._object(physical.file_objects[rank])
+            if at in self._tables.identities and isinstance(found, External):
+                found = External(found.uri, found.version_id, found.etag, size)
+            extents = (Extent(found, physical.file_offsets[rank], size),)
         return TreeEntry(*common, extents=extents, blocks=blocks.get(at, b""), pages=self._tables.pages.get(at, ()))
 
 

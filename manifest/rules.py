@@ -24,16 +24,20 @@ from .entry import (
     MAX_TARGET,
     PAGE_BLOCKS,
     DocumentRef,
+    External,
     Kind,
     Location,
     block_count,
 )
 from .frame import MAX_FRAME
 from .hashing import HASH_SIZE, content_hash, file_hash, hash_of_blocks
+from .identity import hash_of_identity, identity_problem
 from .metadata import parse_metadata
 from .node import (
     DocumentedLogical,
     DocumentedPhysical,
+    IdentifiedLogical,
+    IdentifiedPhysical,
     IndexLogical,
     IndexPhysical,
     LeafLogical,
@@ -95,7 +99,8 @@ def check_leaf(logical: LeafLogical, physical: LeafPhysical, own_pack: bytes, *,
     _check_metadata(logical, count)
     documents = _check_documents(logical, physical, own_pack)
     _check_objects(physical)
-    return LeafTables(*_check_files(logical, physical, own_pack), documents)
+    identities = _check_identities(logical, count)
+    return LeafTables(*_check_files(logical, physical, own_pack, identities), documents, identities)
 
 
 def check_index(logical: IndexLogical, physical: IndexPhysical) -> None:
@@ -166,8 +171,9 @@ def _check_metadata(logical: LeafLogical, count: int) -> None:
 
 
 def _check_documents(logical: LeafLogical, physical: LeafPhysical, own_pack: bytes) -> dict[int, DocumentRef]:
-    if not isinstance(logical, DocumentedLogical) or not isinstance(physical, DocumentedPhysical):
+    if not isinstance(logical, DocumentedLogical | IdentifiedLogical):
         return {}
+    assert isinstance(physical, DocumentedPhysical | IdentifiedPhysical)
     if len(logical.documents) != len(physical.documents):
         bad("a leaf's documents do not add up")
     _check_packs(physical.packs, physical.documents)
@@ -193,8 +199,20 @@ def _check_objects(physical: LeafPhysical) -> None:
             bad("a leaf points to an address of an unknown kind")
 
 
+def _check_identities(logical: LeafLogical, count: int) -> frozenset[int]:
+    """Return which entries are pinned by identity; `_check_files` looks at what they are pinned to."""
+    if not isinstance(logical, IdentifiedLogical):
+        return frozenset()
+    last = -1
+    for at in logical.identities:
+        if not last < at < count or logical.kinds[at] > Kind.EXECUTABLE or logical.sizes[at] == 0:
+            bad("a leaf pins what is no file with content, or out of order, by its identity")
+        last = at
+    return frozenset(logical.identities)
+
+
 def _check_files(
-    logical: LeafLogical, physical: LeafPhysical, own_pack: bytes
+    logical: LeafLogical, physical: LeafPhysical, own_pack: bytes, identities: frozenset[int]
 ) -> tuple[dict[int, ExtentTable], dict[int, PageTable]]:
     pieces = dict(physical.pieces)
     blocks = dict(physical.blocks)
@@ -217,6 +235,10 @@ def _check_files(
             if _hash(logical, at) != _NOTHING:
                 bad("an empty file's hash is not that of no bytes")
             continue
+        if at in identities:
+            _check_extent(objects, physical.file_objects[rank], physical.file_offsets[rank], size)
+            _check_identity(logical, at, physical.objects[physical.file_objects[rank]], physical.file_offsets[rank])
+            continue
         if at in pieces:
             extents[at] = _check_pieces(size, physical, pieces.pop(at))
         else:
@@ -231,6 +253,15 @@ def _check_files(
     if pieces or blocks or pages:
         bad("a leaf says more of a file than it may")
     return extents, tables
+
+
+def _check_identity(
+    logical: LeafLogical, at: int, found: bytes | tuple[str, str | None, str | None], offset: int
+) -> None:
+    if isinstance(found, bytes) or offset or identity_problem(External(*found)):
+        bad("a file is pinned by the identity of something that has none")
+    if hash_of_identity(logical.sizes[at], External(*found)) != _hash(logical, at):
+        bad("an identity is not the one of the object that it points to")
 
 
 def _check_extent(objects: int, number: int, offset: int, length: int) -> None:
