@@ -208,6 +208,7 @@ class PackageBuilder:
         *,
         meta: Mapping[str, Any] | None = None,
         conflicts: Conflicts | None = None,
+        identity: bool = False,
         progress: Progress = SILENT,
     ) -> Self:
         """Add a file, a directory, an object or a prefix of S3, a `Package` or a part of one.
@@ -215,7 +216,8 @@ class PackageBuilder:
         Without a `key` it gets the path as it is given; ``.`` and packages come to the top. What is in a directory is
         merged with what is there: a key that has something else already is a conflict, unless `conflicts` says whose
         is kept, ``ours`` (what is there) or ``theirs`` (what is added). Objects of S3 are left where they lie, and read
-        once for their hashes; ``s3://bucket/prefix/``, with its slash, is all below it. No byte of another package's
+        once for their hashes, or with `identity` not at all: their sizes and ETags pin them then, and nothing proves what
+        they hold. ``s3://bucket/prefix/``, with its slash, is all below it. No byte of another package's
         files moves.
 
         MergeConflictError, ConflictError: a key is taken. NotFoundError, AccessError: the source cannot be read.
@@ -227,11 +229,12 @@ class PackageBuilder:
         8
         """
         choose = _choice(conflicts)
+        _check_identity(source, identity=identity)
         if isinstance(source, Package | Entry):
             return self._add_version(source, key, meta, choose)
         text = os.fspath(source)
         if is_object_address(text):
-            return self._add_objects(text, key, meta, choose, progress)
+            return self._add_objects(text, key, meta, choose, progress, identity=identity)
         names = _key(_key_of_path(text) if key is None else key)
         if not os.path.isdir(text):
             return self.set(display_path(names), text, meta)
@@ -241,14 +244,22 @@ class PackageBuilder:
             self._draft.tree.set_metadata(names, body)
         return self._added(BuilderSource(display_path(names), _shown_local(text), "local", None, True))
 
-    def set(self, key: str, source: str | os.PathLike[str] | Entry, meta: Mapping[str, Any] | None = None) -> Self:
+    def set(
+        self,
+        key: str,
+        source: str | os.PathLike[str] | Entry,
+        meta: Mapping[str, Any] | None = None,
+        *,
+        identity: bool = False,
+    ) -> Self:
         """Let a key stand for a file of this disk, an object of S3 or an entry of a package.
 
         A file that was there is replaced. ``s3://bucket/key?versionId=ID`` is that version of an object. `meta` is the
-        entry's metadata.
+        entry's metadata. With `identity` an object is not read, as with `add`.
 
         ConflictError: the key is a directory, or lies below a file. UsageError: the key or the metadata cannot be.
         """
+        _check_identity(source, identity=identity)
         if isinstance(source, Entry):
             return self._add_version(source, key, meta, None)
         names = _key(key)
@@ -257,7 +268,7 @@ class PackageBuilder:
         text = os.fspath(source)
         metadata = canonical_json(dict(meta)) if meta is not None else b""
         if is_object_address(text):
-            self._draft.put_object(names, text, metadata, SILENT)
+            self._draft.put_object(names, text, metadata, SILENT, identity=identity)
             return self._added(BuilderSource(display_path(names), text, "object"))
         self._draft.put_local(names, text, metadata)
         return self._added(BuilderSource(display_path(names), _shown_local(text), "local"))
@@ -360,15 +371,22 @@ class PackageBuilder:
         return self.changes().counts()
 
     def _add_objects(
-        self, address: str, key: str | None, meta: Mapping[str, Any] | None, choose: Choose | None, progress: Progress
+        self,
+        address: str,
+        key: str | None,
+        meta: Mapping[str, Any] | None,
+        choose: Choose | None,
+        progress: Progress,
+        *,
+        identity: bool,
     ) -> Self:
         names = _key(posixpath.basename(address.removeprefix("s3://").rstrip("/")) if key is None else key)
         body = canonical_json(dict(meta)) if meta is not None else None
         whole_bucket = "/" not in address.removeprefix("s3://").rstrip("/")
         if not address.endswith("/") and not whole_bucket:
-            self._draft.put_object(names, address, body or b"", progress)
+            self._draft.put_object(names, address, body or b"", progress, identity=identity)
             return self._added(BuilderSource(display_path(names), address, "object"))
-        self._draft.put_objects(names, address, choose, progress)
+        self._draft.put_objects(names, address, choose, progress, identity=identity)
         if body is not None:
             self._draft.tree.set_metadata(names, body)
         return self._added(BuilderSource(display_path(names), address, "object", None, True))
@@ -671,6 +689,15 @@ def _close_all() -> None:
 
 def _authorship(author: str | None, message: str, operation: str) -> Authorship:
     return Authorship(author or default_author(), message, operation)
+
+
+def _check_identity(source: object, *, identity: bool) -> None:
+    if identity and not (isinstance(source, str) and is_object_address(source)):
+        raise UsageError(
+            f"{source!r} cannot be added by identity",
+            why="only an object of S3 has one: a store says which object is which",
+            fix="Leave identity out, or name s3://bucket/key.",
+        )
 
 
 def _choice(conflicts: Conflicts | None) -> Choose | None:

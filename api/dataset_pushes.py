@@ -92,13 +92,15 @@ class DatasetPushes(DatasetSession):
         author: str | None = None,
         skip_unreadable: bool = False,
         require_versioned: bool = False,
+        identity: bool = False,
         drop_metadata: bool = False,
         progress: Progress = SILENT,
     ) -> PushReport:
         """Make a version whose entries point to files where they lie: only metadata is sent, but all are read once.
 
         `source` is ``s3://bucket[/prefix]``, or a directory, which is noted as one that data sets in local buckets may
-        read from. When a file changes later, to read it through the dataset is an error.
+        read from. When a file changes later, to read it through the dataset is an error. With `identity`, objects are
+        not read at all: each is pinned by the size and ETag that its store says, and what it holds is not verified.
 
         UnreadableError: objects cannot be read; all are named, and nothing is published, unless `skip_unreadable`
         leaves them out; with `require_versioned`, those in buckets that keep no versions are among them. UsageError: a
@@ -117,6 +119,7 @@ class DatasetPushes(DatasetSession):
             tag,
             skip_unreadable=skip_unreadable,
             require_versioned=require_versioned,
+            identity=identity,
             drop_metadata=drop_metadata,
         )
         return push_report(report, tag)

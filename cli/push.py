@@ -41,6 +41,7 @@ def _kept_options(command: _Callback) -> _Callback:
         'penstock push ./photos demo/photos:main -m "first batch" --tag v1',
         "penstock push ./photos file:///srv/store/photos:review",
         "penstock push --in-place s3://open-data/images lab/images",
+        "penstock push --in-place --identity s3://open-data/images lab/images",
         "penstock push . lab/runs --tag 2026-11-30 --workspace",
     ),
 )
@@ -50,6 +51,7 @@ def _kept_options(command: _Callback) -> _Callback:
 @click.option("--skip-unreadable", is_flag=True, help="With --in-place: leave out objects that cannot be read.")
 @click.option("--workspace", is_flag=True, help="Record git commit, container and installed packages, too.")
 @click.option("--require-versioned", is_flag=True, help="With --in-place: refuse objects that have no version.")
+@click.option("--identity", is_flag=True, help="With --in-place: read no object, pin it by size and ETag.")
 @click.option("--drop-metadata", is_flag=True, help="Leave out the metadata that the branch has.")
 @click.option("-m", "--message", default="", metavar="TEXT", help="Say what this version is.")
 @click.option("--tag", metavar="NAME", help="Give the version a tag, too.")
@@ -64,6 +66,7 @@ def push_(
     skip_unreadable: bool,
     workspace: bool,
     require_versioned: bool,
+    identity: bool,
     drop_metadata: bool,
     message: str,
     tag: str | None,
@@ -85,12 +88,15 @@ def push_(
     be read, such as archived ones, are named, and nothing is published: exit code 1. With --skip-unreadable the others
     are.
 
+    With --identity objects are not even read: a listing says their sizes and ETags, and these are what the version
+    pins. Reading one that was changed since is an error; that the store gives out the right bytes, nothing proves.
+
     With --workspace the version says what DIRECTORY was worked on with, and `penstock show` prints it: git commit,
     branch and remote, container image (of Docker: what PENSTOCK_CONTAINER_IMAGE says), Python, installed packages.
     Nothing of it holds passwords; .git is left out.
     """
-    if (skip_unreadable or require_versioned) and not in_place:
-        raise click.UsageError("--skip-unreadable and --require-versioned go with --in-place")
+    if (skip_unreadable or require_versioned or identity) and not in_place:
+        raise click.UsageError("--skip-unreadable, --require-versioned and --identity go with --in-place")
     if in_place and (modes or xattrs):
         raise click.UsageError("--modes and --xattrs go without --in-place")
     if workspace and in_place:
@@ -111,6 +117,7 @@ def push_(
                 author=author,
                 skip_unreadable=skip_unreadable,
                 require_versioned=require_versioned,
+                identity=identity,
                 drop_metadata=drop_metadata,
                 progress=progress,
             )
@@ -135,7 +142,12 @@ def push_(
             f"{report.unpinned} files could not be pinned: the server gives them neither a version nor an ETag. When "
             "one changes, reading it is an error as ever, but what it was cannot be asked for; each push reads it anew"
         )
-    if report.unversioned:
+    if report.unversioned and identity:
+        invocation.output.notice(
+            f"{report.unversioned} files are pinned by their ETags alone, as a listing says no versions: once one is "
+            "overwritten, what it was cannot be read any more. --require-versioned asks for each one's version"
+        )
+    elif report.unversioned:
         invocation.output.notice(
             f"{report.unversioned} files lie in a bucket that keeps no versions: once one is overwritten, what it was "
             "cannot be read any more. --require-versioned refuses them"

@@ -25,6 +25,7 @@ __all__ = [
     "file_hash",
     "hash_of_blocks",
     "identified_leaf_hash",
+    "identity_block_hash",
     "identity_hash",
     "index_hash",
     "leaf_hash",
@@ -62,6 +63,11 @@ def identified_leaf_hash(logical: bytes) -> bytes:
 def identity_hash(logical: bytes) -> bytes:
     """Hash what a store says of an object: see `identity`. No content has this hash."""
     return blake3(logical, derive_key_context="penstock 3 identity").digest()
+
+
+def identity_block_hash(where: bytes) -> bytes:
+    """Hash what stands for a block that nobody has read: of this program alone, no part of the format."""
+    return blake3(where, derive_key_context="penstock identity block").digest()
 
 
 def document_hash(body: bytes) -> bytes:

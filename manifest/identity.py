@@ -12,9 +12,9 @@ import msgspec
 from penstock.errors import UsageError
 
 from .entry import MAX_SIZE, Extent, External, Kind, Metadata, TreeEntry
-from .hashing import content_hash, identity_hash
+from .hashing import content_hash, identity_block_hash, identity_hash
 
-__all__ = ["MAX_TAG", "hash_of_identity", "identity_entry", "identity_problem"]
+__all__ = ["MAX_TAG", "hash_of_identity", "identity_block", "identity_entry", "identity_problem"]
 
 MAX_TAG = 1024
 """Bytes of an ETag or a version id that an identity is made of, at most."""
@@ -39,7 +39,9 @@ def identity_problem(external: External) -> str:
 def hash_of_identity(size: int, external: External) -> bytes:
     """Return the hash of an entry pinned by identity, which `identity_problem` has nothing to say of."""
     etag = external.etag
-    return identity_hash(_encode((size, etag.strip('"'), None) if etag is not None else (size, None, external.version_id)))
+    return identity_hash(
+        _encode((size, etag.strip('"'), None) if etag is not None else (size, None, external.version_id))
+    )
 
 
 def identity_entry(
@@ -55,8 +57,21 @@ def identity_entry(
         return TreeEntry(name, Kind.FILE, 0, content_hash(b""), mtime_ns, metadata)
     if problem := identity_problem(external):
         raise UsageError(
-            f"{external.uri} cannot be pinned by its identity", why=problem, fix="Have it read once: leave identity out."
+            f"{external.uri} cannot be pinned by its identity",
+            why=problem,
+            fix="Have it read once: leave identity out.",
         )
     pinned = External(external.uri, external.version_id, external.etag, size)
     digest = hash_of_identity(size, pinned)
     return TreeEntry(name, Kind.FILE, size, digest, mtime_ns, metadata, extents=(Extent(pinned, 0, size),))
+
+
+def identity_block(entry: TreeEntry, index: int) -> bytes:
+    """Return what stands for a block of an entry pinned by identity where blocks of others go by their hash.
+
+    It is of the address and all that pins the object, not of size and ETag alone: what an enemy's store gave out under
+    a forged ETag is never taken for bytes of another object. It is no hash of content, and none has it.
+    """
+    found = entry.extents[0].object
+    assert isinstance(found, External)
+    return identity_block_hash(_encode((found.uri, found.version_id, found.etag, found.size, index)))

@@ -139,7 +139,7 @@ class Store(ABC):
         range, IntegrityError when the object is larger than `limit` bytes; no more of it is read then. With
         `version_id`, that version; with `etag`, ConflictError when the object has another one by now. `checked` says
         that the caller holds the bytes against a hash: then it is no fault when the server does not say which bytes
-        it sends or which ETag they have.
+        it sends, or which ETag or version they have.
         """
 
     @abstractmethod

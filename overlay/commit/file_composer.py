@@ -128,6 +128,8 @@ class Composer:
         return ContentReader(size, digest, (self._content.pack(data, digest),))
 
     def _large(self, inode: int, record: InodeRecord, old: TreeEntry | None, *, afresh: bool) -> ContentReader:
+        # Of what is pinned by its identity no block's hash is known, so none can be kept.
+        afresh = afresh or (old is not None and old.is_identity)
         file = _LargeFile(self, inode, record, old, afresh=afresh)
         blocks, pages, hashes = b"", [], []
         count = block_count(record.size)

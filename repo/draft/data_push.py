@@ -185,7 +185,7 @@ class _Elsewhere:
             return None
         extent = entry.extents[0]
         found = extent.object
-        if not isinstance(found, External) or not found.uri.startswith("s3://") or extent.offset:
+        if not isinstance(found, External) or not found.uri.startswith("s3://") or extent.offset or entry.is_identity:
             return None
         if found.uri == places.address_of(places.key_of(path)) or not self._session.store.url.startswith("s3://"):
             return None

@@ -162,26 +162,33 @@ class Draft:
         self.tree.graft(path, root, choose)
         self.skipped += skipped
 
-    def put_objects(self, path: Path, address: str, choose: Choose | None, progress: Progress) -> None:
+    def put_objects(
+        self, path: Path, address: str, choose: Choose | None, progress: Progress, *, identity: bool = False
+    ) -> None:
         """Put the objects below a prefix of S3 at a key, where they lie. Errors as `draft_objects`."""
         self.settle(progress)
         there = self.tree.find(path)
         known = Tree(there.directory, self.tree.load) if there is not None and there.directory is not None else None
         with ExitStack() as stack:
             externals = self._externals(address, stack)
-            root, skipped, unpinned = draft_objects(address, externals, self.frames, known, progress.stage("hashing"))
+            root, skipped, unpinned = draft_objects(
+                address, externals, self.frames, known, progress.stage("hashing"), identity=identity
+            )
         self.tree.graft(path, root, choose)
         self.skipped += skipped
         self.unpinned += unpinned
 
-    def put_object(self, path: Path, address: str, metadata: bytes, progress: Progress) -> None:
+    def put_object(
+        self, path: Path, address: str, metadata: bytes, progress: Progress, *, identity: bool = False
+    ) -> None:
         """Put one object of S3 at a key, where it lies. Errors as `draft_object`, ConflictError as `check_place`."""
         self.settle(progress)
         check_text_key(path)
         self.tree.check_place(path)
         with ExitStack() as stack:
             externals = self._externals(address, stack)
-            entry = draft_object(address, path, externals, self.frames, progress.stage("hashing"))
+            stage = progress.stage("hashing")
+            entry = draft_object(address, path, externals, self.frames, stage, identity=identity)
         self.tree.put(path, msgspec.structs.replace(entry, metadata=metadata))
 
     def _externals(self, address: str, stack: ExitStack) -> Externals:

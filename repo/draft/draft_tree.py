@@ -27,6 +27,7 @@ from penstock.manifest.entry import (
     display_path,
 )
 from penstock.manifest.hashing import HASH_SIZE
+from penstock.manifest.identity import identity_block
 from penstock.manifest.merge import Choose, Side, merge, merge_metadata
 from penstock.manifest.node import Node
 from penstock.manifest.records import Manifest
@@ -94,6 +95,8 @@ class DraftTree:
 
     def block_hash(self, entry: TreeEntry, index: int) -> bytes:
         """Return the hash of one block of a file."""
+        if entry.is_identity:
+            return identity_block(entry, index)
         if entry.size <= BLOCK_SIZE:
             return entry.hash
         if entry.blocks:

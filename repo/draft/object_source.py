@@ -31,21 +31,27 @@ def is_object_address(text: str) -> bool:
 
 
 def draft_objects(
-    address: str, externals: Externals, frames: FrameFile, known: Tree | None, reading: Stage
+    address: str,
+    externals: Externals,
+    frames: FrameFile,
+    known: Tree | None,
+    reading: Stage,
+    *,
+    identity: bool = False,
 ) -> tuple[NodeRef, Sequence[Skipped], int]:
     """Read the objects below ``s3://bucket/prefix/`` into a tree.
 
     Returns its root, keys that no path can have, and how many objects could not be pinned.
 
     `known` is what the tree has there: an object that it points to already is not read again. UnreadableError names
-    objects that cannot be read. NotFoundError: there is none.
+    objects that cannot be read. NotFoundError: there is none. With `identity`, none is read.
     """
     with (
         ThreadPoolExecutor(threads(), "penstock-read") as pool,
         closing(externals.open(address.rstrip("/"))) as store,
     ):
         builder = TreeBuilder(frames)
-        registrar = InPlaceRegistrar(builder, known, pool, reading)
+        registrar = InPlaceRegistrar(builder, known, pool, reading, identity=identity)
         root = registrar.objects(store)
     if registrar.unreadable:
         count = len(registrar.unreadable)
@@ -60,8 +66,12 @@ def draft_objects(
     return root, registrar.skipped, registrar.unpinned
 
 
-def draft_object(address: str, path: Path, externals: Externals, frames: FrameFile, reading: Stage) -> TreeEntry:
+def draft_object(
+    address: str, path: Path, externals: Externals, frames: FrameFile, reading: Stage, *, identity: bool = False
+) -> TreeEntry:
     """Read one object, ``s3://bucket/key[?versionId=ID]``, and return the entry that points to it.
+
+    With `identity`, it is not read, but only asked for.
 
     NotFoundError: there is none, or not in this version. AccessError: it may not be read.
     """
@@ -82,7 +92,8 @@ def draft_object(address: str, path: Path, externals: Externals, frames: FrameFi
             )
         if found is None:
             raise NotFoundError(f"no object {address}", fix="Check the address; `aws s3 ls` lists what there is.")
-        entry, blocks = registrar.read_object(store, path[-1], found, exact=version is not None)
+        pin = registrar.identify_object if identity else registrar.read_object
+        entry, blocks = pin(store, path[-1], found, exact=version is not None)
     return with_blocks(entry, blocks, frames.write) if blocks else entry
 
 

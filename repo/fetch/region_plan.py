@@ -33,7 +33,7 @@ def pieces_of(
     if entry.size <= BLOCK_SIZE:
         if blocks and len(entry.extents) == 1:
             extent = entry.extents[0]
-            yield extent.object, RegionPiece(entry.hash, extent.offset, extent.length)
+            yield extent.object, RegionPiece(block_hash(entry, 0), extent.offset, extent.length)
         return
     for index in blocks:
         start = index * BLOCK_SIZE

@@ -47,6 +47,11 @@ class Region(msgspec.Struct, frozen=True, array_like=True):
         return isinstance(self.object, External)
 
     @property
+    def is_identity(self) -> bool:
+        """Whether no hash says what the bytes are, only the store: `digest` of a piece is then `identity_block`."""
+        return isinstance(self.object, External) and self.object.size is not None
+
+    @property
     def offset(self) -> int:
         """Where the first block begins."""
         return self.pieces[0].offset
@@ -81,7 +86,8 @@ class RegionReader:
     def read(self, region: Region) -> list[memoryview]:
         """Return the blocks of a region, checked.
 
-        A block that is not what its hash says is fetched once more: the fault may have been on the way. Then, and for
+        Of an object that is pinned by its identity the store answers for version, ETag and length, and nothing more is
+        known. A block that is not what its hash says is fetched once more: the fault may have been on the way. Then, and for
         an object that is gone or has changed, IntegrityError; AccessError and StoreUnreachableError from the store.
         """
         if self._racing is None:
@@ -90,6 +96,9 @@ class RegionReader:
 
     def _read(self, region: Region) -> list[memoryview]:
         body = memoryview(self._get(region.object, region.offset, region.length))
+        if region.is_identity:
+            starts = [piece.offset - region.offset for piece in region.pieces]
+            return [body[at : at + piece.length] for at, piece in zip(starts, region.pieces, strict=True)]
         blocks = []
         for piece in region.pieces:
             at = piece.offset - region.offset

@@ -4,6 +4,8 @@ The source is an S3 prefix or a local directory. Each object is read once for it
 version points to the very same object (the same version, or ETag and size). If an object changes later, reading it
 through the dataset fails loudly: the pinned version or ETag is asked for, and every block is checked. Where a server
 gives neither, the hashes alone tell, and every push reads such objects anew.
+
+With `identity` objects are not read at all: what a listing says of each is what its entry is pinned by.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from penstock.errors import AccessError, ConflictError, UsageError
 from penstock.manifest.build import TreeBuilder
 from penstock.manifest.entry import Extent, External, Kind, NodeRef, TreeEntry, name_problem
 from penstock.manifest.hashing import ContentHasher
+from penstock.manifest.identity import identity_entry, identity_problem
 from penstock.manifest.tree import Tree
 from penstock.progress import Stage
 from penstock.store.base import ByteRange, ObjectInfo, Store
@@ -39,6 +42,7 @@ __all__ = ["InPlaceRegistrar", "Registered", "Unreadable", "is_unversioned"]
 _READ = 8 << 20
 _NO_VERSION = (None, "null")  # the latter: of an object from before its bucket kept versions
 _REQUIRE = "--require-versioned"
+_IDENTITY = "--identity"
 
 
 class Registered(NamedTuple):
@@ -71,7 +75,7 @@ class InPlaceRegistrar:
     """Builds a tree of entries that point into a source. `reading` is told bytes as they are hashed.
 
     What `parent` has of metadata for a path stays, unless it is not to be kept. With `require_versioned`, objects of
-    buckets that keep no versions count as unreadable.
+    buckets that keep no versions count as unreadable; with `identity` as well, each is asked for its version.
     """
 
     def __init__(
@@ -83,13 +87,15 @@ class InPlaceRegistrar:
         *,
         keep_metadata: bool = True,
         require_versioned: bool = False,
+        identity: bool = False,
     ) -> None:
+        self._identity = identity
         self._builder = builder
         self._parent = parent
         self._keep_metadata = keep_metadata
         self._require_versioned = require_versioned
         self.unversioned = 0
-        """Objects whose bucket keeps no versions: once overwritten, they cannot be read any more."""
+        """Objects whose bucket keeps no versions, or pinned by ETag alone: once overwritten, they cannot be read."""
         self._pool = pool
         self._reading = reading
         self.files = 0
@@ -164,13 +170,16 @@ class InPlaceRegistrar:
                     older.enter(name)
                     stack.append(_Folder(path, below, iter(self._level(store, below))))
                     break
-                known = _unchanged(older.find(name), store, info)
+                known = _unchanged(older.find(name), store, info, identity=self._identity)
                 if known is not None and not (
                     self._require_versioned and any(map(is_unversioned, known.entry.extents))
                 ):
                     yield [known], 0
+                elif self._identity:
+                    identify = partial(self._pin, self.identify_object, store, name, info)
+                    yield (identify if self._has_to_ask(store, info) else identify()), 0
                 else:
-                    yield partial(self._hash, store, name, info), min(info.size, _READ)
+                    yield partial(self._pin, self.read_object, store, name, info), min(info.size, _READ)
             else:
                 stack.pop()
                 if stack:
@@ -198,9 +207,11 @@ class InPlaceRegistrar:
                 found[raw] = info
         return sorted(found.items())
 
-    def _hash(self, store: Store, name: bytes, info: ObjectInfo) -> list[_Step]:
+    def _pin(
+        self, pin: Callable[[Store, bytes, ObjectInfo], Registered], store: Store, name: bytes, info: ObjectInfo
+    ) -> list[_Step]:
         try:
-            return [self.read_object(store, name, info)]
+            return [pin(store, name, info)]
         except AccessError as error:
             return [Unreadable(info.key, f"{error.why}. {error.fix}" if error.fix else error.why)]
 
@@ -212,12 +223,7 @@ class InPlaceRegistrar:
         pinned = info if exact else store.head(info.key)
         if pinned is None or _differ(pinned, info):
             raise _changed(store, info)
-        if self._require_versioned and pinned.version_id in _NO_VERSION:
-            raise AccessError(
-                f"{info.key!r} in {store.url} has no version",
-                why="its bucket keeps no versions: once it is overwritten, it cannot be read any more",
-                fix=f"Turn versioning on and write it anew, push a copy, or leave {_REQUIRE} out.",
-            )
+        self._demand_version(store, pinned)
         is_pinned = pinned.version_id is not None or pinned.etag is not None
         if not is_pinned and pinned.modified is None and info.size > _READ:
             raise ConflictError(
@@ -246,6 +252,41 @@ class InPlaceRegistrar:
         mtime = round((info.modified or 0.0) * 1e9)
         return Registered(TreeEntry(name, Kind.FILE, info.size, digest, mtime, extents=extents), blocks)
 
+    def _has_to_ask(self, store: Store, info: ObjectInfo) -> bool:
+        """Whether a listing does not say enough of an object to pin it."""
+        external = External(_uri(store, info.key), info.version_id, info.etag)
+        return bool(info.size) and (self._require_versioned or bool(identity_problem(external)))
+
+    def identify_object(self, store: Store, name: bytes, info: ObjectInfo, *, exact: bool = False) -> Registered:
+        """Pin an object by what a listing said of it, and a look where that is not enough; nothing is read.
+
+        With `exact`, `info` is of the very version that is meant. Raises as `read_object`.
+        """
+        pinned: ObjectInfo | None = info
+        if not exact and self._has_to_ask(store, info):
+            pinned = store.head(info.key)
+            if pinned is None or _differ(pinned, info):
+                raise _changed(store, info)
+        assert pinned is not None
+        if info.size:
+            self._demand_version(store, pinned)
+        external = External(_uri(store, info.key), pinned.version_id, pinned.etag)
+        if info.size and (problem := identity_problem(external)):
+            raise AccessError(
+                f"{info.key!r} in {store.url} cannot be pinned by its identity",
+                why=problem,
+                fix=f"Have it read once: leave {_IDENTITY} out.",
+            )
+        return Registered(identity_entry(name, external, info.size, round((info.modified or 0.0) * 1e9)), b"")
+
+    def _demand_version(self, store: Store, pinned: ObjectInfo) -> None:
+        if self._require_versioned and pinned.version_id in _NO_VERSION:
+            raise AccessError(
+                f"{pinned.key!r} in {store.url} has no version",
+                why="its bucket keeps no versions: once it is overwritten, it cannot be read any more",
+                fix=f"Turn versioning on and write it anew, push a copy, or leave {_REQUIRE} out.",
+            )
+
 
 def is_unversioned(extent: Extent) -> bool:
     """Whether bytes lie in an S3 object that is gone once it is overwritten."""
@@ -271,11 +312,16 @@ def _changed(store: Store, info: ObjectInfo) -> ConflictError:
     return ConflictError(f"{info.key!r} in {store.url} changed while it was being read", fix="Run it again.")
 
 
-def _unchanged(old: TreeEntry | None, store: Store, info: ObjectInfo) -> Registered | None:
-    """Return the old entry when it points to this very object, so that it need not be read again."""
+def _unchanged(old: TreeEntry | None, store: Store, info: ObjectInfo, *, identity: bool) -> Registered | None:
+    """Return the old entry when it points to this very object, so that it need not be read again.
+
+    One that is pinned by its identity was never read: it is enough only where `identity` is.
+    """
     if old is None or not old.is_file or old.size != info.size or len(old.extents) != 1 or old.pages:
         return None
     external = old.extents[0].object
+    if old.is_identity and not identity:
+        return None
     if not isinstance(external, External) or external.uri != _uri(store, info.key):
         return None
     return Registered(old, old.blocks) if same_etag(external.etag, info.etag) else None

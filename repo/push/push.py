@@ -112,6 +112,7 @@ def push_in_place(
     *,
     skip_unreadable: bool = False,
     require_versioned: bool = False,
+    identity: bool = False,
     drop_metadata: bool = False,
 ) -> PushOutcome:
     """Make a version whose entries point to the files of `source` where they lie; nothing but metadata is sent.
@@ -122,7 +123,15 @@ def push_in_place(
     UnreadableError: objects of the source cannot be read, or cannot be entries; all of them are named, and nothing is
     published. With `skip_unreadable` they are left out, and named in the report. With `require_versioned`, those that
     lie in buckets that keep no versions are among them.
+
+    With `identity`, objects are not read, but pinned by what their store says of them; a directory is refused.
     """
+    if identity and not source.startswith("s3://"):
+        raise UsageError(
+            f"{source!r} cannot be registered by identity",
+            why="only a store says which object is which: of a file in a directory, its bytes alone do",
+            fix="Leave --identity out, or name s3://bucket/prefix.",
+        )
     with _Push(handle, settings, authorship, progress, tag, drop_metadata) as pushing:
         registrar = InPlaceRegistrar(
             pushing.builder,
@@ -131,6 +140,7 @@ def push_in_place(
             pushing.reading,
             keep_metadata=not drop_metadata,
             require_versioned=require_versioned,
+            identity=identity,
         )
         folder = _local_folder(source, pushing.store) if not source.startswith("s3://") else None
         pushing.writer.hold()

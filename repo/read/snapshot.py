@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
 
@@ -52,6 +52,7 @@ class Snapshot:
         self.fetch_blocks = blocks.fetch
         self.fetch_region = blocks.fetch_region
         self.keep_blocks = blocks.keep
+        self.missing_blocks = blocks.missing
         self._count_cached = blocks.count_cached
         self._counts = session.counts
 
@@ -154,11 +155,7 @@ class Snapshot:
 
     def has_block(self, digest: bytes) -> bool:
         """Whether the cache has a block, as far as its index says; it is not read."""
-        return self._cache is not None and not self._cache.missing((digest,))
-
-    def missing_blocks(self, digests: Sequence[bytes]) -> list[bytes]:
-        """Return those that the cache has not, as `has_block`."""
-        return self._cache.missing(digests) if self._cache is not None else list(digests)
+        return not self.missing_blocks((digest,))
 
     def cache_holds(self, size: int) -> bool:
         """Whether so many bytes fit into the cache, with room to spare."""

@@ -2,6 +2,11 @@
 
 Blocking and thread-safe. What lies side by side in one object is fetched with one ranged GET, in this process or, with
 `fetchers`, in another one that shares the cache.
+
+Nobody knows the hash of a block of an entry that is pinned by its identity before the block was read. In place of a
+hash it has a name, `identity_block`, and once it was read, the hash is remembered by that name: so the cache holds
+content by its hash alone. What is remembered stays with this object: another session, which may reach another server
+under the same address, reads for itself.
 """
 
 from __future__ import annotations
@@ -10,15 +15,21 @@ from collections.abc import Sequence
 
 from penstock.cache import BlockCache
 from penstock.errors import IntegrityError
+from penstock.lru import Lru
 from penstock.manifest.entry import BLOCK_SIZE, PAGE_BLOCKS, TreeEntry, block_count
 from penstock.manifest.extents import cut_extents
 from penstock.manifest.hashing import HASH_SIZE, content_hash
+from penstock.manifest.identity import identity_block
 from penstock.repo.fetch.fetch_pool import FetchPool
 from penstock.repo.fetch.regions import RESTORE, Region, RegionPiece, RegionReader
 
 from .nodes import Nodes
 
 __all__ = ["FileBlocks"]
+
+
+_LEARNED = 1 << 16
+"""Blocks pinned by identity whose hashes are remembered: 64 GiB of large files, in about 15 MB."""
 
 
 class FileBlocks:
@@ -35,13 +46,19 @@ class FileBlocks:
         self._nodes = nodes
         self._reader = reader
         self._fetchers = fetchers
+        self._learned: Lru[bytes, bytes] = Lru(_LEARNED)
 
     def hash(self, entry: TreeEntry, index: int) -> bytes:
-        """Return the hash of one block of a file; of a very large file, a page of hashes may have to be fetched."""
+        """Return the hash of one block of a file; of a very large file, a page of hashes may have to be fetched.
+
+        Of an entry that is pinned by its identity, what stands for it.
+        """
         if entry.size <= BLOCK_SIZE:
-            return entry.hash
+            return entry.hash if not entry.is_identity else identity_block(entry, index)
         if entry.blocks:
             return entry.blocks[index * HASH_SIZE : (index + 1) * HASH_SIZE]
+        if not entry.pages:
+            return identity_block(entry, index)
         number = index // PAGE_BLOCKS
         count = min(PAGE_BLOCKS, block_count(entry.size) - number * PAGE_BLOCKS)
         page = self._nodes.page(entry.pages[number], count)
@@ -50,7 +67,20 @@ class FileBlocks:
 
     def cached(self, digest: bytes) -> memoryview | None:
         """Return a block from the cache."""
-        return self._cache.get(digest) if self._cache is not None else None
+        if self._cache is None:
+            return None
+        block = self._cache.get(digest)
+        if block is None and (known := self._learned.get(digest)) is not None:
+            block = self._cache.get(known)
+        return block
+
+    def missing(self, digests: Sequence[bytes]) -> list[bytes]:
+        """Return those whose blocks are not in the cache, as far as its index says."""
+        if self._cache is None:
+            return list(digests)
+        known = [self._learned.peek(digest) or digest for digest in digests]
+        absent = set(self._cache.missing(known))
+        return [digest for digest, there in zip(digests, known, strict=True) if there in absent]
 
     def keep(self, blocks: Sequence[tuple[bytes, bytes]]) -> None:
         """Put blocks into the cache that were just hashed, each with its hash; what it cannot take is left out."""
@@ -65,7 +95,7 @@ class FileBlocks:
         cached = 0
         for start in range(0, count, PAGE_BLOCKS):
             wanted = [self.hash(entry, index) for index in range(start, min(start + PAGE_BLOCKS, count))]
-            cached += len(wanted) - len(self._cache.missing(wanted))
+            cached += len(wanted) - len(self.missing(wanted))
         return cached
 
     def fetch(self, entry: TreeEntry, first: int, count: int) -> list[memoryview]:
@@ -87,6 +117,11 @@ class FileBlocks:
 
     def fetch_region(self, region: Region) -> list[memoryview]:
         """Fetch the blocks of a region, check them, and keep them cached. Raises as `RegionReader.read`."""
+        if region.is_identity:  # what is learnt of it is learnt here
+            if self._fetchers is None:
+                return self._read_and_keep(region)
+            with self._fetchers.budget_of(region).hold(region.length):
+                return self._read_and_keep(region)
         if self._fetchers is not None and self._cache is not None and self._cache.readable():
             kept = self._fetchers.fetch(region)
             if kept is None:
@@ -106,9 +141,13 @@ class FileBlocks:
     def _read_and_keep(self, region: Region) -> list[memoryview]:
         blocks = self._reader.read(region)
         if self._cache is not None and self._cache.accepts():
-            self._cache.put_many(
-                ((piece.digest, block) for piece, block in zip(region.pieces, blocks, strict=True)), checked=True
-            )
+            digests = [piece.digest for piece in region.pieces]
+            if region.is_identity:
+                learned = [content_hash(block) for block in blocks]
+                for name, digest in zip(digests, learned, strict=True):
+                    self._learned.put(name, digest)
+                digests = learned
+            self._cache.put_many(zip(digests, blocks, strict=True), checked=True)
         return blocks
 
     def _read_missing(self, region: Region, found: Sequence[memoryview | None]) -> list[memoryview]:

@@ -184,6 +184,8 @@ def test_a_hundred_thousand_are_built_in_a_second_and_a_half() -> None:
     writer = DirectoryWriter(DiscardSink())
     for number in range(100_000):
         name = b"%06d.jpg" % number
-        writer.put(identity_entry(name, External(f"s3://bucket/images/{number:06}.jpg", None, f'"{number:032x}"'), 70_000))
+        writer.put(
+            identity_entry(name, External(f"s3://bucket/images/{number:06}.jpg", None, f'"{number:032x}"'), 70_000)
+        )
     assert writer.finish().entries == 100_000
     assert time.process_time() - began < 3.0  # the bar is 1.5 s on a quiet machine

@@ -65,7 +65,7 @@ class BlockReader:
 
     async def read_small(self, entry: TreeEntry, neighbours: Callable[[], Region | None]) -> memoryview:
         """Return all of a file of one block. When it must be fetched, what `neighbours` says is fetched with it."""
-        digest = entry.hash
+        digest = self._source.block_hash(entry, 0)
         view = self._held(digest, entry, 0)
         if view is not None:
             return view
