@@ -216,9 +216,8 @@ class PackageBuilder:
         Without a `key` it gets the path as it is given; ``.`` and packages come to the top. What is in a directory is
         merged with what is there: a key that has something else already is a conflict, unless `conflicts` says whose
         is kept, ``ours`` (what is there) or ``theirs`` (what is added). Objects of S3 are left where they lie, and read
-        once for their hashes, or with `identity` not at all: their sizes and ETags pin them then, and nothing proves what
-        they hold. ``s3://bucket/prefix/``, with its slash, is all below it. No byte of another package's
-        files moves.
+        once for their hashes, or with `identity` not at all: sizes and ETags pin them then, and nothing proves what
+        they hold. ``s3://bucket/prefix/``, with its slash, is all below it. No byte of another package's files moves.
 
         MergeConflictError, ConflictError: a key is taken. NotFoundError, AccessError: the source cannot be read.
         UsageError: a key that cannot be. Nothing has changed then.

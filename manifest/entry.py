@@ -162,9 +162,10 @@ class TreeEntry(msgspec.Struct, frozen=True):
     """One name in a directory.
 
     `size`: bytes of a file, of a symlink's target, of all files below a directory. `hash`: see `hashing`; of a
-    directory, its node's; of an entry that `is_identity`, what `identity` makes. `mtime_ns`: nanoseconds since 1970; None: nothing is known. `metadata`: canonical JSON, or
-    empty, or a document. `extents` cover a file's bytes in order. `blocks`: the 32-byte hashes of a file's blocks,
-    joined, when there are 2 to INLINE_BLOCKS of them; for more, `pages`. `directory` is set for directories only.
+    directory, its node's; of an entry that `is_identity`, see `identity`. `mtime_ns`: nanoseconds since 1970; None:
+    nothing is known. `metadata`: canonical JSON, or empty, or a document. `extents` cover a file's bytes in order.
+    `blocks`: the 32-byte hashes of a file's blocks, joined, when there are 2 to INLINE_BLOCKS of them; for more,
+    `pages`. `directory` is set for directories only.
     """
 
     name: bytes

@@ -111,8 +111,10 @@ class FetchPool:
     def fetch(self, region: Region) -> list[bool] | None:
         """Have a region's blocks put into the cache; which of them it has taken. Raises as `RegionReader.read`.
 
-        None: processes die that are asked, and whoever asks must do without them.
+        None: processes die that are asked, and whoever asks must do without them. Not for what is pinned by identity:
+        the cache is told by hash what was brought, and nobody knows one.
         """
+        assert not region.is_identity
         if not self._rest.over(time.monotonic()):
             return None
         length = region.length

@@ -86,9 +86,9 @@ class RegionReader:
     def read(self, region: Region) -> list[memoryview]:
         """Return the blocks of a region, checked.
 
-        Of an object that is pinned by its identity the store answers for version, ETag and length, and nothing more is
-        known. A block that is not what its hash says is fetched once more: the fault may have been on the way. Then, and for
-        an object that is gone or has changed, IntegrityError; AccessError and StoreUnreachableError from the store.
+        Of an object that is pinned by its identity the store answers for version and ETag; nothing more is known of it.
+        Else a block that is not what its hash says is fetched once more: the fault may have been on the way. Then, and
+        for an object that is gone or has changed, IntegrityError; AccessError and StoreUnreachableError from the store.
         """
         if self._racing is None:
             return self._read(region)

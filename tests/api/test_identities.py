@@ -1,0 +1,84 @@
+"""Packages with entries that are pinned by what their store says of them: made, read, compared, copied, downloaded."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from servers.rgw import RadosGateway
+
+import penstock
+from penstock.errors import IntegrityError, UsageError
+
+pytestmark = pytest.mark.s3
+LARGE = os.urandom((2 << 20) + 7)
+
+
+@pytest.fixture
+def source(gateway: RadosGateway, bucket: str, aws_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the name of a bucket with three objects below `in/`; `<name>-to` is an empty one."""
+    monkeypatch.setenv("PENSTOCK_AUTHOR", "Ada <ada@example.org>")
+    gateway.make_bucket(f"{bucket}-to")
+    for key, body in (("in/a/1.jpg", b"one"), ("in/a/2.jpg", b"two"), ("in/large.bin", LARGE)):
+        assert gateway.request("PUT", f"/{bucket}/{key}", body=body).status == 200
+    return bucket
+
+
+@pytest.fixture
+def package(source: str) -> penstock.Package:
+    builder = penstock.PackageBuilder(f"{source}-to/dataset").add(f"s3://{source}/in/", "data", identity=True)
+    builder.set("single.jpg", f"s3://{source}/in/a/1.jpg", meta={"n": 1}, identity=True)
+    return builder.push(allow_missing_readme=True)
+
+
+def test_what_a_builder_pinned_is_read_before_and_after_it_is_pushed(source: str) -> None:
+    builder = penstock.PackageBuilder(f"{source}-to/dataset").add(f"s3://{source}/in/", "data", identity=True)
+    assert builder.build_manifest().read("data/large.bin") == LARGE
+    package = builder.push(allow_missing_readme=True)
+    assert builder.sent is not None
+    assert builder.sent.bytes == 0
+    assert package.read("data/large.bin") == LARGE
+    assert package.read("data/a/1.jpg") == b"one"
+    assert package["data/a/1.jpg"].physical_keys[0].uri == f"s3://{source}/in/a/1.jpg"
+    hashed = penstock.PackageBuilder(f"{source}-to/hashed").add(f"s3://{source}/in/", "data")
+    assert hashed.build_manifest().top_hash != package.top_hash
+
+
+def test_it_is_downloaded_verified_and_told_from_what_changed(
+    source: str, package: penstock.Package, gateway: RadosGateway, tmp_path: Path
+) -> None:
+    package.download(tmp_path / "copy")
+    assert (tmp_path / "copy" / "data" / "large.bin").read_bytes() == LARGE
+    assert (tmp_path / "copy" / "single.jpg").read_bytes() == b"one"
+    assert package.verify(deep=True).sound
+    assert gateway.request("PUT", f"/{source}/in/a/2.jpg", body=b"TWO").status == 200
+    assert gateway.request("PUT", f"/{source}/in/large.bin", body=LARGE[::-1]).status == 200
+    with pytest.raises(IntegrityError, match=r"2\.jpg"):
+        package.read("data/a/2.jpg")
+    report = package.verify()
+    assert not report.sound
+    again = package.to_builder().add(f"s3://{source}/in/", "data", identity=True, conflicts="theirs")
+    assert sorted(each.path for each in again.changes().changes()) == ["data/a/2.jpg", "data/large.bin"]
+
+
+def test_entries_go_to_other_packages_as_they_are(source: str, package: penstock.Package) -> None:
+    other = penstock.PackageBuilder(f"{source}-to/other").add(package).push(allow_missing_readme=True)
+    assert other.top_hash == package.top_hash
+    there = penstock.PackageBuilder(f"{source}/elsewhere").add(package)
+    there.push_data(prefix="copies")
+    moved = there.push_manifest(allow_missing_readme=True)
+    assert moved.top_hash == package.top_hash
+    assert moved["single.jpg"].physical_keys[0].uri == f"s3://{source}/in/a/1.jpg"
+    assert moved.read("data/large.bin") == LARGE
+
+
+def test_only_objects_have_an_identity(source: str, package: penstock.Package, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    builder = penstock.PackageBuilder(f"{source}-to/dataset")
+    for origin in (str(tmp_path / "file"), tmp_path / "file", package, package["single.jpg"]):
+        with pytest.raises(UsageError, match="by identity"):
+            builder.add(origin, "key", identity=True)
+    with pytest.raises(UsageError, match="by identity"):
+        builder.set("key", str(tmp_path / "file"), identity=True)
+    assert builder.counts().added == 0
