@@ -34,7 +34,7 @@ def package(source: str) -> penstock.Package:
 
 def test_what_a_builder_pinned_is_read_before_and_after_it_is_pushed(source: str) -> None:
     builder = penstock.PackageBuilder(f"{source}-to/dataset").add(f"s3://{source}/in/", "data", identity=True)
-    assert builder.build_manifest().read("data/large.bin") == LARGE
+    assert builder.as_package(allow_local_manifest=True)["data/large.bin"].read() == LARGE
     package = builder.push(allow_missing_readme=True)
     assert builder.sent is not None
     assert builder.sent.bytes == 0
@@ -71,6 +71,10 @@ def test_entries_go_to_other_packages_as_they_are(source: str, package: penstock
     assert moved.top_hash == package.top_hash
     assert moved["single.jpg"].physical_keys[0].uri == f"s3://{source}/in/a/1.jpg"
     assert moved.read("data/large.bin") == LARGE
+    direct = penstock.PackageBuilder(f"{source}/direct").add(f"s3://{source}-to/", "x", identity=True)
+    direct.push_data(prefix="copies")
+    assert direct.sent is not None
+    assert direct.sent.copied == 0  # nothing could be held against a hash: they stay where they lie
 
 
 def test_only_objects_have_an_identity(source: str, package: penstock.Package, tmp_path: Path) -> None:
