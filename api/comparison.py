@@ -181,8 +181,8 @@ def _as_value(difference: Difference) -> PathChange:
         kind_name(some) if some is not None else None,
         old.size if old is not None else None,
         new.size if new is not None else None,
-        old.hash.hex() if old is not None else None,
-        new.hash.hex() if new is not None else None,
+        old.shown_hash if old is not None else None,
+        new.shown_hash if new is not None else None,
     )
 
 

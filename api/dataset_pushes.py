@@ -209,6 +209,7 @@ class DatasetPushes(DatasetSession):
         *,
         branch: str = DEFAULT_BRANCH,
         require_versioned: bool = False,
+        identity: bool = False,
         author: str | None = None,
         progress: Progress = SILENT,
     ) -> QuiltImport:
@@ -228,7 +229,15 @@ class DatasetPushes(DatasetSession):
 
         who = author or default_author()
         return import_quilt(
-            self.handle, self._session.get(), os.fspath(registry), package, who, branch, require_versioned, progress
+            self.handle,
+            self._session.get(),
+            os.fspath(registry),
+            package,
+            who,
+            branch,
+            require_versioned,
+            identity,
+            progress,
         )
 
 

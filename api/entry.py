@@ -118,8 +118,11 @@ class Entry:
 
     @property
     def hash(self) -> str:
-        """BLAKE3 of the content (docs/FORMAT.md says of what, for large files and directories), 64 hex digits."""
-        return self._entry.hash.hex()
+        """BLAKE3 of the content (docs/FORMAT.md says of what, for large files and directories), 64 hex digits.
+
+        ``identity:`` stands before it where nobody has read the file: it is of what the store says of the object.
+        """
+        return self._entry.shown_hash
 
     @property
     def metadata(self) -> dict[str, Any]:

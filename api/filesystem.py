@@ -197,7 +197,7 @@ class PenstockFileSystem(_Base):  # type: ignore[misc]  # fsspec has no types
 
     def checksum(self, path: str) -> int:
         """Return a number that is the same as long as the content is."""
-        return int(self.info(path)["hash"][:15], 16)
+        return int(self.info(path)["hash"].removeprefix("identity:")[:15], 16)
 
     def ukey(self, path: str) -> str:
         """Return the hash of the content."""

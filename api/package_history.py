@@ -98,7 +98,7 @@ class PackageHistory(PackageEntries):
             kind=kind_name(entry),
             entries=entry.entries,
             bytes=entry.size,
-            hash=entry.hash.hex(),
+            hash=entry.shown_hash,
             author=commit.author if commit else None,
             time=commit.time if commit else None,
             message=commit.message if commit else None,

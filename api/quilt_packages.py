@@ -49,6 +49,7 @@ def import_quilt(
     author: str,
     branch: str,
     require_versioned: bool,
+    identity: bool,
     progress: Progress,
 ) -> QuiltImport:
     """Import a package; see `Dataset.import_quilt`."""
@@ -65,6 +66,7 @@ def import_quilt(
             author,
             branch=branch,
             require_versioned=require_versioned,
+            identity=identity,
             progress=progress,
         )
     return QuiltImport(

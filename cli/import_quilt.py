@@ -27,15 +27,22 @@ __all__ = ["import_quilt"]
 @click.argument("registry")
 @click.argument("names", nargs=-1, required=True, metavar="[PACKAGE] BUCKET/DATASET[:BRANCH]")
 @click.option("--require-versioned", is_flag=True, help="Refuse objects in buckets that keep no versions.")
+@click.option("--identity", is_flag=True, help="Read no object of S3: pin it by its version, or by size and ETag.")
 @click.option("--author", metavar="NAME", help="Who does it; as git has it by default.")
 @pass_invocation
 def import_quilt(
-    invocation: Invocation, registry: str, names: tuple[str, ...], require_versioned: bool, author: str | None
+    invocation: Invocation,
+    registry: str,
+    names: tuple[str, ...],
+    require_versioned: bool,
+    identity: bool,
+    author: str | None,
 ) -> None:
     """Make all revisions of a package in REGISTRY versions of a dataset: history, times, messages, metadata, tags.
 
     The package need not be named where there is only one. Entries stay where they lie; each is read once and checked
-    against quilt's hash, which is kept in its metadata. Files of this machine are read only where the settings trust
+    against quilt's hash, which is kept in its metadata. With --identity objects of S3 are not read, and so not checked: they
+    are pinned by the version that quilt names, else by size and ETag. Files of this machine are read only where the settings trust
     their folder ([trust] local). Run again, it adds what is new.
     """
     if not 1 <= len(names) <= 2:
@@ -48,6 +55,7 @@ def import_quilt(
             names[0] if len(names) == 2 else None,
             branch=handle.ref or DEFAULT_BRANCH,
             require_versioned=require_versioned,
+            identity=identity,
             author=author,
             progress=progress,
         )

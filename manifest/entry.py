@@ -194,6 +194,11 @@ class TreeEntry(msgspec.Struct, frozen=True):
         return isinstance(found, External) and found.size is not None
 
     @property
+    def shown_hash(self) -> str:
+        """The hash as text, marked where it is not one of content."""
+        return f"identity:{self.hash.hex()}" if self.is_identity else self.hash.hex()
+
+    @property
     def entries(self) -> int:
         """How many entries lie below: 0 for anything but a directory."""
         return self.directory.entries if self.directory is not None else 0

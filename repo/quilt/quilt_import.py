@@ -52,6 +52,7 @@ def import_history(
     *,
     branch: str,
     require_versioned: bool = False,
+    identity: bool = False,
     progress: Progress = SILENT,
 ) -> ImportedHistory:
     """Make each revision of a package that the branch has not the next version of it.
@@ -84,7 +85,13 @@ def import_history(
         with writing(who, branch) as writer:
             header = {"package": name, "top_hash": revision.top_hash}
             at, counts = publish_revision(
-                writer, at, manifest, header, require_versioned=require_versioned, progress=progress
+                writer,
+                at,
+                manifest,
+                header,
+                require_versioned=require_versioned,
+                identity=identity,
+                progress=progress,
             )
             result.risk = writer.risk
         there[_mark(revision)] = at

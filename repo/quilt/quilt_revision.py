@@ -21,6 +21,7 @@ from penstock.errors import AccessError, ConflictError, IntegrityError, NotFound
 from penstock.manifest.build import with_blocks
 from penstock.manifest.entry import Extent, External, Kind, TreeEntry, split_path
 from penstock.manifest.hashing import ContentHasher
+from penstock.manifest.identity import identity_entry, identity_problem
 from penstock.manifest.metadata import canonical_json, parse_metadata
 from penstock.manifest.tree import Tree
 from penstock.manifest.update import EMPTY_DIRECTORY, Edit, update
@@ -60,16 +61,17 @@ class _Source:
     """Reads what entries speak of; `read` may be called by any thread."""
 
     def __init__(
-        self, session: BucketSession, stage: Stage, counts: RevisionCounts, *, require_versioned: bool
+        self, session: BucketSession, stage: Stage, counts: RevisionCounts, *, require_versioned: bool, identity: bool
     ) -> None:
         self._externals = session.externals
         self._stage = stage
         self._counts = counts
         self._lock = threading.Lock()
         self._require_versioned = require_versioned
+        self._identity = identity
 
     def read(self, row: QuiltEntry, names: tuple[bytes, ...], metadata: bytes) -> list[tuple[tuple[bytes, ...], _Read]]:
-        """Read an entry and hold it against its hash. Errors name it."""
+        """Read an entry and hold it against its hash, or pin it by its identity. Errors name it."""
         try:
             return [(names, self._read(row, names, metadata))]
         except (AccessError, ConflictError, IntegrityError, NotFoundError) as error:
@@ -80,8 +82,13 @@ class _Source:
             raise IntegrityError("it has several physical keys", fix="Push the package anew with quilt3.")
         (place,) = row.physical_keys
         external = External(place.uri, place.version_id)
-        if place.bucket is not None and place.version_id is None:
+        by_identity = self._identity and place.bucket is not None and row.size > 0
+        if place.bucket is not None and (
+            place.version_id is None or (by_identity and bool(identity_problem(external)))
+        ):
             external = self._pinned(external, row.size)
+        if by_identity:
+            return _Read(identity_entry(names[-1], external, row.size, 0, metadata), b"")
         hasher, check = ContentHasher(), ContentCheck(row.hash, row.size)
         for offset in range(0, row.size, _READ):
             wanted = ByteRange(offset, min(_READ, row.size - offset))
@@ -131,6 +138,7 @@ def publish_revision(
     header: dict[str, Any],
     *,
     require_versioned: bool = False,
+    identity: bool = False,
     progress: Progress = SILENT,
 ) -> tuple[VersionId, RevisionCounts]:
     """Publish a manifest as the next version of the writer's branch, which stands at `before`.
@@ -138,14 +146,15 @@ def publish_revision(
     `header` is noted in the metadata of the version, beside what the user said of the package. IntegrityError: the
     manifest is torn, or a content is not what it says; AccessError, NotFoundError: one cannot be read. UsageError:
     metadata that Penstock cannot keep, or, with `require_versioned`, an object without a version. The branch is then
-    where it was.
+    where it was. With `identity`, objects of S3 are not read: what quilt recorded of their content is not checked.
     """
     writer.check_names()
     writer.hold(before)
     session, counts = writer.session, RevisionCounts()
     base = writer.repository.manifest(before.top_hash) if before is not None else None
     older = OlderState(Tree(base.root, session.load) if base is not None else None)
-    source = _Source(session, progress.stage("reading"), counts, require_versioned=require_versioned)
+    stage = progress.stage("reading")
+    source = _Source(session, stage, counts, require_versioned=require_versioned, identity=identity)
     rows = manifest.rows()
     directories: list[tuple[tuple[bytes, ...], bytes]] = []
     first: QuiltEntry | None = None
@@ -172,6 +181,8 @@ def publish_revision(
             counts.entries += 1
             counts.unproven += not row.hash.kind.proves
             known = _known(session, older.find_path(names), row, metadata)
+            if known is not None and known.is_identity and not identity:
+                known = None
             if known is not None:
                 yield [(names, _Read(known, known.blocks))], 0
             else:

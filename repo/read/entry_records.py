@@ -36,7 +36,7 @@ class EntryRecords:
             if entry.is_file:
                 self.names, self.entry = prefix + more, entry
                 metadata = parse_metadata(snapshot.read_metadata(entry.metadata))
-                yield Record(display_path(self.names), entry.size, entry.hash.hex(), metadata)
+                yield Record(display_path(self.names), entry.size, entry.shown_hash, metadata)
 
     def chosen(self, question: Question | None = None) -> Iterator[tuple[Record, tuple[bytes, ...], TreeEntry]]:
         """Yield the records that a question is true for, each with the names and the entry that it is of."""

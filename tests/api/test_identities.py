@@ -40,6 +40,7 @@ def test_what_a_builder_pinned_is_read_before_and_after_it_is_pushed(source: str
     assert builder.sent.bytes == 0
     assert package.read("data/large.bin") == LARGE
     assert package.read("data/a/1.jpg") == b"one"
+    assert package["data/large.bin"].hash.startswith("identity:")
     assert package["data/a/1.jpg"].physical_keys[0].uri == f"s3://{source}/in/a/1.jpg"
     hashed = penstock.PackageBuilder(f"{source}-to/hashed").add(f"s3://{source}/in/", "data")
     assert hashed.build_manifest().top_hash != package.top_hash

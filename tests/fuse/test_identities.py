@@ -43,6 +43,7 @@ def test_a_mount_reads_them_and_fails_on_those_that_changed(pinned: LocalBucket,
     place = Path(mounts().mountpoint)
     assert (place / "small").read_bytes() == b"small"
     assert (place / "large").read_bytes() == LARGE
+    assert os.getxattr(place / "small", "user.penstock.hash").startswith(b"identity:")
     client = boto3.client("s3")
     client.put_object(Bucket=bucket, Key="in/other", Body=b"OTHER")
     client.put_object(Bucket=bucket, Key="in/late", Body=LARGE)

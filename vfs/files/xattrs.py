@@ -63,7 +63,7 @@ def extended_attributes(
         b"user.penstock.version": lambda: source.top_hash.hex().encode(),
     }
     if entry.hash:  # what was changed has none until it is committed
-        found[b"user.penstock.hash"] = entry.hash.hex().encode
+        found[b"user.penstock.hash"] = entry.shown_hash.encode
     commit = source.commit_id
     if commit is not None:
         found[b"user.penstock.commit"] = commit.hex().encode
