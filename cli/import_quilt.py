@@ -40,10 +40,10 @@ def import_quilt(
 ) -> None:
     """Make all revisions of a package in REGISTRY versions of a dataset: history, times, messages, metadata, tags.
 
-    The package need not be named where there is only one. Entries stay where they lie; each is read once and checked
-    against quilt's hash, which is kept in its metadata. With --identity objects of S3 are not read, and so not checked: they
-    are pinned by the version that quilt names, else by size and ETag. Files of this machine are read only where the settings trust
-    their folder ([trust] local). Run again, it adds what is new.
+    The package need not be named where there is only one. Entries stay where they lie; each is read once and
+    checked against quilt's hash, which is kept in its metadata. With --identity objects of S3 are not read, and so
+    not checked: they are pinned by the version that quilt names, else by size and ETag. Files of this machine are
+    read only where the settings trust their folder ([trust] local). Run again, it adds what is new.
     """
     if not 1 <= len(names) <= 2:
         raise click.UsageError("give REGISTRY, a package, and the dataset")

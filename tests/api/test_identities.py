@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import penstock
 from penstock.errors import IntegrityError, UsageError
 
 pytestmark = pytest.mark.s3
+REGISTRY = Path(__file__).parent.parent / "repo/quilt/registry.json"
 LARGE = os.urandom((2 << 20) + 7)
 
 
@@ -87,3 +89,28 @@ def test_only_objects_have_an_identity(source: str, package: penstock.Package, t
     with pytest.raises(UsageError, match="by identity"):
         builder.set("key", str(tmp_path / "file"), identity=True)
     assert builder.counts().added == 0
+
+
+def test_a_package_of_quilt_comes_over_without_its_objects_being_read(
+    source: str, gateway: RadosGateway, world: Path
+) -> None:
+    for key, body in json.loads(REGISTRY.read_text())["objects"].items():
+        place = world / "registry" / key
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(body.replace("file:///srv/files/", f"s3://{source}/files/"))
+        for line in body.splitlines() if "/packages/" in key else ():
+            for uri in (row := json.loads(line)).get("physical_keys", ()):
+                name = uri.removeprefix("file:///srv/files/")
+                path, body = f"/{source}/files/{name}", name[-1:].encode() * row["size"]
+                if uri.startswith("file:///srv/files/"):
+                    assert gateway.request("PUT", path, body=body).status == 200
+    dataset = penstock.Dataset("demo/pinned")
+    done = dataset.import_quilt(world / "registry", "team/full", identity=True)
+    assert (done.added, done.entries, done.bytes_read) == (4, 32, 0)
+    package = penstock.open("demo/pinned")
+    entry = package["train/img9.png"]
+    assert entry.hash.startswith("identity:")
+    assert entry.metadata["quilt"]["hash"]  # which nobody has held anything against
+    assert entry.read() == b"g" * entry.size
+    with pytest.raises(IntegrityError, match="quilt recorded"):
+        penstock.Dataset("demo/read").import_quilt(world / "registry", "team/full")
