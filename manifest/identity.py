@@ -31,7 +31,7 @@ def identity_problem(external: External) -> str:
         return "its ETag is weak or empty, and may stay the same when the bytes change"
     if etag is None and version in (None, "", "null"):
         return "the store gives it neither an ETag nor a version"
-    if max(len((etag or "").encode()), len((version or "").encode())) > MAX_TAG:
+    if any(tag is not None and len(tag) > MAX_TAG // 4 and len(tag.encode()) > MAX_TAG for tag in (etag, version)):
         return f"its ETag or its version id has more than {MAX_TAG} bytes"
     return ""
 

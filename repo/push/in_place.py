@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
+from itertools import chain
 from typing import NamedTuple
 from urllib.parse import quote, quote_from_bytes
 
@@ -25,7 +26,7 @@ from penstock.errors import AccessError, ConflictError, UsageError
 from penstock.manifest.build import TreeBuilder
 from penstock.manifest.entry import Extent, External, Kind, NodeRef, TreeEntry, name_problem
 from penstock.manifest.hashing import ContentHasher
-from penstock.manifest.identity import identity_entry, identity_problem
+from penstock.manifest.identity import identity_entry
 from penstock.manifest.tree import Tree
 from penstock.progress import Stage
 from penstock.store.base import ByteRange, ObjectInfo, Store
@@ -159,7 +160,7 @@ class InPlaceRegistrar:
     def _tasks(self, store: Store) -> Iterator[tuple[_Task, int]]:
         """Walk the store's folders in tree order, one folder held at a time."""
         older = OlderState(self._parent)
-        stack: list[_Folder] = [_Folder((), "", iter(self._level(store, "")))]
+        stack: list[_Folder] = [_Folder((), "", self._level(store, ""))]
         while stack:
             names, prefix, items = stack[-1]
             for name, info in items:
@@ -168,7 +169,7 @@ class InPlaceRegistrar:
                     yield [EnterDirectory(path, 0)], 0
                     below = f"{prefix}{name.decode()}/"
                     older.enter(name)
-                    stack.append(_Folder(path, below, iter(self._level(store, below))))
+                    stack.append(_Folder(path, below, self._level(store, below)))
                     break
                 known = _unchanged(older.find(name), store, info, identity=self._identity)
                 if known is not None and not (
@@ -176,8 +177,8 @@ class InPlaceRegistrar:
                 ):
                     yield [known], 0
                 elif self._identity:
-                    identify = partial(self._pin, self.identify_object, store, name, info)
-                    yield (identify if self._has_to_ask(store, info) else identify()), 0
+                    listed = self._listed(store, name, info)
+                    yield [listed] if listed else partial(self._pin, self.identify_object, store, name, info), 0
                 else:
                     yield partial(self._pin, self.read_object, store, name, info), min(info.size, _READ)
             else:
@@ -186,14 +187,14 @@ class InPlaceRegistrar:
                     older.leave()
                     yield [LeaveDirectory()], 0
 
-    def _level(self, store: Store, prefix: str) -> list[tuple[bytes, ObjectInfo | None]]:
-        """Return what is directly below a prefix in tree order: names, with None for a folder."""
+    def _level(self, store: Store, prefix: str) -> Iterator[tuple[bytes, ObjectInfo | None]]:
+        """Yield what is directly below a prefix in tree order: names, with None for a folder."""
         level = store.list_level(prefix)
         found: dict[bytes, ObjectInfo | None] = {}
-        for name, info in [
-            *((folder, None) for folder in level.folders),
-            *((info.key[len(prefix) :], info) for info in level.objects),
-        ]:
+        for name, info in chain(
+            ((folder, None) for folder in level.folders),
+            ((info.key[len(prefix) :], info) for info in level.objects),
+        ):
             raw = name.encode("utf-8", "surrogateescape")
             key = prefix + name
             if info is not None and key == prefix:
@@ -205,7 +206,9 @@ class InPlaceRegistrar:
                 self.unreadable.append(Unreadable(key, f"there are objects below {key}/, so that it would be a folder"))
             else:
                 found[raw] = info
-        return sorted(found.items())
+        del level
+        for raw in sorted(found):
+            yield raw, found.pop(raw)
 
     def _pin(
         self, pin: Callable[[Store, bytes, ObjectInfo], Registered], store: Store, name: bytes, info: ObjectInfo
@@ -252,32 +255,29 @@ class InPlaceRegistrar:
         mtime = round((info.modified or 0.0) * 1e9)
         return Registered(TreeEntry(name, Kind.FILE, info.size, digest, mtime, extents=extents), blocks)
 
-    def _has_to_ask(self, store: Store, info: ObjectInfo) -> bool:
-        """Whether a listing does not say enough of an object to pin it."""
-        external = External(_uri(store, info.key), info.version_id, info.etag)
-        return bool(info.size) and (self._require_versioned or bool(identity_problem(external)))
+    def _listed(self, store: Store, name: bytes, info: ObjectInfo) -> Registered | None:
+        """Pin an object by what a listing said of it; None: that is not enough."""
+        if self._require_versioned and info.size:
+            return None
+        try:
+            return _identified(store, name, info)
+        except UsageError:
+            return None
 
     def identify_object(self, store: Store, name: bytes, info: ObjectInfo, *, exact: bool = False) -> Registered:
-        """Pin an object by what a listing said of it, and a look where that is not enough; nothing is read.
+        """Pin an object by a look at it, or with `exact` by `info`, which is of the very version; nothing is read.
 
-        With `exact`, `info` is of the very version that is meant. Raises as `read_object`.
+        Raises as `read_object`.
         """
-        pinned: ObjectInfo | None = info
-        if not exact and self._has_to_ask(store, info):
-            pinned = store.head(info.key)
-            if pinned is None or _differ(pinned, info):
-                raise _changed(store, info)
-        assert pinned is not None
+        pinned = info if exact else store.head(info.key)
+        if pinned is None or _differ(pinned, info):
+            raise _changed(store, info)
         if info.size:
             self._demand_version(store, pinned)
-        external = External(_uri(store, info.key), pinned.version_id, pinned.etag)
-        if info.size and (problem := identity_problem(external)):
-            raise AccessError(
-                f"{info.key!r} in {store.url} cannot be pinned by its identity",
-                why=problem,
-                fix=f"Have it read once: leave {_IDENTITY} out.",
-            )
-        return Registered(identity_entry(name, external, info.size, round((info.modified or 0.0) * 1e9)), b"")
+        try:
+            return _identified(store, name, pinned)
+        except UsageError as error:
+            raise AccessError(error.what, why=error.why, fix=f"Have it read once: leave {_IDENTITY} out.") from error
 
     def _demand_version(self, store: Store, pinned: ObjectInfo) -> None:
         if self._require_versioned and pinned.version_id in _NO_VERSION:
@@ -286,6 +286,12 @@ class InPlaceRegistrar:
                 why="its bucket keeps no versions: once it is overwritten, it cannot be read any more",
                 fix=f"Turn versioning on and write it anew, push a copy, or leave {_REQUIRE} out.",
             )
+
+
+def _identified(store: Store, name: bytes, info: ObjectInfo) -> Registered:
+    external = External(_uri(store, info.key), info.version_id, info.etag)
+    mtime = round(info.modified * 1e9) if info.modified is not None else None
+    return Registered(identity_entry(name, external, info.size, mtime), b"")
 
 
 def is_unversioned(extent: Extent) -> bool:
