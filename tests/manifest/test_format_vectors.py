@@ -20,7 +20,15 @@ from trees.vectors import filled, plain, records, tree_of, trees, vector
 
 from penstock.manifest.codec import decode_document, decode_node, decode_page
 from penstock.manifest.entry import DocumentRef, Location, Metadata, NodeRef
-from penstock.manifest.frame import FRAME_DOCUMENT, FRAME_DOCUMENTED, FRAME_INDEX, FRAME_LEAF, FRAME_PAGE, decode_frame
+from penstock.manifest.frame import (
+    FRAME_DOCUMENT,
+    FRAME_DOCUMENTED,
+    FRAME_IDENTIFIED,
+    FRAME_INDEX,
+    FRAME_LEAF,
+    FRAME_PAGE,
+    decode_frame,
+)
 from penstock.manifest.hashing import content_hash, documented_top_hash, page_hash, top_hash
 from penstock.manifest.metadata import canonical_json
 from penstock.manifest.node import Node
@@ -129,6 +137,7 @@ def test_every_part_of_the_format_is_in_some_vector() -> None:
         FRAME_PAGE,
         FRAME_DOCUMENT,
         FRAME_DOCUMENTED,
+        FRAME_IDENTIFIED,
     }
     leaves = [frame for frame in frames if frame["type"] == FRAME_LEAF and "logical" in frame]
     assert all(any(leaf["logical"][column] for leaf in leaves) for column in range(7))

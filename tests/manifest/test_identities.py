@@ -6,6 +6,7 @@ import time
 
 import msgspec
 import pytest
+from blake3 import blake3
 from trees.model import Loader
 
 from penstock.errors import FormatTooNewError, IntegrityError, UsageError
@@ -61,6 +62,8 @@ def test_a_leaf_without_identities_is_stored_as_ever() -> None:
 
 def test_the_hash_is_of_size_and_etag_wherever_the_object_lies_and_of_no_content() -> None:
     one = identity_entry(b"n", LARGE, 10)
+    made = msgspec.msgpack.encode((10, "d41d8cd9", None))
+    assert one.hash == blake3(made, derive_key_context="penstock 3 identity").digest()
     assert one.hash == identity_entry(b"n", External("s3://other/copy", "v9", "d41d8cd9"), 10).hash
     assert one.hash != identity_entry(b"n", LARGE, 11).hash
     assert one.hash != identity_entry(b"n", External(LARGE.uri, "v1", '"e"'), 10).hash

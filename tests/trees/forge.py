@@ -12,13 +12,21 @@ from penstock.manifest.codec import decode_node
 from penstock.manifest.entry import BLOCK_SIZE, PAGE_BLOCKS, Kind, Location, NodeRef, block_count, name_problem
 from penstock.manifest.frame import (
     FRAME_DOCUMENTED,
+    FRAME_IDENTIFIED,
     FRAME_LEAF,
     FRAME_TIMED,
     FRAME_TIMED_DOCUMENTED,
     decode_frame,
     encode_frame,
 )
-from penstock.manifest.hashing import HASH_SIZE, content_hash, documented_leaf_hash, index_hash, leaf_hash
+from penstock.manifest.hashing import (
+    HASH_SIZE,
+    content_hash,
+    documented_leaf_hash,
+    identified_leaf_hash,
+    index_hash,
+    leaf_hash,
+)
 from penstock.manifest.node import IndexNode, Leaf, Node
 
 __all__ = ["attempt", "exercise", "forge", "forge_bytes", "parts_of", "raw_frame"]
@@ -29,6 +37,7 @@ _HASHES = {
     FRAME_TIMED: leaf_hash,
     FRAME_DOCUMENTED: documented_leaf_hash,
     FRAME_TIMED_DOCUMENTED: documented_leaf_hash,
+    FRAME_IDENTIFIED: identified_leaf_hash,
 }
 
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 import msgspec
 from blake3 import blake3
 
-from penstock.manifest.entry import Kind, TreeEntry
+from penstock.manifest.entry import Extent, External, Kind, TreeEntry
 
 from .model import File, Folder
 
@@ -109,14 +109,20 @@ def _leaf(rows: list[tuple[TreeEntry, int]], split: Split) -> _Node:
         [entry.target for entry, _ in rows if entry.kind == 3],
         [[at, body] for at, body in metadata if 0 < len(body) <= split.most_inline],
     ]
-    if large:
+    pinned = [at for at, (entry, _) in enumerate(rows) if any(_is_pinned(each) for each in entry.extents)]
+    if large or pinned:
         context = "penstock 2 document"
         value.append([[at, len(body), blake3(body, derive_key_context=context).digest()] for at, body in large])
+    if pinned:
+        value.append(pinned)
     entries = len(rows) + sum(below for _, below in rows)
     size = sum(entry.size for entry, _ in rows if entry.kind != 3)
-    context = "penstock 2 leaf" if large else "penstock 1 leaf"
-    context = "penstock 2 leaf" if large else "penstock 1 leaf"
+    context = "penstock 3 leaf" if pinned else "penstock 2 leaf" if large else "penstock 1 leaf"
     return _Node(_derive(context, value), rows[-1][0].name if rows else b"", entries, size)
+
+
+def _is_pinned(extent: Extent) -> bool:
+    return isinstance(extent.object, External) and extent.object.size is not None
 
 
 def _index(level: int, nodes: list[_Node]) -> _Node:

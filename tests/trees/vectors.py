@@ -17,6 +17,7 @@ from penstock.manifest.build import TreeBuilder, keep_metadata
 from penstock.manifest.entry import Extent, External, Kind, Metadata, NodeRef, TreeEntry
 from penstock.manifest.frame import FRAME_DOCUMENT, FRAME_PAGE, decode_frame, frames_around
 from penstock.manifest.hashing import content_hash, hash_of_blocks
+from penstock.manifest.identity import identity_entry
 from penstock.manifest.metadata import canonical_json, parse_metadata
 from penstock.manifest.node import IndexNode
 from penstock.manifest.records import Commit, DatasetInfo, Manifest, RefRecord
@@ -122,6 +123,8 @@ def _extent(extent: Extent) -> dict[str, Any]:
         where: Any = found.hex()
     else:
         where = {"uri": found.uri, "version_id": found.version_id, "etag": found.etag}
+        if found.size is not None:
+            where["size"] = found.size
     return {"object": where, "offset": extent.offset, "length": extent.length}
 
 
@@ -227,11 +230,23 @@ def trees() -> dict[str, tuple[Folder, dict[str, Any], dict[bytes, bytes]]]:
         b"folder": Folder({}, 0, canonical_json({"filled": "m" * 1_048_563})),
         b"some": _content(b"some", b"x", 0, metadata=canonical_json({"label": 1})),
     }
+    strong = External("s3://elsewhere/a/large%20object", "version", '"0cc175b9c0f1b6a831c399e269772661-5"')
+    pinned: dict[bytes, File | Folder] = {
+        b"by etag": File(identity_entry(b"by etag", strong, 40 * _MIB, -1)),
+        b"by version": File(identity_entry(b"by version", External("s3://elsewhere/b", "version"), 1)),
+        b"document": File(
+            identity_entry(
+                b"document", External("s3://elsewhere/c", None, "c"), 7, 5, canonical_json({"filled": "m" * 65_524})
+            )
+        ),
+        b"own": _content(b"own", b"x", 7),
+    }
     return {
         "empty": (Folder(), {}, seeds),
         "one-file": (Folder({b"hello.txt": _content(b"hello.txt", b"hello\n", 0)}), {}, seeds),
         "all-kinds": (Folder(kinds), {"title": "all kinds", "score": 1e22}, seeds),
         "large-files": (Folder(large), {}, seeds),
+        "identities": (Folder(pinned), {}, seeds),
         "documents": (Folder(documents), {"filled": "m" * 65_524}, seeds),
         "many-files": (Folder({b"many": Folder(_numbered(3000))}), {}, seeds),
     }
