@@ -64,7 +64,7 @@ def test_a_program_of_format_1_says_that_it_is_too_old(monkeypatch: pytest.Monke
     """What it does with a magic that it does not know has been so since format 1: here with the next one."""
     _, frame = encode_document(large())
     with pytest.raises(FormatTooNewError, match=r"Upgrade Penstock"):
-        decode_frame(b"PSN3" + frame[4:])
+        decode_frame(b"PSN4" + frame[4:])
     root, _ = built(folder(a=b""))
     record = Manifest(root, keep_metadata(large(), MemorySink())).encode()
     assert b'"penstock": 2' in record

@@ -79,7 +79,7 @@ def test_any_bytes_are_a_frame_or_an_error(junk: bytes) -> None:
 
 def test_a_later_format_is_named_as_such() -> None:
     with pytest.raises(FormatTooNewError, match="Upgrade"):
-        decode_frame(b"PSN3" + encode_frame(0, b"x")[4:])
+        decode_frame(b"PSN4" + encode_frame(0, b"x")[4:])
 
 
 def test_an_unknown_type_is_refused() -> None:
