@@ -218,7 +218,9 @@ class DatasetPushes(DatasetSession):
         `registry` is the bucket or directory that quilt3 wrote to: a remote's name, ``s3://bucket`` or a path.
         `package` is its name there, which need not be said where there is only one. What quilt says of top hashes and
         contents is checked, and noted in the metadata as ``quilt``. Entries stay where they lie, each read once; files
-        of this machine only where the settings trust their folder. To do it again adds what is new.
+        of this machine only where the settings trust their folder. With `identity`, objects of S3 are not read, and
+        nothing is checked of their content: they are pinned by the versions that quilt names, else by size and ETag.
+        To do it again adds what is new.
 
         NotFoundError: there is no such package, or an object is gone. IntegrityError: a manifest is torn, or an object
         was overwritten. AccessError: it may not be read. ConflictError: the branch has versions of another origin.
