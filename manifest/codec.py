@@ -102,12 +102,14 @@ _documented_logical = msgspec.msgpack.Decoder(DocumentedLogical)
 _documented_physical = msgspec.msgpack.Decoder(DocumentedPhysical)
 _identified_logical = msgspec.msgpack.Decoder(IdentifiedLogical)
 _identified_physical = msgspec.msgpack.Decoder(IdentifiedPhysical)
-_LEAVES = {
-    FRAME_LEAF: (leaf_hash, _leaf_logical, _leaf_physical, False),
-    FRAME_TIMED: (leaf_hash, _leaf_logical, _leaf_physical, True),
-    FRAME_DOCUMENTED: (documented_leaf_hash, _documented_logical, _documented_physical, False),
-    FRAME_TIMED_DOCUMENTED: (documented_leaf_hash, _documented_logical, _documented_physical, True),
-    FRAME_IDENTIFIED: (identified_leaf_hash, _identified_logical, _identified_physical, True),
+_LEAVES: dict[
+    int, tuple[Callable[[bytes], bytes], Callable[[bytes], LeafLogical], Callable[[bytes], LeafPhysical], bool]
+] = {
+    FRAME_LEAF: (leaf_hash, _leaf_logical.decode, _leaf_physical.decode, False),
+    FRAME_TIMED: (leaf_hash, _leaf_logical.decode, _leaf_physical.decode, True),
+    FRAME_DOCUMENTED: (documented_leaf_hash, _documented_logical.decode, _documented_physical.decode, False),
+    FRAME_TIMED_DOCUMENTED: (documented_leaf_hash, _documented_logical.decode, _documented_physical.decode, True),
+    FRAME_IDENTIFIED: (identified_leaf_hash, _identified_logical.decode, _identified_physical.decode, True),
 }
 """By type: what hashes the logical part, what decodes the two parts, whether a time may be 0 or unknown."""
 _index_logical = msgspec.msgpack.Decoder(IndexLogical)
@@ -296,9 +298,7 @@ def decode_node(frame: bytes | memoryview, ref: NodeRef) -> Node:
             hashed, logical, physical, timed = _LEAVES[kind]
             if hashed(parts.logical) != ref.hash:
                 bad("a leaf is not the one that was meant")
-            node = _leaf(
-                logical.decode(parts.logical), physical.decode(parts.physical), own_pack, len(content), timed=timed
-            )
+            node = _leaf(logical(parts.logical), physical(parts.physical), own_pack, len(content), timed=timed)
         elif kind == FRAME_INDEX:
             if index_hash(parts.logical) != ref.hash:
                 bad("an index node is not the one that was meant")
