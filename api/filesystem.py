@@ -21,13 +21,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
+from penstock.api.packages.entry import Entry
+from penstock.api.packages.entry_file import EntryFile
+from penstock.api.packages.package import Package
+from penstock.api.storage.bucket import Bucket
 from penstock.errors import AccessError, NotFoundError, UsageError
 
-from .bucket import Bucket
-from .entry import Entry
-from .entry_file import EntryFile
 from .handles import Handle, as_handle
-from .package import Package
 from .settings import load_settings, remotes
 
 try:

@@ -22,7 +22,7 @@ __all__ = ["Command", "LazyCommand", "LazyGroup"]
 
 @dataclass(frozen=True, slots=True)
 class LazyCommand:
-    """Where a command is (``module:attribute`` in penstock.cli) and the line that help shows for it."""
+    """Where a command is (``room.module:attribute`` in penstock.cli) and the line that help shows for it."""
 
     place: str
     short_help: str

@@ -1,4 +1,4 @@
-"""Types of arguments: a handle, a size. Text becomes a value or a UsageError, and completes in a shell."""
+"""What commands take: handles, sizes, sides of a merge. Text becomes a value or a UsageError, and completes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .invocation import Invocation
 if TYPE_CHECKING:
     from penstock.api.settings import Settings
 
-__all__ = ["HANDLE", "OCTAL", "SIZE", "complete_remote_names"]
+__all__ = ["HANDLE", "OCTAL", "SIZE", "complete_remote_names", "side_options"]
 
 _PATIENCE = 1.5  # seconds
 
@@ -42,12 +42,26 @@ def _datasets(settings: Settings | None, bucket: str) -> list[str]:
     if settings is None or bucket not in settings.remotes:
         return []
 
-    from penstock.api.bucket import Bucket  # brings the stores along
+    from penstock.api.storage.bucket import Bucket  # brings the stores along
 
     try:
         return Bucket(bucket, settings).datasets(patience=_PATIENCE)
     except PenstockError:
         return []
+
+
+def side_options(function: click.decorators.FC) -> click.decorators.FC:
+    """Give a command the options --ours and --theirs: each alone, or with a path, any number of times."""
+    for side, what in (("--theirs", "what is brought in"), ("--ours", "what the branch has")):
+        function = click.option(
+            side,
+            multiple=True,
+            is_flag=False,
+            flag_value="/",
+            metavar="[PATH]",
+            help=f"Settle conflicts (at PATH and below) with {what}.",
+        )(function)
+    return function
 
 
 class _HandleType(click.ParamType[Handle]):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from penstock.api.comparison import ChangeCounts, PathChange
-from penstock.api.dataset import Dataset
+from penstock.api.datasets.dataset import Dataset
+from penstock.api.datasets.versions import Revision
 from penstock.api.handles import Handle, dataset_alone, format_size, whole_version
-from penstock.api.versions import Revision
+from penstock.api.packages.comparison import ChangeCounts, PathChange
 
 from .invocation import Invocation
 from .output import JsonValue, Output

@@ -20,47 +20,47 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from penstock.api.block_cache import cache_info, clear_cache, verify_cache
-    from penstock.api.bucket import Bucket
-    from penstock.api.builder import PackageBuilder
-    from penstock.api.dataset import Dataset
-    from penstock.api.doctor import doctor
-    from penstock.api.entry import Entry
-    from penstock.api.mounted_path import MountedPath, stat
-    from penstock.api.mounts import mount, mount_foreground, mounts, unmount
-    from penstock.api.package import Package
-    from penstock.api.package import open_package as open  # noqa: A004  # `penstock.open`, as of files
-    from penstock.api.push import hash_directory
+    from penstock.api.builder.builder import PackageBuilder
+    from penstock.api.datasets.dataset import Dataset
+    from penstock.api.datasets.push import hash_directory
+    from penstock.api.mounts.mounted_path import MountedPath, stat
+    from penstock.api.mounts.mounts import mount, mount_foreground, mounts, unmount
+    from penstock.api.mounts.workspace import Workspace
+    from penstock.api.packages.entry import Entry
+    from penstock.api.packages.package import Package
+    from penstock.api.packages.package import open_package as open  # noqa: A004  # `penstock.open`, as of files
     from penstock.api.settings import Settings, add_remote, remotes, remove_remote
-    from penstock.api.workspace import Workspace
+    from penstock.api.storage.block_cache import cache_info, clear_cache, verify_cache
+    from penstock.api.storage.bucket import Bucket
+    from penstock.api.storage.doctor import doctor
     from penstock.mountpoint.announce import announce
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Bucket": "api.bucket:Bucket",
-    "Dataset": "api.dataset:Dataset",
-    "Entry": "api.entry:Entry",
-    "MountedPath": "api.mounted_path:MountedPath",
-    "Package": "api.package:Package",
-    "PackageBuilder": "api.builder:PackageBuilder",
+    "Bucket": "api.storage.bucket:Bucket",
+    "Dataset": "api.datasets.dataset:Dataset",
+    "Entry": "api.packages.entry:Entry",
+    "MountedPath": "api.mounts.mounted_path:MountedPath",
+    "Package": "api.packages.package:Package",
+    "PackageBuilder": "api.builder.builder:PackageBuilder",
     "Settings": "api.settings:Settings",
-    "Workspace": "api.workspace:Workspace",
+    "Workspace": "api.mounts.workspace:Workspace",
     "add_remote": "api.settings:add_remote",
     "announce": "mountpoint.announce:announce",
-    "cache_info": "api.block_cache:cache_info",
-    "clear_cache": "api.block_cache:clear_cache",
-    "doctor": "api.doctor:doctor",
-    "hash_directory": "api.push:hash_directory",
-    "mount": "api.mounts:mount",
-    "mount_foreground": "api.mounts:mount_foreground",
-    "mounts": "api.mounts:mounts",
-    "open": "api.package:open_package",
+    "cache_info": "api.storage.block_cache:cache_info",
+    "clear_cache": "api.storage.block_cache:clear_cache",
+    "doctor": "api.storage.doctor:doctor",
+    "hash_directory": "api.datasets.push:hash_directory",
+    "mount": "api.mounts.mounts:mount",
+    "mount_foreground": "api.mounts.mounts:mount_foreground",
+    "mounts": "api.mounts.mounts:mounts",
+    "open": "api.packages.package:open_package",
     "remotes": "api.settings:remotes",
     "remove_remote": "api.settings:remove_remote",
-    "stat": "api.mounted_path:stat",
-    "unmount": "api.mounts:unmount",
-    "verify_cache": "api.block_cache:verify_cache",
+    "stat": "api.mounts.mounted_path:stat",
+    "unmount": "api.mounts.mounts:unmount",
+    "verify_cache": "api.storage.block_cache:verify_cache",
 }
 """Where each public name is: ``module:attribute`` below `penstock`."""
 

@@ -31,8 +31,8 @@ class Diagnosis:
 
 def diagnose(url: str, options: StoreOptions) -> Diagnosis:
     """Look at the way to an S3 bucket. Raises what botocore's FAILURES become: one of `penstock.errors`."""
-    from .s3_call import BucketCalls  # 300 ms, which a local directory does not need
-    from .s3_errors import http_date
+    from penstock.store.s3.s3_call import BucketCalls  # 300 ms, which a local directory does not need
+    from penstock.store.s3.s3_errors import http_date
 
     bucket = urlsplit(url).netloc
     calls = BucketCalls(bucket, options)

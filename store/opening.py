@@ -48,7 +48,7 @@ def _open_s3(url: str, rest: str, options: StoreOptions) -> Store:
     prefix = prefix.rstrip("/")
     if prefix:
         check_key(prefix)
-    from .s3 import S3Store  # the reason is at the top
+    from penstock.store.s3.s3_store import S3Store  # the reason is at the top
 
     return S3Store(bucket, prefix, options)
 

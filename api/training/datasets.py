@@ -16,7 +16,7 @@ from dataclasses import asdict, replace
 from hashlib import blake2b
 from typing import Any
 
-from penstock.api.package import Package
+from penstock.api.packages.package import Package
 from penstock.errors import UsageError
 from penstock.repo.fetch.memory import shares
 

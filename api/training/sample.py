@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from penstock.api.entry import Entry
+from penstock.api.packages.entry import Entry
 
 __all__ = ["Filter", "Sample"]
 

@@ -14,8 +14,8 @@ from contextlib import closing
 from itertools import islice
 from typing import Any, NamedTuple
 
-from penstock.api.entry import Entry
-from penstock.api.package import Package, open_package
+from penstock.api.packages.entry import Entry
+from penstock.api.packages.package import Package, open_package
 from penstock.errors import NotFoundError, UsageError
 from penstock.manifest import entry as tree
 from penstock.manifest.tree import ROOT_INODE, Inode

@@ -22,8 +22,8 @@ from penstock.manifest.hashing import ContentHasher
 from penstock.progress import Stage
 from penstock.repo.push.local_path import file_error, open_path
 from penstock.store.base import Buffer, ByteRange, ObjectInfo, Store
-from penstock.store.etags import same_etag
 from penstock.store.keys import is_key
+from penstock.store.s3.etags import same_etag
 
 from .draft_tree import Path
 from .packed_data import changed_since

@@ -30,8 +30,8 @@ from penstock.manifest.identity import identity_entry
 from penstock.manifest.tree import Tree
 from penstock.progress import Stage
 from penstock.store.base import ByteRange, ObjectInfo, Store
-from penstock.store.etags import same_etag
 from penstock.store.keys import is_key
+from penstock.store.s3.etags import same_etag
 
 from .directory_walk import EnterDirectory, LeaveDirectory, LocalFile, Skipped, walk_directory
 from .file_reader import FilePiece, FileRead, in_order, read_ahead

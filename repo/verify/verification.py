@@ -30,7 +30,7 @@ from penstock.repo.session.file_blocks import FileBlocks
 from penstock.repo.settings.handle import Handle
 from penstock.repo.settings.settings import Settings
 from penstock.store.base import ObjectInfo
-from penstock.store.etags import same_etag
+from penstock.store.s3.etags import same_etag
 
 from .affected_paths import name_affected
 from .damage import Damage, DamageKind, Damages, ObjectName

@@ -95,7 +95,7 @@ def _ask(bucket: str, entries: int, question: str, seed: int) -> tuple[float, fl
     import random
 
     import penstock
-    import penstock.store.s3
+    import penstock.store.s3.s3_store
 
     penstock.Package  # noqa: B018  # imported when it is first named, as boto3 is by the store
     choose = random.Random(seed)

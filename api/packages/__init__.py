@@ -1,0 +1,1 @@
+"""Versions, read: entries, files, copies, tables, what differs, what is asked of their metadata."""

@@ -1,0 +1,1 @@
+"""Buckets and the block cache: what keeps them clean, whole and usable."""

@@ -1,0 +1,209 @@
+"""``penstock push`` and ``penstock hash``: a directory as a version, and what its top hash would be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+import click
+
+from penstock.api.datasets.dataset import Dataset
+from penstock.api.datasets.push import PushReport, SkippedFile, hash_directory
+from penstock.api.handles import DEFAULT_BRANCH, Handle, dataset_alone, format_size
+from penstock.api.settings import allowed_record
+from penstock.cli.commands import Command
+from penstock.cli.exits import ExitCode
+from penstock.cli.invocation import Invocation, pass_invocation
+from penstock.cli.output import Output
+from penstock.cli.params import HANDLE
+from penstock.cli.versions import tell_risk
+from penstock.errors import UsageError
+
+__all__ = ["hash_", "push_"]
+
+_Callback = TypeVar("_Callback", bound=Callable[..., Any])
+_DIRECTORY = click.Path(file_okay=True, dir_okay=True)
+
+
+def _kept_options(command: _Callback) -> _Callback:
+    """Add what says which attributes of files count."""
+    command = click.option("--xattrs", is_flag=True, help="Keep extended attributes of users.")(command)
+    return click.option("--modes", is_flag=True, help="Keep permission bits.")(command)
+
+
+@click.command(
+    "push",
+    cls=Command,
+    examples=(
+        "penstock push ./photos demo/photos",
+        'penstock push ./photos demo/photos:main -m "first batch" --tag v1',
+        "penstock push ./photos file:///srv/store/photos:review",
+        "penstock push --in-place s3://open-data/images lab/images",
+        "penstock push --in-place --identity s3://open-data/images lab/images",
+        "penstock push . lab/runs --tag 2026-11-30 --workspace",
+    ),
+)
+@click.argument("directory", type=_DIRECTORY)
+@click.argument("handle", type=HANDLE)
+@click.option("--in-place", is_flag=True, help="Copy nothing: point to the files where they lie.")
+@click.option("--skip-unreadable", is_flag=True, help="With --in-place: leave out objects that cannot be read.")
+@click.option("--workspace", is_flag=True, help="Record git commit, container and installed packages, too.")
+@click.option("--require-versioned", is_flag=True, help="With --in-place: refuse objects that have no version.")
+@click.option("--identity", is_flag=True, help="With --in-place: read no object, pin it by size and ETag.")
+@click.option("--drop-metadata", is_flag=True, help="Leave out the metadata that the branch has.")
+@click.option("-m", "--message", default="", metavar="TEXT", help="Say what this version is.")
+@click.option("--tag", metavar="NAME", help="Give the version a tag, too.")
+@click.option("--author", metavar="NAME", help="Who made it; as git has it by default.")
+@_kept_options
+@pass_invocation
+def push_(
+    invocation: Invocation,
+    directory: str,
+    handle: Handle,
+    in_place: bool,
+    skip_unreadable: bool,
+    workspace: bool,
+    require_versioned: bool,
+    identity: bool,
+    drop_metadata: bool,
+    message: str,
+    tag: str | None,
+    author: str | None,
+    modes: bool,
+    xattrs: bool,
+) -> None:
+    """Make what is in DIRECTORY the next version of a dataset.
+
+    The handle names the branch, main by default; dataset and branch are made when they are not there. Only what the
+    bucket does not have yet is uploaded. Files that .penstockignore names (as .gitignore does for git) are left out;
+    symlinks are kept as they are; sockets, pipes and devices are named and skipped. Of permission bits it is kept
+    whether a file may be run; with --modes and --xattrs they and attributes are, and the top hash tells them. Metadata
+    of the branch stays, of the dataset and of each path that is still there; --drop-metadata leaves it out.
+
+    With --in-place DIRECTORY may be s3://bucket/prefix as well. Files are read once for their hashes and registered
+    where they are; when one changes later, reading it through the dataset is an error. A directory on this machine
+    can be registered in a local bucket only, and is noted as one that data sets may read from. Objects that cannot
+    be read, such as archived ones, are named, and nothing is published: exit code 1. With --skip-unreadable the others
+    are.
+
+    With --identity objects are not even read: a listing says their sizes and ETags, and these are what the version
+    pins. Reading one that was changed since is an error; that the store gives out the right bytes, nothing proves.
+
+    With --workspace the version says what DIRECTORY was worked on with, and `penstock show` prints it: git commit,
+    branch and remote, container image (of Docker: what PENSTOCK_CONTAINER_IMAGE says), Python, installed packages.
+    Nothing of it holds passwords; .git is left out.
+    """
+    if (skip_unreadable or require_versioned or identity) and not in_place:
+        raise click.UsageError("--skip-unreadable, --require-versioned and --identity go with --in-place")
+    if in_place and (modes or xattrs):
+        raise click.UsageError("--modes and --xattrs go without --in-place")
+    if workspace and in_place:
+        raise click.UsageError("--workspace does not go with --in-place")
+    alone = dataset_alone(handle)
+    if handle.subdir:
+        raise UsageError(
+            f"cannot push into {handle.subdir!r} of a version", fix=f"Push the whole directory: {alone}[:branch]"
+        )
+    dataset, branch = Dataset(alone, invocation.settings()), handle.ref or DEFAULT_BRANCH
+    with invocation.progress() as progress:
+        if in_place:
+            report = dataset.push_in_place(
+                directory,
+                branch=branch,
+                tag=tag,
+                message=message,
+                author=author,
+                skip_unreadable=skip_unreadable,
+                require_versioned=require_versioned,
+                identity=identity,
+                drop_metadata=drop_metadata,
+                progress=progress,
+            )
+        else:
+            report = dataset.push(
+                directory,
+                branch=branch,
+                tag=tag,
+                message=message,
+                author=author,
+                modes=modes,
+                xattrs=xattrs,
+                workspace=workspace,
+                drop_metadata=drop_metadata,
+                progress=progress,
+            )
+    _tell_skipped(invocation.output, report.skipped)
+    for note in report.notes:
+        invocation.output.notice(note)
+    if report.unpinned:
+        invocation.output.notice(
+            f"{report.unpinned} files could not be pinned: the server gives them neither a version nor an ETag. When "
+            "one changes, reading it is an error as ever, but what it was cannot be asked for; each push reads it anew"
+        )
+    if report.unversioned and identity:
+        invocation.output.notice(
+            f"{report.unversioned} files are pinned by their ETags alone, as a listing says no versions: once one is "
+            "overwritten, what it was cannot be read any more. --require-versioned asks for each one's version"
+        )
+    elif report.unversioned:
+        invocation.output.notice(
+            f"{report.unversioned} files lie in a bucket that keeps no versions: once one is overwritten, what it was "
+            "cannot be read any more. --require-versioned refuses them"
+        )
+    if report.allowed_folder is not None:
+        invocation.output.notice(
+            f"from now on data sets in local buckets may read what lies below {report.allowed_folder} on this machine; "
+            f"noted in {allowed_record()}"
+        )
+    tell_risk(invocation.output, report.risk)
+    for each in report.unreadable:
+        invocation.output.notice(f"left out {each.key}: {each.why}")
+    _tell(invocation, report)
+    if report.unreadable:
+        raise click.exceptions.Exit(ExitCode.DIFFERS)
+
+
+def _tell(invocation: Invocation, report: PushReport) -> None:
+    if invocation.output.json:
+        invocation.output.document({**asdict(report), "risk": report.risk or None})
+        return
+    line = invocation.output.line
+    uploaded = "nothing" if not report.bytes_uploaded else format_size(report.bytes_uploaded)
+    line(f"{report.handle}{f' and tag {report.tag}' if report.tag else ''}")
+    line(f"  top hash  {report.top_hash}")
+    line(f"  version   {report.commit or 'no change: the branch stays where it is'}")
+    line(f"  content   {report.files} files, {format_size(report.bytes)}")
+    line(f"  uploaded  {uploaded} of data, {format_size(report.metadata_bytes_uploaded)} of metadata")
+
+
+def _tell_skipped(output: Output, skipped: Sequence[SkippedFile]) -> None:
+    for each in skipped[:20]:
+        output.notice(f"skipped {each.path}: a {each.what} is no file")
+    if len(skipped) > 20:
+        output.notice(f"skipped {len(skipped) - 20} more")
+
+
+@click.command(
+    "hash",
+    cls=Command,
+    examples=("penstock hash ./photos", "penstock hash /mnt/photos --json"),
+)
+@click.argument("directory", type=_DIRECTORY)
+@_kept_options
+@pass_invocation
+def hash_(invocation: Invocation, directory: str, modes: bool, xattrs: bool) -> None:
+    """Print the top hash that DIRECTORY would have as a version.
+
+    Nothing is uploaded and no bucket is needed. Two directories with the same names, bytes, symlinks and executable
+    bits have the same top hash, on any machine; times and owners do not count, and modes and attributes only when asked
+    for, as with push. A directory has no metadata: a version of the same files that has some has another top hash.
+    `penstock diff D DIR` tells whether the files are the same.
+    """
+    with invocation.progress() as progress:
+        found = hash_directory(directory, modes=modes, xattrs=xattrs, progress=progress)
+    _tell_skipped(invocation.output, found.skipped)
+    if invocation.output.json:
+        invocation.output.document(asdict(found))
+    else:
+        invocation.output.line(found.top_hash)

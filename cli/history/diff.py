@@ -1,0 +1,132 @@
+"""``penstock diff``: what differs between two versions, or between a version and a local directory."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+
+import click
+
+from penstock.api.handles import Handle, check_ref_name, parse_handle
+from penstock.api.packages.comparison import Comparison
+from penstock.api.packages.package import Package
+from penstock.cli.commands import Command
+from penstock.cli.exits import ExitCode
+from penstock.cli.invocation import Invocation, pass_invocation
+from penstock.cli.list_limit import at_most
+from penstock.cli.mounts.changed import tell_changes
+from penstock.cli.versions import change_line, counts_line
+from penstock.errors import UsageError
+
+__all__ = ["diff"]
+
+_SHOWN = 20
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "penstock diff demo/photos:v1 demo/photos:main",
+        "penstock diff demo/photos:v1 main 2024        # the same dataset, and only a folder of it",
+        "penstock diff demo/photos:main ./photos       # what a push would change",
+        "penstock diff demo/photos:v1 v2 --stat",
+        "penstock diff /mnt/edit                       # what was changed there since the last commit",
+    ),
+)
+@click.argument("first", metavar="A")
+@click.argument("new", metavar="[B]", default="")
+@click.argument("path", default="")
+@click.option("--stat", is_flag=True, help="Count what differs, and list nothing.")
+@click.option(
+    "--all",
+    "every",
+    is_flag=True,
+    help="List what is in new directories of a mount, and more than 10,000,000 lines, too.",
+)
+@pass_invocation
+def diff(invocation: Invocation, first: str, new: str, path: str, stat: bool, every: bool) -> None:
+    """List what differs from version A to B: another version, a ref of the same dataset, or a local directory.
+
+    Lines begin with A (added), M (modified), D (deleted) or R (renamed). A directory begins with / or . and a push
+    of it is what B is taken to be; nothing is uploaded. The exit code is 0 when nothing differs, else 1.
+
+    Where A is a directory itself, of a writable mount, what was changed in it since the last commit is listed; what
+    comes after it is a path in it then.
+    """
+    # A name without a slash is no version: those are bucket/dataset.
+    if _is_local(first) or ("/" not in first and os.path.isdir(first)):
+        if tell_changes(invocation, os.path.expanduser(first), new, stat=stat, every=every):
+            raise click.exceptions.Exit(ExitCode.DIFFERS)
+        invocation.output.notice("No changes")
+        return
+    if not new:
+        raise click.UsageError("there is nothing to compare it with: name a version, a ref or a directory")
+    old = parse_handle(first)
+    with ExitStack() as stack:
+        found = stack.enter_context(_compared(invocation, stack, old, new, path))
+        differs = _tell_counts(invocation, found) if stat else _list(invocation, found, every=every)
+    if differs:
+        raise click.exceptions.Exit(ExitCode.DIFFERS)
+    invocation.output.notice("No changes")
+
+
+def _compared(invocation: Invocation, stack: ExitStack, old: Handle, new: str, path: str) -> Comparison:
+    settings = invocation.settings()
+    if _is_local(new):
+        # What the handle names, a folder of the version perhaps, is what the directory is held against.
+        package = stack.enter_context(Package(old, settings))
+        with invocation.progress() as progress:
+            found = package.diff(os.path.expanduser(new), path, progress=progress)
+        _tell_skipped(invocation, found)
+        return found
+    other = _other(old, new)
+    before, after = (stack.enter_context(Package(replace(each, subdir=""), settings)) for each in (old, other))
+    return before.diff(after, "/".join(filter(None, (old.subdir, path))))
+
+
+def _is_local(argument: str) -> bool:
+    return argument in {".", ".."} or argument.startswith(("/", "./", "../", "~"))
+
+
+def _tell_skipped(invocation: Invocation, found: Comparison) -> None:
+    for skipped in found.skipped[:_SHOWN]:
+        invocation.output.notice(f"skipped {skipped.path}: a {skipped.what} is no file")
+    if len(found.skipped) > _SHOWN:
+        invocation.output.notice(f"skipped {len(found.skipped) - _SHOWN} more")
+
+
+def _other(old: Handle, new: str) -> Handle:
+    """Return the version that the second argument names: by itself, or as a ref of the first one's dataset."""
+    if "/" not in new:
+        check_ref_name(new)
+        return replace(old, ref=new)
+    handle = parse_handle(new)
+    if handle.subdir not in ("", old.subdir):
+        raise UsageError(
+            f"{str(old)!r} and {new!r} name two paths",
+            why="one path is compared, in both versions",
+            fix="Name the versions, and then the path.",
+        )
+    return handle
+
+
+def _list(invocation: Invocation, found: Comparison, *, every: bool) -> bool:
+    """List what differs; whether anything did."""
+    differs = False
+    for change in at_most(found.changes(), every=every, fix="--all lists every one, --stat counts them."):
+        differs = True
+        if invocation.output.json:
+            invocation.output.record(asdict(change))
+        else:
+            invocation.output.line(change_line(change))
+    return differs
+
+
+def _tell_counts(invocation: Invocation, found: Comparison) -> bool:
+    counts = found.counts()
+    if invocation.output.json:
+        invocation.output.document(asdict(counts))
+    elif counts:
+        invocation.output.line(counts_line(counts))
+    return bool(counts)

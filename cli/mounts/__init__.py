@@ -1,0 +1,1 @@
+"""Commands about mounts, and about what was changed in them."""

@@ -1,0 +1,112 @@
+"""``penstock commit``: what was changed in a writable mount becomes a version."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from penstock.api.handles import format_size
+from penstock.api.mounts.workspace import CommitResult, Workspace
+from penstock.cli.commands import Command
+from penstock.cli.invocation import Invocation, pass_invocation
+from penstock.cli.params import side_options
+from penstock.cli.versions import tell_risk
+
+__all__ = ["commit_"]
+
+_SHOWN = 20
+
+
+@click.command(
+    "commit",
+    cls=Command,
+    examples=(
+        'penstock commit /mnt/edit -m "fix labels"',
+        'penstock commit /mnt/edit -m "fix labels" --tag v2',
+        "penstock commit /mnt/edit --branch fixes",
+        "penstock commit /mnt/edit --dry-run",
+    ),
+)
+@click.argument("directory", type=click.Path())
+@click.option("-m", "--message", default="", metavar="TEXT", help="Say what this version is.")
+@click.option("--branch", metavar="NAME", help="Land there; by default on the branch that is mounted.")
+@click.option("--tag", metavar="NAME", help="Give the version a tag, too.")
+@click.option("--author", metavar="NAME", help="Who made it; as git has it by default.")
+@side_options
+@click.option(
+    "--times/--no-times", default=None, help="Record modification times that were set, where nothing else was changed."
+)
+@click.option("--dry-run", is_flag=True, help="Tell what would be sent; change nothing.")
+@pass_invocation
+def commit_(
+    invocation: Invocation,
+    directory: str,
+    message: str,
+    branch: str | None,
+    tag: str | None,
+    author: str | None,
+    ours: tuple[str, ...],
+    theirs: tuple[str, ...],
+    times: bool | None,
+    dry_run: bool,
+) -> None:
+    """Make what was changed in the mount at DIRECTORY the next version.
+
+    Only blocks that changed are sent. The mount stays in use meanwhile and goes on, clean, at the new version; files
+    that are open stay open. What was unmounted with changes in it can be committed as well.
+
+    When others have moved the branch meanwhile, what they changed is merged in; where both changed the same path, it
+    is a conflict: nothing happens, and the paths are named. --ours keeps what was changed here, --theirs what they
+    have.
+
+    Modification times are recorded of what else has changed, and with --times (or [commit] times = true in the
+    settings) of all for which they were set. Permission bits and attributes are kept; named pipes and sockets are named
+    and left out.
+    """
+    workspace = Workspace(directory, invocation.settings())
+    with invocation.progress() as progress:
+        report = workspace.commit(
+            message,
+            branch=branch,
+            tag=tag,
+            author=author,
+            ours=ours,
+            theirs=theirs,
+            times=times,
+            dry_run=dry_run,
+            progress=progress,
+        )
+    tell_risk(invocation.output, report.risk)
+    for skipped in report.skipped[:_SHOWN]:
+        invocation.output.notice(f"skipped {skipped.path}: a {skipped.what} is no file")
+    if (more := len(report.skipped) - _SHOWN) > 0:
+        invocation.output.notice(f"skipped {more} more")
+    if report.times_dropped:
+        invocation.output.notice(
+            f"{report.times_dropped} modification times were set and nothing else changed: --times records such, too"
+        )
+    if invocation.output.json:
+        invocation.output.document({**asdict(report), "tag": tag, "dry_run": dry_run})
+        return
+    line = invocation.output.line
+    names = [f"branch {branch}"] * report.branched + [f"tag {tag}"] * report.tagged
+    if names and not report.changed:
+        line(f"nothing to commit; the version is {' and '.join(names)} now")
+        line(f"  version   {report.commit}")
+        return
+    if not report.changed:
+        line("nothing to commit")
+        return
+    line(f"{report.handle}{f' and tag {tag}' if tag and not dry_run else ''}")
+    line(f"  top hash  {report.top_hash}")
+    line(f"  version   {report.commit or 'none: nothing was sent'}")
+    if report.merged_with:
+        line(f"  merged    with {report.merged_with[:12]}, which landed meanwhile")
+    line(f"  content   {report.files} changed files, {format_size(report.bytes)}")
+    line(f"  uploaded  {_sent(report)}")
+
+
+def _sent(report: CommitResult) -> str:
+    data = format_size(report.bytes_uploaded) if report.bytes_uploaded else "nothing"
+    return f"{data} of data, {format_size(report.metadata_bytes_uploaded)} of metadata"

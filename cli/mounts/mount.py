@@ -1,0 +1,151 @@
+"""``penstock mount``, ``umount`` and ``mounts``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from penstock.api.handles import Handle
+from penstock.api.mounts.mounts import MountInfo, mount, mount_foreground, unmount
+from penstock.api.mounts.mounts import mounts as list_mounts
+from penstock.cli.commands import Command
+from penstock.cli.exits import ExitCode
+from penstock.cli.invocation import Invocation, pass_invocation
+from penstock.cli.output import Output
+from penstock.cli.params import HANDLE, OCTAL, SIZE
+
+__all__ = ["mount_", "mounts", "umount"]
+
+
+@click.command(
+    "mount",
+    cls=Command,
+    examples=(
+        "penstock mount demo/photos /mnt/photos",
+        "penstock mount demo/photos:v1/2024 /mnt/last-year",
+        "penstock mount --foreground lab/photos:main ./photos",
+        "penstock mount --record-trace epoch.trace demo/photos /mnt/photos",
+        "penstock mount --writable demo/photos /mnt/edit",
+    ),
+)
+@click.argument("handle", type=HANDLE)
+@click.argument("directory", type=click.Path())
+@click.option("-f", "--foreground", is_flag=True, help="Serve in this process, until it is interrupted or unmounted.")
+@click.option("--cache-dir", type=click.Path(path_type=Path), metavar="DIR", help="Keep blocks there.")
+@click.option("--cache-size", type=SIZE, metavar="SIZE", help="Keep so many bytes of them at the most, as 50GB.")
+@click.option("--allow-other", is_flag=True, help="Let other users in.")
+@click.option("--uid", type=click.IntRange(min=0), metavar="N", help="Who owns the files; you by default.")
+@click.option("--gid", type=click.IntRange(min=0), metavar="N", help="Which group owns the files.")
+@click.option("--umask", type=OCTAL, metavar="BITS", help="Permission bits that files lack; 022 by default.")
+@click.option("-w", "--writable", is_flag=True, help="Take changes, kept on this machine until a commit.")
+@click.option(
+    "--overlay-dir",
+    "overlay_directory",
+    type=click.Path(resolve_path=True),
+    metavar="DIR",
+    help="Keep the changes there.",
+)
+@click.option("--non-empty", is_flag=True, help="Mount over a directory that holds files.")
+@click.option("--record-trace", type=click.Path(dir_okay=False), metavar="FILE", help="Write what is read first there.")
+@pass_invocation
+def mount_(
+    invocation: Invocation,
+    /,
+    handle: Handle,
+    directory: str,
+    foreground: bool,
+    cache_dir: Path | None,
+    cache_size: int | None,
+    **options: Any,
+) -> None:
+    """Show a version, or a folder of it, as a directory.
+
+    Returns when the tree is readable; a process in the background serves it until `penstock umount`. The mount stays
+    with the version that the handle names now, whatever is pushed later.
+
+    With --writable files can be changed, made, renamed and removed. Changes stay on this machine, also when it is
+    unmounted, until `penstock commit` makes a version of them or `penstock discard` drops them; mounting at the same
+    directory again finds them.
+    """
+    if options["overlay_directory"] is not None and not options["writable"]:
+        raise click.UsageError("--overlay-dir is for --writable")
+    settings = invocation.settings(cache_directory=cache_dir, cache_size=cache_size)
+    if foreground:
+        told = invocation.output
+        mount_foreground(handle, directory, settings=settings, ready=lambda made: _tell(told, made), **options)
+    else:
+        _tell(invocation.output, mount(handle, directory, settings=settings, **options))
+
+
+def _tell(output: Output, made: MountInfo) -> None:
+    if output.json:
+        output.document(asdict(made))
+    else:
+        output.line(f"{made.handle} is at {made.mountpoint}")
+        output.line(f"  top hash  {made.top_hash}")
+        if made.offline:
+            output.notice("the store cannot be reached: this is the version that was last opened here")
+        if made.cache:
+            output.notice(made.cache)
+        if made.refused is not None:
+            output.notice("warning: what is changed here cannot be committed from here, as things stand")
+            output.notice(f"  {made.refused}")
+    output.finish()
+
+
+@click.command(
+    cls=Command,
+    examples=("penstock umount /mnt/photos", "penstock umount --lazy /mnt/photos"),
+)
+@click.argument("directories", nargs=-1, required=True, type=click.Path())
+@click.option("-l", "--lazy", is_flag=True, help="Out of sight now; gone when its last user is done.")
+@click.option("-f", "--force", is_flag=True, help="Now, whoever still uses it: they get errors.")
+@pass_invocation
+def umount(invocation: Invocation, directories: tuple[str, ...], lazy: bool, force: bool) -> None:
+    """Unmount what Penstock has mounted at each DIRECTORY; also what a dead mount has left behind.
+
+    Changes that were not committed stay on this machine: they can be committed as they are, and mounting at the
+    same directory goes on with them.
+    """
+    settings = invocation.settings()
+    for directory in directories:
+        report = unmount(directory, lazy=lazy, force=force, settings=settings)
+        if report.trouble is not None:
+            invocation.output.notice(f"{directory} is unmounted, but {report.trouble}")
+        if invocation.output.json:
+            told = asdict(report)
+            del told["trouble"]
+            invocation.output.record(told)
+        elif report.elsewhere:
+            invocation.output.notice(f"{directory} is unmounted; it is still served at {', '.join(report.elsewhere)}")
+        elif not report.ended:
+            invocation.output.notice(f"{directory} is out of sight; it goes when its last user is done")
+        elif left := report.changes:
+            invocation.output.notice(
+                f"what was changed is kept: penstock diff {left} shows it, penstock commit {left} commits it"
+            )
+
+
+@click.command(cls=Command, examples=("penstock mounts", "penstock mounts --json"))
+@pass_invocation
+def mounts(invocation: Invocation) -> None:
+    """List what is mounted. Exit code 1 when a mount is dead."""
+    found = list_mounts()
+    if invocation.output.json:
+        invocation.output.document([asdict(each) for each in found])
+    elif found:
+        rows = []
+        for each in found:
+            state = "dead" if not each.alive else f"bind of {each.bind_of}" if each.bind_of else ""
+            rows.append((each.mountpoint, each.handle, (each.top_hash or "")[:12], str(each.pid or ""), state))
+        invocation.output.table(rows, headers=("DIRECTORY", "HANDLE", "TOP HASH", "PID", ""))
+    else:
+        invocation.output.notice("nothing is mounted")
+    for each in found:
+        if not each.alive:
+            invocation.output.notice(f"{each.mountpoint} is dead; penstock umount {each.mountpoint} cleans it up")
+    if not all(each.alive for each in found):
+        raise click.exceptions.Exit(ExitCode.DIFFERS)

@@ -1,0 +1,132 @@
+"""``penstock status``: how a mount is doing, as its daemon tells it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+
+import click
+import msgspec
+
+from penstock.api.handles import format_size
+from penstock.api.mounts.mounts import mount_metrics, record_accesses
+from penstock.api.mounts.workspace import ChangeLine, CopyStatus, MountStatus, Workspace
+from penstock.cli.commands import Command
+from penstock.cli.invocation import Invocation, pass_invocation
+from penstock.errors import PenstockError
+
+from .changed import change_line
+
+__all__ = ["status"]
+
+_SHOWN = 50
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "penstock status /mnt/photos",
+        "penstock status /mnt/photos --json",
+        "penstock status /mnt/photos --metrics        # for Prometheus",
+        "penstock status /mnt/photos --access-log on",
+    ),
+)
+@click.argument("directory", type=click.Path())
+@click.option("--metrics", is_flag=True, help="Print what Prometheus reads.")
+@click.option("--access-log", type=click.Choice(["on", "off"]), help="Begin or end to write down every open and read.")
+@pass_invocation
+def status(invocation: Invocation, directory: str, metrics: bool, access_log: str | None) -> None:
+    """Tell how the mount at DIRECTORY is doing: version, hits and misses, what was fetched, memory, cache.
+
+    Of a writable mount, also when it is unmounted, what was changed since the last commit follows, a line each: A
+    (added), M (modified), D (deleted), R (renamed). `penstock diff DIRECTORY` lists it alone.
+    """
+    output = invocation.output
+    if metrics and (access_log or output.json):
+        raise click.UsageError("--metrics goes alone: it has a format of its own.")
+    if metrics:
+        for line in mount_metrics(directory).splitlines():
+            output.line(line)
+    elif access_log is not None:
+        path = record_accesses(directory, access_log == "on")
+        if output.json:
+            output.document({"access_log": path})
+        elif path is not None:
+            output.line(f"accesses are written to {path}")
+        else:
+            output.line("accesses are not written any more")
+    else:
+        _tell(invocation, directory)
+
+
+def _tell(invocation: Invocation, directory: str) -> None:
+    output = invocation.output
+    workspace = Workspace(directory, invocation.settings())
+    found = workspace.status()
+    mount = found if isinstance(found, MountStatus) else None
+    shown: list[ChangeLine] = []
+    count = 0
+    failure: PenstockError | None = None
+    if found.overlay is not None:
+        try:
+            for count, line in enumerate(workspace.changes(), 1):
+                if count <= _SHOWN:
+                    shown.append(line)
+        except PenstockError as error:
+            if mount is None:
+                raise
+            failure = error  # what the mount says of itself is wanted then all the more
+    if output.json:
+        changes = [msgspec.structs.asdict(line) for line in shown]
+        output.document({**msgspec.to_builtins(found), "changed": count, "changes": changes})
+        if failure is not None:
+            raise failure
+        return
+    for name, text in (*_copy_lines(found), *(_mount_lines(mount) if mount is not None else ())):
+        output.line(f"{name + ':':<13}{text}")
+    if failure is not None:
+        raise failure
+    for line in shown:
+        output.line(change_line(line))
+    if count > len(shown):
+        output.notice(f"and {count - len(shown)} more: penstock diff {directory}")
+    if found.overlay is not None:
+        output.notice(
+            f"{count} {'change' if count == 1 else 'changes'} since the last commit" if count else "no changes"
+        )
+    if mount is None:
+        return
+    if mount.refused is not None:
+        output.notice(f"warning: what is changed here cannot be committed from here: {mount.refused}")
+    if mount.offline:
+        output.notice("it was mounted without its store: what is not in the cache cannot be read")
+    if mount.cache is not None and mount.cache.note:
+        output.notice(mount.cache.note)
+
+
+def _copy_lines(found: CopyStatus) -> Iterator[tuple[str, str]]:
+    yield "handle", found.handle
+    yield "version", found.version
+    if found.commit is not None:
+        yield "commit", found.commit
+
+
+def _mount_lines(found: MountStatus) -> Iterator[tuple[str, str]]:
+    uptime = dt.timedelta(seconds=round(found.uptime))
+    yield "since", f"{found.since} ({uptime})" + (", offline" if found.offline else "")
+    rate = f" ({found.hit_rate:.0%})" if found.hit_rate is not None else ""
+    yield "blocks", f"{found.hits} hits{rate}, {found.misses} misses"
+    yield "read", format_size(found.bytes_read)
+    yield "fetched", f"{format_size(found.bytes_fetched)} in {found.gets} requests"
+    yield "in flight", f"{format_size(found.in_flight)} of {format_size(found.budget)}"
+    yield "open files", str(found.open_files)
+    fetchers = ", ".join(map(str, found.fetcher_pids)) or "none yet"
+    yield "processes", f"{found.worker_pid} serves; {fetchers} fetching; {found.restarts} started anew"
+    yield "memory", f"{format_size(found.memory.worker)} serving, {format_size(found.memory.fetchers)} fetching"
+    cache = found.cache
+    if cache is not None:
+        yield "cache", f"{format_size(cache.bytes)} of {format_size(cache.max_bytes)}, {cache.mode}"
+    for text in found.trouble:
+        yield "trouble", text
+    if found.access_log is not None:
+        yield "accesses", found.access_log

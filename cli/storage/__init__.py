@@ -1,0 +1,1 @@
+"""Commands about buckets and the block cache: remotes, garbage, damage, and what is fetched ahead."""

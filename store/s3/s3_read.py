@@ -1,0 +1,82 @@
+"""One ranged GET, or as many as it takes: what came is held against what was asked for.
+
+Every read of an object goes this way, whole ones too: what is not asked for need not be thrown away. A server may
+answer with the whole object (it is cut), with fewer bytes (the rest is asked for), or with others (`BentAnswer`: asked
+again, then refused). Which part of an answer counts is decided by `http_range`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from penstock.store.base import ByteRange
+from penstock.store.retry import Deadline
+
+from .etags import bare_etag
+from .http_range import BentAnswer, plan_answer, total_of
+from .s3_body import read_body
+from .s3_errors import content_range_of, status_of
+
+__all__ = ["Answer", "read_range"]
+
+Answer = Mapping[str, Any]
+"""What `get_object` returns."""
+
+
+def read_range(
+    get: Callable[[str], Answer],
+    wanted: ByteRange,
+    deadline: Deadline,
+    *,
+    accept: Callable[[Answer], None],
+    past_end: Callable[[], None] = lambda: None,
+    most: int | None = None,
+    checked: bool = False,
+) -> tuple[bytes, int | None]:
+    """Return the bytes that the object has of `wanted`, at least one byte long, and the object's size if it was said.
+
+    `get` asks for the range that a header names. `accept` raises when an answer is not of the object that is meant;
+    `past_end` is called when the object ends before `wanted`. With `most`, an object that says it is larger is not
+    read: the answer is empty. `checked`: see `Store.get`.
+    """
+    parts: list[bytes] = []
+    at, end = wanted.offset, wanted.offset + wanted.length
+    identity: tuple[str | None, int | None] | None = None
+    while True:
+        try:
+            answer = get(f"bytes={at}-{end - 1}")
+        except ClientError as error:
+            if status_of(error) != 416:
+                raise
+            total = total_of(content_range_of(error))
+            if total is not None and total > at:
+                raise BentAnswer(f"it refused bytes {at}-{end - 1} of an object of {total} bytes") from error
+            if not parts:
+                past_end()
+            return b"".join(parts), total
+        raw = answer["Body"]._raw_stream  # noqa: SLF001 - botocore's wrapper does not pass read1 through
+        try:
+            accept(answer)
+            status = answer["ResponseMetadata"]["HTTPStatusCode"]
+            plan = plan_answer(
+                status, answer.get("ContentRange"), answer.get("ContentLength"), at, end, checked=checked
+            )
+            same = (bare_etag(answer.get("ETag")), plan.total)
+            if identity is not None and same != identity:
+                raise BentAnswer("what it sent in parts are parts of different objects")
+            identity = same
+        except BaseException:
+            raw.close()
+            raise
+        if most is not None and plan.total is not None and plan.total > most:
+            raw.close()
+            return b"", plan.total
+        before = at - wanted.offset
+        body = read_body(raw, deadline, plan.take, skip=plan.skip, expected=plan.expected, before=before)
+        if not plan.more:
+            return (b"".join([*parts, body]) if parts else body), plan.total
+        parts.append(body)
+        at += len(body)
