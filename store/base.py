@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -29,6 +30,7 @@ __all__ = [
     "Buffer",
     "ByteRange",
     "Level",
+    "ObjectBeginning",
     "ObjectInfo",
     "ObjectVersion",
     "Store",
@@ -68,6 +70,14 @@ class ObjectInfo:
     def is_older(self, than: float) -> bool:
         """Whether it was written before a time of the store's clock; never, when the server does not say when."""
         return self.modified is not None and self.modified < than
+
+
+class ObjectBeginning(NamedTuple):
+    """The first bytes of an object, and what the store says of it. `md5`: of all of it, where the ETag is that."""
+
+    info: ObjectInfo
+    data: bytes
+    md5: bytes | None
 
 
 def too_large(url: str, limit: int) -> IntegrityError:
@@ -143,8 +153,22 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def begin(self, key: str, length: int, *, version_id: str | None = None) -> ObjectBeginning:
+        """Return the first `length` bytes of an object (more than none), and what the store says of it: one request.
+
+        What is left is `get`, with the ETag, if there is one, so that it is of the same object.
+        """
+
+    @abstractmethod
     def put(self, key: str, body: Buffer) -> None:
         """Write the object, whole or not at all; an object already there is replaced."""
+
+    @abstractmethod
+    def put_file(self, key: str, descriptor: int, size: int, pool: Executor | None = None) -> None:
+        """Write the first `size` bytes of an open file as the object: as `put`, of any size, held in memory in part.
+
+        `pool` is for parts of a large one that are sent at the same time. ConflictError: the file is shorter.
+        """
 
     @abstractmethod
     def create(self, key: str, body: Buffer) -> bool:

@@ -6,11 +6,13 @@ its default is looked up by boto3 as every AWS tool does: environment, ``~/.aws`
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from penstock.errors import UsageError
+
+from .credentials import Credentials, frozen_credentials
 
 __all__ = ["AddressingStyle", "Encryption", "StoreOptions"]
 
@@ -27,7 +29,8 @@ class StoreOptions:
 
     `deadline` is in seconds for a whole call with its retries; bytes that move give a call more time (see
     `penstock.store.retry`). `connect_timeout` and `read_timeout` are in seconds for one attempt; both are cut to
-    fit into the deadline. `anonymous` sends unsigned requests. `request_payer` accepts to be charged.
+    fit into the deadline. `anonymous` sends unsigned requests. `request_payer` accepts to be charged. `credentials`,
+    or those of `session` (a `credentials.BotoSession`), are used in place of those that would be found.
     """
 
     endpoint_url: str | None = None
@@ -42,6 +45,8 @@ class StoreOptions:
     read_timeout: float = 20.0
     deadline: float = 60.0
     max_attempts: int = 8
+    credentials: Credentials | None = None
+    session: Any = None
 
     def __post_init__(self) -> None:
         if self.endpoint_url is not None:
@@ -61,6 +66,18 @@ class StoreOptions:
                 raise UsageError(f"{name} must be a positive number of seconds, not {getattr(self, name)}")
         if self.max_attempts < 1:
             raise UsageError(f"max_attempts must be at least 1, not {self.max_attempts}")
+        if sum((self.anonymous, self.credentials is not None, self.session is not None)) > 1:
+            raise UsageError("credentials are given twice", fix="Give credentials, or a session, or anonymous.")
+
+    def portable(self) -> StoreOptions:
+        """Return what another process can use: of a session, the credentials that it has now."""
+        if self.session is None:
+            return self
+        return replace(self, credentials=frozen_credentials(self.session), session=None)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        here = self.portable()
+        return StoreOptions, tuple(getattr(here, each.name) for each in fields(here))
 
 
 def _check_endpoint(url: str) -> None:

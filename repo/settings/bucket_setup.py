@@ -39,7 +39,8 @@ class BucketSetup(msgspec.Struct, frozen=True):
 
     def encode(self) -> bytes:
         """Return it as a message."""
-        return msgspec.msgpack.encode(self, enc_hook=os.fsencode)
+        here = msgspec.structs.replace(self, options=self.options.portable(), settings=self.settings.portable())
+        return msgspec.msgpack.encode(here, enc_hook=os.fsencode)
 
     @classmethod
     def decode(cls, body: bytes) -> BucketSetup:

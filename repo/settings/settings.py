@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +49,10 @@ _DEFAULT_CACHE_SIZE = 50_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What holds for this process. `cache_size` in bytes; `remotes` by name."""
+    """What holds for this process. `cache_size` in bytes; `remotes` by name.
+
+    `store_options` are those of buckets that are no remotes: the defaults, unless a program sets others.
+    """
 
     config_path: Path
     cache_directory: Path
@@ -57,6 +60,7 @@ class Settings:
     remotes: Mapping[str, Remote] = field(default_factory=dict)
     trust: Trust = field(default_factory=Trust)
     commit_times: bool = False
+    store_options: StoreOptions = field(default_factory=StoreOptions)
 
     @classmethod
     def load(
@@ -105,7 +109,11 @@ class Settings:
             remote = self.remotes[bucket]
             return remote.url, remote.store_options()
         Handle(bucket)
-        return (bucket if "://" in bucket else f"s3://{bucket}"), StoreOptions()
+        return (bucket if "://" in bucket else f"s3://{bucket}"), self.store_options
+
+    def portable(self) -> Settings:
+        """Return what another process can use; see `StoreOptions.portable`."""
+        return replace(self, store_options=self.store_options.portable())
 
     def accepts_risk(self, bucket: str) -> bool:
         """Whether a remote says of the store behind `bucket` that it is written to though it may lose versions."""

@@ -25,6 +25,7 @@ from botocore.utils import get_environ_proxies
 
 from penstock import __version__
 from penstock.errors import UsageError
+from penstock.store.credentials import BotoSession
 from penstock.store.options import StoreOptions
 from penstock.store.retry import RetryPolicy
 
@@ -124,6 +125,11 @@ class ClientSource:
             settings["signature_version"] = UNSIGNED
         core = botocore.session.Session(profile=options.profile)
         core.register_component("data_loader", _models())
+        if options.credentials is not None:
+            given = options.credentials
+            core.set_credentials(given.access_key, given.secret_key, given.token)
+        elif options.session is not None:
+            core.register_component("credential_provider", _OfSession(options.session))
         credentials: Credentials | None = None if options.anonymous else core.get_credentials()
         try:
             made = boto3.session.Session(botocore_session=core).client(
@@ -148,6 +154,17 @@ class ClientSource:
         client.meta.events.register_last("before-call.s3", _announce_only_large)
         client.meta.events.register("before-call.s3.HeadBucket", _do_not_follow)
         return client, session, credentials
+
+
+class _OfSession:
+    """Answers botocore's question for credentials with those of a session that the caller has made."""
+
+    def __init__(self, session: BotoSession) -> None:
+        self._session = session
+
+    def load_credentials(self) -> Credentials | None:
+        found: Credentials | None = self._session.get_credentials()
+        return found
 
 
 def _same(one: Credentials, other: Credentials | None) -> bool:

@@ -7,12 +7,13 @@ again, then refused). Which part of an answer counts is decided by `http_range`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from penstock.store.base import ByteRange
+from penstock.store.base import ByteRange, ObjectBeginning, ObjectInfo
 from penstock.store.retry import Deadline
 
 from .etags import bare_etag
@@ -20,7 +21,9 @@ from .http_range import BentAnswer, plan_answer, total_of
 from .s3_body import read_body
 from .s3_errors import content_range_of, status_of
 
-__all__ = ["Answer", "read_range"]
+__all__ = ["Answer", "beginning", "read_range"]
+
+_MD5 = re.compile("[0-9a-f]{32}")
 
 Answer = Mapping[str, Any]
 """What `get_object` returns."""
@@ -80,3 +83,16 @@ def read_range(
             return (b"".join([*parts, body]) if parts else body), plan.total
         parts.append(body)
         at += len(body)
+
+
+def beginning(key: str, data: bytes, size: int, answer: Answer) -> ObjectBeginning:
+    """Return what an answer with the first bytes of an object says of it.
+
+    An ETag of 32 hex digits is the MD5 of the bytes, unless they are encrypted with a key of KMS or of the customer's.
+    """
+    etag, modified, version = bare_etag(answer.get("ETag")), answer.get("LastModified"), answer.get("VersionId")
+    plain = answer.get("ServerSideEncryption") in (None, "AES256") and not answer.get("SSECustomerAlgorithm")
+    md5 = bytes.fromhex(etag) if plain and etag is not None and _MD5.fullmatch(etag) else None
+    written = modified.timestamp() if modified is not None else None
+    info = ObjectInfo(key, size, written, etag, version if version and version != "null" else None)
+    return ObjectBeginning(info, data, md5)

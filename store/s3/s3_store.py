@@ -11,17 +11,19 @@ where the newer checksum headers are ignored by some and stored as data by other
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor
 from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
-from penstock.errors import ConflictError, NotFoundError, UsageError
+from penstock.errors import ConflictError, IntegrityError, NotFoundError, UsageError
 from penstock.store.base import (
     WHOLE_LIMIT,
     Buffer,
     ByteRange,
     Level,
+    ObjectBeginning,
     ObjectInfo,
     ObjectVersion,
     Store,
@@ -39,7 +41,8 @@ from .s3_call import BucketCalls, ask
 from .s3_deletion import S3Deletion
 from .s3_errors import Vanished, code_of, status_of
 from .s3_names import BucketListings
-from .s3_read import read_range
+from .s3_parts import PART_SIZE, MultipartUpload, read_part
+from .s3_read import beginning, read_range
 from .s3_versions import BucketVersions
 
 if TYPE_CHECKING:
@@ -127,6 +130,39 @@ class S3Store(Store):
             return body if byte_range is None or byte_range.length else b""
 
         return self._call("read", key, attempt)
+
+    def begin(self, key: str, length: int, *, version_id: str | None = None) -> ObjectBeginning:
+        """See `Store.begin`."""
+        arguments = {**self._object(key), **({"VersionId": version_id} if version_id else {})}
+
+        def attempt(client: S3Client, deadline: Deadline) -> ObjectBeginning:
+            told: dict[str, Any] = {}
+            data, total = read_range(
+                lambda asked: ask(client.get_object, **arguments, Range=asked),
+                ByteRange(0, length),
+                deadline,
+                accept=lambda answer: told.update(answer),
+            )
+            if total is None and len(data) == length:
+                raise BentAnswer("it does not say how large the object is")
+            return beginning(key, data, len(data) if total is None else total, told)
+
+        return self._call("read", key, attempt)
+
+    def put_file(self, key: str, descriptor: int, size: int, pool: Executor | None = None) -> None:
+        """See `Store.put_file`. One PUT up to 16 MiB, else a multipart upload, of which the size is compared."""
+        if size <= PART_SIZE:
+            self.put(key, read_part(descriptor, 0, size))
+            return
+        arguments = self._object(check_key(key))
+        MultipartUpload(self._call, key, arguments, self._encryption).send(descriptor, size, pool)
+        found = self.head(key)
+        if found is None or found.size != size:
+            raise IntegrityError(
+                f"{self.url}/{key} is not what was sent",
+                why=f"it has {found.size if found is not None else 'no'} bytes, and {size} were sent",
+                fix="Send it again.",
+            )
 
     def put(self, key: str, body: Buffer) -> None:
         """See `Store.put`. One PUT: up to 5 GiB. The server verifies what arrives."""

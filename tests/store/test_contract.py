@@ -6,17 +6,21 @@ A test takes `store`, which is empty and of each kind in turn; what only one kin
 from __future__ import annotations
 
 import errno
+import hashlib
 import itertools
 import os
 import pickle
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from penstock.errors import ConflictError, NotFoundError, PenstockError, UsageError
 from penstock.store import ByteRange, ObjectInfo, Store, StoreOptions, naming, open_store
+from penstock.store.download import download_object
+from penstock.store.s3.s3_parts import PART_SIZE
 
 BODY = bytes(range(256)) * 40
 
@@ -464,3 +468,39 @@ def test_errors_are_of_the_one_tree(store: Store) -> None:
         store.get("nothing")
     assert caught.value.what
     assert "\n" not in str(caught.value)
+
+
+# files, and objects of any size
+
+
+@pytest.mark.parametrize("size", [0, 1, PART_SIZE, 2 * PART_SIZE + 7])
+def test_a_file_that_is_put_is_what_is_downloaded(store: Store, tmp_path: Path, size: int) -> None:
+    content = (os.urandom(1 << 16) * (size // (1 << 16) + 1))[:size]
+    source = tmp_path / "source"
+    source.write_bytes(content)
+    with source.open("rb") as given, ThreadPoolExecutor(4) as pool, (tmp_path / "copy").open("w+b") as copy:
+        store.put_file("folder/key", given.fileno(), size, pool)
+        told: list[int] = []
+        info = download_object(store, "folder/key", copy.fileno(), pool=pool, advance=told.append)
+    assert (tmp_path / "copy").read_bytes() == content
+    assert info.size == sum(told) == size
+    assert store.get("folder/key", limit=1 << 30) == content
+
+
+def test_a_file_that_has_become_shorter_is_not_put(store: Store, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(BODY)
+    with source.open("rb") as given, pytest.raises(ConflictError):
+        store.put_file("key", given.fileno(), len(BODY) + 1)
+    assert store.head("key") is None
+
+
+def test_an_object_begins_with_its_first_bytes_and_what_is_said_of_it(store: Store) -> None:
+    store.put("key", BODY)
+    begun, looked = store.begin("key", 100), store.head("key")
+    assert looked is not None
+    assert begun.data == BODY[:100]
+    assert (begun.info.size, begun.info.etag) == (len(BODY), looked.etag)
+    assert begun.md5 in (None, hashlib.md5(BODY).digest())
+    with pytest.raises(NotFoundError):
+        store.begin("missing", 100)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 
+import boto3
 import pytest
 from servers.rgw import RadosGateway
 
-from penstock.errors import AccessError
+from penstock.errors import AccessError, UsageError
+from penstock.store.credentials import Credentials
 from penstock.store.opening import open_store
 from penstock.store.options import StoreOptions
 
@@ -58,3 +61,23 @@ def test_the_same_are_not_tried_again(gateway: RadosGateway, url: str) -> None:
         for _ in range(3):
             with pytest.raises(AccessError, match="cannot read"):
                 store.get("key")
+
+
+def test_those_that_are_handed_over_are_used_in_place_of_all_others(gateway: RadosGateway, url: str) -> None:
+    write_credentials(gateway.access_key, "wrong")
+    given = Credentials(gateway.access_key, gateway.secret_key)
+    session = boto3.Session(gateway.access_key, gateway.secret_key)
+    for found in (StoreOptions(credentials=given), StoreOptions(session=session)):
+        options = StoreOptions(
+            gateway.endpoint, addressing_style="path", credentials=found.credentials, session=found.session
+        )
+        for each in (options, pickle.loads(pickle.dumps(options))):
+            with open_store(url, each) as store:
+                assert store.get("key") == b"body"
+    assert options.portable().credentials == given
+    assert gateway.secret_key not in repr(options.portable())
+
+
+def test_credentials_cannot_be_given_twice() -> None:
+    with pytest.raises(UsageError, match="twice"):
+        StoreOptions(credentials=Credentials("key", "secret"), anonymous=True)
