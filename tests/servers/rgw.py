@@ -81,6 +81,8 @@ rgw_gc_obj_min_wait = 1
 rgw_gc_processor_period = 5
 rgw_gc_processor_max_time = 5
 """
+_STARTS = 3
+"""Times that it is started from anew: on a busy machine Ceph's own programs sometimes crash while they begin."""
 
 
 class GatewayError(Exception):
@@ -118,13 +120,17 @@ class RadosGateway:
                 f"the S3 server of the tests cannot start: {', '.join(missing)} not found. "
                 f"Run scripts/install --test, or: apt-get install {_PACKAGES}"
             )
-        self._tether = Tether("rgw-")
-        self._ports: list[socket.socket] = []
-        try:
-            self._start()
-        except BaseException:
-            self.close()
-            raise
+        for left in reversed(range(_STARTS)):
+            self._tether = Tether("rgw-")
+            self._ports: list[socket.socket] = []
+            try:
+                self._start()
+            except BaseException as error:
+                self.close()
+                if not left or not isinstance(error, GatewayError):
+                    raise
+            else:
+                return
 
     def __enter__(self) -> Self:
         return self
