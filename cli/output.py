@@ -11,7 +11,7 @@ A command has it as `Invocation.output`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TextIO, TypeAlias
 
@@ -71,23 +71,32 @@ class Output:
 
     def finish(self) -> None:
         """Push out what is buffered. Raises AccessError when it cannot be written, as on a full disk."""
-        self._guarded(self.stdout.flush)
-
-    def _write(self, line: str) -> None:
-        self._guarded(lambda: self.stdout.write(line + "\n"))
-
-    @staticmethod
-    def _guarded(write: Callable[[], object]) -> None:
         try:
-            write()
+            self.stdout.flush()
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise AccessError(
-                "standard output cannot be written", why=error.strerror or str(error), fix="Look where it is sent"
-            ) from error
+            raise _unwritable(error) from error
+
+    def _write(self, line: str) -> None:
+        try:
+            self.stdout.write(line + "\n")
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise _unwritable(error) from error
+
+
+def _unwritable(error: OSError) -> AccessError:
+    return AccessError(
+        "standard output cannot be written", why=error.strerror or str(error), fix="Look where it is sent"
+    )
+
+
+_ENCODE = json.JSONEncoder(allow_nan=False).encode
+"""Made once: `json.dumps` with an option of its own makes an encoder for every line of a listing."""
 
 
 def _dump(value: JsonValue) -> str:
     # json writes every character above ~ as an escape, but not DEL.
-    return json.dumps(value, allow_nan=False).replace("\x7f", "\\u007f")
+    return _ENCODE(value).replace("\x7f", "\\u007f")

@@ -20,6 +20,7 @@ from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from penstock.api.datasets.dataset_session import authorship
 from penstock.api.handles import DEFAULT_BRANCH, Handle, as_handle, format_size, whole_version
 from penstock.api.packages.comparison import ChangeCounts, Comparison
 from penstock.api.packages.entry import Entry
@@ -40,8 +41,6 @@ from penstock.repo.draft.object_source import is_object_address
 from penstock.repo.history.comparison import Contents
 from penstock.repo.refs.repository import VersionId, dataset_of
 from penstock.repo.settings.handle import check_ref_name
-from penstock.repo.write.authorship import default_author
-from penstock.repo.write.publish import Authorship
 
 from .builder_sources import BuilderSource, Sources, within
 
@@ -455,7 +454,7 @@ class PackageBuilder:
                         places[each] = address
                     return
 
-        done = draft.send_data(_authorship(None, "", "push"), progress, count, prefix, local_only=local_files_only)
+        done = draft.send_data(authorship(None, "", "push"), progress, count, prefix, local_only=local_files_only)
         self._data = DataReport(done.files, done.bytes, done.objects, done.copied)
         self._transfers = []
         store = draft.session.store.url.rstrip("/")
@@ -517,7 +516,7 @@ class PackageBuilder:
             if tag == (draft.branch or DEFAULT_BRANCH) or draft.branch_of(tag):
                 draft.branch, tag = tag, None
         landed = draft.publish(
-            _authorship(author, message, "push"),
+            authorship(author, message, "push"),
             progress,
             tag=tag,
             choose=choose,
@@ -684,10 +683,6 @@ _open: weakref.WeakSet[PackageBuilder] = weakref.WeakSet()
 def _close_all() -> None:
     for builder in list(_open):
         builder.close()
-
-
-def _authorship(author: str | None, message: str, operation: str) -> Authorship:
-    return Authorship(author or default_author(), message, operation)
 
 
 def _check_identity(source: object, *, identity: bool) -> None:

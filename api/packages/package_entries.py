@@ -278,11 +278,13 @@ class PackageEntries(ABC):
 
     def _entry_metadata(self, entry: tree.TreeEntry) -> dict[str, Any]:
         """Return the metadata of one of its entries; for `Entry`, which knows its own."""
+        if not entry.metadata:
+            return {}
         return parse_metadata(self._snapshot.read_metadata(entry.metadata))
 
     def _entry_places(self, entry: tree.TreeEntry) -> list[PhysicalKey]:
         """Say where the bytes of one of its entries lie; for `Entry`, which knows its own."""
-        return [PhysicalKey(**place) for place in self._snapshot.physical(entry)]  # type: ignore[arg-type]  # by name
+        return [PhysicalKey(*place) for place in self._snapshot.physical(entry)]
 
     def _require_file(self, entry: tree.TreeEntry, key: str) -> tree.TreeEntry:
         if not entry.is_file:

@@ -169,11 +169,10 @@ class PackageSubsets(PackageEntries):
         progress: Progress,
     ) -> NewVersion:
         """Publish what a plan gave a number: it says one for each record of the stream."""
+        from penstock.api.datasets.dataset_session import authorship
         from penstock.repo.push.subset import publish_subset
         from penstock.repo.read.entry_records import EntryRecords
         from penstock.repo.session.bucket_session import open_session
-        from penstock.repo.write.authorship import default_author
-        from penstock.repo.write.publish import Authorship
         from penstock.repo.write.version_writer import VersionWriter
 
         whole_version(to)
@@ -183,7 +182,7 @@ class PackageSubsets(PackageEntries):
         source = {"dataset": snapshot.dataset, "top_hash": snapshot.manifest.top_hash.hex(), **how}
         metadata = parse_metadata(snapshot.read_metadata(snapshot.root_metadata))
         metadata["derived_from"] = {name: value for name, value in source.items() if value not in (None, "")}
-        who = Authorship(author or default_author(), message, str(how["operation"]))
+        who = authorship(author, message, str(how["operation"]))
 
         def chosen() -> Iterator[tuple[tuple[bytes, ...], tree.TreeEntry]]:
             found = EntryRecords(snapshot, prefix).chosen(asked)

@@ -104,10 +104,11 @@ def _row(entry: Entry, cut: int) -> tuple[str, ...]:
 
 def entry_record(entry: Entry, long: bool) -> dict[str, JsonValue]:
     """Return an entry as a line of JSON tells it; `long`: all of it."""
-    record: dict[str, JsonValue] = {"logical_key": entry.key, "kind": entry.kind, "size": entry.size}
-    if entry.is_directory():
+    kind = entry.kind
+    record: dict[str, JsonValue] = {"logical_key": entry.key, "kind": kind, "size": entry.size}
+    if kind == "directory":
         record["entries"] = entry.entries
-    if entry.kind == "symlink":
+    elif kind == "symlink":
         record["target"] = entry.target
     if long:
         record["hash"] = entry.hash

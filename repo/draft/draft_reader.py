@@ -111,15 +111,11 @@ class DraftReader:
             return stack.enter_context(session.externals.open(address))
         return stack.enter_context(open_store(address))
 
-    def physical(self, entry: TreeEntry) -> list[dict[str, str | int]]:
-        """Say where a file's bytes lie: a list of {"uri", "offset", "length"}."""
+    def physical(self, entry: TreeEntry) -> list[tuple[str, int, int]]:
+        """Say where a file's bytes lie: the address, offset and length of each part."""
         store = self._draft.session.store if self._draft.session is not None else None
         return [
-            {
-                "uri": describe_object(store, e.object) if store is not None else describe_object_of(e),
-                "offset": e.offset,
-                "length": e.length,
-            }
+            (describe_object(store, e.object) if store is not None else describe_object_of(e), e.offset, e.length)
             for e in entry.extents
         ]
 

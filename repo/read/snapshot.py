@@ -193,12 +193,10 @@ class Snapshot:
         """Count a file's blocks: those in the cache, and all."""
         return self._count_cached(entry), block_count(entry.size)
 
-    def physical(self, entry: TreeEntry) -> list[dict[str, str | int]]:
-        """Say where a file's bytes lie: a list of {"uri", "offset", "length"}."""
-        return [
-            {"uri": describe_object(self.repository.store, e.object), "offset": e.offset, "length": e.length}
-            for e in entry.extents
-        ]
+    def physical(self, entry: TreeEntry) -> list[tuple[str, int, int]]:
+        """Say where a file's bytes lie: the address, offset and length of each part."""
+        store = self.repository.store
+        return [(describe_object(store, e.object), e.offset, e.length) for e in entry.extents]
 
     def counters(self) -> dict[str, int]:
         """Return the counts of requests and cache hits so far."""

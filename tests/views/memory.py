@@ -208,8 +208,8 @@ class MemorySource:
         blocks = block_count(entry.size)
         return sum(self.block_hash(entry, index) in self.cache for index in range(blocks)), blocks
 
-    def physical(self, entry: TreeEntry) -> list[dict[str, object]]:
-        return [{"uri": "memory", "offset": each.offset, "length": each.length} for each in entry.extents]
+    def physical(self, entry: TreeEntry) -> list[tuple[str, int, int]]:
+        return [("memory", each.offset, each.length) for each in entry.extents]
 
     def counters(self) -> dict[str, int]:
         return dict(self.counts)

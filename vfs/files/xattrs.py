@@ -97,7 +97,8 @@ def is_fixed(name: bytes) -> bool:
 
 def _physical(source: Source, entry: TreeEntry) -> bytes:
     """Return the places as a JSON list."""
-    return within_bounds(json.dumps(source.physical(entry), separators=(",", ":")).encode())
+    places = [{"uri": uri, "offset": offset, "length": length} for uri, offset, length in source.physical(entry)]
+    return within_bounds(json.dumps(places, separators=(",", ":")).encode())
 
 
 def within_bounds(value: bytes) -> bytes:

@@ -6,7 +6,7 @@ has been verified); the others may block on disk or network and are called in th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from penstock.manifest.entry import Metadata, NodeRef, TreeEntry
@@ -77,8 +77,8 @@ class Source(Protocol):
         """Count a file's blocks: those in the cache, and all. Blocking."""
         ...
 
-    def physical(self, entry: TreeEntry) -> Sequence[Mapping[str, object]]:
-        """Say where a file's bytes lie."""
+    def physical(self, entry: TreeEntry) -> Sequence[tuple[str, int, int]]:
+        """Say where a file's bytes lie: the address, offset and length of each part."""
         ...
 
     def counters(self) -> dict[str, int]:

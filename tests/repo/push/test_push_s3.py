@@ -44,7 +44,7 @@ def test_the_main_job(s3_world: World) -> None:
     assert s3_world.read_back(snapshot)[b"large"] == LARGE
     again = s3_world.push(directory, settings=s3_world.machine("other"))
     assert (again.commit, again.bytes_uploaded, again.metadata_bytes_uploaded) == (None, 0, 0)
-    assert snapshot.physical(snapshot.find("large"))[0]["uri"].startswith(f"{s3_world.bucket}/.penstock/data/")
+    assert snapshot.physical(snapshot.find("large"))[0][0].startswith(f"{s3_world.bucket}/.penstock/data/")
 
 
 def test_below_a_prefix(s3_world: World) -> None:
