@@ -18,12 +18,10 @@ from __future__ import annotations
 
 import os
 import stat
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 
 import msgspec
-import platformdirs
 from blake3 import blake3
 
 from penstock.api.handles import Handle, whole_version
@@ -32,7 +30,7 @@ from penstock.cache.locking import LockedFile
 from penstock.errors import AccessError, ConflictError, FormatTooNewError, IntegrityError, NotFoundError
 from penstock.repo.draft.draft import Draft, DraftState
 from penstock.repo.draft.frame_file import FrameFile, new_pack
-from penstock.store.durable import make_private
+from penstock.repo.settings.user_key import user_key
 
 from .builder import PackageBuilder
 from .builder_sources import BuilderSource, Sources
@@ -43,7 +41,6 @@ _FORMAT = 1
 _FOLDER = ".penstock"
 _STATE = "package.json"
 _MOST_STATE = 16 << 20
-_KEY_SIZE = 32
 _PATIENCE = 10.0
 """Seconds to wait for another process to be done with the builder."""
 _BEGIN_ANEW = "Begin anew: penstock package init bucket/dataset --force. What was pushed is untouched."
@@ -121,7 +118,7 @@ class _Folder:
                     why=f"this Penstock reads format {_FORMAT}",
                     fix="Go on with the Penstock that wrote it, or begin anew: penstock package init D --force.",
                 )
-            if blake3(bytes(found.state), key=_user_key()).hexdigest() != found.check:
+            if blake3(bytes(found.state), key=user_key()).hexdigest() != found.check:
                 raise self._damaged(path, "its checksum is another, or it was made by somebody else")
             return msgspec.json.decode(found.state, type=_Kept)
         except msgspec.MsgspecError as error:
@@ -143,7 +140,7 @@ class _Folder:
 
     def write(self, kept: _Kept) -> None:
         body = msgspec.json.encode(kept)
-        whole = msgspec.json.encode(_File(_FORMAT, blake3(body, key=_user_key()).hexdigest(), msgspec.Raw(body)))
+        whole = msgspec.json.encode(_File(_FORMAT, blake3(body, key=user_key()).hexdigest(), msgspec.Raw(body)))
         temporary = os.path.join(self._path, f"{_STATE}.{os.getpid()}")
         try:
             with suppress(FileNotFoundError):
@@ -184,35 +181,6 @@ class _Folder:
             why=error.strerror or str(error),
             fix="Give yourself access, make room, or work in another directory.",
         )
-
-
-def _user_key() -> bytes:
-    """Return the key of this user's states, made when it is first needed. AccessError: it cannot be, or is no key."""
-    path = os.path.join(platformdirs.user_state_dir("penstock"), "package.key")
-    try:
-        make_private(os.path.dirname(path))
-        if not os.path.lexists(path):
-            temporary = f"{path}.{os.getpid()}.{threading.get_ident()}"
-            with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as stream:
-                stream.write(os.urandom(_KEY_SIZE))
-                stream.flush()
-                os.fsync(stream.fileno())
-            with suppress(FileExistsError):  # another process was first
-                os.link(temporary, path)
-            os.unlink(temporary)
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as stream:
-            facts = os.fstat(descriptor)
-            key = stream.read(_KEY_SIZE + 1)
-    except OSError as error:
-        raise AccessError(
-            "the key of what is being built cannot be kept",
-            why=error.strerror or str(error),
-            fix="Set XDG_STATE_HOME to a directory of yours.",
-        ) from error
-    if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid() or len(key) != _KEY_SIZE:
-        raise AccessError(f"{path} is not used", why="it is no key of yours", fix="Remove it.")
-    return key
 
 
 def begin_builder(directory: str, handle: Handle, settings: Settings, *, force: bool = False) -> None:

@@ -1,0 +1,1 @@
+"""One dispatcher for git's hooks, beside those that are there."""
