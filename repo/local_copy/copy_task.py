@@ -35,7 +35,7 @@ from .copy_verification import checked_pairs
 from .local_directory import LocalDirectory, Names, Staging
 from .pairs import Pair, State, equal_blocks, is_blocking, pairs
 
-__all__ = ["REQUESTS", "CopyReport", "CopyStep", "CopyTask"]
+__all__ = ["REQUESTS", "CopyReport", "CopyStep", "CopyTask", "Placed"]
 
 REQUESTS = 16
 """Requests on their way at once, unless told otherwise."""
@@ -75,6 +75,10 @@ class CopyReport:
     lost: int = 0
     damaged: int = 0
     reasons: list[str] = field(default_factory=list)
+
+
+Placed = Callable[[Names, TreeEntry], None]
+"""Is told a file or symlink that has come into its place, or got its mode, right after that."""
 
 
 class _File:
@@ -121,7 +125,10 @@ class CopyTask:
         delete: bool = False,
         dry_run: bool = False,
         tell: Callable[[CopyStep], None] | None = None,
+        found: Iterator[tuple[Pair, State]] | None = None,
+        placed: Placed | None = None,
     ) -> None:
+        """With `found`, that is what is to be done, and nothing else is looked at."""
         self.report = CopyReport()
         self._snapshot = snapshot
         self._directory = directory
@@ -131,6 +138,8 @@ class CopyTask:
         self._delete = delete
         self._dry_run = dry_run
         self._tell = tell
+        self._found = found
+        self._placed = placed
         self._lock = threading.Lock()
         self._stopped = False
         self._refused: dict[bytes | External, AccessError] = {}
@@ -155,7 +164,10 @@ class CopyTask:
 
     def _checked(self, pool: ThreadPoolExecutor) -> Iterator[tuple[Pair, State]]:
         """Yield what the version has, in order, with what is here of it."""
-        for pair, state in checked_pairs(self._snapshot, self._directory, self._choice, pool):
+        found = self._found
+        if found is None:
+            found = checked_pairs(self._snapshot, self._directory, self._choice, pool)
+        for pair, state in found:
             if pair.entry is not None:
                 yield pair, state
 
@@ -278,9 +290,11 @@ class CopyTask:
             elif state is State.OTHER_MODE:
                 self._directory.set_executable(pair.names, executable=entry.kind is Kind.EXECUTABLE)
                 self._note(pair, state)
+                self._told_placed(pair.names, entry)
             elif entry.kind is Kind.SYMLINK:
                 self._directory.make_link(pair.names, entry.target, staging)
                 self._note(pair, state)
+                self._told_placed(pair.names, entry)
             else:
                 file = _File(pair)
                 yield file, self._begin(staging, file)
@@ -431,7 +445,12 @@ class CopyTask:
             file = batch.whole.popleft()
             self._directory.put(file.names, staging, file.name)
             self._note_file(file.names, file.entry, file.change)
+            self._told_placed(file.names, file.entry)
         batches.popleft()
+
+    def _told_placed(self, names: Names, entry: TreeEntry) -> None:
+        if self._placed is not None:
+            self._placed(names, entry)
 
 
 def _size_of(entry: TreeEntry, blocks: Sequence[int]) -> int:

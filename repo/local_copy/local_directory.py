@@ -22,6 +22,7 @@ import fcntl
 import os
 import re
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -127,6 +128,44 @@ class LocalDirectory:
         if not names:
             listed = [each for each in listed if not _STAGING.fullmatch(each.name)]
         return sorted(listed, key=lambda each: each.name)
+
+    def status(self, names: Names) -> os.stat_result | None:
+        """Return what lstat(2) says of a name; None: it is not there, or what leads there is no directory."""
+        with self.explained("look at", names):
+            try:
+                with self._parent(names) as folder:
+                    return os.stat(os.fsdecode(names[-1]), dir_fd=folder, follow_symlinks=False)
+            except OSError as error:
+                if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                    return None
+                raise
+
+    def remove_file(self, names: Names) -> None:
+        """Remove a file or symlink, if it is there. ConflictError: a directory is."""
+        with self.explained("remove", names), contextlib.suppress(FileNotFoundError), self._parent(names) as folder:
+            os.unlink(os.fsdecode(names[-1]), dir_fd=folder)
+
+    def remove_empty(self, names: Names) -> bool:
+        """Remove a directory if it is there and nothing is in it; whether it is gone then."""
+        try:
+            with self._parent(names) as folder:
+                os.rmdir(os.fsdecode(names[-1]), dir_fd=folder)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        return True
+
+    def move_out(self, names: Names, target: str) -> None:
+        """Move what has these names to another path, on this file system or another; a file is whole at one of them."""
+        with self.explained("move", names), self._parent(names) as folder:
+            name = os.fsdecode(names[-1])
+            try:
+                os.rename(name, target, src_dir_fd=folder)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                shutil.move(f"/proc/self/fd/{folder}/{name}", target)
 
     def open_file(self, names: Names) -> int | None:
         """Open a regular file for reading; None: it is something else, or no more."""

@@ -70,8 +70,16 @@ class _Part(Generic[T]):
 class BucketSession:
     """One bucket, opened. Closed by `close`, or when the block ends that it is used in."""
 
-    def __init__(self, setup: BucketSetup, *, cached: bool = True, fetchers: int = 0, set_aside: str = "") -> None:
-        """Open the bucket of a setup; see `open_session`."""
+    def __init__(
+        self,
+        setup: BucketSetup,
+        *,
+        cached: bool = True,
+        fetchers: int = 0,
+        set_aside: str = "",
+        store: Store | None = None,
+    ) -> None:
+        """Open the bucket of a setup; see `open_session`. `store` stands for the bucket, if it is opened already."""
         self.setup = setup
         self.counts = RequestCounts()
         """Counts of what was asked of the store and of the cache, by way of this session."""
@@ -86,7 +94,7 @@ class BucketSession:
                 self.fetchers = opening.enter_context(closing(FetchPool(setup, self.counts, processes=fetchers)))
                 if not set_aside:
                     self.fetchers.start()  # it gets ready while a version is looked up
-            self.store: Store = open_store(setup.address, setup.options)
+            self.store: Store = store or open_store(setup.address, setup.options)
             opening.pop_all()
 
     @property

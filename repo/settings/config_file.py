@@ -31,7 +31,7 @@ from .remote import FIELDS, Remote
 from .sizes import parse_size
 from .trust import Trust
 
-__all__ = ["ConfigFile", "did_you_mean", "parse_config", "read_config", "read_text", "refused"]
+__all__ = ["ConfigFile", "did_you_mean", "parse_config", "parse_remotes", "read_config", "read_text", "refused"]
 
 _CACHE_KEYS = ("directory", "size")
 _MOST = 1 << 20
@@ -70,19 +70,24 @@ def parse_config(path: Path, text: str) -> ConfigFile:
     _check_keys(path, "cache.", cache, _CACHE_KEYS)
     commit = _table(path, "commit", document.get("commit", {}))
     _check_keys(path, "commit.", commit, _COMMIT_KEYS)
-    remotes = _table(path, "remotes", document.get("remotes", {}))
+    remotes = document.get("remotes", {})
     trust = _table(path, "trust", document.get("trust", {}))
     _check_keys(path, "trust.", trust, _TRUST_KEYS)
     return ConfigFile(
         cache_directory=_cache_directory(path, cache.get("directory")),
         cache_size=_cache_size(path, cache.get("size")),
         commit_times=_switch(path, "commit.times", commit.get("times", False)),
-        remotes={name: _remote(path, name, section) for name, section in remotes.items()},
+        remotes=parse_remotes(path, remotes),
         trust=Trust(
             tuple(_folder(path, text) for text in _texts(path, "trust.local", trust.get("local", []))),
             _texts(path, "trust.buckets", trust["buckets"]) if "buckets" in trust else None,
         ),
     )
+
+
+def parse_remotes(path: Path, table: object) -> dict[str, Remote]:
+    """Return what the table ``remotes`` of a file says; `path` is for messages. Raises UsageError."""
+    return {name: _remote(path, name, section) for name, section in _table(path, "remotes", table).items()}
 
 
 def _remote(path: Path, name: str, section: object) -> Remote:

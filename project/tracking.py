@@ -1,0 +1,251 @@
+"""From a path of a work tree to a pointer, and back: what add and checkout do, stages and datasets as code among them.
+
+`add_path` makes what is there a version in the local bucket; `check_out_path` brings a path to the version of a
+pointer, from the local bucket or else from a remote. Both believe the index for what is as it was known.
+
+**Order** of an addition: local bucket, index, pointer, ignore line. Whoever is killed in between adds again: the index
+knows the version before, too, and a pointer that stands at either is no surprise to it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+
+from penstock.errors import ConflictError, NotFoundError, UsageError
+from penstock.manifest.records import Manifest
+from penstock.progress import SILENT, Progress
+from penstock.repo.local_copy.choice import choose
+from penstock.repo.local_copy.local_directory import LocalDirectory, Names
+from penstock.repo.push.directory_walk import Skipped
+from penstock.repo.read.remembered_versions import Pin
+from penstock.repo.read.snapshot import Snapshot
+from penstock.repo.refs.repository import VersionId
+from penstock.repo.session.bucket_session import BucketSession
+from penstock.repo.settings.settings import Settings
+from penstock.repo.tracked.addition import Addition, add_version
+from penstock.repo.tracked.checkout import Checkout, check_out, check_out_file
+from penstock.repo.tracked.survey import Finding, survey, survey_file
+from penstock.repo.tracked.tracked_index import TrackedIndex
+
+from .local_bucket import bucket_lock, open_layered, open_local
+from .pointer import Pointer, pointer_path, read_pointer, write_pointer
+from .pointer_files import check_path, ignore_path, refuse_overlap
+from .project import Project
+
+__all__ = ["Added", "add_path", "check_out_path", "open_index", "open_version", "surveyed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What `add_path` did: the pointer now, the one before, what changed, and the files that git is to be given."""
+
+    path: str
+    pointer: Pointer
+    before: Pointer | None
+    addition: Addition
+    files: tuple[str, ...]
+
+
+@contextmanager
+def open_index(project: Project) -> Iterator[TrackedIndex]:
+    """Open the index of the work tree."""
+    with closing(TrackedIndex(os.path.join(project.state, "index.sqlite"))) as index:
+        yield index
+
+
+def add_path(
+    project: Project,
+    path: str,
+    settings: Settings,
+    progress: Progress = SILENT,
+    *,
+    imported: bool = False,
+    force: bool = False,
+    others: Sequence[str] = (),
+    ignore: bool = True,
+) -> Added:
+    """Make what is at a path of the project a version in the local bucket, and let its pointer stand for it.
+
+    `others` are paths that are tracked, which it must not overlap. What is imported keeps its [import] with `imported`;
+    else UsageError. With `force`, what is there is taken though the pointer has moved on since it was checked out.
+    `ignore`: git is told to leave the path alone.
+
+    NotFoundError: nothing is there. UsageError: it cannot be tracked. ConflictError: the pointer stands at another
+    version than what is there was checked out at, or a file changes while it is read. Nothing has changed then.
+    """
+    check_path(project, path)
+    refuse_overlap(project, path, others)
+    place = os.path.join(project.root, path)
+    file = os.path.join(project.root, pointer_path(path))
+    try:
+        mode = os.lstat(place).st_mode
+    except FileNotFoundError as error:
+        raise NotFoundError(f"there is no {path!r} to add", fix="Name a file or directory of the project.") from error
+    if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+        raise UsageError(f"{path!r} cannot be tracked", why="it is neither a file nor a directory")
+    before = read_pointer(file) if os.path.lexists(file) else None
+    if before is not None and before.imported is not None and not imported:
+        raise UsageError(
+            f"{path!r} was imported from {before.imported.url}",
+            why="what is changed in it here would be lost with the next update",
+            fix="Change it there, and then: penstock update. Or copy it to a path of its own.",
+        )
+    with bucket_lock(project), open_index(project) as index, closing(open_local(project, settings)) as session:
+        state = index.state(path)
+        if before is not None and not force and (state is None or before.top not in (state.top, state.previous)):
+            raise ConflictError(
+                f"{path!r} is not at the version of its pointer",
+                why=f"{pointer_path(path)} says {before.top.hex()[:12]}, and what is here was "
+                + (f"last at {state.top.hex()[:12]}" if state is not None else "never checked out"),
+                fix=f"penstock checkout {path} first; or add it as it is: --force",
+            )
+        base = _known_manifest(session, project.file.dataset, state.top) if state is not None else None
+        skipped: list[Skipped] = []
+        with index.writing(path) as writer:
+            if base is None:
+                writer.clear()
+            findings = surveyed(index, path, place, is_file=stat.S_ISREG(mode), skipped=skipped)
+            addition = add_version(
+                session,
+                project.file.dataset,
+                base,
+                findings,
+                writer,
+                progress.stage("reading"),
+                progress.stage("storing"),
+                skipped,
+            )
+    root = addition.manifest.root
+    pointer = Pointer(
+        "file" if stat.S_ISREG(mode) else "directory",
+        addition.manifest.top_hash,
+        root.entries,
+        root.size,
+        before.imported if before is not None else None,
+    )
+    files = [file] if write_pointer(file, pointer) else []
+    if ignore and (changed := ignore_path(project, path)) is not None:
+        files.append(changed)
+    return Added(path, pointer, before, addition, tuple(os.path.relpath(each, project.root) for each in files))
+
+
+def surveyed(
+    index: TrackedIndex, path: str, place: str, *, is_file: bool, skipped: list[Skipped] | None = None
+) -> Iterator[Finding]:
+    """Yield what at a path is not as the index has it."""
+    state = index.state(path)
+    rows = index.rows(state.number) if state is not None else iter(())
+    tell = (skipped if skipped is not None else []).append
+    return (survey_file if is_file else survey)(os.fsencode(place), rows, tell)
+
+
+def _known_manifest(session: BucketSession, dataset: str, top: bytes) -> Manifest | None:
+    """Return a version that the bucket of a session has; None: it has not."""
+    if not top or session.store.head(_manifest_key(dataset, top)) is None:
+        return None
+    return session.repository(dataset).manifest(top)
+
+
+def _manifest_key(dataset: str, top: bytes) -> str:
+    from penstock.repo.bucket.object_keys import manifest_key
+
+    return manifest_key(dataset, top.hex())
+
+
+def open_version(session: BucketSession, dataset: str, top: bytes) -> Snapshot:
+    """Open a version by its top hash. NotFoundError: neither the local bucket nor a remote has it."""
+    repository = session.repository(dataset)
+    if session.store.head(_manifest_key(dataset, top)) is None:
+        raise NotFoundError(
+            f"version {top.hex()[:12]} of {dataset!r} is neither here nor in a remote",
+            why="whoever added it has not pushed it, or to another remote",
+            fix="Have it pushed: penstock push. penstock remote list shows where is looked.",
+        )
+    manifest = repository.manifest(top)
+    return Snapshot(dataset, session, repository, Pin.whole(VersionId(top, None), manifest, None))
+
+
+def check_out_path(
+    project: Project,
+    path: str,
+    pointer: Pointer,
+    settings: Settings,
+    progress: Progress = SILENT,
+    *,
+    restore: bool = True,
+    force: bool = False,
+    paths: Sequence[str] = (),
+    remote: str | None = None,
+    cached: bool = False,
+    dataset: str | None = None,
+) -> Checkout:
+    """Bring a path of the project to the version of a pointer; see `repo.tracked.checkout`.
+
+    Without `restore`, only what differs between the version that is here and that one is looked at. With `force`, what
+    was edited gives way, and is kept in ``.penstock/kept``. `paths`: those below the path that are wanted.
+
+    NotFoundError: the version is nowhere. UsageError: data may not lie there. IntegrityError, AccessError: files could
+    not be had; all others are there.
+    """
+    check_path(project, path)
+    place = os.path.join(project.root, path)
+    keep = _Aside(project, path) if force else None
+    name = dataset or project.file.dataset
+    session = open_layered(project, settings, remote=remote, cached=cached)
+    with closing(session), open_index(project) as index:
+        snapshot = open_version(session, name, pointer.top)
+        state = index.state(path)
+        before = None
+        if state is not None and state.top:
+            try:
+                before = snapshot.manifest if state.top == pointer.top else session.repository(name).manifest(state.top)
+            except NotFoundError:
+                before = None
+        stage = progress.stage("checking out", total=snapshot.root.size)
+        with index.writing(path) as writer:
+            if pointer.is_file:
+                with closing(LocalDirectory(os.path.dirname(place), make=True)) as directory:
+                    target = os.fsencode(os.path.basename(place))
+                    done = check_out_file(snapshot, before, directory, target, writer, stage, keep=keep)
+            else:
+                _refuse_file(place, path)
+                with closing(LocalDirectory(place, make=True)) as directory:
+                    done = check_out(
+                        snapshot,
+                        before,
+                        directory,
+                        writer,
+                        stage,
+                        restore=restore or bool(paths),
+                        keep=keep,
+                        choice=choose(paths, ()),
+                    )
+    if project.git is not None:
+        ignore_path(project, path)
+    return done
+
+
+def _refuse_file(place: str, path: str) -> None:
+    if os.path.lexists(place) and not os.path.isdir(place):
+        raise ConflictError(
+            f"{path!r} is in the way", why="it is no directory, and its pointer is of one", fix="Move it away."
+        )
+
+
+class _Aside:
+    """Moves files that were edited into ``.penstock/kept/TIME/PATH``."""
+
+    def __init__(self, project: Project, path: str) -> None:
+        stamp = time.strftime("%Y-%m-%dT%H%M%S")
+        self._folder = os.path.join(project.state, "kept", f"{stamp}-{os.getpid()}", path)
+
+    def __call__(self, directory: LocalDirectory, names: Names) -> str:
+        target = os.path.join(self._folder, *map(os.fsdecode, names))
+        os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
+        directory.move_out(names, target)
+        return target

@@ -1,0 +1,104 @@
+"""A bucket on top of others: what it does not have is read from them. What is written goes to it alone.
+
+So a version whose metadata is here is read though its bytes are still in a remote. The buckets beneath are opened when
+something is not found: who has all of it here needs no network.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from penstock.errors import NotFoundError
+from penstock.store.base import WHOLE_LIMIT, Buffer, ByteRange, Level, ObjectInfo, Store
+
+__all__ = ["LayeredStore"]
+
+
+class LayeredStore(Store):
+    """`upper` on top of what `open_lower` gives, the first of them first. All of them are closed with it."""
+
+    def __init__(self, upper: Store, open_lower: Callable[[], Sequence[Store]]) -> None:
+        self.url = upper.url
+        self._upper = upper
+        self._open_lower = open_lower
+        self._lower: Sequence[Store] | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def place(self) -> str:
+        """What is at `url`."""
+        return self._upper.place
+
+    @property
+    def lower(self) -> Sequence[Store]:
+        """The buckets beneath, opened now if they are not."""
+        with self._lock:
+            if self._lower is None:
+                self._lower = self._open_lower()
+            return self._lower
+
+    def get(
+        self,
+        key: str,
+        byte_range: ByteRange | None = None,
+        *,
+        limit: int = WHOLE_LIMIT,
+        checked: bool = False,
+        version_id: str | None = None,
+        etag: str | None = None,
+    ) -> bytes:
+        """Return an object's bytes from the first bucket that has it."""
+        try:
+            return self._upper.get(key, byte_range, limit=limit, checked=checked, version_id=version_id, etag=etag)
+        except NotFoundError as error:
+            missing = error
+        for store in self.lower:
+            try:
+                return store.get(key, byte_range, limit=limit, checked=checked, version_id=version_id, etag=etag)
+            except NotFoundError as error:
+                missing = error
+        raise missing
+
+    def head(self, key: str) -> ObjectInfo | None:
+        """Return what the first bucket that has an object knows of it."""
+        found = self._upper.head(key)
+        if found is not None:
+            return found
+        return next((info for store in self.lower if (info := store.head(key)) is not None), None)
+
+    def put(self, key: str, body: Buffer) -> None:
+        """Write an object here."""
+        self._upper.put(key, body)
+
+    def create(self, key: str, body: Buffer) -> bool:
+        """Write an object here, if there is none here."""
+        return self._upper.create(key, body)
+
+    def list(
+        self, prefix: str = "", *, start_after: str = "", limit: int | None = None, page: int | None = None
+    ) -> Iterator[ObjectInfo]:
+        """List what is here."""
+        return self._upper.list(prefix, start_after=start_after, limit=limit, page=page)
+
+    def list_folders(self, prefix: str = "") -> Iterator[str]:
+        """List folders that are here."""
+        return self._upper.list_folders(prefix)
+
+    def list_level(self, prefix: str = "", *, page: int | None = None) -> Level:
+        """List one folder that is here."""
+        return self._upper.list_level(prefix, page=page)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete objects here."""
+        self._upper.delete(keys)
+
+    def copy(self, source: Store, source_key: str, key: str, *, source_version_id: str | None = None) -> None:
+        """Copy an object to here."""
+        self._upper.copy(source, source_key, key, source_version_id=source_version_id)
+
+    def close(self) -> None:
+        """Close all of them."""
+        self._upper.close()
+        for store in self._lower or ():
+            store.close()
