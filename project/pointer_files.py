@@ -59,6 +59,10 @@ def _tracked_by_git(project: Project) -> Iterator[str]:
             yield path.removesuffix(SUFFIX)
 
 
+def _is_there(project: Project, path: str) -> bool:
+    return os.path.lexists(os.path.join(project.root, path))
+
+
 def _walked(root: str) -> Iterator[str]:
     for folder, folders, names in os.walk(root):
         pointed = {name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX) and name != SUFFIX}

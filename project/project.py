@@ -2,8 +2,8 @@
 
     root                  the top of this work tree: pointers are relative to it
     state                 ``.penstock/`` there: what holds for this work tree alone (index, files kept aside)
-    shared                ``.penstock/`` of the main work tree (of a bare repository: ``penstock/.penstock/`` in it): the
-                          local bucket, which all work trees share
+    shared                ``.penstock/`` of the main work tree (of a bare repository: ``penstock/.penstock/`` in it):
+                          the local bucket, which all work trees share
     git, common           the work tree's git directory, and that of the repository; None in a plain directory
 
 Where the bucket lies is decided so that nothing in ``.git`` grows with the data, and `git worktree remove` takes no

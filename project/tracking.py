@@ -29,7 +29,7 @@ from penstock.repo.session.bucket_session import BucketSession
 from penstock.repo.settings.settings import Settings
 from penstock.repo.tracked.addition import Addition, add_version
 from penstock.repo.tracked.checkout import Checkout, check_out, check_out_file
-from penstock.repo.tracked.survey import Finding, survey, survey_file
+from penstock.repo.tracked.survey import Suspect, survey, survey_file
 from penstock.repo.tracked.tracked_index import TrackedIndex
 
 from .local_bucket import bucket_lock, open_layered, open_local
@@ -136,7 +136,7 @@ def add_path(
 
 def surveyed(
     index: TrackedIndex, path: str, place: str, *, is_file: bool, skipped: list[Skipped] | None = None
-) -> Iterator[Finding]:
+) -> Iterator[Suspect]:
     """Yield what at a path is not as the index has it."""
     state = index.state(path)
     rows = index.rows(state.number) if state is not None else iter(())

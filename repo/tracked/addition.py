@@ -34,7 +34,7 @@ from penstock.repo.session.bucket_session import BucketSession
 from penstock.repo.write.pack_queue import PackQueue
 from penstock.repo.write.version_content import VersionContent, open_content
 
-from .survey import Finding
+from .survey import Suspect
 from .tracked_index import FOLDER_FACTS, IndexWriter, facts_of, key_of
 
 __all__ = ["Addition", "add_version"]
@@ -60,12 +60,12 @@ class Addition:
 
 @dataclass(frozen=True, slots=True)
 class _Folder:
-    finding: Finding
+    finding: Suspect
 
 
 @dataclass(frozen=True, slots=True)
 class _Gone:
-    finding: Finding
+    finding: Suspect
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def add_version(
     session: BucketSession,
     dataset: str,
     base: Manifest | None,
-    findings: Iterator[Finding],
+    findings: Iterator[Suspect],
     writer: IndexWriter,
     stage: Stage,
     uploading: Stage,
@@ -122,15 +122,18 @@ class _Adding:
         self._writer = writer
         self._stage = stage
         self._began_ns = time.time_ns()
-        self._findings: dict[tuple[bytes, ...], Finding] = {}
+        self._findings: dict[tuple[bytes, ...], Suspect] = {}
         self._counts = {"added": 0, "modified": 0, "removed": 0}
         self._files_read = self._bytes_read = 0
 
     def addition(self, manifest: Manifest) -> Addition:
         """Return what was done."""
-        return Addition(manifest, **self._counts, files_read=self._files_read, bytes_read=self._bytes_read)
+        counts = self._counts
+        return Addition(
+            manifest, counts["added"], counts["modified"], counts["removed"], self._files_read, self._bytes_read
+        )
 
-    def edits(self, findings: Iterator[Finding], pool: ThreadPoolExecutor) -> Generator[Edit, None, None]:
+    def edits(self, findings: Iterator[Suspect], pool: ThreadPoolExecutor) -> Generator[Edit, None, None]:
         """Yield the edits, in tree order."""
         gone: tuple[bytes, ...] | None = None
         with closing(read_ahead(self._steps(findings), pool)) as steps:
@@ -156,7 +159,7 @@ class _Adding:
                 yield from self._made(self._queue.ready())
             yield from self._made(self._queue.rest())
 
-    def _steps(self, findings: Iterator[Finding]) -> Iterator[LocalFile | _Folder | _Gone]:
+    def _steps(self, findings: Iterator[Suspect]) -> Iterator[LocalFile | _Folder | _Gone]:
         for finding in findings:
             if finding.status is None:
                 yield _Gone(finding)

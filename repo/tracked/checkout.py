@@ -160,6 +160,7 @@ class _Checkout:
         self._keep = keep
         self._choice = choice
         self._blocked: set[Names] = set()
+        self._of_other_kind: set[Names] = set()
         self._is_new = before is None
         self._began_ns = time.time_ns()
 
@@ -172,6 +173,8 @@ class _Checkout:
             old, new = change.old, change.new
             if old is None or (new is not None and (old.directory is None) == (new.directory is None)):
                 continue
+            if new is not None:
+                self._of_other_kind.add(change.path)
             if old.directory is not None:
                 folders.append(change.path)
                 continue
@@ -197,7 +200,8 @@ class _Checkout:
             if change.new is None:
                 continue
             if change.old is not None:
-                if self._writer.row(key_of(change.path)) is None and change.old.directory is None:
+                is_known = change.path in self._of_other_kind or self._writer.row(key_of(change.path)) is not None
+                if not is_known and change.old.directory is None:
                     continue  # it was not wanted here
             elif len(change.path) > 1 and self._writer.row(key_of(change.path[:-1])) is None:
                 continue

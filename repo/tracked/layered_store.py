@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
 
 from penstock.errors import NotFoundError
-from penstock.store.base import WHOLE_LIMIT, Buffer, ByteRange, Level, ObjectInfo, Store
+from penstock.store.base import WHOLE_LIMIT, Buffer, ByteRange, Level, ObjectBeginning, ObjectInfo, Store
 
 __all__ = ["LayeredStore"]
 
@@ -67,9 +68,26 @@ class LayeredStore(Store):
             return found
         return next((info for store in self.lower if (info := store.head(key)) is not None), None)
 
+    def begin(self, key: str, length: int, *, version_id: str | None = None) -> ObjectBeginning:
+        """Return the beginning of an object from the first bucket that has it."""
+        try:
+            return self._upper.begin(key, length, version_id=version_id)
+        except NotFoundError as error:
+            missing = error
+        for store in self.lower:
+            try:
+                return store.begin(key, length, version_id=version_id)
+            except NotFoundError as error:
+                missing = error
+        raise missing
+
     def put(self, key: str, body: Buffer) -> None:
         """Write an object here."""
         self._upper.put(key, body)
+
+    def put_file(self, key: str, descriptor: int, size: int, pool: Executor | None = None) -> None:
+        """Write an open file as an object here."""
+        self._upper.put_file(key, descriptor, size, pool)
 
     def create(self, key: str, body: Buffer) -> bool:
         """Write an object here, if there is none here."""

@@ -21,7 +21,7 @@ from penstock.repo.push.local_path import file_error, list_directory
 
 from .tracked_index import FileFacts, Row, names_of
 
-__all__ = ["Finding", "kind_of", "survey", "survey_file"]
+__all__ = ["Suspect", "kind_of", "survey", "survey_file"]
 
 Names = tuple[bytes, ...]
 _STAGING = re.compile(rb"\.penstock-download-[0-9a-f]{16}")
@@ -34,7 +34,7 @@ _SPECIAL = {
 _FOLDER = int(Kind.DIRECTORY)
 
 
-class Finding(NamedTuple):
+class Suspect(NamedTuple):
     """A path that is not as it is known: `known` None, it was not there; `status` None, it is gone."""
 
     names: Names
@@ -54,7 +54,7 @@ def kind_of(status: os.stat_result) -> Kind | None:
     return Kind.SYMLINK if stat.S_ISLNK(mode) else None
 
 
-def survey(top: bytes, rows: Iterator[Row], skipped: Callable[[Skipped], None] = lambda _: None) -> Iterator[Finding]:
+def survey(top: bytes, rows: Iterator[Row], skipped: Callable[[Skipped], None] = lambda _: None) -> Iterator[Suspect]:
     """Yield what of the directory `top` is not as `rows` have it, in tree order.
 
     A directory that is new, or gone, is a finding, and so is all below it. AccessError and the like: something cannot
@@ -94,7 +94,7 @@ def survey(top: bytes, rows: Iterator[Row], skipped: Callable[[Skipped], None] =
                 continue
             if kind is Kind.DIRECTORY:
                 if known is None or known[1] != _FOLDER:
-                    yield Finding((*names, name), item.path, kind, status, _facts(known))  # type: ignore[attr-defined]
+                    yield Suspect((*names, name), item.path, kind, status, _facts(known))  # type: ignore[attr-defined]
                 if len(names) + 1 >= MAX_DEPTH:
                     shown = os.fsdecode(item.path)[:80]  # type: ignore[attr-defined]
                     raise UsageError(f"{shown!r}… is nested too deeply", why=f"the most is {MAX_DEPTH}")
@@ -109,7 +109,7 @@ def survey(top: bytes, rows: Iterator[Row], skipped: Callable[[Skipped], None] =
                 or known[2] != status.st_size
                 or known[1] != kind
             ):
-                yield Finding((*names, name), item.path, kind, status, _facts(known))  # type: ignore[attr-defined]
+                yield Suspect((*names, name), item.path, kind, status, _facts(known))  # type: ignore[attr-defined]
         else:
             stack.pop()
     while row is not None:
@@ -119,7 +119,7 @@ def survey(top: bytes, rows: Iterator[Row], skipped: Callable[[Skipped], None] =
 
 def survey_file(
     path: bytes, rows: Iterator[Row], skipped: Callable[[Skipped], None] = lambda _: None
-) -> Iterator[Finding]:
+) -> Iterator[Suspect]:
     """Yield what of a tracked file is not as `rows` have it: it is the one entry of its version, under its own name."""
     name = os.path.basename(path)
     known = None
@@ -132,7 +132,7 @@ def survey_file(
         status = os.lstat(path)
     except FileNotFoundError:
         if known is not None:
-            yield Finding((name,), path, None, None, _facts(known))
+            yield Suspect((name,), path, None, None, _facts(known))
         return
     except OSError as error:
         raise file_error(path, error) from error
@@ -140,11 +140,11 @@ def survey_file(
     if kind is None or kind is Kind.DIRECTORY:
         skipped(Skipped(path, _SPECIAL.get(stat.S_IFMT(status.st_mode), "directory")))
         if known is not None:
-            yield Finding((name,), path, None, None, _facts(known))
+            yield Suspect((name,), path, None, None, _facts(known))
         return
     facts = (kind, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
     if known is None or known[1:6] != facts:
-        yield Finding((name,), path, kind, status, _facts(known))
+        yield Suspect((name,), path, kind, status, _facts(known))
 
 
 def _listing(directory: bytes) -> list[object]:
@@ -154,9 +154,9 @@ def _listing(directory: bytes) -> list[object]:
         raise file_error(directory, error) from error
 
 
-def _gone(top: bytes, row: Row) -> Finding:
+def _gone(top: bytes, row: Row) -> Suspect:
     names = names_of(row[0])
-    return Finding(names, os.path.join(top, *names), None, None, _facts(row))
+    return Suspect(names, os.path.join(top, *names), None, None, _facts(row))
 
 
 def _facts(row: Row | None) -> FileFacts | None:

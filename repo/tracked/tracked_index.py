@@ -28,7 +28,7 @@ _PATIENCE = 10.0
 _TICK_NS = 20_000_000
 """The kernel's clock for files goes in steps of up to 10 ms."""
 _TABLES = """
-CREATE TABLE IF NOT EXISTS tracked (number INTEGER PRIMARY KEY, path TEXT UNIQUE NOT NULL, top BLOB NOT NULL,
+CREATE TABLE IF NOT EXISTS tracked (number INTEGER PRIMARY KEY, path BLOB UNIQUE NOT NULL, top BLOB NOT NULL,
     previous BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS facts (
     number INTEGER, key BLOB, kind INTEGER, size INTEGER, mtime INTEGER, ctime INTEGER, inode INTEGER, hash BLOB,
@@ -126,13 +126,16 @@ class TrackedIndex:
     def state(self, path: str) -> TrackedState | None:
         """Return what is known of a tracked path."""
         with self._told():
-            row = self._base.execute("SELECT number, top, previous FROM tracked WHERE path = ?", (path,)).fetchone()
+            row = self._base.execute(
+                "SELECT number, top, previous FROM tracked WHERE path = ?", (os.fsencode(path),)
+            ).fetchone()
         return TrackedState(*row) if row is not None else None
 
     def paths(self) -> dict[str, bytes]:
         """Return the versions of all tracked paths that are known."""
         with self._told():
-            return dict(self._base.execute("SELECT path, top FROM tracked ORDER BY path"))
+            found = self._base.execute("SELECT path, top FROM tracked ORDER BY path").fetchall()
+        return {os.fsdecode(path): top for path, top in found}
 
     def rows(self, number: int) -> Iterator[Row]:
         """Yield the rows of a tracked path, in tree order."""
@@ -159,7 +162,9 @@ class TrackedIndex:
             self._base.execute("BEGIN IMMEDIATE")
         try:
             with self._told():
-                self._base.execute("INSERT OR IGNORE INTO tracked (path, top, previous) VALUES (?, x'', x'')", (path,))
+                self._base.execute(
+                    "INSERT OR IGNORE INTO tracked (path, top, previous) VALUES (?, x'', x'')", (os.fsencode(path),)
+                )
             state = self.state(path)
             assert state is not None
             writer = IndexWriter(self._base, state.number)
