@@ -12,16 +12,13 @@ from __future__ import annotations
 import atexit
 import os
 import posixpath
-import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import islice
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from penstock.api.datasets.dataset_session import authorship
-from penstock.api.handles import DEFAULT_BRANCH, Handle, as_handle, format_size, whole_version
+from penstock.api.handles import Handle, as_handle, format_size, whole_version
 from penstock.api.packages.comparison import ChangeCounts, Comparison
 from penstock.api.packages.entry import Entry
 from penstock.api.packages.listing import sources_html, sources_text
@@ -29,63 +26,26 @@ from penstock.api.packages.package import Package
 from penstock.api.settings import Settings
 from penstock.errors import UsageError
 from penstock.manifest.entry import display_path, split_path
-from penstock.manifest.merge import Choose, Side
+from penstock.manifest.merge import Choose
 from penstock.manifest.metadata import canonical_json, parse_metadata
 from penstock.manifest.tree import Tree
 from penstock.progress import SILENT, Progress
-from penstock.repo.bucket import object_keys
 from penstock.repo.draft.draft import Draft, DraftOrigin, DraftState
 from penstock.repo.draft.frame_file import FrameFile, temporary_frames
-from penstock.repo.draft.local_source import check_text_key
 from penstock.repo.draft.object_source import is_object_address
 from penstock.repo.history.comparison import Contents
 from penstock.repo.refs.repository import VersionId, dataset_of
-from penstock.repo.settings.handle import check_ref_name
 
-from .builder_sources import BuilderSource, Sources, within
+from .builder_keys import Conflicts, check_identity, choice, key_names, key_of_path, shown_local
+from .builder_pushes import BuilderPushes
+from .builder_sources import BuilderSource, Sources
 
-if TYPE_CHECKING:
-    from .draft_package import DraftPackage
+__all__ = ["PackageBuilder"]
 
-__all__ = ["DataReport", "PackageBuilder", "Transfer"]
-
-Conflicts = Literal["ours", "theirs"]
 _SHOWN = 50
-_READMES = ("README.md", "README", "README.rst", "README.txt", "Readme.md", "readme.md")
-_NOT_PUSHED = (
-    "The manifest has not been pushed to a remote repository",
-    "Use push_manifest() to first push the manifest, or use allow_local_manifest=True if this is intentional",
-)
-_LOCAL_FILES = (
-    "Manifest contains pointers to local files",
-    "Use push_data() to first push those files, or use allow_local_files=True if this is intentional",
-)
 
 
-@dataclass(frozen=True, slots=True)
-class DataReport:
-    """What `PackageBuilder.push_data` did: files that were not in the bucket, bytes that were sent for them.
-
-    `objects` were written; `copied` were copied by the server, without a byte passing here.
-    """
-
-    files: int
-    bytes: int
-    objects: int
-    copied: int
-
-
-@dataclass(frozen=True, slots=True)
-class Transfer:
-    """What became of a source: where its bytes are, how many were sent or copied, whether it was in a bucket before."""
-
-    source: BuilderSource
-    where: str
-    bytes: int
-    is_copy: bool
-
-
-class PackageBuilder:
+class PackageBuilder(BuilderPushes):
     """What a version is to hold. Until it is pushed it has no name, unless it is given ``bucket/dataset[:branch]``.
 
     Methods that change it return it. A key is a path in the version; slashes at its end are ignored. A builder that
@@ -117,11 +77,11 @@ class PackageBuilder:
         self._draft = draft
         self._sources = sources
         self._is_built = False
-        self._published: str | None = None
+        self._published = None
         self._version_name = ""
-        self._new_frames: Callable[[], FrameFile] = temporary_frames
-        self._data: DataReport | None = None
-        self._transfers: list[Transfer] = []
+        self._new_frames = temporary_frames
+        self._data = None
+        self._transfers = []
         _open.add(self)
 
     def _restore(
@@ -145,22 +105,9 @@ class PackageBuilder:
         return builder
 
     @property
-    def name(self) -> str | None:
-        """Where the version is to go, as ``bucket/dataset[:branch]``; None while that is not known."""
-        draft = self._draft
-        if draft.dataset is None or draft.bucket is None:
-            return None
-        return str(Handle(draft.bucket, draft.dataset, draft.branch))
-
-    @property
     def top_hash(self) -> str | None:
         """The hash of what the version holds; None before the manifest is built, and after each change."""
         return self._draft.tree.manifest.top_hash.hex() if self._is_built else None
-
-    @property
-    def manifest(self) -> str:
-        """Where the manifest is: ``pre-manifest`` before it is built, ``local``, or its address in the bucket."""
-        return self._published or ("local" if self._is_built else "pre-manifest")
 
     @property
     def sources(self) -> tuple[BuilderSource, ...]:
@@ -168,35 +115,9 @@ class PackageBuilder:
         return tuple(self._sources)
 
     @property
-    def sent(self) -> DataReport | None:
-        """What the last `push_data` did; None: there was none."""
-        return self._data
-
-    @property
-    def transfers(self) -> tuple[Transfer, ...]:
-        """What the last `push_data` did for each of the sources."""
-        return tuple(self._transfers)
-
-    @property
-    def local_key(self) -> str | None:
-        """The key of a file whose bytes lie on this machine alone, if there is one."""
-        path = self._draft.find_local()
-        return display_path(path) if path is not None else None
-
-    @property
-    def version_name(self) -> str:
-        """The version that it was pushed as, as a handle; empty when it was not, or has changed since."""
-        return self._version_name if self._published is not None else ""
-
-    @property
     def skipped(self) -> list[str]:
         """What was left out of what was added, because no version can hold it: sockets, keys that are no paths."""
         return [f"{os.fsdecode(each.path)}: {each.what}" for each in self._draft.skipped]
-
-    @property
-    def risk(self) -> str:
-        """What the last push has to warn of: that the bucket may lose versions; empty when it does not."""
-        return self._draft.risk
 
     # What is in it
 
@@ -226,21 +147,21 @@ class PackageBuilder:
         >>> builder.add(penstock.Package("demo/photos:v1"), "old").counts().added
         8
         """
-        choose = _choice(conflicts)
-        _check_identity(source, identity=identity)
+        choose = choice(conflicts)
+        check_identity(source, identity=identity)
         if isinstance(source, Package | Entry):
             return self._add_version(source, key, meta, choose)
         text = os.fspath(source)
         if is_object_address(text):
             return self._add_objects(text, key, meta, choose, progress, identity=identity)
-        names = _key(_key_of_path(text) if key is None else key)
+        names = key_names(key_of_path(text) if key is None else key)
         if not os.path.isdir(text):
             return self.set(display_path(names), text, meta)
         body = canonical_json(dict(meta)) if meta is not None else None
         self._draft.put_directory(names, text, choose, progress)
         if body is not None:
             self._draft.tree.set_metadata(names, body)
-        return self._added(BuilderSource(display_path(names), _shown_local(text), "local", None, True))
+        return self._added(BuilderSource(display_path(names), shown_local(text), "local", None, True))
 
     def set(
         self,
@@ -257,10 +178,10 @@ class PackageBuilder:
 
         ConflictError: the key is a directory, or lies below a file. UsageError: the key or the metadata cannot be.
         """
-        _check_identity(source, identity=identity)
+        check_identity(source, identity=identity)
         if isinstance(source, Entry):
             return self._add_version(source, key, meta, None)
-        names = _key(key)
+        names = key_names(key)
         if not names:
             raise UsageError("no key is given", fix="Name the file's path in the version.")
         text = os.fspath(source)
@@ -269,7 +190,7 @@ class PackageBuilder:
             self._draft.put_object(names, text, metadata, SILENT, identity=identity)
             return self._added(BuilderSource(display_path(names), text, "object"))
         self._draft.put_local(names, text, metadata)
-        return self._added(BuilderSource(display_path(names), _shown_local(text), "local"))
+        return self._added(BuilderSource(display_path(names), shown_local(text), "local"))
 
     def set_meta(self, key: str = "", meta: Mapping[str, Any] | None = None) -> Self:
         """Set the metadata of a file or directory, or without a key of the version: all of it, None: there is none.
@@ -281,7 +202,7 @@ class PackageBuilder:
         >>> builder.push(allow_missing_readme=True).get_metadata("labels.csv"), builder.sent.bytes
         ({'by': 'Ada'}, 0)
         """
-        names = _key(key)
+        names = key_names(key)
         body = canonical_json(dict(meta)) if meta is not None else b""
         self._draft.settle()
         self._draft.tree.set_metadata(names, body)
@@ -289,7 +210,7 @@ class PackageBuilder:
 
     def delete(self, key: str) -> Self:
         """Take out a file, or a directory with all below it. NotFoundError: nothing is there."""
-        names = _key(key)
+        names = key_names(key)
         self._draft.settle()
         self._draft.tree.remove(names)
         self._sources.remove(display_path(names))
@@ -297,7 +218,7 @@ class PackageBuilder:
 
     def move(self, source: str, target: str, *, overwrite: bool = False) -> Self:
         """Give a file or directory another key. ConflictError: that is taken, and not to be overwritten."""
-        old, new = _key(source), _key(target)
+        old, new = key_names(source), key_names(target)
         self._draft.settle()
         self._draft.tree.move(old, new, overwrite=overwrite)
         if overwrite:
@@ -313,7 +234,7 @@ class PackageBuilder:
         >>> len(builder.delete("new/dog.jpg").move_dir_contents("new/", "2023/").ls("2023"))
         1
         """
-        old, new = _key(source), _key(target)
+        old, new = key_names(source), key_names(target)
         self._draft.settle()
         self._draft.tree.move_contents(old, new, overwrite=overwrite)
         self._sources.move(display_path(old), display_path(new))
@@ -323,7 +244,7 @@ class PackageBuilder:
         """Return the names in a directory, with a slash behind those of directories, in byte order."""
         self._draft.settle()
         tree = self._draft.tree
-        entry = tree.require(_key(key))
+        entry = tree.require(key_names(key))
         if entry.directory is None:
             return [display_path([entry.name])]
         children = tree.tree.children(entry.directory)
@@ -333,7 +254,7 @@ class PackageBuilder:
         """Return the metadata of a file or directory, or without a key of the version."""
         self._draft.settle()
         tree = self._draft.tree
-        names = _key(key)
+        names = key_names(key)
         return parse_metadata(tree.read_metadata(tree.require(names).metadata if names else tree.metadata))
 
     def __len__(self) -> int:
@@ -348,7 +269,7 @@ class PackageBuilder:
     def __contains__(self, key: object) -> bool:
         """Return whether there is something at a key."""
         self._draft.settle()
-        return isinstance(key, str) and self._draft.tree.find(_key(key)) is not None
+        return isinstance(key, str) and self._draft.tree.find(key_names(key)) is not None
 
     def changes(self) -> Comparison:
         """Compare what it was made from with what it is: what a push would change.
@@ -378,7 +299,7 @@ class PackageBuilder:
         *,
         identity: bool,
     ) -> Self:
-        names = _key(posixpath.basename(address.removeprefix("s3://").rstrip("/")) if key is None else key)
+        names = key_names(posixpath.basename(address.removeprefix("s3://").rstrip("/")) if key is None else key)
         body = canonical_json(dict(meta)) if meta is not None else None
         whole_bucket = "/" not in address.removeprefix("s3://").rstrip("/")
         if not address.endswith("/") and not whole_bucket:
@@ -396,7 +317,7 @@ class PackageBuilder:
         if not isinstance(package, Package):
             raise UsageError(f"{source!r} is of no version that was pushed", fix="Push that version first.")
         entry = package.entry("") if isinstance(source, Package) else source
-        names = _key(entry.key if key is None else key)
+        names = key_names(entry.key if key is None else key)
         metadata = canonical_json(dict(meta)) if meta is not None else None
         snapshot = package._snapshot
         origin = DraftOrigin(snapshot.dataset, snapshot.top_hash)
@@ -413,204 +334,6 @@ class PackageBuilder:
     def _changed(self) -> Self:
         self._is_built, self._published = False, None
         return self
-
-    # What becomes of it
-
-    def build_manifest(self, *, progress: Progress = SILENT) -> Self:
-        """Read what was not read yet, so that `top_hash` is known. Errors as `add`."""
-        self._draft.settle(progress)
-        self._is_built = True
-        return self
-
-    def push_data(
-        self,
-        bucket: str | None = None,
-        prefix: str | None = None,
-        *,
-        local_files_only: bool = False,
-        progress: Progress = SILENT,
-    ) -> Self:
-        """Bring the bytes of what was added to the bucket; the manifest is not pushed, and its hash stays.
-
-        Into packs, or with a `prefix` as one object a file below it, where objects that lie elsewhere on the same
-        server are copied, too, unless `local_files_only`. What the bucket has is not sent again. `bucket` is where it
-        goes, for a builder without a name. `sent` and `transfers` tell what was done.
-
-        ConflictError: a file changed since it was added. UsageError: the builder is for another bucket, or has none.
-        """
-        self._name_bucket(bucket)
-        draft = self._draft
-        draft.look()
-        moved: dict[BuilderSource, int] = dict.fromkeys(self._sources, 0)
-        places: dict[BuilderSource, str] = {}
-        listed = list(moved)
-
-        def count(path: tuple[bytes, ...], amount: int, address: str | None) -> None:
-            key = display_path(path)
-            for each in reversed(listed):
-                if within(key, each.key):
-                    moved[each] += amount
-                    if address is not None and not each.is_directory:
-                        places[each] = address
-                    return
-
-        done = draft.send_data(authorship(None, "", "push"), progress, count, prefix, local_only=local_files_only)
-        self._data = DataReport(done.files, done.bytes, done.objects, done.copied)
-        self._transfers = []
-        store = draft.session.store.url.rstrip("/")
-
-        def place(source: BuilderSource) -> str | None:
-            if source.kind == "version":
-                below = f"{store}/{prefix.strip('/')}/{source.key}".rstrip("/") if prefix is not None else ""
-                if source.origin.rstrip("/") == below:  # it was brought there before
-                    self._transfers.append(Transfer(source, source.origin, 0, True))
-                return None
-            if source.kind != "local" and (local_files_only or (source.kind == "object" and prefix is None)):
-                return None
-            below = f"{prefix.strip('/')}/{source.key}".strip("/") if prefix is not None else ".penstock/data"
-            slash = "/" if source.is_directory or prefix is None else ""
-            where = places.get(source, f"{store}/{below}{slash}")
-            self._transfers.append(Transfer(source, where, moved[source], source.kind != "local"))
-            return where
-
-        self._sources.placed(place)
-        return self
-
-    def push_manifest(
-        self,
-        tag: str | None = None,
-        *,
-        message: str = "",
-        author: str | None = None,
-        conflicts: Conflicts | None = None,
-        allow_local_files: bool = False,
-        allow_missing_readme: bool = False,
-        allow_empty: bool = False,
-        progress: Progress = SILENT,
-    ) -> Package:
-        """Make it the next version of its branch, and return that.
-
-        `tag` is a name for it; where a branch has that name, this branch moves instead. A branch that others moved
-        meanwhile is merged with: MergeConflictError names what both have changed, unless `conflicts` says whose is
-        kept, ``ours`` (the branch's) or ``theirs`` (what is pushed). ConflictError: the tag stands for another version.
-        From then on the builder stands on what it made.
-
-        UsageError: it has no name, holds nothing (`allow_empty`), or points to files of this machine
-        (`allow_local_files`, for a bucket on this machine). Without a README it warns (`allow_missing_readme`).
-        """
-        draft = self._draft
-        if draft.dataset is None:
-            raise UsageError("the version has no name yet", fix='Push it as one: push("bucket/dataset")')
-        choose = _choice(conflicts)
-        draft.settle(progress)
-        if not draft.tree.root.entries and draft.tree.base is None and not allow_empty:
-            raise UsageError(
-                "there is nothing in the version yet",
-                fix="Add a file or directory, or use allow_empty=True if this is intentional.",
-            )
-        self._check_local(allow_local_files)
-        if not allow_missing_readme and not any(draft.tree.find((name.encode(),)) for name in _READMES):
-            warnings.warn(f"{self.name} has no README", stacklevel=2)
-        if tag is not None:
-            check_ref_name(tag)
-            if tag == (draft.branch or DEFAULT_BRANCH) or draft.branch_of(tag):
-                draft.branch, tag = tag, None
-        landed = draft.publish(
-            authorship(author, message, "push"),
-            progress,
-            tag=tag,
-            choose=choose,
-            allow_local=allow_local_files,
-            fresh=self._new_frames(),
-        )
-        self._sources.settle()
-        self._is_built = True
-        handle = Handle(draft.bucket or "", draft.dataset, tag or draft.branch or DEFAULT_BRANCH)
-        self._version_name = str(handle)
-        top_hash = landed.published.top_hash.hex()
-        store = draft.session.store.url.rstrip("/")
-        self._published = f"{store}/{object_keys.manifest_key(draft.dataset, top_hash)}"
-        return Package._at(handle, self.settings, landed.published, landed.manifest)
-
-    def push(
-        self,
-        name: str | Handle | None = None,
-        *,
-        tag: str | None = None,
-        prefix: str | None = None,
-        message: str = "",
-        author: str | None = None,
-        conflicts: Conflicts | None = None,
-        allow_missing_readme: bool = False,
-        allow_empty: bool = False,
-        progress: Progress = SILENT,
-    ) -> Package:
-        """Push data and manifest: the next version of ``bucket/dataset[:branch]``, or of the builder's own branch.
-
-        Errors as `push_data` and `push_manifest`.
-        """
-        if name is not None:
-            handle = whole_version(as_handle(name))
-            self._draft.go_to(handle.bucket, dataset_of(handle), handle.ref)
-        return self.push_data(prefix=prefix, progress=progress).push_manifest(
-            tag,
-            message=message,
-            author=author,
-            conflicts=conflicts,
-            allow_missing_readme=allow_missing_readme,
-            allow_empty=allow_empty,
-            progress=progress,
-        )
-
-    def push_data_and_manifest(
-        self, prefix: str | None = None, *, tag: str | None = None, message: str = "", progress: Progress = SILENT
-    ) -> Package:
-        """Do the same as `push`."""
-        return self.push(tag=tag, prefix=prefix, message=message, progress=progress)
-
-    def as_package(
-        self, *, allow_local_files: bool = False, allow_local_manifest: bool = False
-    ) -> Package | DraftPackage:
-        """Return what it holds to be read: the version that it was pushed as.
-
-        Before that, with both arguments, a package that reads from this disk and lasts as long as the builder.
-
-        UsageError: it points to files of this machine, or was not pushed, and the argument does not allow that.
-        """
-        self._draft.settle()
-        self._check_local(allow_local_files)
-        if self._published is not None and self._draft.parent is not None:
-            draft = self._draft
-            assert draft.tree.base is not None
-            return Package._at(as_handle(self._version_name), self.settings, self._draft.parent, draft.tree.base)
-        if not allow_local_manifest:
-            raise UsageError(_NOT_PUSHED[0], fix=_NOT_PUSHED[1])
-        from .draft_package import DraftPackage
-
-        return DraftPackage(self.name or "a version without a name", self._draft)
-
-    def _check_local(self, allowed: bool) -> None:
-        if not allowed and (key := self.local_key) is not None:
-            raise UsageError(_LOCAL_FILES[0], why=f"{key!r} is one of them", fix=_LOCAL_FILES[1])
-
-    def _name_bucket(self, bucket: str | None) -> None:
-        draft = self._draft
-        if bucket is None:
-            return
-        named = as_handle(bucket.rstrip("/") if bucket.startswith("s3://") else bucket)
-        if named.dataset is not None:
-            raise UsageError(f"{bucket!r} names more than a bucket", fix="Give the bucket, and the rest as prefix.")
-        if draft.bucket is None:
-            draft.bucket = named.bucket
-        elif draft.bucket != named.bucket and self._address(draft.bucket) != self._address(named.bucket):
-            raise UsageError(
-                f"the version goes to {draft.bucket}, not to {bucket}",
-                why="a version has its data in its own bucket",
-                fix="Leave the bucket out, or push the version under another name.",
-            )
-
-    def _address(self, bucket: str) -> str:
-        return self.settings.locate_bucket(bucket)[0]
 
     def close(self) -> None:
         """Let go of connections, and of what is being built."""
@@ -683,52 +406,3 @@ _open: weakref.WeakSet[PackageBuilder] = weakref.WeakSet()
 def _close_all() -> None:
     for builder in list(_open):
         builder.close()
-
-
-def _check_identity(source: object, *, identity: bool) -> None:
-    if identity and not (isinstance(source, str) and is_object_address(source)):
-        raise UsageError(
-            f"{source!r} cannot be added by identity",
-            why="only an object of S3 has one: a store says which object is which",
-            fix="Leave identity out, or name s3://bucket/key.",
-        )
-
-
-def _choice(conflicts: Conflicts | None) -> Choose | None:
-    if conflicts is None:
-        return None
-    if conflicts not in ("ours", "theirs"):
-        raise UsageError(f"conflicts={conflicts!r} is no choice", fix='Choose "ours" or "theirs".')
-    side = Side.OURS if conflicts == "ours" else Side.THEIRS
-    return lambda _: side
-
-
-def _key(text: str) -> tuple[bytes, ...]:
-    """Return a key as names. UsageError: it is absolute, leaves the version, or is not UTF-8."""
-    if text.startswith("/"):
-        raise UsageError(
-            f"the key {text!r} is absolute", why="keys are paths in the version", fix="Leave the slash out."
-        )
-    names = split_path(text)
-    check_text_key(names)
-    return names
-
-
-def _key_of_path(text: str) -> str:
-    """Return the key that a local path has by itself. UsageError: it has none."""
-    plain = os.path.normpath(text)
-    if os.path.isabs(plain) or plain == ".." or plain.startswith("../"):
-        raise UsageError(
-            f"{text!r} is no key",
-            why="it is absolute, or leads out of the working directory",
-            fix="Give the key that it is to have as well.",
-        )
-    return "" if plain == "." else plain
-
-
-def _shown_local(text: str) -> str:
-    slash = "/" if os.path.isdir(text) else ""
-    plain = os.path.normpath(text)
-    if plain == ".":
-        return "./"
-    return (plain if os.path.isabs(plain) or plain.startswith("..") else f"./{plain}") + slash

@@ -14,7 +14,7 @@ import pytest
 from click.testing import Result
 
 import penstock
-from penstock.api import builder_state
+from penstock.api.builder import builder_state
 from penstock.api.builder.builder_state import kept_builder
 from penstock.api.settings import Settings
 

@@ -412,7 +412,7 @@ def test_an_etag_that_changed_is_not_downloaded(store: Store) -> None:
 _FORK = """
 import os, sys, threading
 from penstock.store import open_store
-from penstock.store import s3_client
+from penstock.store.s3 import s3_client
 store = open_store(sys.argv[1])
 assert store.get("key")
 inside, leave = threading.Event(), threading.Event()

@@ -163,7 +163,7 @@ def test_more_folders_and_keys_than_a_page_holds(bucket: str, store: Store, aws_
             direct.put(f"{name}/x", b"")
             direct.put(f"{name}-", b"")
     with open_store(f"s3://{bucket}/odd") as direct:
-        from penstock.store import s3_names
+        from penstock.store.s3 import s3_names
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(s3_names, "_LARGEST_PAGE", 7)

@@ -1,0 +1,68 @@
+"""What a builder is called with: keys, local paths, whose is kept. Each becomes a value, or a UsageError. Pure."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+from penstock.errors import UsageError
+from penstock.manifest.entry import split_path
+from penstock.manifest.merge import Choose, Side
+from penstock.repo.draft.local_source import check_text_key
+from penstock.repo.draft.object_source import is_object_address
+
+__all__ = ["Conflicts", "check_identity", "choice", "key_names", "key_of_path", "shown_local"]
+
+Conflicts = Literal["ours", "theirs"]
+
+
+def check_identity(source: object, *, identity: bool) -> None:
+    """UsageError: it is to be added by its identity, and has none."""
+    if identity and not (isinstance(source, str) and is_object_address(source)):
+        raise UsageError(
+            f"{source!r} cannot be added by identity",
+            why="only an object of S3 has one: a store says which object is which",
+            fix="Leave identity out, or name s3://bucket/key.",
+        )
+
+
+def choice(conflicts: Conflicts | None) -> Choose | None:
+    """Return what decides where both sides have something; None: nothing does. UsageError: it is no choice."""
+    if conflicts is None:
+        return None
+    if conflicts not in ("ours", "theirs"):
+        raise UsageError(f"conflicts={conflicts!r} is no choice", fix='Choose "ours" or "theirs".')
+    side = Side.OURS if conflicts == "ours" else Side.THEIRS
+    return lambda _: side
+
+
+def key_names(text: str) -> tuple[bytes, ...]:
+    """Return a key as names. UsageError: it is absolute, leaves the version, or is not UTF-8."""
+    if text.startswith("/"):
+        raise UsageError(
+            f"the key {text!r} is absolute", why="keys are paths in the version", fix="Leave the slash out."
+        )
+    names = split_path(text)
+    check_text_key(names)
+    return names
+
+
+def key_of_path(text: str) -> str:
+    """Return the key that a local path has by itself. UsageError: it has none."""
+    plain = os.path.normpath(text)
+    if os.path.isabs(plain) or plain == ".." or plain.startswith("../"):
+        raise UsageError(
+            f"{text!r} is no key",
+            why="it is absolute, or leads out of the working directory",
+            fix="Give the key that it is to have as well.",
+        )
+    return "" if plain == "." else plain
+
+
+def shown_local(text: str) -> str:
+    """Return a local path as a builder lists it: with a dot or a slash in front, and one behind a directory."""
+    slash = "/" if os.path.isdir(text) else ""
+    plain = os.path.normpath(text)
+    if plain == ".":
+        return "./"
+    return (plain if os.path.isabs(plain) or plain.startswith("..") else f"./{plain}") + slash
