@@ -27,6 +27,8 @@ ENCRYPTIONS = ("AES256", "aws:kms", "aws:kms:dsse")
 _OF_NO_STORE = frozenset({"url", "unsafe"})
 _OF_ANY = _OF_NO_STORE | {"deadline"}
 _S3_ADDRESS = re.compile(r"s3://([^/]+)((?:/[^/]+)*)/?")
+_MISSPELT_URL = re.compile(r"[^/]*:|(https?|s3|file)//")
+"""A colon before the first slash is no path's, and a scheme without its colon is no directory's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +94,7 @@ def absolute_address(address: str, directory: str | None = None) -> str:
         return address.rstrip("/")
     if address.startswith("file:"):
         path = address.removeprefix("file:").removeprefix("//")
-    elif "://" not in address and ("/" in address or address in {".", ".."}):
+    elif ("/" in address or address in {".", ".."}) and not _MISSPELT_URL.match(address):
         path = _as_url_path(os.path.expanduser(address))
     else:
         path = ""
@@ -100,11 +102,22 @@ def absolute_address(address: str, directory: str | None = None) -> str:
         raise UsageError(
             f"{address[:120]!r} is not an address",
             why="a bucket is reached by s3://bucket[/prefix] or file:///dir",
-            fix="For a directory below this one write ./dir",
+            fix=_meant(address),
         )
     path = os.path.normpath(os.path.join(_as_url_path(directory or os.getcwd()), path))
     # POSIX lets two leading slashes stand, for meanings that Linux does not have.
     return "file:///" + path.lstrip("/")
+
+
+def _meant(address: str) -> str:
+    """Return what to write instead of an address that is none."""
+    if address.startswith("arn:"):
+        return "Name an access point by its alias, as s3://NAME-s3alias: aws s3control get-access-point shows it"
+    if match := re.match(r"s3:?/{1,3}(?=[^/])(.*)", address):
+        return f"s3://{match.group(1)[:120]}"
+    if re.match(r"https?:?//", address):
+        return "A server is an option: s3://bucket --endpoint-url URL"
+    return "For a directory below this one write ./dir"
 
 
 def _as_url_path(path: str) -> str:

@@ -116,3 +116,24 @@ def test_the_directory_that_opens_is_the_one_that_was_named(tmp_path: Path) -> N
     store = open_store(absolute_address(os.fsdecode(odd)))
     store.put("key", b"body")
     assert os.path.exists(odd + b"/key")
+
+
+@pytest.mark.parametrize(
+    ("address", "fix"),
+    [
+        ("arn:aws:s3:eu-west-1:123456789012:accesspoint/mine", "alias"),
+        ("s3:/bucket/prefix", "s3://bucket/prefix"),
+        ("s3//bucket", "s3://bucket"),
+        ("https//host/bucket", "--endpoint-url"),
+        ("http://host/bucket", "--endpoint-url"),
+        ("host:/export", "./dir"),
+    ],
+)
+def test_what_only_looks_like_a_path_is_no_directory(address: str, fix: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        absolute_address(address, "/here")
+    assert fix in caught.value.fix
+
+
+def test_a_directory_with_a_colon_is_named_with_its_parent() -> None:
+    assert absolute_address("./a:b", "/here") == "file:///here/a:b"
