@@ -13,6 +13,7 @@ from penstock.repo.settings import config_edit
 from penstock.repo.settings.remote import ADDRESSING_STYLES, ENCRYPTIONS, Remote, absolute_address
 from penstock.repo.settings.settings import Settings, find_config
 from penstock.repo.settings.trust import record_path as allowed_record
+from penstock.repo.settings.user_folders import make_user_folder
 
 __all__ = [
     "ADDRESSING_STYLES",
@@ -23,6 +24,7 @@ __all__ = [
     "allowed_record",
     "find_config",
     "load_settings",
+    "make_user_folder",
     "remotes",
     "remove_remote",
 ]

@@ -29,11 +29,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import click
-import platformdirs
 
 from penstock import __version__
 from penstock.error_form import ErrorForm, to_form
-from penstock.errors import PenstockError
+from penstock.errors import AccessError, PenstockError
 
 __all__ = ["ErrorReport", "ExitCode", "describe", "save_traceback"]
 
@@ -125,13 +124,15 @@ def _of_the_machine(error: OSError) -> ErrorForm | None:
 
 def save_traceback(error: BaseException) -> Path | None:
     """Write the traceback of `error` to the user's log folder, in place of the last one; None when that fails."""
+    from penstock.api.settings import make_user_folder  # seldom, and not for nothing
+
     try:
-        path = Path(platformdirs.user_log_dir("penstock", ensure_exists=True)) / "last-fault.txt"
+        path = Path(make_user_folder("log")) / "last-fault.txt"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as stream:
             stream.write(f"Penstock {__version__}, Python {sys.version}\n")
             traceback.print_exception(error, file=stream)
-    except OSError:
+    except (OSError, AccessError):
         return None
     return path
 

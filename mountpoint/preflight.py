@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import pwd
 import shutil
 import stat
 from collections.abc import Iterator
@@ -41,6 +42,13 @@ def check_fuse(options: MountOptions) -> None:
             why="only root mounts without fusermount3, and that is not installed",
             fix="Install it: apt install fuse3",
         )
+    elif not _has_name():
+        user = f"{os.geteuid()}:{os.getegid()}"
+        raise AccessError(
+            "mounting is not permitted",
+            why=f"fusermount3 mounts for users with a name, and user {os.geteuid()} has none here",
+            fix=f"As root: echo penstock:x:{user}::{os.environ.get('HOME') or '/'}:/bin/sh >> /etc/passwd",
+        )
     elif options.allow_other and not other_users_allowed():
         raise AccessError(
             "--allow-other is not permitted",
@@ -61,6 +69,14 @@ def check_fuse(options: MountOptions) -> None:
         raise AccessError(
             f"{_DEVICE} cannot be opened", why=str(error.strerror), fix=f"As root: modprobe fuse. {_CONTAINER}"
         ) from error
+
+
+def _has_name() -> bool:
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError:
+        return False
+    return True
 
 
 def _is_capable() -> bool:

@@ -16,10 +16,9 @@ import stat
 from contextlib import suppress
 
 import msgspec
-import platformdirs
 
 from penstock.errors import AccessError
-from penstock.store.durable import make_private
+from penstock.repo.settings.user_folders import make_user_folder
 from penstock.wire import NoMessageError, decode_message, encode_message
 
 from .processes import boot_id, start_time
@@ -74,10 +73,9 @@ class MountRecord(msgspec.Struct, frozen=True):
 
 def _directory() -> str:
     """Return the directory of state files, made if need be. AccessError: it is not safely ours."""
-    path = os.path.join(platformdirs.user_state_dir("penstock"), "mounts")
+    path = make_user_folder("state", "mounts")
     fix = "Set XDG_STATE_HOME to a directory that only you may write to."
     try:
-        make_private(path)
         for each, others in ((os.path.dirname(path), 0o002), (path, 0o022)):
             facts = os.lstat(each)
             if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & others:
@@ -197,14 +195,7 @@ def _read(path: str) -> MountRecord | None:
 def log_path(mountpoint: str) -> str:
     """Return the path of the log of mounts at a mountpoint; its directory is there then."""
     name = mountpoint.strip("/").replace("/", "-")[-150:] or "root"
-    directory = os.path.join(platformdirs.user_log_dir("penstock"), "mounts")
-    try:
-        make_private(directory)
-    except OSError as error:
-        raise AccessError(
-            "the mount's log cannot be written", why=str(error), fix="Set XDG_STATE_HOME to a directory of yours."
-        ) from error
-    return os.path.join(directory, f"{name}.log")
+    return os.path.join(make_user_folder("log", "mounts"), f"{name}.log")
 
 
 def access_log_path(mountpoint: str) -> str:

@@ -14,13 +14,12 @@ import os
 from dataclasses import dataclass, replace
 
 import msgspec
-import platformdirs
 from blake3 import blake3
 
 from penstock.errors import AccessError
 from penstock.repo.settings.remote import Remote
 from penstock.repo.settings.settings import Settings
-from penstock.store.durable import make_private
+from penstock.repo.settings.user_folders import make_user_folder, user_folder
 
 from .project import Project
 from .project_file import read_bounded
@@ -63,7 +62,7 @@ def _path(project: Project) -> str:
     place = _repository(project)
     facts = os.stat(place)
     name = blake3(os.fsencode(place) + f"\0{facts.st_dev}:{facts.st_ino}".encode()).hexdigest(16)
-    return os.path.join(platformdirs.user_state_dir("penstock"), "trusted", f"{name}.json")
+    return os.path.join(user_folder("state"), "trusted", f"{name}.json")
 
 
 def read_trust(project: Project) -> ProjectTrust:
@@ -101,7 +100,7 @@ def _write(project: Project, trust: ProjectTrust) -> ProjectTrust:
     path = _path(project)
     record = _TrustRecord(1, _repository(project), trust.runs, tuple(sorted(trust.remotes)))
     try:
-        make_private(os.path.dirname(path))
+        make_user_folder("state", "trusted")
         replace_file(path, msgspec.json.encode(record), 0o600)
     except OSError as error:
         raise AccessError(f"{path} cannot be written", why=error.strerror or str(error)) from error

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 
-import platformdirs
 from blake3 import blake3
 
 from penstock.errors import AccessError, ConflictError, NotFoundError
@@ -21,6 +20,7 @@ from penstock.repo.read.snapshot import Snapshot
 from penstock.repo.refs.repository import DEFAULT_BRANCH, dataset_of
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.settings.settings import Settings
+from penstock.repo.settings.user_folders import check_owner, has_home, user_folder
 from penstock.store.durable import make_private
 
 __all__ = ["adopt", "open_overlay", "overlay_directory", "overlay_of", "pin_of", "resumed"]
@@ -30,7 +30,7 @@ def overlay_directory(mountpoint: str) -> str:
     """Return where the overlay of mounts at a directory lies, unless they say otherwise."""
     name = mountpoint.strip("/").replace("/", "-")[-100:] or "root"
     digest = blake3(os.fsencode(mountpoint)).hexdigest()[:12]
-    return os.path.join(platformdirs.user_state_dir("penstock"), "overlays", f"{name}-{digest}")
+    return os.path.join(user_folder("state"), "overlays", f"{name}-{digest}")
 
 
 def overlay_of(directory: str) -> str:
@@ -47,6 +47,14 @@ def overlay_of(directory: str) -> str:
 
 def open_overlay(directory: str, *, trusted: bool = False) -> Overlay:
     """Open an overlay, made if need be. AccessError: the directory cannot be used; else as `Overlay`."""
+    if directory.startswith(os.path.join(user_folder("state"), "")):
+        if not has_home():
+            raise AccessError(
+                "there is no place to keep changes in",
+                why="this user has no home directory, and temporary files may be gone after the machine's next start",
+                fix="Name a directory for them: --overlay-dir DIR",
+            )
+        check_owner(directory)
     try:
         make_private(directory)
         return Overlay(directory, trusted=trusted)

@@ -26,8 +26,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import platformdirs
-
 from penstock.errors import NotFoundError, UsageError
 from penstock.store.base import Store
 from penstock.store.opening import open_store
@@ -38,6 +36,7 @@ from .handle import Handle
 from .remote import Remote
 from .sizes import parse_size
 from .trust import Trust
+from .user_folders import own_cache_folder, user_folder
 
 if TYPE_CHECKING:
     from penstock.cache import BlockCache, LocationIndex
@@ -90,7 +89,7 @@ class Settings:
         if cache_directory is None:
             cache_directory = _environment_directory(environ) or file.cache_directory
         if cache_directory is None:
-            cache_directory = Path(platformdirs.user_cache_dir("penstock"))
+            cache_directory = Path(own_cache_folder())
         if cache_size is None:
             cache_size = _environment_size(environ) or file.cache_size
         if cache_size is None:
@@ -154,7 +153,7 @@ def find_config(config: Path | None = None, environ: Mapping[str, str] | None = 
     if config is None and environ.get("PENSTOCK_CONFIG"):
         config = Path(environ["PENSTOCK_CONFIG"]).expanduser()
     if config is None:
-        config = Path(platformdirs.user_config_dir("penstock")) / "config.toml"
+        config = Path(user_folder("config")) / "config.toml"
     return Path(os.path.abspath(config))
 
 

@@ -18,10 +18,9 @@ import stat
 import time
 from dataclasses import dataclass
 
-import platformdirs
-
 from penstock.errors import AccessError
-from penstock.store.durable import make_private
+
+from .user_folders import make_user_folder, user_folder
 
 __all__ = ["Trust", "allow_folder", "allowed_folders", "record_path"]
 
@@ -64,7 +63,7 @@ def _glance() -> tuple[str, ...]:
 
 def record_path() -> str:
     """Return the path of the record of allowed folders, whether it is there or not."""
-    return os.path.join(platformdirs.user_state_dir("penstock"), "local-folders")
+    return os.path.join(user_folder("state"), "local-folders")
 
 
 def allowed_folders() -> tuple[str, ...]:
@@ -99,7 +98,7 @@ def allow_folder(folder: str) -> bool:
         return False
     path = record_path()
     try:
-        make_private(os.path.dirname(path))
+        make_user_folder("state")
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(path, flags, 0o600)
         try:

@@ -12,10 +12,9 @@ import stat
 import threading
 from contextlib import suppress
 
-import platformdirs
-
 from penstock.errors import AccessError
-from penstock.store.durable import make_private
+
+from .user_folders import make_user_folder
 
 __all__ = ["user_key"]
 
@@ -24,9 +23,8 @@ _KEY_SIZE = 32
 
 def user_key() -> bytes:
     """Return the key, 32 bytes, made when it is first needed. AccessError: it cannot be, or is no key."""
-    path = os.path.join(platformdirs.user_state_dir("penstock"), "package.key")
+    path = os.path.join(make_user_folder("state"), "package.key")
     try:
-        make_private(os.path.dirname(path))
         if not os.path.lexists(path):
             temporary = f"{path}.{os.getpid()}.{threading.get_ident()}"
             with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as stream:

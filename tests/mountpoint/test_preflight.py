@@ -56,14 +56,14 @@ def test_a_cache_beside_the_mount_is_fine(tmp_path: Path) -> None:
     check_mountpoint(str(tmp_path / "place"), tmp_path / "place-cache", PLAIN)
 
 
-def as_nobody(code: str, *arguments: str) -> str:
+def as_nobody(code: str, *arguments: str, user: int = 65534) -> str:
     """Run a piece of Python as a user without rights, with all modules loaded before the rights go."""
     prelude = (
         "import os, sys\n"
         "from penstock.mountpoint import preflight\n"
         "from penstock.mountpoint.mount_options import MountOptions\n"
         "from pathlib import Path\n"
-        "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        f"os.setgroups([]); os.setgid({user}); os.setuid({user})\n"
         "try:\n"
     )
     body = f"    {code}\nexcept preflight.PenstockError as error:\n    print(type(error).__name__, error)\n"
@@ -71,6 +71,13 @@ def as_nobody(code: str, *arguments: str) -> str:
         [sys.executable, "-c", prelude + body, *arguments], capture_output=True, text=True, check=True
     )
     return done.stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_who_has_no_name_is_told_how_to_get_one() -> None:
+    told = as_nobody("preflight.check_fuse(MountOptions())", user=54321)
+    assert "user 54321 has none here" in told
+    assert "penstock:x:54321:54321:" in told
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
