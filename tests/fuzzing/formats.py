@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 from trees.forge import exercise, forge, parts_of
-from trees.specimens import INDEX, LEAF
+from trees.specimens import IDENTIFIED, INDEX, LEAF
 from views.bucket import LocalBucket
 
 from penstock.errors import IntegrityError, UsageError
@@ -57,7 +57,7 @@ def _nodes(folder: Path) -> Opened:
         exercise(decode_node(frame, ref))
 
     samples = []
-    for frame in (LEAF, INDEX):
+    for frame in (LEAF, INDEX, IDENTIFIED):
         kind, logical, physical = parts_of(frame)
         samples.append(msgspec.msgpack.encode([kind, logical, physical]))
     yield samples, attempt
@@ -66,7 +66,7 @@ def _nodes(folder: Path) -> Opened:
 @contextlib.contextmanager
 def _frames(folder: Path) -> Opened:
     """Frames with anything in them, referred to as they are."""
-    hashes = {frame: forge(*parts_of(frame))[1] for frame in (LEAF, INDEX)}
+    hashes = {frame: forge(*parts_of(frame))[1] for frame in (LEAF, INDEX, IDENTIFIED)}
     hashed, page = encode_page(bytes(range(64)))
 
     def attempt(body: bytes) -> None:
@@ -87,7 +87,7 @@ def _frames(folder: Path) -> Opened:
             return
         raise failures[0]
 
-    yield [LEAF, INDEX, page], attempt
+    yield [LEAF, INDEX, IDENTIFIED, page], attempt
 
 
 @contextlib.contextmanager

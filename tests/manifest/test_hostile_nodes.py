@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from trees.forge import attempt, forge, forge_bytes, parts_of
-from trees.specimens import INDEX, LASTS, LEAF, METADATA, NAMES, OBJECTS, PACKS, PAGES, PIECES, SIZES, E, F
+from trees.specimens import IDENTIFIED, INDEX, LASTS, LEAF, METADATA, NAMES, OBJECTS, PACKS, PAGES, PIECES, SIZES, E, F
 from trees.strategies import quick
 
 from penstock.errors import FormatTooNewError, IntegrityError
@@ -22,7 +22,7 @@ from penstock.manifest.frame import FRAME_INDEX, FRAME_LEAF, FRAME_PAGE, FRAME_T
 from penstock.manifest.hashing import content_hash
 
 
-@pytest.mark.parametrize("original", [LEAF, INDEX], ids=["leaf", "index"])
+@pytest.mark.parametrize("original", [LEAF, INDEX, IDENTIFIED], ids=["leaf", "index", "identified"])
 def test_the_originals_are_valid(original: bytes) -> None:
     kind, logical, physical = parts_of(original)
     frame, ref = forge(kind, logical, physical)
@@ -30,7 +30,7 @@ def test_the_originals_are_valid(original: bytes) -> None:
     assert attempt(frame, ref) is not None
 
 
-@pytest.mark.parametrize("original", [LEAF, INDEX], ids=["leaf", "index"])
+@pytest.mark.parametrize("original", [LEAF, INDEX, IDENTIFIED], ids=["leaf", "index", "identified"])
 def test_truncated_anywhere(original: bytes) -> None:
     ref = forge(*parts_of(original))[1]
     for length in range(len(original)):
@@ -47,7 +47,7 @@ def _with_digest(ref: NodeRef, frame: bytes) -> NodeRef:
     return NodeRef(ref.hash, ref.entries, ref.size, place)
 
 
-@pytest.mark.parametrize("original", [LEAF, INDEX], ids=["leaf", "index"])
+@pytest.mark.parametrize("original", [LEAF, INDEX, IDENTIFIED], ids=["leaf", "index", "identified"])
 def test_every_bit_flipped(original: bytes) -> None:
     _, logical, _ = parts_of(original)
     ref = forge(*parts_of(original))[1]
@@ -121,7 +121,9 @@ def _mangle(root: list[Any], action: str, way: list[int], junk: Any, number: int
 
 
 @settings(quick, max_examples=1200)
-@given(st.sampled_from([LEAF, INDEX]), st.lists(st.tuples(st.integers(0, 1), _step), min_size=1, max_size=3))
+@given(
+    st.sampled_from([LEAF, INDEX, IDENTIFIED]), st.lists(st.tuples(st.integers(0, 1), _step), min_size=1, max_size=3)
+)
 def test_mangled_parts_with_all_hashes_right(original: bytes, changes: list[tuple[int, Any]]) -> None:
     kind, logical, physical = parts_of(original)
     for which, step in changes:
@@ -179,7 +181,7 @@ def test_text_that_is_not_utf8() -> None:
 
 
 def test_the_reference_must_be_right_in_every_part() -> None:
-    for original in (LEAF, INDEX):
+    for original in (LEAF, INDEX, IDENTIFIED):
         ref = forge(*parts_of(original))[1]
         other = content_hash(b"other")
         where = ref.location

@@ -9,7 +9,16 @@ import zstandard
 
 from penstock.errors import IntegrityError
 from penstock.manifest.codec import decode_node
-from penstock.manifest.entry import BLOCK_SIZE, PAGE_BLOCKS, Kind, Location, NodeRef, block_count, name_problem
+from penstock.manifest.entry import (
+    BLOCK_SIZE,
+    PAGE_BLOCKS,
+    External,
+    Kind,
+    Location,
+    NodeRef,
+    block_count,
+    name_problem,
+)
 from penstock.manifest.frame import (
     FRAME_DOCUMENTED,
     FRAME_IDENTIFIED,
@@ -27,6 +36,7 @@ from penstock.manifest.hashing import (
     index_hash,
     leaf_hash,
 )
+from penstock.manifest.identity import hash_of_identity, identity_problem
 from penstock.manifest.node import IndexNode, Leaf, Node
 
 __all__ = ["attempt", "exercise", "forge", "forge_bytes", "parts_of", "raw_frame"]
@@ -128,7 +138,13 @@ def _exercise_entry(leaf: Leaf, at: int) -> None:
         assert sum(extent.length for extent in entry.extents) == entry.size
         assert all(extent.offset >= 0 and extent.length > 0 for extent in entry.extents)
         count = block_count(entry.size)
-        if entry.size <= BLOCK_SIZE:
+        if entry.is_identity:
+            (extent,) = entry.extents
+            found = extent.object
+            assert isinstance(found, External)
+            assert not identity_problem(found)
+            assert (extent.offset, found.size, hash_of_identity(entry.size, found)) == (0, entry.size, entry.hash)
+        if entry.size <= BLOCK_SIZE or entry.is_identity:
             assert not entry.blocks
             assert not entry.pages
         elif entry.pages:

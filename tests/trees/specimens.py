@@ -1,4 +1,4 @@
-"""A leaf and an index node with something in every column, to be bent; and the numbers of their columns."""
+"""Leaves and an index node with something in every column, to be bent; and the numbers of their columns."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from penstock.manifest.build import MemorySink, TreeBuilder
 from penstock.manifest.codec import encode_index
 from penstock.manifest.entry import BLOCK_SIZE, Extent, External, Kind, Location, NodeRef, TreeEntry
 from penstock.manifest.hashing import content_hash, hash_of_blocks
+from penstock.manifest.identity import identity_entry
 
 NAMES, KINDS, SIZES, HASHES, BELOW, TARGETS, METADATA = range(7)
 MTIMES, OBJECTS, FILE_OBJECTS, FILE_OFFSETS, PIECES, BLOCKS, PAGES, PACKS, DIRECTORIES = range(9)
@@ -43,4 +44,16 @@ def _index_frame() -> bytes:
     return encode_index(1, [b"f", b"m", b"t"], children, sink.resolve)[1]
 
 
-LEAF, INDEX = _leaf_frame(), _index_frame()
+def _identified_frame() -> bytes:
+    sink = MemorySink()
+    builder = TreeBuilder(sink)
+    builder.add(TreeEntry(b"c", Kind.FILE, 10, content_hash(b"c"), -1, extents=(Extent(bytes(32), 4, 10),)))
+    builder.add(identity_entry(b"i", External("s3://b/large", "v", "e"), 3 * BLOCK_SIZE, 7, b'{"k":1}'))
+    builder.add(identity_entry(b"j", External("s3://b/versioned", "v2"), 5))
+    builder.add(
+        identity_entry(b"k", External("s3://b/tagged", None, "f"), 5, metadata=b'{"k":"' + b"m" * 70_000 + b'"}')
+    )
+    return sink.frames[builder.finish().location.digest]
+
+
+LEAF, INDEX, IDENTIFIED = _leaf_frame(), _index_frame(), _identified_frame()
