@@ -66,6 +66,8 @@ class ObjectInfo:
     """Changes when the content does; without quotes, or None. Only this store understands it (`etags`)."""
     version_id: str | None = None
     """Set by `head` in a bucket that keeps versions."""
+    is_weak: bool = False
+    """Whether the ETag may stay the same when the content changes, as the server said."""
 
     def is_older(self, than: float) -> bool:
         """Whether it was written before a time of the store's clock; never, when the server does not say when."""
@@ -100,6 +102,7 @@ class ObjectVersion:
     size: int
     modified: float
     etag: str | None = None
+    """None also where it is weak."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +145,7 @@ class Store(ABC):
         checked: bool = False,
         version_id: str | None = None,
         etag: str | None = None,
+        size: int | None = None,
     ) -> bytes:
         """Return the object's bytes, or a range of them: never more than was asked for is held in memory.
 
@@ -149,7 +153,9 @@ class Store(ABC):
         range, IntegrityError when the object is larger than `limit` bytes; no more of it is read then. With
         `version_id`, that version; with `etag`, ConflictError when the object has another one by now. `checked` says
         that the caller holds the bytes against a hash: then it is no fault when the server does not say which bytes
-        it sends, or which ETag or version they have.
+        it sends, or which ETag or version they have. `size` is for callers without a hash, who know an object by what
+        its store says of it: ConflictError too when it has another size, or when its ETag is weak and no version of it
+        was asked for.
         """
 
     @abstractmethod

@@ -82,11 +82,14 @@ class LocalStore(Store):
         checked: bool = False,  # noqa: ARG002 - a file system does not answer with other bytes
         version_id: str | None = None,
         etag: str | None = None,
+        size: int | None = None,
     ) -> bytes:
         """See `Store.get`. There are no versions: UsageError for a `version_id`."""
         _refuse_version(version_id)
         with self._opened(key) as (descriptor, before):
             _compare(etag, before, key)
+            if size not in (None, before.st_size):
+                raise ConflictError(f"{self.url}/{key} has changed", why=f"it has {before.st_size} bytes, not {size}")
             if byte_range is None and before.st_size > limit:
                 raise too_large(f"{self.url}/{key}", limit)
             body = _read(descriptor, before.st_size, byte_range)

@@ -277,7 +277,9 @@ class InPlaceRegistrar:
         try:
             return _identified(store, name, pinned)
         except UsageError as error:
-            raise AccessError(error.what, why=error.why, fix=f"Have it read once: leave {_IDENTITY} out.") from error
+            weak = "its ETag is weak, and may stay the same when bytes change; a version it has none"
+            why = weak if pinned.is_weak and pinned.version_id is None else error.why
+            raise AccessError(error.what, why=why, fix=f"Have it read once: leave {_IDENTITY} out.") from error
 
     def _demand_version(self, store: Store, pinned: ObjectInfo) -> None:
         if self._require_versioned and pinned.version_id in _NO_VERSION:
@@ -289,7 +291,8 @@ class InPlaceRegistrar:
 
 
 def _identified(store: Store, name: bytes, info: ObjectInfo) -> Registered:
-    external = External(_uri(store, info.key), info.version_id, info.etag)
+    etag = info.etag if not info.is_weak else None  # it says nothing of the bytes
+    external = External(_uri(store, info.key), info.version_id, etag)
     mtime = round(info.modified * 1e9) if info.modified is not None else None
     return Registered(identity_entry(name, external, info.size, mtime), b"")
 
@@ -326,7 +329,7 @@ def _unchanged(old: TreeEntry | None, store: Store, info: ObjectInfo, *, identit
     if old is None or not old.is_file or old.size != info.size or len(old.extents) != 1 or old.pages:
         return None
     external = old.extents[0].object
-    if old.is_identity and not identity:
+    if old.is_identity and (info.is_weak or not identity):
         return None
     if not isinstance(external, External) or external.uri != _uri(store, info.key):
         return None

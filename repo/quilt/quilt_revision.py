@@ -120,7 +120,8 @@ class _Source:
                 why="its bucket keeps none: once it is overwritten, it cannot be read any more",
                 fix="Turn versioning on in that bucket and push the package anew, or leave --require-versioned out.",
             )
-        return External(external.uri, found.version_id, found.etag)
+        # A weak ETag does where bytes are held against a hash, and nowhere else.
+        return External(external.uri, found.version_id, None if self._identity and found.is_weak else found.etag)
 
     @staticmethod
     def _another(row: QuiltEntry) -> IntegrityError:

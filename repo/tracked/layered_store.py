@@ -48,15 +48,20 @@ class LayeredStore(Store):
         checked: bool = False,
         version_id: str | None = None,
         etag: str | None = None,
+        size: int | None = None,
     ) -> bytes:
         """Return an object's bytes from the first bucket that has it."""
         try:
-            return self._upper.get(key, byte_range, limit=limit, checked=checked, version_id=version_id, etag=etag)
+            return self._upper.get(
+                key, byte_range, limit=limit, checked=checked, version_id=version_id, etag=etag, size=size
+            )
         except NotFoundError as error:
             missing = error
         for store in self.lower:
             try:
-                return store.get(key, byte_range, limit=limit, checked=checked, version_id=version_id, etag=etag)
+                return store.get(
+                    key, byte_range, limit=limit, checked=checked, version_id=version_id, etag=etag, size=size
+                )
             except NotFoundError as error:
                 missing = error
         raise missing

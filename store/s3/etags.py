@@ -1,12 +1,18 @@
 """ETags as stores give them and as entries keep them: pure comparisons.
 
 A weak tag (``W/"x"``, RFC 9110, section 8.8.3) is what a proxy makes of a strong one when it touches the answer. It
-stands for the same content, and whoever needs the bytes checks them by hash: so the ``W/`` says nothing here.
+stands for the same content, and whoever needs the bytes checks them by hash: so the ``W/`` says nothing there. Who has
+no hash of them asks `is_weak`.
 """
 
 from __future__ import annotations
 
-__all__ = ["bare_etag", "same_etag"]
+__all__ = ["bare_etag", "is_weak", "same_etag"]
+
+
+def is_weak(tag: str | None) -> bool:
+    """Say whether a tag may stay the same when bytes change."""
+    return tag is not None and tag.strip().startswith("W/")
 
 
 def bare_etag(tag: str | None) -> str | None:

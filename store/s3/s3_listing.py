@@ -15,7 +15,7 @@ from typing import Any
 
 from penstock.store.base import ObjectInfo
 
-from .etags import bare_etag
+from .etags import bare_etag, is_weak
 from .http_range import BentAnswer
 
 __all__ = ["Page", "S3Listing"]
@@ -62,7 +62,8 @@ class S3Listing:
             raise BentAnswer(f"it listed {(key or '')[:200]!r} below {self._prefix!r}")
         if size is None or size < 0:
             raise BentAnswer(f"its listing does not say how large {key[:200]!r} is")
-        return ObjectInfo(key, size, None if modified is None else modified.timestamp(), bare_etag(item.get("ETag")))
+        etag, at = item.get("ETag"), modified.timestamp() if modified is not None else None
+        return ObjectInfo(key, size, at, bare_etag(etag), is_weak=is_weak(etag))
 
     def _folder(self, item: Mapping[str, Any]) -> str:
         folder: str = item.get("Prefix") or ""

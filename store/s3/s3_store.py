@@ -34,8 +34,8 @@ from penstock.store.keys import check_key, check_prefix, check_start_after
 from penstock.store.options import StoreOptions
 from penstock.store.retry import Deadline
 
-from .etags import bare_etag, same_etag
-from .http_range import BentAnswer
+from .etags import bare_etag, is_weak, same_etag
+from .http_range import BentAnswer, total_of
 from .s3_body import SentBody, content_md5
 from .s3_call import BucketCalls, ask
 from .s3_deletion import S3Deletion
@@ -95,6 +95,7 @@ class S3Store(Store):
         checked: bool = False,
         version_id: str | None = None,
         etag: str | None = None,
+        size: int | None = None,
     ) -> bytes:
         """See `Store.get`. Any key that S3 has can be read, also one that `put` refuses."""
         arguments = self._object(key)
@@ -111,6 +112,8 @@ class S3Store(Store):
                 is_silent = not sent and (checked or etag is not None)
                 if version_id and not is_silent and sent != version_id:
                     raise BentAnswer(f"it sent version {sent} where {version_id} was asked for")
+                if size is not None:
+                    self._compare_exactly(key, size, answer, is_version=bool(version_id) and sent == version_id)
 
             def past_end() -> None:  # it may be shorter than it was: then its ETag is another one
                 if etag is not None:
@@ -217,6 +220,7 @@ class S3Store(Store):
                 modified.timestamp() if modified is not None else None,
                 bare_etag(found.get("ETag")),
                 version if version and version != "null" else None,
+                is_weak(found.get("ETag")),
             )
 
         return self._call("look at", key, attempt)
@@ -310,6 +314,19 @@ class S3Store(Store):
             return
         why = f"its ETag is {bare}, not {wanted}" if bare is not None else f"it has no ETag any more, and had {wanted}"
         raise ConflictError(f"{self.url}/{key} has changed", why=why)
+
+    def _compare_exactly(self, key: str, size: int, answer: Mapping[str, Any], *, is_version: bool) -> None:
+        """Refuse an answer that nothing but what it says of itself speaks for. ConflictError."""
+        is_whole = answer["ResponseMetadata"]["HTTPStatusCode"] == 200
+        total = answer.get("ContentLength") if is_whole else total_of(answer.get("ContentRange"))
+        if total not in (None, size):
+            raise ConflictError(f"{self.url}/{key} has changed", why=f"it has {total} bytes, not {size}")
+        if is_weak(answer.get("ETag")) and not is_version:
+            raise ConflictError(
+                f"{self.url}/{key} cannot be told from what it may have become",
+                why="the answer has a weak ETag, which may stay the same when bytes change",
+                fix="Reach the server without the proxy that weakens ETags, or register what is there by its content.",
+            )
 
     def _holds(self, client: S3Client, key: str, body: Buffer, deadline: Deadline) -> bool:
         """Say whether the object is `body`; reads no more of it than that takes."""

@@ -18,6 +18,7 @@ from penstock.errors import AccessError, IntegrityError, UsageError
 from penstock.store.base import ObjectVersion, VersionPolicy
 from penstock.store.retry import Deadline
 
+from .etags import bare_etag, is_weak
 from .s3_call import BucketCalls
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ class BucketVersions:
             is_marker,
             item.get("Size", 0),
             item["LastModified"].timestamp(),
-            etag.strip('"') if etag else None,
+            bare_etag(etag) if not is_weak(etag) else None,
         )
 
     def _make(self, verb: str, attempt: Callable[[S3Client, Deadline], T]) -> T:
