@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from penstock.errors import AccessError, NotFoundError, UsageError
+from penstock.errors import AccessError, ConflictError, NotFoundError, UsageError
 from penstock.manifest.entry import PAGE_BLOCKS, DocumentRef, External, Metadata, NodeRef, TreeEntry, block_count
 from penstock.manifest.records import Manifest
 from penstock.progress import Progress
@@ -29,7 +29,7 @@ from penstock.repo.session.bucket_session import BucketSession, open_session
 from penstock.repo.session.file_blocks import FileBlocks
 from penstock.repo.settings.handle import Handle
 from penstock.repo.settings.settings import Settings
-from penstock.store.base import ObjectInfo
+from penstock.store.base import ByteRange, ObjectInfo
 from penstock.store.s3.etags import same_etag
 
 from .affected_paths import name_affected
@@ -226,24 +226,31 @@ class _Checking:
         elif info.size < size:
             why = f"it has {info.size} bytes, and {size} are needed"
             self._damages.whole(name, Damage(address, DamageKind.TRUNCATED, why))
-        elif isinstance(name, External) and name.etag and info.etag and not same_etag(name.etag, info.etag):
-            why = f"its ETag was {name.etag} and is {info.etag}"
+        elif isinstance(name, External) and (why := _change(name, info)):
             self._damages.whole(name, Damage(address, DamageKind.CHANGED, why))
 
     def _check_externals(self) -> None:
         held = ((msgspec.msgpack.decode(raw, type=External), size) for raw, size in self._marks.held(_EXTERNAL_MARK))
         while batch := [item for _, item in zip(range(_HEADS), held, strict=False)]:
-            for (name, size), info in zip(batch, self._pool.map(self._look, [name for name, _ in batch]), strict=True):
+            for (name, size), info in zip(batch, self._pool.map(self._look, batch), strict=True):
                 if isinstance(info, AccessError):
                     self._damages.refused(name, describe_object(self._store, name), info)
-                # Of an older version of an object only reading it tells something.
-                elif info is None or name.version_id in (None, info.version_id):
+                elif isinstance(info, ConflictError):
+                    damage = Damage(describe_object(self._store, name), DamageKind.CHANGED, info.why or info.what)
+                    self._damages.whole(name, damage)
+                else:
                     self._compare(name, size, info)
 
-    def _look(self, name: External) -> ObjectInfo | AccessError | None:
+    def _look(self, wanted: tuple[External, int]) -> ObjectInfo | AccessError | ConflictError | None:
+        name, size = wanted
         try:
-            return self._externals.head(name)
-        except AccessError as error:
+            info = self._externals.head(name)
+            if name.version_id is None or (info is not None and info.version_id == name.version_id):
+                return info
+            # Of an older version of an object only reading it tells something: the last byte that is needed.
+            read = self._externals.get(name, ByteRange(size - 1, 1))
+            return ObjectInfo(name.uri, size if read else 0, None, name.etag, name.version_id)
+        except (AccessError, ConflictError) as error:
             return error
         except NotFoundError:
             return None
@@ -259,3 +266,15 @@ class _Checking:
                 entry = leaf.entry(at)
                 if entry.extents:
                     yield entry
+
+
+def _change(name: External, info: ObjectInfo) -> str:
+    """Say how an object is another one than an entry points to; the empty string when nothing shows it."""
+    is_version = name.version_id is not None and name.version_id == info.version_id
+    if name.size is not None and info.size != name.size:
+        return f"it had {name.size} bytes and has {info.size}"
+    if name.etag and info.etag and not same_etag(name.etag, info.etag):
+        return f"its ETag was {name.etag} and is {info.etag}"
+    if name.size is not None and not is_version and (info.is_weak or not info.etag):
+        return "it is pinned by its ETag, and its store gives it none any more, or a weak one"
+    return ""
