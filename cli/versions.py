@@ -50,11 +50,11 @@ def revision_json(revision: Revision) -> dict[str, JsonValue]:
     return told
 
 
-_LETTERS = {"added": "A", "modified": "M", "deleted": "D", "renamed": "R"}
+_LETTERS = {"added": "A", "modified": "M", "deleted": "D", "renamed": "R", "uncompared": "?"}
 
 
 def change_line(change: PathChange) -> str:
-    """Return ``A path``, ``M path``, ``D path`` or ``R old -> new``; directories end in a slash."""
+    """Return ``A path``, ``M path``, ``D path``, ``R old -> new`` or ``? path``; directories end in a slash."""
     slash = "/" if change.kind == "directory" else ""
     shown = f"{quote_name(change.path)}{slash}"
     if change.old_path is not None:
@@ -67,4 +67,6 @@ def counts_line(counts: ChangeCounts) -> str:
     parts = [f"{counts.added} added", f"{counts.modified} modified", f"{counts.deleted} deleted"]
     if counts.renamed:
         parts.append(f"{counts.renamed} renamed")
+    if counts.uncompared:
+        parts.append(f"{counts.uncompared} that cannot be compared")
     return f"{', '.join(parts)} (+{format_size(counts.bytes_added)}, -{format_size(counts.bytes_deleted)})"

@@ -16,17 +16,18 @@ from penstock.api.datasets.push import SkippedFile, skipped
 from penstock.manifest.entry import display_path
 from penstock.manifest.records import Manifest
 from penstock.progress import Progress
-from penstock.repo.history.comparison import Contents, Difference, Tally, compare, differences, tally
+from penstock.repo.history.comparison import Contents, Difference, Tally, compare, differences, name_uncompared, tally
 
 from .entry import EntryKind, kind_name
 
 __all__ = ["ChangeCounts", "ChangeKind", "Comparison", "PathChange", "of_directory"]
 
-ChangeKind = Literal["added", "modified", "deleted", "renamed"]
+ChangeKind = Literal["added", "modified", "deleted", "renamed", "uncompared"]
 
 _MOST_RENAMES_LOOKED_FOR = 10_000_000
 """Entries beyond which nobody looks for renames to count them."""
-_KINDS: dict[str, ChangeKind] = {"A": "added", "M": "modified", "D": "deleted", "R": "renamed"}
+_IN_MAPPING = {"renamed": "added", "uncompared": "modified"}
+_KINDS: dict[str, ChangeKind] = {"A": "added", "M": "modified", "D": "deleted", "R": "renamed", "U": "uncompared"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class PathChange:
     """One path that differs: what is new at `path`, or was old there; of a rename, at `old_path`.
 
     What belongs to a side on which there is nothing is None. `kind` is that of the new side, if there is one.
+    ``uncompared`` is a local file of the same size, where the version is pinned by identity and was never read here.
     """
 
     change: ChangeKind
@@ -56,16 +58,18 @@ class ChangeCounts:
     renamed: int
     bytes_added: int
     bytes_deleted: int
+    uncompared: int = 0
 
     def __bool__(self) -> bool:
-        return bool(self.added or self.modified or self.deleted or self.renamed)
+        return bool(self.added or self.modified or self.deleted or self.renamed or self.uncompared)
 
 
 class Comparison(Mapping[str, str | list[str]]):
     """What differs from an old state to a new one. `skipped` is what a local directory has and no version can hold.
 
-    As a mapping it has the paths that are ``added``, ``modified`` and ``deleted`` (what was renamed is in two of them),
-    and the top ``hash`` of the new state. It is true when anything differs.
+    As a mapping it has the paths that are ``added``, ``modified`` and ``deleted`` (what was renamed is in two of them,
+    what could not be compared counts as modified), and the top ``hash`` of the new state. It is true when anything
+    differs.
 
     Made by `Package.diff` and `Package.changes`; to be closed, or used in a ``with``, when one side is a directory.
     """
@@ -118,7 +122,8 @@ class Comparison(Mapping[str, str | list[str]]):
         return _counts(tally(self._old, self._new))
 
     def _differences(self) -> Iterator[Difference]:
-        return differences(compare(self._old, self._new, self._names, content_only=self._content_only))
+        found = differences(compare(self._old, self._new, self._names, content_only=self._content_only))
+        return name_uncompared(found, self._old) if self._content_only else found
 
     def __getitem__(self, key: str) -> str | list[str]:
         return self._as_mapping()[key]
@@ -142,7 +147,7 @@ class Comparison(Mapping[str, str | list[str]]):
             for change in self.changes():
                 if change.old_path is not None:
                     found["deleted"].append(change.old_path)
-                found["added" if change.change == "renamed" else change.change].append(change.path)
+                found[_IN_MAPPING.get(change.change, change.change)].append(change.path)
             self._mapping = {**found, "hash": self._top_hash}
         return self._mapping
 
@@ -188,5 +193,11 @@ def _as_value(difference: Difference) -> PathChange:
 
 def _counts(count: Tally) -> ChangeCounts:
     return ChangeCounts(
-        count.added, count.modified, count.deleted, count.renamed, count.bytes_added, count.bytes_deleted
+        count.added,
+        count.modified,
+        count.deleted,
+        count.renamed,
+        count.bytes_added,
+        count.bytes_deleted,
+        count.uncompared,
     )

@@ -31,6 +31,8 @@ _TOLD = {
     "missing": "exists in the manifest {name}, but does not exist locally",
     "extra": "exists locally, but does not exist in the manifest {name}",
     "modified": "exists locally, but contents do not match the manifest {name}",
+    "uncompared": "exists locally, but cannot be compared with the manifest {name}: it is pinned by its identity, and "
+    "was never read here",
 }
 
 
@@ -75,11 +77,12 @@ class DownloadReport:
 class DirectoryDifference:
     """A path of which a directory is not what the version is.
 
-    ``missing`` here, ``extra`` here, or ``modified``: another content, kind or executable bit.
+    ``missing`` here, ``extra`` here, or ``modified``: another content, kind or executable bit. ``uncompared``: a file
+    of the same size, of which the version knows no content: it is pinned by its identity, and was never read here.
     """
 
     path: str
-    state: Literal["missing", "extra", "modified"]
+    state: Literal["missing", "extra", "modified", "uncompared"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -94,10 +97,11 @@ class DirectoryCheck:
     missing: int
     extra: int
     modified: int
+    uncompared: int
     differences: tuple[DirectoryDifference, ...]
 
     def __bool__(self) -> bool:
-        return not (self.missing or self.extra or self.modified)
+        return not (self.missing or self.extra or self.modified or self.uncompared)
 
     def __repr__(self) -> str:
         if self:
@@ -106,7 +110,7 @@ class DirectoryCheck:
         for each in self.differences:
             path = os.path.join(self.directory, each.path)
             lines.append(f"{path if path.isprintable() else ascii(path)} {_TOLD[each.state].format(name=self.name)}")
-        left = self.missing + self.extra + self.modified - len(self.differences)
+        left = self.missing + self.extra + self.modified + self.uncompared - len(self.differences)
         lines += [f"and {left} more"] if left else []
         fix = f"This can be fixed by calling pkg.force_directory_to_match_manifest({self.directory!r})"
         return "\n".join([*lines, fix])
@@ -191,7 +195,7 @@ class LocalCopies(PackageEntries):
         >>> penstock.Package("demo/photos").verify_directory("photos")
         True
         """
-        counts = {"missing": 0, "extra": 0, "modified": 0}
+        counts = {"missing": 0, "extra": 0, "modified": 0, "uncompared": 0}
         kept: list[DirectoryDifference] = []
         for each in self.directory_differences(directory, progress=progress):
             counts[each.state] += 1

@@ -169,7 +169,7 @@ class PackageHistory(PackageEntries):
         from penstock.repo.history.comparison import Contents
 
         snapshot = self._snapshot
-        return Contents(snapshot.root, snapshot.session.load, snapshot.session.load_many)
+        return Contents(snapshot.root, snapshot.session.load, snapshot.session.load_many, snapshot.known_hash)
 
     def _commit(self) -> tuple[bytes, Commit]:
         from penstock.repo.history.log import find_published

@@ -26,7 +26,15 @@ def cache_info(settings: Settings | None = None) -> CacheInfo:
 
 
 def clear_cache(settings: Settings | None = None) -> int:
-    """Remove every block and return the bytes that this freed. Mounts that use the cache go on, and fetch again."""
+    """Remove every block and return the bytes that this freed. Mounts that use the cache go on, and fetch again.
+
+    What was learnt of objects that are pinned by identity is forgotten, too.
+    """
+    from penstock.repo.session.learned_hashes import LEARNED
+
+    settings = settings or Settings.load()
+    with closing(settings.open_locations()) as index:
+        index.clear(LEARNED)
     with _opened(settings) as cache:
         return cache.clear()
 

@@ -49,7 +49,8 @@ def diff(invocation: Invocation, first: str, new: str, path: str, stat: bool, ev
     """List what differs from version A to B: another version, a ref of the same dataset, or a local directory.
 
     Lines begin with A (added), M (modified), D (deleted) or R (renamed). A directory begins with / or . and a push
-    of it is what B is taken to be; nothing is uploaded. The exit code is 0 when nothing differs, else 1.
+    of it is what B is taken to be; nothing is uploaded. ? is a file of the right size that cannot be compared by
+    contents: it is pinned by its identity, and was never read here. The exit code is 0 when nothing differs, else 1.
 
     Where A is a directory itself, of a writable mount, what was changed in it since the last commit is listed; what
     comes after it is a path in it then.

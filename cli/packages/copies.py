@@ -23,6 +23,7 @@ _TOLD = {
     "missing": "is missing",
     "extra": "is not in the version",
     "modified": "is not what the version has",
+    "uncompared": "cannot be compared by contents: it is pinned by its identity, and was never read here",
 }
 _DONE = {"fetched": "added", "replaced": "replaced", "mode": "mode changed", "removed": "removed"}
 _JOBS = click.option(
@@ -109,7 +110,7 @@ def _tell(invocation: Invocation, report: DownloadReport) -> None:
 def verify_directory(invocation: Invocation, handle: Handle, directory: str) -> None:
     """Hold a directory against a version, and end with exit code 1 where it differs."""
     output = invocation.output
-    counts = {"missing": 0, "extra": 0, "modified": 0}
+    counts = {"missing": 0, "extra": 0, "modified": 0, "uncompared": 0}
     with Package(handle, invocation.settings()) as package, invocation.progress() as progress:
         found = package.directory_differences(directory, progress=progress)
         for each in at_most(found, every=False, fix="`penstock sync` mends them."):

@@ -138,6 +138,10 @@ class Externals:
         place = self._place(found.uri, 0)
         return place.lane.call(place.seconds, lambda: self._head(place))
 
+    def server_of(self, found: External) -> str:
+        """Return which server is asked for an object, without asking it. AccessError: it is not to be read."""
+        return self._store(self._place(found.uri, 0)).place
+
     def open(self, url: str) -> Store:
         """Open a bucket as entries that point into it are read; it is the caller's to close."""
         return open_store(url, self._options_of(url))
@@ -186,7 +190,12 @@ class Externals:
             # Without a hash to hold the bytes against, the answer has to say which object it is of.
             is_checked = found.size is None
             return self._store(place).get(
-                place.key, wanted, checked=is_checked, version_id=found.version_id, etag=found.etag
+                place.key,
+                wanted,
+                checked=is_checked,
+                version_id=found.version_id,
+                etag=found.etag,
+                size=found.size,
             )
 
     def _head(self, place: _Place) -> ObjectInfo | None:

@@ -25,6 +25,7 @@ ReadExternal = Callable[[External, ByteRange], bytes]
 """Reads a range of an object that does not belong to the bucket, by its own deadline: `Externals.get`."""
 
 RESTORE = "Restore the object from a copy of the bucket."
+_REGISTER = "Restore the object as it was, or make a version of what is there now, by a push with --in-place."
 
 
 class RegionPiece(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -134,9 +135,10 @@ class RegionReader:
             else:
                 body = self._read_external(found, wanted)
         except (NotFoundError, ConflictError) as error:
-            raise IntegrityError(
-                f"{self.describe(found)} cannot be read", why=error.what, fix=error.fix or RESTORE
-            ) from error
+            # Which way it has changed only the store's own reason says.
+            why = f"{error.what}: {error.why}" if error.why else error.what
+            fix = error.fix or (RESTORE if isinstance(found, bytes) else _REGISTER)
+            raise IntegrityError(f"{self.describe(found)} cannot be read", why=why, fix=fix) from error
         self._counters.add(gets=1, bytes_fetched=len(body))
         if len(body) != length:
             raise IntegrityError(

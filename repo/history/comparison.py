@@ -8,20 +8,21 @@ changes are told as they are met, in memory that does not grow.
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 
 from penstock.errors import NotFoundError
 from penstock.manifest.ahead import LoadNodes, load_ahead
 from penstock.manifest.descend import LoadNode
 from penstock.manifest.diff import Change, changes, diff, same_content
-from penstock.manifest.entry import Kind, NodeRef, TreeEntry, display_path
+from penstock.manifest.entry import Kind, NodeRef, TreeEntry, block_count, display_path
+from penstock.manifest.hashing import hash_of_blocks
 from penstock.manifest.tree import Tree
 
 from .log import entry_at
 
-__all__ = ["MOST_FOR_RENAMES", "Contents", "Difference", "Tally", "compare", "differences", "tally"]
+__all__ = ["MOST_FOR_RENAMES", "Contents", "Difference", "Tally", "compare", "differences", "name_uncompared", "tally"]
 
 MOST_FOR_RENAMES = 100_000
 _MOST_NAMES = 10 * MOST_FOR_RENAMES
@@ -35,16 +36,21 @@ class Contents:
     """A tree to compare: its root (None: nothing) and what loads its nodes.
 
     With `load_many`, which leaves nodes where `load` finds them at once, what differs is fetched level by level.
+    `known_hash` gives the hash of a block of a file, None where nobody knows it.
     """
 
     root: NodeRef | None
     load: LoadNode
     load_many: LoadNodes | None = None
+    known_hash: Callable[[TreeEntry, int], bytes | None] = lambda *_: None
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One path that differs. `kind`: A added, M modified, D deleted, R renamed from `old_path`."""
+    """One path that differs. `kind`: A added, M modified, D deleted, R renamed from `old_path`.
+
+    U uncompared: a file of the same size, whose bytes nobody knows on the one side; see `name_uncompared`.
+    """
 
     kind: str
     path: Path
@@ -61,13 +67,14 @@ class Tally:
     modified: int = 0
     deleted: int = 0
     renamed: int = 0
+    uncompared: int = 0
     bytes_added: int = 0
     bytes_deleted: int = 0
 
     @property
     def any(self) -> bool:
         """Whether anything differs."""
-        return bool(self.added or self.modified or self.deleted or self.renamed)
+        return bool(self.added or self.modified or self.deleted or self.renamed or self.uncompared)
 
     def add(self, difference: Difference) -> None:
         """Count one difference of a listing."""
@@ -76,7 +83,8 @@ class Tally:
         self.modified += difference.kind == "M"
         self.deleted += difference.kind == "D"
         self.renamed += difference.kind == "R"
-        if difference.kind != "R":
+        self.uncompared += difference.kind == "U"
+        if difference.kind not in ("R", "U"):
             self.bytes_added += _file_bytes(new)
             self.bytes_deleted += _file_bytes(old)
 
@@ -84,10 +92,21 @@ class Tally:
 def compare(old: Contents, new: Contents, path: Path = (), *, content_only: bool = False) -> Iterator[Change]:
     """Yield every path that differs, at and below `path`, in tree order. NotFoundError: neither tree has the path.
 
-    With `content_only`, user metadata is no difference: for directories on disk, which have none.
+    With `content_only`, user metadata is no difference: for directories on disk, which have none. Nor is it one that a
+    file is pinned by identity in the old tree, where its bytes are known and the same.
     """
     found = _changes(old, new, path)
-    return (change for change in found if not _same_bytes(change)) if content_only else found
+    return (change for change in found if not _same_bytes(change, old)) if content_only else found
+
+
+def name_uncompared(found: Iterable[Difference], old: Contents) -> Iterator[Difference]:
+    """Say of files that count as modified for want of knowledge of their bytes that they could not be compared."""
+    for each in found:
+        is_unknown = each.kind == "M" and each.old is not None and each.new is not None
+        if is_unknown and _are_equal(each.old, each.new, old) is None:  # type: ignore[arg-type]  # just looked at
+            yield replace(each, kind="U")
+        else:
+            yield each
 
 
 def _changes(old: Contents, new: Contents, path: Path) -> Iterator[Change]:
@@ -115,11 +134,22 @@ def _load_ahead(old: Contents, new: Contents, old_root: NodeRef | None, new_root
         load_ahead(old_root, new_root, old.load_many, new.load_many)
 
 
-def _same_bytes(change: Change) -> bool:
+def _same_bytes(change: Change, contents: Contents) -> bool:
     old, new = change.old, change.new
     if old is None or new is None or old.kind is not new.kind:
         return False
-    return old.kind is Kind.DIRECTORY or (old.size, old.hash) == (new.size, new.hash)
+    return old.kind is Kind.DIRECTORY or _are_equal(old, new, contents) is True
+
+
+def _are_equal(old: TreeEntry, new: TreeEntry, contents: Contents) -> bool | None:
+    """Whether two entries of one kind have the same bytes; None: nobody knows those of the old one."""
+    if old.size != new.size or old.hash == new.hash or not old.is_identity or new.is_identity or old.kind != new.kind:
+        return (old.kind, old.size, old.hash) == (new.kind, new.size, new.hash)
+    known = [contents.known_hash(old, index) for index in range(block_count(old.size))]
+    blocks = b"".join(digest for digest in known if digest is not None)
+    if None in known:
+        return None
+    return (blocks if len(known) == 1 else hash_of_blocks(old.size, blocks)) == new.hash
 
 
 def differences(found: Iterable[Change]) -> Iterator[Difference]:

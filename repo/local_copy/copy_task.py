@@ -323,10 +323,10 @@ class CopyTask:
 
     def _fill(self, target: int, file: _File) -> list[int]:
         """Keep what an earlier run has brought, take what the file that is there has; return what is missing."""
-        entry, block_hash = file.entry, self._snapshot.block_hash
+        entry, known_hash = file.entry, self._snapshot.known_hash
         has_some = os.fstat(target).st_size > 0
         os.ftruncate(target, entry.size)
-        blocks = equal_blocks(target, entry, block_hash) if has_some else (False for _ in range(file.left))
+        blocks = equal_blocks(target, entry, known_hash) if has_some else (False for _ in range(file.left))
         missing = [index for index, is_equal in enumerate(blocks) if not is_equal]
         self._stage.advance(entry.size - _size_of(entry, missing))
         old = self._directory.open_file(file.names) if missing else None
@@ -336,7 +336,7 @@ class CopyTask:
         try:
             for index in missing:
                 data = os.pread(old, min(BLOCK_SIZE, entry.size - index * BLOCK_SIZE), index * BLOCK_SIZE)
-                if content_hash(data) == block_hash(entry, index):  # of what is written, not of what was there before
+                if content_hash(data) == known_hash(entry, index):  # of what is written, not of what was there before
                     _write_at(target, memoryview(data), index * BLOCK_SIZE)
                     self._stage.advance(len(data))
                 else:
@@ -371,7 +371,7 @@ class CopyTask:
         try:
             if refused is not None:
                 raise refused
-            blocks = self._snapshot.session.regions.read(region)
+            blocks = self._snapshot.read_region(region)
         except AccessError as error:
             self._refused[region.object] = error
             for piece in region.pieces:

@@ -24,10 +24,10 @@ _Checked = tuple[Pair, State]
 
 
 class LocalDifference(NamedTuple):
-    """A name that is not what the version says."""
+    """A name that is not what the version says; ``uncompared``: a file of which nobody can tell."""
 
     names: Names
-    state: Literal["missing", "extra", "modified"]
+    state: Literal["missing", "extra", "modified", "uncompared"]
 
 
 def checked_pairs(
@@ -39,7 +39,7 @@ def checked_pairs(
     """
 
     def check(pair: Pair) -> list[_Checked]:
-        return [(pair, check_content(directory, pair, snapshot.block_hash))]
+        return [(pair, check_content(directory, pair, snapshot.known_hash))]
 
     def tasks() -> Iterator[tuple[Callable[[], list[_Checked]] | list[_Checked], int]]:
         for pair in pairs(snapshot.tree, snapshot.root, directory, choice):
@@ -68,6 +68,8 @@ def differences(snapshot: Snapshot, directory: LocalDirectory, stage: Stage) -> 
                 yield LocalDifference(pair.names, "missing")
             elif state is State.EXTRA:
                 yield LocalDifference(pair.names, "extra")
+            elif state is State.UNKNOWN:
+                yield LocalDifference(pair.names, "uncompared")
             elif state is not State.SAME:
                 if state is State.OTHER_KIND:
                     missing = pair.names

@@ -23,6 +23,10 @@ from .local_directory import LocalDirectory, LocalName, Names
 __all__ = ["Pair", "State", "check_content", "equal_blocks", "first_look", "is_blocking", "pairs"]
 
 
+KnownHash = Callable[[TreeEntry, int], bytes | None]
+"""The hash of the content of a block of a file; None: nobody knows it."""
+
+
 class Pair(NamedTuple):
     """One name: its entry of the version, and what lstat(2) says of it here; None where it is not there."""
 
@@ -43,6 +47,9 @@ class State(enum.Enum):
     """A file with the same bytes that is executable, or not, where the version says otherwise."""
     UNREAD = "unread"
     """What it is, its content has to tell."""
+    UNKNOWN = "unknown"
+    """A file of the right size, where the version says nothing of the content: it is pinned by identity, and was never
+    read here."""
 
 
 def first_look(pair: Pair) -> State:
@@ -74,7 +81,7 @@ def is_other_mode(entry: TreeEntry, mode: int) -> bool:
     return (entry.kind is Kind.EXECUTABLE) != bool(mode & stat.S_IXUSR)
 
 
-def check_content(directory: LocalDirectory, pair: Pair, block_hash: Callable[[TreeEntry, int], bytes]) -> State:
+def check_content(directory: LocalDirectory, pair: Pair, known_hash: KnownHash) -> State:
     """Return what an `UNREAD` file or symlink is, by its content."""
     entry = pair.entry
     assert entry is not None
@@ -86,19 +93,30 @@ def check_content(directory: LocalDirectory, pair: Pair, block_hash: Callable[[T
     try:
         with directory.explained("read", pair.names):
             status = os.fstat(descriptor)
-            if status.st_size != entry.size or not all(equal_blocks(descriptor, entry, block_hash)):
+            if status.st_size != entry.size:
                 return State.MODIFIED
+            is_known = True
+            for is_equal in equal_blocks(descriptor, entry, known_hash):
+                if is_equal is False:
+                    return State.MODIFIED
+                is_known = is_known and is_equal is not None
+            if not is_known:
+                return State.UNKNOWN
     finally:
         os.close(descriptor)
     return State.OTHER_MODE if is_other_mode(entry, status.st_mode) else State.SAME
 
 
-def equal_blocks(descriptor: int, entry: TreeEntry, block_hash: Callable[[TreeEntry, int], bytes]) -> Iterator[bool]:
-    """Yield of each block of a file whether a local file has the same bytes at the same place."""
+def equal_blocks(descriptor: int, entry: TreeEntry, known_hash: KnownHash) -> Iterator[bool | None]:
+    """Yield of each block of a file whether a local file has the same bytes at the same place; None: nobody knows."""
     for index in range(block_count(entry.size)):
+        wanted = known_hash(entry, index)
+        if wanted is None:
+            yield None
+            continue
         length = min(BLOCK_SIZE, entry.size - index * BLOCK_SIZE)
         data = os.pread(descriptor, length, index * BLOCK_SIZE)
-        yield len(data) == length and content_hash(data) == block_hash(entry, index)
+        yield len(data) == length and content_hash(data) == wanted
 
 
 def pairs(tree: Tree, root: NodeRef, directory: LocalDirectory, choice: Choice) -> Iterator[Pair]:

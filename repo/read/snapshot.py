@@ -48,9 +48,11 @@ class Snapshot:
         self.load = nodes.load
         self.read_metadata = nodes.metadata
         self.block_hash = blocks.hash
+        self.known_hash = blocks.known_hash
         self.cached_block = blocks.cached
         self.fetch_blocks = blocks.fetch
         self.fetch_region = blocks.fetch_region
+        self.read_region = blocks.read_region
         self.keep_blocks = blocks.keep
         self.missing_blocks = blocks.missing
         self._count_cached = blocks.count_cached

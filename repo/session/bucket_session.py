@@ -34,6 +34,7 @@ from penstock.store.base import Store
 from penstock.store.opening import open_store
 
 from .file_blocks import FileBlocks
+from .learned_hashes import LearnedHashes
 from .node_batches import NodeBatches
 from .nodes import Nodes
 
@@ -157,7 +158,9 @@ class BucketSession:
     @_Part
     def blocks(self) -> FileBlocks:
         """Make what reads blocks of files."""
-        return FileBlocks(self.cache, self.nodes, self.regions, self.fetchers)
+        open_index = self.settings.open_locations if self.cache is not None else None
+        learned = LearnedHashes(open_index, lambda found: self.externals.server_of(found))
+        return FileBlocks(self.cache, self.nodes, self.regions, self.fetchers, learned)
 
     def repository(self, dataset: str) -> Repository:
         """Return the versions of a dataset in the bucket. UsageError: no dataset can have that name."""
@@ -181,7 +184,7 @@ class BucketSession:
                 return
             self._closed = True
         parts: list[_Closable | None] = [
-            self.__dict__.get(name) for name in ("cache", "store", "externals", "_batches", "fetchers")
+            self.__dict__.get(name) for name in ("cache", "store", "externals", "_batches", "fetchers", "blocks")
         ]
         with ExitStack() as ending:  # from the last to the first, whatever one of them raises
             for part in parts:

@@ -4,9 +4,8 @@ Blocking and thread-safe. What lies side by side in one object is fetched with o
 `fetchers`, in another one that shares the cache.
 
 Nobody knows the hash of a block of an entry that is pinned by its identity before the block was read. In place of a
-hash it has a name, `identity_block`, and once it was read, the hash is remembered by that name: so the cache holds
-content by its hash alone. What is remembered stays with this object: another session, which may reach another server
-under the same address, reads for itself.
+hash it has a name, `identity_block`, and once it was read, the hash is remembered by that name (`learned_hashes`): so
+the cache holds content by its hash alone.
 """
 
 from __future__ import annotations
@@ -15,21 +14,17 @@ from collections.abc import Sequence
 
 from penstock.cache import BlockCache
 from penstock.errors import IntegrityError
-from penstock.lru import Lru
-from penstock.manifest.entry import BLOCK_SIZE, PAGE_BLOCKS, TreeEntry, block_count
+from penstock.manifest.entry import BLOCK_SIZE, PAGE_BLOCKS, External, TreeEntry, block_count
 from penstock.manifest.extents import cut_extents
 from penstock.manifest.hashing import HASH_SIZE, content_hash
 from penstock.manifest.identity import identity_block
 from penstock.repo.fetch.fetch_pool import FetchPool
 from penstock.repo.fetch.regions import RESTORE, Region, RegionPiece, RegionReader
 
+from .learned_hashes import LearnedHashes
 from .nodes import Nodes
 
 __all__ = ["FileBlocks"]
-
-
-_LEARNED = 1 << 16
-"""Blocks pinned by identity whose hashes are remembered: 64 GiB of large files, in about 15 MB."""
 
 
 class FileBlocks:
@@ -41,12 +36,13 @@ class FileBlocks:
         nodes: Nodes,
         reader: RegionReader,
         fetchers: FetchPool | None = None,
+        learned: LearnedHashes | None = None,
     ) -> None:
         self._cache = cache
         self._nodes = nodes
         self._reader = reader
         self._fetchers = fetchers
-        self._learned: Lru[bytes, bytes] = Lru(_LEARNED)
+        self._learned = learned if learned is not None else LearnedHashes()
 
     def hash(self, entry: TreeEntry, index: int) -> bytes:
         """Return the hash of one block of a file; of a very large file, a page of hashes may have to be fetched.
@@ -54,7 +50,11 @@ class FileBlocks:
         Of an entry that is pinned by its identity, what stands for it.
         """
         if entry.size <= BLOCK_SIZE:
-            return entry.hash if not entry.is_identity else identity_block(entry, index)
+            extents = entry.extents
+            # Every cached read of a small file comes by here: the first test is a fifth of what the second takes.
+            if extents and type(extents[0].object) is External and entry.is_identity:
+                return identity_block(entry, index)
+            return entry.hash
         if entry.blocks:
             return entry.blocks[index * HASH_SIZE : (index + 1) * HASH_SIZE]
         if not entry.pages:
@@ -64,6 +64,14 @@ class FileBlocks:
         page = self._nodes.page(entry.pages[number], count)
         at = index % PAGE_BLOCKS * HASH_SIZE
         return page[at : at + HASH_SIZE]
+
+    def known_hash(self, entry: TreeEntry, index: int) -> bytes | None:
+        """Return the hash of the content of one block of a file; None: nobody knows it who could tell."""
+        digest = self.hash(entry, index)
+        found = entry.extents[0].object
+        if isinstance(found, bytes) or found.size is None:
+            return digest
+        return self._learned.recall(found, [digest])[0]
 
     def cached(self, digest: bytes) -> memoryview | None:
         """Return a block from the cache."""
@@ -98,6 +106,10 @@ class FileBlocks:
             cached += len(wanted) - len(self.missing(wanted))
         return cached
 
+    def close(self) -> None:
+        """Have what was learnt be found by the next session."""
+        self._learned.close()
+
     def fetch(self, entry: TreeEntry, first: int, count: int) -> list[memoryview]:
         """Fetch blocks `first` to `first + count - 1` of a file from the store, check them, and keep them cached.
 
@@ -117,9 +129,10 @@ class FileBlocks:
 
     def fetch_region(self, region: Region) -> list[memoryview]:
         """Fetch the blocks of a region, check them, and keep them cached. Raises as `RegionReader.read`."""
-        if region.is_identity:  # what is learnt of it is learnt here
-            if self._fetchers is None:
-                return self._read_and_keep(region)
+        if isinstance(region.object, External) and region.is_identity:  # what is learnt of it is learnt here
+            held = self._recalled(region.object, region)
+            if held is not None or self._fetchers is None:
+                return held if held is not None else self._read_and_keep(region)
             with self._fetchers.budget_of(region).hold(region.length):
                 return self._read_and_keep(region)
         if self._fetchers is not None and self._cache is not None and self._cache.readable():
@@ -138,17 +151,45 @@ class FileBlocks:
                 return self._read_and_keep(region)
         return self._read_and_keep(region)
 
+    def read_region(self, region: Region) -> list[memoryview]:
+        """Return the blocks of a region, checked, which are not kept. Raises as `RegionReader.read`."""
+        if isinstance(region.object, External) and region.is_identity:
+            held = self._recalled(region.object, region)
+            return held if held is not None else self._read(region)[1]
+        return self._reader.read(region)
+
     def _read_and_keep(self, region: Region) -> list[memoryview]:
-        blocks = self._reader.read(region)
+        digests, blocks = self._read(region)
         if self._cache is not None and self._cache.accepts():
-            digests = [piece.digest for piece in region.pieces]
-            if region.is_identity:
-                learned = [content_hash(block) for block in blocks]
-                for name, digest in zip(digests, learned, strict=True):
-                    self._learned.put(name, digest)
-                digests = learned
             self._cache.put_many(zip(digests, blocks, strict=True), checked=True)
         return blocks
+
+    def _read(self, region: Region) -> tuple[list[bytes], list[memoryview]]:
+        """Return the blocks of a region, and the hashes of their content."""
+        names = [piece.digest for piece in region.pieces]
+        if not (isinstance(region.object, External) and region.is_identity):
+            return names, self._reader.read(region)
+        before = self._learned.recall(region.object, names)
+        for _ in range(2):  # the first time a fault may have been on the way
+            blocks = self._reader.read(region)
+            digests = [content_hash(block) for block in blocks]
+            if all(old in (None, new) for old, new in zip(before, digests, strict=True)):
+                self._learned.learn(region.object, names, digests)
+                return digests, blocks
+        raise IntegrityError(
+            f"{self._reader.describe(region.object)} is not what it was",
+            why="its store says that it is the same object, and sends other bytes than when it was first read here",
+            fix="Register it without identity. If what was read first was wrong, `penstock cache clear` forgets it.",
+        )
+
+    def _recalled(self, found: External, region: Region) -> list[memoryview] | None:
+        """Return the blocks of a region pinned by identity, when all that was learnt of it lies in the cache."""
+        if self._cache is None:
+            return None
+        digests = self._learned.recall(found, [piece.digest for piece in region.pieces])
+        blocks = [self._cache.get(digest) if digest is not None else None for digest in digests]
+        held = [block for block in blocks if block is not None]
+        return held if len(held) == len(blocks) else None
 
     def _read_missing(self, region: Region, found: Sequence[memoryview | None]) -> list[memoryview]:
         missing = [piece for piece, block in zip(region.pieces, found, strict=True) if block is None]

@@ -14,6 +14,7 @@ from views.bucket import LocalBucket
 
 from penstock.mountpoint.known_mounts import MountInfo
 from penstock.mountpoint.mount_options import MountOptions
+from penstock.mountpoint.unmount import unmount
 from penstock.mountpoint.working_copy.working_copy import open_working_copy
 from penstock.overlay.commit.commit_options import CommitOptions
 from penstock.progress import SILENT
@@ -52,6 +53,20 @@ def test_a_mount_reads_them_and_fails_on_those_that_changed(pinned: LocalBucket,
             (place / name).read_bytes()
         assert caught.value.errno == errno.EIO
     assert os.getxattr(place / "large", "user.penstock.cached") == b"4/4"
+
+
+def test_the_next_mount_finds_what_an_earlier_one_has_read(pinned: LocalBucket, bucket: str, mounts: Mount) -> None:
+    first = mounts().mountpoint
+    assert Path(first, "large").read_bytes() == LARGE
+    assert Path(first, "small").read_bytes() == b"small"
+    assert unmount(first)
+    client = boto3.client("s3")
+    for name in ("large", "small"):  # nothing of them can be fetched any more
+        client.delete_object(Bucket=bucket, Key=f"in/{name}")
+    place = Path(mounts().mountpoint)
+    assert (place / "small").read_bytes() == b"small"
+    assert (place / "large").read_bytes() == LARGE
+    assert (place / "other").read_bytes() == b"other"
 
 
 def test_an_edit_makes_the_whole_file_the_data_sets_own(pinned: LocalBucket, mounts: Mount) -> None:

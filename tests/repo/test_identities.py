@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import boto3
 import pytest
+from servers.faultproxy import FaultProxy
 
+from penstock.api.packages.package import Package
+from penstock.api.storage.block_cache import clear_cache
+from penstock.api.storage.bucket import Bucket
 from penstock.errors import ConflictError, IntegrityError, UsageError
 from penstock.manifest.entry import External, TreeEntry, display_path
 from penstock.manifest.hashing import content_hash
@@ -160,3 +165,70 @@ def test_without_a_hash_the_store_has_to_say_what_it_sends(objects: dict[str, by
     with pytest.raises(ConflictError):
         store.get("in/z", ByteRange(0, 4), etag="0" * 32)
     store.close()
+
+
+@pytest.mark.s3
+def test_what_an_earlier_session_read_is_found_in_the_cache(
+    objects: dict[str, bytes], bucket: str, fault_proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(f"s3://{bucket}/in", f"s3://{bucket}/data")
+
+    def read() -> int:
+        with closing(open_snapshot(f"s3://{bucket}/data:main", Settings.load())) as found:
+            files, before = files_of(found), found.counters()["bytes_fetched"]
+            assert {path: content(found, entry) for path, entry in files.items()} == objects
+            return found.counters()["bytes_fetched"] - before
+
+    everything = sum(map(len, objects.values()))
+    assert (read(), read()) == (everything, 0)
+    with monkeypatch.context() as elsewhere:  # another server may have something else at the same address
+        elsewhere.setenv("AWS_ENDPOINT_URL", fault_proxy.endpoint)
+        assert read() == everything
+    assert read() == 0
+    clear_cache()
+    assert read() == everything
+
+
+@pytest.mark.s3
+def test_what_was_learnt_is_within_the_bound_and_lost_without_harm(
+    snapshot: Snapshot, objects: dict[str, bytes], bucket: str
+) -> None:
+    files = files_of(snapshot)
+    assert snapshot.known_hash(files["z"], 0) is None
+    assert content(snapshot, files["z"]) == b"last"
+    assert snapshot.known_hash(files["z"], 0) == content_hash(b"last")
+    snapshot.close()
+    settings = Settings.load()
+    with closing(open_snapshot(f"s3://{bucket}/data:main", settings)) as again:
+        assert again.known_hash(files["z"], 0) == content_hash(b"last")
+    for root, _, names in os.walk(settings.cache_directory / "locations"):
+        for name in names:
+            Path(root, name).write_bytes(b"damage")
+    with closing(open_snapshot(f"s3://{bucket}/data:main", settings)) as again:
+        assert again.known_hash(files["z"], 0) is None
+        assert content(again, files["z"]) == b"last"
+
+
+@pytest.mark.s3
+def test_gc_leaves_objects_that_versions_point_to_and_those_that_none_does_any_more(
+    objects: dict[str, bytes], bucket: str
+) -> None:
+    """They lie in the very bucket that is cleaned."""
+    register(f"s3://{bucket}/in", f"s3://{bucket}/data")
+    register(f"s3://{bucket}/in/a", f"s3://{bucket}/dropped")
+    put(bucket, "in/later", b"later")
+    register(f"s3://{bucket}/in", f"s3://{bucket}/data")
+    bodies = {f"in/{name}": body for name, body in objects.items()} | {"in/later": b"later"}
+    client = boto3.client("s3")
+    for each in client.list_objects_v2(Bucket=bucket, Prefix=".penstock/datasets/dropped/")["Contents"]:
+        client.delete_object(Bucket=bucket, Key=each["Key"])  # its versions are garbage, then
+    for _ in range(1000):  # times of objects are whole seconds, and what is young stays
+        if Bucket(bucket).gc(delete=True, grace=0).deleted.objects:
+            break
+    else:
+        pytest.fail("nothing was deleted")
+    listed = client.list_objects_v2(Bucket=bucket, Prefix="in/")["Contents"]
+    assert {each["Key"]: client.get_object(Bucket=bucket, Key=each["Key"])["Body"].read() for each in listed} == bodies
+    with closing(open_snapshot(f"s3://{bucket}/data:main", Settings.load(), cached=False)) as found:
+        assert {f"in/{path}": content(found, entry) for path, entry in files_of(found).items()} == bodies
+    assert Package(f"{bucket}/data").verify(deep=True).sound
