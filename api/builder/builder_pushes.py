@@ -48,13 +48,15 @@ _LOCAL_FILES = (
 class DataReport:
     """What `PackageBuilder.push_data` did: files that were not in the bucket, bytes that were sent for them.
 
-    `objects` were written; `copied` were copied by the server, without a byte passing here.
+    `objects` were written; `copied` were copied by the server, without a byte passing here; `left` stay where they lie
+    although a prefix was named, because they are pinned by identity.
     """
 
     files: int
     bytes: int
     objects: int
     copied: int
+    left: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,8 @@ class BuilderPushes:
         """Bring the bytes of what was added to the bucket; the manifest is not pushed, and its hash stays.
 
         Into packs, or with a `prefix` as one object a file below it, where objects that lie elsewhere on the same
-        server are copied, too, unless `local_files_only`. What the bucket has is not sent again. `bucket` is where it
+        server are copied, too, unless `local_files_only`; but for those that are pinned by identity, which stay where
+        they lie: nothing would prove the copies. What the bucket has is not sent again. `bucket` is where it
         goes, for a builder without a name. `sent` and `transfers` tell what was done.
 
         ConflictError: a file changed since it was added. UsageError: the builder is for another bucket, or has none.
@@ -158,7 +161,7 @@ class BuilderPushes:
                     return
 
         done = draft.send_data(authorship(None, "", "push"), progress, count, prefix, local_only=local_files_only)
-        self._data = DataReport(done.files, done.bytes, done.objects, done.copied)
+        self._data = DataReport(done.files, done.bytes, done.objects, done.copied, done.left)
         self._transfers = []
         store = draft.session.store.url.rstrip("/")
 

@@ -183,6 +183,8 @@ def push_data(invocation: Invocation, prefix: str | None, local_files_only: bool
         dots = "..." if each.source.is_directory and prefix is not None else ""
         exists = "" if each.bytes else " (data exists, skipping)"
         output.line(f"{verb} {each.source.origin} to {each.where}{dots}{exists}")
+    if sent.left:
+        output.notice(f"{sent.left} objects stay where they lie: they are pinned by identity, and nobody has read them")
 
 
 @package.command(

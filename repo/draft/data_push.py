@@ -50,6 +50,9 @@ _THREADS = 8
 class DataSent:
     """What was done: files looked at, the bytes that went out, files and objects that the server copied.
 
+    `left` are those that stay elsewhere although they were to go below a prefix: nobody has read what is pinned by its
+    identity, and a copy by the server is another object, of which nothing proves that it has the same bytes.
+
     `new_paths` says for each path below which something was asked for whether bytes moved for it.
     """
 
@@ -57,6 +60,7 @@ class DataSent:
     bytes: int = 0
     objects: int = 0
     copied: int = 0
+    left: int = 0
     moved: Moved = field(default=lambda _path, _bytes, _address: None)
 
     def take(self, path: Path, amount: int, address: str | None = None) -> None:
@@ -86,7 +90,7 @@ def push_data(
             places = ObjectPlaces(writer.session.store, prefix, progress.stage("uploading"))
             mark = draft.frames.mark
             pool = stack.enter_context(ThreadPoolExecutor(_THREADS, "penstock-place"))
-            tasks = _tasks(draft, places, elsewhere, mark, local_only=local_only)
+            tasks = _tasks(draft, places, elsewhere, mark, sent, local_only=local_only)
             edits = stack.enter_context(closing(in_order(tasks, pool)))
             first = next(edits, None)
             if first is not None:
@@ -134,7 +138,7 @@ def _counted(
 
 
 def _tasks(
-    draft: DraftTree, places: ObjectPlaces, elsewhere: _Elsewhere, mark: str, *, local_only: bool
+    draft: DraftTree, places: ObjectPlaces, elsewhere: _Elsewhere, mark: str, sent: DataSent, *, local_only: bool
 ) -> Iterator[tuple[Callable[[], list[tuple[Path, TreeEntry, Placed]]], int]]:
     for path, entry in new_files(draft):
         place = local_path(entry, mark)
@@ -145,6 +149,7 @@ def _tasks(
             work = partial(_read_and_put, places, elsewhere, path, entry)
         elif not local_only:
             work = elsewhere.copy_of(places, path, entry)
+            sent.left += entry.is_identity
         if work is not None:
             yield partial(_done, work, path, entry), 0
 

@@ -6,10 +6,12 @@ import json
 import os
 from pathlib import Path
 
+import fsspec
 import pytest
 from servers.rgw import RadosGateway
 
 import penstock
+from penstock.api.training.datasets import FileSequence
 from penstock.errors import IntegrityError, UsageError
 
 pytestmark = pytest.mark.s3
@@ -61,6 +63,21 @@ def test_it_is_downloaded_verified_and_told_from_what_changed(
         package.read("data/a/2.jpg")
     report = package.verify()
     assert not report.sound
+    assert not package.verify(deep=True).sound
+    url = f"penstock://{source}-to/dataset"
+    files = fsspec.filesystem("penstock", skip_instance_cache=True)
+    assert files.cat_file(f"{url}/data/a/1.jpg") == b"one"
+    with pytest.raises(IntegrityError, match=r"2\.jpg"):
+        files.cat_file(f"{url}/data/a/2.jpg")
+    with pytest.raises(IntegrityError, match="ETag is"):
+        package.download(tmp_path / "again")
+    assert not (tmp_path / "again" / "data" / "a" / "2.jpg").exists()
+    assert (tmp_path / "again" / "data" / "a" / "1.jpg").read_bytes() == b"one"
+    samples = FileSequence(f"{source}-to/dataset")
+    assert len(samples) == 4
+    with pytest.raises(IntegrityError, match=r"2\.jpg|large"):
+        [samples[at] for at in range(4)]
+    assert package.verify_directory(tmp_path / "copy")  # what was read is known, whatever became of the objects
     again = package.to_builder().add(f"s3://{source}/in/", "data", identity=True, conflicts="theirs")
     assert sorted(each.path for each in again.changes().changes()) == ["data/a/2.jpg", "data/large.bin"]
 
@@ -74,10 +91,11 @@ def test_entries_go_to_other_packages_as_they_are(source: str, package: penstock
     assert moved.top_hash == package.top_hash
     assert moved["single.jpg"].physical_keys[0].uri == f"s3://{source}/in/a/1.jpg"
     assert moved.read("data/large.bin") == LARGE
-    direct = penstock.PackageBuilder(f"{source}/direct").add(f"s3://{source}-to/", "x", identity=True)
+    direct = penstock.PackageBuilder(f"{source}-to/direct").add(f"s3://{source}/in/", "x", identity=True)
     direct.push_data(prefix="copies")
     assert direct.sent is not None
-    assert direct.sent.copied == 0  # nothing could be held against a hash: they stay where they lie
+    # Nothing could be held against a hash: they stay where they lie.
+    assert (direct.sent.copied, direct.sent.left) == (0, 3)
 
 
 def test_only_objects_have_an_identity(source: str, package: penstock.Package, tmp_path: Path) -> None:
