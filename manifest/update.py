@@ -177,7 +177,7 @@ def _check(edit: Edit, last: tuple[bytes, ...]) -> None:
     folder = edit.entry is not None and edit.entry.kind is Kind.DIRECTORY
     if len(edit.path) + folder > MAX_DEPTH:  # what lies in a directory is not to be too deep either
         raise UsageError(f"a path of {len(edit.path)} levels", why=f"the deepest is {MAX_DEPTH}")
-    for name in edit.path:
+    for name in edit.path if edit.path[:-1] != last[:-1] else edit.path[-1:]:
         check_name(name)
     if edit.entry is not None and edit.entry.name != edit.path[-1]:
         raise UsageError(f"entry {edit.entry.name!r} for the path {display_path(edit.path)!r}", why="names differ")

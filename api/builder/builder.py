@@ -190,7 +190,10 @@ class PackageBuilder(BuilderPushes):
             self._draft.put_object(names, text, metadata, SILENT, identity=identity)
             return self._added(BuilderSource(display_path(names), text, "object"))
         self._draft.put_local(names, text, metadata)
-        return self._added(BuilderSource(display_path(names), shown_local(text), "local"))
+        if not self._sources.lists(key := display_path(names)):
+            self._sources.more = True
+            return self._changed()
+        return self._added(BuilderSource(key, shown_local(text), "local"))
 
     def set_meta(self, key: str = "", meta: Mapping[str, Any] | None = None) -> Self:
         """Set the metadata of a file or directory, or without a key of the version: all of it, None: there is none.
@@ -204,23 +207,20 @@ class PackageBuilder(BuilderPushes):
         """
         names = key_names(key)
         body = canonical_json(dict(meta)) if meta is not None else b""
-        self._draft.settle()
-        self._draft.tree.set_metadata(names, body)
+        self._draft.set_metadata(names, body)
         return self._changed()
 
     def delete(self, key: str) -> Self:
         """Take out a file, or a directory with all below it. NotFoundError: nothing is there."""
         names = key_names(key)
-        self._draft.settle()
-        self._draft.tree.remove(names)
+        self._draft.remove(names)
         self._sources.remove(display_path(names))
         return self._changed()
 
     def move(self, source: str, target: str, *, overwrite: bool = False) -> Self:
         """Give a file or directory another key. ConflictError: that is taken, and not to be overwritten."""
         old, new = key_names(source), key_names(target)
-        self._draft.settle()
-        self._draft.tree.move(old, new, overwrite=overwrite)
+        self._draft.move(old, new, overwrite=overwrite)
         if overwrite:
             self._sources.remove(display_path(new))
         self._sources.move(display_path(old), display_path(new))
@@ -252,10 +252,10 @@ class PackageBuilder(BuilderPushes):
 
     def get_metadata(self, key: str = "") -> dict[str, Any]:
         """Return the metadata of a file or directory, or without a key of the version."""
-        self._draft.settle()
         tree = self._draft.tree
         names = key_names(key)
-        return parse_metadata(tree.read_metadata(tree.require(names).metadata if names else tree.metadata))
+        found = self._draft.find(names) if names else tree
+        return parse_metadata(tree.read_metadata((found or tree.require(names)).metadata))
 
     def __len__(self) -> int:
         """Return how many entries there are, directories among them."""
@@ -268,8 +268,7 @@ class PackageBuilder(BuilderPushes):
 
     def __contains__(self, key: object) -> bool:
         """Return whether there is something at a key."""
-        self._draft.settle()
-        return isinstance(key, str) and self._draft.tree.find(key_names(key)) is not None
+        return isinstance(key, str) and (not (names := key_names(key)) or self._draft.find(names) is not None)
 
     def changes(self) -> Comparison:
         """Compare what it was made from with what it is: what a push would change.

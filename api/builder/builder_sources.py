@@ -62,13 +62,16 @@ class Sources:
     def _put(self, source: BuilderSource) -> None:
         self._sources[source.key, source.origin if source.is_directory else None] = source
 
+    def lists(self, key: str) -> bool:
+        """Whether a file that is set at a key is listed."""
+        return len(self._sources) < _MOST_FILES or (key, None) in self._sources
+
     def add(self, source: BuilderSource) -> None:
         """List a part, in the place of a file that had the very key."""
-        place = (source.key, source.origin if source.is_directory else None)
-        if not source.is_directory and place not in self._sources and len(self._sources) >= _MOST_FILES:
+        if not source.is_directory and not self.lists(source.key):
             self.more = True
             return
-        self._sources.pop(place, None)
+        self._sources.pop((source.key, source.origin if source.is_directory else None), None)
         self._put(source)
 
     def remove(self, key: str) -> None:

@@ -1,9 +1,9 @@
 """A version in the making: where it is to go, what it was made from, and its tree, which every step changes at once.
 
-    put_local, put_objects, graft…   entries come in; single files wait, and are read many at a time
-    settle                           what waits is read: the tree has all of it
-    push_data                        bytes go to the bucket; the hash stays
-    publish                          nodes and the version follow; what comes of it is the next base
+    put_local, put_objects…   entries come in; single ones wait, and are written many at a time
+    settle                    what waits is written, and files of it are read: the tree has all of it
+    send_data                 bytes go to the bucket; the hash stays
+    publish                   nodes and the version follow; what comes of it is the next base
 
 **Invariants.** A step that raises leaves the draft as it was, but for what waits: that may have been read. `state` says
 all that another process needs to go on, once `frames.sync` has returned. One thread.
@@ -24,8 +24,8 @@ from penstock.manifest.tree import Tree
 from penstock.progress import SILENT, Progress
 from penstock.repo.bucket.leases import LeaseKind
 from penstock.repo.fetch.externals import Externals
-from penstock.repo.push.directory_walk import LocalFile, Skipped
-from penstock.repo.push.edits import local_file
+from penstock.repo.push.directory_walk import Skipped
+from penstock.repo.push.edits import LocalFiles
 from penstock.repo.refs.ref_names import branch_head
 from penstock.repo.refs.repository import DEFAULT_BRANCH, VersionId, dataset_of
 from penstock.repo.session.bucket_session import BucketSession, open_session
@@ -38,16 +38,16 @@ from penstock.store.local import LocalStore
 
 from .data_push import DataSent, Moved, allow_bucket, push_data
 from .draft_edits import new_files
-from .draft_tree import DraftTree, Path, clash
+from .draft_tree import DraftTree, Path
 from .frame_file import FrameFile
-from .local_source import check_text_key, draft_directory, file_edits, local_path, points_here
+from .local_source import draft_directory, file_edits, local_path, points_here
 from .object_source import draft_object, draft_objects
 from .publication import check_data, land_draft
 from .version_source import brought_entry, draft_version
+from .waiting_entries import Found, WaitingEntries
 
 __all__ = ["Draft", "DraftOrigin", "DraftState"]
 
-_MOST_WAITING = 20_000
 _MOST_FOLDERS = 1000
 
 
@@ -88,12 +88,11 @@ class Draft:
         self.risk = ""
         self._looked = state.is_looked
         self._origins = set(state.origins)
-        self._waiting: dict[Path, LocalFile] = {}
-        self._folders: set[Path] = set()
         self._session = open_session(state.bucket, settings) if state.bucket is not None else None
         self._base_dataset = state.base_dataset
         metadata = state.metadata if state.root is not None else None
-        self.tree = DraftTree(frames, self._session, state.base, state.root, metadata)
+        self._local_files = LocalFiles()
+        self._stand_on(DraftTree(frames, self._session, state.base, state.root, metadata))
 
     @property
     def session(self) -> BucketSession:
@@ -124,36 +123,60 @@ class Draft:
         """Stand on a version: it is what the draft is compared with, and what it is made from."""
         self.bucket, self.dataset = handle.bucket, dataset_of(handle)
         self.parent, self._looked, self._base_dataset = version, True, self.dataset
-        self.tree = DraftTree(self.frames, self.session, manifest)
+        self._stand_on(DraftTree(self.frames, self.session, manifest))
+
+    def _stand_on(self, tree: DraftTree) -> None:
+        self.tree = tree
+        self._waiting = WaitingEntries(tree)
 
     # What comes in
 
     def put_local(self, path: Path, source: str, metadata: bytes = b"") -> None:
         """Put a local file at a key; it is read by `settle`. Errors as `local_file`, ConflictError as `check_place`."""
-        check_text_key(path)
-        file = local_file(path, source, metadata)
-        for depth in range(1, len(path)):
-            if path[:depth] in self._waiting:
-                raise clash(path, path[:depth])
-        if path in self._folders:
-            raise UsageError(
-                f"{display_path(path)!r} is a directory, and cannot be a file as well", fix="Choose another key."
-            )
-        if self.tree.root.entries:
-            self.tree.check_place(path)
-        self._waiting[path] = file
-        self._folders.update(path[:depth] for depth in range(1, len(path)))
-        if len(self._waiting) >= _MOST_WAITING:
+        file = self._local_files.find(path, source, metadata)
+        self._waiting.check_place(path)
+        self._put(path, file)
+
+    def _put(self, path: Path, found: Found) -> None:
+        self._waiting.put(path, found)
+        if self._waiting.is_full:
             self.settle()
 
     def settle(self, progress: Progress = SILENT) -> None:
-        """Read the files that wait. Errors as `file_reader.read_ahead`: then they wait still."""
+        """Write what waits, and read the files among it. Errors as `file_reader.read_ahead`: then it waits still."""
         if not self._waiting:
             return
-        files = [self._waiting[path] for path in sorted(self._waiting)]
-        self.tree.edit(file_edits(files, self.frames, progress.stage("hashing")))
+        self.tree.edit(file_edits(self._waiting.edits(), self.frames, progress.stage("hashing")))
         self._waiting.clear()
-        self._folders.clear()
+
+    def find(self, path: Path) -> Found | None:
+        """Return what is at a key, though it may wait still: of a directory, how much it holds may be older."""
+        return self._waiting.find(path)
+
+    def set_metadata(self, path: Path, metadata: bytes) -> None:
+        """Set the metadata of what is at a key, or of the version. NotFoundError: nothing is there."""
+        if not path:
+            self.tree.set_metadata(path, metadata)
+        elif not self._waiting.describe(path, metadata):
+            self.tree.require(path)  # raises
+        elif self._waiting.is_full:
+            self.settle()
+
+    def remove(self, path: Path) -> None:
+        """Take out what is at a key, with all below it. NotFoundError: there is nothing."""
+        if not self._waiting.remove(path):
+            self.settle()
+            self.tree.remove(path)
+        elif self._waiting.is_full:
+            self.settle()
+
+    def move(self, source: Path, target: Path, *, overwrite: bool = False) -> None:
+        """Give what is at a key another one. Errors as `DraftTree.move`."""
+        if not self._waiting.move(source, target, overwrite=overwrite):
+            self.settle()
+            self.tree.move(source, target, overwrite=overwrite)
+        elif self._waiting.is_full:
+            self.settle()
 
     def put_directory(self, path: Path, directory: str, choose: Choose | None, progress: Progress) -> None:
         """Put what is in a local directory at a key. Errors as `draft_directory` and `DraftTree.graft`."""
@@ -182,14 +205,12 @@ class Draft:
         self, path: Path, address: str, metadata: bytes, progress: Progress, *, identity: bool = False
     ) -> None:
         """Put one object of S3 at a key, where it lies. Errors as `draft_object`, ConflictError as `check_place`."""
-        self.settle(progress)
-        check_text_key(path)
-        self.tree.check_place(path)
+        self._waiting.check_place(path)
         with ExitStack() as stack:
             externals = self._externals(address, stack)
             stage = progress.stage("hashing")
             entry = draft_object(address, path, externals, self.frames, stage, identity=identity)
-        self.tree.put(path, msgspec.structs.replace(entry, metadata=metadata))
+        self._put(path, msgspec.structs.replace(entry, metadata=metadata))
 
     def _externals(self, address: str, stack: ExitStack) -> Externals:
         if self.bucket is not None:
@@ -207,7 +228,6 @@ class Draft:
         metadata: bytes | None = None,
     ) -> None:
         """Put an entry of another version at a key, a directory merged with what is there. No byte of a file moves."""
-        self.settle()
         if self.bucket is None:
             self.bucket = session.bucket
         here = self.session.store.url == session.store.url
@@ -218,9 +238,11 @@ class Draft:
             root = entry.directory if here else draft_version(self.frames, source, entry.directory)
             if not here:
                 entry = msgspec.structs.replace(entry, metadata=source.read_metadata(entry.metadata))
+            self.settle()
             self.tree.graft(path, root, choose, entry if path else None)
         else:
-            self.tree.put(path, entry if here else brought_entry(self.frames, source, entry))
+            self._waiting.check_place(path)
+            self._put(path, entry if here else brought_entry(self.frames, source, entry))
         if here:
             self._origins.add(origin)
 
@@ -295,7 +317,7 @@ class Draft:
         self._origins.clear()
         self.frames.close()
         self.frames = fresh
-        self.tree = DraftTree(fresh, self.session, landed.manifest)
+        self._stand_on(DraftTree(fresh, self.session, landed.manifest))
         return landed
 
     def _allow_folders(self) -> None:
@@ -325,7 +347,7 @@ class Draft:
             if self._session is not None and session.store.url != self._session.store.url:
                 root = draft_version(self.frames, self.tree, self.tree.root)
                 metadata = self.tree.read_metadata(self.tree.metadata)
-                self.tree = DraftTree(self.frames, session, None, root, metadata)
+                self._stand_on(DraftTree(self.frames, session, None, root, metadata))
                 self.parent, self._origins, self._base_dataset = None, set(), None
             if self._session is not None:
                 self._session.close()
@@ -334,7 +356,7 @@ class Draft:
             # Of another dataset in the same bucket: by reference, under the lease of the push.
             assert self._base_dataset is not None
             self._origins.add(DraftOrigin(self._base_dataset, self.tree.base.top_hash))
-            self.tree = DraftTree(self.frames, self.session, None, self.tree.root, self.tree.metadata)
+            self._stand_on(DraftTree(self.frames, self.session, None, self.tree.root, self.tree.metadata))
             self.parent, self._base_dataset = None, None
         if self.dataset != dataset or self.branch != branch:
             self._looked = self.dataset == dataset and self._looked

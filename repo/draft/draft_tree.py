@@ -149,27 +149,6 @@ class DraftTree:
         """Apply edits, in tree order. Errors as `update`."""
         self.root = update(self.root, edits, self.load, self.frames)
 
-    def put(self, path: Path, entry: TreeEntry) -> None:
-        """Put a file at a path, in the place of a file that is there. ConflictError: there is a directory."""
-        self.check_place(path)
-        self.edit([Edit(path, structs.replace(entry, name=path[-1]))])
-
-    def check_place(self, path: Path) -> None:
-        """Raise ConflictError when no file can be at a path: there is a directory, or a file above it."""
-        for depth in range(1, len(path)):
-            above = self.find(path[:depth])
-            if above is None:
-                return
-            if above.directory is None:
-                raise clash(path, path[:depth])
-        found = self.find(path)
-        if found is not None and found.directory is not None:
-            raise ConflictError(
-                f"{display_path(path)!r} is a directory, and cannot be a file as well",
-                why=f"{found.entries} entries lie below it",
-                fix=f"Delete {display_path(path)!r} first, or choose another key.",
-            )
-
     def graft(self, path: Path, root: NodeRef, choose: Choose | None = None, entry: TreeEntry | None = None) -> None:
         """Put a directory at a path, merged with one that is there. `entry` has its metadata.
 

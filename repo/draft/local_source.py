@@ -37,7 +37,7 @@ def draft_directory(directory: str, frames: FrameFile, hashing: Stage) -> tuple[
     builder = TreeBuilder(frames)
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(threads(), "penstock-read"))
-        steps = _without_own(walk_directory(directory, skipped.append))
+        steps = _without_own(walk_directory(os.path.abspath(directory), skipped.append))
         for step in stack.enter_context(closing(read_ahead(steps, pool))):
             if isinstance(step, FilePiece):
                 hashing.advance(len(step.data))
@@ -65,15 +65,16 @@ def _without_own(steps: Iterator[Step]) -> Iterator[Step]:
             yield step
 
 
-def file_edits(files: Iterable[LocalFile], frames: FrameFile, hashing: Stage) -> Iterator[Edit]:
-    """Read single files, given in tree order, and yield the edits that put them into a tree."""
+def file_edits(steps: Iterable[LocalFile | Edit], frames: FrameFile, hashing: Stage) -> Iterator[Edit]:
+    """Read the files among what is given in tree order, and yield the edits that put them into a tree."""
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(threads(), "penstock-read"))
-        for step in stack.enter_context(closing(read_ahead(files, pool))):
-            if isinstance(step, FilePiece):
-                hashing.advance(len(step.data))
-            elif isinstance(step, FileRead):
-                hashing.advance(len(step.data))
+        for step in stack.enter_context(closing(read_ahead(steps, pool))):
+            if isinstance(step, Edit):
+                yield step
+                continue
+            hashing.advance(len(step.data))
+            if isinstance(step, FileRead):
                 yield Edit(step.file.names, _entry(step, frames))
 
 
@@ -82,7 +83,7 @@ def _entry(read: FileRead, frames: FrameFile) -> TreeEntry:
     name = file.names[-1]
     if file.kind is Kind.SYMLINK:
         return TreeEntry(name, file.kind, read.size, read.hash, file.mtime_ns, file.metadata, target=read.data)
-    uri = f"file://{quote_from_bytes(os.path.abspath(file.path))}"
+    uri = f"file://{quote_from_bytes(file.path)}"
     extents = (Extent(External(uri, etag=frames.mark), 0, read.size),) if read.size else ()
     entry = TreeEntry(name, file.kind, read.size, read.hash, file.mtime_ns, file.metadata, extents=extents)
     return with_blocks(entry, read.blocks, frames.write) if read.blocks else entry

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from penstock.errors import NotFoundError, UsageError
+from penstock.lru import Lru
 from penstock.manifest.entry import BLOCK_SIZE, Extents, Kind, Metadata, Pages
 from penstock.manifest.hashing import ContentHasher, content_hash
 from penstock.manifest.merge import Choose
@@ -38,7 +39,7 @@ from .local_path import file_error
 from .local_tree import threads
 from .older_state import OlderState
 
-__all__ = ["EditsReport", "GivenBytes", "VersionEdit", "file_piece", "land_edits", "local_file", "whole_file"]
+__all__ = ["EditsReport", "GivenBytes", "LocalFiles", "VersionEdit", "file_piece", "land_edits", "whole_file"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,8 @@ class GivenBytes:
     mtime_ns: int = 0
     metadata: bytes = b""
 
+
+_FOLDERS = 1000
 
 VersionEdit = LocalFile | GivenBytes | Edit
 """A file is to be there, of this disk or of bytes; or, as `manifest.update.Edit` says it: an entry as it is, from
@@ -66,22 +69,46 @@ class EditsReport:
     nodes: Sent
 
 
-def local_file(names: tuple[bytes, ...], path: str, metadata: bytes = b"") -> LocalFile:
-    """Return an edit that puts a file of this disk at a path of the version; a symlink to it is followed.
+class LocalFiles:
+    """Finds files of this disk that are named one by one. Directories that they are in are followed once."""
 
-    NotFoundError: there is none. UsageError: it is no file.
-    """
-    real = os.fsencode(os.path.realpath(path))
-    try:
+    def __init__(self) -> None:
+        self._folders: Lru[str, tuple[tuple[int, int], bytes]] = Lru(_FOLDERS)
+
+    def find(self, names: tuple[bytes, ...], path: str, metadata: bytes = b"") -> LocalFile:
+        """Return an edit that puts a file at a path of the version; a symlink to it is followed.
+
+        NotFoundError: there is none. UsageError: it is no file.
+        """
+        try:
+            real, facts = self._real(path)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise NotFoundError(f"no file {path!r}", fix="Name the file to read.") from error
+        except OSError as error:
+            raise file_error(os.fsencode(path), error) from error
+        if not stat.S_ISREG(facts.st_mode):
+            raise UsageError(f"{path!r} is no file", fix="Name a file; what is in a directory is added file by file.")
+        kind = Kind.EXECUTABLE if facts.st_mode & stat.S_IXUSR else Kind.FILE
+        return LocalFile(names, real, kind, facts.st_size, facts.st_mtime_ns, metadata)
+
+    def _real(self, path: str) -> tuple[bytes, os.stat_result]:
+        """Return the path without symlinks, and what `lstat` says of it."""
+        above, name = os.path.split(path)
+        if name in ("", ".", ".."):
+            real = os.fsencode(os.path.realpath(path))
+            return real, os.lstat(real)
+        facts = os.stat(above or ".")
+        seen = facts.st_dev, facts.st_ino
+        known = self._folders.get(above)
+        if known is None or known[0] != seen:  # a symlink may lead elsewhere by now, or this process be elsewhere
+            known = seen, os.fsencode(os.path.realpath(above))
+            self._folders.put(above, known)
+        real = os.path.join(known[1], os.fsencode(name))
         facts = os.lstat(real)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise NotFoundError(f"no file {path!r}", fix="Name the file to read.") from error
-    except OSError as error:
-        raise file_error(real, error) from error
-    if not stat.S_ISREG(facts.st_mode):
-        raise UsageError(f"{path!r} is no file", fix="Name a file; what is in a directory is added file by file.")
-    kind = Kind.EXECUTABLE if facts.st_mode & stat.S_IXUSR else Kind.FILE
-    return LocalFile(names, real, kind, facts.st_size, facts.st_mtime_ns, metadata)
+        if stat.S_ISLNK(facts.st_mode):
+            real = os.path.realpath(real)
+            facts = os.lstat(real)
+        return real, facts
 
 
 def land_edits(

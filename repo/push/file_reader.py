@@ -92,8 +92,9 @@ def _read_small(file: LocalFile) -> FileRead:
         for _ in range(_TRIES):
             descriptor = _open(file.path)
             try:
-                before = _facts(descriptor)
-                if not stat.S_ISREG(os.fstat(descriptor).st_mode) or before[0] > PACKED_SIZE:
+                found = os.fstat(descriptor)
+                before = found.st_size, found.st_mtime_ns, found.st_ctime_ns
+                if not stat.S_ISREG(found.st_mode) or found.st_size > PACKED_SIZE:
                     raise _changed(file.path)
                 data = os.read(descriptor, before[0] + 1)
                 if len(data) == before[0] and _facts(descriptor) == before:

@@ -16,7 +16,7 @@ from penstock.manifest.entry import Extent, External, Kind, TreeEntry
 from penstock.manifest.hashing import content_hash
 from penstock.manifest.update import Edit
 from penstock.repo.history.log import find_published
-from penstock.repo.push.edits import EditsReport, GivenBytes, VersionEdit, land_edits, local_file
+from penstock.repo.push.edits import EditsReport, GivenBytes, LocalFiles, VersionEdit, land_edits
 from penstock.repo.refs.repository import VersionId
 from penstock.repo.write import pack_queue
 
@@ -46,12 +46,12 @@ def test_edits_over_a_base(world: World) -> None:
     report = land(
         world,
         [
-            local_file((b"a",), os.path.join(path, "file"), b'{"label":1}'),
+            LocalFiles().find((b"a",), os.path.join(path, "file"), b'{"label":1}'),
             Edit((b"b",), None),
             Edit((b"d",), TreeEntry(b"d", Kind.DIRECTORY, metadata=b'{"what":"d"}')),
             GivenBytes((b"d", b"w"), b"given", Kind.EXECUTABLE),
             Edit((b"d", b"z"), replace_name(borrowed, b"z")),
-            local_file((b"large",), os.path.join(path, "large")),
+            LocalFiles().find((b"large",), os.path.join(path, "large")),
             GivenBytes((b"large2",), LARGE[1:]),
         ],
         base,
@@ -123,7 +123,7 @@ def test_bad_edits_change_nothing(world: World) -> None:
     base = pushed(world)
     world.make_tag("v1", world_published(world))
     refs, folder = world.repository().refs, world.plant({b"file": b"1"}, "disk")
-    gone = local_file((b"a",), os.path.join(folder, "file"))
+    gone = LocalFiles().find((b"a",), os.path.join(folder, "file"))
     os.unlink(os.path.join(folder, "file"))
     for edits, error in (
         ([Edit((b"nothing",), None)], NotFoundError),
@@ -137,9 +137,9 @@ def test_bad_edits_change_nothing(world: World) -> None:
     with pytest.raises(ConflictError, match="'v1'"):
         land(world, [GivenBytes((b"a",), b"new")], base, tag="v1")
     with pytest.raises(NotFoundError, match="no file"):
-        local_file((b"a",), os.path.join(folder, "none"))
+        LocalFiles().find((b"a",), os.path.join(folder, "none"))
     with pytest.raises(UsageError, match="is no file"):
-        local_file((b"a",), folder)
+        LocalFiles().find((b"a",), folder)
     assert (refs.head("main").number, world.keys(".penstock/leases/")) == (0, [])
     assert world.read_back(world.open(cached=False)) == BASE
 
