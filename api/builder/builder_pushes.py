@@ -26,7 +26,7 @@ from penstock.repo.refs.repository import dataset_of
 from penstock.repo.settings.handle import check_ref_name
 
 from .builder_keys import Conflicts, choice
-from .builder_sources import BuilderSource, Sources, within
+from .builder_sources import BuilderSource, Sources
 
 if TYPE_CHECKING:
     from .draft_package import DraftPackage
@@ -149,16 +149,14 @@ class BuilderPushes:
         draft.look()
         moved: dict[BuilderSource, int] = dict.fromkeys(self._sources, 0)
         places: dict[BuilderSource, str] = {}
-        listed = list(moved)
+        holder = self._sources.holders()
 
         def count(path: tuple[bytes, ...], amount: int, address: str | None) -> None:
-            key = display_path(path)
-            for each in reversed(listed):
-                if within(key, each.key):
-                    moved[each] += amount
-                    if address is not None and not each.is_directory:
-                        places[each] = address
-                    return
+            source = holder(display_path(path))
+            if source is not None:
+                moved[source] += amount
+                if address is not None and not source.is_directory:
+                    places[source] = address
 
         done = draft.send_data(authorship(None, "", "push"), progress, count, prefix, local_only=local_files_only)
         self._data = DataReport(done.files, done.bytes, done.objects, done.copied, done.left)

@@ -99,6 +99,20 @@ class Sources:
         for each in found:
             self._put(each)
 
+    def holders(self) -> Callable[[str], BuilderSource | None]:
+        """Return what tells which part the file at a key is of: of those that it may be, the one added last."""
+        numbers: dict[str, _Numbered] = {each.key: (number, each) for number, each in enumerate(self)}
+
+        def holder(key: str) -> BuilderSource | None:
+            found = numbers.get("", _NONE)
+            end = len(key)
+            while end > 0:
+                found = max(found, numbers.get(key[:end], _NONE), key=_number)
+                end = key.rfind("/", 0, end)
+            return found[1]
+
+        return holder
+
     def placed(self, place: Callable[[BuilderSource], str | None]) -> None:
         """Say where the bytes of parts are now; None: where they were."""
         found: list[BuilderSource] = []
@@ -113,6 +127,14 @@ class Sources:
             each if each.where is None else BuilderSource(each.key, each.where, "version", None, each.is_directory)
             for each in self
         )
+
+
+_Numbered = tuple[int, BuilderSource | None]
+_NONE: _Numbered = (-1, None)
+
+
+def _number(found: _Numbered) -> int:
+    return found[0]
 
 
 def within(key: str, above: str) -> bool:

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from urllib.parse import unquote, urlsplit
 
 from blake3 import blake3
@@ -92,19 +93,17 @@ def push_data(
             pool = stack.enter_context(ThreadPoolExecutor(_THREADS, "penstock-place"))
             tasks = _tasks(draft, places, elsewhere, mark, sent, local_only=local_only)
             edits = stack.enter_context(closing(in_order(tasks, pool)))
-            first = next(edits, None)
-            if first is not None:
-                draft.edit(_counted(first, edits, sent))
+            placed = next(edits, None)
+            if placed is not None:
+                draft.edit(_counted(placed, edits, sent))
             if sent.files and isinstance(writer.session.store, LocalStore):
                 allow_bucket(writer.session.store)
             return sent
         if not local_only:
-            copied = list(_server_copies(draft, elsewhere, writer.session.store))
-            if copied:
-                sent.copied = len({each.extents[0].object for _, each in copied})
-                for path, entry in copied:
-                    sent.take(path, entry.size)
-                draft.edit(Edit(path, entry) for path, entry in copied)
+            copies = _server_copies(draft, elsewhere, writer.session.store, sent)
+            first = next(copies, None)
+            if first is not None:
+                draft.edit(chain((first,), copies))
         with writer.content(draft.base, enter=False) as content:
             open_bucket = None if local_only else elsewhere.open
             pack_files(draft, content, progress.stage("reading"), open_bucket, sent.take)
@@ -200,11 +199,12 @@ class _Elsewhere:
         return partial(places.copy, path, entry, found, source, key)
 
 
-def _server_copies(draft: DraftTree, elsewhere: _Elsewhere, store: Store) -> Iterator[tuple[Path, TreeEntry]]:
-    """Have the server copy data objects of other buckets; yield the files whose bytes lie in the copies now."""
+def _server_copies(draft: DraftTree, elsewhere: _Elsewhere, store: Store, sent: DataSent) -> Iterator[Edit]:
+    """Have the server copy data objects of other buckets; yield what has files point to the copies."""
     if not store.url.startswith("s3://"):
         return
     copies: dict[External, External | None] = {}
+    used: set[External] = set()
     for path, entry in new_files(draft):
         objects = brought_objects(entry, draft.frames.mark)
         for found in objects:
@@ -215,7 +215,10 @@ def _server_copies(draft: DraftTree, elsewhere: _Elsewhere, store: Store) -> Ite
                 Extent(copies.get(each.object) or each.object, each.offset, each.length)  # type: ignore[arg-type]
                 for each in entry.extents
             )
-            yield path, structs.replace(entry, extents=extents)
+            used.update(objects)
+            sent.copied = len(used)
+            sent.take(path, entry.size)
+            yield Edit(path, structs.replace(entry, extents=extents))
 
 
 def _copied(found: External, elsewhere: _Elsewhere, store: Store) -> External | None:

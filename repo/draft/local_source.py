@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from penstock.errors import UsageError
 from penstock.manifest.build import TreeBuilder, with_blocks
@@ -111,7 +111,7 @@ def local_path(entry: TreeEntry, mark: str) -> bytes | None:
     found = entry.extents[0].object
     if not isinstance(found, External) or found.etag != mark or not found.uri.startswith("file://"):
         return None
-    return unquote_to_bytes(urlsplit(found.uri).path)
+    return unquote_to_bytes(found.uri.removeprefix("file://"))
 
 
 def points_here(entry: TreeEntry, mark: str) -> bool:

@@ -8,11 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from trees.directory import write
 
 import penstock
 from penstock.errors import ConflictError, NotFoundError, PenstockError
-
-from .conftest import write
 
 _NAMES = ("a", "b", "c", "d")
 
