@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec import structs
+
 from penstock.api.handles import Handle
 from penstock.api.settings import Settings
 from penstock.errors import NotFoundError
@@ -50,6 +52,9 @@ def open_meant(handle: Handle, settings: Settings, meant: MeantVersion) -> Snaps
         except BaseException:
             snapshot.close()
             raise
-        meant.pin = snapshot.pin
+        # Without its commit, which costs a request: few ask for author or time, and those read it then.
+        meant.pin = Pin.whole(snapshot.version, snapshot.manifest, None)
+        if handle.subdir:
+            meant.pin = structs.replace(meant.pin, root=snapshot.root, metadata=snapshot.root_metadata)
     snapshot.session.nodes.begin_narrow()
     return snapshot
