@@ -10,7 +10,7 @@ from typing import Any
 import boto3
 import pytest
 from click.testing import Result
-from servers.faultproxy import FaultProxy
+from servers.faultproxy import Answer, FaultProxy, Rewrite
 from servers.rgw import RadosGateway
 
 import penstock
@@ -157,23 +157,27 @@ def test_what_is_overwritten_between_the_listing_and_the_reading_is_never_mixed_
     assert run("cat", f"{data}/overwritten").stdout_bytes == b"overwritten, again"
 
 
-@pytest.fixture
-def registry(client: Any, gateway: RadosGateway, versioned: str) -> str:
-    """Return a bucket as quilt3 left it: a registry, and objects named by their versions, changed since."""
-    name = f"{versioned}-quilt"
-    gateway.make_bucket(name)
-    versions = {
-        key: client.put_object(Bucket=versioned, Key=f"files/{key}", Body=body)["VersionId"]
-        for key, body in QUILT_FILES.items()
-    }
+def put_registry(client: Any, registry: str, bucket: str, *, by_version: bool) -> None:
+    """Write into a bucket what quilt3 left of a package, and its objects into another one."""
+    for file, body in QUILT_FILES.items():
+        client.put_object(Bucket=bucket, Key=f"files/{file}", Body=body)
+    listed = client.list_object_versions(Bucket=bucket, Prefix="files/")["Versions"]
+    versions = {each["Key"]: f"?versionId={each['VersionId']}" if by_version else "" for each in listed}
     for key, body in json.loads(REGISTRY.read_text())["objects"].items():
         if "team/" in key and "team/full/" not in key:
             continue
-        for file, version in versions.items():
-            body = body.replace(  # one after the other
-                f'file:///srv/files/{file}"', f's3://{versioned}/files/{file}?versionId={version}"'
-            )
-        client.put_object(Bucket=name, Key=key, Body=body.encode())
+        for file in QUILT_FILES:
+            there = f's3://{bucket}/files/{file}{versions[f"files/{file}"]}"'
+            body = body.replace(f'file:///srv/files/{file}"', there)  # one after the other
+        client.put_object(Bucket=registry, Key=key, Body=body.encode())
+
+
+@pytest.fixture
+def registry(client: Any, gateway: RadosGateway, versioned: str) -> str:
+    """Return a bucket as quilt3 left it, whose keys name versions of objects that have changed since."""
+    name = f"{versioned}-quilt"
+    gateway.make_bucket(name)
+    put_registry(client, name, versioned, by_version=True)
     client.put_object(Bucket=versioned, Key="files/v3/img9.png", Body=b"NINE")
     client.delete_object(Bucket=versioned, Key="files/v1/large.bin")
     return name
@@ -215,3 +219,27 @@ def test_a_version_that_quilt_names_and_that_is_gone_is_told(
     done(run("import-quilt", "--identity", f"s3://{registry}", "team/full", f"{data}2"))
     assert run("cat", f"{data}2/train/img2.png").exit_code == 5
     assert run("verify", f"{data}2").exit_code == 5
+
+
+def test_objects_of_quilt_that_have_only_weak_etags_are_not_pinned_by_them(
+    run: Run,
+    client: Any,
+    gateway: RadosGateway,
+    bucket: str,
+    fault_proxy: FaultProxy,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def weaken(answer: Answer) -> None:
+        if "etag" in answer.fields:
+            answer.fields["etag"] = "W/" + answer.fields["etag"]
+
+    for name in ("quilt", "to"):
+        gateway.make_bucket(f"{bucket}-{name}")
+    put_registry(client, f"{bucket}-quilt", bucket, by_version=False)
+    fault_proxy.fail(fault=Rewrite(weaken), match=lambda method, path: "/files/" in path, times=1_000_000)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", fault_proxy.endpoint)
+    refused = run("import-quilt", "--identity", f"s3://{bucket}-quilt", "team/full", f"{bucket}-to/pinned")
+    assert refused.exit_code == 2
+    assert "cannot be pinned by its identity" in refused.output
+    done(run("import-quilt", f"s3://{bucket}-quilt", "team/full", f"{bucket}-to/read"))
+    assert run("cat", f"{bucket}-to/read/train/img9.png").stdout_bytes == b"nine"
