@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from .options import StoreOptions
+from penstock.store.options import StoreOptions
 
 __all__ = ["Diagnosis", "diagnose"]
 

@@ -11,11 +11,11 @@ import re
 from urllib.parse import unquote_to_bytes
 
 from penstock.errors import UsageError
+from penstock.store.base import Store
+from penstock.store.local import LocalStore
+from penstock.store.options import StoreOptions
 
-from .base import Store
 from .keys import check_key
-from .local import LocalStore
-from .options import StoreOptions
 
 __all__ = ["StoreOptions", "open_store"]
 
