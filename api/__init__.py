@@ -4,7 +4,8 @@
 
 - `Bucket` and `Dataset`: names for what is in object storage, with its history, branches, tags, pushes;
 - `Package`: one version, read; `PackageBuilder`: one version in the making;
-- `Workspace`: what was changed in a writable mount, mounted or not; `mount` and its neighbours show versions as files.
+- `Workspace`: what was changed in a writable mount, mounted or not; `mount` and its neighbours show versions as files;
+- `FileDataset`: files fetched for functions that know only directories, and what those make sent.
 
 **Invariants.** Handles (`Bucket`, `Dataset`, `Package`) hold names and settings: to make one costs nothing, they can be
 pickled, copied to other processes and used there, and what they have open belongs to the process that opened it

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from penstock.api.builder.builder import PackageBuilder
     from penstock.api.datasets.dataset import Dataset
     from penstock.api.datasets.push import hash_directory
+    from penstock.api.files.file_dataset import FileDataset
     from penstock.api.mounts.mounted_path import MountedPath, stat
     from penstock.api.mounts.mounts import mount, mount_foreground, mounts, unmount
     from penstock.api.mounts.workspace import Workspace
@@ -41,6 +42,7 @@ _HOMES = {
     "Bucket": "api.storage.bucket:Bucket",
     "Dataset": "api.datasets.dataset:Dataset",
     "Entry": "api.packages.entry:Entry",
+    "FileDataset": "api.files.file_dataset:FileDataset",
     "MountedPath": "api.mounts.mounted_path:MountedPath",
     "Package": "api.packages.package:Package",
     "PackageBuilder": "api.builder.builder:PackageBuilder",
@@ -69,6 +71,7 @@ __all__ = [  # noqa: RUF022  # as in `_HOMES`
     "Bucket",
     "Dataset",
     "Entry",
+    "FileDataset",
     "MountedPath",
     "Package",
     "PackageBuilder",

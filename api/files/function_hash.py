@@ -30,7 +30,7 @@ from typing import Any
 from penstock.errors import UsageError
 from penstock.manifest.hashing import content_hash
 
-__all__ = ["function_hash"]
+__all__ = ["function_hash", "plain_text"]
 
 _FORM = "penstock function 1"
 _DEEPEST = 32
@@ -46,7 +46,7 @@ def function_hash(
     given = []
     for name, value in sorted((parameters or {}).items()):
         try:
-            given.append(f"{name}={_plain(value, 0)}")
+            given.append(f"{name}={plain_text(value)}")
         except TypeError as error:
             raise UsageError(
                 f"the parameter {name!r} is a {type(value).__name__}",
@@ -64,7 +64,7 @@ def _qualified(fn: Any) -> str:
     return str(getattr(fn, "__qualname__", type(fn).__qualname__))
 
 
-def _plain(value: Any, depth: int) -> str:
+def plain_text(value: Any, depth: int = 0) -> str:
     """Write plain data so that equal values give equal text. TypeError: it is none."""
     if depth > _DEEPEST:
         raise TypeError("nested too deep")
@@ -75,13 +75,12 @@ def _plain(value: Any, depth: int) -> str:
     if isinstance(value, os.PathLike):
         return f"path:{os.fspath(value)!r}"
     if isinstance(value, list | tuple):
-        return (
-            f"{'list' if isinstance(value, list) else 'tuple'}[{','.join(_plain(each, depth + 1) for each in value)}]"
-        )
+        kind = "list" if isinstance(value, list) else "tuple"
+        return f"{kind}[{','.join(plain_text(each, depth + 1) for each in value)}]"
     if isinstance(value, set | frozenset):
-        return f"set[{','.join(sorted(_plain(each, depth + 1) for each in value))}]"
+        return f"set[{','.join(sorted(plain_text(each, depth + 1) for each in value))}]"
     if isinstance(value, Mapping):
-        items = sorted(f"{_plain(key, depth + 1)}:{_plain(each, depth + 1)}" for key, each in value.items())
+        items = sorted(f"{plain_text(key, depth + 1)}:{plain_text(each, depth + 1)}" for key, each in value.items())
         return f"map[{','.join(items)}]"
     raise TypeError(f"{type(value).__name__} is no plain data")
 
@@ -146,7 +145,7 @@ class _Code:
     def _value(self, value: Any, module: str | None = None) -> str:
         """Return what a value counts as: plain data by itself, code of the same module by its text, else its name."""
         try:
-            return _plain(value, 0)
+            return plain_text(value)
         except TypeError:
             pass
         is_code = isinstance(value, types.FunctionType | type | functools.partial | types.MethodType)

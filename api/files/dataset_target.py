@@ -1,0 +1,281 @@
+"""Where the files of rows go that become one version of a dataset: ``ID/NAME``, small ones fused into packs.
+
+What rows have finished waits in a directory of this disk, and is published together: at the end, or every so many rows
+or minutes. A row's columns are the metadata of its files, and of the directory of its id, which also has what the row
+was made of, so that a later run sees what is done. Others may move the branch meanwhile: what they did is merged with.
+
+**Invariant:** rows are in a version whole, or not at all. Thread-safe; stays in its process.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, NamedTuple, NoReturn
+
+from penstock.api.datasets.dataset_session import authorship
+from penstock.api.handles import DEFAULT_BRANCH, Handle
+from penstock.api.packages.package import Package, open_package
+from penstock.api.settings import Settings
+from penstock.errors import ConflictError, NotFoundError, UsageError
+from penstock.manifest.entry import Kind, TreeEntry, split_path
+from penstock.manifest.metadata import canonical_json
+from penstock.manifest.update import EMPTY_DIRECTORY, Edit
+from penstock.progress import SILENT, Progress, Stage
+from penstock.repo.bucket.leases import LeaseKind
+from penstock.repo.push.directory_walk import LocalFile
+from penstock.repo.push.edits import VersionEdit, land_edits
+from penstock.repo.refs.repository import dataset_of
+from penstock.repo.session.bucket_session import open_session
+from penstock.repo.write.publish import stands_at
+from penstock.repo.write.version_writer import VersionWriter
+
+from .file_transfer import FileTransfer, log_transfer
+from .output_files import OutputFile, check_unchanged
+from .row_marker import IdState, RowRecord, RunIdentity, SentFile
+
+__all__ = ["CommitChoice", "DatasetTarget"]
+
+_NOTE = "map_batch"
+"""The member of a directory's metadata that says what its row was made of."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommitChoice:
+    """When finished rows are published, and as what: `every` so many of them, or so long; None: all at the end."""
+
+    every: int | timedelta | None = None
+    message: str = ""
+    author: str | None = None
+
+    def is_due(self, rows: int, seconds: float) -> bool:
+        """Whether rows that have waited so long are to be published."""
+        if isinstance(self.every, timedelta):
+            return rows > 0 and seconds >= self.every.total_seconds()
+        return self.every is not None and rows >= self.every
+
+
+class _Row(NamedTuple):
+    record: RowRecord
+    paths: dict[str, str]
+    metadata: dict[str, Any]
+
+
+class DatasetTarget:
+    """Files in a dataset, on the branch that the handle names. `spool` is where they wait; None: they stay in place.
+
+    NotFoundError, AccessError, UsageError: the dataset cannot be written to.
+    """
+
+    def __init__(
+        self,
+        handle: Handle,
+        settings: Settings,
+        choice: CommitChoice,
+        spool: str | None = None,
+        progress: Progress = SILENT,
+    ) -> None:
+        assert handle.dataset is not None
+        self._branch = handle.ref or DEFAULT_BRANCH
+        self._handle = replace(handle, ref=self._branch)
+        self._settings = settings
+        self._choice = choice
+        self._spool = spool
+        self._progress = progress
+        self._below = split_path(handle.subdir)
+        self._lock = threading.Lock()
+        self._publishing = threading.Lock()
+        self._taken: dict[str, dict[str, str]] = {}
+        self._finished: list[_Row] = []
+        self._since = time.monotonic()
+        self._versions: dict[str, str] = {}
+        self._package: Package | None = None
+        self._check()
+
+    def _check(self) -> None:
+        """See now, and not when all is done, whether it may be written to."""
+        with open_session(self._handle.bucket, self._settings) as session, self._writer(session) as writer:
+            writer.check_names()
+            writer.hold()
+        try:
+            self._package = open_package(replace(self._handle, subdir=""), self._settings)
+        except NotFoundError:  # it begins with this
+            self._package = None
+
+    def _writer(self, session: Any) -> VersionWriter:
+        who = authorship(self._choice.author, self._choice.message or "files of rows", "push")
+        repository = session.repository(dataset_of(self._handle))
+        return VersionWriter(session, repository, LeaseKind.PUSH, who, branch=self._branch, progress=self._progress)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("files for a dataset are published by one process")
+
+    def _path(self, row_id: str) -> str:
+        return f"{self._handle.subdir}/{row_id}".lstrip("/")
+
+    def states(self, ids: Sequence[str]) -> Mapping[str, IdState]:
+        """See `UploadTarget.states`. What the version has; nothing is listed."""
+        states: dict[str, IdState] = {}
+        for row_id in ids if self._package is not None else ():
+            note = self._note(row_id)
+            if note is not None:
+                record = _record(row_id, note)
+                states[row_id] = IdState(done=record.mark) if record is not None else IdState(is_foreign=True)
+        return states
+
+    def _note(self, row_id: str) -> Any:
+        assert self._package is not None
+        entry = self._package.find(self._path(row_id))
+        return None if entry is None else entry.metadata.get(_NOTE, False)
+
+    def claim(self, row_id: str, state: IdState, who: RunIdentity, *, take_over: bool = False) -> None:  # noqa: ARG002
+        """See `UploadTarget.claim`: who of two is the first shows when a version is published."""
+        if state.is_foreign:
+            raise ConflictError(
+                f"the id {row_id!r} is in use",
+                why=f"{self._handle} has it, and nothing is noted of what it was made of",
+                fix="Choose another id, or another folder or dataset.",
+            )
+
+    def record(self, row_id: str, state: IdState) -> RowRecord:  # noqa: ARG002
+        """See `UploadTarget.record`."""
+        assert self._package is not None
+        record = _record(row_id, self._note(row_id))
+        assert record is not None
+        with self._lock:
+            self._versions[row_id] = self._package.commit or self._package.top_hash
+        return record
+
+    def send(
+        self,
+        row_id: str,
+        files: Sequence[OutputFile],
+        row: int | None,
+        stage: Stage,
+        pool: Executor | None,  # noqa: ARG002
+    ) -> dict[str, SentFile]:
+        """See `UploadTarget.send`. They are linked, not copied, to where they wait."""
+        paths: dict[str, str] = {}
+        for file in files:
+            check_unchanged(file)
+            paths[file.name] = path = file.path
+            if self._spool is not None:
+                paths[file.name] = path = os.path.join(self._spool, row_id, file.name)
+                os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+                _link(file.descriptor, path)
+            target = str(replace(self._handle, subdir=f"{self._path(row_id)}/{file.name}"))
+            log_transfer(FileTransfer("upload", file.name, file.path, target, file.status.st_size, row))
+            stage.advance(file.status.st_size)
+        with self._lock:
+            self._taken[row_id] = paths
+        return {file.name: SentFile(file.name, file.status.st_size) for file in files}
+
+    def finish(self, record: RowRecord, before: RowRecord | None, metadata: Mapping[str, Any]) -> None:  # noqa: ARG002
+        """See `UploadTarget.finish`."""
+        with self._lock:
+            row = _Row(record, self._taken.pop(record.id), {name: _plain(value) for name, value in metadata.items()})
+            canonical_json(row.metadata)  # raises for this row what would be raised for all
+            self._finished.append(row)
+            is_due = self._choice.is_due(len(self._finished), time.monotonic() - self._since)
+        if is_due:
+            self.flush()
+
+    def flush(self) -> None:
+        """See `UploadTarget.flush`: publish what is finished. ConflictError: somebody else made files of its ids."""
+        with self._publishing:
+            with self._lock:
+                rows, self._finished = sorted(self._finished, key=lambda row: row.record.id.encode()), []
+                self._since = time.monotonic()
+            if not rows:
+                return
+            try:
+                version = self._publish(rows)
+            except BaseException:
+                with self._lock:
+                    self._finished += rows
+                raise
+            with self._lock:
+                self._versions |= {row.record.id: version for row in rows}
+            for row in rows if self._spool is not None else ():
+                for path in row.paths.values():
+                    os.unlink(path)
+
+    def _publish(self, rows: list[_Row]) -> str:
+        with open_session(self._handle.bucket, self._settings) as session, self._writer(session) as writer:
+            writer.check_names()
+            base = stands_at(writer.head) if writer.head is not None else None
+            report = land_edits(writer, base, self._edits(rows), progress=self._progress)
+            return report.landed.published.known_commit.hex()
+
+    def _edits(self, rows: list[_Row]) -> Iterator[VersionEdit]:
+        for row in rows:
+            record = row.record
+            folder = (*self._below, record.id.encode())
+            note: dict[str, Any] = {
+                "function": record.function,
+                "key": record.key,
+                "inputs": record.inputs,
+                "outputs": {name: sent.size for name, sent in record.outputs.items()},
+            }
+            metadata = canonical_json({**row.metadata, _NOTE: note})
+            entry = TreeEntry(folder[-1], Kind.DIRECTORY, metadata=metadata, directory=EMPTY_DIRECTORY)
+            yield Edit(folder, entry)
+            own = canonical_json(row.metadata)
+            for names, path in sorted(((*folder, *split_path(name)), path) for name, path in row.paths.items()):
+                yield _local_file(names, path, own)
+
+    def url(self, row_id: str, name: str) -> str:
+        """See `UploadTarget.url`: a handle of the very version."""
+        return str(replace(self._handle, ref=self._versions[row_id], subdir=f"{self._path(row_id)}/{name}"))
+
+
+def _local_file(names: tuple[bytes, ...], path: str, metadata: bytes) -> LocalFile:
+    real = os.path.realpath(os.fsencode(path))
+    try:
+        facts = os.lstat(real)
+    except OSError as error:
+        raise ConflictError(f"{path!r} went away before it was sent", why=error.strerror or str(error)) from error
+    kind = Kind.EXECUTABLE if facts.st_mode & stat.S_IXUSR else Kind.FILE
+    return LocalFile(names, real, kind, facts.st_size, facts.st_mtime_ns, metadata)
+
+
+def _link(descriptor: int, path: str) -> None:
+    """Give an open file another name, or where that is not possible copy it."""
+    source = f"/proc/self/fd/{descriptor}"
+    try:
+        # With a directory's descriptor, which an absolute path does not use, linkat(2) is told to follow the link.
+        os.link(source, path, src_dir_fd=descriptor, follow_symlinks=True)
+    except OSError:
+        shutil.copyfile(source, path)
+
+
+def _record(row_id: str, note: Any) -> RowRecord | None:
+    """Return what a directory's metadata says of its row; None: it says nothing of the kind."""
+    if not isinstance(note, dict) or not isinstance(note.get("outputs"), dict):
+        return None
+    function, key = note.get("function"), note.get("key")
+    if not isinstance(function, str) or not isinstance(key, str):
+        return None
+    outputs = {str(name): SentFile(str(name), size) for name, size in note["outputs"].items() if isinstance(size, int)}
+    return RowRecord(row_id, outputs, function, key)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of a column as JSON has it."""
+    if value is None or isinstance(value, str | int | float | bool | list | dict):
+        return value
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def check_choice(every: object) -> None:
+    """Raise UsageError unless it says when to publish."""
+    good = every is None or (isinstance(every, int) and not isinstance(every, bool) and every > 0)
+    if not (good or (isinstance(every, timedelta) and every > timedelta(0))):
+        raise UsageError(f"commit_every={every!r} is no number of rows and no time", fix="Give 1000, or a timedelta.")
