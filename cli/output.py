@@ -11,6 +11,7 @@ A command has it as `Invocation.output`.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TextIO, TypeAlias
@@ -23,6 +24,8 @@ from penstock.errors import AccessError
 from .text import escape, quote_name, table_lines
 
 __all__ = ["JsonValue", "Output"]
+
+_KEPT = re.compile(r"(\x1b\[[0-9;]{0,40}m|\t)")
 
 JsonValue: TypeAlias = "str | int | float | bool | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
 
@@ -56,6 +59,13 @@ class Output:
         """Tell people, on standard error, what is no part of the answer. Programs are not told."""
         if not self.json:
             print(f"penstock: {escape(text)}", file=self.stderr, flush=True)
+
+    def passed_on(self, whose: str, text: str) -> None:
+        """Pass a line on that a command of the user's wrote, on standard error: its colours and tabs are left in it."""
+        parts = _KEPT.split(text)
+        shown = "".join(part if at % 2 else escape(part) for at, part in enumerate(parts))
+        reset = "\x1b[0m" if len(parts) > 1 and "\x1b" in text else ""
+        print(f"{escape(whose)} | {shown}{reset}", file=self.stderr, flush=True)
 
     def failure(self, failure: ErrorForm) -> None:
         """Tell what went wrong, on standard error."""

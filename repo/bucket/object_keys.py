@@ -10,6 +10,8 @@
     .penstock/leases/<kind>/<32 hex>                  who relies on what the bucket holds (leases)
     .penstock/garbage/<64 hex>                        what `gc` found, for a later run (notes)
     .penstock/copies/<2 hex>/<64 hex>                 a data object of another bucket, copied by the server (staging)
+    .penstock/runs/<2 hex>/<64 hex>                   what a run of a stage made, by all that it was run with
+    .penstock/runs/each/<64 hex>/<64 hex>             what a command made of single files, by what it was run with
     .penstock/probe/<32 hex>[/...]                    what is made and deleted to try the bucket (promises, proof)
 
 Data and nodes are the bucket's, so that datasets share them. A <number> counts down from 16 hex f's: the newest
@@ -27,17 +29,20 @@ __all__ = [
     "NODES",
     "PROBES",
     "ROOT",
+    "RUNS",
     "commit_key",
     "data_key",
     "dataset_prefix",
     "digest_of",
     "head_prefix",
+    "item_prefix",
     "lease_key",
     "manifest_key",
     "node_key",
     "note_key",
     "number_key",
     "number_of",
+    "run_key",
     "tag_key",
 ]
 
@@ -48,6 +53,7 @@ DATASETS = ROOT + "datasets/"
 LEASES = ROOT + "leases/"
 GARBAGE = ROOT + "garbage/"
 PROBES = ROOT + "probe/"
+RUNS = ROOT + "runs/"
 COPIES = ROOT + "copies/"
 """Not under the hash of what they hold, for nobody here has seen their bytes: under that of the address copied from."""
 _LAST = (1 << 64) - 1
@@ -80,6 +86,16 @@ def digest_of(prefix: str, key: str) -> bytes | None:
 def lease_key(kind: str, name: str) -> str:
     """Return the key of a lease; of an empty name, what the keys of all leases of the kind start with."""
     return f"{LEASES}{kind}/{name}"
+
+
+def run_key(digest: bytes) -> str:
+    """Return the key of the record of a run by the hash of what it was run with."""
+    return _by_hash(RUNS, digest)
+
+
+def item_prefix(digest: bytes) -> str:
+    """Return what the keys of the records of single files start with, by the hash of what their command was run with."""
+    return f"{RUNS}each/{digest.hex()}/"
 
 
 def note_key(digest: bytes) -> str:

@@ -1,0 +1,1 @@
+"""Commands on stages: what is run, why, and what came of it."""

@@ -1,0 +1,1 @@
+"""Stages run: commands, what they made, and what earlier runs made."""

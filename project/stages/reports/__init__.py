@@ -1,0 +1,1 @@
+"""What is told of stages: the graph, values and charts over versions."""

@@ -1,0 +1,1 @@
+"""What stages find: inputs, parameters, and why one is stale."""
