@@ -94,7 +94,7 @@ def run_key(digest: bytes) -> str:
 
 
 def item_prefix(digest: bytes) -> str:
-    """Return what the keys of the records of single files start with, by the hash of what their command was run with."""
+    """Return what the keys of records of single files start with, by the hash of what their command was run with."""
     return f"{RUNS}each/{digest.hex()}/"
 
 

@@ -26,7 +26,7 @@ from penstock.repo.bucket.object_keys import manifest_key
 from penstock.repo.tracked.survey import Suspect, survey, survey_file
 from penstock.repo.tracked.tracked_index import TrackedIndex
 
-from .outputs import OutputFile
+from .outputs import MadeFile
 from .shelf import move, remove
 
 if TYPE_CHECKING:
@@ -151,12 +151,12 @@ class BucketOutputs:
         self._manifests[manifest.top_hash.hex()] = manifest
         return MadeOutput(kind, manifest.top_hash.hex(), manifest.root.entries, manifest.root.size)
 
-    def files(self, path: str) -> Iterator[OutputFile]:
+    def files(self, path: str) -> Iterator[MadeFile]:
         """Yield the files of what lies at a path, as of the last look."""
         state = self._index.state(path)
         for row in self._index.rows(state.number) if state is not None else ():
             if row[1] in (Kind.FILE, Kind.EXECUTABLE):
-                yield OutputFile(os.fsdecode(row[0].replace(b"\0", b"/")), row[6], row[1] == Kind.EXECUTABLE)
+                yield MadeFile(os.fsdecode(row[0].replace(b"\0", b"/")), row[6], row[1] == Kind.EXECUTABLE)
 
     def _known(self, top: str) -> Manifest | None:
         """Return a version of the local bucket; None: it is not there, or damaged."""

@@ -7,10 +7,10 @@ from typing import NamedTuple, Protocol
 
 from penstock.project.stages.definition.lock_file import MadeOutput
 
-__all__ = ["OutputFile", "OutputStore"]
+__all__ = ["MadeFile", "OutputStore"]
 
 
-class OutputFile(NamedTuple):
+class MadeFile(NamedTuple):
     """A file of an output: its path in it, the hash of its content, whether it may be run."""
 
     path: str
@@ -37,7 +37,7 @@ class OutputStore(Protocol):
         """Put an output at a path where nothing is: whole, or not at all."""
         ...
 
-    def files(self, path: str) -> Iterator[OutputFile]:
+    def files(self, path: str) -> Iterator[MadeFile]:
         """Yield the files of what lies at a path, as of the last `look` or `keep`, in tree order."""
         ...
 
