@@ -45,6 +45,7 @@ _COMMANDS = {
     "find": LazyCommand("packages.find:find", "List files by their metadata."),
     "gc": LazyCommand("storage.gc:gc", "Delete from a bucket what no version needs."),
     "hash": LazyCommand("datasets.push:hash_", "Print the top hash that a directory would have."),
+    "import-hf": LazyCommand("datasets.import_hf:import_hf", "Make a data set of Hugging Face a version."),
     "import-quilt": LazyCommand("datasets.import_quilt:import_quilt", "Make a package of quilt a dataset."),
     "info": LazyCommand("packages.browse:info", "Tell what a version is."),
     "init": LazyCommand("datasets.init:init", "Make a dataset, with an empty first version."),

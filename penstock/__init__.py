@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from penstock.api.builder.builder import PackageBuilder
+    from penstock.api.builder.hugging_face import import_hf
     from penstock.api.datasets.dataset import Dataset
     from penstock.api.datasets.push import hash_directory
     from penstock.api.files.file_dataset import FileDataset
@@ -54,6 +55,7 @@ _HOMES = {
     "clear_cache": "api.storage.block_cache:clear_cache",
     "doctor": "api.storage.doctor:doctor",
     "hash_directory": "api.datasets.push:hash_directory",
+    "import_hf": "api.builder.hugging_face:import_hf",
     "mount": "api.mounts.mounts:mount",
     "mount_foreground": "api.mounts.mounts:mount_foreground",
     "mounts": "api.mounts.mounts:mounts",
@@ -83,6 +85,7 @@ __all__ = [  # noqa: RUF022  # as in `_HOMES`
     "clear_cache",
     "doctor",
     "hash_directory",
+    "import_hf",
     "mount",
     "mount_foreground",
     "mounts",

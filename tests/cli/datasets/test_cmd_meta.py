@@ -108,3 +108,12 @@ def test_a_push_keeps_metadata_unless_told(here: Path, run: Run) -> None:
     assert run("push", "data", "demo/d", "--drop-metadata").exit_code == 0
     assert told(run, "meta", "get", "demo/d", "b.txt") == {}
     assert told(run, "info", "demo/d")["top_hash"] == run("hash", "data").stdout.strip()
+
+
+def test_a_data_set_of_hugging_face_is_imported(here: Path, run: Run) -> None:
+    (here / "data/metadata.jsonl").write_text('{"file_name": "b.txt", "label": "b"}\n')
+    done = told(run, "import-hf", "data", "demo/hf", "--tag", "v1")
+    assert (done["handle"], done["files"], done["described"]) == ("demo/hf:v1", 4, 1)
+    assert told(run, "meta", "get", "demo/hf:v1", "b.txt") == {"label": "b"}
+    assert run("import-hf", "data", "demo/hf").stdout.startswith("demo/hf:main: 4 files, 1 with metadata\n")
+    assert run("import-hf", "nothing", "demo/hf").exit_code == 3

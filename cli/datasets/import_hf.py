@@ -1,0 +1,62 @@
+"""``penstock import-hf``: a data set of Hugging Face as a version."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from penstock.api.builder.hugging_face import import_hf as import_directory
+from penstock.api.handles import Handle, dataset_alone, format_size
+from penstock.cli.commands import Command
+from penstock.cli.invocation import Invocation, pass_invocation
+from penstock.cli.params import HANDLE
+from penstock.cli.versions import tell_risk
+
+__all__ = ["import_hf"]
+
+
+@click.command(
+    "import-hf",
+    cls=Command,
+    examples=(
+        "penstock import-hf ./my-dataset demo/images",
+        "penstock import-hf ~/.cache/huggingface/hub/datasets--org--name demo/name --tag v1",
+        "penstock import-hf hf://datasets/org/name demo/name",
+    ),
+)
+@click.argument("source", metavar="DIR|URL")
+@click.argument("handle", type=HANDLE, metavar="BUCKET/DATASET[:BRANCH]")
+@click.option("-t", "--tag", metavar="NAME", help="Give the version this tag.")
+@click.option("-m", "--message", default="", help="What is said of the version.")
+@click.option("--author", metavar="NAME", help="Who does it; as git has it by default.")
+@pass_invocation
+def import_hf(
+    invocation: Invocation, source: str, handle: Handle, tag: str | None, message: str, author: str | None
+) -> None:
+    """Make a data set of Hugging Face a version: a clone, a snapshot in the hub's cache, what save_to_disk wrote.
+
+    The head of README.md becomes metadata of the version, rows of metadata.csv, .jsonl and .parquet that of the files
+    that they name. Files stay as they are; links of a snapshot are followed to its blobs, and no others that lead out.
+    """
+    dataset_alone(handle)
+    with invocation.progress() as progress:
+        done = import_directory(
+            source,
+            handle,
+            tag=tag,
+            message=message,
+            author=author,
+            settings=invocation.settings(),
+            progress=progress,
+        )
+    output = invocation.output
+    tell_risk(output, done.risk)
+    if output.json:
+        output.document({**asdict(done), "risk": done.risk or None})
+        return
+    card = ", and a card" if done.has_card else ""
+    output.line(f"{done.handle}: {done.files} files, {done.described} with metadata{card}")
+    output.line(f"  top hash  {done.top_hash}")
+    output.line(f"  version   {done.commit}")
+    output.line(f"  sent      {format_size(done.bytes_sent)}")
