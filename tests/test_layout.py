@@ -141,6 +141,8 @@ AS_OTHERS_CALL_IT = {
     "Dataset": ["api/datasets/dataset.py", "penstock/torch.py"],
     # A step of a pipeline is called so everywhere, and so is a part of long work.
     "Stage": ["penstock/progress.py", "project/stages/definition/stage.py"],
+    # What the catalogue's users know it as, and a record of the format.
+    "DatasetInfo": ["catalogue/orm/dataset.py", "manifest/records.py"],
 }
 
 

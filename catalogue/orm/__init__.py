@@ -1,0 +1,1 @@
+"""Values that users of the catalogue meet: datasets, rows, keys, jobs."""

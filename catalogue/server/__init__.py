@@ -1,0 +1,1 @@
+"""The HTTP interface: who calls, what is answered, what is logged and counted."""

@@ -1,0 +1,51 @@
+"""What the requests of one server share: buckets, keys, sessions, what is counted. Made once, by `serving`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from fastapi import Request
+
+from penstock.catalogue.datasets.shelf import Shelf, Shelves
+from penstock.catalogue.state.attempt_limit import AttemptLimit
+from penstock.catalogue.state.database import Database
+from penstock.catalogue.state.key_table import KeyTable
+from penstock.catalogue.state.session_table import SessionTable
+from penstock.catalogue.state.signing_secret import SigningSecret
+
+__all__ = ["ServerContext", "context_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerContext:
+    """`is_trusting`: whoever asks over the loopback interface is an admin. `hosts`: names that a browser may use then.
+
+    `address`: how users reach the server, empty: as they say themselves.
+    """
+
+    shelves: Shelves
+    database: Database
+    keys: KeyTable
+    sessions: SessionTable
+    secret: SigningSecret
+    is_trusting: bool
+    hosts: frozenset[str]
+    address: str = ""
+    folder: str = ""
+    failures: AttemptLimit = field(default_factory=lambda: AttemptLimit(10, 0.2))
+    """Sign-ins that failed, by the address that they came from."""
+    pace: AttemptLimit = field(default_factory=lambda: AttemptLimit(2000, 500))
+    """Requests, by key."""
+
+    @property
+    def buckets(self) -> Mapping[str, Shelf]:
+        """The buckets by name."""
+        return self.shelves.buckets
+
+
+def context_of(request: Request) -> ServerContext:
+    """Return what the server of a request shares."""
+    found = request.app.state.context
+    assert isinstance(found, ServerContext)
+    return found

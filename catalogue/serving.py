@@ -1,0 +1,123 @@
+"""A server, put together and run: buckets, state, application, pages, signals.
+
+`make_context` and `make_server` are for whoever runs it within a program; `serve` runs until SIGTERM or SIGINT, lets
+requests that are under way end, and closes what is open.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+
+import uvicorn
+from fastapi import FastAPI
+
+from penstock.api.settings import Settings
+from penstock.catalogue.datasets.shelf import Shelves
+from penstock.catalogue.page.page_routes import page_routers
+from penstock.catalogue.server.app import make_app
+from penstock.catalogue.server.context import ServerContext
+from penstock.catalogue.state.database import Database, open_database
+from penstock.catalogue.state.key_table import KeyTable
+from penstock.catalogue.state.session_table import SessionTable
+from penstock.catalogue.state.signing_secret import SigningSecret
+from penstock.errors import UsageError
+
+__all__ = ["make_context", "make_server", "serve"]
+
+_LAST = 10
+"""Seconds for requests that are under way when the server is to end."""
+
+
+def make_context(
+    buckets: Sequence[str],
+    settings: Settings,
+    database: Database,
+    *,
+    host: str = "127.0.0.1",
+    address: str = "",
+    is_trusting: bool = False,
+) -> ServerContext:
+    """Return what the requests of a server share. UsageError: no bucket; trusting where others reach it."""
+    if not buckets:
+        raise UsageError("no bucket to serve", fix="Name one: penstock serve BUCKET")
+    if is_trusting and not _is_loopback(host):
+        raise UsageError(
+            f"nobody is trusted at {host}",
+            why="others than this machine reach that address",
+            fix="Serve on 127.0.0.1, or have users sign in: leave --trust-loopback out.",
+        )
+    keys = KeyTable(database)
+    return ServerContext(
+        Shelves(buckets, settings),
+        database,
+        keys,
+        SessionTable(database, keys),
+        SigningSecret(database),
+        is_trusting,
+        frozenset({"localhost", "127.0.0.1", "::1", host}),
+        address.rstrip("/"),
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def make_server(context: ServerContext, host: str, port: int) -> uvicorn.Server:
+    """Return the server, which `run` runs; `should_exit` ends it."""
+    app: FastAPI = make_app(context, page_routers())
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_LAST,
+        timeout_keep_alive=30,
+        limit_concurrency=512,
+        proxy_headers=False,  # whom to believe about addresses is not known here
+        ws="none",
+    )
+    return uvicorn.Server(config)
+
+
+def serve(
+    buckets: Sequence[str],
+    settings: Settings,
+    *,
+    host: str,
+    port: int,
+    address: str = "",
+    state: str | None = None,
+    is_trusting: bool = False,
+    ready: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Serve buckets until the process is asked to end; `ready` is told the address once it answers."""
+    log = logging.StreamHandler(sys.stderr)
+    log.setFormatter(logging.Formatter("%(message)s"))
+    requests = logging.getLogger("penstock.catalogue.requests")
+    requests.addHandler(log)
+    requests.setLevel(logging.INFO)
+    requests.propagate = False
+    with ExitStack() as stack:
+        database = stack.enter_context(closing(open_database(state)))
+        context = make_context(buckets, settings, database, host=host, address=address, is_trusting=is_trusting)
+        stack.enter_context(closing(context.shelves))
+        server = make_server(context, host, port)
+        sockets = [server.config.bind_socket()]
+        stack.enter_context(closing(sockets[0]))
+        sockets[0].listen()  # from here on who connects is answered, if not at once
+        bound = sockets[0].getsockname()[1]
+        ready(f"http://{f'[{host}]' if ':' in host else host}:{bound}")
+        # Once it has ended, uvicorn sends this process again what had asked it to end: that is done.
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        server.run(sockets)
