@@ -53,10 +53,16 @@ class LazyGroup(click.Group):
     """A group that imports a command when it is run."""
 
     def __init__(
-        self, *args: Any, lazy: Mapping[str, LazyCommand] | None = None, examples: Sequence[str] = (), **attributes: Any
+        self,
+        *args: Any,
+        lazy: Mapping[str, LazyCommand] | None = None,
+        words: Mapping[str, str] | None = None,
+        examples: Sequence[str] = (),
+        **attributes: Any,
     ) -> None:
         super().__init__(*args, **attributes)
         self.lazy = dict(lazy or {})
+        self.words = dict(words or {})
         self.examples = tuple(examples)
         self.params += common_options()
 
@@ -76,6 +82,8 @@ class LazyGroup(click.Group):
         name = args[0]
         known = self.list_commands(ctx)
         if name not in known and not name.startswith("-") and not ctx.resilient_parsing:
+            if name in self.words:
+                raise click.UsageError(f"there is no command {name!r}: {self.words[name]}", ctx)
             near = difflib.get_close_matches(name, known, n=1)
             hint = f", did you mean {near[0]!r}?" if near else ""
             raise click.UsageError(f"there is no command {name!r}{hint}", ctx)

@@ -84,6 +84,18 @@ _COMMANDS = {
 }
 
 
+_WORDS = {
+    "clone": "penstock mount DATASET DIR shows a dataset as files, penstock download DATASET DIR copies them",
+    "cp": "penstock download DATASET DIR copies files here, penstock push DIR DATASET sends them",
+    "ls-remote": "penstock branch DATASET and penstock tag DATASET list what there is",
+    "mv": "files are moved in a writable mount: penstock mount -w DATASET DIR",
+    "rm": "files are removed in a writable mount: penstock mount -w DATASET DIR",
+    "unmount": "it is penstock umount DIR",
+    "upload": "penstock push DIR DATASET makes a directory a version",
+}
+"""Commands of other tools, and what is typed here."""
+
+
 class _Root(LazyGroup):
     """The group whose `main` maps every exception to an exit code, for the real process and for tests alike."""
 
@@ -92,6 +104,8 @@ class _Root(LazyGroup):
     ) -> NoReturn:
         """Run `args`, by default the process's, and raise SystemExit with the code."""
         arguments = list(sys.argv[1:] if args is None else args)
+        if arguments[:1] == ["help"]:
+            arguments = [*arguments[1:], "--help"]
         if instruction := os.environ.get(COMPLETE_VARIABLE):
             from click.shell_completion import shell_complete
 
@@ -113,6 +127,8 @@ class _Root(LazyGroup):
 @click.group(
     cls=_Root,
     lazy=_COMMANDS,
+    words=_WORDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
     invoke_without_command=True,
     examples=(
         "penstock remote add demo file:///srv/store",

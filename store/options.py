@@ -6,7 +6,7 @@ its default is looked up by boto3 as every AWS tool does: environment, ``~/.aws`
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
@@ -31,6 +31,7 @@ class StoreOptions:
     `penstock.store.retry`). `connect_timeout` and `read_timeout` are in seconds for one attempt; both are cut to
     fit into the deadline. `anonymous` sends unsigned requests. `request_payer` accepts to be charged. `credentials`,
     or those of `session` (a `credentials.BotoSession`), are used in place of those that would be found.
+    `hint` is what an error says first of all when the bucket cannot be reached or read.
     """
 
     endpoint_url: str | None = None
@@ -47,6 +48,7 @@ class StoreOptions:
     max_attempts: int = 8
     credentials: Credentials | None = None
     session: Any = None
+    hint: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         if self.endpoint_url is not None:

@@ -31,7 +31,7 @@ from penstock.store.base import Store
 from penstock.store.opening import open_store
 from penstock.store.options import StoreOptions
 
-from .config_file import read_config
+from .config_file import did_you_mean, read_config
 from .handle import Handle
 from .remote import Remote
 from .sizes import parse_size
@@ -108,7 +108,11 @@ class Settings:
             remote = self.remotes[bucket]
             return remote.url, remote.store_options()
         Handle(bucket)
-        return (bucket if "://" in bucket else f"s3://{bucket}"), self.store_options
+        if "://" in bucket:
+            return bucket, self.store_options
+        meant = did_you_mean(bucket, self.remotes)
+        hint = f"{meant} No remote is called {bucket}, so S3 was asked for a bucket of that name" if meant else ""
+        return f"s3://{bucket}", replace(self.store_options, hint=hint)
 
     def portable(self) -> Settings:
         """Return what another process can use; see `StoreOptions.portable`."""

@@ -81,7 +81,16 @@ class BucketCalls:
                 if pause is None:
                     seconds = time.monotonic() - started
                     endpoint = self.clients.endpoint()
-                    call = Call(verb, subject, self.bucket, endpoint, self.options.anonymous, failures, seconds)
+                    call = Call(
+                        verb,
+                        subject,
+                        self.bucket,
+                        endpoint,
+                        self.options.anonymous,
+                        failures,
+                        seconds,
+                        self.options.hint,
+                    )
                     raise explain(error, call) from error
             else:
                 self._bucket_seen = True

@@ -109,6 +109,7 @@ class Call:
     anonymous: bool = False
     attempts: int = 1
     seconds: float = 0.0
+    hint: str = ""
 
     @property
     def what(self) -> str:
@@ -170,6 +171,14 @@ def is_refusal(error: Exception) -> bool:
 
 def explain(error: Exception, call: Call) -> PenstockError:
     """Return the error for the user. `error` is one of FAILURES."""
+    found = _explain(error, call)
+    no_bucket = isinstance(error, boto.ClientError) and code_of(error) == "NoSuchBucket"
+    if call.hint and (no_bucket or isinstance(found, (AccessError, StoreUnreachableError))):
+        return type(found)(found.what, why=found.why, fix=call.hint)
+    return found
+
+
+def _explain(error: Exception, call: Call) -> PenstockError:
     if isinstance(error, boto.ClientError):
         return _explain_answer(error, call)
     if isinstance(error, BentAnswer):

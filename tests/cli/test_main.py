@@ -52,6 +52,11 @@ def test_what_the_list_promises_is_there() -> None:
         assert lazy.load().name == name
 
 
+@pytest.mark.parametrize("asked", [["help", "ls"], ["ls", "-h"], ["ls", "--help"]])
+def test_help_is_found_by_whatever_asks_for_it(asked: list[str], run: Run) -> None:
+    assert run(*asked).stdout.startswith("Usage: penstock ls")
+
+
 def test_without_a_command_there_is_help(run: Run) -> None:
     for arguments in ((), ("--json",), ("remote",)):
         result = run(*arguments)
@@ -69,6 +74,7 @@ def test_the_version(run: Run) -> None:
         (["remot"], "did you mean 'remote'?"),
         (["remote", "lst"], "did you mean 'list'?"),
         (["zzz"], "there is no command 'zzz'"),
+        (["clone", "demo/x"], "penstock download DATASET DIR"),
         (["remote", "list", "--jsn"], "--json"),
         (["remote", "add", "x"], "Missing argument 'URL'"),
         (["--bogus"], "--bogus"),

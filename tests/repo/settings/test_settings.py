@@ -109,3 +109,12 @@ def test_a_remote_opens_the_store_it_names(config: Path, tmp_path: Path) -> None
 def test_settings_are_a_value() -> None:
     remotes = {"demo": Remote(name="demo", url="file:///srv")}
     assert Settings(Path("/c"), Path("/d"), 5, remotes) == Settings(Path("/c"), Path("/d"), 5, dict(remotes))
+
+
+def test_a_mistyped_remote_is_named_when_the_bucket_of_that_name_cannot_be_read(tmp_path: Path) -> None:
+    settings = Settings(tmp_path / "config.toml", tmp_path, 1 << 20, {"demo": Remote(name="demo", url="s3://other")})
+    url, options = settings.locate_bucket("dmo")
+    assert url == "s3://dmo"
+    assert options.hint.startswith("Did you mean demo?")
+    assert options == settings.locate_bucket("something-else")[1]
+    assert settings.locate_bucket("something-else")[1].hint == ""

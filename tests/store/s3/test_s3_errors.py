@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import botocore.exceptions as boto
@@ -127,3 +128,12 @@ def test_what_goes_wrong_on_this_side(
 def test_no_object_of_python_is_shown(text: str) -> None:
     told = explain(boto.EndpointConnectionError(endpoint_url=URL, error=text), CALL)
     assert told.why == "tried 3 times in 1.5 s: Connection refused"
+
+
+def test_a_hint_goes_before_what_else_could_be_done_about_a_bucket_that_cannot_be_read() -> None:
+    call = dataclasses.replace(CALL, hint="Did you mean demo?")
+    assert explain(boto.NoCredentialsError(), call).fix == "Did you mean demo?"
+    missing = boto.ClientError({"Error": {"Code": "NoSuchBucket"}}, "ListObjectsV2")
+    assert explain(missing, call).fix == "Did you mean demo?"
+    gone = boto.ClientError({"Error": {"Code": "NoSuchKey"}}, "GetObject")
+    assert "demo" not in str(explain(gone, call))
