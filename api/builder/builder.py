@@ -27,7 +27,7 @@ from penstock.api.settings import Settings
 from penstock.errors import UsageError
 from penstock.manifest.entry import display_path, split_path
 from penstock.manifest.merge import Choose
-from penstock.manifest.metadata import canonical_json, parse_metadata
+from penstock.manifest.metadata import parse_metadata
 from penstock.manifest.tree import Tree
 from penstock.progress import SILENT, Progress
 from penstock.repo.draft.draft import Draft, DraftOrigin, DraftState
@@ -36,7 +36,7 @@ from penstock.repo.draft.object_source import is_object_address
 from penstock.repo.history.comparison import Contents
 from penstock.repo.refs.repository import VersionId, dataset_of
 
-from .builder_keys import Conflicts, check_identity, choice, key_names, key_of_path, shown_local
+from .builder_keys import Conflicts, check_identity, choice, key_names, key_of_path, said_metadata, shown_local
 from .builder_pushes import BuilderPushes
 from .builder_sources import BuilderSource, Sources
 
@@ -157,10 +157,10 @@ class PackageBuilder(BuilderPushes):
         names = key_names(key_of_path(text) if key is None else key)
         if not os.path.isdir(text):
             return self.set(display_path(names), text, meta)
-        body = canonical_json(dict(meta)) if meta is not None else None
+        body = said_metadata(meta) if meta is not None else None
         self._draft.put_directory(names, text, choose, progress)
         if body is not None:
-            self._draft.tree.set_metadata(names, body)
+            self._draft.set_metadata(names, body)
         return self._added(BuilderSource(display_path(names), shown_local(text), "local", None, True))
 
     def set(
@@ -185,7 +185,7 @@ class PackageBuilder(BuilderPushes):
         if not names:
             raise UsageError("no key is given", fix="Name the file's path in the version.")
         text = os.fspath(source)
-        metadata = canonical_json(dict(meta)) if meta is not None else b""
+        metadata = said_metadata(meta) if meta is not None else b""
         if is_object_address(text):
             self._draft.put_object(names, text, metadata, SILENT, identity=identity)
             return self._added(BuilderSource(display_path(names), text, "object"))
@@ -206,7 +206,7 @@ class PackageBuilder(BuilderPushes):
         ({'by': 'Ada'}, 0)
         """
         names = key_names(key)
-        body = canonical_json(dict(meta)) if meta is not None else b""
+        body = said_metadata(meta) if meta is not None else b""
         self._draft.set_metadata(names, body)
         return self._changed()
 
@@ -299,14 +299,14 @@ class PackageBuilder(BuilderPushes):
         identity: bool,
     ) -> Self:
         names = key_names(posixpath.basename(address.removeprefix("s3://").rstrip("/")) if key is None else key)
-        body = canonical_json(dict(meta)) if meta is not None else None
+        body = said_metadata(meta) if meta is not None else None
         whole_bucket = "/" not in address.removeprefix("s3://").rstrip("/")
         if not address.endswith("/") and not whole_bucket:
             self._draft.put_object(names, address, body or b"", progress, identity=identity)
             return self._added(BuilderSource(display_path(names), address, "object"))
         self._draft.put_objects(names, address, choose, progress, identity=identity)
         if body is not None:
-            self._draft.tree.set_metadata(names, body)
+            self._draft.set_metadata(names, body)
         return self._added(BuilderSource(display_path(names), address, "object", None, True))
 
     def _add_version(
@@ -317,7 +317,7 @@ class PackageBuilder(BuilderPushes):
             raise UsageError(f"{source!r} is of no version that was pushed", fix="Push that version first.")
         entry = package.entry("") if isinstance(source, Package) else source
         names = key_names(entry.key if key is None else key)
-        metadata = canonical_json(dict(meta)) if meta is not None else None
+        metadata = said_metadata(meta) if meta is not None else None
         snapshot = package._snapshot
         origin = DraftOrigin(snapshot.dataset, snapshot.top_hash)
         self._draft.put_version(names, snapshot.session, origin, entry._entry, choose, metadata)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from penstock.errors import UsageError
 from penstock.manifest.entry import split_path
+from penstock.manifest.file_attributes import RESERVED
 from penstock.manifest.merge import Choose, Side
+from penstock.manifest.metadata import canonical_json
 from penstock.repo.draft.local_source import check_text_key
 from penstock.repo.draft.object_source import is_object_address
 
-__all__ = ["Conflicts", "check_identity", "choice", "key_names", "key_of_path", "shown_local"]
+__all__ = ["Conflicts", "check_identity", "choice", "key_names", "key_of_path", "said_metadata", "shown_local"]
 
 Conflicts = Literal["ours", "theirs"]
 
@@ -34,6 +37,16 @@ def choice(conflicts: Conflicts | None) -> Choose | None:
         raise UsageError(f"conflicts={conflicts!r} is no choice", fix='Choose "ours" or "theirs".')
     side = Side.OURS if conflicts == "ours" else Side.THEIRS
     return lambda _: side
+
+
+def said_metadata(meta: Mapping[str, Any]) -> bytes:
+    """Return metadata that a user gives as canonical JSON. UsageError: it is none, or has a name that is Penstock's."""
+    for name in meta:
+        if isinstance(name, str) and name.startswith(RESERVED):
+            raise UsageError(
+                f"metadata named {name!r}", why=f"what begins with {RESERVED!r} is Penstock's", fix="Rename it."
+            )
+    return canonical_json(dict(meta))
 
 
 def key_names(text: str) -> tuple[bytes, ...]:

@@ -130,8 +130,7 @@ class PackageQuestions(PackageEntries):
         2024/cat.jpg there is no 2024/cat.json
         2024/dog.jpg there is no 2024/dog.json
         """
-        from penstock.repo.read.entry_records import EntryRecords
-        from penstock.repo.validation.content_types import HEAD_BYTES
+        from penstock.repo.read.file_heads import with_heads
         from penstock.repo.validation.validation_rules import parse_rules, validate
 
         if schema is None and rules is None:
@@ -143,7 +142,6 @@ class PackageQuestions(PackageEntries):
         for each in every[1:]:
             every[0].metadata += each.metadata
         snapshot = self._snapshot
-        records = EntryRecords(snapshot, prefix)
 
         def exists(path: str) -> bool:
             try:
@@ -152,12 +150,7 @@ class PackageQuestions(PackageEntries):
                 return False
             return True
 
-        def head(_: Record) -> bytes:
-            entry = records.entry  # of the record that was yielded last
-            assert entry is not None
-            return b"".join(bytes(block[:HEAD_BYTES]) for block in snapshot.read(entry, range(min(entry.size, 1))))
-
-        return validate(records, every[0], exists, head)
+        return validate(with_heads(snapshot, prefix, every[0].needs_head), every[0], exists)
 
 
 def _document(given: Mapping[str, Any] | str | os.PathLike[str], what: str) -> Mapping[str, Any]:

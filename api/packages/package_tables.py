@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 
 from penstock.errors import UsageError
 from penstock.repo.export.jsonl_file import write_jsonl
+from penstock.repo.export.metadata_columns import metadata_columns
 from penstock.repo.export.parquet_file import write_parquet
+from penstock.repo.query.summary import summarize
+from penstock.repo.read.entry_records import EntryRecords
 
 from .package_entries import PackageEntries
 
@@ -30,9 +33,10 @@ class PackageTables(PackageEntries):
     ) -> int:
         """Write a file with one row an entry, in tree order, the dataset itself first; return how many there are.
 
-        `jsonl`: lines of JSON. `parquet`: the same, with metadata and places as columns of JSON text, for which there
-        is ``penstock[parquet]``; bytes of names that are not UTF-8 are escaped there. Memory does not grow with the
-        version. The file is there when it is whole, in place of one that was.
+        `jsonl`: lines of JSON. `parquet`: the same, with metadata and places as columns of JSON text, and fields of
+        metadata that have one type as columns besides, ``metadata.label``; for it there is ``penstock[parquet]``. Bytes
+        of names that are not UTF-8 are escaped there. Memory does not grow with the version. The file is there when it
+        is whole, in place of one that was.
 
         UsageError: no file, or both; the extra is not installed. AccessError: it cannot be written.
 
@@ -46,7 +50,8 @@ class PackageTables(PackageEntries):
         if jsonl is not None:
             return write_jsonl(os.fspath(jsonl), rows)
         assert parquet is not None
-        return write_parquet(os.fspath(parquet), rows)
+        summary = summarize(record.metadata for record in EntryRecords(self._snapshot, ""))
+        return write_parquet(os.fspath(parquet), rows, metadata_columns(summary.fields()))
 
 
 def _row(entry: Entry) -> EntryRow:

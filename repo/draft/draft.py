@@ -26,6 +26,7 @@ from penstock.repo.bucket.leases import LeaseKind
 from penstock.repo.fetch.externals import Externals
 from penstock.repo.push.directory_walk import Skipped
 from penstock.repo.push.edits import LocalFiles
+from penstock.repo.push.metadata_edits import replaced_metadata
 from penstock.repo.refs.ref_names import branch_head
 from penstock.repo.refs.repository import DEFAULT_BRANCH, VersionId, dataset_of
 from penstock.repo.session.bucket_session import BucketSession, open_session
@@ -154,12 +155,16 @@ class Draft:
         return self._waiting.find(path)
 
     def set_metadata(self, path: Path, metadata: bytes) -> None:
-        """Set the metadata of what is at a key, or of the version. NotFoundError: nothing is there."""
+        """Set what users say of what is at a key, or of the version. NotFoundError: nothing is there."""
+        found = self.find(path) if path else self.tree
+        if found is None:
+            found = self.tree.require(path)  # raises
+        metadata = replaced_metadata(self.tree.read_metadata(found.metadata), metadata)
         if not path:
             self.tree.set_metadata(path, metadata)
-        elif not self._waiting.describe(path, metadata):
-            self.tree.require(path)  # raises
-        elif self._waiting.is_full:
+            return
+        self._waiting.describe(path, metadata)
+        if self._waiting.is_full:
             self.settle()
 
     def remove(self, path: Path) -> None:

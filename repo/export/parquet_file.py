@@ -1,17 +1,18 @@
-"""Entries as a Parquet file: metadata and places are columns of JSON text. Needs ``penstock[parquet]``.
+"""Entries as a Parquet file: metadata and places are columns of JSON text, fields of one type have columns besides.
 
-Rows are held for one group at a time, bounded in number and in bytes.
+Needs ``penstock[parquet]``. Rows are held for one group at a time, bounded in number and in bytes.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from penstock.errors import UsageError
 
 from .entry_row import EntryRow
+from .metadata_columns import MetadataColumn, column_values
 from .whole_file import whole_file
 
 __all__ = ["write_parquet"]
@@ -20,8 +21,8 @@ _BATCH_ROWS = 10_000
 _BATCH_BYTES = 16 << 20
 
 
-def write_parquet(path: str, rows: Iterable[EntryRow]) -> int:
-    """Write a file with one row an entry, and return how many there are.
+def write_parquet(path: str, rows: Iterable[EntryRow], fields: Mapping[str, MetadataColumn]) -> int:
+    """Write a file with one row an entry, and return how many there are. `fields` of metadata are columns, too.
 
     UsageError: the extra is not installed.
     """
@@ -37,6 +38,11 @@ def write_parquet(path: str, rows: Iterable[EntryRow]) -> int:
     text = pa.string()
     columns = {"path": text, "kind": text, "size": pa.int64(), "hash": text, "modified": pa.float64()}
     columns |= {"target": text, "metadata": text, "physical_keys": text}
+    kinds = {"boolean": pa.bool_(), "integer": pa.int64(), "number": pa.float64(), "string": text}
+    columns |= {
+        _column(name): pa.list_(kinds[field.kind]) if field.is_list else kinds[field.kind]
+        for name, field in fields.items()
+    }
     count = 0
     with whole_file(path) as file, parquet.ParquetWriter(file, pa.schema(list(columns.items()))) as writer:
         batch: list[dict[str, Any]] = []
@@ -48,15 +54,20 @@ def write_parquet(path: str, rows: Iterable[EntryRow]) -> int:
 
         for row in rows:
             metadata, places = (json.dumps(row[name], allow_nan=False) for name in ("metadata", "physical_keys"))
+            values = {_column(name): value for name, value in column_values(row["metadata"], fields).items()}
             names = {"path": _utf8(row["path"]), "target": _utf8(row["target"])}
-            batch.append({**row, **names, "metadata": metadata, "physical_keys": places})
-            held += len(metadata) + len(places)
+            batch.append({**row, **names, "metadata": metadata, "physical_keys": places, **values})
+            held += 2 * len(metadata) + len(places)
             count += 1
             if len(batch) >= _BATCH_ROWS or held >= _BATCH_BYTES:
                 flush()
                 held = 0
         flush()
     return count
+
+
+def _column(name: str) -> str:
+    return f"metadata.{_utf8(name)}"
 
 
 def _utf8(name: str) -> str:

@@ -19,7 +19,7 @@ from penstock.repo.write.version_writer import VersionWriter
 
 from .edits import EditsReport, land_edits
 
-__all__ = ["MetadataChange", "land_metadata"]
+__all__ = ["MetadataChange", "land_metadata", "replaced_metadata"]
 
 MetadataChange = Callable[[dict[str, Any]], Mapping[str, Any]]
 """Makes of the metadata that is there that which is to be."""
@@ -60,6 +60,13 @@ def land_metadata(
     if () in changes:
         metadata = changed((), structs.replace(snapshot.find(""), metadata=manifest.metadata))
     return land_edits(writer, base, edits(), metadata=metadata, progress=progress)
+
+
+def replaced_metadata(before: bytes, said: bytes) -> bytes:
+    """Return metadata, as canonical JSON, in the place of what users said before; modes and attributes stay."""
+    if RESERVED.encode() not in before:
+        return said
+    return _changed(parse_metadata(before), lambda _: parse_metadata(said))
 
 
 def _changed(before: dict[str, Any], change: MetadataChange) -> bytes:

@@ -146,13 +146,14 @@ class Run:
 
 
 def validate(
-    records: Iterable[Record], rules: Rules, exists: Callable[[str], bool], head: Callable[[Record], bytes]
+    records: Iterable[tuple[Record, Callable[[], bytes] | None]], rules: Rules, exists: Callable[[str], bool]
 ) -> Iterator[Problem]:
     """Yield what is wrong with files, in tree order, and then with the whole.
 
-    `exists` says whether there is an entry at a path; `head` reads the first HEAD_BYTES of a file.
+    `exists` says whether there is an entry at a path. With each record comes what gives the first HEAD_BYTES of the
+    file, where `Rules.needs_head` says so.
     """
     run = Run(rules, exists)
-    for record in records:
-        yield from run.check(record, head(record) if rules.needs_head(record.path) else None)
+    for record, head in records:
+        yield from run.check(record, head() if head is not None else None)
     yield from run.finish()

@@ -263,7 +263,7 @@ def test_a_table_has_every_entry_and_is_there_when_it_is_whole(labelled: penstoc
     assert lines[0]["metadata"] == {"title": "Cases"}
     rows = parquet.read_table("t.parquet").to_pylist()
     for line, row in zip(lines, rows, strict=True):
-        found = {name: json.loads(row[name]) if isinstance(line[name], list | dict) else row[name] for name in row}
+        found = {name: json.loads(row[name]) if isinstance(line[name], list | dict) else row[name] for name in line}
         assert found == line
     with pytest.raises(UsageError):
         package.export()
@@ -273,3 +273,50 @@ def test_a_table_has_every_entry_and_is_there_when_it_is_whole(labelled: penstoc
     with pytest.raises(penstock.errors.AccessError):
         package.export(jsonl="missing/t.jsonl")
     assert sorted(path.name for path in world.glob("*.partial")) == []
+
+
+def test_fields_of_one_type_are_columns_of_a_table(world: Path) -> None:
+    from pyarrow import parquet
+
+    dataset = penstock.Dataset("demo/photos")
+    dataset.set_meta_many(
+        {
+            "2024/cat.jpg": {"label": "cat", "n": 1, "camera": {"iso": 100}, "box": [1, 2.5], "mixed": 1, "tags": []},
+            "2024/dog.jpg": {"label": "dog", "n": 2, "camera": {"iso": 0.5}, "box": None, "mixed": "a", "big": 1 << 63},
+            "labels.csv": {"ok": True, "tags": ["x"]},
+            "2024": {"label": 7},
+            "": {"n": "many"},
+        }
+    )
+    penstock.open("demo/photos").export(parquet="t.parquet")
+    table = parquet.read_table("t.parquet")
+    columns = {name: str(table.schema.field(name).type) for name in table.column_names if name.startswith("metadata.")}
+    assert columns == {
+        "metadata.big": "double",
+        "metadata.box": "list<element: double>",
+        "metadata.camera.iso": "double",
+        "metadata.label": "string",
+        "metadata.n": "int64",
+        "metadata.ok": "bool",
+        "metadata.tags": "list<element: string>",
+    }
+    rows = {row["path"]: row for row in table.to_pylist()}
+    assert (rows["2024/cat.jpg"]["metadata.label"], rows["2024/cat.jpg"]["metadata.box"]) == ("cat", [1.0, 2.5])
+    assert (rows["2024"]["metadata.label"], json.loads(rows["2024"]["metadata"])) == (None, {"label": 7})
+    assert rows["labels.csv"]["metadata.tags"] == ["x"]
+
+
+def test_what_users_say_leaves_modes_as_they_are(world: Path) -> None:
+    (world / "photos/labels.csv").chmod(0o600)
+    penstock.Dataset("demo/photos").push("photos", modes=True)
+    builder = (
+        penstock.Package("demo/photos").to_builder().set_meta("labels.csv", {"a": 1}).set_meta("labels.csv", {"b": 2})
+    )
+    assert builder.get_metadata("labels.csv") == {"b": 2, "penstock.mode": "0600"}
+    assert builder.set_meta("labels.csv").get_metadata("labels.csv") == {"penstock.mode": "0600"}
+    for change in (
+        lambda: builder.set_meta("labels.csv", {"penstock.mode": "0777"}),
+        lambda: builder.set("new", "photos/labels.csv", {"penstock.mode": "0777"}),
+    ):
+        with pytest.raises(UsageError, match=r"is Penstock's"):
+            change()
