@@ -17,7 +17,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from penstock.api.settings import Settings
-from penstock.catalogue.datasets.shelf import Shelves
+from penstock.catalogue.datasets.bucket_catalogue import BucketCatalogues
 from penstock.catalogue.page.page_routes import page_routers
 from penstock.catalogue.server.app import make_app
 from penstock.catalogue.server.context import ServerContext
@@ -53,7 +53,7 @@ def make_context(
         )
     keys = KeyTable(database)
     return ServerContext(
-        Shelves(buckets, settings),
+        BucketCatalogues(buckets, settings),
         database,
         keys,
         SessionTable(database, keys),
@@ -111,7 +111,7 @@ def serve(
     with ExitStack() as stack:
         database = stack.enter_context(closing(open_database(state)))
         context = make_context(buckets, settings, database, host=host, address=address, is_trusting=is_trusting)
-        stack.enter_context(closing(context.shelves))
+        stack.enter_context(closing(context.catalogues))
         server = make_server(context, host, port)
         sockets = [server.config.bind_socket()]
         stack.enter_context(closing(sockets[0]))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from fastapi import Request
 
-from penstock.catalogue.datasets.shelf import Shelf, Shelves
+from penstock.catalogue.datasets.bucket_catalogue import BucketCatalogue, BucketCatalogues
 from penstock.catalogue.state.attempt_limit import AttemptLimit
 from penstock.catalogue.state.database import Database
 from penstock.catalogue.state.key_table import KeyTable
@@ -24,7 +24,7 @@ class ServerContext:
     `address`: how users reach the server, empty: as they say themselves.
     """
 
-    shelves: Shelves
+    catalogues: BucketCatalogues
     database: Database
     keys: KeyTable
     sessions: SessionTable
@@ -39,9 +39,9 @@ class ServerContext:
     """Requests, by key."""
 
     @property
-    def buckets(self) -> Mapping[str, Shelf]:
+    def buckets(self) -> Mapping[str, BucketCatalogue]:
         """The buckets by name."""
-        return self.shelves.buckets
+        return self.catalogues.buckets
 
 
 def context_of(request: Request) -> ServerContext:

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Query, Request, Response
 
+from penstock.catalogue.datasets.bucket_catalogue import BucketCatalogue
 from penstock.catalogue.datasets.dataset_filter import DatasetFilter, parse_time
-from penstock.catalogue.datasets.shelf import Shelf
 from penstock.catalogue.orm.dataset import DatasetInfo, DatasetScope, StorageLocation
 from penstock.catalogue.state.caller import Caller
 from penstock.errors import AccessError, NotFoundError, UsageError
@@ -23,25 +23,25 @@ router = APIRouter(prefix="/api", tags=["datasets"])
 Text = Annotated[str | None, Query(max_length=1000)]
 
 
-def opened(context: ServerContext, caller: Caller, dataset: str, scope: DatasetScope) -> tuple[Shelf, str]:
+def opened(context: ServerContext, caller: Caller, dataset: str, scope: DatasetScope) -> tuple[BucketCatalogue, str]:
     """Return where a dataset is that the caller may use so. AccessError: not theirs, or not so; NotFoundError."""
     try:
-        shelf, name = context.shelves.find(dataset)
+        found, name = context.catalogues.find(dataset)
     except NotFoundError:
         if caller.dataset:  # what there is besides their own is nothing to them
             raise AccessError("this key does not open that dataset") from None
         raise
-    caller.require(scope, shelf.hash_of(name))
-    return shelf, name
+    caller.require(scope, found.hash_of(name))
+    return found, name
 
 
 def visible_infos(context: ServerContext, caller: Caller) -> list[DatasetInfo]:
     """Return what is said of the datasets that the caller may read."""
     if caller.dataset:
-        shelf, name = opened(context, caller, caller.dataset, DatasetScope.READ)
-        return [shelf.info(name)]
+        found, name = opened(context, caller, caller.dataset, DatasetScope.READ)
+        return [found.info(name)]
     caller.require(DatasetScope.READ, "")
-    return list(context.shelves.infos())
+    return list(context.catalogues.infos())
 
 
 @router.get("/datasets")
@@ -93,8 +93,8 @@ def create_dataset(
     asking.require(DatasetScope.WRITE, "")
     if bucket is not None and bucket not in context.buckets:
         raise NotFoundError(f"no bucket {bucket!r} here")
-    shelf = context.buckets[bucket] if bucket is not None else context.shelves.shelf_for(_storage(storage))
-    return json_answer(shelf.create(title, description, name=name, author=author_of(asking)), 201)
+    found = context.buckets[bucket] if bucket is not None else context.catalogues.catalogue_for(_storage(storage))
+    return json_answer(found.create(title, description, name=name, author=author_of(asking)), 201)
 
 
 def author_of(caller: Caller) -> str:
@@ -113,5 +113,5 @@ def _storage(number: int | None) -> StorageLocation | None:
 @router.get("/datasets/{dataset}")
 def show_dataset(request: Request, asking: Asking, dataset: str) -> Response:
     """Return what is said of one dataset."""
-    shelf, name = opened(context_of(request), asking, dataset, DatasetScope.READ)
-    return json_answer({"dataset": shelf.info(name), "user_role": int(shelf.role())})
+    found, name = opened(context_of(request), asking, dataset, DatasetScope.READ)
+    return json_answer({"dataset": found.info(name), "user_role": int(found.role())})

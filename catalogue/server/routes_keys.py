@@ -33,8 +33,8 @@ def _known(context: ServerContext, dataset: str) -> str:
     """Return the hash of a dataset that is there; of an empty name, an empty one."""
     if not dataset:
         return ""
-    shelf, name = context.shelves.find(dataset)
-    return shelf.hash_of(name)
+    found, name = context.catalogues.find(dataset)
+    return found.hash_of(name)
 
 
 @router.post("/keys")

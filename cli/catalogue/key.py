@@ -70,7 +70,7 @@ def create(
     state: str | None,
 ) -> None:
     """Make a key, of one dataset or of all that a server has, and print it: this once."""
-    from penstock.catalogue.datasets.shelf import Shelf
+    from penstock.catalogue.datasets.bucket_catalogue import BucketCatalogue
     from penstock.catalogue.orm.dataset import DatasetScope
 
     with _state(state) as database:
@@ -79,9 +79,9 @@ def create(
         dataset = ""
         if handle is not None:
             alone = dataset_alone(handle)
-            shelf = Shelf(alone.bucket, invocation.settings())
-            with closing(shelf):
-                dataset = shelf.info(alone.dataset or "").dataset_hash
+            found = BucketCatalogue(alone.bucket, invocation.settings())
+            with closing(found):
+                dataset = found.info(alone.dataset or "").dataset_hash
         wanted = [DatasetScope[each] for each in scopes or (("READ", "WRITE") if admin else ("READ",))]
         made = KeyTable(database).create(title, wanted, dataset, lifetime=expires, is_admin=admin)
     output = invocation.output

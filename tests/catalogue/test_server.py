@@ -227,7 +227,9 @@ def test_nobody_is_trusted_where_others_reach_the_server(site):
     from penstock.catalogue.serving import make_context
 
     with pytest.raises(UsageError, match="nobody is trusted"):
-        make_context(["demo"], site.context.shelves.settings, site.context.database, host="0.0.0.0", is_trusting=True)
+        make_context(
+            ["demo"], site.context.catalogues.settings, site.context.database, host="0.0.0.0", is_trusting=True
+        )
 
 
 def test_the_program_serves_until_it_is_told_to_end(demo, tmp_path):

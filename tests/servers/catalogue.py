@@ -62,7 +62,7 @@ def running(folder: Path, *buckets: str, is_trusting: bool = True) -> Iterator[S
     with ExitStack() as stack:
         database = stack.enter_context(closing(open_database(str(folder))))
         context = make_context(buckets, Settings.load(), database, is_trusting=is_trusting)
-        stack.enter_context(closing(context.shelves))
+        stack.enter_context(closing(context.catalogues))
         server = make_server(context, "127.0.0.1", 0)
         bound = server.config.bind_socket()
         bound.listen()

@@ -32,7 +32,7 @@ from penstock.repo.refs.repository import Repository, datasets_in
 from penstock.repo.session.bucket_session import BucketSession, open_session
 from penstock.repo.write.authorship import default_author
 
-__all__ = ["Shelf", "Shelves", "name_of_title", "user_hash"]
+__all__ = ["BucketCatalogue", "BucketCatalogues", "name_of_title", "user_hash"]
 
 _TOGETHER = 16
 _ROLE_SECONDS = 60.0
@@ -58,7 +58,7 @@ def name_of_title(title: str) -> str:
     return name
 
 
-class Shelf:
+class BucketCatalogue:
     """The datasets of one bucket."""
 
     def __init__(self, bucket: str, settings: Settings) -> None:
@@ -180,20 +180,20 @@ class Shelf:
         self._session.close()
 
 
-class Shelves:
+class BucketCatalogues:
     """Several buckets, by what they are called here."""
 
     def __init__(self, buckets: Sequence[str], settings: Settings) -> None:
         self.settings = settings
-        self.buckets: Mapping[str, Shelf] = {bucket: Shelf(bucket, settings) for bucket in buckets}
-        self._places: dict[str, tuple[Shelf, str]] = {}
+        self.buckets: Mapping[str, BucketCatalogue] = {bucket: BucketCatalogue(bucket, settings) for bucket in buckets}
+        self._places: dict[str, tuple[BucketCatalogue, str]] = {}
 
     def infos(self) -> Iterator[DatasetInfo]:
         """Yield what is said of all datasets."""
-        for shelf in self.buckets.values():
-            yield from shelf.infos()
+        for found in self.buckets.values():
+            yield from found.infos()
 
-    def find(self, name: str) -> tuple[Shelf, str]:
+    def find(self, name: str) -> tuple[BucketCatalogue, str]:
         """Return where a dataset is, by its hash, ``bucket/name``, or a name that one bucket alone has.
 
         NotFoundError: there is none.
@@ -203,34 +203,34 @@ class Shelves:
             raise NotFoundError(f"no dataset {name[:200]!r}", fix="`list` shows which there are.")
         return place
 
-    def _look(self, name: str) -> tuple[Shelf, str] | None:
+    def _look(self, name: str) -> tuple[BucketCatalogue, str] | None:
         bucket, slash, rest = name.rpartition("/")
         if slash and bucket in self.buckets:
             return self.buckets[bucket], rest
         fitting = []
-        for shelf in self.buckets.values():
-            for each in shelf.names():
-                hash_ = shelf.hash_of(each)
-                self._places[hash_] = (shelf, each)
+        for found in self.buckets.values():
+            for each in found.names():
+                hash_ = found.hash_of(each)
+                self._places[hash_] = (found, each)
                 if name == each:
-                    fitting.append((shelf, each))
+                    fitting.append((found, each))
         if len(fitting) > 1:
             raise UsageError(f"{len(fitting)} buckets have a dataset {name!r}", fix="Name it by its hash.")
         return self._places.get(name) or (fitting[0] if fitting else None)
 
-    def shelf_for(self, storage: StorageLocation | None) -> Shelf:
+    def catalogue_for(self, storage: StorageLocation | None) -> BucketCatalogue:
         """Return the first bucket whose store is of a kind. UsageError: there is none."""
-        for shelf in self.buckets.values():
-            if storage is None or shelf.storage is storage:
-                return shelf
+        for found in self.buckets.values():
+            if storage is None or found.storage is storage:
+                return found
         kinds = ", ".join(sorted({each.storage.name for each in self.buckets.values()}))
         raise UsageError(f"no bucket here is {storage!r}", why=f"there is {kinds or 'none'}", fix="Name one of these.")
 
     def close(self) -> None:
         """Let go of connections."""
-        for shelf in self.buckets.values():
+        for found in self.buckets.values():
             try:
-                shelf.close()
+                found.close()
             except PenstockError:  # whatever a store says at its end, the others are to be closed
                 continue
 
