@@ -9,6 +9,7 @@
     .penstock/datasets/<name>/tags/<tag>              a tag
     .penstock/leases/<kind>/<32 hex>                  who relies on what the bucket holds (leases)
     .penstock/garbage/<64 hex>                        what `gc` found, for a later run (notes)
+    .penstock/parts/<2 hex>/<64 hex>                  part of a version in the making, by its set (parts)
     .penstock/copies/<2 hex>/<64 hex>                 a data object of another bucket, copied by the server (staging)
     .penstock/runs/<2 hex>/<64 hex>                   what a run of a stage made, by all that it was run with
     .penstock/runs/each/<64 hex>/<64 hex>             what a command made of single files, by what it was run with
@@ -27,6 +28,7 @@ __all__ = [
     "GARBAGE",
     "LEASES",
     "NODES",
+    "PARTS",
     "PROBES",
     "ROOT",
     "RUNS",
@@ -42,6 +44,8 @@ __all__ = [
     "note_key",
     "number_key",
     "number_of",
+    "part_key",
+    "part_prefix",
     "run_key",
     "tag_key",
 ]
@@ -53,6 +57,7 @@ DATASETS = ROOT + "datasets/"
 LEASES = ROOT + "leases/"
 GARBAGE = ROOT + "garbage/"
 PROBES = ROOT + "probe/"
+PARTS = ROOT + "parts/"
 RUNS = ROOT + "runs/"
 COPIES = ROOT + "copies/"
 """Not under the hash of what they hold, for nobody here has seen their bytes: under that of the address copied from."""
@@ -67,6 +72,17 @@ def data_key(digest: bytes) -> str:
 def node_key(digest: bytes) -> str:
     """Return the key of a node pack by its hash."""
     return _by_hash(NODES, digest)
+
+
+def part_key(digest: bytes) -> str:
+    """Return the key of what belongs to a set of parts: 16 bytes of the set, 16 of what it is."""
+    return _by_hash(PARTS, digest)
+
+
+def part_prefix(part_set: bytes) -> str:
+    """Return what the keys of a set of parts, named by 16 bytes, start with."""
+    name = part_set.hex()
+    return f"{PARTS}{name[:2]}/{name}"
 
 
 def _by_hash(prefix: str, digest: bytes) -> str:

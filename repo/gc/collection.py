@@ -1,7 +1,7 @@
 """One run of `gc`: what it has marked, what it found, and the order in which it deletes.
 
-**Order**: garbage commits, children first; manifests; node packs; data. **Invariant**: at any moment, whatever was
-deleted so far, every commit in the bucket has its parents and its manifest, and every manifest all of its tree. So
+**Order**: garbage commits, children first; manifests; parts; node packs; data. **Invariant**: at any moment, whatever
+was deleted so far, every commit in the bucket has its parents and its manifest, and every manifest all of its tree. So
 it does not matter where a run is killed, and a writer that finds a record can rely on what the record needs. What is
 not due is kept in the same way: a commit that stays keeps its parents, its manifest and its tree.
 """
@@ -23,7 +23,7 @@ from penstock.repo.bucket.proof import StoreClock
 from penstock.store.base import Store
 
 from .gc_report import GcReport, ObjectTally
-from .mark import DATA_MARK, NODE_MARK, mark_trees
+from .mark import DATA_MARK, NODE_MARK, PART_MARK, mark_trees
 from .old_versions import OldObject, OldVersions, delete_old, kind_of
 from .record_listing import DatasetListing, check_heads, check_remembered, list_records
 from .roots import DatasetRecords
@@ -35,7 +35,9 @@ _MOST = 1000
 _NAMED = 20
 """Versions that the store would not delete, at most, that are named."""
 _OLD_AT_ONCE = 10_000
-_PREFIXES = {NODE_MARK: object_keys.NODES, DATA_MARK: object_keys.DATA}
+_PREFIXES = {PART_MARK: object_keys.PARTS, NODE_MARK: object_keys.NODES, DATA_MARK: object_keys.DATA}
+_KEYS = {PART_MARK: object_keys.part_key, NODE_MARK: object_keys.node_key, DATA_MARK: object_keys.data_key}
+"""By kind, in the order in which they go."""
 
 
 class Collection:
@@ -194,7 +196,7 @@ class Collection:
                 kind, found = f"manifests/{records.dataset}", records.garbage_manifests
                 self._delete_records(kind, found, names, report)
                 return True
-        for kind, to_key in ((NODE_MARK, object_keys.node_key), (DATA_MARK, object_keys.data_key)):
+        for kind, to_key in _KEYS.items():
             if garbage := self._marks.garbage(kind, _MOST):
                 self._delete([to_key(digest) for digest, _ in garbage], [size for _, size in garbage], report)
                 self._marks.drop_garbage(kind, [digest for digest, _ in garbage])

@@ -15,10 +15,12 @@ from penstock.manifest.records import Manifest
 from penstock.progress import Stage
 from penstock.repo.bucket.disk_sets import Marks
 
-__all__ = ["DATA_MARK", "NODE_MARK", "mark_trees", "place_of"]
+__all__ = ["DATA_MARK", "NODE_MARK", "PART_MARK", "mark_trees", "place_of"]
 
 DATA_MARK = "data"
 NODE_MARK = "node"
+PART_MARK = "part"
+"""Of parts that no version was made of in time: nothing ever holds them, they are garbage when they are old."""
 
 
 def place_of(ref: NodeRef) -> bytes:

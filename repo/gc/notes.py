@@ -46,7 +46,7 @@ _REFS = "refs"
 _SLACK = 2.5
 _NAME = re.compile(re.escape(object_keys.GARBAGE) + r"[0-9a-f]{64}")
 _REF = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}/(?:heads/[^/]+/[0-9a-f]{16}|tags/.+)")
-_KINDS = re.compile(r"refs|data|node|(?:commits|manifests)/[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_KINDS = re.compile(r"refs|data|node|part|(?:commits|manifests)/[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 class _Record(msgspec.Struct, frozen=True, array_like=True):

@@ -21,13 +21,14 @@ from penstock.repo.bucket import object_keys
 from penstock.store.base import ObjectVersion, Store
 
 from .gc_report import ObjectTally
-from .mark import DATA_MARK, NODE_MARK
+from .mark import DATA_MARK, NODE_MARK, PART_MARK
 
 __all__ = ["OldObject", "OldVersions", "delete_old"]
 
 _MOST = 1000
 _TRANSIENT = (object_keys.LEASES, object_keys.GARBAGE, object_keys.PROBES)
 _RECORD = re.compile(re.escape(object_keys.DATASETS) + r"([^/]+)/(commits|manifests)/([0-9a-f]{64})")
+_BY_HASH = ((PART_MARK, object_keys.PARTS), (NODE_MARK, object_keys.NODES), (DATA_MARK, object_keys.DATA))
 IsNeeded = Callable[[str, bytes], bool]
 
 
@@ -105,7 +106,7 @@ class OldVersions:
 
 def kind_of(key: str) -> tuple[str, bytes] | None:
     """Return kind and hash of an object that is named by its hash; None when the key is no such key."""
-    for kind, prefix in ((NODE_MARK, object_keys.NODES), (DATA_MARK, object_keys.DATA)):
+    for kind, prefix in _BY_HASH:
         if key.startswith(prefix):
             digest = object_keys.digest_of(prefix, key)
             return (kind, digest) if digest is not None else None

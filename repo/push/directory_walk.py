@@ -64,10 +64,12 @@ def walk_directory(
     skipped: Callable[[Skipped], None],
     kept: KeptAttributes = NOTHING,
     without: frozenset[bytes] = frozenset(),
+    chosen: Callable[[tuple[bytes, ...]], bool] = lambda _: True,
 ) -> Iterator[Step]:
     """Yield the content of a directory in tree order. Sockets, pipes and devices are named to `skipped`.
 
-    What is called as one of `without` is left out, wherever it lies.
+    What is called as one of `without` is left out, wherever it lies; so is, unless it is a directory, what is not
+    `chosen` by its path: it is not even looked at.
 
     The rules of ignore files hold. Symlinks are never followed, but for `top` itself. NotFoundError, UsageError:
     `top` is not there, or no directory, which is seen at once; AccessError: something in it may not be read.
@@ -77,11 +79,15 @@ def walk_directory(
         if not os.path.lexists(root):
             raise NotFoundError(f"no directory {top!r}", fix="Name the directory to read.")
         raise UsageError(f"{top!r} is not a directory", fix="Name a directory; a single file is put into one first.")
-    return _walk(root, skipped, kept, without)
+    return _walk(root, skipped, kept, without, chosen)
 
 
 def _walk(
-    root: bytes, skipped: Callable[[Skipped], None], kept: KeptAttributes, without: frozenset[bytes]
+    root: bytes,
+    skipped: Callable[[Skipped], None],
+    kept: KeptAttributes,
+    without: frozenset[bytes],
+    chosen: Callable[[tuple[bytes, ...]], bool],
 ) -> Iterator[Step]:
     stack: list[tuple[tuple[bytes, ...], IgnoreRules, Iterator[FoundName]]] = []
     stack.append(((), IgnoreRules.at_top(root), _list(root)))
@@ -92,6 +98,8 @@ def _walk(
                 continue
             path = (*names, check_name(item.name))
             try:
+                if not chosen(path) and not item.is_dir(follow_symlinks=False):
+                    continue
                 facts = item.stat(follow_symlinks=False)
             except OSError as error:
                 raise file_error(item.path, error) from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, Protocol
@@ -40,6 +41,10 @@ class FoundName(Protocol):
         """Return what lstat says of it."""
         ...
 
+    def is_dir(self, *, follow_symlinks: bool) -> bool:
+        """Whether it is a directory: what the listing says, where it says that."""
+        ...
+
 
 class _DeepName(NamedTuple):
     name: bytes
@@ -49,6 +54,10 @@ class _DeepName(NamedTuple):
     def stat(self, *, follow_symlinks: bool) -> os.stat_result:
         assert not follow_symlinks
         return self.facts
+
+    def is_dir(self, *, follow_symlinks: bool) -> bool:
+        assert not follow_symlinks
+        return stat.S_ISDIR(self.facts.st_mode)
 
 
 def list_directory(directory: bytes) -> Sequence[FoundName]:
