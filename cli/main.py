@@ -53,6 +53,7 @@ _COMMANDS = {
     "log": LazyCommand("history.log:log_", "Show the versions that led to one."),
     "ls": LazyCommand("packages.browse:ls", "List a directory of a version, or the datasets of a bucket."),
     "merge": LazyCommand("history.merge:merge", "Merge a version into a branch."),
+    "merge-parts": LazyCommand("datasets.parts:merge_parts", "Make one version of the parts of a push."),
     "meta": LazyCommand("datasets.meta:meta", "Read and set metadata of files, directories and datasets."),
     "metrics": LazyCommand("stages.values:metrics", "Show metrics of stages, and what differs."),
     "mount": LazyCommand("mounts.mount:mount_", "Show a version as a read-only directory."),

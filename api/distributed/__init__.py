@@ -1,5 +1,5 @@
 """Work beyond one machine: a directory pushed by many processes, a version transformed by many workers.
 
-Key types: `DatasetParts` (`dataset_parts`), `Shard` (`shards`), `TransformTask` (`transform_task`), `transform`
+Key types: `Shard` (`shards`), `TransformTask` (`transform_task`), `transform`
 (`transform`). `penstock.distributed` has what is public; nothing here imports Dask.
 """

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, TypeVar
 
 import click
 
 from penstock.api.datasets.dataset import Dataset
-from penstock.api.datasets.push import PushReport, SkippedFile, hash_directory
-from penstock.api.handles import DEFAULT_BRANCH, Handle, dataset_alone, format_size
+from penstock.api.datasets.push import hash_directory
+from penstock.api.handles import DEFAULT_BRANCH, Handle, dataset_alone
 from penstock.api.settings import allowed_record
 from penstock.cli.commands import Command
 from penstock.cli.exits import ExitCode
 from penstock.cli.invocation import Invocation, pass_invocation
-from penstock.cli.output import Output
 from penstock.cli.params import HANDLE
 from penstock.cli.versions import tell_risk
 from penstock.errors import UsageError
+
+from .parts import PART, tell_part, tell_push, tell_skipped
 
 __all__ = ["hash_", "push_"]
 
@@ -42,6 +43,7 @@ def _kept_options(command: _Callback) -> _Callback:
         "penstock push --in-place s3://open-data/images lab/images",
         "penstock push --in-place --identity s3://open-data/images lab/images",
         "penstock push . lab/runs --tag 2026-11-30 --workspace",
+        'penstock push /scratch/photos lab/photos --part 3/16 --run "$JOB"',
     ),
 )
 @click.argument("directory", type=_DIRECTORY)
@@ -52,6 +54,8 @@ def _kept_options(command: _Callback) -> _Callback:
 @click.option("--require-versioned", is_flag=True, help="With --in-place: refuse objects that have no version.")
 @click.option("--identity", is_flag=True, help="With --in-place: read no object, pin it by size and ETag.")
 @click.option("--drop-metadata", is_flag=True, help="Leave out the metadata that the branch has.")
+@click.option("--part", "share", type=PART, metavar="I/N", help="Send part I of N; merge-parts publishes them.")
+@click.option("--run", metavar="NAME", help="With --part: what the parts belong to, such as the job's id.")
 @click.option("-m", "--message", default="", metavar="TEXT", help="Say what this version is.")
 @click.option("--tag", metavar="NAME", help="Give the version a tag, too.")
 @click.option("--author", metavar="NAME", help="Who made it; as git has it by default.")
@@ -67,6 +71,8 @@ def push_(
     require_versioned: bool,
     identity: bool,
     drop_metadata: bool,
+    share: tuple[int, int] | None,
+    run: str | None,
     message: str,
     tag: str | None,
     author: str | None,
@@ -93,7 +99,17 @@ def push_(
     With --workspace the version says what DIRECTORY was worked on with, and `penstock show` prints it: git commit,
     branch and remote, container image (of Docker: what PENSTOCK_CONTAINER_IMAGE says), Python, installed packages.
     Nothing of it holds passwords; .git is left out.
+
+    With --part many processes push a directory that all of them see, each its share of the files, which a hash of the
+    path says; `penstock merge-parts` makes one version of them. --run names what belongs together: a new name each
+    time, such as "$SLURM_ARRAY_JOB_ID". A part that failed is sent again, and what it had sent is found.
     """
+    if (share is None) != (run is None):
+        raise click.UsageError("--part and --run go together")
+    if share is not None and (in_place or workspace or drop_metadata or message or tag or author):
+        raise click.UsageError(
+            "--part goes with --run, --modes and --xattrs; merge-parts takes what is said of a version"
+        )
     if (skip_unreadable or require_versioned or identity) and not in_place:
         raise click.UsageError("--skip-unreadable, --require-versioned and --identity go with --in-place")
     if in_place and (modes or xattrs):
@@ -106,6 +122,16 @@ def push_(
             f"cannot push into {handle.subdir!r} of a version", fix=f"Push the whole directory: {alone}[:branch]"
         )
     dataset, branch = Dataset(alone, invocation.settings()), handle.ref or DEFAULT_BRANCH
+    if share is not None and run is not None:
+        number, of = share
+        with invocation.progress() as progress:
+            part = dataset.push_part(
+                directory, number, of, run=run, branch=branch, modes=modes, xattrs=xattrs, progress=progress
+            )
+        tell_skipped(invocation.output, part.skipped)
+        tell_risk(invocation.output, part.risk)
+        tell_part(invocation, part, dataset.name)
+        return
     with invocation.progress() as progress:
         if in_place:
             report = dataset.push_in_place(
@@ -133,7 +159,7 @@ def push_(
                 drop_metadata=drop_metadata,
                 progress=progress,
             )
-    _tell_skipped(invocation.output, report.skipped)
+    tell_skipped(invocation.output, report.skipped)
     for note in report.notes:
         invocation.output.notice(note)
     if report.unpinned:
@@ -159,29 +185,9 @@ def push_(
     tell_risk(invocation.output, report.risk)
     for each in report.unreadable:
         invocation.output.notice(f"left out {each.key}: {each.why}")
-    _tell(invocation, report)
+    tell_push(invocation, report)
     if report.unreadable:
         raise click.exceptions.Exit(ExitCode.DIFFERS)
-
-
-def _tell(invocation: Invocation, report: PushReport) -> None:
-    if invocation.output.json:
-        invocation.output.document({**asdict(report), "risk": report.risk or None})
-        return
-    line = invocation.output.line
-    uploaded = "nothing" if not report.bytes_uploaded else format_size(report.bytes_uploaded)
-    line(f"{report.handle}{f' and tag {report.tag}' if report.tag else ''}")
-    line(f"  top hash  {report.top_hash}")
-    line(f"  version   {report.commit or 'no change: the branch stays where it is'}")
-    line(f"  content   {report.files} files, {format_size(report.bytes)}")
-    line(f"  uploaded  {uploaded} of data, {format_size(report.metadata_bytes_uploaded)} of metadata")
-
-
-def _tell_skipped(output: Output, skipped: Sequence[SkippedFile]) -> None:
-    for each in skipped[:20]:
-        output.notice(f"skipped {each.path}: a {each.what} is no file")
-    if len(skipped) > 20:
-        output.notice(f"skipped {len(skipped) - 20} more")
 
 
 @click.command(
@@ -202,7 +208,7 @@ def hash_(invocation: Invocation, directory: str, modes: bool, xattrs: bool) -> 
     """
     with invocation.progress() as progress:
         found = hash_directory(directory, modes=modes, xattrs=xattrs, progress=progress)
-    _tell_skipped(invocation.output, found.skipped)
+    tell_skipped(invocation.output, found.skipped)
     if invocation.output.json:
         invocation.output.document(asdict(found))
     else:

@@ -84,7 +84,7 @@ class PartWriter:
     def finish(self, *, options: str = "", inputs: int = 0, sent_objects: int = 0, sent_bytes: int = 0) -> PartRecord:
         """Write what is left, and the record: all that the entries lie in is in the bucket."""
         self._pack()
-        if self._frames or len(self._chunk) > _INLINE:
+        if self._chunk and (self._frames or len(self._chunk) > _INLINE):
             self._end_chunk()
         record = PartRecord(
             format=1,
