@@ -50,6 +50,7 @@ _COMMANDS = {
     "info": LazyCommand("packages.browse:info", "Tell what a version is."),
     "init": LazyCommand("datasets.init:init", "Make a dataset, with an empty first version."),
     "key": LazyCommand("catalogue.key:key", "Make, list and revoke keys of a server."),
+    "lineage": LazyCommand("history.lineage:lineage", "Show what a version was made from."),
     "log": LazyCommand("history.log:log_", "Show the versions that led to one."),
     "ls": LazyCommand("packages.browse:ls", "List a directory of a version, or the datasets of a bucket."),
     "merge": LazyCommand("history.merge:merge", "Merge a version into a branch."),

@@ -24,6 +24,7 @@ from .entry import Entry
 from .listing import html_table, text_table
 from .meant_version import MeantVersion, open_meant
 from .package_history import PackageHistory
+from .package_lineage import PackageLineage
 from .package_questions import PackageQuestions
 from .package_subsets import PackageSubsets
 from .package_tables import PackageTables
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
     from penstock.manifest.records import Manifest
     from penstock.repo.refs.repository import VersionId
 
-__all__ = ["Package", "open_package"]
+    from .shard import Shard
+
+__all__ = ["Package", "open_package", "pinned_package"]
 
 _OF_BUILDERS = frozenset(("add", "delete", "move", "move_dir_contents", "set", "set_meta")) | {
     "build_manifest",
@@ -45,7 +48,9 @@ _OF_BUILDERS = frozenset(("add", "delete", "move", "move_dir_contents", "set", "
 }
 
 
-class Package(DocumentNames, PackageHistory, PackageQuestions, PackageSubsets, PackageTables, PackageUpkeep):
+class Package(
+    DocumentNames, PackageHistory, PackageLineage, PackageQuestions, PackageSubsets, PackageTables, PackageUpkeep
+):
     """A version, named ``bucket/dataset[:ref][/subdir]``: immutable, and a handle.
 
     The version is looked up when a method first needs it; from then on it is that one, also in copies that were
@@ -134,6 +139,32 @@ class Package(DocumentNames, PackageHistory, PackageQuestions, PackageSubsets, P
         """Return the same as `to_builder`."""
         return self.to_builder()
 
+    def shards(self, count: int) -> list[Shard]:
+        """Divide the files among `count` workers, by bytes, so that no two fetch from one pack; in tree order.
+
+        There are fewer shards where there are fewer packs, none of nothing. A shard is pickled in a few bytes, and read
+        by whoever has it. The same version is divided alike every time.
+
+        >>> import penstock
+        >>> [shard] = penstock.Package("demo/photos").shards(4)
+        >>> [(entry.key, data) for entry, data in shard.read()]
+        [('2024/cat.jpg', b'cat'), ('2024/dog.jpg', b'dog'), ('labels.csv', b'cat,1')]
+        """
+        from penstock.repo.read.shard_files import numbered_files, shard_files
+        from penstock.repo.read.shard_plan import plan_shards, total_weight
+
+        from .shard import Shard
+
+        if count < 1:
+            raise UsageError(f"{count} shards", fix="Ask for one, or more.")
+        snapshot = self._snapshot
+        weight = total_weight(snapshot.root.entries, snapshot.root.size)
+        planned = plan_shards(shard_files(numbered_files(snapshot)), count, weight)
+        return [
+            Shard(self, number, len(planned), each.files, each.bytes, each.runs)
+            for number, each in enumerate(planned, 1)
+        ]
+
     def close(self) -> None:
         """Close what is open. Whoever uses the package again opens the same version again."""
         self._opened.close()
@@ -164,7 +195,7 @@ class Package(DocumentNames, PackageHistory, PackageQuestions, PackageSubsets, P
     @classmethod
     def _at(cls, handle: Handle, settings: Settings, version: VersionId, manifest: Manifest) -> Package:
         """Return the package of a version that was just made."""
-        return _unpickled(handle, settings, Pin(version, manifest, None, manifest.root, manifest.metadata))
+        return pinned_package(handle, settings, Pin(version, manifest, None, manifest.root, manifest.metadata))
 
     def __enter__(self) -> Self:
         return self
@@ -176,7 +207,7 @@ class Package(DocumentNames, PackageHistory, PackageQuestions, PackageSubsets, P
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle it as a handle of the version that it is, which is looked up now if it was not yet."""
-        return _unpickled, (self.handle, self.settings, self._pin)
+        return pinned_package, (self.handle, self.settings, self._pin)
 
     def __repr__(self) -> str:
         if not self._opened.is_open:  # to be shown must not wait for a store
@@ -199,7 +230,8 @@ class Package(DocumentNames, PackageHistory, PackageQuestions, PackageSubsets, P
             return
 
 
-def _unpickled(handle: Handle, settings: Settings, pin: Pin) -> Package:
+def pinned_package(handle: Handle, settings: Settings, pin: Pin) -> Package:
+    """Return the package that a handle was found to name once; nothing is asked for that."""
     package = Package.__new__(Package)
     package._begin(handle, settings, MeantVersion(pin))  # noqa: SLF001  # the other half of __reduce__
     return package

@@ -13,6 +13,8 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+import msgspec
+
 from penstock.errors import ConflictError, IntegrityError, NotFoundError
 from penstock.manifest.entry import display_path
 from penstock.repo.bucket import object_keys
@@ -20,36 +22,45 @@ from penstock.store.base import ByteRange, Store
 
 from .part_record import LARGEST_RECORD, FrameRef, PartEntry, PartRecord, PartSet, Path, decode_frame, decode_record
 
-__all__ = ["StoredPart", "chunk_keys", "find_part", "merged_entries", "missing_objects"]
+__all__ = ["StoredPart", "find_part", "merged_entries", "missing_objects"]
 
 _REQUESTS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class StoredPart:
-    """A part that is in the bucket: by what it is told to people, and its record."""
+    """A part that is in the bucket: by what it is told to people, and its record, but for entries that it has itself.
+
+    Those are read when it is opened: of ten thousand parts, records alone are held.
+    """
 
     name: str
     part_set: PartSet
+    part: bytes
     record: PartRecord
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys of its record and of its chunks."""
+        chunks = {self.part_set.chunk_key(each.chunk) for each in self.record.frames if each.chunk}
+        return [self.part_set.record_key(self.part), *sorted(chunks)]
 
 
 def find_part(store: Store, part_set: PartSet, part: bytes, name: str) -> StoredPart | None:
     """Return a part; None: it is not there, or was not ended. IntegrityError: what is there is none."""
-    key = part_set.record_key(part)
+    record = _read(store, part_set.record_key(part))
+    return StoredPart(name, part_set, part, msgspec.structs.replace(record, body=b"")) if record is not None else None
+
+
+def _read(store: Store, key: str) -> PartRecord | None:
     try:
         stored = store.get(key, limit=LARGEST_RECORD)
     except NotFoundError:
         return None
     try:
-        return StoredPart(name, part_set, decode_record(stored))
+        return decode_record(stored)
     except IntegrityError as error:
         raise type(error)(f"{key} in {store.url} is no part", why=error.reason, fix=error.fix) from error
-
-
-def chunk_keys(part: StoredPart) -> list[str]:
-    """Return the keys of the chunks that a part's entries lie in."""
-    return sorted({part.part_set.chunk_key(each.chunk) for each in part.record.frames if each.chunk})
 
 
 def missing_objects(store: Store, parts: Iterable[StoredPart]) -> dict[bytes, str]:
@@ -105,6 +116,11 @@ def _first(part: StoredPart) -> Path:
 
 def _entries(store: Store, part: StoredPart, pool: ThreadPoolExecutor) -> Iterator[PartEntry]:
     record = part.record
+    if any(not each.chunk for each in record.frames):
+        whole = _read(store, part.keys[0])
+        if whole is None or whole.first != record.first:
+            raise ConflictError(f"{part.name} went away, or was made anew, while it was read", fix="Merge again.")
+        record = whole
 
     def fetch(ref: FrameRef) -> bytes:
         if not ref.chunk:

@@ -16,7 +16,7 @@ from penstock.manifest.build import TreeBuilder, with_blocks
 from penstock.manifest.entry import Kind, Metadata, NodeRef, display_path
 from penstock.manifest.tree import Tree
 from penstock.progress import Progress
-from penstock.repo.parts.part_reader import StoredPart, chunk_keys, find_part, merged_entries, missing_objects
+from penstock.repo.parts.part_reader import StoredPart, find_part, merged_entries, missing_objects
 from penstock.repo.parts.part_record import PartEntry, Path
 from penstock.repo.write.landing import Landed
 from penstock.repo.write.version_content import VersionContent
@@ -79,8 +79,7 @@ def merge_parts(writer: VersionWriter, run: str, progress: Progress, *, drop_met
         manifest = content.finish(tree.finish(), metadata)
     landed = writer.publish(manifest)
     writer.tag_version(landed.published)
-    names = [pushed_set(repository.dataset, run).record_key(part_name(part.record.number)) for part in parts]
-    store.delete(names + [key for part in parts for key in chunk_keys(part)])
+    store.delete([key for part in parts for key in part.keys])
     records = [part.record for part in parts]
     return PartsOutcome(
         landed,
