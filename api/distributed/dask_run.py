@@ -3,8 +3,8 @@
 All tasks are submitted at once, so that Dask's dashboard counts what the progress does; each is some kilobytes there,
 and there are ten thousand at most. Dask runs the tasks of a worker that died elsewhere, and some of them twice: that
 changes nothing. What Dask does not see is a worker that hangs: so each task says when it begins, and one that has gone
-on for longer than the deadline is submitted once more, to other workers, and so is what waits for a worker that is heard
-of no more; whichever ends first counts.
+on for longer than the deadline is submitted once more, to other workers, and so is what waits for a worker that says
+nothing any more; whichever ends first counts.
 
 One thread calls; Dask's own threads put what happens into a queue.
 """
@@ -95,12 +95,13 @@ class _Run:
             except queue.Empty:
                 stage.advance(0)  # where the end is asked for, this raises
             else:
-                attempts = self._open.get(number)
-                if attempts is not None and what == "begun":
-                    attempts.begun = time.monotonic()
-                    attempts.workers.add(about)
-                elif attempts is not None and about.status != "cancelled":
-                    receipt = self._result(attempts, about)
+                if (one := self._open.get(number)) is None:
+                    pass  # it has ended elsewhere
+                elif what == "begun":
+                    one.begun = time.monotonic()
+                    one.workers.add(about)
+                elif about.status != "cancelled":
+                    receipt = self._result(one, about)
                     if receipt is not None:
                         found.append(receipt)
                         del self._open[number]
@@ -167,10 +168,10 @@ class _Run:
         again = {each.task.number: each for each in slow}
         for address in stuck:  # what waits behind something that hangs hangs as well
             for key in self._client.processing([address]).get(address, ()):
-                attempts = self._open.get(self._keys.get(str(key), 0))
-                is_last = attempts is not None and str(key) == attempts.futures[-1].key
-                if attempts is not None and is_last and (attempts.begun is None or address in silent):
-                    attempts.workers.add(address)
-                    again[attempts.task.number] = attempts
+                one = self._open.get(self._keys.get(str(key), 0))
+                is_last = one is not None and str(key) == one.futures[-1].key
+                if one is not None and is_last and (one.begun is None or address in silent):
+                    one.workers.add(address)
+                    again[one.task.number] = one
         for attempts in again.values():
             self._submit(attempts)

@@ -40,13 +40,13 @@ class TaskInput:
         )
         return InputRecord(rows, shard).digest()
 
-    def metadata(self, snapshot: Snapshot) -> dict[str, Any]:
-        """Return the metadata of its file; of several, by name."""
+    def metadata(self, snapshot: Snapshot, by: By) -> dict[str, Any]:
+        """Return the metadata of its file; of a record or a shard, by name."""
         found = {
             display_path(names[len(self.within) :]): parse_metadata(snapshot.read_metadata(entry.metadata))
             for names, entry in self.files
         }
-        return found if len(self.files) > 1 else next(iter(found.values()))
+        return found if by != "file" else next(iter(found.values()))
 
     def write(self, directory: str, contents: Iterator[bytes]) -> None:
         """Write its files into a directory, each with the next of `contents`."""

@@ -133,7 +133,7 @@ def _call(
         ) from error
     values = {"input_dir": _path(input_dir), "output_dir": _path(output_dir), "key": given.key, **job.parameters}
     if job.wants_metadata:
-        values["metadata"] = given.metadata(snapshot)
+        values["metadata"] = given.metadata(snapshot, job.by)
     if job.by == "shard":
         values |= {"number": task.number, "of": task.of}
     outcome = run_function(job.fn, job.plan, job.promise, values, job.timeout)

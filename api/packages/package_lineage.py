@@ -62,8 +62,8 @@ class PackageLineage(PackageEntries):
     def lineage(self, path: str = "") -> list[LineageStep]:
         """Return this version and those that it was made from, the last step being where that ends.
 
-        With `path`, of a file: each step names the file that it comes from. A step that is not there any more, or not to
-        be read, says why. NotFoundError: there is no such path.
+        With `path`, of a file: each step names the file that it comes from. A step that is gone, or not to be read,
+        says why. NotFoundError: there is no such path.
 
         >>> import penstock
         >>> _ = penstock.open("demo/photos:v1").sample(1, "demo/one")

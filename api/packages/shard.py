@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -40,6 +41,6 @@ class Shard:
         for names, entry in shard_entries(self.package._snapshot, self.runs):  # noqa: SLF001  # of this room
             yield Entry(self.package, names, entry)
 
-    def read(self, *, budget: int | None = None) -> Generator[tuple[Entry, bytes], None, None]:
+    def read(self, *, budget: int | None = None) -> Generator[tuple[Entry, builtins.bytes], None, None]:
         """Yield each file with its bytes, fetched ahead along the packs: see `Package.read_many`."""
         yield from zip(self, self.package.read_many(self, budget=budget), strict=True)

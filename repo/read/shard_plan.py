@@ -83,7 +83,7 @@ def plan_shards(
 ) -> list[PlannedShard]:
     """Return at most `count` shards of files that come in tree order; fewer where there are fewer objects.
 
-    `weight` is the bytes of all, about: `total_weight`. With `whole` False an object of more than two shares is cut.
+    `weight` is the bytes of all, about: `total_weight`. With `whole` False an object of more than a share is cut.
     `sparse`: between the files that come are others, which are not meant.
     """
     share = max(1, weight // count)
@@ -111,7 +111,7 @@ def plan_shards(
             counts.append(1)
             sizes.append(file.entry.size)
         last = group
-    units = _units(groups, owners, counts, sizes, None if whole else 2 * share)
+    units = _units(groups, owners, counts, sizes, None if whole else share)
     return _shards(units, count, starts, stops, counts, sizes, sparse=sparse)
 
 
