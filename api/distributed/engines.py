@@ -12,21 +12,22 @@ from penstock.progress import Stage
 from .transform_job import TransformJob
 from .transform_task import TaskReceipt, TransformTask, run_task
 
-__all__ = ["run_tasks"]
+__all__ = ["run_here", "run_tasks"]
 
 _LOOK = 1.0
 
 
-def run_tasks(
-    tasks: Sequence[TransformTask], job: TransformJob, client: Any, deadline: float, stage: Stage
-) -> list[TaskReceipt]:
-    """Run tasks, and return their receipts. The first error ends it, and what was not begun is not."""
-    if client is None:
-        receipts = []
-        for task in tasks:
-            receipts.append(run_task(task, job))  # not a copy of the job: the function may be one that cannot travel
-            stage.advance(1)
-        return receipts
+def run_here(tasks: Sequence[TransformTask], job: TransformJob, stage: Stage) -> list[TaskReceipt]:
+    """Run tasks in this thread, one after the other, and return their receipts."""
+    receipts = []
+    for task in tasks:
+        receipts.append(run_task(task, job))
+        stage.advance(1)
+    return receipts
+
+
+def run_tasks(tasks: Sequence[TransformTask], client: Any, deadline: float, stage: Stage) -> list[TaskReceipt]:
+    """Run tasks elsewhere, and return their receipts. The first error ends it, and what was not begun is not."""
     if isinstance(client, Executor):
         return _in_executor(tasks, client, stage)
     if type(client).__module__.partition(".")[0] == "distributed":

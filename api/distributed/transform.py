@@ -17,7 +17,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from types import TracebackType
 from typing import Any, Self
 
@@ -29,7 +30,7 @@ from penstock.api.settings import Settings
 from penstock.errors import IntegrityError, UsageError
 from penstock.manifest.metadata import canonical_json, parse_metadata
 from penstock.manifest.records import Manifest
-from penstock.progress import SILENT, Progress
+from penstock.progress import SILENT, Progress, Stage
 from penstock.repo.bucket.leases import LeaseKind
 from penstock.repo.parts.part_reader import StoredPart
 from penstock.repo.session.bucket_session import BucketSession, open_session
@@ -37,7 +38,7 @@ from penstock.repo.settings.bucket_setup import BucketSetup
 from penstock.repo.write.publish import stands_at
 from penstock.repo.write.version_writer import VersionWriter
 
-from .engines import run_tasks
+from .engines import run_here, run_tasks
 from .lineage_metadata import DERIVED, libraries_of, plain, source_of
 from .transform_job import By, TransformJob, call_plan, pack_job
 from .transform_merge import FormerOutputs, merge_outputs
@@ -85,16 +86,15 @@ class TransformRun:
 
     def __init__(self, job: TransformJob, lineage: Mapping[str, Any], writer: VersionWriter, opened: ExitStack) -> None:
         self.job = job
-        self.tasks: Sequence[TransformTask] = ()
-        self.packed = b""
+        self._planned: Sequence[TransformTask] = ()
         self._lineage = dict(lineage)
         self._writer = writer
         self._opened = opened
         self._base: Manifest | None = None
         self._former = FormerOutputs(None)
 
-    def _divide(self, tasks: int | None) -> TransformJob:
-        """Look at the source and at the version before; return the job with what it has to know of that."""
+    def _divide(self, tasks: int | None) -> None:
+        """Look at the source and at the version before, and divide what there is to do."""
         job, writer = self.job, self._writer
         snapshot = job.source._snapshot  # noqa: SLF001  # of one package, the face
         base = self._base = writer.base()
@@ -104,16 +104,24 @@ class TransformRun:
         if job.by == "shard" and base is not None:
             held = _held(job, base, writer.session)
         self._former = FormerOutputs(found.stale)
-        from dataclasses import replace
-
         self.job = replace(job, held=held, of=len(planned))
-        self.packed = pack_job(self.job)
-        self.tasks = [
-            TransformTask(self.packed, number, len(planned), each.files, each.bytes, each.runs)
+        self._planned = [
+            TransformTask(b"", number, len(planned), each.files, each.bytes, each.runs)
             for number, each in enumerate(planned, 1)
-            if each.files
         ]
-        return self.job
+
+    @cached_property
+    def tasks(self) -> Sequence[TransformTask]:
+        """What is to be called. UsageError: the function cannot be sent to other processes."""
+        packed = pack_job(self.job)
+        return [replace(task, job=packed) for task in self._planned]
+
+    def run(self, client: Any, deadline: float, stage: Stage) -> list[TaskReceipt]:
+        """Have all tasks run, here or on a client: see `transform`."""
+        stage.total(len(self._planned))
+        if client is None:  # without a copy of the job: the function may be one that cannot be sent anywhere
+            return run_here(self._planned, self.job, stage)
+        return run_tasks(self.tasks, client, deadline, stage)
 
     def finish(self, receipts: Iterable[TaskReceipt], progress: Progress = SILENT) -> TransformReport:
         """Make one version of what the tasks did, in whatever order, and however often.
@@ -123,15 +131,15 @@ class TransformRun:
         """
         job, writer = self.job, self._writer
         known = {receipt.number: receipt for receipt in receipts}
-        missing = [task.number for task in self.tasks if task.number not in known]
+        missing = [task.number for task in self._planned if task.number not in known]
         if missing:
             raise UsageError(
-                f"{len(missing)} of {len(self.tasks)} tasks were not done, the first is task {missing[0]}",
+                f"{len(missing)} of {len(self._planned)} tasks were not done, the first is task {missing[0]}",
                 why="there is no receipt of them",
                 fix="Call each of `tasks`, and give what they return.",
             )
         parts, reused = [], []
-        for task in self.tasks:
+        for task in self._planned:
             receipt = known[task.number]
             if receipt.held:
                 reused.append(receipt.held.hex())
@@ -156,8 +164,8 @@ class TransformRun:
             top_hash=landed.published.top_hash.hex(),
             commit=landed.published.known_commit.hex(),
             changed=landed.changed,
-            tasks=len(self.tasks),
-            tasks_again=len(self.tasks) - len(now),
+            tasks=len(self._planned),
+            tasks_again=len(self._planned) - len(now),
             inputs=sum(receipt.inputs for receipt in now.values()),
             outputs=merged.outputs,
             removed=merged.removed,
@@ -322,8 +330,7 @@ def transform(
         settings=settings,
         progress=progress,
     ) as run:
-        stage = progress.stage("tasks", total=len(run.tasks), unit="items")
-        return run.finish(run_tasks(run.tasks, run.job, client, deadline, stage), progress)
+        return run.finish(run.run(client, deadline, progress.stage("tasks", unit="items")), progress)
 
 
 def _lineage(job: TransformJob, version: str | None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -72,19 +73,31 @@ def call_plan(fn: Callable[..., Any], parameters: Mapping[str, Any], by: By) -> 
 
 def pack_job(job: TransformJob) -> bytes:
     """Pickle a job: the function by its name, or by its code where it has none that another process could import."""
+    by_code = _code_pickler()
     try:
-        import cloudpickle  # comes with Dask, Ray and Spark
-    except ImportError:
-        try:
+        if by_code is not None:
+            packed: bytes = by_code.dumps(job)
+            return packed
+        if getattr(job.fn, "__module__", None) != "__main__":  # another process has another module of that name
             return pickle.dumps(job)
-        except (pickle.PicklingError, AttributeError, TypeError) as error:
-            raise UsageError(
-                "the function cannot be sent to another process",
-                why=str(error),
-                fix="Define it at the top of a module, or install cloudpickle.",
-            ) from error
-    packed: bytes = cloudpickle.dumps(job)
-    return packed
+        why = "it is defined in the program itself"
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        why = str(error)
+    raise UsageError(
+        "the function cannot be sent to another process",
+        why=why,
+        fix="Define it at the top of a module that workers can import, or install cloudpickle.",
+    )
+
+
+def _code_pickler() -> Any:
+    """Return cloudpickle, which comes with Dask, or the copy of an engine that is in use; None: there is none."""
+    try:
+        import cloudpickle
+
+        return cloudpickle
+    except ImportError:
+        return sys.modules.get("ray.cloudpickle") or sys.modules.get("pyspark.cloudpickle")
 
 
 @lru_cache(maxsize=4)

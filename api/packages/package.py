@@ -146,9 +146,10 @@ class Package(
         by whoever has it. The same version is divided alike every time.
 
         >>> import penstock
-        >>> [shard] = penstock.Package("demo/photos").shards(4)
-        >>> [(entry.key, data) for entry, data in shard.read()]
-        [('2024/cat.jpg', b'cat'), ('2024/dog.jpg', b'dog'), ('labels.csv', b'cat,1')]
+        >>> for shard in penstock.Package("demo/photos").shards(4):  # it was pushed twice: it has two packs
+        ...     print([(entry.key, data) for entry, data in shard.read()])
+        [('2024/cat.jpg', b'cat'), ('labels.csv', b'cat,1')]
+        [('2024/dog.jpg', b'dog')]
         """
         from penstock.repo.read.shard_files import numbered_files, shard_files
         from penstock.repo.read.shard_plan import plan_shards, total_weight

@@ -15,6 +15,7 @@ from penstock.api.settings import Settings
 from penstock.errors import AccessError, IntegrityError, NotFoundError, StoreUnreachableError, UsageError
 from penstock.manifest.entry import split_path
 from penstock.manifest.metadata import parse_metadata
+from penstock.manifest.records import Commit
 from penstock.manifest.tree import Tree
 from penstock.repo.read.snapshot import Snapshot, open_snapshot
 
@@ -95,7 +96,7 @@ class _Place:
 
 def _step(snapshot: Snapshot, folder: str, path: str) -> LineageStep:
     """Describe a version, and a file in its directory `folder`."""
-    commit = snapshot.commit()
+    commit_id, commit = _commit(snapshot)
     said = _derived(snapshot.read_metadata(snapshot.manifest.metadata))
     path = "/".join(filter(None, (folder, path)))
     source = dict(said)
@@ -106,7 +107,7 @@ def _step(snapshot: Snapshot, folder: str, path: str) -> LineageStep:
         snapshot.bucket_url,
         path,
         snapshot.top_hash.hex(),
-        snapshot.commit_id.hex() if snapshot.commit_id is not None else None,
+        commit_id.hex() if commit_id is not None else None,
         commit.author if commit is not None else None,
         commit.time if commit is not None else None,
         commit.message if commit is not None else None,
@@ -116,6 +117,19 @@ def _step(snapshot: Snapshot, folder: str, path: str) -> LineageStep:
         _table(said.get("libraries")),
         {**source, "input": _input(snapshot, path)} if path else source,
     )
+
+
+def _commit(snapshot: Snapshot) -> tuple[bytes | None, Commit | None]:
+    """Return the commit of a version; where only its content is known, the newest that has it."""
+    commit_id = snapshot.commit_id
+    if commit_id is None:
+        from penstock.repo.history.log import find_published
+
+        try:
+            commit_id = find_published(snapshot.repository, snapshot.top_hash.hex()).commit
+        except NotFoundError:
+            return None, None
+    return commit_id, snapshot.repository.commit(commit_id) if commit_id is not None else None
 
 
 def _input(snapshot: Snapshot, path: str) -> str:
@@ -130,9 +144,13 @@ def _input(snapshot: Snapshot, path: str) -> str:
 def _following(place: _Place, last: LineageStep, settings: Settings) -> tuple[_Place, LineageStep]:
     """Open what a step was made from."""
     said = last.said
-    address = _text(said.get("address"))
+    address, why = _text(said.get("address")), ""
     if address:
-        place = _Place(address, address)
+        # What a data set says is not trusted with the user's credentials: only what the user has given a name is asked.
+        names = [name for name, remote in settings.remotes.items() if remote.url.rstrip("/") == address.rstrip("/")]
+        place = _Place(address, names[0] if names else "")
+        if not names:
+            why = "it is in another bucket, which is none of your remotes; `penstock remote add` gives it a name"
     dataset, top_hash, commit = (_text(said.get(name)) for name in ("dataset", "top_hash", "commit"))
     folder, path = _text(said.get("path")), ""
     if last.path:  # of a sample, the same; of a transform, the input
@@ -140,9 +158,8 @@ def _following(place: _Place, last: LineageStep, settings: Settings) -> tuple[_P
     missing = LineageStep(
         dataset, place.address, path, top_hash, commit or None, None, None, None, missing="it does not say from what"
     )
-    if not dataset or not (commit or top_hash):
-        return place, missing
-    why = ""
+    if why or not dataset or not (commit or top_hash):
+        return place, replace(missing, missing=why) if why else missing
     for ref in filter(None, (commit, top_hash)):
         try:
             snapshot = open_snapshot(str(Handle(place.bucket, dataset, ref)), settings, cached=False)

@@ -16,6 +16,7 @@ from finding import bench_find
 from packages import bench_packages
 from pushing import bench_push
 from reading import bench_read
+from transforming import bench_transform
 from trees import bench_tree
 from world import World
 from writing.bench import bench_write
@@ -28,6 +29,10 @@ BENCHMARKS: dict[str, tuple[Callable[[World, Figures], None], str]] = {
     "packages": (
         bench_packages,
         "browsing a package of ten million entries; download of openclipart, beside rclone copy",
+    ),
+    "transform": (
+        bench_transform,
+        "a transform of openclipart on two workers of Dask: time, what is done again, requests",
     ),
     "write": (bench_write, "changing a mount and committing it, beside rclone, git on the local disk, the plain disk"),
 }

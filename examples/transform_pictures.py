@@ -1,0 +1,100 @@
+"""Make a folder of pictures small, on several workers, and read them through a mount with PyTorch.
+
+    apt-get download openclipart-png && dpkg -x openclipart-png_*.deb clipart
+    penstock remote add demo ./store
+    python examples/transform_pictures.py clipart/usr/share/openclipart/png demo/clipart demo/small --mount /mnt/small
+
+The folder becomes a version of the first dataset; `transform` makes the second of it on a cluster of Dask with as many
+workers as `--workers` says; that is mounted, and read by a `DataLoader`. Run it again with more pictures in the folder:
+only those are made small. Needs pillow, torch and `pip install 'penstock[dask]'`. Prints a line of JSON a step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import penstock
+import penstock.distributed
+
+SIDE = 64
+
+
+def resize(input_dir: Path, output_dir: Path) -> dict[str, Path]:
+    """Make one picture small: this function knows directories alone, and can be called with any two."""
+    from PIL import Image
+
+    [path] = input_dir.iterdir()
+    made = output_dir / f"{path.stem}.png"
+    with Image.open(path) as picture:
+        small = picture.convert("RGB")
+        small.thumbnail((SIDE, SIDE))
+        square = Image.new("RGB", (SIDE, SIDE))
+        square.paste(small)
+        square.save(made)
+    return {made.name: made}
+
+
+class Pictures:
+    """The pictures below a folder, as a dataset of PyTorch: plain files, nothing of Penstock."""
+
+    def __init__(self, folder: Path) -> None:
+        self._paths = sorted(folder.rglob("*.png"))
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index: int) -> object:
+        import numpy as np
+        import torch
+        from PIL import Image
+
+        with Image.open(self._paths[index]) as picture:
+            return torch.from_numpy(np.asarray(picture, dtype=np.float32).transpose(2, 0, 1) / 255)
+
+
+@contextmanager
+def timed(step: str) -> Iterator[dict[str, object]]:
+    """Print what a step has done, and how long it took."""
+    told: dict[str, object] = {"step": step}
+    begun = time.monotonic()
+    yield told
+    print(json.dumps({**told, "seconds": round(time.monotonic() - begun, 1)}), flush=True)
+
+
+def main() -> None:
+    """Push, transform, mount, read."""
+    parser = argparse.ArgumentParser(description="Make a folder of pictures small, by several workers.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("pictures", help="the dataset that the folder is pushed to: bucket/dataset")
+    parser.add_argument("small", help="the dataset of small pictures")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--mount", type=Path, help="read it through a mount here")
+    parser.add_argument("--loaders", type=int, default=2, help="worker processes of the DataLoader")
+    arguments = parser.parse_args()
+
+    from distributed import Client, LocalCluster
+
+    with timed("push") as told:
+        told["files"] = penstock.Dataset(arguments.pictures).push(arguments.folder).files
+    options = {"n_workers": arguments.workers, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": None}
+    with timed("transform") as told, LocalCluster(protocol="tcp", **options) as cluster, Client(cluster) as client:
+        report = penstock.distributed.transform(arguments.pictures, resize, arguments.small, client=client)
+        told |= {"calls": report.inputs, "outputs": report.outputs, "top_hash": report.top_hash}
+    if arguments.mount is None:
+        return
+
+    from torch.utils.data import DataLoader
+
+    with timed("read") as told, penstock.mount(arguments.small, arguments.mount):
+        loader = DataLoader(Pictures(arguments.mount), batch_size=64, num_workers=arguments.loaders)  # type: ignore[arg-type,var-annotated]  # it has what a dataset needs
+        batches = [(len(batch), float(batch.sum())) for batch in loader]
+        told |= {"pictures": sum(count for count, _ in batches), "sum": round(sum(total for _, total in batches), 3)}
+
+
+if __name__ == "__main__":
+    main()
