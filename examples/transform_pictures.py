@@ -81,7 +81,12 @@ def main() -> None:
 
     with timed("push") as told:
         told["files"] = penstock.Dataset(arguments.pictures).push(arguments.folder).files
-    options = {"n_workers": arguments.workers, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": None}
+    options = {
+        "n_workers": arguments.workers,
+        "threads_per_worker": 1,
+        "host": "127.0.0.1",
+        "dashboard_address": "127.0.0.1:0",
+    }
     with timed("transform") as told, LocalCluster(protocol="tcp", **options) as cluster, Client(cluster) as client:
         report = penstock.distributed.transform(arguments.pictures, resize, arguments.small, client=client)
         told |= {"calls": report.inputs, "outputs": report.outputs, "top_hash": report.top_hash}
@@ -90,10 +95,14 @@ def main() -> None:
 
     from torch.utils.data import DataLoader
 
-    with timed("read") as told, penstock.mount(arguments.small, arguments.mount):
-        loader = DataLoader(Pictures(arguments.mount), batch_size=64, num_workers=arguments.loaders)  # type: ignore[arg-type,var-annotated]  # it has what a dataset needs
-        batches = [(len(batch), float(batch.sum())) for batch in loader]
-        told |= {"pictures": sum(count for count, _ in batches), "sum": round(sum(total for _, total in batches), 3)}
+    penstock.mount(arguments.small, arguments.mount)
+    try:
+        with timed("read") as told:
+            loader = DataLoader(Pictures(arguments.mount), batch_size=64, num_workers=arguments.loaders)
+            batches = [(len(batch), float(batch.sum())) for batch in loader]
+            told |= {"pictures": sum(count for count, _ in batches), "sum": round(sum(total for _, total in batches))}
+    finally:
+        penstock.unmount(arguments.mount)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def _cluster(workers: int) -> Iterator[Any]:
     from distributed import Client, LocalCluster
 
     options: dict[str, Any] = {"n_workers": workers, "threads_per_worker": 1, "host": "127.0.0.1"}
-    with LocalCluster(dashboard_address=None, protocol="tcp", **options) as cluster, Client(cluster) as client:
+    with LocalCluster(dashboard_address="127.0.0.1:0", protocol="tcp", **options) as cluster, Client(cluster) as client:
         yield client
 
 

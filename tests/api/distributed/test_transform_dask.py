@@ -28,7 +28,12 @@ pytestmark = [
 @pytest.fixture
 def client(things: Path) -> Iterator[Any]:
     """Start two workers, processes of their own that are started anew when they die."""
-    options: dict[str, Any] = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "host": "127.0.0.1"}
+    options: dict[str, Any] = {
+        "n_workers": 2,
+        "threads_per_worker": 1,
+        "dashboard_address": "127.0.0.1:0",
+        "host": "127.0.0.1",
+    }
     with (
         dask_distributed.LocalCluster(protocol="tcp", silence_logs=50, **options) as cluster,
         dask_distributed.Client(cluster) as found,
