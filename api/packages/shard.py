@@ -5,14 +5,11 @@ from __future__ import annotations
 import builtins
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from penstock.repo.read.shard_files import shard_entries
 
 from .entry import Entry
-
-if TYPE_CHECKING:
-    from .package import Package
+from .package_entries import PackageEntries
 
 __all__ = ["Shard"]
 
@@ -25,7 +22,7 @@ class Shard:
     reads through a session and a block cache of its own.
     """
 
-    package: Package
+    package: PackageEntries
     number: int
     of: int
     files: int

@@ -37,7 +37,10 @@ def test_pictures_are_made_small_and_read_through_a_mount(tmp_path: Path, monkey
         path = folder / f"{number % 3}" / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (100 + number, 90), (number * 20, 128, 0)).save(path)
-    pushed, made, read = run(folder, "demo/pictures", "demo/small", "--mount", mountpoint)
+    try:
+        pushed, made, read = run(folder, "demo/pictures", "demo/small", "--mount", mountpoint)
+    finally:
+        subprocess.run(["fusermount3", "-uqz", mountpoint], check=False)  # should it have died
     assert (pushed["files"], made["calls"], made["outputs"], read["pictures"]) == (12, 12, 12, 12)
     assert made["top_hash"] == penstock.open("demo/small").top_hash
     assert not mountpoint.is_mount()
