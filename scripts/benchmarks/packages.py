@@ -1,14 +1,16 @@
-"""Packages through the proxy: browsing ten million entries, and copies of openclipart beside `rclone copy`."""
+"""Packages: browsing ten million entries and copies of openclipart through the proxy, and packages in the making."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 import time
 
 from figures import Figures
+from package_builds import bench_builds
 from world import World
 
 __all__ = ["bench_packages"]
@@ -20,9 +22,10 @@ _QUESTIONS = ("ls of the root", "a page in the middle", "metadata of a random en
 
 
 def bench_packages(world: World, figures: Figures) -> None:
-    """Browse, then copy."""
-    _bench_browsing(world, figures)
-    _bench_copies(world, figures)
+    """Browse, copy, build: those whose name the rows that are asked for fit."""
+    for name, bench in (("browse", _bench_browsing), ("copy", _bench_copies), ("build", bench_builds)):
+        if re.search(world.rows, name):
+            bench(world, figures)
 
 
 def _bench_browsing(world: World, figures: Figures) -> None:

@@ -28,7 +28,7 @@ BENCHMARKS: dict[str, tuple[Callable[[World, Figures], None], str]] = {
     "tree": (bench_tree, "a tree of ten million entries: build, mount, look up, find"),
     "packages": (
         bench_packages,
-        "browsing a package of ten million entries; download of openclipart, beside rclone copy",
+        "browsing a package of ten million entries; download of openclipart, beside rclone; builders, beside quilt3",
     ),
     "transform": (
         bench_transform,
@@ -45,7 +45,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     parser.add_argument("--entries", type=int, default=10_000_000, help="size of the tree and packages benchmarks")
     parser.add_argument(
-        "--rows", default="", metavar="REGEX", help="only these rows of the reading and the writing benchmark"
+        "--rows", default="", metavar="REGEX", help="only these rows of the reading, writing and packages benchmarks"
     )
     parser.add_argument("--scratch", type=Path, help="where data goes; a temporary folder by default")
     arguments = parser.parse_args()

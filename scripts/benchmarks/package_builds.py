@@ -1,0 +1,203 @@
+"""Packages in the making: keys set one by one, entries that are not read, two who push at once; beside quilt3.
+
+quilt3 runs in a Python of its own: ``PENSTOCK_BENCH_QUILT`` names it (a throw-away environment with ``quilt3``);
+without it its rows are left out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from figures import Figures
+from quilt_peer import key
+from world import World
+
+__all__ = ["bench_builds"]
+
+_KEYS = (50_000, 200_000, 1_000_000)
+_FILES = 1000
+_UNREAD = 100_000
+_ROUNDS = 100
+_HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def bench_builds(world: World, figures: Figures) -> None:
+    """Measure all of it, with a bucket on this disk: what is measured is this machine's work."""
+    store = world.scratch / "store"
+    store.mkdir()
+    world.run("penstock", "remote", "add", "disk", store)
+    _bench_keys(world, figures)
+    _bench_unread(world, figures)
+    _bench_pushers(world, figures)
+
+
+def _bench_keys(world: World, figures: Figures) -> None:
+    folder = world.scratch / "keys"
+    folder.mkdir()
+    for number in range(_FILES):
+        (folder / str(number)).write_bytes(str(number).encode())
+    for count in _KEYS:
+        worked, megabytes = _ask(world, "keys", str(count), str(folder))
+        figures.add(f"{count:,} keys set one by one, CPU", worked, "s")
+        figures.add("  memory", megabytes, "MB", at_most=500)
+
+
+def _bench_unread(world: World, figures: Figures) -> None:
+    count = min(_UNREAD, world.entries)
+    bucket = world.bucket()
+    world.run(sys.executable, os.path.abspath(__file__), "fill", str(count), f"{world.gateway.endpoint} {bucket}")
+    listed, _ = _ask(world, "raw", str(count), bucket)
+    figures.add(f"raw LIST of {count:,} objects of S3", listed, "s")
+    built, megabytes = _ask(world, "build", str(count), bucket)
+    figures.add("  package of them, left where they lie and not read: build", built, "s")
+    figures.add("    memory", megabytes, "MB", at_most=80)
+    figures.add("    raw LIST's time / ours", listed / built, "x", at_least=0.8)
+    told = {}
+    for question in ("list", "metadata"):
+        told[question], held = _ask(world, question, str(count), bucket)
+        figures.add(f"  open and {question}", told[question], "s", at_most=0.5)
+        figures.add("    memory", held, "MB", at_most=80)
+    quilt = os.environ.get("PENSTOCK_BENCH_QUILT")
+    if quilt is None:
+        return
+    _, answer = world.run(quilt, os.path.join(_HERE, "quilt_peer.py"), str(count), world.scratch)
+    peer = json.loads(answer)
+    figures.add("  quilt3: build and write the manifest", peer["build"][0], "s")
+    figures.add("    quilt3's time / ours", peer["build"][0] / built, "x")
+    for question in ("list", "metadata"):
+        figures.add(f"  quilt3: open and {question}", peer[question][0], "s")
+        figures.add("    quilt3's time / ours", peer[question][0] / told[question], "x", at_least=20)
+        figures.add("    quilt3's memory", peer[question][1], "MB")
+
+
+def _bench_pushers(world: World, figures: Figures) -> None:
+    seconds, lost = _ask(world, "pushers", str(_ROUNDS), str(world.scratch / "keys"))
+    figures.add(f"two who push at once, {_ROUNDS} rounds: pushes lost", lost, "", at_most=0)
+    figures.add("  a round", seconds / _ROUNDS, "s")
+
+
+def _ask(world: World, what: str, count: str, folder: str) -> tuple[float, float]:
+    _, answer = world.run(sys.executable, os.path.abspath(__file__), what, count, folder)
+    first, second = json.loads(answer)
+    return first, second
+
+
+def _set_keys(count: int, folder: str) -> float:
+    import penstock
+
+    files = [os.path.join(folder, name) for name in sorted(os.listdir(folder))]
+    begin = time.process_time()
+    builder = penstock.PackageBuilder("disk/keys")
+    for number in range(count):
+        builder.set(key(number), files[number % len(files)], {"label": number % 10})
+    builder.build_manifest()
+    return time.process_time() - begin
+
+
+def _client(endpoint: str | None = None) -> Any:
+    import boto3
+    from botocore.config import Config
+
+    return boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        config=Config(
+            s3={"addressing_style": "path"},
+            max_pool_connections=32,
+            request_checksum_calculation="when_required",
+        ),
+    )
+
+
+def _fill(count: int, endpoint: str, bucket: str) -> None:
+    """Put the objects, by the shortest way."""
+    client = _client(endpoint)
+    with ThreadPoolExecutor(16) as pool:
+        for _ in pool.map(
+            lambda number: client.put_object(Bucket=bucket, Key=f"in/{key(number)}", Body=b"x"), range(count)
+        ):
+            pass
+
+
+def _list_raw(count: int, bucket: str) -> float:
+    pages = _client().get_paginator("list_objects_v2")
+    begin = time.perf_counter()
+    assert sum(page["KeyCount"] for page in pages.paginate(Bucket=bucket, Prefix="in/")) == count
+    return time.perf_counter() - begin
+
+
+def _build_unread(bucket: str) -> float:
+    import penstock
+
+    begin = time.perf_counter()
+    builder = penstock.PackageBuilder(f"{bucket}/unread").add(f"s3://{bucket}/in/", "", identity=True)
+    builder.push_manifest(allow_missing_readme=True)
+    return time.perf_counter() - begin
+
+
+def _question(what: str, bucket: str) -> float:
+    import penstock
+
+    penstock.Package  # noqa: B018  # imported when it is first named
+    begin = time.perf_counter()
+    with penstock.open(f"{bucket}/unread") as package:
+        if what == "list":
+            assert sum(1 for _ in package.ls("part-0042")) > 1
+        else:
+            assert package.get_metadata(key(4242)) == {}
+    return time.perf_counter() - begin
+
+
+def _push_twice(rounds: int, folder: str) -> tuple[float, int]:
+    """Have two threads push to one branch at the same time; seconds, and how many said success and are not there."""
+    import penstock
+
+    files = [os.path.join(folder, name) for name in sorted(os.listdir(folder))][:2]
+    penstock.PackageBuilder("disk/pushers").set("README.md", files[0]).push()
+    begin = time.perf_counter()
+    for number in range(rounds):
+        together = threading.Barrier(2)
+
+        def push(who: int, number: int = number, together: threading.Barrier = together) -> None:
+            builder = penstock.Package("disk/pushers").to_builder().set(f"{who}/{number:04}", files[who])
+            together.wait()
+            builder.push(allow_missing_readme=True)
+
+        threads = [threading.Thread(target=push, args=(who,)) for who in range(2)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+    package = penstock.open("disk/pushers")
+    lost = sum(f"{who}/{number:04}" not in package for who in range(2) for number in range(rounds))
+    return time.perf_counter() - begin, lost
+
+
+def main() -> None:
+    """Do what the first argument says, and print two numbers."""
+    what, count, folder = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    if what == "pushers":
+        print(json.dumps(_push_twice(count, folder)))
+        return
+    if what == "fill":
+        _fill(count, *folder.split())
+        return
+    did: dict[str, Callable[[], float]] = {
+        "keys": lambda: _set_keys(count, folder),
+        "raw": lambda: _list_raw(count, folder),
+        "build": lambda: _build_unread(folder),
+    }
+    took = did[what]() if what in did else _question(what, folder)
+    print(json.dumps([took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+
+
+if __name__ == "__main__":
+    main()
