@@ -119,6 +119,11 @@ class PackageBuilder(BuilderPushes):
         """What was left out of what was added, because no version can hold it: sockets, keys that are no paths."""
         return [f"{os.fsdecode(each.path)}: {each.what}" for each in self._draft.skipped]
 
+    @property
+    def unpinned(self) -> int:
+        """How many objects were added to which their store gives neither a version nor an ETag."""
+        return self._draft.unpinned
+
     # What is in it
 
     def add(

@@ -83,11 +83,16 @@ def add(invocation: Invocation, key: str, source: str | None, conflicts: str | N
         builder.add(place, key if source is not None else None, conflicts=conflicts, progress=progress)  # type: ignore[arg-type]  # by the options
         added = builder.sources[-1]
         name = builder.name
-        skipped = builder.skipped
+        skipped, unpinned = builder.skipped, builder.unpinned
     if place.startswith("s3://"):
         what = f"objects in {place}" if added.is_directory else place
     else:
         what = f"contents of directory {added.origin}" if added.is_directory else added.origin
+    if unpinned:
+        invocation.output.notice(
+            f"{unpinned} objects could not be pinned: the server gives them neither a version nor an ETag. When one "
+            "changes, reading it is an error, but what it was cannot be asked for"
+        )
     for each in skipped[:20]:
         invocation.output.notice(f"skipped {each}")
     shown = f"{added.shown_key}..." if added.is_directory else added.key
