@@ -31,16 +31,18 @@ import fcntl, os, sys
 lock = os.open(sys.argv[1] + "/lock", os.O_RDWR)
 fcntl.lockf(lock, fcntl.LOCK_EX)
 import shutil
+base = sys.argv[1]
 def again(function, path, _):
     for each in (os.path.dirname(path), path):
-        if os.path.isdir(each) and not os.path.islink(each):
+        within = each == base or each.startswith(base + "/")  # above it nothing is ours, also when the base is gone
+        if within and os.path.isdir(each) and not os.path.islink(each):
             os.chmod(each, 0o700)
     try:
         function(path) if function in (os.unlink, os.rmdir) else shutil.rmtree(path, True)
     except OSError:
         pass
 for _ in range(3):
-    shutil.rmtree(sys.argv[1], onerror=again)
+    shutil.rmtree(base, onerror=again)
 """
 
 
@@ -112,7 +114,7 @@ def remove_tree(path: str) -> None:
 
     def again(function: Callable[..., Any], where: str, _: object) -> None:
         for each in (os.path.dirname(where), where):
-            if each.startswith(path) and stat.S_ISDIR(os.lstat(each).st_mode):
+            if (each == path or each.startswith(path + "/")) and stat.S_ISDIR(os.lstat(each).st_mode):
                 os.chmod(each, 0o700)
         if function in (os.unlink, os.rmdir):
             function(where)

@@ -94,7 +94,7 @@ def test_files_that_hang_end_in_time_and_keep_nobody_waiting(source: Path, fetch
             time.sleep(0.01)
         assert fetchers.fetch(own) == [True]
         assert fetchers.fetch(near) == [True]
-        assert time.monotonic() - begin < 1.9, "they waited for the files that hang"
+        assert not any(answer.done() for answer in answers), "they waited for the files that hang"
         for answer in answers:
             assert isinstance(answer.exception(20), StoreUnreachableError)
         assert time.monotonic() - begin < 8
@@ -130,7 +130,7 @@ def test_a_mount_serves_the_rest(source: Path, demo: LocalBucket, mounts: Mount)
         for _ in range(COUNT):
             begun.acquire()
         assert (mountpoint / "near" / "file").read_bytes() == b"healthy"
-        assert time.monotonic() - begin < 2.5
+        assert not any(answer.done() for answer in answers), "it waited for the files that hang"
         assert {answer.result(30) for answer in answers} == {errno.EIO}
         assert time.monotonic() - begin < 12
         unmount(info.mountpoint)

@@ -56,6 +56,7 @@ def test_only_what_was_not_finished_runs_again(
 ) -> None:
     log, hang = here / "log", here / "log.hang"
     hang.touch()
+    os.chmod(no_leftovers, 0o1777)
     with program(here, place) as running:
         wait_until("the third row", lambda: log.exists() and len(log.read_text().splitlines()) == 3)
         if place == "./out":
@@ -63,6 +64,7 @@ def test_only_what_was_not_finished_runs_again(
         running.send_signal(number)
         assert running.wait(PATIENCE) == -number
     wait_until("nothing to be left", lambda: not list(no_leftovers.glob("penstock-files-*")))
+    assert os.stat(no_leftovers).st_mode & 0o7777 == 0o1777, "a folder that is not ours was changed"
     hang.unlink()
     for _ in range(2):
         assert rowfunctions.run(place, str(log), 5)
