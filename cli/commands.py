@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from .invocation import Invocation
+from .meant import MEANT
 
 __all__ = ["Command", "LazyCommand", "LazyGroup"]
 
@@ -26,10 +27,12 @@ class LazyCommand:
 
     place: str
     short_help: str
+    of_project: str = ""
+    """Where the command of that name is for what a project tracks; which one is meant, its arguments decide."""
 
-    def load(self) -> click.Command:
+    def load(self, *, of_project: bool = False) -> click.Command:
         """Import and return the command."""
-        module, _, attribute = self.place.partition(":")
+        module, _, attribute = (self.of_project if of_project else self.place).partition(":")
         command = getattr(importlib.import_module(f"penstock.cli.{module}"), attribute)
         assert isinstance(command, click.Command)
         return command
@@ -41,12 +44,21 @@ class Command(click.Command):
     def __init__(self, *args: Any, examples: Sequence[str] = (), **attributes: Any) -> None:
         super().__init__(*args, **attributes)
         self.examples = tuple(examples)
+        self.of_project: Command | None = None
+        """The command of the same name for what a project tracks: its help is shown with this one's."""
         self.params += common_options()
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples under the options."""
         super().format_epilog(ctx, formatter)
         write_examples(formatter, self.examples)
+        other = self.of_project
+        if other is not None:
+            formatter.write(f"\nOf what a project tracks:\n\n  penstock {other.name} [OPTIONS] ")
+            formatter.write(f"{' '.join(piece for param in other.params for piece in param.get_usage_pieces(ctx))}\n")
+            other.format_help_text(ctx, formatter)
+            other.format_options(ctx, formatter)
+            write_examples(formatter, other.examples)
 
 
 class LazyGroup(click.Group):
@@ -87,6 +99,17 @@ class LazyGroup(click.Group):
             near = difflib.get_close_matches(name, known, n=1)
             hint = f", did you mean {near[0]!r}?" if near else ""
             raise click.UsageError(f"there is no command {name!r}{hint}", ctx)
+        lazy = self.lazy.get(name)
+        if lazy is not None and lazy.of_project:
+            if "--help" in args:
+                command = lazy.load()
+                assert isinstance(command, Command)
+                of_project = lazy.load(of_project=True)
+                assert isinstance(of_project, Command)
+                command.of_project = of_project
+                return name, command, args[1:]
+            if MEANT[name](args[1:]):
+                return name, lazy.load(of_project=True), args[1:]
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

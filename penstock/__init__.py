@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from penstock.api.mounts.workspace import Workspace
     from penstock.api.packages.entry import Entry
     from penstock.api.packages.package import Package
-    from penstock.api.packages.package import open_package as open  # noqa: A004  # `penstock.open`, as of files
     from penstock.api.settings import Settings, add_remote, remotes, remove_remote
     from penstock.api.storage.block_cache import cache_info, clear_cache, verify_cache
     from penstock.api.storage.bucket import Bucket
     from penstock.api.storage.doctor import doctor
     from penstock.mountpoint.announce import announce
+    from penstock.project.sources.opened import open_version as open  # noqa: A004  # `penstock.open`, as of files
 
 __version__ = "0.1.0"
 
@@ -59,7 +59,7 @@ _HOMES = {
     "mount": "api.mounts.mounts:mount",
     "mount_foreground": "api.mounts.mounts:mount_foreground",
     "mounts": "api.mounts.mounts:mounts",
-    "open": "api.packages.package:open_package",
+    "open": "project.sources.opened:open_version",
     "remotes": "api.settings:remotes",
     "remove_remote": "api.settings:remove_remote",
     "stat": "api.mounts.mounted_path:stat",

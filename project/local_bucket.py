@@ -11,7 +11,7 @@ what was pushed, and cleared here, or never came here, is read from there.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from urllib.parse import quote_from_bytes
 
@@ -19,6 +19,7 @@ from penstock.cache.locking import LockedFile
 from penstock.errors import AccessError, ConflictError
 from penstock.repo.session.bucket_session import BucketSession
 from penstock.repo.settings.bucket_setup import BucketSetup
+from penstock.repo.settings.remote import Remote
 from penstock.repo.settings.settings import Settings
 from penstock.repo.tracked.layered_store import LayeredStore
 from penstock.store.base import Store
@@ -73,13 +74,24 @@ def remote_names(project: Project, settings: Settings, remote: str | None = None
 
 
 def open_layered(
-    project: Project, settings: Settings, *, remote: str | None = None, cached: bool = False
+    project: Project,
+    settings: Settings,
+    *,
+    remote: str | None = None,
+    cached: bool = False,
+    more: Callable[[], Iterable[Remote]] = tuple,
 ) -> BucketSession:
-    """Open the local bucket on top of the project's remotes, as far as they may be used. See `remote_names`."""
+    """Open the local bucket on top of the project's remotes, as far as they may be used. See `remote_names`.
+
+    `more` gives remotes that are asked after these, when all of them are needed.
+    """
     usable = project_settings(project, settings)
 
-    def lower() -> Sequence[Store]:
-        return [open_store(*usable.locate_bucket(name)) for name in remote_names(project, usable, remote)]
+    def lower() -> Iterator[Store]:
+        for name in remote_names(project, usable, remote):
+            yield open_store(*usable.locate_bucket(name))
+        for each in more():
+            yield open_store(each.url, each.store_options())
 
     address = local_address(project)
     store = LayeredStore(LocalStore(bucket_directory(project)), lower)

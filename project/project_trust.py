@@ -11,6 +11,7 @@ ever stands in the place of one that the user has named so himself.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -25,7 +26,19 @@ from .project import Project
 from .project_file import read_bounded
 from .state_folder import STATE_FOLDER, remark_state, replace_file
 
-__all__ = ["ProjectTrust", "project_settings", "read_trust", "require_trust", "trust_project", "trust_remote"]
+__all__ = [
+    "ProjectTrust",
+    "check_reachable",
+    "forget_trust",
+    "project_settings",
+    "read_trust",
+    "read_trust_of",
+    "require_trust",
+    "trust_project",
+    "trust_remote",
+    "trust_source",
+    "usable_remote",
+]
 
 _MOST = 1 << 20
 _FIX = "Read what it is; if you want it to: penstock trust"
@@ -54,32 +67,44 @@ def _identity(remote: Remote) -> str:
     return blake3(msgspec.json.encode([remote.name, remote.settings()], order="sorted")).hexdigest()
 
 
-def _repository(project: Project) -> str:
-    return project.common or project.root
-
-
-def _path(project: Project) -> str:
-    place = _repository(project)
+def _key(project: Project) -> str:
+    """Return what a repository's trust is kept under: its place, and which directory it is."""
+    place = project.common or project.root
     facts = os.stat(place)
-    name = blake3(os.fsencode(place) + f"\0{facts.st_dev}:{facts.st_ino}".encode()).hexdigest(16)
+    return f"{place}\0{facts.st_dev}:{facts.st_ino}"
+
+
+def _path(key: str) -> str:
+    name = blake3(os.fsencode(key)).hexdigest(16)
     return os.path.join(user_folder("state"), "trusted", f"{name}.json")
 
 
 def read_trust(project: Project) -> ProjectTrust:
     """Return what the user has said of a project: nothing, unless he did."""
-    path = _path(project)
+    return _read(_key(project))
+
+
+def read_trust_of(url: str) -> ProjectTrust:
+    """Return what the user has said of a repository that is imported from, by its address."""
+    return _read(f"url\0{url}")
+
+
+def _read(key: str) -> ProjectTrust:
+    path = _path(key)
     body = read_bounded(path, _MOST)
     if body is None:
         return ProjectTrust()
     try:
         found = msgspec.json.decode(body, type=_TrustRecord)
     except msgspec.MsgspecError as error:
-        raise AccessError(
-            f"{path} is damaged", why=str(error), fix="Remove it, and say again: penstock trust"
-        ) from error
-    if found.format != 1 or found.repository != _repository(project):
+        raise AccessError(f"{path} is damaged", why=str(error), fix="Remove it; then: penstock trust") from error
+    if found.format != 1 or found.repository != _shown(key):
         return ProjectTrust()
     return ProjectTrust(found.runs, frozenset(found.remotes))
+
+
+def _shown(key: str) -> str:
+    return key.encode("utf-8", "backslashreplace").decode()
 
 
 def trust_project(project: Project) -> ProjectTrust:
@@ -87,18 +112,23 @@ def trust_project(project: Project) -> ProjectTrust:
     if os.path.lexists(os.path.join(project.root, STATE_FOLDER)):
         remark_state(project.root)
     known = read_trust(project).remotes | {_identity(each) for each in project.file.remotes.values()}
-    return _write(project, ProjectTrust(True, known))
+    return _write(_key(project), ProjectTrust(True, known))
+
+
+def trust_source(url: str, remotes: Iterable[Remote]) -> ProjectTrust:
+    """Trust the remotes of a repository that is imported from, as they stand. Nothing of it is run."""
+    return _write(f"url\0{url}", ProjectTrust(False, frozenset(map(_identity, remotes))))
 
 
 def trust_remote(project: Project, remote: Remote) -> ProjectTrust:
     """Trust one remote of a project as it stands: the user has just added it himself."""
     before = read_trust(project)
-    return _write(project, replace(before, remotes=before.remotes | {_identity(remote)}))
+    return _write(_key(project), replace(before, remotes=before.remotes | {_identity(remote)}))
 
 
-def _write(project: Project, trust: ProjectTrust) -> ProjectTrust:
-    path = _path(project)
-    record = _TrustRecord(1, _repository(project), trust.runs, tuple(sorted(trust.remotes)))
+def _write(key: str, trust: ProjectTrust) -> ProjectTrust:
+    path = _path(key)
+    record = _TrustRecord(1, _shown(key), trust.runs, tuple(sorted(trust.remotes)))
     try:
         make_user_folder("state", "trusted")
         replace_file(path, msgspec.json.encode(record), 0o600)
@@ -109,7 +139,7 @@ def _write(project: Project, trust: ProjectTrust) -> ProjectTrust:
 
 def forget_trust(project: Project) -> None:
     """Take back all that was said of a project."""
-    path = _path(project)
+    path = _path(_key(project))
     if os.path.lexists(path):
         os.unlink(path)
 
@@ -127,12 +157,13 @@ def require_trust(project: Project, what: str) -> None:
 def project_settings(project: Project, settings: Settings) -> Settings:
     """Return the user's settings with those remotes of the project that may be used, as they may be."""
     trust = read_trust(project)
-    found = {name: _usable(remote, trust) for name, remote in project.file.remotes.items()}
+    found = {name: usable_remote(remote, trust) for name, remote in project.file.remotes.items()}
     usable = {name: each for name, each in found.items() if each is not None}
     return replace(settings, remotes={**usable, **settings.remotes})
 
 
-def _usable(remote: Remote, trust: ProjectTrust) -> Remote | None:
+def usable_remote(remote: Remote, trust: ProjectTrust) -> Remote | None:
+    """Return a remote as it may be used; None: not at all."""
     if trust.knows(remote):
         return remote
     if not remote.url.startswith("s3://"):

@@ -12,8 +12,8 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 
 from penstock.errors import ConflictError, NotFoundError, UsageError
@@ -26,18 +26,20 @@ from penstock.repo.read.remembered_versions import Pin
 from penstock.repo.read.snapshot import Snapshot
 from penstock.repo.refs.repository import VersionId
 from penstock.repo.session.bucket_session import BucketSession
+from penstock.repo.settings.remote import Remote
 from penstock.repo.settings.settings import Settings
 from penstock.repo.tracked.addition import Addition, add_version
-from penstock.repo.tracked.checkout import Checkout, check_out, check_out_file
+from penstock.repo.tracked.checkout import Checkout, check_out, check_out_file, clear_out
+from penstock.repo.tracked.linked_objects import LinkedObjects, shares_blocks
 from penstock.repo.tracked.survey import Suspect, survey, survey_file
 from penstock.repo.tracked.tracked_index import TrackedIndex
 
-from .local_bucket import bucket_lock, open_layered, open_local
+from .local_bucket import bucket_directory, bucket_lock, open_layered, open_local
 from .pointer import Pointer, pointer_path, read_pointer, write_pointer
 from .pointer_files import check_path, ignore_path, refuse_overlap
 from .project import Project
 
-__all__ = ["Added", "add_path", "check_out_path", "open_index", "open_version", "surveyed"]
+__all__ = ["FOLLOWED", "Added", "add_path", "check_out_path", "clear_path", "open_index", "open_version", "surveyed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,16 @@ class Added:
     before: Pointer | None
     addition: Addition
     files: tuple[str, ...]
+
+
+FOLLOWED = "followed"
+"""The file in the state folder that says which pointers were followed last, as `git ls-files -s` lists them."""
+
+
+def _look_anew(project: Project) -> None:
+    """Have hooks look at all pointers the next time, for what is here is no more what they saw."""
+    with suppress(FileNotFoundError):
+        os.unlink(os.path.join(project.state, FOLLOWED))
 
 
 @contextmanager
@@ -68,12 +80,14 @@ def add_path(
     force: bool = False,
     others: Sequence[str] = (),
     ignore: bool = True,
+    link: bool | None = None,
 ) -> Added:
     """Make what is at a path of the project a version in the local bucket, and let its pointer stand for it.
 
     `others` are paths that are tracked, which it must not overlap. What is imported keeps its [import] with `imported`;
     else UsageError. With `force`, what is there is taken though the pointer has moved on since it was checked out.
-    `ignore`: git is told to leave the path alone.
+    `ignore`: git is told to leave the path alone. `link`: its files become links into the local bucket, or no more;
+    None: as it was said of the path before.
 
     NotFoundError: nothing is there. UsageError: it cannot be tracked. ConflictError: the pointer stands at another
     version than what is there was checked out at, or a file changes while it is read. Nothing has changed then.
@@ -104,7 +118,10 @@ def add_path(
                 + (f"last at {state.top.hex()[:12]}" if state is not None else "never checked out"),
                 fix=f"penstock checkout {path} first; or add it as it is: --force",
             )
+        is_linked = link if link is not None else state is not None and state.linked
         base = _known_manifest(session, project.file.dataset, state.top) if state is not None else None
+        if is_linked and (state is None or not state.linked):
+            base = None  # all of it is looked at: what is in packs here is to be files
         skipped: list[Skipped] = []
         with index.writing(path) as writer:
             if base is None:
@@ -119,7 +136,10 @@ def add_path(
                 progress.stage("reading"),
                 progress.stage("storing"),
                 skipped,
+                linked_objects(project, link=is_linked),
             )
+            writer.have_linked(is_linked)
+    _look_anew(project)
     root = addition.manifest.root
     pointer = Pointer(
         "file" if stat.S_ISREG(mode) else "directory",
@@ -142,6 +162,17 @@ def surveyed(
     rows = index.rows(state.number) if state is not None else iter(())
     tell = (skipped if skipped is not None else []).append
     return (survey_file if is_file else survey)(os.fsencode(place), rows, tell)
+
+
+def linked_objects(project: Project, *, link: bool) -> LinkedObjects | None:
+    """Return what keeps files as one copy on disk: as links if that was asked for, else where they can share blocks."""
+    directory = bucket_directory(project)
+    if link:
+        return LinkedObjects(directory, "link")
+    try:
+        return LinkedObjects(directory, "clone") if shares_blocks(directory) else None
+    except OSError:
+        return None
 
 
 def _known_manifest(session: BucketSession, dataset: str, top: bytes) -> Manifest | None:
@@ -183,20 +214,33 @@ def check_out_path(
     remote: str | None = None,
     cached: bool = False,
     dataset: str | None = None,
+    link: bool | None = None,
 ) -> Checkout:
     """Bring a path of the project to the version of a pointer; see `repo.tracked.checkout`.
 
     Without `restore`, only what differs between the version that is here and that one is looked at. With `force`, what
-    was edited gives way, and is kept in ``.penstock/kept``. `paths`: those below the path that are wanted.
+    was edited gives way, and is kept in ``.penstock/kept``. `paths`: those below the path that are wanted. `link` as
+    for `add_path`.
 
     NotFoundError: the version is nowhere. UsageError: data may not lie there. IntegrityError, AccessError: files could
     not be had; all others are there.
     """
     check_path(project, path)
+    _look_anew(project)
     place = os.path.join(project.root, path)
     keep = _Aside(project, path) if force else None
     name = dataset or project.file.dataset
-    session = open_layered(project, settings, remote=remote, cached=cached)
+
+    def sources() -> Iterable[Remote]:
+        from penstock.project.sources.imports import imported_remotes  # what reads other repositories, few have to load
+
+        return imported_remotes(project, [pointer], settings)
+
+    if pointer.imported is not None:
+        from penstock.project.sources.imports import bring_import  # as above
+
+        bring_import(project, pointer, settings, progress)
+    session = open_layered(project, settings, remote=remote, cached=cached, more=sources)
     with closing(session), open_index(project) as index:
         snapshot = open_version(session, name, pointer.top)
         state = index.state(path)
@@ -207,11 +251,14 @@ def check_out_path(
             except NotFoundError:
                 before = None
         stage = progress.stage("checking out", total=snapshot.root.size)
-        with index.writing(path) as writer:
+        is_linked = link if link is not None else state is not None and state.linked
+        links = linked_objects(project, link=is_linked)
+        with bucket_lock(project), index.writing(path) as writer:
+            writer.have_linked(is_linked)
             if pointer.is_file:
                 with closing(LocalDirectory(os.path.dirname(place), make=True)) as directory:
                     target = os.fsencode(os.path.basename(place))
-                    done = check_out_file(snapshot, before, directory, target, writer, stage, keep=keep)
+                    done = check_out_file(snapshot, before, directory, target, writer, stage, keep=keep, links=links)
             else:
                 _refuse_file(place, path)
                 with closing(LocalDirectory(place, make=True)) as directory:
@@ -224,9 +271,35 @@ def check_out_path(
                         restore=restore or bool(paths),
                         keep=keep,
                         choice=choose(paths, ()),
+                        links=links,
                     )
     if project.git is not None:
         ignore_path(project, path)
+    return done
+
+
+def clear_path(project: Project, path: str, settings: Settings) -> Checkout:
+    """Remove what was checked out at a path that is tracked no more, where it is as it was; what was edited stays.
+
+    NotFoundError: what is there could not be had again, so nothing was removed.
+    """
+    check_path(project, path)
+    place = os.path.join(project.root, path)
+    with closing(open_layered(project, settings)) as session, open_index(project) as index:
+        state = index.state(path)
+        assert state is not None
+        snapshot = open_version(session, project.file.dataset, state.top)
+        is_file = os.path.lexists(place) and not os.path.isdir(place)
+        top = os.path.dirname(place) if is_file else place
+        done = Checkout()
+        if os.path.isdir(top):
+            with index.writing(path) as writer, closing(LocalDirectory(top)) as directory:
+                done = clear_out(snapshot, directory, writer)
+            if not is_file:
+                with suppress(OSError):  # something is left in it
+                    os.rmdir(place)
+        if not done.edited:
+            index.forget(path)
     return done
 
 

@@ -5,6 +5,7 @@ A remote lives in the configuration file alone: to add or remove one touches no 
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
@@ -22,6 +23,11 @@ from penstock.cli.commands import Command, LazyGroup
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.output import JsonValue
 from penstock.cli.params import complete_remote_names
+from penstock.errors import NotFoundError
+from penstock.project.project import find_project
+from penstock.project.project_file import PROJECT_FILE
+from penstock.project.project_remotes import add_project_remote, remove_project_remote, set_default_remote
+from penstock.project.project_trust import ProjectTrust, read_trust
 
 __all__ = ["remote"]
 
@@ -37,7 +43,7 @@ __all__ = ["remote"]
 )
 @click.pass_context
 def remote(context: click.Context) -> None:
-    """Give buckets names: add, list, remove."""
+    """Give buckets names: add, list, remove; and say where a project pushes to: default."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
@@ -49,6 +55,7 @@ def remote(context: click.Context) -> None:
         "penstock remote add demo ./store                  # a directory below this one",
         "penstock remote add lab s3://lab-data/penstock --endpoint-url https://s3.lab.example --profile lab",
         "penstock remote add open s3://open-data --anonymous --region eu-west-1",
+        "penstock remote add -d storage s3://lab-data    # the project here pushes there",
     ),
 )
 @click.argument("name")
@@ -64,17 +71,33 @@ def remote(context: click.Context) -> None:
 @click.option("--deadline", type=float, metavar="SECONDS", help="Longest that one call may take, with its retries.")
 @click.option("--unsafe", is_flag=True, help="Write to it even if it may lose versions; see docs/STORES.md.")
 @click.option("--force", is_flag=True, help="Replace a remote of that name.")
+@click.option("-d", "--default", "default", is_flag=True, help="For the project here: where its data goes.")
+@click.option("--project", "of_project", is_flag=True, help="For the project here, in its penstock.toml.")
 @pass_invocation
-def add(invocation: Invocation, /, name: str, url: str, force: bool, **options: Any) -> None:
+def add(
+    invocation: Invocation, /, name: str, url: str, force: bool, default: bool, of_project: bool, **options: Any
+) -> None:
     """Let NAME stand for the bucket at URL.
 
     URL is s3://bucket[/prefix], or a directory: file:///dir or a path. From then on NAME/dataset is a handle, and
     NAME hides an S3 bucket that is called the same. Nothing is created or contacted yet.
+
+    With -d or --project it is a remote of the project here, for everybody who clones it, and not one of yours.
     """
+    if default or of_project:
+        project = find_project()
+        given = {key: value for key, value in options.items() if value is not None and value is not False}
+        its = add_project_remote(project, name, url, invocation.settings(), default=default, replace=force, **given)
+        path = os.path.join(project.root, PROJECT_FILE)
+        if invocation.output.json:
+            invocation.output.document({"config": path, "default": default, **_as_json(its)})
+        else:
+            invocation.output.line(f"{name} is {its.url}, in {path}{', the default' if default else ''}")
+        return
     added = add_remote(name, url, config=invocation.config, replace=force, **options)
-    path = find_config(invocation.config)
+    path = str(find_config(invocation.config))
     if invocation.output.json:
-        invocation.output.document({"config": str(path), **_as_json(added)})
+        invocation.output.document({"config": path, **_as_json(added)})
     else:
         invocation.output.line(f"{name} is {added.url}, in {path}")
 
@@ -84,24 +107,62 @@ def add(invocation: Invocation, /, name: str, url: str, force: bool, **options: 
 def list_(invocation: Invocation) -> None:
     """List the remotes and how each is reached."""
     settings = invocation.settings()
-    found = remotes(settings).values()
+    found = list(remotes(settings).values())
+    try:
+        project = find_project()
+        its, trust = project.file, read_trust(project)
+    except NotFoundError:
+        its, trust = None, ProjectTrust()
+    theirs = list(its.remotes.values()) if its is not None else []
+    default = its.remote if its is not None else None
     if invocation.output.json:
-        invocation.output.document({"config": str(settings.config_path), "remotes": [_as_json(each) for each in found]})
-    elif found:
-        invocation.output.table(
-            ((each.name, each.url, _options_text(each)) for each in found), headers=("NAME", "URL", "OPTIONS")
-        )
+        document: dict[str, JsonValue] = {
+            "config": str(settings.config_path),
+            "remotes": [_as_json(each) for each in found],
+        }
+        if its is not None:
+            document["project"] = [{**_as_json(each), "trusted": trust.knows(each)} for each in theirs]
+            document["default"] = default
+        invocation.output.document(document)
+    elif found or theirs:
+        rows = [(each.name, each.url, _options_text(each)) for each in found]
+        for each in theirs:
+            notes = ["project's", "default" if each.name == default else "", "" if trust.knows(each) else "not trusted"]
+            rows.append((each.name, each.url, " ".join(filter(None, (_options_text(each), *notes)))))
+        invocation.output.table(rows, headers=("NAME", "URL", "OPTIONS"))
     else:
         invocation.output.notice(f"no remotes in {settings.config_path}; penstock remote add NAME URL makes one")
+
+
+@remote.command(cls=Command, examples=("penstock remote default", "penstock remote default storage"))
+@click.argument("name", required=False)
+@pass_invocation
+def default(invocation: Invocation, name: str | None) -> None:
+    """Tell where the project here pushes to, or let it be NAME."""
+    project = find_project()
+    if name is not None:
+        set_default_remote(project, name, invocation.settings())
+        project = find_project()
+    if invocation.output.json:
+        invocation.output.document({"default": project.file.remote})
+    elif project.file.remote is None:
+        invocation.output.notice("the project has no default remote: penstock remote add -d NAME URL")
+    else:
+        invocation.output.line(project.file.remote)
 
 
 @remote.command(cls=Command, examples=("penstock remote remove demo",))
 @click.argument("name", shell_complete=complete_remote_names)
 @pass_invocation
 def remove(invocation: Invocation, name: str) -> None:
-    """Forget the remote NAME. The bucket and what is in it stay."""
-    removed = remove_remote(name, config=invocation.config)
-    path = find_config(invocation.config)
+    """Forget the remote NAME, the project's or yours. The bucket and what is in it stay."""
+    path = str(find_config(invocation.config))
+    try:
+        project = find_project()
+        removed = remove_project_remote(project, name)
+        path = os.path.join(project.root, PROJECT_FILE)
+    except NotFoundError:
+        removed = remove_remote(name, config=invocation.config)
     if invocation.output.json:
         invocation.output.document({"config": str(path), **_as_json(removed)})
     else:

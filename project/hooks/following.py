@@ -2,16 +2,30 @@
 
 ``git reset --hard`` runs no post-checkout; what all of these run is post-index-change, whose first argument says
 whether the work tree was updated. The shell compares which pointers git has now with those that were followed last.
+
+`follow` brings every path to the version of its pointer that is not there: what differs is looked at, no more. A path
+that has no pointer any more goes, as far as it is as it was. What was edited stays, and is told.
 """
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass, field
+
+from penstock.errors import PenstockError
+from penstock.progress import SILENT, Progress
+from penstock.project.git import ask_git, git_succeeds
+from penstock.project.pointer import pointer_path, read_pointer
+from penstock.project.pointer_files import tracked_paths
+from penstock.project.project import Project
+from penstock.project.state_folder import replace_file
+from penstock.project.tracking import FOLLOWED, check_out_path, clear_path, open_index
+from penstock.repo.settings.settings import Settings
+from penstock.repo.tracked.checkout import Checkout
+
 from .dispatcher import HookPart
 
-__all__ = ["FOLLOWED", "FOLLOWING"]
-
-FOLLOWED = "followed"
-"""The file in the state folder that says which pointers were followed last, as `git ls-files -s` lists them."""
+__all__ = ["FOLLOWING", "Followed", "follow"]
 
 _LOOK = f"""\
 [ -d .penstock ] || exit 0
@@ -23,3 +37,39 @@ FOLLOWING = HookPart(
     "data",
     {"post-checkout": _LOOK, "post-merge": _LOOK, "post-index-change": f'[ "$1" = 1 ] || exit 0\n{_LOOK}'},
 )
+
+
+@dataclass(slots=True)
+class Followed:
+    """What followed: by path what was done, and the paths that could not follow, with what is wrong."""
+
+    done: dict[str, Checkout] = field(default_factory=dict)
+    failed: dict[str, PenstockError] = field(default_factory=dict)
+
+
+def follow(project: Project, settings: Settings, progress: Progress = SILENT) -> Followed:
+    """Bring what is tracked to where git's pointers are now. One path that cannot follow keeps no other from it."""
+    listed = b""
+    if project.git is not None:
+        listed = ask_git(project.root, "ls-files", "-s", "--", "*.penstock")
+    with open_index(project) as index:
+        known = index.paths()
+    result = Followed()
+    paths = tracked_paths(project)
+    for path in paths:
+        try:
+            pointer = read_pointer(os.path.join(project.root, pointer_path(path)))
+            if known.get(path) != pointer.top:
+                result.done[path] = check_out_path(project, path, pointer, settings, progress, restore=False)
+        except PenstockError as error:
+            result.failed[path] = error
+    for path in known.keys() - set(paths):
+        try:
+            result.done[path] = clear_path(project, path, settings)
+        except PenstockError as error:
+            result.failed[path] = error
+    # A pointer that is not as git's index has it may be put back with the index as it is: `git stash` does.
+    if project.git is not None and git_succeeds(project.root, "diff-files", "--quiet", "--", "*.penstock"):
+        # As the shell compares it: without the line break at its end.
+        replace_file(os.path.join(project.state, FOLLOWED), listed.rstrip(b"\n"))
+    return result

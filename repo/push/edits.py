@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from functools import partial
 
 from penstock.errors import NotFoundError, UsageError
 from penstock.lru import Lru
-from penstock.manifest.entry import BLOCK_SIZE, Extents, Kind, Metadata, Pages
+from penstock.manifest.entry import BLOCK_SIZE, Extents, Kind, Metadata, Pages, TreeEntry
 from penstock.manifest.hashing import ContentHasher, content_hash
 from penstock.manifest.merge import Choose
 from penstock.manifest.records import Manifest
@@ -39,7 +39,16 @@ from .local_path import file_error
 from .local_tree import threads
 from .older_state import OlderState
 
-__all__ = ["EditsReport", "GivenBytes", "LocalFiles", "VersionEdit", "file_piece", "land_edits", "whole_file"]
+__all__ = [
+    "EditsReport",
+    "GivenBytes",
+    "LocalFiles",
+    "PlacedEdits",
+    "VersionEdit",
+    "file_piece",
+    "land_edits",
+    "whole_file",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +64,10 @@ class GivenBytes:
 
 _FOLDERS = 1000
 
-VersionEdit = LocalFile | GivenBytes | Edit
-"""A file is to be there, of this disk or of bytes; or, as `manifest.update.Edit` says it: an entry as it is, from
-another version of the bucket or with an address of its own, a directory and its metadata, or nothing."""
+VersionEdit = LocalFile | GivenBytes | FilePiece | FileRead | Edit
+"""A file is to be there, of this disk, of bytes, or read already, as `read_ahead` takes it; or, as
+`manifest.update.Edit` says it: an entry as it is, from another version of the bucket or with an address of its own, a
+directory and its metadata, or nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +145,7 @@ def land_edits(
         metadata = before.metadata if before is not None else b""
     reading = progress.stage("reading")
     with writer.content(before, enter=False) as content:
-        source = _EditStream(writer.session, content, before, reading)
+        source = PlacedEdits(writer.session, content, before, reading)
         root = before.root if before is not None else EMPTY_DIRECTORY
         with closing(source.edits(edits)) as placed:
             manifest = content.finish(update(root, placed, writer.session.load, content), metadata)
@@ -147,26 +157,35 @@ def land_edits(
 _Waiting = Edit | tuple[FileRead, Pages]
 
 
-class _EditStream:
-    """Reads what edits speak of, sends what is new of it, and gives edits of a tree."""
+class PlacedEdits:
+    """Reads what edits speak of, sends what is new of it, and gives edits of a tree, which was `base`."""
 
-    def __init__(self, session: BucketSession, content: VersionContent, base: Manifest | None, reading: Stage) -> None:
+    def __init__(
+        self,
+        session: BucketSession,
+        content: VersionContent,
+        base: Manifest | None,
+        reading: Stage,
+        older: Callable[[tuple[bytes, ...]], TreeEntry | None] | None = None,
+    ) -> None:
+        """With `older`, that says what the older state of a file is, and not `base`."""
         self._files = FileEntries(content, session.blocks.hash)
-        self._older = OlderState(Tree(base.root, session.load) if base is not None else None)
+        self._older = older or OlderState(Tree(base.root, session.load) if base is not None else None).find_path
         self._queue: PackQueue[_Waiting] = PackQueue(content.data)
         self._reading = reading
 
     def edits(self, edits: Iterable[VersionEdit]) -> Generator[Edit, None, None]:
+        """Yield edits of the tree, in order."""
         with ExitStack() as stack:
             pool = stack.enter_context(ThreadPoolExecutor(threads(), "penstock-read"))
             for step in stack.enter_context(closing(read_ahead(_steps(edits), pool))):
                 if isinstance(step, FilePiece):
-                    self._files.take_piece(step, partial(self._older.find_path, step.file.names))
+                    self._files.take_piece(step, partial(self._older, step.file.names))
                     self._reading.advance(len(step.data))
                     continue
                 if isinstance(step, FileRead):
                     self._reading.advance(len(step.data))
-                    extents, pages = self._files.place(step, partial(self._older.find_path, step.file.names))
+                    extents, pages = self._files.place(step, partial(self._older, step.file.names))
                     self._queue.put((step._replace(data=b""), pages), extents)
                 else:
                     self._queue.put(step)

@@ -10,21 +10,24 @@ One thread; files are read in threads of a pool.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
 from msgspec import structs
 
+from penstock.errors import ConflictError
 from penstock.manifest.entry import Extents, Kind, Pages, TreeEntry
 from penstock.manifest.records import Manifest
 from penstock.manifest.tree import Tree
 from penstock.manifest.update import EMPTY_DIRECTORY, Edit, update
 from penstock.progress import Stage
 from penstock.repo.bucket import object_keys
+from penstock.repo.local_copy.local_directory import local_error
 from penstock.repo.push.directory_walk import LocalFile, Skipped
 from penstock.repo.push.file_entries import FileEntries
 from penstock.repo.push.file_reader import FilePiece, FileRead, read_ahead
@@ -34,6 +37,7 @@ from penstock.repo.session.bucket_session import BucketSession
 from penstock.repo.write.pack_queue import PackQueue
 from penstock.repo.write.version_content import VersionContent, open_content
 
+from .linked_objects import LinkedObjects, linked_extent, linked_facts
 from .survey import Suspect
 from .tracked_index import FOLDER_FACTS, IndexWriter, facts_of, key_of
 
@@ -84,25 +88,31 @@ def add_version(
     stage: Stage,
     uploading: Stage,
     skipped: list[Skipped],
+    links: LinkedObjects | None = None,
 ) -> Addition:
     """Make a version of `base` and what was found beside it, in the local bucket that is open as `session`.
 
     `findings` come from a survey that held the directory against the rows of `writer`'s path, which stood at `base`;
-    the rows are brought up to date. Any of `penstock.errors` may come up: nothing has changed then, if the writer's
-    block ends with it.
+    the rows are brought up to date. With `links`, files are objects of their own, and not copied. Any of
+    `penstock.errors` may come up: nothing has changed then, if the writer's block ends with it.
     """
     with ExitStack() as stack:
         content = stack.enter_context(open_content(session, base, uploading, enter=False))
         pool = stack.enter_context(ThreadPoolExecutor(threads(), "penstock-read"))
-        adding = _Adding(session, base, content, writer, stage)
+        adding = _Adding(session, base, content, writer, stage, links)
         edits = stack.enter_context(closing(adding.edits(findings, pool)))
         root = update(base.root if base is not None else EMPTY_DIRECTORY, edits, session.load, content)
         if base is not None and root.hash == base.root.hash:
             root = base.root
+        if links is not None:
+            with _told():
+                links.sync()
         manifest = content.finish(root, base.metadata if base is not None else b"")
     store = session.store
     key = object_keys.manifest_key(dataset, manifest.top_hash.hex())
-    if not store.create(key, manifest.encode()):
+    if links is not None:
+        store.put(key, manifest.encode())  # where its bytes lie may be elsewhere than before
+    elif not store.create(key, manifest.encode()):
         session.repository(dataset).manifest(manifest.top_hash)  # raises, if it is damaged
     addition = adding.addition(manifest)
     addition.skipped = skipped
@@ -114,8 +124,15 @@ class _Adding:
     """Reads what was found, in tree order, and gives the edits that make the version."""
 
     def __init__(
-        self, session: BucketSession, base: Manifest | None, content: VersionContent, writer: IndexWriter, stage: Stage
+        self,
+        session: BucketSession,
+        base: Manifest | None,
+        content: VersionContent,
+        writer: IndexWriter,
+        stage: Stage,
+        links: LinkedObjects | None,
     ) -> None:
+        self._links = links
         self._files = FileEntries(content, session.blocks.hash)
         self._older = OlderState(Tree(base.root, session.load) if base is not None else None)
         self._queue: PackQueue[_Placed | Edit] = PackQueue(content.data)
@@ -140,7 +157,8 @@ class _Adding:
             for step in steps:
                 if isinstance(step, FilePiece):
                     self._stage.advance(len(step.data))
-                    self._files.take_piece(step, partial(self._older.find_path, step.file.names))
+                    if self._links is None:
+                        self._files.take_piece(step, partial(self._older.find_path, step.file.names))
                 elif isinstance(step, FileRead):
                     self._take(step)
                 elif isinstance(step, _Gone):
@@ -182,10 +200,20 @@ class _Adding:
         facts = facts_of(finding.kind, status, read.hash, self._began_ns)
         if (status.st_size, status.st_mtime_ns) != (read.size, read.file.mtime_ns):
             facts = facts._replace(size=read.size, ctime_ns=0)
-        self._writer.put(key_of(finding.names), facts)
         older = self._older.find_path(finding.names)
-        extents, pages = self._files.place(read, lambda: older)
-        if older is not None and older.hash == read.hash and older.kind == finding.kind:
+        pages: Pages = ()
+        if self._links is not None and read.size and read.file.kind is not Kind.SYMLINK:
+            with _told():
+                taken = self._links.take(finding.path, status, read.hash, finding.kind)
+            if not taken.is_stored:
+                raise _changed(finding.path)
+            if taken.status is not None:
+                facts = linked_facts(finding.kind, taken.status, read.hash)
+            extents: Extents = linked_extent(read.hash, read.size)
+        else:
+            extents, pages = self._files.place(read, lambda: older)
+        self._writer.put(key_of(finding.names), facts)
+        if self._links is None and older is not None and older.hash == read.hash and older.kind == finding.kind:
             return
         self._counts["added" if known is None else "modified"] += 1
         kept = read._replace(data=b"") if read.data and read.file.kind is not Kind.SYMLINK else read
@@ -200,3 +228,19 @@ class _Adding:
             if item.older is not None and item.older.directory is None and item.older.metadata:
                 entry = structs.replace(entry, metadata=item.older.metadata)
             yield Edit(item.read.file.names, entry)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise local_error(error, "cannot link a file into the local bucket") from error
+
+
+def _changed(path: bytes) -> ConflictError:
+    return ConflictError(
+        f"{os.fsdecode(path)!r} changed while it was being read",
+        why="nothing was added",
+        fix="Run the command again when nothing writes to it.",
+    )

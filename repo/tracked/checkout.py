@@ -19,6 +19,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -32,14 +33,15 @@ from penstock.manifest.tree import Tree
 from penstock.progress import Stage
 from penstock.repo.local_copy.choice import EVERYTHING, Choice
 from penstock.repo.local_copy.copy_task import CopyReport, CopyTask
-from penstock.repo.local_copy.local_directory import LocalDirectory, Names
+from penstock.repo.local_copy.local_directory import LocalDirectory, Names, Staging
 from penstock.repo.local_copy.pairs import Pair, State, check_content, first_look, pairs
 from penstock.repo.push.older_state import OlderState
 from penstock.repo.read.snapshot import Snapshot
 
-from .tracked_index import FOLDER_FACTS, FileFacts, IndexWriter, facts_of, key_of
+from .linked_objects import LinkedObjects, linked_facts
+from .tracked_index import FOLDER_FACTS, LINKED, FileFacts, IndexWriter, facts_of, key_of
 
-__all__ = ["Checkout", "Keep", "check_out", "check_out_file", "the_file_of"]
+__all__ = ["Checkout", "Keep", "check_out", "check_out_file", "clear_out", "the_file_of"]
 
 _FOLDER = int(Kind.DIRECTORY)
 
@@ -95,17 +97,19 @@ def check_out(
     keep: Keep | None = None,
     choice: Choice = EVERYTHING,
     requests: int = 16,
+    links: LinkedObjects | None = None,
 ) -> Checkout:
     """Bring a directory from `before`, as the rows of `writer` have it, to the version of `snapshot`.
 
     Any of `penstock.errors` may come up: what is in place by then stays, and the rows are as they were, if the
     writer's block ends with it.
     """
-    task = _Checkout(snapshot, before, directory, writer, keep, choice)
+    task = _Checkout(snapshot, before, directory, writer, keep, choice, links=links)
     task.clear()
     wanted = task.wanted() if restore or before is None else task.wanted_changes()
     copying = CopyTask(snapshot, directory, choice, stage, requests=requests, found=wanted, placed=task.placed)
-    task.checkout.take(copying.run())
+    with task.linking():
+        task.checkout.take(copying.run())
     if not task.checkout.lost:
         writer.stand_at(snapshot.top_hash)
     return task.checkout
@@ -120,15 +124,17 @@ def check_out_file(
     stage: Stage,
     *,
     keep: Keep | None = None,
+    links: LinkedObjects | None = None,
 ) -> Checkout:
     """Bring one file of a directory to the one file of a version, which may have another name there."""
     entry = the_file_of(snapshot.tree)
     if before is not None:
         before = before if the_file_of(Tree(before.root, snapshot.load)).name == name else None
-    task = _Checkout(snapshot, before, directory, writer, keep, EVERYTHING)
+    task = _Checkout(snapshot, before, directory, writer, keep, EVERYTHING, links=links)
     wanted = task.decided_file(name, entry)
     copying = CopyTask(snapshot, directory, EVERYTHING, stage, found=wanted, placed=task.placed)
-    task.checkout.take(copying.run())
+    with task.linking():
+        task.checkout.take(copying.run())
     if not task.checkout.lost:
         writer.stand_at(snapshot.top_hash)
     return task.checkout
@@ -142,6 +148,15 @@ def the_file_of(tree: Tree) -> TreeEntry:
     return found[0]
 
 
+def clear_out(
+    snapshot: Snapshot, directory: LocalDirectory, writer: IndexWriter, *, keep: Keep | None = None
+) -> Checkout:
+    """Remove what a directory has of a version that it was brought to, where it is as it was; `edited` has the rest."""
+    task = _Checkout(snapshot, snapshot.manifest, directory, writer, keep, EVERYTHING, to_nothing=True)
+    task.clear()
+    return task.checkout
+
+
 class _Checkout:
     def __init__(
         self,
@@ -151,7 +166,13 @@ class _Checkout:
         writer: IndexWriter,
         keep: Keep | None,
         choice: Choice,
+        *,
+        to_nothing: bool = False,
+        links: LinkedObjects | None = None,
     ) -> None:
+        self._links = links
+        self._staging: Staging | None = None
+        self._to_nothing = to_nothing
         self.checkout = Checkout()
         self._snapshot = snapshot
         self._before = before
@@ -162,6 +183,8 @@ class _Checkout:
         self._blocked: set[Names] = set()
         self._of_other_kind: set[Names] = set()
         self._is_new = before is None
+        self._is_linking = links is not None and links.how == "link"
+        self._linked = 0
         self._began_ns = time.time_ns()
 
     def clear(self) -> None:
@@ -225,15 +248,58 @@ class _Checkout:
         status = self._directory.status(names)
         if status is None:
             return
+        if self._take(names, entry, status):
+            return
         facts = facts_of(entry.kind, status, entry.hash, status.st_ctime_ns)
         if entry.mtime_ns is not None and status.st_mtime_ns == entry.mtime_ns and status.st_size == entry.size:
             facts = facts._replace(ctime_ns=status.st_ctime_ns)
         self._writer.put(key_of(names), facts)
 
+    @contextmanager
+    def linking(self) -> Iterator[None]:
+        """Have links be made in the block; they are counted with what was written."""
+        try:
+            yield
+            self.checkout.fetched += self._linked
+        finally:
+            if self._staging is not None:
+                self._staging.clear(keep_partial=False)
+                self._staging.leave()
+                self._staging.close()
+
+    def _take(self, names: Names, entry: TreeEntry, status: os.stat_result) -> bool:
+        """Have a file that has the content of an entry be a link; whether it is noted as one."""
+        if self._links is None or not entry.is_file or not entry.size:
+            return False
+        path = os.path.join(os.fsencode(self._directory.path), *names)
+        with self._directory.explained("link", names):
+            taken = self._links.take(path, status, entry.hash, entry.kind)
+        if taken.status is None:
+            return False
+        self._writer.put(key_of(names), linked_facts(entry.kind, taken.status, entry.hash))
+        return True
+
+    def _give(self, names: Names, entry: TreeEntry) -> bool:
+        """Put a link to a file of the local bucket there, if it has it."""
+        if self._links is None or not entry.is_file:
+            return False
+        with self._directory.explained("link", names):
+            if self._staging is None:
+                self._staging = self._directory.staging()
+            if not self._links.give(self._directory, self._staging, names, entry):
+                return False
+        status = self._directory.status(names)
+        if status is not None and self._links.how == "link":
+            self._writer.put(key_of(names), linked_facts(entry.kind, status, entry.hash))
+        else:
+            self.placed(names, entry)
+        self._linked += 1
+        return True
+
     def _changes(self) -> Iterator[Change]:
         assert self._before is not None
         load = self._snapshot.load
-        return diff(self._before.root, self._snapshot.root, load, load)
+        return diff(self._before.root, None if self._to_nothing else self._snapshot.root, load, load)
 
     def _here(self, names: Names) -> _Here:
         return self._known(names, self._directory.status(names))
@@ -243,8 +309,8 @@ class _Checkout:
         is_clean = (
             known is not None
             and status is not None
-            and (known.size, known.mtime_ns, known.ctime_ns, known.inode)
-            == (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+            and (known.size, known.mtime_ns, known.inode) == (status.st_size, status.st_mtime_ns, status.st_ino)
+            and known.ctime_ns in (status.st_ctime_ns, LINKED)
         )
         return _Here(status, known, is_clean)
 
@@ -263,14 +329,17 @@ class _Checkout:
                 yield Pair(names, entry, None), State.MISSING
             return
         if status is None:
-            yield Pair(names, entry, None), State.MISSING
+            if not self._give(names, entry):
+                yield Pair(names, entry, None), State.MISSING
             return
         if here.is_clean:
             assert here.known is not None
-            if here.known.hash == entry.hash and here.known.kind == entry.kind:
-                self._writer.put(key_of(names), here.known)
-                return
-            yield Pair(names, entry, status), State.MODIFIED
+            is_link = here.known.ctime_ns == LINKED
+            if here.known.hash == entry.hash and here.known.kind == entry.kind and is_link <= self._is_linking:
+                if is_link or not self._take(names, entry, status):
+                    self._writer.put(key_of(names), here.known)
+            elif not self._give(names, entry):
+                yield Pair(names, entry, status), State.MODIFIED
             return
         state = self._content(names, entry, status, look)
         if state is State.SAME:
@@ -278,9 +347,11 @@ class _Checkout:
         elif state is State.OTHER_MODE:
             yield Pair(names, entry, status), state
         elif look is not State.OTHER_KIND and here.known is not None and self._holds(names, status, here.known):
-            yield Pair(names, entry, status), State.MODIFIED
+            if not self._give(names, entry):
+                yield Pair(names, entry, status), State.MODIFIED
         elif self._put_aside(names):
-            yield Pair(names, entry, None), State.MISSING
+            if not self._give(names, entry):
+                yield Pair(names, entry, None), State.MISSING
         else:
             self.checkout.edited.append(display_path(names))
 
@@ -310,7 +381,8 @@ class _Checkout:
         return OlderState(Tree(self._before.root, self._snapshot.load))
 
     def _note(self, names: Names, entry: TreeEntry, status: os.stat_result) -> None:
-        self._writer.put(key_of(names), facts_of(entry.kind, status, entry.hash, self._began_ns))
+        if not self._take(names, entry, status):
+            self._writer.put(key_of(names), facts_of(entry.kind, status, entry.hash, self._began_ns))
 
     def _put_aside(self, names: Names) -> bool:
         if self._keep is None:

@@ -1,13 +1,13 @@
 """A bucket on top of others: what it does not have is read from them. What is written goes to it alone.
 
-So a version whose metadata is here is read though its bytes are still in a remote. The buckets beneath are opened when
-something is not found: who has all of it here needs no network.
+So a version whose metadata is here is read though its bytes are still in a remote. The buckets beneath are opened one
+by one, when something is not found: who has all of it here needs no network.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 
 from penstock.errors import NotFoundError
@@ -19,11 +19,12 @@ __all__ = ["LayeredStore"]
 class LayeredStore(Store):
     """`upper` on top of what `open_lower` gives, the first of them first. All of them are closed with it."""
 
-    def __init__(self, upper: Store, open_lower: Callable[[], Sequence[Store]]) -> None:
+    def __init__(self, upper: Store, open_lower: Callable[[], Iterator[Store]]) -> None:
         self.url = upper.url
         self._upper = upper
         self._open_lower = open_lower
-        self._lower: Sequence[Store] | None = None
+        self._opening: Iterator[Store] | None = None
+        self._lower: list[Store] = []
         self._lock = threading.Lock()
 
     @property
@@ -32,12 +33,25 @@ class LayeredStore(Store):
         return self._upper.place
 
     @property
-    def lower(self) -> Sequence[Store]:
-        """The buckets beneath, opened now if they are not."""
-        with self._lock:
-            if self._lower is None:
-                self._lower = self._open_lower()
-            return self._lower
+    def upper(self) -> Store:
+        """The bucket on top."""
+        return self._upper
+
+    @property
+    def lower(self) -> Iterator[Store]:
+        """The buckets beneath, each opened when it is first come to."""
+        number = 0
+        while True:
+            with self._lock:
+                if self._opening is None:
+                    self._opening = self._open_lower()
+                if number == len(self._lower):
+                    store = next(self._opening, None)
+                    if store is None:
+                        return
+                    self._lower.append(store)
+            yield self._lower[number]
+            number += 1
 
     def get(
         self,
@@ -123,5 +137,5 @@ class LayeredStore(Store):
     def close(self) -> None:
         """Close all of them."""
         self._upper.close()
-        for store in self._lower or ():
+        for store in self._lower:
             store.close()

@@ -19,7 +19,7 @@ from penstock.repo.push.directory_walk import Skipped
 from penstock.repo.push.ignore_rules import IgnoreRules
 from penstock.repo.push.local_path import file_error, list_directory
 
-from .tracked_index import FileFacts, Row, names_of
+from .tracked_index import LINKED, FileFacts, Row, names_of
 
 __all__ = ["Suspect", "kind_of", "survey", "survey_file"]
 
@@ -104,7 +104,7 @@ def survey(top: bytes, rows: Iterator[Row], skipped: Callable[[Skipped], None] =
             if (
                 known is None
                 or known[5] != status.st_ino
-                or known[4] != status.st_ctime_ns
+                or (known[4] != status.st_ctime_ns and known[4] != LINKED)
                 or known[3] != status.st_mtime_ns
                 or known[2] != status.st_size
                 or known[1] != kind
@@ -142,7 +142,8 @@ def survey_file(
         if known is not None:
             yield Suspect((name,), path, None, None, _facts(known))
         return
-    facts = (kind, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    ctime = LINKED if known is not None and known[4] == LINKED else status.st_ctime_ns
+    facts = (kind, status.st_size, status.st_mtime_ns, ctime, status.st_ino)
     if known is None or known[1:6] != facts:
         yield Suspect((name,), path, kind, status, _facts(known))
 

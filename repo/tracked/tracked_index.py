@@ -21,7 +21,17 @@ from typing import NamedTuple
 
 from penstock.errors import AccessError, ConflictError
 
-__all__ = ["FOLDER_FACTS", "FileFacts", "IndexWriter", "TrackedIndex", "TrackedState", "facts_of", "key_of", "names_of"]
+__all__ = [
+    "FOLDER_FACTS",
+    "LINKED",
+    "FileFacts",
+    "IndexWriter",
+    "TrackedIndex",
+    "TrackedState",
+    "facts_of",
+    "key_of",
+    "names_of",
+]
 
 _FORMAT = 1
 _PATIENCE = 10.0
@@ -29,7 +39,7 @@ _TICK_NS = 20_000_000
 """The kernel's clock for files goes in steps of up to 10 ms."""
 _TABLES = """
 CREATE TABLE IF NOT EXISTS tracked (number INTEGER PRIMARY KEY, path BLOB UNIQUE NOT NULL, top BLOB NOT NULL,
-    previous BLOB NOT NULL);
+    previous BLOB NOT NULL, linked INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS facts (
     number INTEGER, key BLOB, kind INTEGER, size INTEGER, mtime INTEGER, ctime INTEGER, inode INTEGER, hash BLOB,
     PRIMARY KEY (number, key)) WITHOUT ROWID;
@@ -47,6 +57,9 @@ class FileFacts(NamedTuple):
     hash: bytes
 
 
+LINKED = -1
+"""In the place of the time of the inode: the file is a link into the local bucket, and that time says nothing."""
+
 FOLDER_FACTS = FileFacts(2, 0, 0, 0, 0, b"")
 """Of a directory nothing is noted but that it is there."""
 
@@ -55,11 +68,15 @@ Row = tuple[bytes, int, int, int, int, int, bytes]
 
 
 class TrackedState(NamedTuple):
-    """A tracked path as the index knows it: its number, the version that it was brought to last, and the one before."""
+    """A tracked path as the index knows it: its number, the version that it was brought to last, and the one before.
+
+    `linked`: its files are links into the local bucket (`linked_objects`).
+    """
 
     number: int
     top: bytes
     previous: bytes
+    linked: bool = False
 
 
 def key_of(names: tuple[bytes, ...]) -> bytes:
@@ -127,9 +144,9 @@ class TrackedIndex:
         """Return what is known of a tracked path."""
         with self._told():
             row = self._base.execute(
-                "SELECT number, top, previous FROM tracked WHERE path = ?", (os.fsencode(path),)
+                "SELECT number, top, previous, linked FROM tracked WHERE path = ?", (os.fsencode(path),)
             ).fetchone()
-        return TrackedState(*row) if row is not None else None
+        return TrackedState(row[0], row[1], row[2], bool(row[3])) if row is not None else None
 
     def paths(self) -> dict[str, bytes]:
         """Return the versions of all tracked paths that are known."""
@@ -167,7 +184,7 @@ class TrackedIndex:
                 )
             state = self.state(path)
             assert state is not None
-            writer = IndexWriter(self._base, state.number)
+            writer = IndexWriter(self._base, state)
             yield writer
             with self._told():
                 writer.flush()
@@ -214,9 +231,11 @@ class TrackedIndex:
 class IndexWriter:
     """Changes rows of one tracked path. Made by `TrackedIndex.writing`."""
 
-    def __init__(self, base: sqlite3.Connection, number: int) -> None:
+    def __init__(self, base: sqlite3.Connection, state: TrackedState) -> None:
+        self.state = state
+        """What was known of the path when the block began."""
         self._base = base
-        self._number = number
+        self._number = state.number
         self._waiting: dict[bytes, FileFacts] = {}
 
     def row(self, key: bytes) -> FileFacts | None:
@@ -250,6 +269,10 @@ class IndexWriter:
         self._base.execute(
             "UPDATE tracked SET previous = top, top = ?1 WHERE number = ?2 AND top <> ?1", (top, self._number)
         )
+
+    def have_linked(self, linked: bool) -> None:
+        """Note whether its files are to be links."""
+        self._base.execute("UPDATE tracked SET linked = ? WHERE number = ?", (linked, self._number))
 
     def flush(self) -> None:
         """Write what waits."""

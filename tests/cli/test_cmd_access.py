@@ -17,7 +17,7 @@ pytestmark = pytest.mark.s3
 
 COMMANDS = {
     "push": ["push", "{data}", "{bucket}/things"],
-    "init": ["init", "{bucket}/things"],
+    "create": ["create", "{bucket}/things"],
     "ls": ["ls", "{bucket}/things"],
     "ls of a bucket": ["ls", "{bucket}"],
     "info": ["info", "{bucket}/things"],

@@ -143,7 +143,7 @@ def test_the_policy_to_write_is_enough(
         ("reset", f"{bucket}/things:side", "v2"),
         ("revert", f"{bucket}/things", "main"),
         ("merge", f"{bucket}/things:side", "--into", "main"),
-        ("init", f"{bucket}/more"),
+        ("create", f"{bucket}/more"),
     ):
         told = run(*arguments)
         assert told.exit_code == 0, told.output

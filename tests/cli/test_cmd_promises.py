@@ -71,7 +71,7 @@ def test_nothing_is_written_to_a_bucket_that_does_not_refuse_the_second(
         ("reset", handle, "v1"),
         ("revert", handle, "main"),
         ("merge", f"{handle}:main", "--into", "side"),
-        ("init", f"{bucket}/more"),
+        ("create", f"{bucket}/more"),
     ):
         told = run(*arguments, "--json")
         assert told.exit_code == 2, (arguments, told.output)

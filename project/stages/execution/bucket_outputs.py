@@ -86,7 +86,7 @@ class BucketOutputs:
         store = self._layered.store
         assert isinstance(store, LayeredStore)
         try:
-            return store.lower
+            return list(store.lower)
         except (AccessError, StoreUnreachableError, NotFoundError) as error:
             self.give_up(error)
             return ()

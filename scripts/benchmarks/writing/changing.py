@@ -87,7 +87,7 @@ class Changing:
     def empty(self) -> str:
         """Make a dataset with nothing in it; its handle."""
         handle = f"{self.world.bucket()}/data"
-        self.world.run("penstock", "init", handle)
+        self.world.run("penstock", "create", handle)
         return handle
 
     @cached_property

@@ -136,9 +136,9 @@ def test_a_remote_by_name(run: Run, photos: Path, tmp_path: Path) -> None:
         (["push", "{photos}", "gs://bucket/photos"], 2, "unknown address"),
         (["hash", "{photos}/none"], 3, "no directory"),
         (["hash", "{photos}/a"], 2, "not a directory"),
-        (["init", "{bucket}/"], 3, "names a bucket"),
-        (["init", "{bucket}/photos:dev"], 2, "begins as a whole"),
-        (["init", "{bucket}/photos", "--title", "\udcff"], 2, "title is not UTF-8"),
+        (["create", "{bucket}/"], 3, "names a bucket"),
+        (["create", "{bucket}/photos:dev"], 2, "begins as a whole"),
+        (["create", "{bucket}/photos", "--title", "\udcff"], 2, "title is not UTF-8"),
     ],
 )
 def test_bad_input(run: Run, photos: Path, bucket_url: str, arguments: list[str], code: int, words: str) -> None:
@@ -191,13 +191,13 @@ def test_a_store_that_cannot_be_written(run: Run, photos: Path, tmp_path: Path) 
 
 
 def test_init(run: Run, photos: Path, bucket_url: str) -> None:
-    text = run("init", f"{bucket_url}/photos", "--title", "Photos", "--description", "Of all sites")
+    text = run("create", f"{bucket_url}/photos", "--title", "Photos", "--description", "Of all sites")
     assert text.stdout.splitlines()[0] == f"{bucket_url}/photos:main is there, and empty"
     info = as_json(run("info", f"{bucket_url}/photos", "--json"))
     assert (info["title"], info["description"], info["entries"], info["bytes"]) == ("Photos", "Of all sites", 0, 0)
     assert run("ls", f"{bucket_url}/photos").stdout == ""
-    assert run("init", f"{bucket_url}/photos").exit_code == 4
-    other = as_json(run("init", f"{bucket_url}/others", "--json"))
+    assert run("create", f"{bucket_url}/photos").exit_code == 4
+    other = as_json(run("create", f"{bucket_url}/others", "--json"))
     assert other["top_hash"] == info["top_hash"]  # there is one empty version
     assert other["handle"] == f"{bucket_url}/others:main"
     pushed = as_json(run("push", str(photos), f"{bucket_url}/photos", "--json"))

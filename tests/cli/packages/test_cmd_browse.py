@@ -139,7 +139,7 @@ def test_ls_long_for_people(run: Run, demo: Any) -> None:
 
 
 def test_ls_of_a_bucket(run: Run, demo: Any, tmp_path: Path) -> None:
-    run("init", "demo/another")
+    run("create", "demo/another")
     assert run("ls", "demo").stdout == "another\nthings\n"
     assert records(run("ls", "demo", "--json")) == [{"dataset": "another"}, {"dataset": "things"}]
     assert run("ls", f"file://{tmp_path}/store/").stdout == "another\nthings\n"

@@ -1,4 +1,4 @@
-"""``penstock init``: make a dataset that has a description and an empty version."""
+"""``penstock create``: make a dataset that has a description and an empty version."""
 
 from __future__ import annotations
 
@@ -12,19 +12,22 @@ from penstock.cli.params import HANDLE
 from penstock.cli.versions import tell_risk
 from penstock.errors import UsageError
 
-__all__ = ["init"]
+__all__ = ["create"]
 
 
 @click.command(
     cls=Command,
-    examples=("penstock init demo/photos", 'penstock init demo/photos --title "Photos" --description "Of all sites"'),
+    examples=(
+        "penstock create demo/photos",
+        'penstock create demo/photos --title "Photos" --description "Of all sites"',
+    ),
 )
 @click.argument("handle", type=HANDLE)
 @click.option("--title", default="", metavar="TEXT", help="Title, for people who look for it.")
 @click.option("--description", default="", metavar="TEXT", help="What it is.")
 @click.option("--author", metavar="NAME", help="Who made it; as git has it by default.")
 @pass_invocation
-def init(invocation: Invocation, handle: Handle, title: str, description: str, author: str | None) -> None:
+def create(invocation: Invocation, handle: Handle, title: str, description: str, author: str | None) -> None:
     """Make a dataset, with an empty first version.
 
     Not needed before a push, which makes what is missing; of use to describe a dataset, or to mount one that is still

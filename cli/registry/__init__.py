@@ -1,0 +1,1 @@
+"""The commands of a project: a git repository that tracks data."""

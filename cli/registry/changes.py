@@ -1,0 +1,137 @@
+"""``penstock diff``, ``gc``, ``merge-pointer`` of what a project tracks."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+
+import click
+
+from penstock.api.handles import format_size
+from penstock.cli.commands import Command
+from penstock.cli.exits import ExitCode
+from penstock.cli.invocation import Invocation, pass_invocation
+from penstock.cli.params import side_options
+from penstock.project.local_gc import collect_local
+from penstock.project.pointer import pointer_path, read_pointer, write_pointer
+from penstock.project.pointer_changes import open_changes, pointer_changes, revisions
+from penstock.project.pointer_merge import conflicting_pointers, merge_pointers
+from penstock.project.project import find_project
+
+from .tracked import project_paths
+
+__all__ = ["diff", "gc", "merge_pointer"]
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "penstock diff                       # the work tree's pointers, beside the last commit",
+        "penstock diff main...HEAD           # what a branch has changed",
+        "penstock diff v1 v2 --stat",
+        "penstock diff HEAD~1 raw/01",
+    ),
+)
+@click.argument("arguments", nargs=-1, metavar="[REV [REV]] [PATH…]")
+@click.option("--stat", is_flag=True, help="Count what differs, and list nothing.")
+@pass_invocation
+def diff(invocation: Invocation, arguments: tuple[str, ...], stat: bool) -> None:
+    """List what differs in the tracked data between two commits of git: A (added), M (modified), D (deleted).
+
+    With one revision, between it and the pointers of the work tree; A...B is what B has changed since both were one.
+    Of versions, `penstock diff D:v1 D:v2`; of a mount, `penstock diff DIRECTORY`. Exit code 1 when something differs.
+    """
+    project, output = find_project(), invocation.output
+    is_path = [os.path.lexists(pointer_path(each)) or each.endswith(".penstock") for each in arguments]
+    split = is_path.index(True) if True in is_path else len(arguments)
+    old, new = revisions(project, arguments[:split])
+    found = pointer_changes(project, old, new, project_paths(project, arguments[split:]))
+    with open_changes(project, invocation.settings()) as opened:
+        for change in found:
+            counts = {"A": 0, "M": 0, "D": 0}
+            for each in opened.changes(change):
+                letter = "A" if each.old is None else "D" if each.new is None else "M"
+                entry = each.new or each.old
+                assert entry is not None
+                if entry.directory is not None:
+                    continue
+                counts[letter] += 1
+                if not stat:
+                    path = "/".join((change.path, *map(os.fsdecode, each.path)))
+                    if output.json:
+                        output.record({"change": letter, "path": path, "size": entry.size})
+                    else:
+                        output.line(f"{letter} {path}")
+            if stat and output.json:
+                output.record({"path": change.path, **counts})
+            elif stat:
+                output.line(f"{change.path}: {counts['A']} added, {counts['M']} modified, {counts['D']} deleted")
+    if found:
+        raise click.exceptions.Exit(ExitCode.DIFFERS)
+    output.notice("No changes")
+
+
+@click.command(cls=Command, examples=("penstock gc", "penstock gc --delete"))
+@click.option("--delete/--dry-run", "delete", default=False, help="Delete it; without, only tell.")
+@pass_invocation
+def gc(invocation: Invocation, delete: bool) -> None:
+    """Clear the local bucket of the project here of what its remotes have; what was not pushed always stays.
+
+    Of a bucket, `penstock gc BUCKET` deletes what no version in it needs.
+    """
+    project, output = find_project(), invocation.output
+    with invocation.progress() as progress:
+        found = collect_local(project, invocation.settings(), progress, delete=delete)
+    if output.json:
+        output.document({**asdict(found), "deleted": delete})
+        return
+    verb = "deleted" if delete else "would go"
+    output.line(
+        f"{found.versions} versions that a remote has, {found.objects} objects with {format_size(found.bytes)}, "
+        f"{verb}; {found.kept} versions stay"
+    )
+    if found.objects and not delete:
+        output.notice("penstock gc --delete deletes them")
+
+
+@click.command(
+    "merge-pointer",
+    cls=Command,
+    examples=("penstock merge-pointer raw/01", "penstock merge-pointer raw/01 --ours labels.csv --theirs images"),
+)
+@click.argument("path")
+@click.option(
+    "--driver", nargs=3, type=click.Path(), metavar="BASE OURS THEIRS", help="As git's merge driver calls it."
+)
+@side_options
+@pass_invocation
+def merge_pointer(
+    invocation: Invocation,
+    path: str,
+    driver: tuple[str, str, str] | None,
+    ours: tuple[str, ...],
+    theirs: tuple[str, ...],
+) -> None:
+    """Join what two branches did to a tracked directory, where git has left a conflict in its pointer.
+
+    Files that one side changed are taken from it. A file that both changed is named, exit code 4, and nothing has
+    changed; --ours and --theirs settle it, for all or by path. `penstock init --hooks` has git do this by itself.
+    """
+    project, settings = find_project(), invocation.settings()
+    if driver is not None:
+        before, mine, other = driver
+        base = read_pointer(before) if os.path.getsize(before) else None
+        merged = merge_pointers(project, path, base, read_pointer(mine), read_pointer(other), settings)
+        write_pointer(mine, merged.pointer)
+        return
+    (inside,) = project_paths(project, [path])
+    sides = conflicting_pointers(project, inside)
+    with invocation.progress() as progress:
+        merged = merge_pointers(project, inside, *sides, settings, progress, take_ours=ours, take_theirs=theirs)
+    file = os.path.join(project.root, pointer_path(inside))
+    write_pointer(file, merged.pointer)
+    if invocation.output.json:
+        invocation.output.document({"path": inside, "top_hash": merged.pointer.top.hex()})
+    else:
+        invocation.output.line(f"{inside}: {merged.ours} changes of ours, {merged.theirs} of theirs")
+        invocation.output.notice(f"git add {pointer_path(inside)}; penstock checkout {inside} brings the data")

@@ -1,0 +1,1 @@
+"""Other repositories, whose projects data is imported from."""
