@@ -31,7 +31,9 @@ def _build(count: int, path: str) -> None:
     package = quilt3.Package()
     for number in range(count):
         name = key(number)
-        package.set(name, PackageEntry(PhysicalKey("bench", name, None), 4096, None, {"label": number % 10}))
+        package.set(
+            name, PackageEntry(PhysicalKey("bench", name, None), 4096, None, {"user_meta": {"label": number % 10}})
+        )
     with open(path, "w") as file:
         package.dump(file)
 
