@@ -1,4 +1,4 @@
-"""From a URL to a store: ``s3://bucket[/prefix]`` and ``file:///dir``.
+"""From a URL to a store: ``s3://bucket[/prefix]``, ``file:///dir`` and ``https://host/bucket``.
 
 The one way to make a store, also for whoever unpickles one. botocore costs 300 ms to import, so
 it is imported when the first S3 store opens, not before. Opening does no I/O on a store that it would have to wait
@@ -31,6 +31,10 @@ def open_store(url: str, options: StoreOptions = _DEFAULTS) -> Store:
         return _open_s3(url, rest, options)
     if colon and scheme == "file":
         return LocalStore(_local_path(url, rest))
+    if colon and scheme in ("https", "http"):
+        from penstock.store.http.http_store import HttpStore  # urllib3 is not needed for most
+
+        return HttpStore(url, options)
     if url.startswith("/"):
         raise UsageError(f"{url!r} is no address of a store", fix=f"A local directory is written file://{url}")
     why = f"{scheme}:// is not supported" if colon else "it has no scheme"

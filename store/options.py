@@ -30,7 +30,8 @@ class StoreOptions:
     `deadline` is in seconds for a whole call with its retries; bytes that move give a call more time (see
     `penstock.store.retry`). `connect_timeout` and `read_timeout` are in seconds for one attempt; both are cut to
     fit into the deadline. `anonymous` sends unsigned requests. `request_payer` accepts to be charged. `credentials`,
-    or those of `session` (a `credentials.BotoSession`), are used in place of those that would be found.
+    or those of `session` (a `credentials.BotoSession`), are used in place of those that would be found. `key` opens
+    buckets behind a server.
     `hint` is what an error says first of all when the bucket cannot be reached or read.
     """
 
@@ -49,6 +50,7 @@ class StoreOptions:
     credentials: Credentials | None = None
     session: Any = None
     hint: str = field(default="", compare=False)
+    key: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.endpoint_url is not None:

@@ -20,10 +20,11 @@ from .guard import Guard, RequestMetrics
 from .routes_datasets import router as datasets
 from .routes_keys import router as keys
 from .routes_sessions import router as sessions
+from .routes_store import router as stored
 
 __all__ = ["make_app"]
 
-_ROUTERS: tuple[APIRouter, ...] = (sessions, datasets, keys)
+_ROUTERS: tuple[APIRouter, ...] = (sessions, datasets, keys, stored)
 
 
 def make_app(

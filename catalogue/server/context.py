@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from fastapi import Request
 
 from penstock.catalogue.datasets.bucket_catalogue import BucketCatalogue, BucketCatalogues
+from penstock.catalogue.datasets.reach import DatasetReach
 from penstock.catalogue.state.attempt_limit import AttemptLimit
 from penstock.catalogue.state.database import Database
+from penstock.catalogue.state.grant_table import GrantTable
 from penstock.catalogue.state.key_table import KeyTable
 from penstock.catalogue.state.session_table import SessionTable
 from penstock.catalogue.state.signing_secret import SigningSecret
@@ -32,11 +34,21 @@ class ServerContext:
     is_trusting: bool
     hosts: frozenset[str]
     address: str = ""
-    folder: str = ""
     failures: AttemptLimit = field(default_factory=lambda: AttemptLimit(10, 0.2))
     """Sign-ins that failed, by the address that they came from."""
     pace: AttemptLimit = field(default_factory=lambda: AttemptLimit(2000, 500))
     """Requests, by key."""
+
+    reaches: dict[str, DatasetReach] = field(default_factory=dict)
+
+    def reach(self, catalogue: BucketCatalogue, name: str) -> DatasetReach:
+        """Return what belongs to a dataset."""
+        hash_ = catalogue.hash_of(name)
+        found = self.reaches.get(hash_)
+        if found is None:
+            made = DatasetReach(catalogue.session, name, hash_, GrantTable(self.database))
+            found = self.reaches.setdefault(hash_, made)
+        return found
 
     @property
     def buckets(self) -> Mapping[str, BucketCatalogue]:

@@ -54,8 +54,13 @@ _STEPS = (
         dataset TEXT NOT NULL, object TEXT NOT NULL, start INTEGER NOT NULL, stop INTEGER NOT NULL,
         PRIMARY KEY (dataset, object, start)
     ) WITHOUT ROWID;
-    CREATE TABLE grant_walk (
-        dataset TEXT NOT NULL, node BLOB NOT NULL, is_whole INTEGER NOT NULL, PRIMARY KEY (dataset, node)
+    CREATE TABLE grant_node (
+        dataset TEXT NOT NULL, object TEXT NOT NULL, start INTEGER NOT NULL, stop INTEGER NOT NULL, ref BLOB NOT NULL,
+        is_open INTEGER NOT NULL, PRIMARY KEY (dataset, object, start)
+    ) WITHOUT ROWID;
+    CREATE INDEX grant_node_closed ON grant_node (dataset) WHERE NOT is_open;
+    CREATE TABLE grant_version (
+        dataset TEXT NOT NULL, top_hash BLOB NOT NULL, PRIMARY KEY (dataset, top_hash)
     ) WITHOUT ROWID;
     """,
 )

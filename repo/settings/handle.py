@@ -3,6 +3,7 @@
     bucket/dataset[:ref][/subdir]            a configured remote, or else an S3 bucket of that name
     s3://bucket/dataset[:ref][/subdir]       an S3 bucket, whatever the configuration says
     file:///dir/dataset[:ref[/subdir]]       a local directory as the bucket
+    https://host/bucket/dataset[:ref][/subdir]  a bucket behind a server of the catalogue
 
 The bucket alone (``bucket``, ``s3://bucket``, ``file:///dir/`` with its final slash) is a handle without a dataset.
 
@@ -36,6 +37,8 @@ _REF = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 _S3 = "s3://"
 _FILE = "file://"
+_SERVERS = ("https://", "http://")
+_HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _SHOWN = 120
 
@@ -44,8 +47,9 @@ _SHOWN = 120
 class Handle:
     """A checked handle.
 
-    `bucket` is a name, ``s3://name`` or ``file:///dir``; `dataset` is None for the bucket itself; `ref` is None for
-    the default branch; `subdir` is relative, ``""`` for the whole tree. Raises UsageError when a part is not valid.
+    `bucket` is a name, ``s3://name``, ``file:///dir`` or ``https://host/name``; `dataset` is None for the bucket
+    itself; `ref` is None for the default branch; `subdir` is relative, ``""`` for the whole tree. Raises UsageError
+    when a part is not valid.
     """
 
     bucket: str
@@ -87,10 +91,12 @@ def parse_handle(text: str) -> Handle:
     """Return the handle that `text` spells. Raises UsageError, which names the part that is wrong, and nothing else."""
     if text.startswith(_FILE):
         return _parse_file(text)
+    if text.startswith(_SERVERS):
+        return _parse_server(text)
     if text.startswith(_S3):
         scheme, rest = _S3, text[len(_S3) :]
     elif match := _SCHEME.match(text):
-        raise _wrong(f"unknown address {_show(match.group())}", "buckets are reached by s3:// or file://")
+        raise _wrong(f"unknown address {_show(match.group())}", "buckets are reached by s3://, file:// or https://")
     else:
         scheme, rest = "", text
     if rest.startswith(("/", "./", "../", "~")) and not scheme:
@@ -148,6 +154,18 @@ def _parse_file(text: str) -> Handle:
     return Handle(_file_bucket(directory), dataset, ref, _without_final_slash(subdir))
 
 
+def _parse_server(text: str) -> Handle:
+    scheme, _, rest = text.partition("://")
+    host, _, rest = rest.partition("/")
+    bucket, _, rest = rest.partition("/")
+    component, _, subdir = rest.partition("/")
+    whole = f"{scheme}://{host}/{bucket}"
+    if not component:
+        return Handle(whole)
+    dataset, ref = _split_ref(component)
+    return Handle(whole, dataset, ref, _without_final_slash(subdir))
+
+
 def _file_bucket(directory: str) -> str:
     return _FILE + (directory or "/")
 
@@ -165,6 +183,11 @@ def _without_final_slash(subdir: str) -> str:
 def _check_bucket(bucket: str) -> None:
     if bucket.startswith(_S3):
         check_bucket_name(bucket[len(_S3) :])
+    elif bucket.startswith(_SERVERS):
+        host, _, name = bucket.partition("://")[2].partition("/")
+        if not _HOST.fullmatch(host):
+            raise _wrong(f"{_show(host)} is no host", "after https:// comes the name of a server, and perhaps a port")
+        check_bucket_name(name)
     elif bucket.startswith(_FILE):
         path = bucket[len(_FILE) :]
         if not path.startswith("/"):

@@ -34,6 +34,7 @@ from penstock.store.options import StoreOptions
 from .config_file import did_you_mean, read_config
 from .handle import Handle
 from .remote import Remote
+from .server_key import key_of_environment
 from .sizes import parse_size
 from .trust import Trust
 from .user_folders import own_cache_folder, user_folder
@@ -108,11 +109,18 @@ class Settings:
             remote = self.remotes[bucket]
             return remote.url, remote.store_options()
         Handle(bucket)
+        if bucket.startswith(("https://", "http://")):
+            return bucket, self._with_key()
         if "://" in bucket:
             return bucket, self.store_options
         meant = did_you_mean(bucket, self.remotes)
         hint = f"{meant} No remote is called {bucket}, so S3 was asked for a bucket of that name" if meant else ""
         return f"s3://{bucket}", replace(self.store_options, hint=hint)
+
+    def _with_key(self) -> StoreOptions:
+        """Return the options for a server: with the key of the environment, unless a program has given one."""
+        options = self.store_options
+        return options if options.key is not None else replace(options, key=key_of_environment())
 
     def portable(self) -> Settings:
         """Return what another process can use; see `StoreOptions.portable`."""
