@@ -86,6 +86,9 @@ def _input(files: list[InputFile], by: By) -> TaskInput:
     return TaskInput(display_path(record_of(names) if by == "record" else names), names[:-1], names[:-1], tuple(files))
 
 
-def inputs_hash(digests: Iterable[bytes]) -> bytes:
-    """Return the hash of all inputs of a task: what its part is called."""
-    return content_hash(b"".join(digests))
+def inputs_hash(inputs: Iterable[TaskInput], digests: Iterable[bytes]) -> bytes:
+    """Return the hash of all inputs of a task, which calls they are and what each sees: what its part is called."""
+    named = zip(inputs, digests, strict=True)
+    return content_hash(
+        b"".join(content_hash(each.key.encode("utf-8", "surrogateescape")) + seen for each, seen in named)
+    )

@@ -60,13 +60,19 @@ def input_changes(
     """
     whole = InputChanges(None, None)
     before = lineage_of(session.nodes.metadata(base.metadata)) if base is not None else {}
-    alike = ("operation", "dataset", "address", "path", "by", "function", "parameters")
-    if by == "shard" or base is None or any(before.get(name) != lineage.get(name) for name in alike):
+    if by == "shard" or base is None or _what(before) != _what(lineage):
         return whole
     old = _older_root(snapshot, before)
     if old is None:
         return whole
     return _differing(snapshot, old, records=by == "record", metadata=metadata)
+
+
+def _what(said: dict[str, Any]) -> list[Any]:
+    """Return what of a lineage has to be the same, so that outputs are: not how the function is called."""
+    function = said.get("function")
+    digest = function.get("hash") if isinstance(function, dict) else None
+    return [digest, *(said.get(name) for name in ("operation", "dataset", "address", "path", "by"))]
 
 
 def _older_root(snapshot: Snapshot, before: dict[str, Any]) -> NodeRef | None:

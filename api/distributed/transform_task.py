@@ -86,7 +86,7 @@ def run_task(task: TransformTask, job: TransformJob) -> TaskReceipt:
     shard = (task.number, task.of) if job.by == "shard" else None
     inputs = list(task_inputs(shard_entries(snapshot, task.runs), job.by, task.number))
     digests = [each.digest(snapshot, metadata=job.wants_metadata, shard=shard) for each in inputs]
-    part = inputs_hash(digests)
+    part = inputs_hash(inputs, digests)
     if shard is not None and digests[0] in job.held:
         return TaskReceipt(task.number, b"", 0, 0, True, socket.gethostname(), digests[0])
     found = find_task_part(session, job, part, task.name)

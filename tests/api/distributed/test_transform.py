@@ -82,6 +82,19 @@ def test_tasks_in_any_number_and_order_done_twice_make_the_same(things: Path, ca
     assert there == needed
 
 
+def test_equal_contents_under_other_names_are_other_inputs(tmp_path: Path, things: Path, calls: Path) -> None:
+    twins = tmp_path / "twins"
+    for folder in ("a", "b"):
+        (twins / folder).mkdir(parents=True)
+        for name in ("1.bin", "2.bin"):
+            (twins / folder / name).write_bytes(name.encode() * 20_000)
+    penstock.Dataset("demo/twins").push(twins)
+    report = distributed.transform("demo/twins", halve, "demo/both", parameters={"calls": str(calls)}, tasks=2)
+    assert report.tasks == 2
+    assert called(calls) == ["a/1.bin", "a/2.bin", "b/1.bin", "b/2.bin"]
+    assert report.outputs == 8
+
+
 def test_a_second_run_does_what_is_new_and_drops_what_went(things: Path, calls: Path, tmp_path: Path) -> None:
     transform(calls)
     called(calls)
