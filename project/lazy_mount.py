@@ -27,6 +27,7 @@ from .pointer import Pointer, pointer_path, read_pointer, write_pointer
 from .pointer_files import check_path, ignore_path
 from .project import Project
 from .project_trust import project_settings
+from .push_notes import note_pushed, pushed_tops
 from .tracking import clear_path, open_index
 
 __all__ = ["add_mounted", "is_mounted", "mount_path", "mounted_changes", "remount_path"]
@@ -71,11 +72,14 @@ def mount_path(
 def _find(project: Project, pointer: Pointer, settings: Settings, remote: str | None) -> tuple[str, Settings, str]:
     """Return the bucket that has a version, the settings that know it, and the id of the version's own commit."""
     usable = project_settings(project, settings)
-    with closing(open_local(project, settings)) as session:
-        commit = _own_commit(session, project.file.dataset, pointer)
+    # What was pushed may be here in part: `gc` leaves metadata. What was not is here whole.
+    noted = pushed_tops(project).get(pointer.top, set())
+    if remote is None and not noted:
+        with closing(open_local(project, settings)) as session:
+            commit = _own_commit(session, project.file.dataset, pointer)
         if commit is not None:
             return local_address(project).replace(":", "%3A").replace("file%3A", "file:", 1), usable, commit
-    name = chosen_remote(project, usable, remote)
+    name = chosen_remote(project, usable, remote or next(iter(sorted(noted & usable.remotes.keys())), None))
     with closing(open_session(name, usable, cached=False)) as session:
         commit = _own_commit(session, project.file.dataset, pointer)
     if commit is None:
@@ -124,12 +128,18 @@ def add_mounted(
     with closing(open_session(bucket, usable, cached=False)) as session:
         root = session.repository(project.file.dataset).manifest(top).root
     after = Pointer("directory", top, root.entries, root.size)
+    if bucket in usable.remotes:
+        note_pushed(project, bucket, [top])
     write_pointer(file, after)
     return before, after, changed
 
 
 def remount_path(project: Project, path: str, pointer: Pointer, settings: Settings) -> None:
     """Have a mounted path show another version. ConflictError: it has changes that were not added."""
+    usable = project_settings(project, settings)
+    workspace = Workspace(os.path.join(project.root, path), usable)
+    if workspace.status().version == pointer.top.hex():
+        return
     changes = mounted_changes(project, path, settings)
     if changes:
         raise ConflictError(

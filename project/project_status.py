@@ -74,6 +74,8 @@ def _status(project: Project, index: TrackedIndex, path: str, pushed: dict[bytes
         return PathStatus(path, "broken", None, why=error.reason)
     where = frozenset(pushed.get(pointer.top, ()))
     place = os.path.join(project.root, path)
+    if os.path.ismount(place):
+        return _mounted_status(project, path, pointer, where, most)
     state = index.state(path)
     try:
         mode = os.lstat(place).st_mode
@@ -94,6 +96,24 @@ def _status(project: Project, index: TrackedIndex, path: str, pushed: dict[bytes
             path, "other version", pointer, tuple(kept), where, f"what is here is of {state.top.hex()[:12]}", counts
         )
     return PathStatus(path, "changed" if kept else "clean", pointer, tuple(kept), where, "", counts)
+
+
+def _mounted_status(project: Project, path: str, pointer: Pointer, where: frozenset[str], most: int) -> PathStatus:
+    from penstock.api.settings import load_settings
+
+    from .lazy_mount import mounted_changes  # few paths are mounted, and it loads what mounts need
+
+    counts = {"A": 0, "M": 0, "D": 0}
+    kept: list[TrackedChange] = []
+    for line in mounted_changes(project, path, load_settings()):
+        letters: tuple[Literal["A", "M", "D"], ...]
+        letters = ("D", "A") if line.kind == "R" else (line.kind,)  # type: ignore[assignment]  # A, M, D
+        for letter in letters:
+            counts[letter] += 1
+            if len(kept) < most:
+                old = line.old if line.kind == "R" and letter == "D" else None
+                kept.append(TrackedChange(letter, old or line.path))
+    return PathStatus(path, "changed" if kept else "clean", pointer, tuple(kept), where, "it is mounted", counts)
 
 
 def changes_of(

@@ -54,6 +54,11 @@ def add(invocation: Invocation, paths: tuple[str, ...], link: bool | None, force
     others = tracked_paths(project)
     files: list[str] = []
     for path in project_paths(project, paths):
+        if path in others and os.path.ismount(os.path.join(project.root, path)):
+            from .mounted import take_in
+
+            files += take_in(invocation, project, path)
+            continue
         with invocation.progress() as progress:
             added = add_path(project, path, settings, progress, force=force, others=others, link=link)
         others.append(path)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from penstock.errors import PenstockError
 from penstock.progress import SILENT, Progress
 from penstock.project.git import ask_git, git_succeeds
+from penstock.project.lazy_mount import remount_path
 from penstock.project.pointer import pointer_path, read_pointer
 from penstock.project.pointer_files import tracked_paths
 from penstock.project.project import Project
@@ -59,7 +60,9 @@ def follow(project: Project, settings: Settings, progress: Progress = SILENT) ->
     for path in paths:
         try:
             pointer = read_pointer(os.path.join(project.root, pointer_path(path)))
-            if known.get(path) != pointer.top:
+            if os.path.ismount(os.path.join(project.root, path)):
+                remount_path(project, path, pointer, settings)
+            elif known.get(path) != pointer.top:
                 result.done[path] = check_out_path(project, path, pointer, settings, progress, restore=False)
         except PenstockError as error:
             result.failed[path] = error
