@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from figures import Figure, Figures
+from file_batches import bench_files
 from finding import bench_find
 from packages import bench_packages
 from pushing import bench_push
@@ -34,6 +35,7 @@ BENCHMARKS: dict[str, tuple[Callable[[World, Figures], None], str]] = {
         bench_transform,
         "a transform of openclipart on two workers of Dask: time, what is done again, requests",
     ),
+    "files": (bench_files, "small files fused into a dataset, rows of a data frame beside boto3, batches run again"),
     "write": (bench_write, "changing a mount and committing it, beside rclone, git on the local disk, the plain disk"),
 }
 
