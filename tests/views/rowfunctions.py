@@ -23,6 +23,9 @@ def noted(input_dir: Path, output_dir: Path, *, id: int, log: str) -> dict[str, 
         stream.write(f"{id} {os.getpid()}\n")
     if id == 2 and os.path.exists(f"{log}.hang"):
         time.sleep(3600)
+    if id == 2 and os.path.exists(f"{log}.once"):
+        os.unlink(f"{log}.once")
+        os.kill(os.getpid(), signal.SIGKILL)
     if id == 2 and os.path.exists(f"{log}.die"):
         os.kill(os.getpid(), signal.SIGKILL)
     return copy(input_dir, output_dir)
