@@ -16,7 +16,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 from penstock.api.files.function_run import run_function
-from penstock.api.files.output_files import check_unchanged, open_returned
+from penstock.api.files.output_files import returned_files
 from penstock.api.files.work_directory import WorkDirectory, remove_tree
 from penstock.api.packages.package import Package, pinned_package
 from penstock.api.per_process import PerProcess
@@ -142,12 +142,12 @@ def _call(
     mtimes = [entry.mtime_ns for _, entry in given.files if entry.mtime_ns is not None]
     metadata = file_lineage(given.key, digest, job.function)
     try:
-        with open_returned(outcome.outputs, output_dir) as files:
+        with returned_files(outcome.outputs, output_dir) as files:
             for file in sorted(files, key=lambda each: each.name):
                 # Nothing of an output tells when it was made: that would make another pack each time.
                 mtime = max(mtimes, default=None)
-                outputs.add(given.folder, file.name, file.descriptor, mtime, metadata, given.key)
-                check_unchanged(file)
+                with file.opened() as descriptor:
+                    outputs.add(given.folder, file.name, descriptor, mtime, metadata, given.key)
     except PenstockError as error:
         raise type(error)(f"{given.key}: {error.what}", why=error.why, fix=error.fix) from error
     remove_tree(input_dir)

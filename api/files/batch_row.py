@@ -28,7 +28,7 @@ from .file_sources import FetchedFile, FileSources
 from .function_call import CallPlan, Promise
 from .function_hash import plain_text
 from .function_run import FunctionOutcome, run_function
-from .output_files import open_returned
+from .output_files import returned_files
 from .row_marker import NOTHING_NOTED, IdState, RowRecord, RunIdentity
 from .upload_target import UploadTarget
 from .work_directory import WorkDirectory, remove_tree
@@ -182,7 +182,7 @@ class RowWork:
             with prefixed(row.told):
                 if outcome.failure is not None:
                     return RowOutcome(None, f"{row.told}: {outcome.failure}\n\n{outcome.trace}".rstrip())
-                with open_returned(outcome.outputs, prepared.output_dir) as files:
+                with returned_files(outcome.outputs, prepared.output_dir) as files:
                     sent = self.target.send(row.key, files, row.number, self.stages[1], pool)
                 record = RowRecord(row.key, sent, self.function, prepared.key, prepared.inputs)
                 self.target.finish(record, prepared.before, row.values)

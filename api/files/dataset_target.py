@@ -38,7 +38,7 @@ from penstock.repo.write.publish import stands_at
 from penstock.repo.write.version_writer import VersionWriter
 
 from .file_transfer import FileTransfer, log_transfer
-from .output_files import OutputFile, check_unchanged
+from .output_files import OutputFile
 from .row_marker import IdState, RowRecord, RunIdentity, SentFile
 
 __all__ = ["CommitChoice", "DatasetTarget"]
@@ -64,7 +64,7 @@ class CommitChoice:
 
 class _Row(NamedTuple):
     record: RowRecord
-    paths: dict[str, str]
+    files: dict[str, LocalFile]
     metadata: dict[str, Any]
 
 
@@ -92,7 +92,7 @@ class DatasetTarget:
         self._below = split_path(handle.subdir)
         self._lock = threading.Lock()
         self._publishing = threading.Lock()
-        self._taken: dict[str, dict[str, str]] = {}
+        self._taken: dict[str, dict[str, LocalFile]] = {}
         self._finished: list[_Row] = []
         self._since = time.monotonic()
         self._versions: dict[str, str] = {}
@@ -162,20 +162,22 @@ class DatasetTarget:
         pool: Executor | None,  # noqa: ARG002
     ) -> dict[str, SentFile]:
         """See `UploadTarget.send`. They are linked, not copied, to where they wait."""
-        paths: dict[str, str] = {}
+        taken: dict[str, LocalFile] = {}
+        target = str(replace(self._handle, subdir=self._path(row_id)))
         for file in files:
-            check_unchanged(file)
-            paths[file.name] = path = file.path
+            path = file.path
             if self._spool is not None:
-                paths[file.name] = path = os.path.join(self._spool, row_id, file.name)
+                path = os.path.join(self._spool, row_id, file.name)
                 os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-                _link(file.descriptor, path)
-            target = str(replace(self._handle, subdir=f"{self._path(row_id)}/{file.name}"))
-            log_transfer(FileTransfer("upload", file.name, file.path, target, file.status.st_size, row))
-            stage.advance(file.status.st_size)
+                with file.opened() as descriptor:
+                    _link(descriptor, path)
+            kind = Kind.EXECUTABLE if file.status.st_mode & stat.S_IXUSR else Kind.FILE
+            taken[file.name] = LocalFile((), os.fsencode(path), kind, file.size, file.status.st_mtime_ns)
+            log_transfer(FileTransfer("upload", file.name, file.path, f"{target}/{file.name}", file.size, row))
+            stage.advance(file.size)
         with self._lock:
-            self._taken[row_id] = paths
-        return {file.name: SentFile(file.name, file.status.st_size) for file in files}
+            self._taken[row_id] = taken
+        return {file.name: SentFile(file.name, file.size) for file in files}
 
     def finish(self, record: RowRecord, before: RowRecord | None, metadata: Mapping[str, Any]) -> None:  # noqa: ARG002
         """See `UploadTarget.finish`."""
@@ -204,8 +206,8 @@ class DatasetTarget:
             with self._lock:
                 self._versions |= {row.record.id: version for row in rows}
             for row in rows if self._spool is not None else ():
-                for path in row.paths.values():
-                    os.unlink(path)
+                for file in row.files.values():
+                    os.unlink(file.path)
 
     def _publish(self, rows: list[_Row]) -> str:
         with open_session(self._handle.bucket, self._settings) as session, self._writer(session) as writer:
@@ -228,22 +230,14 @@ class DatasetTarget:
             entry = TreeEntry(folder[-1], Kind.DIRECTORY, metadata=metadata, directory=EMPTY_DIRECTORY)
             yield Edit(folder, entry)
             own = canonical_json(row.metadata)
-            for names, path in sorted(((*folder, *split_path(name)), path) for name, path in row.paths.items()):
-                yield _local_file(names, path, own)
+            named = {(*folder, *split_path(name)): file for name, file in row.files.items()}
+            for names in sorted(named):
+                yield replace(named[names], names=names, metadata=own)
 
     def url(self, row_id: str, name: str) -> str:
         """See `UploadTarget.url`: a handle of the very version."""
-        return str(replace(self._handle, ref=self._versions[row_id], subdir=f"{self._path(row_id)}/{name}"))
-
-
-def _local_file(names: tuple[bytes, ...], path: str, metadata: bytes) -> LocalFile:
-    real = os.path.realpath(os.fsencode(path))
-    try:
-        facts = os.lstat(real)
-    except OSError as error:
-        raise ConflictError(f"{path!r} went away before it was sent", why=error.strerror or str(error)) from error
-    kind = Kind.EXECUTABLE if facts.st_mode & stat.S_IXUSR else Kind.FILE
-    return LocalFile(names, real, kind, facts.st_size, facts.st_mtime_ns, metadata)
+        version = replace(self._handle, ref=self._versions[row_id], subdir="")
+        return f"{version}/{self._path(row_id)}/{name}"
 
 
 def _link(descriptor: int, path: str) -> None:

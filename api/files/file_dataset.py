@@ -41,7 +41,7 @@ from .file_sources import FileSources
 from .file_transfer import FileTransfer, log_transfer
 from .function_call import promise_of
 from .function_hash import function_hash
-from .output_files import open_given
+from .output_files import given_files
 from .row_marker import NOTHING_NOTED, RowRecord, RunIdentity
 from .row_table import read_table
 from .upload_target import ObjectTarget
@@ -174,26 +174,26 @@ class FileDataset:
         """
         row_id = check_row_id(id) if id is not None else str(uuid.uuid4())
         place = parse_upload_place(into_path)
-        with open_given(outputs) as files:
-            if dry_run:
-                planned = [
-                    FileTransfer("upload", file.name, file.path, _joined(place, row_id, file.name), file.status.st_size)
-                    for file in files
-                ]
-                return [log_transfer(each, dry_run=True) for each in planned]
-            stage = progress.stage("uploading", total=sum(file.status.st_size for file in files))
-            if place.handle is not None:
-                dataset = DatasetTarget(place.handle, self._sources.settings, CommitChoice(message=message))
-                state = dataset.states([row_id]).get(row_id, NOTHING_NOTED)
-                if state.done is not None:
-                    raise _in_use(row_id, place)
-                who = RunIdentity.mine()
-                dataset.claim(row_id, state, who)
-                dataset.finish(RowRecord(row_id, dataset.send(row_id, files, None, stage, None)), None, {})
-                dataset.flush()
-                who.end()
-                return {file.name: dataset.url(row_id, file.name) for file in files}
-            return self._upload(ObjectTarget(place, self._sources), row_id, files, stage, id is None, take_over)
+        files = given_files(outputs)
+        if dry_run:
+            planned = [
+                FileTransfer("upload", file.name, file.path, _joined(place, row_id, file.name), file.size)
+                for file in files
+            ]
+            return [log_transfer(each, dry_run=True) for each in planned]
+        stage = progress.stage("uploading", total=sum(file.size for file in files))
+        if place.handle is not None:
+            dataset = DatasetTarget(place.handle, self._sources.settings, CommitChoice(message=message))
+            state = dataset.states([row_id]).get(row_id, NOTHING_NOTED)
+            if state.done is not None:
+                raise _in_use(row_id, place)
+            who = RunIdentity.mine()
+            dataset.claim(row_id, state, who)
+            dataset.finish(RowRecord(row_id, dataset.send(row_id, files, None, stage, None)), None, {})
+            dataset.flush()
+            who.end()
+            return {file.name: dataset.url(row_id, file.name) for file in files}
+        return self._upload(ObjectTarget(place, self._sources), row_id, files, stage, id is None, take_over)
 
     def _upload(
         self, target: ObjectTarget, row_id: str, files: Any, stage: Any, is_new: bool, take_over: bool

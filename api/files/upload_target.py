@@ -17,7 +17,7 @@ from penstock.progress import Stage
 from .file_address import UploadPlace
 from .file_sources import FileSources
 from .file_transfer import FileTransfer, log_transfer
-from .output_files import OutputFile, check_unchanged
+from .output_files import OutputFile
 from .row_marker import (
     MARKER_FOLDER,
     IdState,
@@ -128,9 +128,9 @@ class ObjectTarget:
         """See `UploadTarget.send`. Each as an object of its own, several at a time."""
 
         def send(file: OutputFile) -> SentFile:
-            size = file.status.st_size
-            self._store.put_file(f"{self._base}{row_id}/{file.name}", file.descriptor, size)
-            check_unchanged(file)
+            size = file.size
+            with file.opened() as descriptor:
+                self._store.put_file(f"{self._base}{row_id}/{file.name}", descriptor, size)
             stage.advance(size)
             url = self.url(row_id, file.name)
             log_transfer(FileTransfer("upload", file.name, file.path, url, size, row))
