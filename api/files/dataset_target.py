@@ -224,7 +224,8 @@ class DatasetTarget:
                 "function": record.function,
                 "key": record.key,
                 "inputs": record.inputs,
-                "outputs": {name: sent.size for name, sent in record.outputs.items()},
+                # Of an upload nobody asks again what it was: names of ten thousands of files would not fit.
+                "outputs": {name: sent.size for name, sent in record.outputs.items()} if record.key else {},
             }
             metadata = canonical_json({**row.metadata, _NOTE: note})
             entry = TreeEntry(folder[-1], Kind.DIRECTORY, metadata=metadata, directory=EMPTY_DIRECTORY)
