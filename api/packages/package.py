@@ -23,11 +23,11 @@ from .document_names import DocumentNames
 from .entry import Entry
 from .listing import html_table, text_table
 from .meant_version import MeantVersion, open_meant
+from .package_export import PackageExport
 from .package_history import PackageHistory
 from .package_lineage import PackageLineage
 from .package_questions import PackageQuestions
 from .package_subsets import PackageSubsets
-from .package_tables import PackageTables
 from .package_upkeep import PackageUpkeep
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ _OF_BUILDERS = frozenset(("add", "delete", "move", "move_dir_contents", "set", "
 
 
 class Package(
-    DocumentNames, PackageHistory, PackageLineage, PackageQuestions, PackageSubsets, PackageTables, PackageUpkeep
+    DocumentNames, PackageHistory, PackageLineage, PackageQuestions, PackageSubsets, PackageExport, PackageUpkeep
 ):
     """A version, named ``bucket/dataset[:ref][/subdir]``: immutable, and a handle.
 

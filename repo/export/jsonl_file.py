@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 
 from .entry_row import EntryRow
-from .whole_file import whole_file
+from .finished_file import whole_file
 
 __all__ = ["write_jsonl"]
 

@@ -12,8 +12,8 @@ from typing import Any
 from penstock.errors import UsageError
 
 from .entry_row import EntryRow
+from .finished_file import whole_file
 from .metadata_columns import MetadataColumn, column_values
-from .whole_file import whole_file
 
 __all__ = ["write_parquet"]
 

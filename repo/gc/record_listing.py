@@ -23,6 +23,8 @@ __all__ = ["DatasetListing", "check_heads", "check_remembered", "hidden", "list_
 _LOOKS = 3
 _HEX = frozenset("0123456789abcdef")
 _REFS = ("heads/", "tags/")
+_KINDS = frozenset({"", "commits", "heads", "info", "manifests", "tags"})
+"""Folders of a dataset. In another one a newer Penstock may keep what leads to versions."""
 
 
 @dataclass(slots=True)
@@ -138,6 +140,14 @@ def hidden(store: Store, key: str) -> IntegrityError:
     )
 
 
+def _unknown(store: Store, key: str) -> IntegrityError:
+    return IntegrityError(
+        f"{key!r} in {store.url} is of a kind that this Penstock does not know",
+        why="a newer one may have written it, to keep versions that nothing else leads to",
+        fix="Nothing was deleted. Upgrade Penstock; or remove the object, if something else put it there.",
+    )
+
+
 def _list_flat(store: Store, cutoff: float) -> dict[str, DatasetListing]:
     found: dict[str, DatasetListing] = {}
     for info in listed_whole(store, object_keys.DATASETS):
@@ -150,6 +160,8 @@ def _list_flat(store: Store, cutoff: float) -> dict[str, DatasetListing]:
             if len(record) == 64 and _HEX.issuperset(record):
                 (listing.commits if kind == "commits" else listing.manifests)[bytes.fromhex(record)] = info
             continue
+        if kind not in _KINDS:
+            raise _unknown(store, info.key)
         for folder in _REFS:
             if rest.startswith(folder) and record:
                 first, slash, _ = record.partition("/")

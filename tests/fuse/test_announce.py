@@ -25,7 +25,7 @@ from penstock.mountpoint.known_mounts import MountInfo
 from penstock.mountpoint.mount_status import MountStatus
 from penstock.repo.settings.remote import Remote
 from penstock.repo.settings.settings import Settings
-from penstock.vfs.ahead.evidence import RUN_MOST
+from penstock.vfs.ahead.small_file_rules import RUN_MOST
 
 pytestmark = pytest.mark.fuse
 Mount = Callable[..., MountInfo]

@@ -29,9 +29,9 @@ from penstock.lru import Lru
 from penstock.manifest.entry import BLOCK_SIZE, Kind, NodeRef, TreeEntry, block_count
 from penstock.manifest.file_attributes import DEFAULT_UMASK
 from penstock.manifest.tree import ROOT_INODE, Inode, NodeMissing, Tree
+from penstock.vfs.ahead.large_file_rules import Readahead
 from penstock.vfs.ahead.order_follower import OrderFollower
-from penstock.vfs.ahead.prefetcher import Prefetcher
-from penstock.vfs.ahead.readahead import Readahead
+from penstock.vfs.ahead.small_file_prefetch import Prefetcher
 from penstock.vfs.ahead.trace_recorder import TraceRecorder
 from penstock.vfs.source.block_reader import BlockReader
 from penstock.vfs.source.source import Source

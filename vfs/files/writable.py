@@ -29,7 +29,7 @@ from penstock.overlay.content.layers import LOWER, ZEROS
 from penstock.overlay.overlay import Overlay
 from penstock.overlay.tables.schema import FIRST_NEW_INODE, InodeRecord, decode_entry
 from penstock.overlay.tree.namespace import MergedItem, MergedNode, Namespace
-from penstock.vfs.ahead.readahead import Readahead
+from penstock.vfs.ahead.large_file_rules import Readahead
 from penstock.vfs.source.source import Source
 from penstock.vfs.source.tree_queries import TreeQueries
 from penstock.vfs.source.workers import Workers

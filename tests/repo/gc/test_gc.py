@@ -73,6 +73,16 @@ def any_world(request: pytest.FixtureRequest) -> Any:
     return request.getfixturevalue("world" if request.param == "local" else "s3_world")
 
 
+def test_nothing_goes_where_a_newer_penstock_may_keep_versions(world: World) -> None:
+    world.push(world.plant(content(1), "one"))
+    store = world.store()
+    store.put(".penstock/datasets/things/releases/v1", b"record")
+    keys = world.keys(".penstock/")
+    with pytest.raises(IntegrityError, match=r"releases/v1.*Upgrade Penstock"):
+        gc(world)
+    assert world.keys(".penstock/") == keys
+
+
 def test_what_nothing_leads_to_goes_and_the_rest_stays(any_world: World) -> None:
     world = any_world
     first = world.push(world.plant(content(1), "one"), tag="v1")

@@ -261,7 +261,7 @@ def test_isolated_reads_fetch_their_own_blocks_only() -> None:
     assert sorted(source.fetches) == [(b"big", block, 1) for block in (0, 3, 7, 11, 15, 20)]
 
 
-def test_readahead_that_fails_fails_nobody() -> None:
+def test_large_file_rules_that_fails_fails_nobody() -> None:
     data = noise(8 * MIB)
     source = MemorySource({b"big": Made(data)})
 

@@ -1,7 +1,7 @@
 """Fetch more than was asked for, where the reads so far say that it will be: neighbours, directories, everything.
 
-What is decided is decided in `evidence`; here it is carried out. Small files lie side by side in packs in tree order,
-so the files behind a missed one, in tree order, come along in the same request.
+What is decided is decided in `small_file_rules`; here it is carried out. Small files lie side by side in packs in tree
+order, so the files behind a missed one, in tree order, come along in the same request.
 
 **Invariant:** nothing here fails a reader: a fetch ahead that fails is forgotten, and who reads the file is told.
 **Invariant:** requests on their way are at most AHEAD_REQUESTS for directories and everything together.
@@ -25,7 +25,7 @@ from penstock.vfs.source.source import Source
 from penstock.vfs.source.workers import Workers
 
 from .background import BackgroundFetches, run_guarded
-from .evidence import Evidence, MissPlan
+from .small_file_rules import Evidence, MissPlan
 
 __all__ = ["Prefetcher"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.vfs.ahead.evidence import AMPLIFICATION, EPOCH_FILES, RUN_MOST, SAMPLE_MOST, Evidence
+from penstock.vfs.ahead.small_file_rules import AMPLIFICATION, EPOCH_FILES, RUN_MOST, SAMPLE_MOST, Evidence
 
 
 def test_a_sample_brings_a_bounded_multiple_of_what_was_wanted() -> None:

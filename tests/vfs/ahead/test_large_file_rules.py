@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.manifest.entry import BLOCK_SIZE
-from penstock.vfs.ahead.readahead import MAX_WINDOW, Readahead
+from penstock.vfs.ahead.large_file_rules import MAX_WINDOW, Readahead
 
 PIECE = 128 << 10
 

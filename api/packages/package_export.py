@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from .entry import Entry
 
-__all__ = ["PackageTables"]
+__all__ = ["PackageExport"]
 
 
-class PackageTables(PackageEntries):
+class PackageExport(PackageEntries):
     """What a `Package` writes of its entries."""
 
     __slots__ = ()
