@@ -17,6 +17,7 @@ from finding import bench_find
 from packages import bench_packages
 from pushing import bench_push
 from reading import bench_read
+from registry import bench_registry
 from transforming import bench_transform
 from trees import bench_tree
 from world import World
@@ -30,6 +31,10 @@ BENCHMARKS: dict[str, tuple[Callable[[World, Figures], None], str]] = {
     "packages": (
         bench_packages,
         "browsing a package of ten million entries; download of openclipart, beside rclone; builders, beside quilt3",
+    ),
+    "registry": (
+        bench_registry,
+        "openclipart tracked in git: add, push, status, switch, clone; beside DVC, if it is there",
     ),
     "transform": (
         bench_transform,
