@@ -28,12 +28,13 @@ from penstock.manifest.tree import LoadNode, Tree
 from penstock.manifest.update import EMPTY_DIRECTORY, Edit, update
 from penstock.progress import SILENT, Progress
 from penstock.project.sources.imports import bring_import, imported_remotes
+from penstock.project.stages.execution.runs import send_runs
 from penstock.repo.bucket import object_keys
 from penstock.repo.bucket.leases import LeaseKind
 from penstock.repo.push.workspace_record import address_without_secrets
 from penstock.repo.read.snapshot import Snapshot
 from penstock.repo.refs.repository import DEFAULT_BRANCH
-from penstock.repo.session.bucket_session import open_session
+from penstock.repo.session.bucket_session import BucketSession, open_session
 from penstock.repo.settings.settings import Settings
 from penstock.repo.tracked.checkout import the_file_of
 from penstock.repo.tracked.layered_store import LayeredStore
@@ -50,7 +51,7 @@ from .local_bucket import bucket_lock, open_layered
 from .pointer import Pointer
 from .project import Project
 from .project_trust import check_reachable, project_settings
-from .push_notes import note_pushed
+from .push_notes import note_pushed, pushed_tops
 from .tracking import open_version
 
 __all__ = ["Pushed", "chosen_remote", "fetch_versions", "push_versions", "record_branch"]
@@ -133,13 +134,24 @@ def push_versions(
         if head is not None and not only:
             before = stands_at(head).top_hash
             if Manifest(_composed(EMPTY_DIRECTORY, parts, source.load, DiscardSink())).top_hash == before:
-                note_pushed(project, name, [pointer.top for pointer in pointers.values()])
+                _note(project, name, pointers, source, target)
                 return Pushed(name, branch, False, before)
         pushing = _Pushing(writer, parts, progress, only=only)
         with bucket_lock(project):
             pushed = until_it_stands(lambda: pushing.attempt(name))
-    note_pushed(project, name, [pointer.top for pointer in pointers.values()])
+        _note(project, name, pointers, source, target)
     return pushed
+
+
+def _note(
+    project: Project, remote: str, pointers: Mapping[str, Pointer], source: BucketSession, target: BucketSession
+) -> None:
+    """Note what the remote has now, and let it know the runs of stages that made any of it."""
+    note_pushed(project, remote, [pointer.top for pointer in pointers.values()])
+    known = {top for top, remotes in pushed_tops(project).items() if remote in remotes}
+    store = source.store
+    assert isinstance(store, LayeredStore)
+    note_pushed(project, remote, send_runs(store.upper, target.store, known, known))
 
 
 class _Version(Protocol):

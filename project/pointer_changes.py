@@ -13,11 +13,13 @@ from dataclasses import dataclass
 
 from penstock.errors import NotFoundError, UsageError
 from penstock.manifest.diff import Change, diff
+from penstock.project.stages.definition.lock_file import LOCK_FILE
 from penstock.repo.session.bucket_session import BucketSession
 from penstock.repo.settings.settings import Settings
 
 from .git import GitError, ask_git, git_line
 from .local_bucket import open_layered
+from .made_paths import locked_pointers
 from .pointer import SUFFIX, Pointer, parse_pointer
 from .pointer_files import pointers, tracked_paths
 from .project import Project
@@ -66,12 +68,15 @@ def pointers_at(project: Project, commit: str | None) -> dict[str, Pointer]:
     for line in listed.split(b"\0"):
         facts, _, name = line.partition(b"\t")
         path = os.fsdecode(name)
-        if path.endswith(SUFFIX) and facts.startswith(b"100"):
-            blobs[path.removesuffix(SUFFIX)] = facts.split(b" ")[2]
-    if not blobs:
-        return {}
-    bodies = _cat(project, list(blobs.values()))
-    return {path: parse_pointer(f"{path}{SUFFIX}", body) for path, body in zip(blobs, bodies, strict=True)}
+        if (path.endswith(SUFFIX) or os.path.basename(path) == LOCK_FILE) and facts.startswith(b"100"):
+            blobs[path] = facts.split(b" ")[2]
+    found: dict[str, Pointer] = {}
+    for path, body in zip(blobs, _cat(project, list(blobs.values())) if blobs else (), strict=True):
+        if path.endswith(SUFFIX):
+            found[path.removesuffix(SUFFIX)] = parse_pointer(path, body)
+        else:
+            found = {**dict(locked_pointers(path, body)), **found}
+    return found
 
 
 def _cat(project: Project, names: Sequence[bytes]) -> Iterator[bytes]:

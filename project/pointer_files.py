@@ -9,28 +9,38 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from penstock.errors import AccessError, ConflictError, UsageError
 
 from .git import ask_git
+from .made_paths import made_pointers
 from .pointer import SUFFIX, Pointer, pointer_path, read_pointer
 from .project import Project
 from .project_file import read_bounded
 from .state_folder import STATE_FOLDER, replace_file
 
-__all__ = ["check_path", "ignore_path", "pointers", "refuse_overlap", "tracked_paths", "unignore_path"]
+__all__ = [
+    "check_path",
+    "ignore_path",
+    "pointer_of",
+    "pointer_paths",
+    "pointers",
+    "refuse_overlap",
+    "tracked_paths",
+    "unignore_path",
+]
 
 _MOST_IGNORED = 4 << 20
 _OURS = frozenset({".git", STATE_FOLDER})
 
 
 def tracked_paths(project: Project, below: Iterable[str] = ()) -> list[str]:
-    """Return the paths that pointers stand for, in order; with `below`, those at and below these paths.
+    """Return the paths that pointers stand for, and that stages made, in order; or those at and below `below`.
 
-    UsageError: nothing is tracked at one of them.
+    UsageError: nothing is tracked at one of them. IntegrityError: a lock of stages cannot be read.
     """
-    found = sorted(_tracked_by_git(project) if project.git is not None else _walked(project.root))
+    found = sorted({*pointer_paths(project), *made_pointers(project)})
     wanted = [each.removesuffix(SUFFIX) for each in below]
     if not wanted:
         return found
@@ -45,6 +55,11 @@ def tracked_paths(project: Project, below: Iterable[str] = ()) -> list[str]:
             )
         chosen += fits
     return sorted(set(chosen))
+
+
+def pointer_paths(project: Project) -> set[str]:
+    """Return the paths that pointers stand for."""
+    return set(_tracked_by_git(project) if project.git is not None else _walked(project.root))
 
 
 def _tracked_by_git(project: Project) -> Iterator[str]:
@@ -72,8 +87,15 @@ def _walked(root: str) -> Iterator[str]:
 
 
 def pointers(project: Project, paths: Iterable[str]) -> dict[str, Pointer]:
-    """Read the pointers of paths. Errors as `read_pointer`."""
-    return {path: read_pointer(os.path.join(project.root, pointer_path(path))) for path in paths}
+    """Read the pointers of paths; of what stages made, what their locks say. Errors as `read_pointer`."""
+    made = made_pointers(project)
+    return {path: pointer_of(project, path, made) for path in paths}
+
+
+def pointer_of(project: Project, path: str, made: Mapping[str, Pointer]) -> Pointer:
+    """Return the pointer of a path; `made` is what stages made. Errors as `read_pointer`."""
+    file = os.path.join(project.root, pointer_path(path))
+    return made[path] if path in made and not os.path.lexists(file) else read_pointer(file)
 
 
 def check_path(project: Project, path: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -22,8 +22,9 @@ from penstock.repo.push.file_reader import FileRead, read_ahead
 from penstock.repo.tracked.survey import Suspect
 from penstock.repo.tracked.tracked_index import FileFacts, TrackedIndex, TrackedState, facts_of, key_of
 
-from .pointer import Pointer, pointer_path, read_pointer
-from .pointer_files import tracked_paths
+from .made_paths import made_pointers
+from .pointer import Pointer
+from .pointer_files import pointer_of, tracked_paths
 from .project import Project
 from .push_notes import pushed_tops
 from .tracking import open_index, surveyed
@@ -62,14 +63,22 @@ class PathStatus:
 def project_status(project: Project, below: Sequence[str] = (), *, most: int = 1000) -> Iterator[PathStatus]:
     """Yield how each tracked path is, or those at and below some paths; of each at most so many changes are held."""
     known = pushed_tops(project)
+    made = made_pointers(project)
     with open_index(project) as index:
         for path in tracked_paths(project, below):
-            yield _status(project, index, path, known, most)
+            yield _status(project, index, path, made, known, most)
 
 
-def _status(project: Project, index: TrackedIndex, path: str, pushed: dict[bytes, set[str]], most: int) -> PathStatus:
+def _status(
+    project: Project,
+    index: TrackedIndex,
+    path: str,
+    made: Mapping[str, Pointer],
+    pushed: dict[bytes, set[str]],
+    most: int,
+) -> PathStatus:
     try:
-        pointer = read_pointer(os.path.join(project.root, pointer_path(path)))
+        pointer = pointer_of(project, path, made)
     except PenstockError as error:
         return PathStatus(path, "broken", None, why=error.reason)
     where = frozenset(pushed.get(pointer.top, ()))

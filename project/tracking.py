@@ -35,6 +35,7 @@ from penstock.repo.tracked.survey import Suspect, survey, survey_file
 from penstock.repo.tracked.tracked_index import TrackedIndex
 
 from .local_bucket import bucket_directory, bucket_lock, open_layered, open_local
+from .made_paths import made_pointers
 from .pointer import Pointer, pointer_path, read_pointer, write_pointer
 from .pointer_files import check_path, ignore_path, refuse_overlap
 from .project import Project
@@ -94,6 +95,10 @@ def add_path(
     """
     check_path(project, path)
     refuse_overlap(project, path, others)
+    if path in made_pointers(project):
+        raise UsageError(
+            f"{path!r} is made by a stage", why="its lock says what it is", fix="penstock repro takes in what it makes."
+        )
     place = os.path.join(project.root, path)
     file = os.path.join(project.root, pointer_path(path))
     try:

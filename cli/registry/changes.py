@@ -29,13 +29,24 @@ __all__ = ["diff", "gc", "merge_pointer"]
         "penstock diff                       # the work tree's pointers, beside the last commit",
         "penstock diff main...HEAD           # what a branch has changed",
         "penstock diff v1 v2 --stat",
+        "penstock diff main...HEAD --markdown --pictures report > report.md",
         "penstock diff HEAD~1 raw/01",
     ),
 )
 @click.argument("arguments", nargs=-1, metavar="[REV [REV]] [PATH…]")
 @click.option("--stat", is_flag=True, help="Count what differs, and list nothing.")
+@click.option("--markdown", is_flag=True, help="Write a report for a pull request: counts, values, pictures.")
+@click.option("--pictures", metavar="FOLDER", type=click.Path(), help="With --markdown: write pictures there.")
+@click.option("--pictures-url", metavar="URL", help="With --pictures: where that folder will be seen.")
 @pass_invocation
-def diff(invocation: Invocation, arguments: tuple[str, ...], stat: bool) -> None:
+def diff(
+    invocation: Invocation,
+    arguments: tuple[str, ...],
+    stat: bool,
+    markdown: bool,
+    pictures: str | None,
+    pictures_url: str | None,
+) -> None:
     """List what differs in the tracked data between two commits of git: A (added), M (modified), D (deleted).
 
     With one revision, between it and the pointers of the work tree; A...B is what B has changed since both were one.
@@ -45,6 +56,15 @@ def diff(invocation: Invocation, arguments: tuple[str, ...], stat: bool) -> None
     is_path = [os.path.lexists(pointer_path(each)) or each.endswith(".penstock") for each in arguments]
     split = is_path.index(True) if True in is_path else len(arguments)
     old, new = revisions(project, arguments[:split])
+    if markdown:
+        from penstock.project.stages.reports.change_report import PictureFolder, change_report
+
+        folder = PictureFolder(pictures, pictures_url or pictures) if pictures is not None else None
+        for line in change_report(
+            project, invocation.settings, old, new, project_paths(project, arguments[split:]), folder
+        ):
+            output.line(line)
+        return
     found = pointer_changes(project, old, new, project_paths(project, arguments[split:]))
     with open_changes(project, invocation.settings()) as opened:
         for change in found:

@@ -107,10 +107,32 @@ def status(invocation: Invocation, paths: tuple[str, ...]) -> None:
             output.record(_as_json(found))
         else:
             _tell(invocation, found)
+    stale = not paths and _tell_stages(invocation, project)
     if not output.json:
-        output.notice(f"project {project.root}: {count} tracked{'' if differs else ', nothing changed'}")
+        unchanged = "" if differs or stale else ", nothing changed"
+        output.notice(f"project {project.root}: {count} tracked{unchanged}")
+    differs = differs or stale
     if differs:
         raise click.exceptions.Exit(ExitCode.DIFFERS)
+
+
+def _tell_stages(invocation: Invocation, project: Project) -> bool:
+    """Tell which stages are stale, and why; whether any is."""
+    from penstock.project.stages.stage_tasks import stage_status
+
+    output = invocation.output
+    stale = False
+    for each in stage_status(project, invocation.settings, output.notice):
+        stale = stale or bool(each.reasons)
+        if output.json:
+            output.record({"stage": str(each.name), "stale": list(map(str, each.reasons))})
+        elif each.reasons:
+            output.line(f"stage {each.name}: stale")
+            for reason in each.reasons:
+                output.line(f"  {reason}")
+    if stale:
+        output.notice("penstock repro brings stages up to date")
+    return stale
 
 
 def _as_json(found: PathStatus) -> JsonValue:

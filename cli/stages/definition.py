@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import posixpath
+import re
 import shlex
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -71,7 +72,7 @@ def stage_of(
     """Return the stage that options define. One argument is a command as the shell takes it; several are its words."""
     return Stage(
         StageName(folder_here(project), name),
-        command[0] if len(command) == 1 else shlex.join(command),
+        command[0] if len(command) == 1 else " ".join(_word(word, is_filled=bool(each)) for word in command),
         _unique(map(_read_path, dependencies)),
         _unique(map(posixpath.normpath, outputs)),
         _unique(key for each in parameters for key in _keys(each)),
@@ -81,6 +82,14 @@ def stage_of(
         suffix,
         may_skip,
     )
+
+
+def _word(word: str, *, is_filled: bool) -> str:
+    """Quote a word for the shell, but not what is filled in later: that comes with quotes of its own."""
+    if not is_filled:
+        return shlex.quote(word)
+    parts = re.split(r"(\{\w+\})", word)
+    return "".join(part if at % 2 else shlex.quote(part) for at, part in enumerate(parts) if part) or "''"
 
 
 def _unique(values: Any) -> tuple[str, ...]:

@@ -16,8 +16,8 @@ from penstock.errors import PenstockError
 from penstock.progress import SILENT, Progress
 from penstock.project.git import ask_git, git_succeeds
 from penstock.project.lazy_mount import remount_path
-from penstock.project.pointer import pointer_path, read_pointer
-from penstock.project.pointer_files import tracked_paths
+from penstock.project.made_paths import made_pointers
+from penstock.project.pointer_files import pointer_of, tracked_paths
 from penstock.project.project import Project
 from penstock.project.state_folder import replace_file
 from penstock.project.tracking import FOLLOWED, check_out_path, clear_path, open_index
@@ -30,7 +30,7 @@ __all__ = ["FOLLOWING", "Followed", "follow"]
 
 _LOOK = f"""\
 [ -d .penstock ] || exit 0
-now=$(git ls-files -s -- '*.penstock')
+now=$(git ls-files -s -- '*.penstock' '*penstock.lock')
 [ "$now" = "$(cat .penstock/{FOLLOWED} 2>/dev/null)" ] || penstock checkout --follow || exit 0
 """
 
@@ -52,14 +52,14 @@ def follow(project: Project, settings: Settings, progress: Progress = SILENT) ->
     """Bring what is tracked to where git's pointers are now. One path that cannot follow keeps no other from it."""
     listed = b""
     if project.git is not None:
-        listed = ask_git(project.root, "ls-files", "-s", "--", "*.penstock")
+        listed = ask_git(project.root, "ls-files", "-s", "--", "*.penstock", "*penstock.lock")
     with open_index(project) as index:
         known = index.paths()
     result = Followed()
-    paths = tracked_paths(project)
+    paths, made = tracked_paths(project), made_pointers(project)
     for path in paths:
         try:
-            pointer = read_pointer(os.path.join(project.root, pointer_path(path)))
+            pointer = pointer_of(project, path, made)
             if os.path.ismount(os.path.join(project.root, path)):
                 remount_path(project, path, pointer, settings)
             elif known.get(path) != pointer.top:
@@ -72,7 +72,9 @@ def follow(project: Project, settings: Settings, progress: Progress = SILENT) ->
         except PenstockError as error:
             result.failed[path] = error
     # A pointer that is not as git's index has it may be put back with the index as it is: `git stash` does.
-    if project.git is not None and git_succeeds(project.root, "diff-files", "--quiet", "--", "*.penstock"):
+    if project.git is not None and git_succeeds(
+        project.root, "diff-files", "--quiet", "--", "*.penstock", "*penstock.lock"
+    ):
         # As the shell compares it: without the line break at its end.
         replace_file(os.path.join(project.state, FOLLOWED), listed.rstrip(b"\n"))
     return result

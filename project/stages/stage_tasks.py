@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from penstock.errors import NotFoundError
+from penstock.errors import ConflictError, NotFoundError
 from penstock.project.project import Project
+from penstock.project.stages.definition.graph import overlaps
 from penstock.project.stages.definition.pipeline import Pipeline, add_stage, load_pipeline
 from penstock.project.stages.definition.stage import Stage, StageName
 from penstock.project.stages.execution.at_work import Workplace, open_workplace, work_alone
@@ -39,13 +40,22 @@ class StageStatus:
 
 def define_stage(project: Project, stage: Stage, *, replace: bool = False) -> Pipeline:
     """Add a stage to its folder's file; git ignores what it makes. Errors as `add_stage` and `refuse_tracked`."""
-    from penstock.project.pointer_files import ignore_path
+    from penstock.project.pointer_files import ignore_path, pointer_paths
     from penstock.project.project import is_tracked_by_git
 
     for path in stage.made:
         refuse_links(project.root, stage.placed(path))
     if project.git is not None:
         refuse_tracked(stage, lambda path: is_tracked_by_git(project, path))
+    tracked = pointer_paths(project)
+    for path in stage.made:
+        placed = stage.placed(path)
+        if placed in tracked or ((pair := overlaps([*tracked, placed])) and placed in pair):
+            raise ConflictError(
+                f"{path!r}, which stage {str(stage.where)!r} makes, is tracked already, or overlaps what is",
+                why="what was added there would be replaced by what the stage makes",
+                fix="Have the stage make another path.",
+            )
     pipeline = add_stage(project, stage, replace=replace)
     for path in stage.made:
         ignore_path(project, stage.placed(path))
@@ -71,7 +81,10 @@ def reproduce(
     pipeline = load_pipeline(project)
     chosen = pipeline.chosen(tuple(targets), folder)
     forced = _named(pipeline, targets, folder) if options.force else set()
-    with open_workplace(project, settings, warn) as place, _token(place, warn, dry=options.dry) as token:
+    with (
+        open_workplace(project, settings, warn, keeps=not options.dry) as place,
+        _token(place, warn, dry=options.dry) as token,
+    ):
         repro = Repro(
             pipeline,
             place.inputs,
@@ -130,7 +143,7 @@ def stage_status(
             raise
         return []
     stale: dict[StageName, tuple[Reason, ...]] = {}
-    with open_workplace(project, settings, warn) as place:
+    with open_workplace(project, settings, warn, keeps=False) as place:
         for name in pipeline.graph.order(chosen):
             stage = pipeline.graph.stages[name]
             locked = pipeline.locked(name)

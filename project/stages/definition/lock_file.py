@@ -17,10 +17,10 @@ from penstock.errors import IntegrityError, PenstockError
 from .stage import place
 from .stage_file import FORMAT, parse_table
 
-__all__ = ["LOCK_FILE", "Fingerprint", "Kind", "LockedStage", "MadeOutput", "format_lock", "parse_lock"]
+__all__ = ["LOCK_FILE", "MOST_BYTES", "Fingerprint", "Kind", "LockedStage", "MadeOutput", "format_lock", "parse_lock"]
 
 LOCK_FILE = "penstock.lock"
-_MOST_BYTES = 64 << 20
+MOST_BYTES = 64 << 20
 _HASH = re.compile(r"[0-9a-f]{64}\Z")
 _HEAD = "# What the stages of this folder were run with, and what they made. Written by `penstock repro`; for git.\n"
 
@@ -62,7 +62,7 @@ class LockedStage:
 
 def parse_lock(body: bytes, name: str, folder: str = "") -> dict[str, LockedStage]:
     """Return the stages in a lock, by name. IntegrityError: it is none; FormatTooNewError: of a later Penstock."""
-    _, table = parse_table(body, name, _MOST_BYTES)
+    _, table = parse_table(body, name, MOST_BYTES)
     stages = table.pop("stages", {})
     if table or not isinstance(stages, dict):
         raise _wrong(name, "it has more than stages")

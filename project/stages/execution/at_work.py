@@ -48,7 +48,7 @@ class Workplace:
 
 @contextmanager
 def open_workplace(
-    project: Project, settings: Callable[[], Settings], warn: Callable[[str], None]
+    project: Project, settings: Callable[[], Settings], warn: Callable[[str], None], *, keeps: bool = True
 ) -> Iterator[Workplace]:
     """Open what looking at stages needs, until the block ends. `warn` is told of what it goes on without."""
     with ExitStack() as stack:
@@ -57,7 +57,7 @@ def open_workplace(
         tracked = stack.enter_context(closing(TrackedIndex(os.path.join(state, "index.sqlite"))))
         index = stack.enter_context(closing(TrackedIndex(os.path.join(state, "stages", "inputs.sqlite"))))
         inputs = stack.enter_context(closing(Inputs(project.root, index, tracked)))
-        outputs = stack.enter_context(closing(BucketOutputs(project, settings, tracked, warn)))
+        outputs = stack.enter_context(closing(BucketOutputs(project, settings, tracked, warn, keeps=keeps)))
         runs = RunCache(lambda: outputs.here, outputs.elsewhere, outputs.give_up)
         yield Workplace(project, inputs, outputs, runs, Shelf(project.root, state), state)
 

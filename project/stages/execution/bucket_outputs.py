@@ -24,7 +24,7 @@ from penstock.project.stages.definition.lock_file import Kind as OutputKind
 from penstock.project.stages.definition.lock_file import MadeOutput
 from penstock.repo.bucket.object_keys import manifest_key
 from penstock.repo.tracked.survey import Suspect, survey, survey_file
-from penstock.repo.tracked.tracked_index import TrackedIndex
+from penstock.repo.tracked.tracked_index import TrackedIndex, TrackedState
 
 from .outputs import MadeFile
 from .shelf import move, remove
@@ -37,23 +37,35 @@ if TYPE_CHECKING:
 
 __all__ = ["BucketOutputs"]
 
+_UNKNOWN = "0" * 64
 _FEW = 200
 """Files of a version that are brought by name; of more, all of it is."""
 
 
 class BucketOutputs:
-    """Outputs of a project. `warn` is told once of a remote that cannot be asked. Closed by `close`."""
+    """Outputs of a project. `warn` is told once of a remote that cannot be asked. Closed by `close`.
+
+    Unless it `keeps` what it looks at, nothing is written but what is known of files.
+    """
 
     def __init__(
-        self, project: Project, settings: Callable[[], Settings], index: TrackedIndex, warn: Callable[[str], None]
+        self,
+        project: Project,
+        settings: Callable[[], Settings],
+        index: TrackedIndex,
+        warn: Callable[[str], None],
+        *,
+        keeps: bool = True,
     ) -> None:
         self._project = project
         self._settings = settings
         self._index = index
         self._warn = warn
+        self._keeps = keeps
         self._dataset = project.file.dataset
         self._stack = ExitStack()
         self._manifests: dict[str, Manifest] = {}
+        self._had: dict[str, bool] = {}
         self._no_remote = False
 
     def close(self) -> None:
@@ -113,7 +125,20 @@ class BucketOutputs:
                 return expected
             if (known := self._known(state.top.hex())) is not None:
                 return MadeOutput(kind, state.top.hex(), known.root.entries, known.root.size)
-        return self.keep(path)
+        return self.keep(path) if self._keeps else self._held_against(path, kind, state, expected)
+
+    def _held_against(
+        self, path: str, kind: OutputKind, state: TrackedState | None, expected: MadeOutput | None
+    ) -> MadeOutput:
+        """Return the expected version where what was touched is as it was; else one that nobody expects."""
+        from penstock.project.project_status import changes_of
+
+        place = os.path.join(self._project.root, path)
+        if state is not None and expected is not None and (kind, state.top.hex()) == (expected.kind, expected.hash):
+            changed = changes_of(self._index, path, place, state, is_file=kind == "file")
+            if next(changed, None) is None:
+                return expected
+        return MadeOutput(kind, _UNKNOWN, 0, 0)
 
     def _survey(self, path: str, kind: OutputKind) -> Iterator[Suspect]:
         state = self._index.state(path)
@@ -149,6 +174,7 @@ class BucketOutputs:
             made = add_version(self._local, self._dataset, base, findings, writer, *stages, [])
         manifest = made.manifest
         self._manifests[manifest.top_hash.hex()] = manifest
+        self._had[manifest.top_hash.hex()] = True
         return MadeOutput(kind, manifest.top_hash.hex(), manifest.root.entries, manifest.root.size)
 
     def files(self, path: str) -> Iterator[MadeFile]:
@@ -170,9 +196,16 @@ class BucketOutputs:
 
     def has(self, output: MadeOutput) -> bool:
         """Whether a version is here, or in a remote that may be used."""
-        if self._known(output.hash) is not None:
-            return True
-        key = manifest_key(self._dataset, output.hash)
+        return self.has_version(output.hash)
+
+    def has_version(self, top: str) -> bool:
+        """Whether a version is here, or in a remote that may be used: asked once."""
+        if top not in self._had:
+            self._had[top] = self._known(top) is not None or self._is_elsewhere(top)
+        return self._had[top]
+
+    def _is_elsewhere(self, top: str) -> bool:
+        key = manifest_key(self._dataset, top)
         try:
             return any(store.head(key) is not None for store in self.elsewhere())
         except (AccessError, StoreUnreachableError) as error:

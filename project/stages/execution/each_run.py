@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Protocol
 
-from penstock.errors import CancelledError, NotFoundError, PenstockError
+from penstock.errors import CancelledError, PenstockError
 from penstock.manifest.hashing import ContentHasher
 from penstock.project.stages.definition.lock_file import MadeOutput
 from penstock.project.stages.definition.stage import Stage
@@ -175,7 +175,8 @@ class EachRun:
         items = make_items(self._stage, self._files)
         self._outputs.look(self._target)
         there = {each.path: (each.hash.hex(), each.is_executable) for each in self._outputs.files(self._target)}
-        known = {**self._runs.items(self._key, {item.key for item in items}), **self._journalled()}
+        noted = self._runs.items(self._key, {item.key for item in items})
+        known = {**noted.items, **self._journalled()}
         self._plan = plan = plan_items(items, known, there, force=self._force)
         if self._force:
             self._made = {}
@@ -183,7 +184,7 @@ class EachRun:
             self._made = {item.key: known[item.key] for item in (*plan.ready, *plan.skipped)}
         ours = {made.hash for made in known.values()}
         self._remove(plan.remove, there, ours)
-        self._take(plan, there, ours)
+        self._take(plan, noted.tops, there, ours)
         groups: dict[str, list[Item]] = defaultdict(list)
         for item in plan.run:
             groups[item.key].append(item)
@@ -224,19 +225,23 @@ class EachRun:
                 return
             folder = os.path.dirname(folder)
 
-    def _take(self, plan: ItemPlan, there: dict[str, tuple[str, bool]], ours: set[str]) -> None:
+    def _take(self, plan: ItemPlan, tops: Iterable[str], there: dict[str, tuple[str, bool]], ours: set[str]) -> None:
         """Bring what earlier runs made into place; an item whose output cannot be had any more has to run."""
         by_top: dict[str, list[tuple[Item, MadeItem]]] = defaultdict(list)
         for item, made in plan.take:
             by_top[made.top].append((item, made))
         plan.run.extend(item for item, _ in by_top.pop("", ()))  # journalled, and not in place any more
+        for top in [top for top in by_top if not self._outputs.has_version(top)]:
+            # A later version of the output has it too, as long as its input was there.
+            for item, made in by_top.pop(top):
+                other = next((each for each in tops if each != top and self._holds(each, made)), None)
+                if other is not None:
+                    by_top[other].append((item, made._replace(top=other)))
+                else:
+                    plan.run.append(item)
         for top, pairs in by_top.items():
             work = self._fresh("restore")
-            try:
-                self._outputs.extract(top, frozenset(made.path for _, made in pairs), work)
-            except NotFoundError:
-                plan.run.extend(item for item, _ in pairs)
-                continue
+            self._outputs.extract(top, frozenset(made.path for _, made in pairs), work)
             uses: dict[str, int] = defaultdict(int)
             for _, made in pairs:
                 uses[made.path] += 1
@@ -250,6 +255,9 @@ class EachRun:
                 self._into_place(source, item.output, last=not uses[made.path])
                 self._made[item.key] = made
             remove(work)
+
+    def _holds(self, top: str, made: MadeItem) -> bool:
+        return self._outputs.has_version(top) and self._outputs.file_hash(top, made.path) == bytes.fromhex(made.hash)
 
     def _fresh(self, name: str) -> str:
         work = os.path.join(self._place, name)

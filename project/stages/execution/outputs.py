@@ -29,6 +29,10 @@ class OutputStore(Protocol):
         """Have what lies at a path in the local bucket, and return it. The path is left as it is."""
         ...
 
+    def has_version(self, top: str) -> bool:
+        """Whether a version can be had: as `has`."""
+        ...
+
     def has(self, output: MadeOutput) -> bool:
         """Whether all of an output can be had: it is in the local bucket, or in a remote that may be used."""
         ...

@@ -15,7 +15,8 @@ Blocking; thread-safe as its stores are.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,7 +30,7 @@ from penstock.repo.bucket import object_keys
 if TYPE_CHECKING:
     from penstock.store.base import Store
 
-__all__ = ["MadeItem", "RunCache"]
+__all__ = ["KnownItems", "MadeItem", "RunCache", "send_runs"]
 
 _FORMAT = 1
 _MOST_RUN = 4 << 20
@@ -38,6 +39,7 @@ _MOST_ITEMS = 50_000
 _MOST_RECORD = 32 << 20
 _MOST_RECORDS = 100_000
 _REQUESTS = 16
+_EACH = object_keys.RUNS + "each/"
 _HASH = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -67,6 +69,13 @@ class MadeItem(NamedTuple):
     path: str
     hash: str
     is_executable: bool
+
+
+class KnownItems(NamedTuple):
+    """What came of inputs, by what each is known by; and all versions that records of the command name, in a dict."""
+
+    items: dict[str, MadeItem]
+    tops: dict[str, None]
 
 
 class RunCache:
@@ -99,12 +108,12 @@ class RunCache:
         ]
         self._here().create(_run_key(key), msgspec.json.encode(_RunForm(_FORMAT, rows)))
 
-    def items(self, command: str, wanted: Collection[str]) -> dict[str, MadeItem]:
+    def items(self, command: str, wanted: Collection[str]) -> KnownItems:
         """Return which of the wanted inputs were processed by a command, and what came of them."""
-        known: dict[str, MadeItem] = {}
+        known = KnownItems({}, {})
         seen: set[str] = set()
         _take_items(self._here(), command, wanted, known, seen)
-        if len(known) < len(wanted):
+        if len(known.items) < len(wanted):
             try:
                 for store in self._elsewhere():
                     _take_items(store, command, wanted, known, seen)
@@ -122,21 +131,31 @@ class RunCache:
             body = zstandard.ZstdCompressor(level=3).compress(msgspec.json.encode(form))
             self._here().create(object_keys.item_prefix(bytes.fromhex(command)) + content_hash(body).hex(), body)
 
-    def send(self, keys: Collection[str], commands: Collection[str], to: Store) -> int:
-        """Copy the records of some runs, and of single files, to a bucket; return how many were new there."""
-        new = 0
-        for key in keys:
-            try:
-                body = self._here().get(_run_key(key), limit=_MOST_RUN)
-            except NotFoundError:
-                continue
-            new += to.create(_run_key(key), body)
-        for command in commands:
-            there = set(_item_keys(to, command))
-            for name in _item_keys(self._here(), command):
-                if name not in there:
-                    new += to.create(name, self._here().get(name, limit=_MOST_RECORD))
-        return new
+
+def send_runs(here: Store, to: Store, pushed: Container[bytes], sent: Container[bytes]) -> list[bytes]:
+    """Copy records of runs to a bucket; return what to note of each, so that it is not looked at again.
+
+    Those are sent whose versions are among `pushed`, and which are not among `sent`.
+    """
+    new: list[str] = []
+    items: dict[str, list[tuple[str, bool]]] = defaultdict(list)
+    for info in here.list(object_keys.RUNS):
+        above, _, name = info.key.rpartition("/")
+        if not _HASH.match(name):
+            continue
+        if info.key.startswith(_EACH):
+            form = _read_items(here, info.key)
+            items[above].append((info.key, form is not None and bytes.fromhex(form.top) in pushed))
+        elif bytes.fromhex(name) not in sent:
+            tops = [bytes.fromhex(each.hash) for each in (_read_run(here, name) or {}).values()]
+            new += [info.key] if tops and all(top in pushed for top in tops) else []
+    # What was made of an input is in every later version of the output too: one of them is enough for all records.
+    for records in items.values():
+        if any(is_pushed for _, is_pushed in records):
+            new += [key for key, _ in records if bytes.fromhex(key.rpartition("/")[2]) not in sent]
+    for key in new:
+        to.create(key, here.get(key, limit=_MOST_RECORD))
+    return [bytes.fromhex(key.rpartition("/")[2]) for key in new]
 
 
 def _run_key(key: str) -> str:
@@ -153,18 +172,18 @@ def _read_run(store: Store, key: str) -> dict[str, MadeOutput] | None:
     return outputs if is_whole else None
 
 
-def _take_items(
-    store: Store, command: str, wanted: Collection[str], known: dict[str, MadeItem], seen: set[str]
-) -> None:
+def _take_items(store: Store, command: str, wanted: Collection[str], known: KnownItems, seen: set[str]) -> None:
     """Add what a bucket knows of the wanted inputs to what is known; `seen` are the records that were read."""
     keys = [key for key in _item_keys(store, command) if key not in seen]
     seen.update(keys)
     with ThreadPoolExecutor(_REQUESTS, "penstock-runs") as pool:
         for form in pool.map(lambda key: _read_items(store, key), keys):
-            for given, path, digest, executable in form.items if form is not None else ():
-                if given in wanted and given not in known:
-                    assert form is not None
-                    known[given] = MadeItem(form.top, path, digest, executable)
+            if form is None:
+                continue
+            known.tops[form.top] = None
+            for given, path, digest, executable in form.items:
+                if given in wanted and given not in known.items:
+                    known.items[given] = MadeItem(form.top, path, digest, executable)
 
 
 def _item_keys(store: Store, command: str) -> Iterator[str]:
