@@ -72,7 +72,7 @@ def test_what_was_stopped_before_it_began_does_not_begin(tmp_path):
 
 
 def test_nothing_of_it_runs_on(tmp_path):
-    loop = "sh -c 'while :; do sleep 0.05; echo $$ > quiet; done' > /dev/null 2>&1"
+    loop = "sh -c 'while :; do sleep 0.05; echo $$ > quiet.new; mv quiet.new quiet; done' > /dev/null 2>&1"
     text = f"{loop} & while ! test -s quiet; do sleep 0.05; done"
     _, _, _, join = start(text, tmp_path)
     assert join().code == 0

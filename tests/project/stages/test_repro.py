@@ -276,3 +276,20 @@ def test_a_dependency_that_changes_meanwhile_is_told_and_seen_by_the_next_run(wo
 def test_processes_that_a_command_leaves_are_ended(work):
     work.stage("leaves", "(while :; do date > late; sleep 0.1; done) & echo x > out", [], ["out"])
     assert work.repro()["leaves"].notes == ("processes that its command left were ended",)
+
+
+def test_looking_writes_nothing_into_the_bucket(work):
+    work.write("in", "x")
+    work.stage("copy", "cp in out", ["in"], ["out"])
+    work.repro()
+
+    def held():
+        return sorted(path for path in (work.root / ".penstock/bucket").rglob("*") if path.is_file())
+
+    before = held()
+    os.utime(work.root / "out")
+    assert work.status() == {"copy": []}
+    work.write("out", "edited")
+    assert work.status() == {"copy": ["out is not what the stage made"]}
+    assert work.outcomes(dry=True) == {"copy": "would be restored"}
+    assert held() == before
