@@ -40,11 +40,13 @@ from .local_tree import threads
 from .older_state import OlderState
 
 __all__ = [
+    "EditedContent",
     "EditsReport",
     "GivenBytes",
     "LocalFiles",
     "PlacedEdits",
     "VersionEdit",
+    "apply_edits",
     "file_piece",
     "land_edits",
     "whole_file",
@@ -143,15 +145,37 @@ def land_edits(
     before = writer.repository.manifest(base.top_hash) if base is not None else None
     if metadata is None:
         metadata = before.metadata if before is not None else b""
+    made = apply_edits(writer, before, edits, metadata, progress)
+    manifest = made.manifest
+    landed = writer.land(base.commit if base is not None else None, manifest, choose)
+    writer.tag_version(landed.published)
+    return EditsReport(landed, made.data, made.nodes)
+
+
+@dataclass(frozen=True, slots=True)
+class EditedContent:
+    """What a version contains, all of it in the bucket, and the objects that went there for it."""
+
+    manifest: Manifest
+    data: Sent
+    nodes: Sent
+
+
+def apply_edits(
+    writer: VersionWriter,
+    before: Manifest | None,
+    edits: Iterable[VersionEdit],
+    metadata: Metadata,
+    progress: Progress = SILENT,
+) -> EditedContent:
+    """Apply edits to what a version contains, under the lease that the writer holds. Errors as `land_edits`."""
     reading = progress.stage("reading")
     with writer.content(before, enter=False) as content:
         source = PlacedEdits(writer.session, content, before, reading)
         root = before.root if before is not None else EMPTY_DIRECTORY
         with closing(source.edits(edits)) as placed:
             manifest = content.finish(update(root, placed, writer.session.load, content), metadata)
-    landed = writer.land(base.commit if base is not None else None, manifest, choose)
-    writer.tag_version(landed.published)
-    return EditsReport(landed, content.sent[True], content.sent[False])
+    return EditedContent(manifest, content.sent[True], content.sent[False])
 
 
 _Waiting = Edit | tuple[FileRead, Pages]

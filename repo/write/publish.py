@@ -19,7 +19,7 @@ from penstock.repo.refs.repository import Repository, VersionId
 
 from .authorship import environment
 
-__all__ = ["Authorship", "check_text", "move_branch", "publish", "stands_at", "tag_version"]
+__all__ = ["Authorship", "check_text", "copy_commit", "move_branch", "publish", "stands_at", "tag_version"]
 
 
 _LONGEST_TEXT = 64 << 10
@@ -113,6 +113,24 @@ def publish(
             fix="Something else has changed the object: restore it from a copy of the bucket.",
         )
     repository.refs.move(access, branch, head, _record(authorship, published, time))
+    return published
+
+
+def copy_commit(repository: Repository, access: WriteAccess, manifest: Manifest, body: bytes) -> VersionId:
+    """Put a commit of another bucket, as it is, into this one, which has all that `manifest` needs.
+
+    IntegrityError: the commit is of another content. Its parents have to be here already.
+    """
+    commit = Commit.decode(body, commit_id(body))
+    if commit.top_hash != manifest.top_hash:
+        raise IntegrityError(
+            f"commit {commit_id(body).hex()} is of another content",
+            why=f"its top hash is {commit.top_hash.hex()}, and that of what was copied {manifest.top_hash.hex()}",
+        )
+    store, dataset = repository.store, repository.dataset
+    published = VersionId(manifest.top_hash, commit_id(body))
+    access.create(store, object_keys.manifest_key(dataset, manifest.top_hash.hex()), manifest.encode(), contested=False)
+    access.create(store, object_keys.commit_key(dataset, published.known_commit.hex()), body, contested=False)
     return published
 
 
