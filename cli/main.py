@@ -26,7 +26,7 @@ from .commands import LazyCommand, LazyGroup
 from .exits import ExitCode, describe, save_traceback
 from .invocation import Invocation, pass_invocation
 
-__all__ = ["COMPLETE_VARIABLE", "main", "root"]
+__all__ = ["COMPLETE_VARIABLE", "Root", "main", "root", "run"]
 
 COMPLETE_VARIABLE = "_PENSTOCK_COMPLETE"
 
@@ -115,8 +115,12 @@ _WORDS = {
 """Commands of other tools, and what is typed here."""
 
 
-class _Root(LazyGroup):
+class Root(LazyGroup):
     """The group whose `main` maps every exception to an exit code, for the real process and for tests alike."""
+
+    def __init__(self, *args: Any, program: str = "penstock", **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.program = program
 
     def main(  # type: ignore[override]  # click overloads it by standalone_mode; here a run always ends the process
         self, args: Sequence[str] | None = None, **_: Any
@@ -128,12 +132,12 @@ class _Root(LazyGroup):
         if instruction := os.environ.get(COMPLETE_VARIABLE):
             from click.shell_completion import shell_complete
 
-            sys.exit(shell_complete(self, {}, "penstock", COMPLETE_VARIABLE, instruction))
+            sys.exit(shell_complete(self, {}, self.program, COMPLETE_VARIABLE, instruction))
         # Looked up before parsing: what parsing finds wrong is to be told in JSON too.
         options = arguments[: arguments.index("--")] if "--" in arguments else arguments
         invocation = Invocation(json="--json" in options)
         try:
-            with self.make_context("penstock", arguments, obj=invocation) as context:
+            with self.make_context(self.program, arguments, obj=invocation) as context:
                 self.invoke(context)
             code: int = ExitCode.OK
         except click.exceptions.Exit as ended:
@@ -144,7 +148,7 @@ class _Root(LazyGroup):
 
 
 @click.group(
-    cls=_Root,
+    cls=Root,
     lazy=_COMMANDS,
     words=_WORDS,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -173,6 +177,11 @@ def root(context: click.Context, invocation: Invocation, config: Path | None) ->
 
 def main() -> NoReturn:
     """Run the command line of this process."""
+    run(root)
+
+
+def run(group: click.Command) -> NoReturn:
+    """Run a group of commands as this process, and end it."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -182,7 +191,7 @@ def main() -> NoReturn:
             # A name that the terminal's encoding lacks is shown escaped, not answered by a traceback.
             stream.reconfigure(errors="backslashreplace")
     try:
-        root.main()
+        group.main()
     finally:
         # From here on threads are joined and files closed: a second Ctrl-C ends that without a traceback.
         signal.signal(signal.SIGINT, signal.SIG_DFL)

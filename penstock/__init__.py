@@ -35,9 +35,61 @@ if TYPE_CHECKING:
     from penstock.api.storage.bucket import Bucket
     from penstock.api.storage.doctor import doctor
     from penstock.mountpoint.announce import announce
+    from penstock.project.declared.runtime import (
+        JSON,
+        File,
+        alter,
+        csv,
+        dataset,
+        delete,
+        derived,
+        dicom,
+        ingest,
+        jpg,
+        json,
+        mp3,
+        mp4,
+        nifti,
+        npy,
+        parquet,
+        pdf,
+        png,
+        tif,
+        txt,
+        was,
+        wav,
+        webp,
+    )
     from penstock.project.sources.opened import open_version as open  # noqa: A004  # `penstock.open`, as of files
 
 __version__ = "0.1.0"
+
+_DECLARED = (
+    "File",
+    "JSON",
+    "alter",
+    "csv",
+    "dataset",
+    "delete",
+    "derived",
+    "dicom",
+    "ingest",
+    "jpg",
+    "json",
+    "mp3",
+    "mp4",
+    "nifti",
+    "npy",
+    "parquet",
+    "pdf",
+    "png",
+    "tif",
+    "txt",
+    "was",
+    "wav",
+    "webp",
+)
+"""What a file that declares datasets imports: docs/CODE.md."""
 
 _HOMES = {
     "Bucket": "api.storage.bucket:Bucket",
@@ -65,6 +117,7 @@ _HOMES = {
     "stat": "api.mounts.mounted_path:stat",
     "unmount": "api.mounts.mounts:unmount",
     "verify_cache": "api.storage.block_cache:verify_cache",
+    **{name: f"project.declared.runtime:{name}" for name in _DECLARED},
 }
 """Where each public name is: ``module:attribute`` below `penstock`."""
 
@@ -95,6 +148,29 @@ __all__ = [  # noqa: RUF022  # as in `_HOMES`
     "stat",
     "unmount",
     "verify_cache",
+    "File",
+    "JSON",
+    "alter",
+    "csv",
+    "dataset",
+    "delete",
+    "derived",
+    "dicom",
+    "ingest",
+    "jpg",
+    "json",
+    "mp3",
+    "mp4",
+    "nifti",
+    "npy",
+    "parquet",
+    "pdf",
+    "png",
+    "tif",
+    "txt",
+    "was",
+    "wav",
+    "webp",
 ]
 
 

@@ -23,7 +23,7 @@ from penstock.repo.settings.settings import Settings
 from penstock.repo.settings.user_folders import make_user_folder, user_folder
 
 from .project import Project
-from .project_file import read_bounded
+from .project_file import PROJECT_FILE, read_bounded
 from .state_folder import STATE_FOLDER, remark_state, replace_file
 
 __all__ = [
@@ -111,7 +111,10 @@ def trust_project(project: Project) -> ProjectTrust:
     """Trust a project: what it runs, and its remotes as they stand. Its state folder is taken as the user's own."""
     if os.path.lexists(os.path.join(project.root, STATE_FOLDER)):
         remark_state(project.root)
-    known = read_trust(project).remotes | {_identity(each) for each in project.file.remotes.values()}
+    # A repository whose files declare datasets need not be a project otherwise: then there are no remotes of its own.
+    has_file = os.path.lexists(os.path.join(project.root, PROJECT_FILE))
+    remotes = project.file.remotes.values() if has_file else ()
+    known = read_trust(project).remotes | {_identity(each) for each in remotes}
     return _write(_key(project), ProjectTrust(True, known))
 
 

@@ -1,0 +1,70 @@
+"""``git datasets run``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from penstock.cli.commands import Command
+from penstock.cli.invocation import Invocation, pass_invocation
+
+from .opened import opened_repository
+
+if TYPE_CHECKING:
+    from penstock.project.commits.commit_versions import FileResult
+
+__all__ = ["run_", "tell_results"]
+
+
+@click.command("run", cls=Command, examples=("git datasets run", "git datasets run --again"))
+@click.option("--again", is_flag=True, help="Run ingests once more, and give HEAD what comes of it.")
+@pass_invocation
+def run_(invocation: Invocation, again: bool) -> None:
+    """Make the data of HEAD, if it was committed without; else what a commit of what is staged would make.
+
+    What was made is kept: the commit that follows makes nothing twice.
+    """
+    from penstock.project.commits.commit_versions import CommitVersions
+    from penstock.project.commits.work_tree import follow
+
+    with opened_repository(invocation) as repository:
+        repository.require_tracked()
+        results = CommitVersions(repository).run(again=again)
+        follow(repository)
+        if invocation.output.json:
+            invocation.output.document(
+                [
+                    {
+                        "file": each.file,
+                        "dataset": name,
+                        "top_hash": built.version.id.top_hash.hex(),
+                        "records": built.version.count,
+                        "added": built.added,
+                        "removed": built.removed,
+                        "calls": built.calls,
+                        "failed": built.failed,
+                    }
+                    for each in results
+                    for name, built in each.built.items()
+                ]
+            )
+        else:
+            for line in tell_results(results):
+                invocation.output.line(line)
+
+
+def tell_results(results: list[FileResult]) -> list[str]:
+    """Return lines that say what was made."""
+    lines = []
+    for each in results:
+        for name, built in each.built.items():
+            facts = [f"{built.version.count} records"]
+            facts += [f"{built.added} new"] if built.added else []
+            facts += [f"{built.removed} removed"] if built.removed else []
+            facts += [
+                f"{method} called {count} time{'s' if count > 1 else ''}" for method, count in built.calls.items()
+            ]
+            facts += [f"{method} failed for {count}" for method, count in built.failed.items()]
+            lines.append(f"{name} {built.version.id.top_hash.hex()[:12]}: {', '.join(facts)}")
+    return lines

@@ -1,0 +1,93 @@
+"""``git datasets status``, ``log``, ``checkout``."""
+
+from __future__ import annotations
+
+import click
+
+from penstock.cli.commands import Command
+from penstock.cli.exits import ExitCode
+from penstock.cli.invocation import Invocation, pass_invocation
+from penstock.errors import NotFoundError
+
+from .opened import opened_repository
+
+__all__ = ["checkout", "log_", "status"]
+
+
+@click.command(cls=Command, examples=("git datasets status",))
+@pass_invocation
+def status(invocation: Invocation) -> None:
+    """Tell what HEAD has, what a commit of what is staged would change, and what was changed in the folders.
+
+    Nothing is run. Exit code 1 when something is to be done.
+    """
+    from penstock.project.commits.dataset_survey import survey
+
+    with opened_repository(invocation) as repository:
+        found = survey(repository)
+    if invocation.output.json:
+        invocation.output.document(found.document())
+    else:
+        for line in found.lines():
+            invocation.output.line(line)
+    if not found.is_clean:
+        raise click.exceptions.Exit(ExitCode.DIFFERS)
+
+
+@click.command("log", cls=Command, examples=("git datasets log", "git datasets log -n 5"))
+@click.option("-n", "count", type=int, default=20, help="So many commits at most.")
+@pass_invocation
+def log_(invocation: Invocation, count: int) -> None:
+    """Show the commits that changed data: the version of each dataset, and how many records it has."""
+    from penstock.project.commits.dataset_survey import commits_with_versions
+
+    with opened_repository(invocation) as repository:
+        repository.require_tracked()
+        for each in commits_with_versions(repository, count):
+            if invocation.output.json:
+                invocation.output.record(
+                    {
+                        "commit": each.commit,
+                        "subject": each.subject,
+                        "dataset": each.dataset,
+                        "top_hash": each.top_hash,
+                        "records": each.records,
+                    }
+                )
+            else:
+                records = f"{each.records} records" if each.records is not None else "not here"
+                invocation.output.line(
+                    f"{each.commit[:12]} {each.dataset} {each.top_hash[:12]} {records}  {each.subject}"
+                )
+
+
+@click.command(cls=Command, examples=("git datasets checkout", "git datasets checkout --ours"))
+@click.argument("records", nargs=-1)
+@click.option("--ours", "side", flag_value="ours", help="In a merge, take what HEAD has of RECORDS, by id, or of all.")
+@click.option("--theirs", "side", flag_value="theirs", help="In a merge, take what is merged in.")
+@pass_invocation
+def checkout(invocation: Invocation, records: tuple[str, ...], side: str | None) -> None:
+    """Have folders and databases show what HEAD has.
+
+    In a merge, --ours or --theirs settles records that both sides changed: of RECORDS, or of all. Then commit.
+    """
+    from penstock.project.commits.commit_versions import CommitVersions
+    from penstock.project.commits.work_tree import WorkTree
+
+    if records and side is None:
+        raise click.UsageError("records are named with --ours or --theirs")
+    with opened_repository(invocation) as repository:
+        if side is not None:
+            repository.choose("ours" if side == "ours" else "theirs", records)
+            return
+        head = repository.head()
+        if head is None:
+            raise NotFoundError("there is no commit yet", fix="git commit")
+        CommitVersions(repository).settle(head)
+        report = WorkTree(repository).show(head, look=True)
+    if invocation.output.json:
+        invocation.output.document(
+            {"made": report.made, "removed": report.removed, "kept": list(report.kept), "absent": report.absent}
+        )
+    else:
+        invocation.output.line(f"{report.made} links made, {report.removed} removed")

@@ -1,0 +1,154 @@
+"""``git datasets track``, ``untrack``, ``trust``, ``schema``, ``config``, ``doctor``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from penstock.cli.commands import Command
+from penstock.cli.exits import ExitCode
+from penstock.cli.invocation import Invocation, pass_invocation
+
+from .opened import opened_repository, path_in
+
+if TYPE_CHECKING:
+    from penstock.project.declared.declared_source import DeclaredSource
+
+__all__ = ["config", "doctor", "schema", "track", "trust", "untrack"]
+
+
+@click.command(cls=Command, examples=("git datasets track index.py", "git commit index.py"))
+@click.argument("file", type=click.Path())
+@pass_invocation
+def track(invocation: Invocation, file: str) -> None:
+    """Have commits of FILE make versions of the datasets that it declares.
+
+    Hooks are installed beside those that are there, and git ignores the folders that will be made. Nothing is run now.
+    """
+    from penstock.project.commits.setup import track as track_file
+
+    with opened_repository(invocation) as repository:
+        source = track_file(repository, path_in(repository, file))
+    _tell_source(invocation, source)
+    invocation.output.notice(f"tracked: git commit {file} makes its first version")
+
+
+@click.command(cls=Command, examples=("git datasets untrack index.py",))
+@click.argument("file", type=click.Path())
+@pass_invocation
+def untrack(invocation: Invocation, file: str) -> None:
+    """Have git do no more for FILE; its folders and database go, and versions that were made stay."""
+    from penstock.project.commits.setup import untrack as untrack_file
+
+    with opened_repository(invocation) as repository:
+        kept = untrack_file(repository, path_in(repository, file))
+    if kept:
+        invocation.output.notice(f"the versions that were made are kept in {kept}, and refs/notes/penstock names them")
+    if invocation.output.json:
+        invocation.output.document({"file": file, "kept": kept or None})
+
+
+@click.command(cls=Command, examples=("git datasets trust",))
+@pass_invocation
+def trust(invocation: Invocation) -> None:
+    """Let this repository run the code of its datasets, and have their data follow git: once for each clone.
+
+    Read what it would run first: git datasets schema.
+    """
+    from penstock.project.commits.setup import trust as trust_repository
+
+    with opened_repository(invocation) as repository:
+        files = trust_repository(repository)
+    if invocation.output.json:
+        invocation.output.document({"files": files})
+    else:
+        invocation.output.line(f"trusted: {', '.join(files) or 'no file is tracked yet'}")
+
+
+@click.command(cls=Command, examples=("git datasets schema", "git datasets schema index.py"))
+@click.argument("file", type=click.Path(), required=False)
+@pass_invocation
+def schema(invocation: Invocation, file: str | None) -> None:
+    """Show what FILE, or each tracked file, declares: fields, and the methods that would run. Nothing is run."""
+    from penstock.project.commits.setup import read_file
+
+    with opened_repository(invocation) as repository:
+        paths = [path_in(repository, file)] if file else repository.require_tracked()
+        sources = [read_file(repository, path) for path in paths]
+    if invocation.output.json:
+        invocation.output.document([_declared(each) for each in sources])
+        return
+    for source in sources:
+        _tell_source(invocation, source)
+
+
+def _declared(source: DeclaredSource) -> dict[str, Any]:
+    return {
+        "file": source.file,
+        "datasets": [
+            {
+                "name": each.name,
+                "class": each.table,
+                "remote": each.remote,
+                "title": each.title,
+                "fields": {column.name: str(column.type) for column in each.columns},
+                "methods": {method.name: str(method.role) for method in each.methods},
+            }
+            for each in source.declarations
+        ],
+    }
+
+
+def _tell_source(invocation: Invocation, source: DeclaredSource) -> None:
+    if invocation.output.json:
+        return
+    for each in source.declarations:
+        title = f": {each.title}" if each.title else ""
+        invocation.output.line(f"{source.file}:{each.line} {each.name}{title}, remote {each.remote or 'none'}")
+        made = {method.name: method for method in each.methods}
+        rows = []
+        for column in each.columns:
+            method = made.get(column.name)
+            rows.append((f"  {column.name}", str(column.type), f"of {', '.join(method.inputs)}" if method else ""))
+        rows += [(f"  {name}", str(method.role), "") for name, method in made.items() if each.column(name) is None]
+        invocation.output.table(rows)
+
+
+@click.command(cls=Command, examples=("git datasets config errors keep",))
+@click.argument("name", type=click.Choice(["errors"]))
+@click.argument("value", required=False)
+@pass_invocation
+def config(invocation: Invocation, name: str, value: str | None) -> None:
+    """Read or set how datasets of this repository are made.
+
+    errors: `refuse` a commit when a record's field cannot be made (the default), or `keep` the error in its place.
+    """
+    from penstock.project.commits.setup import read_setting, write_setting
+
+    with opened_repository(invocation) as repository:
+        if value is not None:
+            write_setting(repository, name, value)
+        found = read_setting(repository, name)
+    if invocation.output.json:
+        invocation.output.document({name: found})
+    else:
+        invocation.output.line(found)
+
+
+@click.command(cls=Command, examples=("git datasets doctor",))
+@pass_invocation
+def doctor(invocation: Invocation) -> None:
+    """Check what datasets of this repository rest on: hooks, trust, versions, folders. Exit code 1: not all is well."""
+    from penstock.project.commits.setup import examine
+
+    with opened_repository(invocation) as repository:
+        findings = list(examine(repository))
+    if invocation.output.json:
+        invocation.output.document([{"what": each.what, "ok": each.is_well, "fix": each.fix} for each in findings])
+    for each in findings if not invocation.output.json else ():
+        invocation.output.line(f"{'ok     ' if each.is_well else 'warning'} {each.what}")
+        if not each.is_well and each.fix:
+            invocation.output.line(f"        fix: {each.fix}")
+    if not all(each.is_well for each in findings):
+        raise click.exceptions.Exit(ExitCode.DIFFERS)
