@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from declared import bench_code
 from figures import Figure, Figures
 from file_batches import bench_files
 from finding import bench_find
@@ -41,6 +42,7 @@ BENCHMARKS: dict[str, tuple[Callable[[World, Figures], None], str]] = {
         "a transform of openclipart on two workers of Dask: time, what is done again, requests",
     ),
     "files": (bench_files, "small files fused into a dataset, rows of a data frame beside boto3, batches run again"),
+    "code": (bench_code, "datasets as code: commits, checkouts and pushes with openclipart, beside a plain loop"),
     "write": (bench_write, "changing a mount and committing it, beside rclone, git on the local disk, the plain disk"),
 }
 
