@@ -12,10 +12,10 @@ named by its hash: what was cut off is gone on with by doing it again.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
-from functools import partial
+from types import ModuleType
 from typing import Generic, Protocol, TypeVar
 
 from msgspec import structs
@@ -27,14 +27,22 @@ from penstock.manifest.records import Manifest
 from penstock.manifest.tree import LoadNode, Tree
 from penstock.manifest.update import EMPTY_DIRECTORY, Edit, update
 from penstock.progress import SILENT, Progress
+<<<<<<< HEAD
 from penstock.project.sources.imports import bring_import, imported_remotes
 from penstock.project.stages.execution.runs import send_runs
+=======
+>>>>>>> d9f54f8 (Load for a push what a push needs: half of its time went into what reads other repositories)
 from penstock.repo.bucket import object_keys
 from penstock.repo.bucket.leases import LeaseKind
 from penstock.repo.push.workspace_record import address_without_secrets
 from penstock.repo.read.snapshot import Snapshot
 from penstock.repo.refs.repository import DEFAULT_BRANCH
+<<<<<<< HEAD
 from penstock.repo.session.bucket_session import BucketSession, open_session
+=======
+from penstock.repo.session.bucket_session import open_session
+from penstock.repo.settings.remote import Remote
+>>>>>>> d9f54f8 (Load for a push what a push needs: half of its time went into what reads other repositories)
 from penstock.repo.settings.settings import Settings
 from penstock.repo.tracked.checkout import the_file_of
 from penstock.repo.tracked.layered_store import LayeredStore
@@ -297,6 +305,13 @@ def _made_with(project: Project) -> dict[str, str]:
     return {name: value for name, value in found.items() if value}
 
 
+def _sources() -> ModuleType:
+    """Load what reads other repositories: half of what a push would load, and most projects have no imports."""
+    from penstock.project.sources import imports
+
+    return imports
+
+
 def fetch_versions(
     project: Project,
     pointers: Mapping[str, Pointer],
@@ -313,11 +328,14 @@ def fetch_versions(
     count = 0
     imports = [pointer for pointer in pointers.values() if pointer.imported is not None]
     for pointer in imports:
-        bring_import(project, pointer, settings, progress)
+        _sources().bring_import(project, pointer, settings, progress)
     if len(imports) < len(pointers):
         remote = chosen_remote(project, project_settings(project, settings), remote)
     came: list[bytes] = []
-    sources = partial(imported_remotes, project, imports, settings)
+
+    def sources() -> Iterable[Remote]:
+        return _sources().imported_remotes(project, imports, settings) if imports else ()
+
     with closing(open_layered(project, settings, remote=remote, more=sources)) as session, bucket_lock(project):
         store = session.store
         assert isinstance(store, LayeredStore)

@@ -9,7 +9,6 @@ import click
 from penstock.api.handles import format_size
 from penstock.cli.commands import Command
 from penstock.cli.invocation import Invocation, pass_invocation
-from penstock.cli.versions import tell_risk
 from penstock.project.exchange import fetch_versions, push_versions
 from penstock.project.pointer_files import pointers, tracked_paths
 from penstock.project.project import find_project
@@ -39,7 +38,10 @@ def push(invocation: Invocation, paths: tuple[str, ...], remote: str | None) -> 
         return
     with invocation.progress() as progress:
         report = push_versions(project, wanted, invocation.settings(), progress, remote=remote, only=bool(paths))
-    tell_risk(output, report.risk)
+    if report.risk:
+        from penstock.cli.versions import tell_risk  # what tells of versions loads all that versions are
+
+        tell_risk(output, report.risk)
     if output.json:
         output.document({**asdict(report), "top_hash": report.top_hash.hex()})
         return
