@@ -27,22 +27,14 @@ from penstock.manifest.records import Manifest
 from penstock.manifest.tree import LoadNode, Tree
 from penstock.manifest.update import EMPTY_DIRECTORY, Edit, update
 from penstock.progress import SILENT, Progress
-<<<<<<< HEAD
-from penstock.project.sources.imports import bring_import, imported_remotes
 from penstock.project.stages.execution.runs import send_runs
-=======
->>>>>>> d9f54f8 (Load for a push what a push needs: half of its time went into what reads other repositories)
 from penstock.repo.bucket import object_keys
 from penstock.repo.bucket.leases import LeaseKind
 from penstock.repo.push.workspace_record import address_without_secrets
 from penstock.repo.read.snapshot import Snapshot
 from penstock.repo.refs.repository import DEFAULT_BRANCH
-<<<<<<< HEAD
 from penstock.repo.session.bucket_session import BucketSession, open_session
-=======
-from penstock.repo.session.bucket_session import open_session
 from penstock.repo.settings.remote import Remote
->>>>>>> d9f54f8 (Load for a push what a push needs: half of its time went into what reads other repositories)
 from penstock.repo.settings.settings import Settings
 from penstock.repo.tracked.checkout import the_file_of
 from penstock.repo.tracked.layered_store import LayeredStore
