@@ -21,9 +21,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import AccessError, FormatTooNewError, NotFoundError, UsageError
-from penstock.repo.settings.config_file import parse_remotes
-from penstock.repo.settings.handle import check_dataset_name
-from penstock.repo.settings.remote import Remote
 
 from .state_folder import replace_file
 
@@ -31,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tomlkit import TOMLDocument
+
+    from penstock.repo.settings.remote import Remote
 
 __all__ = ["PROJECT_FILE", "ProjectFile", "edit_project_file", "read_bounded", "read_project_file"]
 
@@ -86,6 +85,10 @@ def read_project_file(root: str) -> ProjectFile:
 
 def parse_project_file(path: str, body: bytes) -> ProjectFile:
     """Return what `body` says; `path` is for messages."""
+    # Not at the top: it brings the stores along, and what finds nothing to do reads no settings.
+    from penstock.repo.settings.config_file import parse_remotes
+    from penstock.repo.settings.handle import check_dataset_name
+
     try:
         document = tomllib.loads(body.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -62,7 +62,6 @@ class BucketOutputs:
         self._index = index
         self._warn = warn
         self._keeps = keeps
-        self._dataset = project.file.dataset
         self._stack = ExitStack()
         self._manifests: dict[str, Manifest] = {}
         self._had: dict[str, bool] = {}
@@ -71,6 +70,10 @@ class BucketOutputs:
     def close(self) -> None:
         """Close what was opened."""
         self._stack.close()
+
+    @cached_property
+    def _dataset(self) -> str:
+        return self._project.file.dataset
 
     @cached_property
     def _local(self) -> BucketSession:

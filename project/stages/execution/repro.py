@@ -276,6 +276,7 @@ class Repro:
         if missing and self._options.pull:
             for path in missing:
                 self._pull(stage.placed(path))
+            self._inputs.forget()
             state = look_at(stage, self._root, self._inputs, self._outputs, self._pipeline.locked(stage.where))
             missing = [path for path, each in state.dependencies.items() if each is None]
         if missing:
@@ -334,6 +335,7 @@ class Repro:
             shelved.note_moved()
             shelved.put_back()
             raise
+        self._inputs.forget()
         return shelved.finish()
 
     def _run_of(self, stage: Stage, state: StageFacts, locked: LockedStage | None, command_key: str) -> _Run:
@@ -383,6 +385,7 @@ class Repro:
 
     def _complete(self, running: _Running, ended: Ended) -> None:
         stage = running.stage
+        self._inputs.forget()
         try:
             made = running.run.complete(ended)
         except PenstockError as error:

@@ -60,7 +60,10 @@ class InputFile(NamedTuple):
 
 
 class Inputs:
-    """Fingerprints of what lies in a project. `tracked` is the index of tracked paths, where there is one."""
+    """Fingerprints of what lies in a project. `tracked` is the index of tracked paths, where there is one.
+
+    What several stages read is looked at once, until `forget`.
+    """
 
     def __init__(self, root: str, index: TrackedIndex, tracked: TrackedIndex | None) -> None:
         self._root = root
@@ -68,6 +71,11 @@ class Inputs:
         self._tracked = tracked
         self._pool: ThreadPoolExecutor | None = None
         self._stack = ExitStack()
+        self._sums: dict[str, tuple[bytes, int, int]] = {}
+
+    def forget(self) -> None:
+        """Look at everything anew: something ran, or was put into place."""
+        self._sums.clear()
 
     def close(self) -> None:
         """End its threads."""
@@ -81,7 +89,10 @@ class Inputs:
         found = self._expanded(path)
         if not found:
             return None
-        sums = [self._sum_of(each) for each in found]
+        for each in found:
+            if each not in self._sums:
+                self._sums[each] = self._sum_of(each)
+        sums = [self._sums[each] for each in found]
         files, size = sum(each[1] for each in sums), sum(each[2] for each in sums)
         if not is_pattern(path):
             return Fingerprint(sums[0][0].hex(), files, size)
