@@ -1,1 +1,8 @@
-"""Programs of users: the same calls on a bucket directly, and by way of a server."""
+"""Programs of users: the calls of the catalogue on buckets directly."""
+
+from __future__ import annotations
+
+from .catalogue_dataset import CatalogueDataset
+from .user_client import Catalogue
+
+__all__ = ["Catalogue", "CatalogueDataset"]

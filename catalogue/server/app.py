@@ -19,12 +19,13 @@ from .context import ServerContext
 from .guard import Guard, RequestMetrics
 from .routes_datasets import router as datasets
 from .routes_keys import router as keys
+from .routes_rows import router as rows
 from .routes_sessions import router as sessions
 from .routes_store import router as stored
 
 __all__ = ["make_app"]
 
-_ROUTERS: tuple[APIRouter, ...] = (sessions, datasets, keys, stored)
+_ROUTERS: tuple[APIRouter, ...] = (sessions, datasets, rows, keys, stored)
 
 
 def make_app(

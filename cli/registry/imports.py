@@ -1,4 +1,4 @@
-"""``penstock import``, ``update``, ``list``, ``get``: data of another repository's project."""
+"""``penstock import``, ``update``, ``get``, and ``list`` of a repository: data of another repository's project."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from penstock.project.sources.imports import Updated, import_path, list_source, 
 
 from .tracked import check_out_paths, project_paths
 
-__all__ = ["get", "import_", "list_", "update"]
+__all__ = ["get", "import_", "list_project", "update"]
 
 _REV = click.option("--rev", metavar="REV", help="A branch, tag or commit; the repository's HEAD by default.")
 _NO_CHECKOUT = click.option("--no-checkout", is_flag=True, help="Write the pointer alone: no data is copied.")
@@ -104,13 +104,7 @@ def _tell(invocation: Invocation, done: Updated) -> None:
     invocation.output.line(f"{done.path} {what}")
 
 
-@click.command(
-    "list", cls=Command, examples=("penstock list https://git.example/registry", "penstock list ../registry --rev v1")
-)
-@click.argument("url")
-@_REV
-@pass_invocation
-def list_(invocation: Invocation, url: str, rev: str | None) -> None:
+def list_project(invocation: Invocation, url: str, rev: str | None) -> None:
     """List what the project in the git repository URL offers, without cloning it."""
     found = list_source(url, rev)
     if invocation.output.json:

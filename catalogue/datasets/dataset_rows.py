@@ -1,0 +1,371 @@
+"""The data rows of one dataset: looked up, listed, made of files that are there, changed, and taken out.
+
+Rows are of the branch ``main``. What changes them makes one version, with who and why; what others changed meanwhile is
+merged, as always. Blocking, any thread.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+import msgspec
+
+from penstock.api.builder.builder import PackageBuilder
+from penstock.api.handles import DEFAULT_BRANCH, Handle
+from penstock.api.packages.entry import Entry
+from penstock.api.packages.package import Package
+from penstock.catalogue.orm.dataset import DataRow, DataType, RowPage
+from penstock.catalogue.rows.probe import HEADER_BUDGET, Prober
+from penstock.catalogue.rows.probe_messages import Facts, Failed
+from penstock.catalogue.rows.row_index import IndexedRow, RowFilter, RowIndex
+from penstock.catalogue.rows.row_metadata import ROW, StoredRow, new_row, stored_row
+from penstock.errors import NotFoundError, PenstockError, UnreadableError, UsageError
+from penstock.manifest.entry import BLOCK_SIZE
+from penstock.progress import SILENT, Progress
+
+from .bucket_catalogue import BucketCatalogue
+from .dataset_filter import read_cursor, write_cursor
+
+__all__ = ["DatasetRows", "GivenFile", "ReportedRows"]
+
+_MOST_BLOCKS = HEADER_BUDGET // BLOCK_SIZE
+_NO_PATH = re.compile(r"[/\x00-\x1f\x7f]+")
+
+
+class GivenFile(msgspec.Struct, frozen=True):
+    """A file of this disk that is to be a row. `title`: by default its name."""
+
+    path: str
+    title: str = ""
+    client_metadata: dict[str, Any] = {}
+
+
+class ReportedRows(msgspec.Struct, frozen=True):
+    """What came of `index`: files that became rows, and those that are none, with why, as far as they are few."""
+
+    added: int
+    unknown: dict[str, str]
+    top_hash: str
+
+
+class DatasetRows:
+    """The rows of dataset `name` in a bucket. `author` is who changes them."""
+
+    def __init__(self, catalogue: BucketCatalogue, name: str, author: str = "") -> None:
+        self._catalogue = catalogue
+        self._handle = Handle(catalogue.bucket, name, DEFAULT_BRANCH)
+        self._author = author or None
+        folder = os.path.join(catalogue.settings.cache_directory, "rows")
+        self._index = RowIndex(os.path.join(folder, f"{catalogue.hash_of(name)}.sqlite"), catalogue.storage)
+
+    def _package(self) -> Package:
+        return Package(self._handle, self._catalogue.settings)
+
+    # Looking
+
+    def _current(self) -> RowIndex:
+        """Return the index, with the rows that the branch has now."""
+        with self._package() as package:
+            before, now = self._index.top_hash(), package.top_hash
+            if before == now:
+                return self._index
+            if before is not None and self._follow(before, package):
+                return self._index
+            self._index.replace(None, now, (), _rows(package))
+        return self._index
+
+    def _follow(self, before: str, package: Package) -> bool:
+        """Change the index by what differs from the version whose rows it has; False: that cannot be compared."""
+        handle = Handle(self._handle.bucket, self._handle.dataset, before)
+        gone: list[str] = []
+        changed: list[str] = []
+        try:
+            with Package(handle, self._catalogue.settings) as old, old.diff(package) as differences:
+                for each in differences.changes():
+                    gone.append(each.old_path or each.path)
+                    changed.append(each.path)
+        except (NotFoundError, PenstockError):  # it may be gone by now
+            return False
+        # A group's row is its directory's, which is not always told of when only what is in it has changed.
+        above = {str(parent) for path in changed for parent in PurePosixPath(path).parents} - {"."}
+        entries = (package.find(path) for path in {*changed, *above})
+        rows = [row for entry in entries if entry is not None and (row := _row(entry)) is not None]
+        return self._index.replace(before, package.top_hash, {*gone, *changed}, rows)
+
+    def page(
+        self, wanted: RowFilter | None = None, *, sort: str = "path", limit: int = 100, cursor: str | None = None
+    ) -> RowPage:
+        """Return a page of the rows that fit. UsageError: there is no such order, or the cursor is of no list."""
+        after = read_cursor(cursor, 2) if cursor is not None else None
+        place = (after[0], after[1]) if after is not None else None
+        rows, total, end = self._current().page(wanted or RowFilter(), sort, limit, place)
+        return RowPage(tuple(rows), write_cursor(end) if end is not None else None, total)
+
+    def all(self, wanted: RowFilter | None = None) -> Iterator[DataRow]:
+        """Yield all rows that fit, by path."""
+        cursor = None
+        while True:
+            page = self.page(wanted, limit=1000, cursor=cursor)
+            yield from page.rows
+            cursor = page.cursor
+            if cursor is None:
+                return
+
+    def find(self, uid: str) -> DataRow:
+        """Return a row by its name. NotFoundError: there is none."""
+        return self._current().require(uid)
+
+    # Changing
+
+    def update(
+        self, uid: str, *, title: str | None = None, client_metadata: Mapping[str, Any] | None = None
+    ) -> DataRow:
+        """Change a row's title or metadata, in a new version. NotFoundError: there is no such row."""
+        row = self.find(uid)
+        with self._package() as package:
+            stored = stored_row(package.get_metadata(row.path))
+        if stored is None or stored.uid != uid:
+            raise NotFoundError(f"no data row {uid!r}", why="it has changed meanwhile")
+        if title is not None:
+            stored = msgspec.structs.replace(stored, title=title)
+        if client_metadata is not None:
+            stored = msgspec.structs.replace(stored, client_metadata=dict(client_metadata))
+        self._catalogue.dataset(self._handle.dataset or "").set_meta(
+            row.path, {ROW: _built(stored)}, update=True, message=f"Edit {stored.title}", author=self._author
+        )
+        return self.find(uid)
+
+    def delete(self, uids: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Take rows out, in one version; return their names, and those that the dataset does not have.
+
+        Their bytes stay as long as a version has them; what lies elsewhere is never deleted.
+        """
+        index = self._current()
+        found = index.find(dict.fromkeys(uids))
+        foreign = [uid for uid in dict.fromkeys(uids) if uid not in found]
+        if found:
+            builder = self._builder()
+            for path in _tops(row.path for row in found.values()):
+                if path in builder:
+                    builder.delete(path)
+            count = f"{len(found)} data row{'s' if len(found) > 1 else ''}"
+            self._push(builder, f"Delete {count}")
+        return list(found), foreign
+
+    def add_file(self, given: GivenFile, *kinds: DataType, folder: str = "", progress: Progress = SILENT) -> DataRow:
+        """Add one file as a row, in one version. UnreadableError: it is nothing of these kinds."""
+        with Prober() as prober:
+            facts = _probed(prober, given.path, set(kinds))
+        builder = self._builder()
+        key = _free(builder, folder, os.path.basename(given.path))
+        now = dt.datetime.now(dt.UTC)
+        stored = new_row(facts, given.title or os.path.basename(given.path), now, client_metadata=given.client_metadata)
+        builder.set(key, given.path, {ROW: _built(stored)})
+        self._push(builder, f"Add {stored.title}", progress)
+        return self.find(stored.uid)
+
+    def add_image_groups(
+        self, files: Sequence[GivenFile], *, title: str = "", folder: str = "", progress: Progress = SILENT
+    ) -> list[DataRow]:
+        """Add images as ordered groups, one for each resolution, in one version.
+
+        UnreadableError names each file that is no image; nothing is added then.
+        """
+        by_size: dict[tuple[int | None, int | None], list[tuple[GivenFile, Facts]]] = {}
+        for given, facts in self._all_probed(files, {DataType.IMAGE}):
+            by_size.setdefault((facts.width, facts.height), []).append((given, facts))
+        groups = [
+            (_group_title(title, size, len(by_size)), members, DataType.IMG_GROUP) for size, members in by_size.items()
+        ]
+        return self._add_groups(groups, folder, progress)
+
+    def add_dicom_series(
+        self, files: Sequence[GivenFile], *, title: str = "", folder: str = "", progress: Progress = SILENT
+    ) -> list[DataRow]:
+        """Add DICOM files as one row for each series, in one version. Errors as `add_image_groups`."""
+        by_series: dict[str, list[tuple[GivenFile, Facts]]] = {}
+        for given, facts in self._all_probed(files, {DataType.DICOM}):
+            by_series.setdefault(facts.series, []).append((given, facts))
+        groups = [(title or series or "series", members, DataType.DICOM) for series, members in by_series.items()]
+        return self._add_groups(groups, folder, progress)
+
+    def _add_groups(
+        self, groups: list[tuple[str, list[tuple[GivenFile, Facts]], DataType]], folder: str, progress: Progress
+    ) -> list[DataRow]:
+        builder, uids, now = self._builder(), [], dt.datetime.now(dt.UTC)
+        for title, members, kind in groups:
+            group = _free(builder, folder, title)
+            names: list[str] = []
+            for number, (given, facts) in enumerate(members):
+                name = f"{number:06d}-{_NO_PATH.sub('-', os.path.basename(given.path))}"
+                builder.set(
+                    f"{group}/{name}",
+                    given.path,
+                    {"image": {"data_sequence": number, "width": facts.width, "height": facts.height}},
+                )
+                names.append(name)
+            first = members[0][1]
+            whole = Facts(
+                kind.value, first.width, first.height, frames=len(members), is_counted=True, codec=first.codec
+            )
+            stored = new_row(whole, title, now, data_sequence=names)
+            builder.set_meta(group, {ROW: _built(stored)})
+            uids.append(stored.uid)
+        count = f"{len(groups)} group{'s' if len(groups) > 1 else ''}"
+        self._push(builder, f"Add {count}", progress)
+        found = self._current().find(uids)
+        return [found[uid] for uid in uids]
+
+    def _all_probed(self, files: Sequence[GivenFile], kinds: set[DataType]) -> list[tuple[GivenFile, Facts]]:
+        if not files:
+            raise UsageError("no file is named", fix="Name at least one.")
+        found: list[tuple[GivenFile, Facts]] = []
+        bad: list[str] = []
+        with Prober() as prober:
+            for given in files:
+                try:
+                    found.append((given, _probed(prober, given.path, kinds)))
+                except UnreadableError as error:
+                    bad += error.candidates
+        if bad:
+            raise UnreadableError(f"{len(bad)} of {len(files)} files cannot be added", candidates=bad)
+        return found
+
+    def index(self, *, exact: bool = False, progress: Progress = SILENT) -> ReportedRows:
+        """Make rows of all files that are images, videos or DICOM and are no rows yet, in one version.
+
+        At most 2 MiB of each are fetched, unless `exact` has videos decoded, those too that are rows already.
+        """
+        stage = progress.stage("looking")
+        metas: dict[str, dict[str, Any]] = {}
+        unknown: dict[str, str] = {}
+        added, now = 0, dt.datetime.now(dt.UTC)
+        with self._package() as package, Prober() as prober:
+            for entry in package:
+                if not entry.is_file():
+                    continue
+                metadata = entry.metadata
+                before = stored_row(metadata)
+                is_old = before is not None and not (exact and before.type is DataType.VIDEO)
+                if is_old or "image" in metadata:
+                    continue
+                facts = prober.probe(entry.size, _range_of(entry, exact), exact=exact)
+                stage.advance(1)
+                if isinstance(facts, Failed):
+                    if len(unknown) < 1000:
+                        unknown[entry.key] = facts.why
+                    continue
+                row = new_row(facts, entry.name, now)
+                if before is not None:
+                    told = {"uid": before.uid, "title": before.title, "created": before.created}
+                    row = msgspec.structs.replace(row, **told, client_metadata=before.client_metadata)
+                metas[entry.key] = {ROW: _built(row)}
+                added += 1
+            top_hash = package.top_hash
+        if metas:
+            dataset = self._catalogue.dataset(self._handle.dataset or "")
+            made = dataset.set_meta_many(metas, update=True, message=f"Index {added} files", author=self._author)
+            top_hash = made.top_hash
+        return ReportedRows(added, unknown, top_hash)
+
+    def _builder(self) -> PackageBuilder:
+        return self._package().to_builder()
+
+    def _push(self, builder: PackageBuilder, message: str, progress: Progress = SILENT) -> None:
+        builder.push(
+            message=message, author=self._author, allow_missing_readme=True, allow_empty=True, progress=progress
+        )
+
+
+def _built(stored: StoredRow) -> dict[str, Any]:
+    built = msgspec.to_builtins(stored)
+    assert isinstance(built, dict)
+    return built
+
+
+def _row(entry: Entry) -> IndexedRow | None:
+    stored = stored_row(entry.metadata)
+    return IndexedRow(entry.key, entry.size, entry.hash, stored) if stored is not None else None
+
+
+def _rows(package: Package) -> Iterator[IndexedRow]:
+    for entry in package:
+        row = _row(entry)
+        if row is not None:
+            yield row
+
+
+def _range_of(entry: Entry, exact: bool) -> Callable[[int, int], bytes]:
+    """Return what gives bytes of an entry by offset and length, out of two blocks of 1 MiB, or all if `exact`.
+
+    Blocks are what is fetched, however little of one is asked for. Beyond those two the file seems to end.
+    """
+    held: set[int] = set()
+
+    def fetch(offset: int, length: int) -> bytes:
+        parts = bytearray()
+        while length > 0:
+            block, begin = divmod(offset, BLOCK_SIZE)
+            if block not in held and len(held) == _MOST_BLOCKS and not exact:
+                break
+            held.add(block)
+            part = b"".join(entry.some_blocks(block, 1))[begin : begin + length]
+            if not part:
+                break
+            parts += part
+            offset, length = offset + len(part), length - len(part)
+        return bytes(parts)
+
+    return fetch
+
+
+def _probed(prober: Prober, path: str, kinds: set[DataType]) -> Facts:
+    """Return what a file of this disk is. UnreadableError: nothing of these kinds. NotFoundError: it is not there."""
+    try:
+        with open(path, "rb") as stream:
+
+            def fetch(offset: int, length: int) -> bytes:
+                stream.seek(offset)
+                return stream.read(length)
+
+            facts = prober.probe(os.fstat(stream.fileno()).st_size, fetch)
+    except FileNotFoundError as error:
+        raise NotFoundError(f"no file {path!r}", fix="Name a file that is there.") from error
+    except OSError as error:
+        raise UnreadableError(f"{path!r} cannot be read", candidates=[f"{path}: {error.strerror}"]) from error
+    if isinstance(facts, Failed) or DataType(facts.kind) not in kinds:
+        wanted = " or ".join(sorted(each.value for each in kinds))
+        why = facts.why if isinstance(facts, Failed) else f"it is of the kind {facts.kind}"
+        raise UnreadableError(f"{path!r} is no {wanted}", candidates=[f"{path}: {why}"], why=why)
+    return facts
+
+
+def _free(builder: PackageBuilder, folder: str, name: str) -> str:
+    """Return a key for a new file that nothing has."""
+    clean = _NO_PATH.sub("-", name).strip() or "file"
+    stem, dot, suffix = clean.rpartition(".") if "." in clean.strip(".") else (clean, "", "")
+    above = f"{folder.strip('/')}/" if folder.strip("/") else ""
+    key, number = f"{above}{clean}", 2
+    while key in builder:
+        key = f"{above}{stem}-{number}{dot}{suffix}"
+        number += 1
+    return key
+
+
+def _group_title(title: str, size: tuple[int | None, int | None], groups: int) -> str:
+    base = title or "image-group"
+    return base if groups == 1 and title else f"{base}-{size[0]}x{size[1]}"
+
+
+def _tops(paths: Iterator[str]) -> list[str]:
+    """Return paths without those that lie below another of them."""
+    tops: list[str] = []
+    for path in sorted(paths, key=lambda path: path.split("/")):
+        if not tops or not path.startswith(tops[-1] + "/"):
+            tops.append(path)
+    return tops

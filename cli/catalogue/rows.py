@@ -1,0 +1,114 @@
+"""``penstock rows``, ``penstock index`` and ``penstock upload``: the data rows of a dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from penstock.api.handles import Handle, dataset_alone
+from penstock.cli.commands import Command
+from penstock.cli.invocation import Invocation, pass_invocation
+from penstock.cli.params import HANDLE
+
+from .extra import catalogue_extra
+
+if TYPE_CHECKING:
+    from penstock.catalogue.client.catalogue_dataset import CatalogueDataset
+    from penstock.catalogue.orm.dataset import DataRow
+
+__all__ = ["index", "rows", "upload"]
+
+
+def _dataset(invocation: Invocation, handle: Handle) -> CatalogueDataset:
+    with catalogue_extra():
+        from penstock.catalogue.client import Catalogue
+    alone = dataset_alone(handle)
+    return Catalogue.open(alone.bucket, settings=invocation.settings()).get_dataset(f"{alone.bucket}/{alone.dataset}")
+
+
+@click.command(
+    cls=Command, examples=("penstock rows demo/photos", "penstock rows demo/photos --type video --sort -duration")
+)
+@click.argument("handle", type=HANDLE)
+@click.option("--type", "kind", type=click.Choice(["image", "video", "img_group", "dicom"]), help="Only these.")
+@click.option("--title", metavar="PATTERN", help="Only these: % is any text, _ a letter.")
+@click.option("--sort", default="path", show_default=True, metavar="FIELD", help="-FIELD: from the largest on.")
+@click.option("-n", "--limit", default=100, show_default=True, type=click.IntRange(1, 1000), help="At most so many.")
+@pass_invocation
+def rows(invocation: Invocation, handle: Handle, kind: str | None, title: str | None, sort: str, limit: int) -> None:
+    """List the data rows of a dataset: images, videos, groups of images, DICOM series.
+
+    `penstock index` makes rows of files that were pushed.
+    """
+    dataset = _dataset(invocation, handle)
+    from penstock.catalogue.orm.dataset import DataType
+    from penstock.catalogue.rows.row_index import RowFilter
+
+    page = dataset.rows(RowFilter(DataType(kind) if kind else None, title), sort=sort, limit=limit)
+    _show(invocation, page.rows)
+    if len(page.rows) < page.total:
+        invocation.output.notice(f"{len(page.rows)} of {page.total}")
+
+
+def _show(invocation: Invocation, found: tuple[DataRow, ...]) -> None:
+    output = invocation.output
+    if output.json:
+        for row in found:
+            output.record(msgspec.to_builtins(row))
+        return
+    table = [
+        (
+            row.uid,
+            row.data_type.value,
+            f"{row.width}x{row.height}" if row.width else "",
+            f"{row.duration:.2f} s" if row.duration is not None else "",
+            str(row.frames) if row.frames is not None else "",
+            row.title,
+        )
+        for row in found
+    ]
+    output.table(table, headers=("data hash", "type", "pixels", "duration", "frames", "title"), right={3, 4})
+
+
+@click.command(cls=Command, examples=("penstock index demo/photos", "penstock index demo/films --exact"))
+@click.argument("handle", type=HANDLE)
+@click.option("--exact", is_flag=True, help="Decode videos and count their frames: headers lie.")
+@pass_invocation
+def index(invocation: Invocation, handle: Handle, exact: bool) -> None:
+    """Make data rows of the images, videos and DICOM files of a dataset, in a new version.
+
+    Of each file at most 2 MiB are fetched.
+    """
+    dataset = _dataset(invocation, handle)
+    with invocation.progress() as progress:
+        done = dataset.index(exact=exact, progress=progress)
+    if invocation.output.json:
+        invocation.output.document(msgspec.to_builtins(done))
+    else:
+        invocation.output.line(f"{done.added} new rows, {len(done.unknown)} files that are none")
+
+
+@click.command(
+    cls=Command,
+    examples=("penstock upload demo/films clip.mp4", "penstock upload demo/scans a.png b.png --group --title scan"),
+)
+@click.argument("handle", type=HANDLE)
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--group", is_flag=True, help="Images, as one ordered group for each resolution.")
+@click.option("--title", default="", metavar="TEXT", help="Of one file, or of the group.")
+@click.option("--folder", default="", metavar="PATH", help="Where in the dataset.")
+@pass_invocation
+def upload(
+    invocation: Invocation, handle: Handle, files: tuple[Path, ...], group: bool, title: str, folder: str
+) -> None:
+    """Add videos and images to a dataset as data rows."""
+    dataset = _dataset(invocation, handle)
+    with invocation.progress() as progress:
+        if group:
+            made = dataset.create_image_group(files, title=title, folder=folder, progress=progress)
+        else:
+            made = [dataset.upload_file(path, title=title, folder=folder, progress=progress) for path in files]
+    _show(invocation, tuple(made))

@@ -1,0 +1,56 @@
+"""``penstock list``: the datasets of a bucket, or what a git repository's project offers; what is named decides.
+
+A bucket is the name of a remote, or ``s3://name``; all else is a repository.
+"""
+
+from __future__ import annotations
+
+import click
+
+from .commands import Command
+from .invocation import Invocation, pass_invocation
+
+__all__ = ["list_"]
+
+
+@click.command(
+    "list",
+    cls=Command,
+    examples=(
+        "penstock list demo --title 'Validation%' --sort -edited",
+        "penstock list https://git.example/registry",
+        "penstock list ../registry --rev v1",
+    ),
+)
+@click.argument("source", metavar="BUCKET|GIT_URL")
+@click.option("--rev", metavar="REV", help="Of a repository: a branch, tag or commit; HEAD by default.")
+@click.option("--title", metavar="PATTERN", help="Of a bucket: only these titles; % is any text, _ a letter.")
+@click.option("--description", metavar="PATTERN", help="Of a bucket: only these descriptions.")
+@click.option("--created-before", metavar="TIME")
+@click.option("--created-after", metavar="TIME")
+@click.option("--edited-before", metavar="TIME")
+@click.option("--edited-after", metavar="TIME", help="Of a bucket; times as 2026-11-30 or 2026-11-30T14:05.")
+@click.option("--sort", default="title", show_default=True, metavar="FIELD", help="title, created, edited or size.")
+@pass_invocation
+def list_(
+    invocation: Invocation,
+    source: str,
+    rev: str | None,
+    title: str | None,
+    description: str | None,
+    created_before: str | None,
+    created_after: str | None,
+    edited_before: str | None,
+    edited_after: str | None,
+    sort: str,
+) -> None:
+    """List the datasets of a bucket, or what the project in a git repository offers, without cloning it."""
+    if source in invocation.settings().remotes or source.startswith("s3://"):
+        from .catalogue.datasets import list_datasets
+
+        times = (created_before, created_after, edited_before, edited_after)
+        list_datasets(invocation, source, title, description, times, sort)
+    else:
+        from .registry.imports import list_project
+
+        list_project(invocation, source, rev)
