@@ -14,7 +14,7 @@ import msgspec
 from penstock.catalogue.orm.dataset import DatasetInfo, DatasetPage
 from penstock.errors import UsageError
 
-__all__ = ["SORTS", "DatasetFilter", "like_pattern", "parse_time", "read_cursor", "write_cursor"]
+__all__ = ["SORTS", "DatasetFilter", "is_like", "parse_time", "read_cursor", "write_cursor"]
 
 SORTS = ("title", "created", "edited", "size")
 _MOST = 1000
@@ -38,8 +38,8 @@ class DatasetFilter:
         return (
             (self.title_eq is None or info.title == self.title_eq)
             and (self.desc_eq is None or info.description == self.desc_eq)
-            and (self.title_like is None or like_pattern(self.title_like).fullmatch(info.title) is not None)
-            and (self.desc_like is None or like_pattern(self.desc_like).fullmatch(info.description) is not None)
+            and (self.title_like is None or is_like(self.title_like, info.title))
+            and (self.desc_like is None or is_like(self.desc_like, info.description))
             and (self.created_before is None or info.created_at < self.created_before)
             and (self.created_after is None or info.created_at > self.created_after)
             and (self.edited_before is None or info.last_edited_at < self.edited_before)
@@ -95,19 +95,34 @@ def read_cursor(cursor: str, parts: int) -> tuple[str, ...]:
     return found
 
 
-def like_pattern(text: str) -> re.Pattern[str]:
-    r"""Return what a pattern with ``%`` and ``_`` fits; a backslash takes their meaning. Case is not looked at."""
-    parts = []
-    letters = iter(text)
+def is_like(pattern: str, text: str) -> bool:
+    r"""Whether a text fits a pattern with ``%`` and ``_``; a backslash takes their meaning. Case is not looked at.
+
+    Piece by piece, each at the first place where it fits: no pattern takes longer than its length times the text's.
+    """
+    pieces: list[list[str]] = [[]]
+    letters = iter(pattern)
     for letter in letters:
-        if letter == "\\":
-            parts.append(re.escape(next(letters, "\\")))
-        elif letter == "%":
-            if parts[-1:] != [".*"]:
-                parts.append(".*")
+        if letter == "%":
+            pieces.append([])
+        elif letter == "\\":
+            pieces[-1].append(re.escape(next(letters, "\\")))
         else:
-            parts.append("." if letter == "_" else re.escape(letter))
-    return re.compile("".join(parts), re.IGNORECASE | re.DOTALL)
+            pieces[-1].append("." if letter == "_" else re.escape(letter))
+    first, *rest = (re.compile("".join(piece), re.IGNORECASE | re.DOTALL) for piece in pieces)
+    if not rest:
+        return first.fullmatch(text) is not None
+    begin = first.match(text)
+    if begin is None:
+        return False
+    at = begin.end()
+    for piece in rest[:-1]:
+        found = piece.search(text, at)
+        if found is None:
+            return False
+        at = found.end()
+    end = len(text) - len(pieces[-1])  # each part of a piece stands for one letter
+    return end >= at and rest[-1].fullmatch(text, end) is not None
 
 
 def parse_time(text: str) -> dt.datetime:

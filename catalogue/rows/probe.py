@@ -50,7 +50,7 @@ class Prober:
         try:
             write_message(child.stdin, Probe(size, exact))
             while True:
-                answer = read_message(child.stdout, Reply)
+                answer: Reply | None = read_message(child.stdout, Reply)
                 if answer is None:
                     return Failed("whoever looks into it was killed, or took too long")
                 if not isinstance(answer, Wanted):

@@ -64,7 +64,7 @@ def main() -> None:
 
     def fetch(offset: int, length: int) -> bytes:
         write_message(target, Wanted(offset, length))
-        found = read_message(source, bytes)
+        found: bytes | None = read_message(source, bytes)
         if found is None:
             sys.exit(0)
         return found
