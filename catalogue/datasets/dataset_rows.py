@@ -21,7 +21,7 @@ from penstock.api.packages.entry import Entry
 from penstock.api.packages.package import Package
 from penstock.catalogue.orm.dataset import DataRow, DataType, RowPage
 from penstock.catalogue.rows.probe import HEADER_BUDGET, Prober
-from penstock.catalogue.rows.probe_messages import Facts, Failed
+from penstock.catalogue.rows.probe_messages import Facts, Unknown
 from penstock.catalogue.rows.row_index import IndexedRow, RowFilter, RowIndex
 from penstock.catalogue.rows.row_metadata import ROW, StoredRow, new_row, stored_row
 from penstock.errors import NotFoundError, PenstockError, UnreadableError, UsageError
@@ -256,7 +256,7 @@ class DatasetRows:
                     continue
                 facts = prober.probe(entry.size, _range_of(entry, exact), exact=exact)
                 stage.advance(1)
-                if isinstance(facts, Failed):
+                if isinstance(facts, Unknown):
                     if len(unknown) < 1000:
                         unknown[entry.key] = facts.why
                     continue
@@ -338,9 +338,9 @@ def _probed(prober: Prober, path: str, kinds: set[DataType]) -> Facts:
         raise NotFoundError(f"no file {path!r}", fix="Name a file that is there.") from error
     except OSError as error:
         raise UnreadableError(f"{path!r} cannot be read", candidates=[f"{path}: {error.strerror}"]) from error
-    if isinstance(facts, Failed) or DataType(facts.kind) not in kinds:
+    if isinstance(facts, Unknown) or DataType(facts.kind) not in kinds:
         wanted = " or ".join(sorted(each.value for each in kinds))
-        why = facts.why if isinstance(facts, Failed) else f"it is of the kind {facts.kind}"
+        why = facts.why if isinstance(facts, Unknown) else f"it is of the kind {facts.kind}"
         raise UnreadableError(f"{path!r} is no {wanted}", candidates=[f"{path}: {why}"], why=why)
     return facts
 

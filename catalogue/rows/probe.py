@@ -16,7 +16,7 @@ from typing import Self
 
 import msgspec
 
-from .probe_messages import Facts, Failed, Probe, Reply, Wanted, read_message, write_message
+from .probe_messages import Facts, Probe, Reply, Unknown, WantedBytes, read_message, write_message
 
 __all__ = ["HEADER_BUDGET", "Prober"]
 
@@ -34,7 +34,7 @@ class Prober:
         self._seconds = seconds
         self._child: subprocess.Popen[bytes] | None = None
 
-    def probe(self, size: int, fetch: Callable[[int, int], bytes], *, exact: bool = False) -> Facts | Failed:
+    def probe(self, size: int, fetch: Callable[[int, int], bytes], *, exact: bool = False) -> Facts | Unknown:
         """Say what a file of `size` bytes is; `fetch` gives its bytes by offset and length, and may raise.
 
         `exact`: all of a video is fetched and decoded.
@@ -52,17 +52,17 @@ class Prober:
             while True:
                 answer: Reply | None = read_message(child.stdout, Reply)
                 if answer is None:
-                    return Failed("whoever looks into it was killed, or took too long")
-                if not isinstance(answer, Wanted):
+                    return Unknown("whoever looks into it was killed, or took too long")
+                if not isinstance(answer, WantedBytes):
                     is_whole = True
                     return answer
                 if not 0 <= answer.offset <= size or not 0 <= answer.length <= 1 << 24:
-                    return Failed("whoever looks into it asks for what there is not")
+                    return Unknown("whoever looks into it asks for what there is not")
                 part = fetch(answer.offset, min(answer.length, left)) if left > 0 else b""
                 left -= max(len(part), _SMALL)
                 write_message(child.stdin, part)
         except (BrokenPipeError, msgspec.DecodeError):
-            return Failed("whoever looks into it was killed, or took too long")
+            return Unknown("whoever looks into it was killed, or took too long")
         finally:
             timer.cancel()
             if not is_whole:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
-from penstock.catalogue.rows.probe_messages import Facts, Failed, Probe, Wanted, read_message, write_message
+from penstock.catalogue.rows.probe_messages import Facts, Probe, Unknown, WantedBytes, read_message, write_message
 
 __all__ = ["main"]
 
@@ -63,7 +63,7 @@ def main() -> None:
     sys.stdout = sys.stderr  # what a library prints is no answer
 
     def fetch(offset: int, length: int) -> bytes:
-        write_message(target, Wanted(offset, length))
+        write_message(target, WantedBytes(offset, length))
         found: bytes | None = read_message(source, bytes)
         if found is None:
             sys.exit(0)
@@ -74,20 +74,20 @@ def main() -> None:
         write_message(target, _answer(question, stream))
 
 
-def _answer(question: Probe, stream: BinaryIO) -> Facts | Failed:
+def _answer(question: Probe, stream: BinaryIO) -> Facts | Unknown:
     reasons = []
     for probe in (_image, _dicom, _video):
         stream.seek(0)
         try:
             found = probe(stream, question.exact)
         except (MemoryError, RecursionError) as error:
-            return Failed(f"it needs too much: {type(error).__name__}")
+            return Unknown(f"it needs too much: {type(error).__name__}")
         except Exception as error:  # noqa: BLE001  # decoders raise what they like
             reasons.append(f"{type(error).__name__}: {error}"[:200])
             continue
         if found is not None:
             return found
-    return Failed("; ".join(reasons) or "it is no image, video or DICOM file that is known")
+    return Unknown("; ".join(reasons) or "it is no image, video or DICOM file that is known")
 
 
 def _image(stream: BinaryIO, _: bool) -> Facts | None:

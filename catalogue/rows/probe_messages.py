@@ -6,7 +6,7 @@ from typing import IO, Any
 
 import msgspec
 
-__all__ = ["Facts", "Failed", "Probe", "Reply", "Wanted", "read_message", "write_message"]
+__all__ = ["Facts", "Probe", "Reply", "Unknown", "WantedBytes", "read_message", "write_message"]
 
 _MOST = 64 << 20
 
@@ -18,7 +18,7 @@ class Probe(msgspec.Struct, frozen=True):
     exact: bool = False
 
 
-class Wanted(msgspec.Struct, frozen=True, tag="wanted"):
+class WantedBytes(msgspec.Struct, frozen=True, tag="wanted"):
     """Bytes of the file that are needed to say."""
 
     offset: int
@@ -39,13 +39,13 @@ class Facts(msgspec.Struct, frozen=True, tag="facts"):
     series: str = ""
 
 
-class Failed(msgspec.Struct, frozen=True, tag="failed"):
+class Unknown(msgspec.Struct, frozen=True, tag="failed"):
     """It is nothing that is known, and why."""
 
     why: str
 
 
-Reply = Wanted | Facts | Failed
+Reply = WantedBytes | Facts | Unknown
 
 
 def write_message(stream: IO[bytes], message: Any) -> None:

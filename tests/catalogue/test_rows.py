@@ -18,7 +18,7 @@ import penstock
 from penstock.catalogue.client import Catalogue
 from penstock.catalogue.orm.dataset import DataType, FramesSource, StorageLocation
 from penstock.catalogue.rows.probe import HEADER_BUDGET, Prober
-from penstock.catalogue.rows.probe_messages import Facts, Failed
+from penstock.catalogue.rows.probe_messages import Facts, Unknown
 from penstock.catalogue.rows.row_index import IndexedRow, RowFilter, RowIndex
 from penstock.catalogue.rows.row_metadata import new_row
 from penstock.errors import NotFoundError, UnreadableError, UsageError
@@ -102,7 +102,7 @@ def test_what_is_nothing_that_is_known_says_why(tmp_path):
         path = tmp_path / str(number)
         path.write_bytes(body)
         found = probed(path)
-        assert isinstance(found, Failed), (number, found)
+        assert isinstance(found, Unknown), (number, found)
         assert found.why
 
 
@@ -114,7 +114,7 @@ def test_no_more_of_a_file_is_fetched_than_a_header_may_have():
         return b"\0" * length
 
     with Prober() as prober:
-        assert isinstance(prober.probe(1 << 40, fetch), Failed)
+        assert isinstance(prober.probe(1 << 40, fetch), Unknown)
     assert 0 < sum(fetched) <= HEADER_BUDGET
 
 
@@ -127,7 +127,7 @@ def test_a_decoder_that_hangs_is_killed_and_the_next_file_is_looked_into(tmp_pat
             prober._child.wait(60)  # until it is killed: as if it had hung itself
             return b""
 
-        assert isinstance(prober.probe(1000, never), Failed)
+        assert isinstance(prober.probe(1000, never), Unknown)
         assert isinstance(prober.probe(len(good), lambda offset, length: good[offset : offset + length]), Facts)
 
 
