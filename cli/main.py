@@ -60,7 +60,7 @@ _COMMANDS = {
     "init": LazyCommand("registry.begin:init", "Make a git repository a project, which tracks data."),
     "key": LazyCommand("catalogue.key:key", "Make, list and revoke keys of a server."),
     "lineage": LazyCommand("history.lineage:lineage", "Show what a version was made from."),
-    "list": LazyCommand("listed:list_", "List the datasets of a bucket, or what another repository offers."),
+    "list": LazyCommand("listed:list_", "List datasets of a bucket, or what a repository offers."),
     "log": LazyCommand("history.log:log_", "Show the versions that led to one."),
     "ls": LazyCommand("packages.browse:ls", "List a directory of a version, or the datasets of a bucket."),
     "merge": LazyCommand("history.merge:merge", "Merge a version into a branch."),
