@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import click
 
-from .commands import Command
-from .invocation import Invocation, pass_invocation
+from penstock.cli.commands import Command
+from penstock.cli.invocation import Invocation, pass_invocation
 
 __all__ = ["list_"]
 
@@ -46,11 +46,11 @@ def list_(
 ) -> None:
     """List the datasets of a bucket, or what the project in a git repository offers, without cloning it."""
     if source in invocation.settings().remotes or source.startswith("s3://"):
-        from .catalogue.datasets import list_datasets
+        from penstock.cli.catalogue.datasets import list_datasets
 
         times = (created_before, created_after, edited_before, edited_after)
         list_datasets(invocation, source, title, description, times, sort)
     else:
-        from .registry.imports import list_project
+        from penstock.cli.registry.imports import list_project
 
         list_project(invocation, source, rev)

@@ -22,7 +22,7 @@ from .row_metadata import StoredRow, row_of
 __all__ = ["ROW_SORTS", "IndexedRow", "RowFilter", "RowIndex"]
 
 ROW_SORTS = ("path", "title", "created", "size", "width", "duration")
-_SCHEMA = 1
+_SCHEMA = 2
 _MOST = 1000
 _FIRST = """
 CREATE TABLE about (top_hash TEXT NOT NULL);
@@ -33,6 +33,11 @@ CREATE TABLE row (
 ) WITHOUT ROWID;
 CREATE INDEX row_uid ON row (uid);
 CREATE INDEX row_type ON row (type, path);
+CREATE INDEX row_title ON row (title, path);
+CREATE INDEX row_created ON row (created, path);
+CREATE INDEX row_size ON row (coalesce(size, 0), path);
+CREATE INDEX row_width ON row (coalesce(width, 0), path);
+CREATE INDEX row_duration ON row (coalesce(duration, 0), path);
 """
 
 

@@ -75,8 +75,8 @@ def check_server_url(url: str) -> None:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
-    except ValueError:
-        host, port = "", None
+    except ValueError as error:
+        raise UsageError(f"{url!r} is no address of a bucket on a server", fix="Write https://host/bucket") from error
     if not host or port == 0 or parts.username is not None or parts.query or parts.fragment:
         raise UsageError(f"{url!r} is no address of a bucket on a server", fix="Write https://host/bucket")
     if parts.path.strip("/").count("/") or not parts.path.strip("/"):
