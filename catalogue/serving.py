@@ -18,6 +18,7 @@ from fastapi import FastAPI
 
 from penstock.api.settings import Settings
 from penstock.catalogue.datasets.bucket_catalogue import BucketCatalogues
+from penstock.catalogue.page.page_context import page_life
 from penstock.catalogue.page.page_routes import page_routers
 from penstock.catalogue.server.app import make_app
 from penstock.catalogue.server.context import ServerContext
@@ -73,7 +74,7 @@ def _is_loopback(host: str) -> bool:
 
 def make_server(context: ServerContext, host: str, port: int) -> uvicorn.Server:
     """Return the server, which `run` runs; `should_exit` ends it."""
-    app: FastAPI = make_app(context, page_routers())
+    app: FastAPI = make_app(context, page_routers(), page_life)
     config = uvicorn.Config(
         app,
         host=host,

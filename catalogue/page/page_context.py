@@ -1,0 +1,63 @@
+"""What pages share: open versions, small pictures, changes that were staged. It lasts as long as the application."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from fastapi import FastAPI, Request
+from fastapi.concurrency import run_in_threadpool
+
+from penstock.catalogue.server.context import ServerContext
+
+from .decoding_pool import DecodingPool
+from .open_versions import OpenVersions
+from .pictures import Pictures
+from .staged_changes import Staging
+
+__all__ = ["PageContext", "page_context_of", "page_life"]
+
+
+@dataclass(frozen=True, slots=True)
+class PageContext:
+    """`pool` decodes what users sent; nothing of that is decoded in this process."""
+
+    versions: OpenVersions
+    pool: DecodingPool
+    pictures: Pictures
+    staging: Staging
+
+    def close(self) -> None:
+        """End processes and close versions."""
+        self.pool.close()
+        self.versions.close()
+
+
+def make_page_context(context: ServerContext) -> PageContext:
+    """Return what the pages of a server share; files of it lie beside the server's state."""
+    folder = os.path.dirname(os.path.abspath(context.database.path))
+    pool = DecodingPool()
+    pictures = Pictures(os.path.join(folder, "pictures"), pool)
+    return PageContext(OpenVersions(context.shelves.settings), pool, pictures, Staging(os.path.join(folder, "staged")))
+
+
+@asynccontextmanager
+async def page_life(app: FastAPI) -> AsyncIterator[None]:
+    """Have what pages share for as long as the application runs."""
+    context = app.state.context
+    assert isinstance(context, ServerContext)
+    pages = make_page_context(context)
+    app.state.pages = pages
+    try:
+        yield
+    finally:
+        await run_in_threadpool(pages.close)
+
+
+def page_context_of(request: Request) -> PageContext:
+    """Return what the pages of a server share."""
+    found = request.app.state.pages
+    assert isinstance(found, PageContext)
+    return found

@@ -1,0 +1,99 @@
+"""What users sent, as their bytes: sent so that a browser runs none of it, by ranges, to be kept by the browser.
+
+**Invariant:** everything here has a policy of its own that takes scripts and this server's address away, and a type
+that is not guessed at. What a browser would run when it is opened is sent to be saved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import StreamingResponse
+
+from penstock.api.packages.entry import Entry
+from penstock.errors import NotFoundError, UsageError
+
+from .byte_range import asked_range
+from .decoding_process import PICTURE_SIZES
+from .file_kinds import RAW_POLICY, disposition, type_sent
+from .page_route import PageRoute, Visiting
+from .place import Place, place_of, values_of
+
+__all__ = ["router"]
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+_BLOCK = 1 << 20
+_SHOWN = "no picture"
+
+
+def _headers(place: Place, *, seconds: int = 31_536_000) -> dict[str, str]:
+    is_exact = place.at == place.exact
+    kept = f"private, max-age={seconds}, immutable" if is_exact else "no-cache"
+    return {"cache-control": kept, "content-security-policy": RAW_POLICY, "x-content-type-options": "nosniff"}
+
+
+@router.get("/dataset/{dataset}/raw")
+def raw(request: Request, visitor: Visiting, dataset: str) -> Response:
+    """Send a file, or the part of it that is asked for."""
+    place = place_of(request, visitor, dataset)
+    entry = place.package.entry(place.key)
+    if not entry.is_file():
+        raise UsageError(f"{place.key!r} is a {entry.kind}", fix="Name a file.")
+    kind = type_sent(entry.name)
+    is_saved = kind is None or "save" in values_of(request)
+    etag = f'"{entry.hash}"'
+    headers = {
+        **_headers(place),
+        "accept-ranges": "bytes",
+        "etag": etag,
+        "content-disposition": disposition(entry.name, inline=not is_saved),
+    }
+    if request.headers.get("if-none-match") == etag:
+        return Response(status_code=304, headers=headers)
+    wanted = request.headers.get("range") if request.headers.get("if-range", etag) == etag else None
+    part = asked_range(wanted, entry.size)
+    status = 200
+    if part is not None:
+        if not part:
+            return Response(status_code=416, headers={**headers, "content-range": f"bytes */{entry.size}"})
+        status = 206
+        headers["content-range"] = f"bytes {part.start}-{part.stop - 1}/{entry.size}"
+    shown = part if part is not None else range(entry.size)
+    headers["content-length"] = str(len(shown))
+    media = kind if kind is not None else "application/octet-stream"
+    return StreamingResponse(_bytes(entry, shown), status, headers, media)
+
+
+def _bytes(entry: Entry, part: range) -> Iterator[bytes]:
+    """Yield the bytes of a part of a file; what is read ahead is bounded by the blocks of that part."""
+    place = part.start
+    while place < part.stop:
+        number = place // _BLOCK
+        for block in entry.some_blocks(number, min(8, (part.stop - 1) // _BLOCK - number + 1)):
+            begin = place - place // _BLOCK * _BLOCK
+            found = bytes(block[begin : begin + part.stop - place])
+            place += len(found)
+            yield found
+
+
+@router.get("/dataset/{dataset}/picture")
+def picture(request: Request, visitor: Visiting, dataset: str) -> Response:
+    """Send a small picture of an image; where none can be made, one that says so."""
+    place = place_of(request, visitor, dataset)
+    said = values_of(request).get("size", "")
+    size = int(said) if said in {str(each) for each in PICTURE_SIZES} else PICTURE_SIZES[0]
+    entry = place.package.find(place.key)
+    if entry is None or not entry.is_file():
+        raise NotFoundError(f"no file {place.key!r}")
+    made = place.pages.pictures.of(entry, size)
+    if made.body:
+        return Response(made.body, media_type="image/webp", headers=_headers(place))
+    body = (
+        '<svg xmlns="http://www.w3.org/2000/svg" width="320" height="320" viewBox="0 0 320 320">'
+        '<rect width="320" height="320" fill="#8883"/><path d="M120 120l80 80m0-80l-80 80" stroke="#888" '
+        f'stroke-width="10" stroke-linecap="round"/><text x="160" y="260" font-family="sans-serif" font-size="20" '
+        f'fill="#888" text-anchor="middle">{_SHOWN}</text></svg>'
+    )
+    return Response(body, media_type="image/svg+xml", headers=_headers(place, seconds=60))
