@@ -50,7 +50,7 @@ def render(
 ) -> HTMLResponse:
     """Return a page. Names of files stand in it by way of the filter ``shown``, which leaves nothing unseen."""
     body = _templates.get_template(template).render(
-        visitor=visitor, here=request.url.path, is_fragment="hx-request" in request.headers, **values
+        visitor=visitor, here=request.url.path, status=status, **values
     )
     # A version's texts may hold bytes that are no UTF-8.
     encoded = body.encode("utf-8", "replace")

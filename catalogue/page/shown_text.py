@@ -45,7 +45,7 @@ def read_key(written: str) -> str:
     return os.fsdecode(unquote_to_bytes(written))
 
 
-def url_of(path: str, **values: object) -> str:
+def url_of(path: str, /, **values: object) -> str:
     """Return an address below this server; a value that is None or empty is left out."""
     pairs = ((name, value if isinstance(value, str) else str(value)) for name, value in values.items() if value)
     query = "&".join(f"{name}={quote(os.fsencode(value), safe='/')}" for name, value in pairs)
