@@ -49,9 +49,7 @@ def render(
     request: Request, template: str, visitor: Visitor | None, *, status: int = 200, **values: object
 ) -> HTMLResponse:
     """Return a page. Names of files stand in it by way of the filter ``shown``, which leaves nothing unseen."""
-    body = _templates.get_template(template).render(
-        visitor=visitor, here=request.url.path, status=status, **values
-    )
+    body = _templates.get_template(template).render(visitor=visitor, here=request.url.path, status=status, **values)
     # A version's texts may hold bytes that are no UTF-8.
     encoded = body.encode("utf-8", "replace")
     return HTMLResponse(encoded, status, headers={"cache-control": "no-store"})

@@ -6,6 +6,7 @@ where it is of the same version; one from elsewhere would tell its server who re
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import cache
 from urllib.parse import unquote, urlsplit
@@ -61,6 +62,8 @@ _TAGS = frozenset(
         *("summary", "sup", "table", "tbody", "td", "th", "thead", "tr", "ul"),
     )
 )
+_IMAGE = re.compile(r'<img((?:\s[a-z]+="[^"]*")*)>')  # as it is written by the cleaner, quotes within escaped
+_ATTRIBUTE = re.compile(r'\s([a-z]+)="[^"]*"')
 _ATTRIBUTES = {"a": {"href", "title"}, "img": {"src", "alt", "title", "width", "height"}, "ol": {"start"}}
 
 
@@ -90,4 +93,12 @@ def render_readme(text: str, picture: Callable[[str], str | None]) -> Markup:
         attribute_filter=attribute,
         link_rel="noopener noreferrer nofollow",
     )
-    return Markup(cleaned)  # noqa: S704  # cleaned
+    return Markup(_IMAGE.sub(_with_source, cleaned))  # noqa: S704  # cleaned
+
+
+def _with_source(found: re.Match[str]) -> str:
+    """Return an image that has an address, described; nothing for one that lost it."""
+    names = {each.group(1) for each in _ATTRIBUTE.finditer(found.group(1))}
+    if "src" not in names:
+        return ""
+    return found.group() if "alt" in names else f'<img alt=""{found.group(1)}>'

@@ -10,9 +10,11 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
+import penstock
+
 from .directory import write
 
-__all__ = ["hostile_files", "labels_of", "meadow", "picture", "write_meadow"]
+__all__ = ["hostile_files", "labels_of", "meadow", "picture", "tell_meadow"]
 
 _GROUNDS = ("#7fae86", "#88a7c4", "#c9b27c", "#9c90b8", "#c58f7d", "#6fa3a0")
 README = """# Meadow
@@ -74,9 +76,26 @@ def meadow(images: int = 20) -> dict[str, bytes]:
     return files
 
 
-def write_meadow(folder: Path, images: int = 20) -> Path:
-    """Write the small dataset of pictures."""
-    return write(folder, meadow(images))
+def tell_meadow(home: Path, images: int = 100) -> None:
+    """Make a bucket ``demo`` below `home` with the pictures in three versions, and with the files that mean harm."""
+    penstock.add_remote("demo", str(home / "store"))
+    dataset = penstock.Dataset("demo/meadow")
+    dataset.create(title="Meadow", description="Balls and kites on grass, with boxes around them")
+    dataset.push(write(home / "meadow", meadow(images)), message="First batch")
+    dataset.tag("v1")
+    with penstock.Package("demo/meadow").to_builder() as builder:
+        for number in range(images * 4 // 5):
+            builder.set_meta(f"train/meadow-{number:03}.png", {"annotations": labels_of(number), "split": "train"})
+        builder.push("demo/meadow:main", message="Label the training images")
+    with penstock.Package("demo/meadow").to_builder() as builder:
+        labels = labels_of(1)
+        labels[0]["bbox"][0] += 30
+        builder.set_meta("train/meadow-001.png", {"annotations": labels, "split": "train"})
+        (home / "other.png").write_bytes(picture(77))
+        builder.set("train/meadow-000.png", home / "other.png")
+        builder.delete("train/meadow-002.png").move("train/meadow-003.png", "test/moved-003.png")
+        builder.push("demo/meadow:main", message="Mend a label, replace what was blurred")
+    penstock.Dataset("demo/hostile").push(write(home / "hostile", hostile_files()), message="<script>alert(1)</script>")
 
 
 def hostile_files() -> dict[str, bytes]:
