@@ -40,7 +40,9 @@ def make_page_context(context: ServerContext) -> PageContext:
     folder = os.path.dirname(os.path.abspath(context.database.path))
     pool = DecodingPool()
     pictures = Pictures(os.path.join(folder, "pictures"), pool)
-    return PageContext(OpenVersions(context.shelves.settings), pool, pictures, Staging(os.path.join(folder, "staged")))
+    return PageContext(
+        OpenVersions(context.catalogues.settings), pool, pictures, Staging(os.path.join(folder, "staged"))
+    )
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from fastapi import Request
 from penstock.api.datasets.dataset import Dataset
 from penstock.api.handles import DEFAULT_BRANCH, Handle
 from penstock.api.packages.package import Package
-from penstock.catalogue.datasets.shelf import Shelf
+from penstock.catalogue.datasets.bucket_catalogue import BucketCatalogue
 from penstock.catalogue.orm.dataset import DatasetScope
 from penstock.catalogue.server.context import context_of
 from penstock.catalogue.server.routes_datasets import opened
@@ -42,7 +42,7 @@ class Place:
 
     pages: PageContext
     visitor: Visitor
-    shelf: Shelf
+    catalogue: BucketCatalogue
     name: str
     hash: str
     at: str
@@ -51,7 +51,7 @@ class Place:
     @cached_property
     def package(self) -> Package:
         """The version, looked up now. NotFoundError: there is none."""
-        return self.pages.versions.find(self.shelf.bucket, self.name, self.at)
+        return self.pages.versions.find(self.catalogue.bucket, self.name, self.at)
 
     @cached_property
     def exact(self) -> str:
@@ -61,14 +61,14 @@ class Place:
     @property
     def dataset(self) -> Dataset:
         """The dataset."""
-        return self.shelf.dataset(self.name)
+        return self.catalogue.dataset(self.name)
 
     @property
     def branch(self) -> str | None:
         """The branch that changes would go to; None: a tag or an older version is shown."""
         if self.at == DEFAULT_BRANCH:
             return self.at
-        heads = self.shelf.session.repository(self.name).refs.branches()
+        heads = self.catalogue.session.repository(self.name).refs.branches()
         return self.at if self.at in heads else None
 
     @property
@@ -79,7 +79,7 @@ class Place:
     @property
     def handle(self) -> str:
         """How the version is named on a command line, as it was asked for."""
-        return str(Handle(self.shelf.bucket, self.name, self.at))
+        return str(Handle(self.catalogue.bucket, self.name, self.at))
 
     def url(self, page: str = "", *, at: str | None = None, key: str | None = None, **values: object) -> str:
         """Return the address of a page of the dataset, by default at this version."""
@@ -94,7 +94,7 @@ class Place:
 
 def place_of(request: Request, visitor: Visitor, dataset: str, scope: DatasetScope = DatasetScope.READ) -> Place:
     """Return what a request is about. AccessError: it is not the visitor's. NotFoundError: there is no such dataset."""
-    shelf, name = opened(context_of(request), visitor.caller, dataset, scope)
+    catalogue, name = opened(context_of(request), visitor.caller, dataset, scope)
     values = values_of(request)
     at, key = values.get("at", "") or DEFAULT_BRANCH, values.get("path", "")
-    return Place(page_context_of(request), visitor, shelf, name, shelf.hash_of(name), at, key)
+    return Place(page_context_of(request), visitor, catalogue, name, catalogue.hash_of(name), at, key)

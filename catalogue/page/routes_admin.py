@@ -107,7 +107,7 @@ def make_key(
         raise UsageError("this form is not valid", fix="Load it again.")
     context = context_of(request)
     if dataset:
-        context.shelves.find(dataset)
+        context.catalogues.find(dataset)
     scopes = [DatasetScope.READ] if scope == "read" else [DatasetScope.READ, DatasetScope.WRITE]
     made = context.keys.create(title, scopes, dataset, lifetime=_LIFETIMES[lifetime])
     return _keys_page(request, visitor, made.secret)
@@ -142,13 +142,13 @@ def storage(request: Request, visitor: Visiting) -> Response:
     """Show what is cached here, and which buckets there are."""
     visitor.caller.require_admin()
     context = context_of(request)
-    info = cache_info(context.shelves.settings)
+    info = cache_info(context.catalogues.settings)
     return render(
         request,
         "storage.html",
         visitor,
         cache=info,
-        shelves=list(context.buckets.values()),
+        catalogues=list(context.buckets.values()),
         report=None,
         report_name="",
     )
@@ -161,14 +161,14 @@ def garbage(request: Request, visitor: Visiting, bucket: Annotated[str, Form(max
     context = context_of(request)
     if bucket not in context.buckets:
         raise NotFoundError("no such bucket here")
-    report = Bucket(bucket, context.shelves.settings).gc()
-    info = cache_info(context.shelves.settings)
+    report = Bucket(bucket, context.catalogues.settings).gc()
+    info = cache_info(context.catalogues.settings)
     return render(
         request,
         "storage.html",
         visitor,
         cache=info,
-        shelves=list(context.buckets.values()),
+        catalogues=list(context.buckets.values()),
         report=report,
         report_name=bucket,
     )

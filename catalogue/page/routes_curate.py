@@ -168,8 +168,8 @@ def commit(
     found = staging.find(who, place.hash)
     if found is None:
         raise UsageError("nothing is staged", fix="Change something first.")
-    base = place.pages.versions.find(place.shelf.bucket, place.name, found.base)
-    target = Handle(place.shelf.bucket, place.name, found.branch)
+    base = place.pages.versions.find(place.catalogue.bucket, place.name, found.base)
+    target = Handle(place.catalogue.bucket, place.name, found.branch)
     try:
         made = staging.commit(
             who, place.hash, target, base, message=message, author=author_of(visitor.caller), conflicts=keep or None

@@ -122,13 +122,13 @@ def diff(request: Request, visitor: Visiting, dataset: str) -> Response:
 
 def _old(place: Place, wanted: str, parent: str) -> Package | None:
     ref = wanted or parent
-    return place.pages.versions.find(place.shelf.bucket, place.name, ref) if ref else None
+    return place.pages.versions.find(place.catalogue.bucket, place.name, ref) if ref else None
 
 
 def _command(place: Place, old: Package | None) -> str:
     before = (old.commit or old.top_hash)[:12] if old is not None else ""
-    new = f"{place.shelf.bucket}/{place.name}:{place.exact[:12]}"
-    return f"penstock diff {place.shelf.bucket}/{place.name}:{before} {new}" if before else f"penstock show {new}"
+    new = f"{place.catalogue.bucket}/{place.name}:{place.exact[:12]}"
+    return f"penstock diff {place.catalogue.bucket}/{place.name}:{before} {new}" if before else f"penstock show {new}"
 
 
 def _number(said: str) -> int:
