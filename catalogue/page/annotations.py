@@ -121,7 +121,8 @@ def _box(each: Mapping[str, Any]) -> tuple[str, float, float] | None:
 def _polygons(found: object) -> tuple[str, float, float] | None:
     if not isinstance(found, Sequence) or isinstance(found, str):
         return None
-    parts, corners = [], []
+    parts: list[str] = []
+    corners: list[tuple[float, float]] = []
     for each in found[:100]:
         numbers = _numbers(each, 2 * _MOST_POINTS)
         if numbers is None or len(numbers) < 6 or len(numbers) % 2:
@@ -145,7 +146,9 @@ def _mask(found: object) -> tuple[str, float, float] | None:
     height, width = int(size[0]), int(size[1])
     if height <= 0 or width <= 0 or sum(counts) > height * width:
         return None
-    place, parts, corner = 0, [], None
+    place = 0
+    parts: list[str] = []
+    corner: tuple[int, int] | None = None
     for number, count in enumerate(map(int, counts)):
         end = place + count
         while number % 2 and place < end and len(parts) < _MOST_RUNS:

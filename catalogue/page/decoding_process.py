@@ -70,8 +70,8 @@ def _picture(body: bytes, size: int) -> tuple[dict[str, Any], bytes]:
         has_alpha = "A" in small.getbands() or "transparency" in small.info
         if small.mode.startswith(("I", "F")):
             low, high = small.getextrema()
-            span = (high - low) or 1  # type: ignore[operator]  # of one band: numbers
-            small = small.point(lambda value: (value - low) * (255 / span))  # type: ignore[operator]
+            span = (high - low) or 1
+            small = small.point(lambda value: (value - low) * (255 / span))
             small = small.convert("L")
         small = small.convert("RGBA" if has_alpha else "RGB")
         out = io.BytesIO()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter, Request, Response
 
 from penstock.api.packages.entry import Entry
@@ -50,7 +52,7 @@ def sparkline(request: Request, visitor: Visiting, dataset: str) -> Response:
     return Response(body, media_type="image/svg+xml", headers={"cache-control": "private, max-age=300"})
 
 
-def dataset_values(place: Place) -> dict[str, object]:
+def dataset_values(place: Place) -> dict[str, Any]:
     """Return what the head of every page of a dataset shows."""
     info = place.package.info()
     return {

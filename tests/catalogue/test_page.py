@@ -34,7 +34,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A home for the server, which outlives that of each test, with the datasets meadow, hostile, and many (100,000)."""
+    """A home for servers, which outlives that of each test, with the datasets meadow, hostile, and many (100,000)."""
     folder = tmp_path_factory.mktemp("site")
     with pytest.MonkeyPatch.context() as patch:
         for name in [each for each in os.environ if each.startswith(("XDG_", "PENSTOCK_"))]:
@@ -60,6 +60,15 @@ def site(home: Path) -> Iterator[Site]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(home))
         with running(home / "state", "demo") as found:
+            yield found
+
+
+@pytest.fixture(scope="module")
+def strict(home: Path) -> Iterator[Site]:
+    """A server of the same bucket that wants a key."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(home))
+        with running(home / "strict", "demo", is_trusting=False) as found:
             yield found
 
 
@@ -192,53 +201,45 @@ def test_what_others_changed_meanwhile_is_a_conflict_that_is_shown_and_settled(
         assert view.faults == []
 
 
-def test_a_key_that_is_wrong_opens_nothing_and_one_of_a_dataset_no_other(
-    browser: Browser, home: Path, site: Site
-) -> None:
-    meadow, hostile = _hash(site, "meadow"), _hash(site, "hostile")
-    commit = penstock.Package("demo/hostile", site.context.catalogues.settings).commit
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(home))
-        patch.delenv("PENSTOCK_CONFIG")
-        with (
-            running(home / "strict", "demo", is_trusting=False) as strict,
-            visit(browser, strict.url, expected=("401", "403")) as view,
+def test_a_key_that_is_wrong_opens_nothing_and_one_of_a_dataset_no_other(browser: Browser, strict: Site) -> None:
+    meadow, hostile = _hash(strict, "meadow"), _hash(strict, "hostile")
+    commit = penstock.Package("demo/hostile", strict.context.catalogues.settings).commit
+    with visit(browser, strict.url, expected=("401", "403")) as view:
+        key = strict.context.keys.create("reader", [DatasetScope.READ], meadow)
+        page = view.page
+        page.goto(f"/dataset/{meadow}/history")
+        page.get_by_label("Key").fill("psk_0123456789abcdef_" + "x" * 43)
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("alert")).to_contain_text("not valid")
+        page.get_by_label("Key").fill(key.secret)
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("heading", name="Versions")).to_be_visible()
+        page.goto("/")
+        expect(page.locator(".cards .card")).to_have_count(1)
+        for path in (
+            f"/dataset/{hostile}",
+            f"/dataset/{hostile}/raw?path=cells.csv&at={commit}",
+            f"/dataset/{hostile}/picture?path=broken.png",
+            f"/dataset/{meadow}/raw?path=cells.csv&at={commit}",
+            f"/dataset/{meadow}/changes",
+            "/keys",
+            "/storage",
         ):
-            key = strict.context.keys.create("reader", [DatasetScope.READ], meadow)
-            page = view.page
-            page.goto(f"/dataset/{meadow}/history")
-            page.get_by_label("Key").fill("psk_0123456789abcdef_" + "x" * 43)
-            page.get_by_role("button", name="Sign in").click()
-            expect(page.get_by_role("alert")).to_contain_text("not valid")
-            page.get_by_label("Key").fill(key.secret)
-            page.get_by_role("button", name="Sign in").click()
-            expect(page.get_by_role("heading", name="Versions")).to_be_visible()
-            page.goto("/")
-            expect(page.locator(".cards .card")).to_have_count(1)
-            for path in (
-                f"/dataset/{hostile}",
-                f"/dataset/{hostile}/raw?path=cells.csv&at={commit}",
-                f"/dataset/{hostile}/picture?path=broken.png",
-                f"/dataset/{meadow}/raw?path=cells.csv&at={commit}",
-                f"/dataset/{meadow}/changes",
-                "/keys",
-                "/storage",
-            ):
-                answer = page.request.get(path)
-                assert answer.status in (403, 404), path
-                assert "cmd|" not in answer.text()
-            for path in ("stage", "stage-entry", "upload", "commit", "refs", "go-back", "unstage"):
-                sent = {"action": "delete", "key": "x", "kind": "tag", "name": "x", "how": "reset", "commit": "0" * 64}
-                token = {"x-csrf-token": page.locator("meta[name=csrf]").get_attribute("content") or ""}
-                answer = page.request.post(
-                    f"/dataset/{meadow}/{path}?path=README.md&offset=0&total=1",
-                    form={**sent, "number": "0"},
-                    headers=token,
-                )
-                assert answer.status == 403, path
-            page.get_by_role("button", name="Sign out").click()
-            expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
-            assert view.faults == []
+            answer = page.request.get(path)
+            assert answer.status in (403, 404), path
+            assert "cmd|" not in answer.text()
+        for path in ("stage", "stage-entry", "upload", "commit", "refs", "go-back", "unstage"):
+            sent = {"action": "delete", "key": "x", "kind": "tag", "name": "x", "how": "reset", "commit": "0" * 64}
+            token = {"x-csrf-token": page.locator("meta[name=csrf]").get_attribute("content") or ""}
+            answer = page.request.post(
+                f"/dataset/{meadow}/{path}?path=README.md&offset=0&total=1",
+                form={**sent, "number": "0"},
+                headers=token,
+            )
+            assert answer.status == 403, path
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+        assert view.faults == []
 
 
 def test_a_form_of_another_site_or_without_its_token_changes_nothing(home: Path, site: Site) -> None:
