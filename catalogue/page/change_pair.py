@@ -10,12 +10,12 @@ from typing import Any
 from penstock.api.packages.comparison import PathChange
 from penstock.api.packages.entry import Entry
 from penstock.api.packages.package import Package
+from penstock.catalogue.page.content.file_kinds import kind_of_file
+from penstock.catalogue.page.content.image_labels import Shape, changed_shapes, shapes_of_metadata
+from penstock.catalogue.page.content.pictures import Picture
+from penstock.catalogue.page.content.shown_text import sized, url_of
 
-from .annotations import Shape, changed_shapes, shapes_of_metadata
-from .file_kinds import kind_of_file
-from .pictures import Picture
 from .place import Place
-from .shown_text import sized, url_of
 
 __all__ = ["ChangePair", "ChangeSide", "FieldChange", "pair_of"]
 

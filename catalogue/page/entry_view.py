@@ -9,15 +9,15 @@ import json
 from dataclasses import dataclass, field
 
 from penstock.api.packages.entry import Entry
+from penstock.catalogue.page.content.decoding_pool import MOST_SENT
+from penstock.catalogue.page.content.file_kinds import kind_of_file, type_sent
+from penstock.catalogue.page.content.image_labels import DOCUMENTS, Shape, shapes_of_document, shapes_of_metadata
+from penstock.catalogue.page.content.pictures import Picture
+from penstock.catalogue.page.content.shown_text import sized
+from penstock.catalogue.page.content.table_rows import MOST_ROWS, TableRows, rows_of_records, rows_of_text
 from penstock.errors import PenstockError
 
-from .annotations import DOCUMENTS, Shape, shapes_of_document, shapes_of_metadata
-from .decoding_pool import MOST_SENT
-from .file_kinds import kind_of_file, type_sent
-from .pictures import Picture
 from .place import Place
-from .shown_text import sized
-from .table_rows import MOST_ROWS, TableRows, rows_of_records, rows_of_text
 
 __all__ = ["EntryView", "shapes_of", "view_of"]
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 
+from penstock.catalogue.page.content.decoding_pool import DecodingPool
+from penstock.catalogue.page.content.pictures import Pictures
 from penstock.catalogue.server.context import ServerContext
 
-from .decoding_pool import DecodingPool
 from .open_versions import OpenVersions
-from .pictures import Pictures
-from .staged_changes import Staging
+from .staged_changes import StagingArea
 
 __all__ = ["PageContext", "page_context_of", "page_life"]
 
@@ -27,7 +27,7 @@ class PageContext:
     versions: OpenVersions
     pool: DecodingPool
     pictures: Pictures
-    staging: Staging
+    staging: StagingArea
 
     def close(self) -> None:
         """End processes and close versions."""
@@ -41,7 +41,7 @@ def make_page_context(context: ServerContext) -> PageContext:
     pool = DecodingPool()
     pictures = Pictures(os.path.join(folder, "pictures"), pool)
     return PageContext(
-        OpenVersions(context.catalogues.settings), pool, pictures, Staging(os.path.join(folder, "staged"))
+        OpenVersions(context.catalogues.settings), pool, pictures, StagingArea(os.path.join(folder, "staged"))
     )
 
 

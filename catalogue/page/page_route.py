@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Depends, Request, Response
@@ -11,28 +10,15 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
 
+from penstock.catalogue.page.content.shown_text import url_of
 from penstock.catalogue.server.answers import error_answer
 from penstock.catalogue.server.callers import Asking, NotSignedInError, session_of
-from penstock.catalogue.state.caller import Caller
 from penstock.errors import PenstockError, UsageError
 
 from .page_template import render
-from .shown_text import url_of
+from .visitor import Visitor
 
-__all__ = ["PageRoute", "Visiting", "Visitor"]
-
-
-@dataclass(frozen=True, slots=True)
-class Visitor:
-    """Who looks. `csrf` has to come with every form; empty: they are trusted, and have no session."""
-
-    caller: Caller
-    csrf: str = ""
-
-    @property
-    def has_session(self) -> bool:
-        """Whether there is something to sign out of."""
-        return bool(self.csrf)
+__all__ = ["PageRoute", "Visiting"]
 
 
 async def visitor_of(request: Request, caller: Asking) -> Visitor:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 from importlib.resources import files
-from typing import TYPE_CHECKING
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from .shown_text import ago, counted, read_key, shown_name, sized, url_of, written_key
+from penstock.catalogue.page.content.shown_text import ago, counted, read_key, shown_name, sized, url_of, written_key
 
-if TYPE_CHECKING:
-    from .page_route import Visitor
+from .visitor import Visitor
 
 __all__ = ["FOLDER", "render"]
 

@@ -17,13 +17,13 @@ from penstock.api.handles import DEFAULT_BRANCH, Handle
 from penstock.api.packages.package import Package
 from penstock.catalogue.datasets.bucket_catalogue import BucketCatalogue
 from penstock.catalogue.orm.dataset import DatasetScope
+from penstock.catalogue.page.content.shown_text import query_values, url_of
 from penstock.catalogue.server.context import context_of
 from penstock.catalogue.server.routes_datasets import opened
 from penstock.errors import UsageError
 
 from .page_context import PageContext, page_context_of
-from .page_route import Visitor
-from .shown_text import query_values, url_of
+from .visitor import Visitor
 
 __all__ = ["Place", "place_of", "values_of"]
 

@@ -7,17 +7,17 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from penstock.api.packages.entry import Entry
+from penstock.catalogue.page.content.file_kinds import kind_of_file
+from penstock.catalogue.page.content.readme import render_readme
+from penstock.catalogue.page.content.sparkline import HEIGHT, WIDTH, spark_path
 from penstock.catalogue.server.context import context_of
 from penstock.catalogue.server.routes_datasets import visible_infos
 from penstock.errors import NotFoundError, PenstockError, UsageError
 
 from .entry_view import view_of
-from .file_kinds import kind_of_file
 from .page_route import PageRoute, Visiting
 from .page_template import render
 from .place import Place, place_of, values_of
-from .readme import render_readme
-from .sparkline import HEIGHT, WIDTH, spark_path
 from .tiles import crumbs_of, tiles_of
 
 __all__ = ["dataset_values", "router"]

@@ -11,16 +11,17 @@ from fastapi.responses import RedirectResponse
 
 from penstock.api.handles import Handle
 from penstock.catalogue.orm.dataset import DatasetScope
+from penstock.catalogue.page.content.shown_text import written_key
 from penstock.catalogue.server.answers import json_answer
 from penstock.catalogue.server.routes_datasets import author_of
 from penstock.errors import ConflictError, MergeConflictError, UsageError
 
-from .page_route import PageRoute, Visiting, Visitor
+from .page_route import PageRoute, Visiting
 from .page_template import render
 from .place import Place, place_of, values_of
 from .routes_browse import dataset_values
-from .shown_text import written_key
-from .staged_changes import Step
+from .staged_changes import StagedChange
+from .visitor import Visitor
 
 __all__ = ["router"]
 
@@ -40,7 +41,7 @@ def _written(request: Request, visitor: Visitor, dataset: str) -> Place:
     return place_of(request, visitor, dataset, DatasetScope.WRITE)
 
 
-def _stage(place: Place, steps: list[Step]) -> None:
+def _stage(place: Place, steps: list[StagedChange]) -> None:
     place.pages.staging.add(place.visitor.caller.name, place.hash, _branch_of(place), place.package, steps)
 
 
@@ -59,11 +60,11 @@ def stage(
         raise UsageError("nothing is selected", fix="Select something first.")
     target = written_key(folder.strip().strip("/"))
     if action == "delete":
-        _stage(place, [Step("delete", key) for key in keys])
+        _stage(place, [StagedChange("delete", key) for key in keys])
     else:
         names = [key.rpartition("/")[2] for key in keys]
         to = [f"{target}/{name}" if target else name for name in names]  # names are written as keys are
-        _stage(place, [Step("move", key, other) for key, other in zip(keys, to, strict=True)])
+        _stage(place, [StagedChange("move", key, other) for key, other in zip(keys, to, strict=True)])
     return RedirectResponse(place.url(key=place.key), 303)
 
 
@@ -79,11 +80,11 @@ def stage_entry(
     """Stage that an entry is deleted, gets another key, or other metadata."""
     place = _written(request, visitor, dataset)
     if action == "delete":
-        _stage(place, [Step("delete", written_key(place.key))])
+        _stage(place, [StagedChange("delete", written_key(place.key))])
     elif action == "move":
-        _stage(place, [Step("move", written_key(place.key), written_key(other.strip().strip("/")))])
+        _stage(place, [StagedChange("move", written_key(place.key), written_key(other.strip().strip("/")))])
     else:
-        _stage(place, [Step("metadata", written_key(place.key), metadata=_metadata(metadata))])
+        _stage(place, [StagedChange("metadata", written_key(place.key), metadata=_metadata(metadata))])
     return RedirectResponse(place.url("changes"), 303)
 
 

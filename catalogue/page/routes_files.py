@@ -12,11 +12,11 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
 from penstock.api.packages.entry import Entry
+from penstock.catalogue.page.content.byte_range import asked_range
+from penstock.catalogue.page.content.decoding_process import PICTURE_SIZES
+from penstock.catalogue.page.content.file_kinds import RAW_POLICY, disposition, type_sent
 from penstock.errors import NotFoundError, UsageError
 
-from .byte_range import asked_range
-from .decoding_process import PICTURE_SIZES
-from .file_kinds import RAW_POLICY, disposition, type_sent
 from .page_route import PageRoute, Visiting
 from .place import Place, place_of, values_of
 

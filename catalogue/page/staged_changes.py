@@ -24,19 +24,18 @@ import msgspec
 from penstock.api.builder.builder import PackageBuilder
 from penstock.api.handles import Handle
 from penstock.api.packages.package import Package
+from penstock.catalogue.page.content.shown_text import read_key, written_key
 from penstock.errors import ConflictError, UsageError
 from penstock.manifest.entry import split_path
 from penstock.manifest.metadata import canonical_json
 
-from .shown_text import read_key, written_key
-
-__all__ = ["StagedChanges", "Staging", "Step"]
+__all__ = ["StagedChange", "StagedChanges", "StagingArea"]
 
 _MOST_STEPS = 10_000
 _MOST_UPLOADED = 4 << 30
 
 
-class Step(msgspec.Struct, frozen=True):
+class StagedChange(msgspec.Struct, frozen=True):
     """One change. `other` is the key that something is moved to, `file` the name of what was uploaded.
 
     Keys are percent-encoded here, for they may be no UTF-8.
@@ -55,10 +54,10 @@ class StagedChanges(msgspec.Struct, frozen=True):
 
     branch: str
     base: str
-    steps: tuple[Step, ...] = ()
+    steps: tuple[StagedChange, ...] = ()
 
 
-class Staging:
+class StagingArea:
     """What is staged on a server, in a folder of its own."""
 
     def __init__(self, folder: str) -> None:
@@ -86,7 +85,9 @@ class Staging:
         found = self.find(who, dataset)
         return len(found.steps) if found is not None else 0
 
-    def add(self, who: str, dataset: str, branch: str, package: Package, steps: Sequence[Step]) -> StagedChanges:
+    def add(
+        self, who: str, dataset: str, branch: str, package: Package, steps: Sequence[StagedChange]
+    ) -> StagedChanges:
         """Stage changes. ConflictError: others are staged, of another branch. UsageError: they cannot be."""
         with self._held(who, dataset) as place:
             known = _read(place) or StagedChanges(branch, package.commit or package.top_hash)
@@ -96,7 +97,8 @@ class Staging:
                 )
             for step in steps:
                 _check(step)
-            now = msgspec.structs.replace(known, steps=(*known.steps, *steps))
+            fresh = [step for step in steps if step not in known.steps]  # a form that was sent twice is one
+            now = msgspec.structs.replace(known, steps=(*known.steps, *fresh))
             if len(now.steps) > _MOST_STEPS:
                 raise UsageError(f"more than {_MOST_STEPS:,} changes", fix="Commit those that are staged first.")
             _write(place, now)
@@ -133,7 +135,7 @@ class Staging:
                     raise UsageError("too much is staged", fix="Commit or discard it first.")
                 stream.write(body)
         if at + len(body) == total:
-            self.add(who, dataset, branch, package, [Step("upload", written_key(key), file=name, size=total)])
+            self.add(who, dataset, branch, package, [StagedChange("upload", written_key(key), file=name, size=total)])
         return name
 
     def _uploaded(self, place: str) -> int:
@@ -185,7 +187,7 @@ class Staging:
             return made
 
 
-def _check(step: Step) -> None:
+def _check(step: StagedChange) -> None:
     if not split_path(read_key(step.key)):
         raise UsageError("no key is given", fix="Name a file or directory of the version.")
     if step.kind == "move" and not split_path(read_key(step.other)):
@@ -194,7 +196,7 @@ def _check(step: Step) -> None:
         canonical_json(step.metadata)
 
 
-def _take(builder: PackageBuilder, step: Step, folder: str) -> None:
+def _take(builder: PackageBuilder, step: StagedChange, folder: str) -> None:
     key = read_key(step.key)
     if step.kind == "delete":
         builder.delete(key)

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from itertools import islice
 
 from penstock.api.packages.entry import Entry
+from penstock.catalogue.page.content.file_kinds import FileKind, has_thumbnail, kind_of_file
+from penstock.catalogue.page.content.shown_text import counted, sized
 
-from .file_kinds import FileKind, has_thumbnail, kind_of_file
 from .place import Place
-from .shown_text import counted, sized
 
 __all__ = ["PAGE", "Crumb", "Tile", "Tiles", "crumbs_of", "tile_of", "tiles_of"]
 

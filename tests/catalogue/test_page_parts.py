@@ -13,15 +13,15 @@ from PIL import Image
 from trees.pictures import hostile_files, picture
 
 import penstock
-from penstock.catalogue.page.annotations import changed_shapes, shapes_of_document, shapes_of_metadata
-from penstock.catalogue.page.byte_range import asked_range
-from penstock.catalogue.page.decoding_pool import DecodingPool
-from penstock.catalogue.page.file_kinds import disposition, kind_of_file, type_sent
-from penstock.catalogue.page.pictures import Pictures
-from penstock.catalogue.page.readme import render_readme
-from penstock.catalogue.page.shown_text import query_values, read_key, shown_name, sized, url_of, written_key
-from penstock.catalogue.page.sparkline import spark_path
-from penstock.catalogue.page.table_rows import MOST_ROWS, rows_of_text
+from penstock.catalogue.page.content.byte_range import asked_range
+from penstock.catalogue.page.content.decoding_pool import DecodingPool
+from penstock.catalogue.page.content.file_kinds import disposition, kind_of_file, type_sent
+from penstock.catalogue.page.content.image_labels import changed_shapes, shapes_of_document, shapes_of_metadata
+from penstock.catalogue.page.content.pictures import Pictures
+from penstock.catalogue.page.content.readme import render_readme
+from penstock.catalogue.page.content.shown_text import query_values, read_key, shown_name, sized, url_of, written_key
+from penstock.catalogue.page.content.sparkline import spark_path
+from penstock.catalogue.page.content.table_rows import MOST_ROWS, rows_of_text
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,7 @@ class _Decoder:
     def __init__(self) -> None:
         environment = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "penstock.catalogue.page.decoding_process"],
+            [sys.executable, "-m", "penstock.catalogue.page.content.decoding_process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
