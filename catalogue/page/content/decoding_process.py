@@ -12,7 +12,7 @@ import json
 import os
 import resource
 import sys
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 __all__ = ["MOST_PIXELS", "PICTURE_SIZES", "read_frame", "write_frame"]
 
@@ -69,7 +69,7 @@ def _picture(body: bytes, size: int) -> tuple[dict[str, Any], bytes]:
         small: Image.Image = ImageOps.exif_transpose(image)
         has_alpha = "A" in small.getbands() or "transparency" in small.info
         if small.mode.startswith(("I", "F")):
-            low, high = (float(each) for each in small.getextrema()[:2])  # of one band
+            low, high = cast("tuple[float, float]", small.getextrema())  # of one band
             scale = 255 / ((high - low) or 1)
             small = small.convert("F").point(lambda value: value * scale - low * scale).convert("L")
         small = small.convert("RGBA" if has_alpha else "RGB")
