@@ -27,7 +27,14 @@ from penstock.manifest.records import Manifest
 from penstock.manifest.tree import LoadNode, Tree
 from penstock.manifest.update import EMPTY_DIRECTORY, Edit, update
 from penstock.progress import SILENT, Progress
+from penstock.project.git import git_line, git_succeeds
+from penstock.project.local_bucket import bucket_lock, open_layered
+from penstock.project.pointer import Pointer
+from penstock.project.project import Project
+from penstock.project.project_trust import check_reachable, project_settings
+from penstock.project.push_notes import note_pushed, pushed_tops
 from penstock.project.stages.execution.runs import send_runs
+from penstock.project.tracking import open_version
 from penstock.repo.bucket import object_keys
 from penstock.repo.bucket.leases import LeaseKind
 from penstock.repo.push.workspace_record import address_without_secrets
@@ -45,14 +52,6 @@ from penstock.repo.write.landing import until_it_stands
 from penstock.repo.write.publish import Authorship, stands_at
 from penstock.repo.write.version_content import VersionContent
 from penstock.repo.write.version_writer import VersionWriter
-
-from .git import git_line, git_succeeds
-from .local_bucket import bucket_lock, open_layered
-from .pointer import Pointer
-from .project import Project
-from .project_trust import check_reachable, project_settings
-from .push_notes import note_pushed, pushed_tops
-from .tracking import open_version
 
 __all__ = ["Pushed", "chosen_remote", "fetch_versions", "push_versions", "record_branch"]
 

@@ -16,19 +16,18 @@ from penstock.api.mounts.mounts import MountInfo, mount, unmount
 from penstock.api.mounts.workspace import ChangeLine, Workspace
 from penstock.errors import ConflictError, NotFoundError, UsageError
 from penstock.progress import SILENT, Progress
+from penstock.project.exchange import chosen_remote
+from penstock.project.local_bucket import local_address, open_local
+from penstock.project.pointer import Pointer, pointer_path, read_pointer, write_pointer
+from penstock.project.pointer_files import check_path, ignore_path
+from penstock.project.project import Project
+from penstock.project.project_trust import project_settings
+from penstock.project.push_notes import note_pushed, pushed_tops
+from penstock.project.tracking import clear_path, open_index
 from penstock.repo.bucket import object_keys
 from penstock.repo.session.bucket_session import BucketSession, open_session
 from penstock.repo.settings.settings import Settings
 from penstock.repo.tracked.version_commit import version_commit
-
-from .exchange import chosen_remote
-from .local_bucket import local_address, open_local
-from .pointer import Pointer, pointer_path, read_pointer, write_pointer
-from .pointer_files import check_path, ignore_path
-from .project import Project
-from .project_trust import project_settings
-from .push_notes import note_pushed, pushed_tops
-from .tracking import clear_path, open_index
 
 __all__ = ["add_mounted", "is_mounted", "mount_path", "mounted_changes", "remount_path"]
 

@@ -17,6 +17,8 @@ from urllib.parse import quote_from_bytes
 
 from penstock.cache.locking import LockedFile
 from penstock.errors import AccessError, ConflictError
+from penstock.project.project import Project
+from penstock.project.project_trust import project_settings
 from penstock.repo.session.bucket_session import BucketSession
 from penstock.repo.settings.bucket_setup import BucketSetup
 from penstock.repo.settings.remote import Remote
@@ -26,9 +28,6 @@ from penstock.store.base import Store
 from penstock.store.local import LocalStore
 from penstock.store.opening import open_store
 from penstock.store.options import StoreOptions
-
-from .project import Project
-from .project_trust import project_settings
 
 __all__ = ["bucket_directory", "bucket_lock", "local_address", "open_layered", "open_local", "remote_names"]
 

@@ -18,6 +18,12 @@ from dataclasses import dataclass
 from penstock.errors import PenstockError
 from penstock.manifest.records import Manifest
 from penstock.progress import SILENT, Progress
+from penstock.project.git import ask_git
+from penstock.project.local_bucket import bucket_directory, bucket_lock, open_local
+from penstock.project.project import Project
+from penstock.project.project_trust import project_settings
+from penstock.project.push_notes import pushed_tops
+from penstock.project.state_folder import STATE_FOLDER
 from penstock.repo.bucket import object_keys
 from penstock.repo.bucket.disk_sets import Marks
 from penstock.repo.gc.mark import DATA_MARK, NODE_MARK, mark_trees
@@ -26,13 +32,6 @@ from penstock.repo.settings.settings import Settings
 from penstock.repo.tracked.tracked_index import TrackedIndex
 from penstock.repo.tracked.transfer import bring_metadata
 from penstock.store.base import ObjectInfo
-
-from .git import ask_git
-from .local_bucket import bucket_directory, bucket_lock, open_local
-from .project import Project
-from .project_trust import project_settings
-from .push_notes import pushed_tops
-from .state_folder import STATE_FOLDER
 
 __all__ = ["LocalGarbage", "collect_local"]
 

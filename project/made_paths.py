@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from penstock.project.git import ask_git
+from penstock.project.pointer import Pointer
+from penstock.project.project import Project
+from penstock.project.project_file import read_bounded
 from penstock.project.stages.definition.lock_file import LOCK_FILE, MOST_BYTES, MadeOutput, parse_lock
-
-from .git import ask_git
-from .pointer import Pointer
-from .project import Project
-from .project_file import read_bounded
-from .state_folder import STATE_FOLDER
+from penstock.project.state_folder import STATE_FOLDER
 
 __all__ = ["locked_pointers", "made_pointers"]
 

@@ -25,9 +25,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from penstock.errors import AccessError, ConflictError, NotFoundError, UsageError
-
-from .project_file import check_format, read_bounded
-from .state_folder import replace_file
+from penstock.project.project_file import check_format, read_bounded
+from penstock.project.state_folder import replace_file
 
 __all__ = ["SUFFIX", "ImportedFrom", "Pointer", "parse_pointer", "pointer_path", "read_pointer", "write_pointer"]
 

@@ -13,17 +13,16 @@ from dataclasses import dataclass
 
 from penstock.errors import NotFoundError, UsageError
 from penstock.manifest.diff import Change, diff
+from penstock.project.git import GitError, ask_git, git_line
+from penstock.project.local_bucket import open_layered
+from penstock.project.made_paths import locked_pointers
+from penstock.project.pointer import SUFFIX, Pointer, parse_pointer
+from penstock.project.pointer_files import pointers, tracked_paths
+from penstock.project.project import Project
 from penstock.project.stages.definition.lock_file import LOCK_FILE
+from penstock.project.tracking import open_version
 from penstock.repo.session.bucket_session import BucketSession
 from penstock.repo.settings.settings import Settings
-
-from .git import GitError, ask_git, git_line
-from .local_bucket import open_layered
-from .made_paths import locked_pointers
-from .pointer import SUFFIX, Pointer, parse_pointer
-from .pointer_files import pointers, tracked_paths
-from .project import Project
-from .tracking import open_version
 
 __all__ = ["PointerChange", "open_changes", "pointer_changes", "pointers_at", "revisions"]
 

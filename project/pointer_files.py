@@ -12,13 +12,12 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 
 from penstock.errors import AccessError, ConflictError, UsageError
-
-from .git import ask_git
-from .made_paths import made_pointers
-from .pointer import SUFFIX, Pointer, pointer_path, read_pointer
-from .project import Project
-from .project_file import read_bounded
-from .state_folder import STATE_FOLDER, replace_file
+from penstock.project.git import ask_git
+from penstock.project.made_paths import made_pointers
+from penstock.project.pointer import SUFFIX, Pointer, pointer_path, read_pointer
+from penstock.project.project import Project
+from penstock.project.project_file import read_bounded
+from penstock.project.state_folder import STATE_FOLDER, replace_file
 
 __all__ = [
     "check_path",

@@ -19,6 +19,13 @@ from penstock.errors import ConflictError, MergeConflictError, UsageError
 from penstock.manifest.merge import Merged, merge
 from penstock.manifest.records import Manifest
 from penstock.progress import SILENT, Progress
+from penstock.project.git import ask_git, git_succeeds
+from penstock.project.local_bucket import bucket_lock, open_layered, open_local
+from penstock.project.pointer import Pointer, parse_pointer
+from penstock.project.project import Project
+from penstock.project.project_file import read_bounded
+from penstock.project.state_folder import replace_file
+from penstock.project.tracking import open_version
 from penstock.repo.bucket import object_keys
 from penstock.repo.history.side_choice import choice
 from penstock.repo.settings.settings import Settings
@@ -26,14 +33,6 @@ from penstock.repo.tracked.layered_store import LayeredStore
 from penstock.repo.tracked.transfer import bring_metadata
 from penstock.repo.write.version_content import open_content
 from penstock.repo.write.version_merge import describe_conflict
-
-from .git import ask_git, git_succeeds
-from .local_bucket import bucket_lock, open_layered, open_local
-from .pointer import Pointer, parse_pointer
-from .project import Project
-from .project_file import read_bounded
-from .state_folder import replace_file
-from .tracking import open_version
 
 __all__ = ["MergedPointer", "conflicting_pointers", "install_driver", "merge_pointers", "remove_driver"]
 

@@ -21,10 +21,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from penstock.errors import NotFoundError, UsageError
-
-from .git import ask_git, git_line, git_succeeds
-from .project_file import PROJECT_FILE, ProjectFile, edit_project_file, read_bounded, read_project_file
-from .state_folder import STATE_FOLDER, exclude_state, open_state
+from penstock.project.git import ask_git, git_line, git_succeeds
+from penstock.project.project_file import PROJECT_FILE, ProjectFile, edit_project_file, read_bounded, read_project_file
+from penstock.project.state_folder import STATE_FOLDER, exclude_state, open_state
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument

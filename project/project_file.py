@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import AccessError, FormatTooNewError, NotFoundError, UsageError
-
-from .state_folder import replace_file
+from penstock.project.state_folder import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import ConflictError, NotFoundError
+from penstock.project.project import Project
+from penstock.project.project_file import edit_project_file
+from penstock.project.project_trust import trust_remote
 from penstock.repo.settings.config_file import did_you_mean
 from penstock.repo.settings.remote import Remote, absolute_address
 from penstock.repo.settings.settings import Settings
-
-from .project import Project
-from .project_file import edit_project_file
-from .project_trust import trust_remote
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument

@@ -17,17 +17,16 @@ from typing import Literal
 
 from penstock.errors import ConflictError, PenstockError
 from penstock.manifest.entry import Kind, display_path
+from penstock.project.made_paths import made_pointers
+from penstock.project.pointer import Pointer
+from penstock.project.pointer_files import pointer_of, tracked_paths
+from penstock.project.project import Project
+from penstock.project.push_notes import pushed_tops
+from penstock.project.tracking import open_index, surveyed
 from penstock.repo.push.directory_walk import LocalFile
 from penstock.repo.push.file_reader import FileRead, read_ahead
 from penstock.repo.tracked.survey import Suspect
 from penstock.repo.tracked.tracked_index import FileFacts, TrackedIndex, TrackedState, facts_of, key_of
-
-from .made_paths import made_pointers
-from .pointer import Pointer
-from .pointer_files import pointer_of, tracked_paths
-from .project import Project
-from .push_notes import pushed_tops
-from .tracking import open_index, surveyed
 
 __all__ = ["PathStatus", "TrackedChange", "changes_of", "project_status"]
 
@@ -109,8 +108,7 @@ def _status(
 
 def _mounted_status(project: Project, path: str, pointer: Pointer, where: frozenset[str], most: int) -> PathStatus:
     from penstock.api.settings import load_settings
-
-    from .lazy_mount import mounted_changes  # few paths are mounted, and it loads what mounts need
+    from penstock.project.lazy_mount import mounted_changes  # few paths are mounted, and it loads what mounts need
 
     counts = {"A": 0, "M": 0, "D": 0}
     kept: list[TrackedChange] = []

@@ -18,13 +18,12 @@ import msgspec
 from blake3 import blake3
 
 from penstock.errors import AccessError
+from penstock.project.project import Project
+from penstock.project.project_file import PROJECT_FILE, read_bounded
+from penstock.project.state_folder import STATE_FOLDER, remark_state, replace_file
 from penstock.repo.settings.remote import Remote
 from penstock.repo.settings.settings import Settings
 from penstock.repo.settings.user_folders import make_user_folder, user_folder
-
-from .project import Project
-from .project_file import PROJECT_FILE, read_bounded
-from .state_folder import STATE_FOLDER, remark_state, replace_file
 
 __all__ = [
     "ProjectTrust",

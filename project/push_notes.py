@@ -11,9 +11,8 @@ import re
 from collections.abc import Iterable
 
 from penstock.errors import AccessError
-
-from .project import Project
-from .project_file import read_bounded
+from penstock.project.project import Project
+from penstock.project.project_file import read_bounded
 
 __all__ = ["note_pushed", "pushed_tops"]
 

@@ -19,6 +19,11 @@ from dataclasses import dataclass
 from penstock.errors import ConflictError, NotFoundError, UsageError
 from penstock.manifest.records import Manifest
 from penstock.progress import SILENT, Progress
+from penstock.project.local_bucket import bucket_directory, bucket_lock, open_layered, open_local
+from penstock.project.made_paths import made_pointers
+from penstock.project.pointer import Pointer, pointer_path, read_pointer, write_pointer
+from penstock.project.pointer_files import check_path, ignore_path, refuse_overlap
+from penstock.project.project import Project
 from penstock.repo.local_copy.choice import choose
 from penstock.repo.local_copy.local_directory import LocalDirectory, Names
 from penstock.repo.push.directory_walk import Skipped
@@ -33,12 +38,6 @@ from penstock.repo.tracked.checkout import Checkout, check_out, check_out_file, 
 from penstock.repo.tracked.linked_objects import LinkedObjects, shares_blocks
 from penstock.repo.tracked.survey import Suspect, survey, survey_file
 from penstock.repo.tracked.tracked_index import TrackedIndex
-
-from .local_bucket import bucket_directory, bucket_lock, open_layered, open_local
-from .made_paths import made_pointers
-from .pointer import Pointer, pointer_path, read_pointer, write_pointer
-from .pointer_files import check_path, ignore_path, refuse_overlap
-from .project import Project
 
 __all__ = ["FOLLOWED", "Added", "add_path", "check_out_path", "clear_path", "open_index", "open_version", "surveyed"]
 

@@ -55,7 +55,8 @@ class MergeChoice(msgspec.Struct, frozen=True):
 
     def of(self, identity: str) -> Side | None:
         """Return whose state of a record is taken."""
-        return self.records.get(identity, self.all)
+        side = self.records.get(identity)
+        return self.all if side is None else side
 
 
 class WorkState:

@@ -20,7 +20,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class JSON:
-    """The type of a field that holds anything that JSON can say: ``box: JSON``, ``box: JSON | None``."""
+    """The type of a field that holds anything that JSON can say: ``box: JSON``, ``box: JSON | None``.
+
+    >>> from penstock import JSON, File, dataset, png
+    >>> @dataset(remote="lab")
+    ... class Boxes:
+    ...     image: File[png]
+    ...     box: JSON | None
+    """
 
 
 class FileType:
@@ -64,7 +71,14 @@ class _FileField:
 
 
 class File:
-    """The type of a field that is a file: ``File[png]``, ``File[png | jpg]``, ``File["ext"]``."""
+    """The type of a field that is a file: ``File[png]``, ``File[png | jpg]``, ``File["ext"]``.
+
+    >>> from penstock import File, dataset, jpg, png
+    >>> @dataset(remote="lab")
+    ... class Pictures:
+    ...     image: File[png | jpg]
+    ...     notes: File["md"]
+    """
 
     def __class_getitem__(cls, formats: FileType | str | tuple[FileType | str, ...]) -> Any:
         """Return the type."""

@@ -161,8 +161,8 @@ class _Scale:
 def as_png(charts: Sequence[Chart], path: str) -> None:
     """Draw the charts into a picture. MissingExtraError: matplotlib is not here."""
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        from matplotlib.backends.backend_agg import FigureCanvasAgg  # pyright: ignore[reportMissingImports]  # an extra
+        from matplotlib.figure import Figure  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise UsageError(
             "a PNG is drawn by matplotlib, which is not here",

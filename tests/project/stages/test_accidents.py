@@ -14,6 +14,7 @@ import pytest
 
 from penstock.errors import AccessError, ConflictError, PenstockError
 from penstock.project.stages.execution import shelf as shelf_module
+from penstock.project.stages.execution.at_work import _processes_of
 from penstock.project.stages.execution.shelf import Shelf
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -75,12 +76,13 @@ def test_after_a_kill_commands_that_live_on_are_named_and_then_all_is_put_back(b
     process.kill()
     process.communicate(timeout=60)
     command = int(begun.read("began"))
+    token = (begun.root / ".penstock/stages/running").read_text().split()[1]
     with pytest.raises(ConflictError, match="still run") as raised:
         begun.repro()
     assert str(command) in raised.value.what
     os.kill(command, signal.SIGKILL)
     deadline = time.monotonic() + 60
-    while is_alive(command):
+    while _processes_of(token):  # also what it had started: a sleep lives on a little
         assert time.monotonic() < deadline
         time.sleep(0.02)
     begun.stage("make", "mkdir out; echo old > out/x", ["in"], ["out"])
@@ -186,8 +188,6 @@ def test_items_that_were_done_before_a_kill_are_not_done_again(work):
     os.kill(process.pid, signal.SIGKILL)
     process.communicate(timeout=60)
     work.write("go")
-    from penstock.project.stages.execution.at_work import _processes_of
-
     token = (work.root / ".penstock/stages/running").read_text().split()[1]
     for pid in _processes_of(token):
         os.kill(pid, signal.SIGKILL)
