@@ -132,10 +132,23 @@ class _Run:
         """Return the receipt; None: it is tried once more."""
         task = attempts.task
         try:
-            receipt: TaskReceipt = future.result()
+            receipt: TaskReceipt = future.result(timeout=min(_SILENT, self._deadline))
         except StoreUnreachableError:
             if len(attempts.futures) >= _ATTEMPTS:
                 raise
+            self._submit(attempts)
+            return None
+        except TimeoutError as error:
+            if future.status == "error":  # the function's own
+                raise
+            # It has ended, on a worker that hangs by now and does not hand over what it made.
+            attempts.overdue += 1
+            if attempts.overdue >= _ATTEMPTS:
+                raise UsageError(
+                    f"the receipt of {task.name} is not handed over",
+                    why=f"{attempts.overdue} workers that had it do not answer",
+                    fix="Look at the workers and the network between; what was finished is not done again.",
+                ) from error
             self._submit(attempts)
             return None
         except Exception as error:
