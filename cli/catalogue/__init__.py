@@ -1,1 +1,1 @@
-"""Commands of the catalogue: serve, list, rows, keys, jobs."""
+"""Commands of the catalogue: serving buckets, datasets and rows in them, and keys of those who may read them."""
