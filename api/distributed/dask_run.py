@@ -35,7 +35,7 @@ _ATTEMPTS = 3
 
 def _begin(task: TransformTask, topic: str) -> TaskReceipt:
     """Run a task on a worker, and say first that it begins, and where."""
-    from distributed import get_worker
+    from distributed import get_worker  # pyright: ignore[reportAttributeAccessIssue, reportMissingImports]  # an extra
 
     worker = get_worker()
     worker.log_event(topic, {"task": task.number, "worker": worker.address})

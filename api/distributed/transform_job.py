@@ -93,7 +93,7 @@ def pack_job(job: TransformJob) -> bytes:
 def _code_pickler() -> Any:
     """Return cloudpickle, which comes with Dask, or the copy of an engine that is in use; None: there is none."""
     try:
-        import cloudpickle
+        import cloudpickle  # pyright: ignore[reportMissingImports]  # an extra
 
         return cloudpickle
     except ImportError:

@@ -79,7 +79,7 @@ def _picture(body: bytes, size: int) -> tuple[dict[str, Any], bytes]:
 
 
 def _table(body: bytes, rows: int) -> tuple[dict[str, Any], bytes]:
-    import pyarrow.parquet as parquet
+    import pyarrow.parquet as parquet  # pyright: ignore[reportMissingImports]  # an extra
 
     file = parquet.ParquetFile(io.BytesIO(body))
     groups = file.iter_batches(batch_size=rows, columns=file.schema_arrow.names[:60], use_threads=False)
