@@ -51,6 +51,6 @@ def list_(
         times = (created_before, created_after, edited_before, edited_after)
         list_datasets(invocation, source, title, description, times, sort)
     else:
-        from penstock.cli.registry.imports import list_project
+        from penstock.cli.project.imports import list_project
 
         list_project(invocation, source, rev)

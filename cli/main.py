@@ -31,33 +31,33 @@ __all__ = ["COMPLETE_VARIABLE", "Root", "main", "root", "run"]
 COMPLETE_VARIABLE = "_PENSTOCK_COMPLETE"
 
 _COMMANDS = {
-    "add": LazyCommand("registry.tracked:add", "Track files and directories of a project."),
+    "add": LazyCommand("project.tracked:add", "Track files and directories of a project."),
     "branch": LazyCommand("history.branches:branch", "List, make or delete branches."),
     "cache": LazyCommand("storage.cache:cache", "Look after the block cache: info, clear, verify."),
     "cat": LazyCommand("packages.browse:cat", "Write files of a version to standard output."),
-    "checkout": LazyCommand("registry.tracked:checkout", "Bring tracked paths to the versions of their pointers."),
+    "checkout": LazyCommand("project.tracked:checkout", "Bring tracked paths to the versions of their pointers."),
     "commit": LazyCommand("mounts.commit:commit_", "Make what was changed in a mount the next version."),
     "completion": LazyCommand("completion:completion", "Print the completion script of SHELL: bash, zsh or fish."),
     "create": LazyCommand("datasets.create:create", "Make a dataset, with an empty first version."),
     "dag": LazyCommand("stages.graph:dag", "Draw the stages of a project."),
     "diff": LazyCommand(
-        "history.diff:diff", "List what differs between versions, or commits of git.", "registry.changes:diff"
+        "history.diff:diff", "List what differs between versions, or commits of git.", "project.changes:diff"
     ),
     "discard": LazyCommand("mounts.discard:discard_", "Give up what was changed in a mount."),
     "doctor": LazyCommand("storage.doctor:doctor", "Check what this machine and a bucket permit."),
     "download": LazyCommand("packages.copies:download", "Write the files of a version into a directory."),
     "export": LazyCommand("packages.export:export", "Write a table of the entries of a version."),
-    "fetch": LazyCommand("registry.exchange:fetch", "Fetch what a project tracks, and check nothing out."),
+    "fetch": LazyCommand("project.exchange:fetch", "Fetch what a project tracks, and check nothing out."),
     "find": LazyCommand("packages.find:find", "List files by their metadata."),
-    "gc": LazyCommand("storage.gc:gc", "Delete from a bucket what no version needs.", "registry.changes:gc"),
-    "get": LazyCommand("registry.imports:get", "Copy what another repository's project tracks."),
+    "gc": LazyCommand("storage.gc:gc", "Delete from a bucket what no version needs.", "project.changes:gc"),
+    "get": LazyCommand("project.imports:get", "Copy what another repository's project tracks."),
     "hash": LazyCommand("datasets.push:hash_", "Print the top hash that a directory would have."),
-    "import": LazyCommand("registry.imports:import_", "Track what another repository's project tracks."),
+    "import": LazyCommand("project.imports:import_", "Track what another repository's project tracks."),
     "import-hf": LazyCommand("datasets.import_hf:import_hf", "Make a data set of Hugging Face a version."),
     "import-quilt": LazyCommand("datasets.import_quilt:import_quilt", "Make a package of quilt a dataset."),
     "index": LazyCommand("catalogue.rows:index", "Make data rows of images, videos and DICOM files."),
     "info": LazyCommand("packages.browse:info", "Tell what a version is."),
-    "init": LazyCommand("registry.begin:init", "Make a git repository a project, which tracks data."),
+    "init": LazyCommand("project.begin:init", "Make a git repository a project, which tracks data."),
     "key": LazyCommand("catalogue.key:key", "Make, list and revoke keys of a server."),
     "lineage": LazyCommand("history.lineage:lineage", "Show what a version was made from."),
     "list": LazyCommand("listed:list_", "List datasets of a bucket, or what a repository offers."),
@@ -65,7 +65,7 @@ _COMMANDS = {
     "ls": LazyCommand("packages.browse:ls", "List a directory of a version, or the datasets of a bucket."),
     "merge": LazyCommand("history.merge:merge", "Merge a version into a branch."),
     "merge-parts": LazyCommand("datasets.parts:merge_parts", "Make one version of the parts of a push."),
-    "merge-pointer": LazyCommand("registry.changes:merge_pointer", "Join what two branches did to tracked data."),
+    "merge-pointer": LazyCommand("project.changes:merge_pointer", "Join what two branches did to tracked data."),
     "meta": LazyCommand("datasets.meta:meta", "Read and set metadata of files, directories and datasets."),
     "metrics": LazyCommand("stages.values:metrics", "Show metrics of stages, and what differs."),
     "mount": LazyCommand("mounts.mount:mount_", "Show a version as a read-only directory."),
@@ -74,9 +74,9 @@ _COMMANDS = {
     "package": LazyCommand("packages.package:package", "Build a package step by step, or install one."),
     "params": LazyCommand("stages.values:params", "Tell how parameters of stages differ."),
     "plots": LazyCommand("stages.plots:plots", "Draw tables that stages made."),
-    "pull": LazyCommand("registry.exchange:pull", "Fetch what a project tracks, and check it out."),
+    "pull": LazyCommand("project.exchange:pull", "Fetch what a project tracks, and check it out."),
     "push": LazyCommand(
-        "datasets.push:push_", "Make a directory a version, or send what is tracked.", "registry.exchange:push"
+        "datasets.push:push_", "Make a directory a version, or send what is tracked.", "project.exchange:push"
     ),
     "refresh": LazyCommand("mounts.refresh:refresh_", "Move a mount to the newest version."),
     "remote": LazyCommand("storage.remote:remote", "Give buckets names: add, list, remove."),
@@ -92,13 +92,13 @@ _COMMANDS = {
     "stage": LazyCommand("stages.definition:stage", "Add stages, or list them."),
     "stat": LazyCommand("mounts.stat:stat_", "Tell what a path in a mount is."),
     "status": LazyCommand(
-        "mounts.status:status", "Tell how a mount is doing, or what is tracked.", "registry.tracked:status"
+        "mounts.status:status", "Tell how a mount is doing, or what is tracked.", "project.tracked:status"
     ),
     "sync": LazyCommand("packages.copies:sync", "Have a directory hold what a version holds."),
     "tag": LazyCommand("history.branches:tag", "List tags, or give a version one."),
-    "trust": LazyCommand("registry.begin:trust", "Say that a project may reach and run what it names."),
+    "trust": LazyCommand("project.begin:trust", "Say that a project may reach and run what it names."),
     "umount": LazyCommand("mounts.mount:umount", "Unmount what Penstock has mounted."),
-    "update": LazyCommand("registry.imports:update", "Bring imports to what their branches have now."),
+    "update": LazyCommand("project.imports:update", "Bring imports to what their branches have now."),
     "upload": LazyCommand("catalogue.rows:upload", "Add videos and images to a dataset."),
     "validate": LazyCommand("packages.find:validate", "Tell what in a version is not as it should be."),
     "verify": LazyCommand("storage.verify:verify_", "Check a version in its bucket, or a directory against it."),
