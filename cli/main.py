@@ -53,6 +53,7 @@ _COMMANDS = {
     "get": LazyCommand("project.imports:get", "Copy what another repository's project tracks."),
     "hash": LazyCommand("datasets.push:hash_", "Print the top hash that a directory would have."),
     "import": LazyCommand("project.imports:import_", "Track what another repository's project tracks."),
+    "import-dvc": LazyCommand("project.import_dvc:import_dvc", "Take over a project of DVC."),
     "import-hf": LazyCommand("datasets.import_hf:import_hf", "Make a data set of Hugging Face a version."),
     "import-quilt": LazyCommand("datasets.import_quilt:import_quilt", "Make a package of quilt a dataset."),
     "index": LazyCommand("catalogue.rows:index", "Make data rows of images, videos and DICOM files."),

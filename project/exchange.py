@@ -53,7 +53,7 @@ from penstock.repo.write.publish import Authorship, stands_at
 from penstock.repo.write.version_content import VersionContent
 from penstock.repo.write.version_writer import VersionWriter
 
-__all__ = ["Pushed", "chosen_remote", "fetch_versions", "push_versions", "record_branch"]
+__all__ = ["Pushed", "chosen_remote", "fetch_versions", "push_versions", "record_branch", "ref_name"]
 
 _MOST_PARENTS = 4000
 
@@ -97,8 +97,13 @@ def chosen_remote(project: Project, settings: Settings, remote: str | None = Non
 
 def record_branch(project: Project) -> str:
     """Return the branch of the dataset that this work tree's pushes are recorded in: as git's is called."""
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", project.branch() or DEFAULT_BRANCH).strip(".-").replace("..", "-")[:128]
-    return f"branch-{name}" if re.fullmatch(r"[0-9a-fA-F]{7,64}", name) else name or DEFAULT_BRANCH
+    return ref_name(project.branch() or DEFAULT_BRANCH)
+
+
+def ref_name(name: str) -> str:
+    """Return what a branch or tag of git is called in a dataset."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-").replace("..", "-")[:128]
+    return f"branch-{plain}" if re.fullmatch(r"[0-9a-fA-F]{7,64}", plain) else plain or DEFAULT_BRANCH
 
 
 def push_versions(

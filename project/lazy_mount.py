@@ -126,7 +126,7 @@ def add_mounted(
     bucket = workspace.status().handle.rpartition("/")[0]
     with closing(open_session(bucket, usable, cached=False)) as session:
         root = session.repository(project.file.dataset).manifest(top).root
-    after = Pointer("directory", top, root.entries, root.size)
+    after = Pointer("directory", top, root.entries, root.size).moved(before)
     if bucket in usable.remotes:
         note_pushed(project, bucket, [top])
     write_pointer(file, after)

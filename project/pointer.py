@@ -12,6 +12,12 @@
     rev = "main"                        # what was asked for; update goes on with it
     commit = "…"                        # what that was then
 
+    [dvc]                               # of what was taken over from DVC, as long as it is the same
+    md5 = "….dir"                       # and url, path, rev, commit: where DVC had imported it from
+
+    [meta]                              # whatever people want to say of it; kept as it is
+    desc = "…"
+
 Read strictly, and bounded: it comes from whoever has made the repository. Written whole or not at all.
 """
 
@@ -21,14 +27,23 @@ import json
 import os
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from penstock.errors import AccessError, ConflictError, NotFoundError, UsageError
 from penstock.project.project_file import check_format, read_bounded
 from penstock.project.state_folder import replace_file
 
-__all__ = ["SUFFIX", "ImportedFrom", "Pointer", "parse_pointer", "pointer_path", "read_pointer", "write_pointer"]
+__all__ = [
+    "SUFFIX",
+    "DvcRecord",
+    "ImportedFrom",
+    "Pointer",
+    "parse_pointer",
+    "pointer_path",
+    "read_pointer",
+    "write_pointer",
+]
 
 SUFFIX = ".penstock"
 FORMAT = 1
@@ -36,7 +51,9 @@ _MOST = 64 << 10
 _HASH = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _COUNT_LIMIT = 1 << 62
-_KEYS = frozenset({"format", "kind", "top", "entries", "bytes", "import"})
+_KEYS = frozenset({"format", "kind", "top", "entries", "bytes", "import", "dvc", "meta"})
+_DVC_KEYS = frozenset({"md5", "url", "path", "rev", "commit"})
+_MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 _IMPORT_KEYS = frozenset({"url", "path", "rev", "commit"})
 _KINDS = ("directory", "file")
 
@@ -52,14 +69,39 @@ class ImportedFrom:
 
 
 @dataclass(frozen=True, slots=True)
+class DvcRecord:
+    """What DVC knew it by; and where DVC had imported it from, empty where it had not."""
+
+    md5: str
+    url: str = ""
+    path: str = ""
+    rev: str = ""
+    commit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Pointer:
-    """Which version is meant. `top`: its top hash as 32 bytes. `entries` and `bytes` are as the version counts them."""
+    """Which version is meant. `top`: its top hash as 32 bytes. `entries` and `bytes` are as the version counts them.
+
+    `meta`: what people say of it, as JSON of a table; empty: nothing.
+    """
 
     kind: str
     top: bytes
     entries: int
     bytes: int
     imported: ImportedFrom | None = None
+    dvc: DvcRecord | None = None
+    meta: str = ""
+
+    def moved(self, before: Pointer | None) -> Pointer:
+        """Return this pointer in the place of the one before it: what was said of that is said of this one."""
+        if before is None:
+            return self
+        dvc = before.dvc if before.top == self.top else None
+        return replace(
+            self, imported=self.imported or before.imported, dvc=self.dvc or dvc, meta=self.meta or before.meta
+        )
 
     @property
     def is_file(self) -> bool:
@@ -111,6 +153,8 @@ def parse_pointer(path: str, body: bytes) -> Pointer:
         _count(path, document, "entries"),
         _count(path, document, "bytes"),
         _imported(path, document["import"]) if "import" in document else None,
+        _dvc(path, document["dvc"]) if "dvc" in document else None,
+        _meta(path, document["meta"]) if "meta" in document else "",
     )
 
 
@@ -132,6 +176,27 @@ def _imported(path: str, table: object) -> ImportedFrom:
     return ImportedFrom(table["url"], table["path"], table.get("rev"), table["commit"])
 
 
+def _dvc(path: str, table: object) -> DvcRecord:
+    if (
+        not isinstance(table, dict)
+        or table.keys() - _DVC_KEYS
+        or not all(isinstance(each, str) for each in table.values())
+    ):
+        raise _malformed(path, "its [dvc] has md5, url, path, rev and commit")
+    if not _MD5.fullmatch(table.get("md5", "")):
+        raise _malformed(path, "its [dvc] has no md5")
+    return DvcRecord(**table)
+
+
+def _meta(path: str, table: object) -> str:
+    if not isinstance(table, dict):
+        raise _malformed(path, "its [meta] is no table")
+    try:
+        return json.dumps(table, sort_keys=True, ensure_ascii=False, allow_nan=False) if table else ""
+    except (TypeError, ValueError, RecursionError) as error:
+        raise _malformed(path, "its [meta] has texts, numbers, lists and tables") from error
+
+
 def _malformed(path: str, why: str) -> UsageError:
     return UsageError(f"{path} is no pointer", why=why, fix="Put it back as git has it, or add the data anew.")
 
@@ -149,6 +214,13 @@ def pointer_text(pointer: Pointer) -> str:
         lines += ["", "[import]", f"url = {_quoted(source.url)}", f"path = {_quoted(source.path)}"]
         lines += [f"rev = {_quoted(source.rev)}"] if source.rev is not None else []
         lines += [f'commit = "{source.commit}"']
+    if pointer.dvc is not None:
+        fields = {key: getattr(pointer.dvc, key) for key in ("md5", "url", "path", "rev", "commit")}
+        lines += ["", "[dvc]", *(f"{key} = {_quoted(value)}" for key, value in fields.items() if value)]
+    if pointer.meta:
+        import tomlkit  # few pointers say anything of it
+
+        lines += ["", tomlkit.dumps({"meta": json.loads(pointer.meta)}).rstrip("\n")]
     return "\n".join(lines) + "\n"
 
 

@@ -113,7 +113,7 @@ def merge_pointers(
                 raise _conflict(path, merged)
             made = content.finish(merged.root, mine.metadata)
         local.store.create(object_keys.manifest_key(dataset, made.top_hash.hex()), made.encode())
-    pointer = Pointer("directory", made.top_hash, made.root.entries, made.root.size)
+    pointer = Pointer("directory", made.top_hash, made.root.entries, made.root.size, meta=ours.meta or theirs.meta)
     return MergedPointer(pointer, merged.ours, merged.theirs)
 
 

@@ -150,8 +150,7 @@ def add_path(
         addition.manifest.top_hash,
         root.entries,
         root.size,
-        before.imported if before is not None else None,
-    )
+    ).moved(before)
     files = [file] if write_pointer(file, pointer) else []
     if ignore and (changed := ignore_path(project, path)) is not None:
         files.append(changed)

@@ -24,7 +24,7 @@ from penstock.project.project_trust import project_settings, read_trust_of, usab
 from penstock.repo.settings.remote import Remote
 from penstock.repo.settings.settings import Settings
 
-__all__ = ["GitSource", "open_source", "source_remotes"]
+__all__ = ["GitSource", "fetched_commit", "open_source", "source_remotes"]
 
 _MOST_BLOB = 1 << 20
 _MOST_PATHS = 64 << 20
@@ -68,10 +68,21 @@ class GitSource:
 
 @contextmanager
 def open_source(url: str, rev: str | None = None, *, base: str = ".") -> Iterator[GitSource]:
+    """Fetch one commit of a repository with a project in it. Errors as `fetched_commit`; NotFoundError: it has none."""
+    with fetched_commit(url, rev, base=base) as (directory, commit, place):
+        body = _blob(directory, commit, PROJECT_FILE)
+        if body is None:
+            raise NotFoundError(f"{url} is not a project", why=f"there is no {PROJECT_FILE} in commit {commit[:12]}")
+        yield GitSource(place, rev, commit, parse_project_file(f"{url}: {PROJECT_FILE}", body), directory)
+
+
+@contextmanager
+def fetched_commit(url: str, rev: str | None = None, *, base: str = ".") -> Iterator[tuple[str, str, str]]:
     """Fetch one commit of a repository: of a branch, tag or commit id, by default of its HEAD.
 
-    `url` is as git takes it; a path is relative to `base`. NotFoundError: there is no such repository, revision, or no
-    project in it. UsageError: the address or the revision is none.
+    Gives a git directory that goes again, the commit's id, and the address, a path made absolute. `url` is as git takes
+    it; a path is relative to `base`. NotFoundError: there is no such repository, or revision. UsageError: the address or
+    the revision is none.
     """
     place = _address(url, base)
     if rev is not None and not _REV.fullmatch(rev):
@@ -98,11 +109,7 @@ def open_source(url: str, rev: str | None = None, *, base: str = ".") -> Iterato
                 why=error.why,
                 fix="Check the address and the revision; git fetch says the same.",
             ) from error
-        commit = git_line(directory, "rev-parse", "--verify", "FETCH_HEAD^{commit}")
-        body = _blob(directory, commit, PROJECT_FILE)
-        if body is None:
-            raise NotFoundError(f"{url} is not a project", why=f"there is no {PROJECT_FILE} in commit {commit[:12]}")
-        yield GitSource(place, rev, commit, parse_project_file(f"{url}: {PROJECT_FILE}", body), directory)
+        yield directory, git_line(directory, "rev-parse", "--verify", "FETCH_HEAD^{commit}"), place
 
 
 def _address(url: str, base: str) -> str:

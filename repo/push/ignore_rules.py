@@ -20,6 +20,7 @@ from .local_path import file_error, open_path
 __all__ = ["IGNORE_FILE", "MAX_IGNORE_FILE", "MAX_PATTERNS", "IgnoreRules"]
 
 IGNORE_FILE = b".penstockignore"
+_PROJECT_FILE = b"penstock.toml"
 MAX_IGNORE_FILE = 1 << 20
 """Bytes of an ignore file."""
 MAX_PATTERNS = 20_000
@@ -59,6 +60,21 @@ class IgnoreRules:
     def at_top(cls, directory: bytes) -> IgnoreRules:
         """Return the rules in the directory that a walk begins in, with no regard to what lies above it."""
         return cls(()).with_own(directory)
+
+    @classmethod
+    def in_project(cls, directory: bytes) -> IgnoreRules:
+        """Return the rules in a directory of a project, with those of the folders above it up to the project's top."""
+        above = [directory]
+        while not os.path.lexists(os.path.join(above[-1], _PROJECT_FILE)):
+            parent = os.path.dirname(above[-1])
+            if parent == above[-1]:
+                return cls.at_top(directory)
+            above.append(parent)
+        rules = cls.at_top(above.pop())
+        while above:
+            below = above.pop()
+            rules = rules.inside(below, os.path.basename(below))
+        return rules
 
     def inside(self, directory: bytes, name: bytes) -> IgnoreRules:
         """Return the rules in a directory of this one, which has that path and that name."""

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Protocol
 
 from msgspec import structs
 
@@ -39,9 +40,9 @@ from penstock.repo.write.version_content import VersionContent, open_content
 
 from .linked_objects import LinkedObjects, linked_extent, linked_facts
 from .survey import Suspect
-from .tracked_index import FOLDER_FACTS, IndexWriter, facts_of, key_of
+from .tracked_index import FOLDER_FACTS, FileFacts, facts_of, key_of
 
-__all__ = ["Addition", "add_version"]
+__all__ = ["Addition", "FactsSink", "add_version"]
 
 
 @dataclass(slots=True)
@@ -60,6 +61,22 @@ class Addition:
     def changed(self) -> int:
         """How many paths are other ones than before."""
         return self.added + self.modified + self.removed
+
+
+class FactsSink(Protocol):
+    """What is told of each file that was read: an `IndexWriter`, or whoever has no use for it."""
+
+    def put(self, key: bytes, facts: FileFacts, /) -> None:
+        """Note what is known of a file now."""
+        ...
+
+    def remove(self, key: bytes, /) -> None:
+        """Know nothing of a file any more."""
+        ...
+
+    def stand_at(self, top: bytes, /) -> None:
+        """Note the version that came of it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +101,7 @@ def add_version(
     dataset: str,
     base: Manifest | None,
     findings: Iterator[Suspect],
-    writer: IndexWriter,
+    writer: FactsSink,
     stage: Stage,
     uploading: Stage,
     skipped: list[Skipped],
@@ -128,7 +145,7 @@ class _Adding:
         session: BucketSession,
         base: Manifest | None,
         content: VersionContent,
-        writer: IndexWriter,
+        writer: FactsSink,
         stage: Stage,
         links: LinkedObjects | None,
     ) -> None:

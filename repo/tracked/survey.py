@@ -2,7 +2,8 @@
 
 The directory is walked in tree order, each name looked at with lstat(2), beside the rows of the index, which come in
 the same order: memory is the listings of the directories on the way. What ignore files leave out is left out, unless
-it is known already. Symbolic links are not followed.
+it is known already; those of the folders above it, up to the project's top, count as well. Symbolic links are not
+followed.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def survey(top: bytes, rows: Iterator[Row], skipped: Callable[[Skipped], None] =
     """
     row = next(rows, None)
     stack: list[tuple[Names, bytes, IgnoreRules, Iterator[object]]] = []
-    stack.append(((), b"", IgnoreRules.at_top(top), iter(_listing(top))))
+    stack.append(((), b"", IgnoreRules.in_project(top), iter(_listing(top))))
     while stack:
         names, prefix, rules, listing = stack[-1]
         for item in listing:

@@ -108,8 +108,10 @@ def read_lock(root: str, folder: str) -> dict[str, LockedStage]:
     return parse_lock(body, os.path.join(folder, LOCK_FILE), folder) if body is not None else {}
 
 
-def add_stage(project: Project, stage: Stage, *, replace: bool = False) -> Pipeline:
+def add_stage(project: Project, stage: Stage, *, replace: bool = False, comment: str = "") -> Pipeline:
     """Write a stage into its folder's file, if it can be one beside all others; return the pipeline with it.
+
+    `comment` goes with one that is new.
 
     ConflictError: there is another of that name, or an output overlaps. UsageError: a cycle, a path that cannot be.
     Nothing is written then.
@@ -118,7 +120,7 @@ def add_stage(project: Project, stage: Stage, *, replace: bool = False) -> Pipel
     path = os.path.join(project.root, folder, STAGES_FILE)
     name = os.path.join(folder, STAGES_FILE)
     body = read_bounded(path, MOST_BYTES)
-    made = with_stage(body, stage, name, replace=replace)
+    made = with_stage(body, stage, name, replace=replace, comment=comment)
     stages = [each for each in load_pipeline(project).graph.stages.values() if each.where != stage.where]
     pipeline = Pipeline(project, make_graph([*stages, stage]))
     if made != body:

@@ -115,8 +115,10 @@ def _wrong(name: str, why: str, line: int | None = None, fix: str = "") -> Integ
     return IntegrityError(f"{place} cannot be used", why=why, fix=fix or "Mend it, or take it from git again.")
 
 
-def with_stage(body: bytes | None, stage: Stage, name: str, *, replace: bool) -> bytes:
+def with_stage(body: bytes | None, stage: Stage, name: str, *, replace: bool, comment: str = "") -> bytes:
     """Return the file with a stage added, the rest of it as it was. `body` None: there is none yet.
+
+    `comment` is written above what a stage says that is new.
 
     ConflictError: there is another stage of that name, and it is not to be replaced. Else as `parse_stages`.
     """
@@ -135,6 +137,8 @@ def with_stage(body: bytes | None, stage: Stage, name: str, *, replace: bool) ->
     document = tomlkit.parse(body if body is not None else f"{_HEAD}format = {FORMAT}\n")
     stages = document.setdefault("stages", tomlkit.table(is_super_table=True))
     table = tomlkit.table()
+    for line in comment.splitlines():
+        table.add(tomlkit.comment(line))
     for key in FIELDS:
         value = getattr(stage, key)
         if isinstance(value, tuple):
