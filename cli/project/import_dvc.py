@@ -53,7 +53,7 @@ def import_dvc(
     settings = invocation.settings()
     with invocation.progress() as progress:
         report = import_project(project, found, settings, progress, checkout=not no_checkout)
-    if is_new:
+    if is_new and "penstock.toml" not in report.files:
         report.files.insert(0, "penstock.toml")
     history = None
     if all_commits:
@@ -101,7 +101,7 @@ def _tell(invocation: Invocation, report: Imported, history: ImportedHistory | N
             f"{history.commits} commits are versions in {history.remote}: "
             f"branches {', '.join(history.branches) or '-'}; tags {', '.join(history.tags) or '-'}"
         )
-    for remark in dict.fromkeys(report.remarks):
+    for remark in dict.fromkeys([*report.remarks, *(history.remarks if history is not None else ())]):
         output.notice(remark)
     for path, error in report.failed.items():
         output.notice(f"not taken: {path}: {error}")

@@ -14,7 +14,7 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 
-from penstock.errors import AccessError, IntegrityError, NotFoundError, PenstockError
+from penstock.errors import AccessError, IntegrityError, NotFoundError, StoreUnreachableError
 from penstock.store.base import ByteRange, Store
 
 from .dvc_files import DvcHash
@@ -39,6 +39,8 @@ class DvcObjects:
         self._listings: dict[str, dict[tuple[bytes, ...], DvcHash]] = {}
         self.damaged: list[str] = []
         """What was there under a hash that it has not."""
+        self.silent: dict[str, str] = {}
+        """Remotes that could not be read, and why: asked once."""
 
     def __enter__(self) -> DvcObjects:
         return self
@@ -75,7 +77,7 @@ class DvcObjects:
     ) -> bytes:
         """Return the path of a file that holds what has this hash; `more` are stores that may have it as well.
 
-        NotFoundError: it is nowhere. AccessError, StoreUnreachableError: a place that may have it cannot be read.
+        NotFoundError: it is nowhere; `silent` says which places could not be read.
         """
         kept = os.path.join(self._folder, wanted.md5)
         if os.path.lexists(kept):
@@ -89,16 +91,16 @@ class DvcObjects:
         if body is not None and fits(BytesIO(body), wanted):
             self._write(kept, iter((body,)))
             return os.fsencode(kept)
-        faults: list[str] = []
         for name, store in [*self._stores(), *more]:
+            if name in self.silent:
+                continue
             try:
                 if self._fetched(store, wanted, kept):
                     return os.fsencode(kept)
-            except PenstockError as error:
-                faults.append(f"{name}: {error}")
-        if faults:
-            raise AccessError(f"{told} cannot be had", why="; ".join(faults))
-        raise NotFoundError(f"{told} cannot be had", why=f"no cache and no remote that is read has {wanted.md5}")
+            except (AccessError, StoreUnreachableError) as error:
+                self.silent[name] = str(error)
+        more_told = f"; {', '.join(self.silent)} cannot be read" if self.silent else ""
+        raise NotFoundError(f"{told} cannot be had", why=f"no cache and no remote has {wanted.md5}{more_told}")
 
     def _stores(self) -> list[NamedStore]:
         if self._opened is None:
@@ -113,7 +115,7 @@ class DvcObjects:
         with os.fdopen(descriptor, "rb", buffering=0) as stream:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 return False
-            if fits(stream, wanted):  # type: ignore[arg-type]  # reads pieces alone
+            if fits(stream, wanted):
                 return True
         self.damaged.append(os.fsdecode(path))
         return False
@@ -140,7 +142,7 @@ class DvcObjects:
 def _keys(wanted: DvcHash) -> tuple[str, str]:
     here = f"{wanted.md5[:2]}/{wanted.md5[2:]}"
     both = f"files/md5/{here}", here
-    return both[::-1] if wanted.is_old else both  # type: ignore[return-value]
+    return (both[1], both[0]) if wanted.is_old else both
 
 
 def _pieces(store: Store, key: str, size: int) -> Iterator[bytes]:

@@ -41,7 +41,7 @@ from penstock.repo.write.version_writer import VersionWriter
 
 from .dvc_project import DvcProject, open_objects
 from .dvc_state import CommitTree, DvcState, Tracked, read_state
-from .import_project import taken_version
+from .import_project import taken_version, told_of
 from .versions import DvcVersions
 
 __all__ = ["ImportedHistory", "import_history"]
@@ -60,6 +60,7 @@ class ImportedHistory:
     branches: list[str] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ def import_history(
             for tracked in state.tracked:
                 try:
                     read = _git_files(tree, tracked) if tracked.output.in_git else None
-                    parts[tracked.output.path] = taken_version(maker, objects, tracked, found, in_git=read)
+                    parts[tracked.output.path] = taken_version(maker, tracked, found, in_git=read)
                 except PenstockError as error:
                     report.failed.append(f"{tracked.output.path} of commit {commit.name[:12]}: {error}")
             report.failed += [f"commit {commit.name[:12]}: {each}" for each in history.new_remarks(state)]
@@ -109,6 +110,7 @@ def import_history(
                 continue  # before anything was tracked
             made[commit.name] = history.add(commit, parts, [each.known_commit for each in parents])
         report.commits = len(made)
+        report.remarks = told_of(objects)
         _name(project, made, target, who, report)
     report.failed = list(dict.fromkeys(report.failed))
     return report

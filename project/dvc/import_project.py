@@ -12,6 +12,7 @@ import posixpath
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from typing import Any
 
 from penstock.errors import PenstockError, UsageError
 from penstock.progress import SILENT, Progress
@@ -34,7 +35,7 @@ from .notes import meta_of
 from .stages import take_stages
 from .versions import DvcVersions
 
-__all__ = ["Imported", "Taken", "import_project", "taken_version"]
+__all__ = ["Imported", "Taken", "import_project", "taken_version", "told_of"]
 
 _IGNORE, _OUR_IGNORE = ".dvcignore", ".penstockignore"
 _MOST_IGNORED = 1 << 20
@@ -84,10 +85,10 @@ def import_project(
                 if tracked.stage is None:
                     refuse_overlap(project, path, (each for each in _others(state, project) if each != path))
                 in_git = _work_tree_files(project, tracked.output) if tracked.output.in_git else None
-                versions[path] = taken_version(maker, objects, tracked, found, in_git=in_git, work_tree=True)
+                versions[path] = taken_version(maker, tracked, found, in_git=in_git, work_tree=True)
             except PenstockError as error:
                 report.failed[path] = error
-        report.remarks += [f"{path} is damaged: it is not what its name says" for path in objects.damaged]
+        report.remarks += told_of(objects)
     _take_ignored(project, report)
     _take_remotes(project, found, settings, report)
     for tracked in state.tracked:
@@ -98,7 +99,7 @@ def import_project(
             if tracked.stage is None:
                 _point(project, tracked, pointer, report)
             done = None
-            if checkout and not tracked.output.in_git:
+            if checkout:
                 done = check_out_path(project, tracked.output.path, pointer, settings, progress)
             report.taken.append(Taken(tracked.output.path, pointer, done))
         except PenstockError as error:
@@ -111,6 +112,12 @@ def import_project(
     ]
     report.files = sorted(set(report.files))
     return report
+
+
+def told_of(objects: DvcObjects) -> list[str]:
+    """Return what is to be told of places that contents were looked for in."""
+    damaged = [f"{path} is damaged: it is not what its name says" for path in dict.fromkeys(objects.damaged)]
+    return [*damaged, *(f"{name} cannot be read: {why}" for name, why in objects.silent.items())]
 
 
 def _others(state: DvcState, project: Project) -> set[str]:
@@ -126,7 +133,6 @@ def _work_tree_files(project: Project, output: Output) -> Callable[[str], bytes 
 
 def taken_version(
     maker: DvcVersions,
-    objects: DvcObjects,
     tracked: Tracked,
     found: DvcProject,
     *,
@@ -202,7 +208,8 @@ def _take_ignored(project: Project, report: Imported) -> None:
                 report.remarks.append(f"{posixpath.join(folder, _IGNORE)}: {os.fsdecode(line)[:80]!r}: {error}")
         path = posixpath.join(folder, _OUR_IGNORE)
         place = os.path.join(project.root, path)
-        if os.path.lexists(place):
+        says = any(line.strip() and not line.startswith(b"#") for line in lines)
+        if os.path.lexists(place) or not says:
             continue
         replace_file(place, b"\n".join(lines))
         report.files.append(path)
@@ -228,7 +235,7 @@ def _take_remotes(project: Project, found: DvcProject, settings: Settings, repor
                 told = f"penstock remote add {'-d ' if name == found.config.default else ''}{remote.name} {remote.url}"
                 report.remarks.append(f"remote {name} is not taken over without --trust; or: {told}")
             continue
-        options = {key: value for key, value in remote.settings().items() if key != "url"}
+        options: dict[str, Any] = {key: value for key, value in remote.settings().items() if key != "url"}
         try:
             default = name == found.config.default and project.file.remote is None
             add_project_remote(project, remote.name, remote.url, settings, default=default, **options)

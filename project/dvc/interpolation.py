@@ -1,8 +1,8 @@
-"""``${…}`` in ``dvc.yaml``: names, keys and numbers in a context of plain values. Pure.
+r"""``${…}`` in ``dvc.yaml``: names, keys and numbers in a context of plain values. Pure.
 
-${train.lr}  ${files[0]}  ${item.name}       a value; a text that is nothing else becomes the value itself
-\\${…}                                        stays as it is
-in a command                                 a table becomes options, a list its words
+${train.lr}  ${files[0]}  ${item.name}      a value; a text that is nothing else becomes the value itself
+\${…}                                       stays as it is
+in a command                                a table becomes options, a list its words
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from .interpolation import Context, merged, resolved, resolved_text, value_of
 
 __all__ = ["DvcStage", "ReadDocument", "parse_pipeline"]
 
-ReadDocument = Callable[[str], Value | None]
+ReadDocument = Callable[[str], "Value | None"]
 """Gives what a file of parameters holds, by its path from the root; None: it is not there."""
 
 _PARAMETERS = "params.yaml"

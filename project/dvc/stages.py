@@ -16,7 +16,7 @@ from penstock.manifest.hashing import content_hash
 from penstock.project.pointer import Pointer
 from penstock.project.pointer_files import ignore_path
 from penstock.project.project import Project
-from penstock.project.stages.definition.lock_file import LOCK_FILE, Fingerprint, LockedStage, MadeOutput
+from penstock.project.stages.definition.lock_file import LOCK_FILE, Fingerprint, Kind, LockedStage, MadeOutput
 from penstock.project.stages.definition.pipeline import add_stage, load_pipeline
 from penstock.project.stages.definition.stage import Stage
 from penstock.project.stages.definition.stage_file import STAGES_FILE
@@ -80,7 +80,7 @@ def _lock(
         if pointer is None:
             remarks.append(f"stage {stage.where}: what it made at {path} could not be taken, so it runs again")
             continue
-        kind = "file" if pointer.is_file else "directory"
+        kind: Kind = "file" if pointer.is_file else "directory"
         outputs[path] = MadeOutput(kind, pointer.top.hex(), pointer.entries, pointer.bytes)
     dependencies: dict[str, Fingerprint] = {}
     for path in stage.read:

@@ -81,8 +81,8 @@ def fetched_commit(url: str, rev: str | None = None, *, base: str = ".") -> Iter
     """Fetch one commit of a repository: of a branch, tag or commit id, by default of its HEAD.
 
     Gives a git directory that goes again, the commit's id, and the address, a path made absolute. `url` is as git takes
-    it; a path is relative to `base`. NotFoundError: there is no such repository, or revision. UsageError: the address or
-    the revision is none.
+    it; a path is relative to `base`. NotFoundError: there is no such repository, or revision. UsageError: the address
+    or the revision is none.
     """
     place = _address(url, base)
     if rev is not None and not _REV.fullmatch(rev):
