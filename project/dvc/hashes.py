@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import BinaryIO
 
-from penstock.errors import IntegrityError
+from penstock.errors import IntegrityError, UsageError
 from penstock.manifest.entry import MAX_DEPTH, check_name
 
 from .dvc_files import DvcHash
@@ -71,7 +71,7 @@ def parse_listing(body: bytes, told: str, *, is_old: bool) -> dict[tuple[bytes, 
             if len(names) > MAX_DEPTH or len(md5) != 32 or not set(md5) <= set("0123456789abcdef"):
                 raise ValueError(row["relpath"])
             found[names] = DvcHash(md5, is_old)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, UsageError) as error:
         raise IntegrityError(f"{told}: its listing cannot be read", why=str(error)[:200]) from error
     above = {names[:depth] for names in found for depth in range(1, len(names))}
     if clash := next((names for names in found if names in above), None):

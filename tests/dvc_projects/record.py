@@ -23,16 +23,14 @@ def git(repository: Path, *arguments: str) -> str:
 
 def commits(repository: Path, root: str) -> list[dict[str, object]]:
     found: list[dict[str, object]] = []
-    for line in git(
-        repository, "log", "--topo-order", "--reverse", "--format=%H %P", "--branches", "--tags"
-    ).splitlines():
+    listed = git(repository, "log", "--topo-order", "--reverse", "--format=%H %P", "--branches", "--tags")
+    for line in listed.splitlines():
         name, *parents = line.split()
         files = {}
         for path in git(repository, "ls-tree", "-r", "-z", "--name-only", name).split("\0")[:-1]:
             files[path] = git(repository, "cat-file", "blob", f"{name}:{path}").replace(root, ROOT)
-        refs = git(
-            repository, "for-each-ref", "--points-at", name, "--format=%(refname)", "refs/heads", "refs/tags"
-        ).split()
+        pointing = ("--points-at", name, "--format=%(refname)", "refs/heads", "refs/tags")
+        refs = git(repository, "for-each-ref", *pointing).split()
         message = git(repository, "show", "-s", "--format=%s", name).strip()
         found.append({"name": name, "parents": parents, "refs": refs, "message": message, "files": files})
     return found
@@ -61,7 +59,7 @@ def main(folder: Path) -> None:
         "old": {
             str(path.relative_to(folder / "v2-style")): path.read_text()
             for path in sorted((folder / "v2-style").rglob("*"))
-            if path.is_file() and ".git" not in path.parts and "tmp" not in path.parts
+            if path.is_file() and not {".git", "tmp"} & set(path.relative_to(folder / "v2-style").parts)
         },
     }
     (HERE / "recorded.json").write_text(json.dumps(recorded, indent=1, ensure_ascii=False) + "\n")

@@ -50,7 +50,7 @@ def test_a_project_with_all_its_history_is_as_dvc_has_it(tmp_path):
         expected = {path: digest for path, digest in EXPECTED[tag].items() if path not in IN_GIT}
         assert sums(tmp_path / tag) == expected
         assert sum(path.is_file() for path in (tmp_path / tag).rglob("*")) == len(expected)
-    assert b"2,dog" in run_in(tmp_path, "penstock", "cat", f"{dataset}:branch-b", "labels.csv").encode()
+    assert b"2,dog" in run_in(tmp_path, "penstock", "cat", f"{dataset}:branch-b/labels.csv").encode()
     log = [json.loads(line) for line in run_in(tmp_path, "penstock", "log", "--json", dataset).splitlines()]
     assert [each["message"] for each in log] == ["v2", "v1"]
     # To do it again adds nothing.
