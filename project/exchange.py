@@ -27,6 +27,7 @@ from penstock.manifest.records import Manifest
 from penstock.manifest.tree import LoadNode, Tree
 from penstock.manifest.update import EMPTY_DIRECTORY, Edit, update
 from penstock.progress import SILENT, Progress
+from penstock.project.edit_branches import end_recorded
 from penstock.project.git import git_line, git_succeeds
 from penstock.project.local_bucket import bucket_lock, open_layered
 from penstock.project.pointer import Pointer
@@ -151,7 +152,9 @@ def _note(
     project: Project, remote: str, pointers: Mapping[str, Pointer], source: BucketSession, target: BucketSession
 ) -> None:
     """Note what the remote has now, and let it know the runs of stages that made any of it."""
-    note_pushed(project, remote, [pointer.top for pointer in pointers.values()])
+    tops = [pointer.top for pointer in pointers.values()]
+    note_pushed(project, remote, tops)
+    end_recorded(project, remote, tops, target)
     known = {top for top, remotes in pushed_tops(project).items() if remote in remotes}
     store = source.store
     assert isinstance(store, LayeredStore)

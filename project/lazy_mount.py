@@ -2,13 +2,12 @@
 
 The version is mounted where the directory would be, from the local bucket if that has it, else from a remote. What is
 changed in it stays in the mount's overlay until it is added: then it is committed, in the bucket that it is mounted
-from, and the pointer stands for what comes of it.
+from, and the pointer stands for what comes of it. A branch there keeps that until a push has recorded it.
 """
 
 from __future__ import annotations
 
 import os
-import secrets
 from contextlib import closing
 
 from penstock.api.handles import Handle
@@ -16,6 +15,7 @@ from penstock.api.mounts.mounts import MountInfo, mount, unmount
 from penstock.api.mounts.workspace import ChangeLine, Workspace
 from penstock.errors import ConflictError, NotFoundError, UsageError
 from penstock.progress import SILENT, Progress
+from penstock.project.edit_branches import end_branch, new_branch, note_branch
 from penstock.project.exchange import chosen_remote
 from penstock.project.local_bucket import local_address, open_local
 from penstock.project.pointer import Pointer, pointer_path, read_pointer, write_pointer
@@ -119,17 +119,21 @@ def add_mounted(
     changed = len(list(workspace.changes(every=True)))
     if not changed:
         return before, before, 0
-    branch = f"edits-{secrets.token_hex(8)}"
+    branch = new_branch()
     result = workspace.commit(f"edits of {path}", branch=branch, progress=progress)
     top = bytes.fromhex(result.top_hash)
     usable = project_settings(project, settings)
     bucket = workspace.status().handle.rpartition("/")[0]
     with closing(open_session(bucket, usable, cached=False)) as session:
         root = session.repository(project.file.dataset).manifest(top).root
-    after = Pointer("directory", top, root.entries, root.size).moved(before)
-    if bucket in usable.remotes:
-        note_pushed(project, bucket, [top])
-    write_pointer(file, after)
+        if bucket in usable.remotes:
+            note_branch(project, bucket, branch, top)
+        after = Pointer("directory", top, root.entries, root.size).moved(before)
+        if bucket in usable.remotes:
+            note_pushed(project, bucket, [top])
+        write_pointer(file, after)
+        if bucket not in usable.remotes:  # the local bucket keeps what was not pushed with no branch
+            end_branch(project, branch, session)
     return before, after, changed
 
 

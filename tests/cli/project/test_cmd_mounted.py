@@ -41,6 +41,9 @@ def test_a_mounted_directory_is_read_changed_added_and_follows_git(registry, tmp
         assert (clone / "raw/new").read_bytes() == b"n"
     finally:
         run_in(clone, "penstock", "umount", "raw")
+    dataset = f"file://{tmp_path}/storage/registry"
+    assert "edits-" in run_in(clone, "penstock", "branch", dataset)  # the only thing that keeps it, so far
     run_in(clone, "penstock", "push")
+    assert "edits-" not in run_in(clone, "penstock", "branch", dataset)
     run_in(clone, "penstock", "checkout", "raw")
     assert set(tree_of(clone / "raw")) == {"a", "b", "new"}
