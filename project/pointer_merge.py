@@ -21,9 +21,11 @@ from penstock.manifest.records import Manifest
 from penstock.progress import SILENT, Progress
 from penstock.project.git import ask_git, git_succeeds
 from penstock.project.local_bucket import bucket_lock, open_layered, open_local
-from penstock.project.pointer import Pointer, parse_pointer
+from penstock.project.pointer import Pointer, parse_pointer, pointer_path
 from penstock.project.project import Project
 from penstock.project.project_file import read_bounded
+from penstock.project.stages.definition.lock_file import format_lock, parse_lock
+from penstock.project.stages.definition.lock_merge import merge_locks
 from penstock.project.state_folder import replace_file
 from penstock.project.tracking import open_version
 from penstock.repo.bucket import object_keys
@@ -34,9 +36,17 @@ from penstock.repo.tracked.transfer import bring_metadata
 from penstock.repo.write.version_content import open_content
 from penstock.repo.write.version_merge import describe_conflict
 
-__all__ = ["MergedPointer", "conflicting_pointers", "install_driver", "merge_pointers", "remove_driver"]
+__all__ = [
+    "MergedPointer",
+    "conflicting_locks",
+    "conflicting_pointers",
+    "install_driver",
+    "merge_pointers",
+    "merged_lock",
+    "remove_driver",
+]
 
-_ATTRIBUTES = b"*.penstock merge=penstock\n"
+_ATTRIBUTES = (b"*.penstock merge=penstock\n", b"penstock.lock merge=penstock\n")
 _MOST = 1 << 20
 _SHOWN = 20
 
@@ -133,14 +143,8 @@ def conflicting_pointers(project: Project, path: str) -> tuple[Pointer | None, P
 
     UsageError: it is in no conflict, or one side has removed it.
     """
-    listed = ask_git(project.root, "ls-files", "-u", "-z", "--", f":(literal){path}.penstock")
-    found: dict[int, Pointer] = {}
-    for line in listed.split(b"\0"):
-        if line:
-            facts, _, name = line.partition(b"\t")
-            _, blob, stage = facts.split(b" ")
-            body = ask_git(project.root, "cat-file", "blob", blob.decode())
-            found[int(stage)] = parse_pointer(os.fsdecode(name), body)
+    sides = _sides(project, pointer_path(path))
+    found = {stage: parse_pointer(pointer_path(path), body) for stage, body in sides.items()}
     if 2 not in found or 3 not in found:
         raise UsageError(
             f"{path!r} is in no conflict that can be merged",
@@ -148,6 +152,33 @@ def conflicting_pointers(project: Project, path: str) -> tuple[Pointer | None, P
             fix="git status shows what is; git rm or git add settles a removal.",
         )
     return found.get(1), found[2], found[3]
+
+
+def _sides(project: Project, path: str) -> dict[int, bytes]:
+    """Return what git's index has of a file in conflict: 1 the common base, 2 ours, 3 theirs."""
+    listed = ask_git(project.root, "ls-files", "-u", "-z", "--", f":(literal){path}")
+    found: dict[int, bytes] = {}
+    for line in listed.split(b"\0"):
+        if line:
+            _, blob, stage = line.partition(b"\t")[0].split(b" ")
+            found[int(stage)] = ask_git(project.root, "cat-file", "blob", blob.decode())
+    return found
+
+
+def conflicting_locks(project: Project, path: str) -> tuple[bytes, bytes, bytes]:
+    """Return what git's index has of a lock that is in conflict: the common base, ours, theirs. UsageError: none."""
+    found = _sides(project, path)
+    if 2 not in found or 3 not in found:
+        raise UsageError(f"{path!r} is in no conflict that can be merged", fix="git status shows what is.")
+    return found.get(1, b""), found[2], found[3]
+
+
+def merged_lock(path: str, base: bytes, ours: bytes, theirs: bytes) -> tuple[bytes, list[str]]:
+    """Return a merged lock, and the stages that both sides have run. IntegrityError: one of them is no lock."""
+    folder = os.path.dirname(path)
+    known, mine, other = (parse_lock(body, path, folder) if body else {} for body in (base, ours, theirs))
+    merged, both = merge_locks(known, mine, other)
+    return format_lock(merged), both
 
 
 def install_driver(project: Project, command: str) -> None:
@@ -158,9 +189,10 @@ def install_driver(project: Project, command: str) -> None:
     ask_git(project.root, "config", "--local", "merge.penstock.driver", f"{command} merge-pointer %P --driver %O %A %B")
     path = os.path.join(project.common, "info", "attributes")
     body = read_bounded(path, _MOST) or b""
-    if _ATTRIBUTES not in body.splitlines(keepends=True):
+    missing = [line for line in _ATTRIBUTES if line not in body.splitlines(keepends=True)]
+    if missing:
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        replace_file(path, body + (b"\n" if body and not body.endswith(b"\n") else b"") + _ATTRIBUTES)
+        replace_file(path, b"".join([body, b"\n" if body and not body.endswith(b"\n") else b"", *missing]))
 
 
 def remove_driver(project: Project) -> None:
@@ -171,7 +203,7 @@ def remove_driver(project: Project) -> None:
         ask_git(project.root, "config", "--local", "--remove-section", "merge.penstock")
     path = os.path.join(project.common, "info", "attributes")
     body = read_bounded(path, _MOST) or b""
-    kept = b"".join(line for line in body.splitlines(keepends=True) if line != _ATTRIBUTES)
+    kept = b"".join(line for line in body.splitlines(keepends=True) if line not in _ATTRIBUTES)
     if kept:
         replace_file(path, kept)
     elif body:

@@ -15,8 +15,11 @@ from penstock.cli.params import side_options
 from penstock.project.local_gc import collect_local
 from penstock.project.pointer import pointer_path, read_pointer, write_pointer
 from penstock.project.pointer_changes import open_changes, pointer_changes, revisions
-from penstock.project.pointer_merge import conflicting_pointers, merge_pointers
-from penstock.project.project import find_project
+from penstock.project.pointer_merge import conflicting_locks, conflicting_pointers, merge_pointers, merged_lock
+from penstock.project.project import Project, find_project
+from penstock.project.project_file import read_bounded
+from penstock.project.stages.definition.lock_file import LOCK_FILE, MOST_BYTES
+from penstock.project.state_folder import replace_file
 
 from .tracked import project_paths
 
@@ -135,9 +138,13 @@ def merge_pointer(
     """Join what two branches did to a tracked directory, where git has left a conflict in its pointer.
 
     Files that one side changed are taken from it. A file that both changed is named, exit code 4, and nothing has
-    changed; --ours and --theirs settle it, for all or by path. `penstock init --hooks` has git do this by itself.
+    changed; --ours and --theirs settle it, for all or by path. `penstock init --hooks` has git do this by itself. Of
+    penstock.lock, stages are joined; one that both sides have run is run, or taken, by the next `penstock repro`.
     """
     project, settings = find_project(), invocation.settings()
+    if os.path.basename(path) == LOCK_FILE:
+        _merge_lock(invocation, project, path, driver)
+        return
     if driver is not None:
         before, mine, other = driver
         base = read_pointer(before) if os.path.getsize(before) else None
@@ -155,3 +162,24 @@ def merge_pointer(
     else:
         invocation.output.line(f"{inside}: {merged.ours} changes of ours, {merged.theirs} of theirs")
         invocation.output.notice(f"git add {pointer_path(inside)}; penstock checkout {inside} brings the data")
+
+
+def _merge_lock(invocation: Invocation, project: Project, path: str, driver: tuple[str, str, str] | None) -> None:
+    if driver is not None:
+        # As git calls it, the path is from the top, and the three are files of git's own.
+        base, ours, theirs = (read_bounded(each, MOST_BYTES) or b"" for each in driver)
+        inside, target = path, driver[1]
+    else:
+        (inside,) = project_paths(project, [path])
+        base, ours, theirs = conflicting_locks(project, inside)
+        target = os.path.join(project.root, inside)
+    merged, both = merged_lock(inside, base, ours, theirs)
+    replace_file(target, merged)
+    output = invocation.output
+    if output.json:
+        output.document({"path": inside, "both": both})
+        return
+    for name in both:
+        output.notice(f"{inside}: both sides have run {name}: penstock repro brings it up to date")
+    if driver is None:
+        output.notice(f"git add {inside}")
