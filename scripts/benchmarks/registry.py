@@ -1,7 +1,9 @@
-"""A registry in git beside DVC, on one disk: openclipart and many small files, on a local remote and through the proxy.
+"""A registry in git beside DVC: openclipart and many small files, on a local remote and on S3 25 ms away.
 
-DVC (`pip install dvc`) is measured where PENSTOCK_BENCH_DVC names its program, with its fastest link type, hard links;
-without it, our own figures stand alone, held against their bars in seconds.
+Both do the same, one after the other, on one disk, in one run; the page cache is warm unless a row says cold. DVC links
+its files hard, its fastest way (registry_tools). Bars in seconds are held against the clock; the processor time beside
+them tells what a busy machine has added. Sizes are smaller than what the bars speak of unless the run is `--full`:
+100,000 files of 4 KB, 1 GiB, stages over all of openclipart, and the cold rows.
 """
 
 from __future__ import annotations
@@ -9,168 +11,277 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 from figures import Figures
+from registry_tools import Dvc, Penstock, Took, copy_tree, find_dvc, timed
 from world import World
 
 __all__ = ["bench_registry"]
 
-_MANY = 100_000
-_LARGE = 1 << 30
+_CHANGED = 1 << 20
 
 
 def bench_registry(world: World, figures: Figures) -> None:
-    """Add, push, status, change, switch, clone; then the same of many files, and of a large one."""
-    dvc = os.environ.get("PENSTOCK_BENCH_DVC")
-    ours = _measure(_Penstock(world, "ours"), world)
-    theirs = _measure(_Dvc(world, "theirs", dvc), world) if dvc else {}
-    for name, seconds in ours.items():
-        other = theirs.get(name)
-        bar = _SECONDS.get(name)
-        figures.add(f"{name}", seconds, "s", at_most=bar)
-        if other is not None:
-            figures.add("  the same by DVC, beside ours", other / seconds, "x", at_least=_RATIOS.get(name))
-    _bench_store(world, figures)
+    """Measure all rows, each beside DVC where that can do it."""
+    rows: list[tuple[str, Callable[[World, _Rows], None]]] = [
+        ("local", _local),
+        ("s3", _far),
+        ("many", _many),
+        ("import", _imports),
+        ("stages", _stages),
+        ("large", _large),
+    ]
+    for name, measure in rows:
+        if not world.rows or world.rows in name:
+            print(f"registry: {name}", file=sys.stderr)
+            measure(world, _Rows(figures))
 
 
-_SECONDS = {"status, nothing changed": 0.5, "one file changed: add, push": 1.0, "switch of branches": 0.7}
-_RATIOS = {"add, push": 4.0, "clone, pull": 3.0}
+class _Rows:
+    """Writes a row a thing that was done: by us, by DVC, how many times as long."""
+
+    def __init__(self, figures: Figures) -> None:
+        self._figures = figures
+
+    def row(self, what: str, ours: Took, theirs: Took | None = None, *, most: float = 0, least: float = 0) -> None:
+        """Write one; `most` seconds, `least` times as fast as DVC."""
+        add = self._figures.add
+        add(what, ours.wall, "s", at_most=most or None)
+        add("  processor time of it", ours.cpu, "s")
+        if theirs is not None:
+            add("  by DVC", theirs.wall, "s")
+            add("  DVC's time / ours", theirs.wall / ours.wall, "x", at_least=least or None)
+            add("  DVC's processor time / ours", theirs.cpu / ours.cpu, "x")
+
+    def count(self, what: str, number: float, unit: str, *, most: float) -> None:
+        """Write something that was counted."""
+        self._figures.add(f"  {what}", number, unit, at_most=most)
 
 
-class _Penstock:
-    """What is typed for Penstock."""
+def _pair(world: World, name: str, *, far: bool = False) -> list[Penstock]:
+    """Begin a project of Penstock's and one of DVC's, where that is measured, with remotes of their own."""
 
-    def __init__(self, world: World, name: str) -> None:
-        self.world = world
-        self.path = world.scratch / name
-        self.remote = world.scratch / f"{name}-remote"
+    def remote(kind: str) -> str:
+        return f"s3://{world.bucket()}" if far else str(world.scratch / f"{name}-{kind}-remote")
 
-    def begin(self) -> None:
-        self.path.mkdir()
-        _git(self.path, "init", "-q", "-b", "main")
-        self.do("init", "--hooks")
-        self.do("remote", "add", "-d", "storage", str(self.remote))
-
-    def do(self, *words: str, at: Path | None = None) -> float:
-        return _timed(self.world, at or self.path, "penstock", *words)
-
-    def add(self, path: str) -> float:
-        return self.do("add", path)
-
-    def prepare_clone(self, path: Path) -> None:
-        self.do("trust", at=path)
+    tools = [Penstock(world, world.scratch / f"{name}-ours", remote("ours"))]
+    if find_dvc() is not None:
+        tools.append(Dvc(world, world.scratch / f"{name}-dvc", remote("dvc")))
+    for tool in tools:
+        tool.begin()
+    return tools
 
 
-class _Dvc(_Penstock):
-    """What is typed for DVC."""
-
-    def __init__(self, world: World, name: str, program: str | None) -> None:
-        super().__init__(world, name)
-        self.program = str(program)
-
-    def begin(self) -> None:
-        self.path.mkdir()
-        _git(self.path, "init", "-q", "-b", "main")
-        self.do("init", "-q")
-        self.do("config", "core.analytics", "false")
-        self.do("config", "cache.type", "hardlink,copy")
-        self.do("install")
-        self.do("remote", "add", "-d", "storage", str(self.remote))
-
-    def do(self, *words: str, at: Path | None = None) -> float:
-        return _timed(self.world, at or self.path, self.program, *words)
-
-    def prepare_clone(self, path: Path) -> None:
-        self.do("version", at=path)
-
-
-def _measure(tool: _Penstock, world: World) -> dict[str, float]:
-    tool.begin()
-    shutil.copytree(world.clipart, tool.path / "raw")
-    found = {"add, push": tool.add("raw") + tool.do("push")}
-    _commit(tool.path, "first")
-    found["status, nothing changed"] = tool.do("status")
-    found["push, nothing new"] = tool.do("push")
-    _git(tool.path, "checkout", "-q", "-b", "other")
-    one = min(path for path in (tool.path / "raw").rglob("*.png"))
-    body = one.read_bytes()
-    one.unlink()
-    one.write_bytes(body + b"changed")
-    found["one file changed: add, push"] = tool.add("raw") + tool.do("push")
-    _commit(tool.path, "second")
-    begin = time.perf_counter()
-    _git(tool.path, "checkout", "-q", "main", environment=world.environment)
-    found["switch of branches"] = time.perf_counter() - begin
-    if one.read_bytes() != body:
-        sys.exit("the data did not follow the switch")
-    clone = tool.path.with_name(f"{tool.path.name}-clone")
-    _git(tool.path.parent, "clone", "-q", str(tool.path), str(clone))
-    tool.prepare_clone(clone)
-    found["clone, pull"] = tool.do("pull", at=clone)
-    if sum(path.is_file() for path in (clone / "raw").rglob("*")) != sum(
-        path.is_file() for path in (tool.path / "raw").rglob("*")
-    ):
-        sys.exit("the clone has not all of it")
-    many = tool.path / "many"
-    for folder in range(100):
-        (many / str(folder)).mkdir(parents=True)
-        for number in range(_MANY // 100):
-            (many / str(folder) / str(number)).write_bytes(f"{folder} {number} ".encode() * 400)
-    found[f"add of {_MANY:,} files"] = tool.add("many")
-    found[f"status of {_MANY:,} files"] = tool.do("status")
-    return found
+def _local(world: World, rows: _Rows) -> None:
+    tools = _pair(world, "local")
+    for tool in tools:
+        copy_tree(world.clipart, tool.path / "raw")
+    added = [tool.do("add", "raw") + tool.do("push") for tool in tools]
+    rows.row("add and push of openclipart, local", *added, least=4)
+    for tool in tools:
+        tool.commit("first")
+    rows.row("status, nothing changed", *(tool.do("status") for tool in tools), most=0.5)
+    if world.full and world.drop_page_cache():
+        cold: list[Took] = []
+        for tool in tools:
+            world.drop_page_cache()
+            cold.append(tool.do("status"))
+        rows.row("status, nothing changed, cold", *cold)
+    rows.row("push, nothing new", *(tool.do("push") for tool in tools))
+    _one_changed(tools, rows, "local", most=1)
+    switched = []
+    for tool in tools:
+        picture = _picture(tool.path / "raw")
+        changed = picture.read_bytes()
+        switched.append(tool.git("checkout", "-q", "main"))
+        if picture.read_bytes() == changed:
+            sys.exit(f"the data did not follow the switch: {tool.name}")
+    rows.row("git checkout of a branch that differs by one file, data and all", *switched, most=0.7)
+    _pulled(world, tools, rows, "local", least=3)
 
 
-def _bench_store(world: World, figures: Figures) -> None:
-    """Push to the S3 server behind 25 ms, and change a part of a large file."""
-    path, bucket = world.scratch / "in-s3", world.bucket()
-    path.mkdir()
-    _git(path, "init", "-q", "-b", "main")
-    options = ("--endpoint-url", world.proxy.endpoint, "--region", "us-east-1", "--addressing-style", "path")
-    _timed(world, path, "penstock", "init")
-    _timed(world, path, "penstock", "remote", "add", "-d", "storage", f"s3://{bucket}", *options)
-    shutil.copytree(world.clipart, path / "raw")
-    _timed(world, path, "penstock", "add", "raw")
-    figures.add("push to S3 at 25 ms (DVC: 52.7 s)", _timed(world, path, "penstock", "push"), "s", at_most=52.7 / 12)
-    figures.add("push to S3, nothing new", _timed(world, path, "penstock", "push"), "s")
-    large = path / "large.bin"
-    with open(large, "wb") as stream:
-        stream.writelines(os.urandom(1 << 24) for _ in range(_LARGE >> 24))
-    _timed(world, path, "penstock", "add", "large.bin")
-    _timed(world, path, "penstock", "push")
-    with open(large, "r+b") as stream:
-        stream.seek(_LARGE // 2)
-        stream.write(os.urandom(1 << 20))
-    _timed(world, path, "penstock", "add", "large.bin")
-    report = json.loads(_answer(world, path, "penstock", "push", "--json"))
-    sent = report["bytes"] + report["metadata_bytes"]
-    figures.add("1 MiB of 1 GiB changed: bytes pushed (DVC: 1 GiB)", sent, "B", at_most=2 << 20)
+def _picture(folder: Path) -> Path:
+    return min(folder.rglob("*.png"))
 
 
-def _timed(world: World, path: Path, *command: str) -> float:
-    begin = time.perf_counter()
-    _answer(world, path, *command)
-    return time.perf_counter() - begin
+def _change(path: Path) -> None:
+    """Change a file as an editor does: what other links to it have stays as it was."""
+    body = path.read_bytes()
+    path.unlink()
+    path.write_bytes(body + os.urandom(8))
 
 
-def _answer(world: World, path: Path, *command: str) -> str:
-    done = subprocess.run(command, cwd=path, env=world.environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"{' '.join(command)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
-    return done.stdout
+def _one_changed(tools: list[Penstock], rows: _Rows, where: str, *, most: float) -> None:
+    took = []
+    for tool in tools:
+        tool.git("checkout", "-q", "-b", "other")
+        _change(_picture(tool.path / "raw"))
+        added = tool.do("add", "raw")
+        if isinstance(tool, Dvc):
+            took.append(added + tool.do("push"))
+        else:
+            said: list[str] = []
+            took.append(added + timed(lambda tool=tool, said=said: said.append(tool.answer("push", "--json"))))
+            objects = json.loads(said[0])["objects"]
+        tool.commit("second")
+    rows.row(f"one file of 8,121 changed: add and push, {where}", *took, most=most)
+    rows.count("data objects sent", objects, "", most=1)
 
 
-def _git(path: Path, *words: str, environment: dict[str, str] | None = None) -> None:
-    who = {f"GIT_{role}_{what}": "bench@x" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    subprocess.run(
-        ["git", *words], cwd=path, env={**(environment or os.environ), **who}, check=True, capture_output=True
-    )
+def _pulled(world: World, tools: list[Penstock], rows: _Rows, where: str, *, least: float) -> None:
+    took: list[Took] = []
+    cold: list[Took] = []
+    for number in range(2 if world.full and world.drop_page_cache() else 1):
+        for tool in tools:
+            clone = tool.clone(tool.path.with_name(f"{tool.path.name}-clone-{number}"))
+            world.forget_cache()
+            if number:
+                world.drop_page_cache()
+            (cold if number else took).append(clone.do("pull"))
+            files = [sum(each.is_file() for each in (at / "raw").rglob("*")) for at in (clone.path, tool.path)]
+            if files[0] != files[1]:
+                sys.exit(f"the clone of {tool.name} has {files[0]} files, and not {files[1]}")
+            shutil.rmtree(clone.path)
+    rows.row(f"fresh clone: pull, {where}", *took, least=least)
+    if cold:
+        rows.row(f"fresh clone: pull, {where}, cold", *cold)
 
 
-def _commit(path: Path, message: str) -> None:
-    _git(path, "add", "-A")
-    _git(path, "commit", "-q", "-m", message)
+def _far(world: World, rows: _Rows) -> None:
+    tools = _pair(world, "far", far=True)
+    for tool in tools:
+        copy_tree(world.clipart, tool.path / "raw")
+    rows.row("add and push of openclipart, S3", *(tool.do("add", "raw") + tool.do("push") for tool in tools), least=12)
+    for tool in tools:
+        tool.commit("first")
+    _one_changed(tools, rows, "S3", most=2)
+    _pulled(world, tools, rows, "S3", least=8)
+    clone = tools[0].clone(world.scratch / "far-mounted")
+    world.forget_cache()
+
+    def first_file() -> None:
+        clone.answer("checkout", "--mount", "raw")
+        next((clone.path / "raw").rglob("*.png")).read_bytes()
+
+    try:
+        rows.row("fresh clone: checkout --mount to the first file read, S3", timed(first_file), most=2)
+    finally:
+        world.run("penstock", "umount", clone.path / "raw")
+
+
+def _many(world: World, rows: _Rows) -> None:
+    count = 100_000 if world.full else 20_000
+    tools = _pair(world, "many")
+    for tool in tools:
+        for folder in range(100):
+            (tool.path / "raw" / str(folder)).mkdir(parents=True)
+            for number in range(count // 100):
+                (tool.path / "raw" / str(folder) / str(number)).write_bytes(f"{folder:8} {number:8}\n".encode() * 228)
+    rows.row(f"add of {count:,} files of 4 KB", *(tool.do("add", "raw") for tool in tools), least=5)
+    rows.row(f"status of {count:,} files, nothing changed", *(tool.do("status") for tool in tools), least=4)
+
+
+def _imports(world: World, rows: _Rows) -> None:
+    """The other repository has openclipart; here it is followed, with stages that read it."""
+    sources = _pair(world, "source")
+    for source in sources:
+        copy_tree(world.clipart, source.path / "raw")
+        source.do("add", "raw")
+        source.do("push")
+        source.commit("first")
+    users = _pair(world, "user")
+    for user, source in zip(users, sources, strict=True):
+        if user.name == "ours":
+            user.do("trust", str(source.path))
+    took = [
+        user.import_by_reference(str(source.path), "raw", "inputs") for user, source in zip(users, sources, strict=True)
+    ]
+    rows.row("import of openclipart by reference (by DVC with its data)", *took, most=2)
+    rows.count("data bytes copied", users[0].data_bytes(), "B", most=0)
+    for source in sources:
+        _change(_picture(source.path / "raw"))
+        source.do("add", "raw")
+        source.do("push")
+        source.commit("one changed")
+    took = [user.update("inputs/raw", data=False) for user in users]
+    rows.row("update after one file changed there", *took, most=2)
+
+
+def _stages(world: World, rows: _Rows) -> None:
+    """The images of another repository, a stage that makes one of each, and a chain of twenty."""
+    count = 8_121 if world.full else 1_000
+    pictures = sorted(each for each in world.clipart.rglob("*.png"))
+    sources, users = _pair(world, "pictures"), _pair(world, "processed")
+    for source, user in zip(sources, users, strict=True):
+        _put(pictures[:count], source.path / "raw", 0)
+        source.do("add", "raw")
+        source.do("push")
+        source.commit("first")
+        (user.path / "work").mkdir()
+        if user.name == "ours":
+            user.do("trust", str(source.path))
+            user.do("import", str(source.path), "raw", "-o", "work", "--name", "inputs")
+        else:
+            user.do("import", str(source.path), "raw", "-o", "work/inputs")
+        user.stage_for_files()
+        user.commit("processed")
+    rows.row(f"repro, nothing to do, one stage of {count:,} files", *(user.repro("work") for user in users), most=0.7)
+    calls = users[0].path / "calls"
+    for what, new, most in (("one image changed", 0, 3.0), ("100 new images", 100, 0.0)):
+        took = []
+        for source, user in zip(sources, users, strict=True):
+            if new:
+                _put(pictures[:new], source.path / "raw", 1)
+            else:
+                _change(_picture(source.path / "raw"))
+            source.do("add", "raw")
+            source.do("push")
+            source.commit(what)
+            if calls.exists() and user.name == "ours":
+                calls.write_text("")
+            took.append(user.update("work/inputs") + user.repro("work"))
+        rows.row(f"{what} of {count:,} there: update and repro here", *took, most=most)
+        rows.count(f"calls of the command (of DVC's all {count:,})", calls.read_text().count("."), "", most=new or 1)
+    for user in users:
+        (user.path / "chain").mkdir()
+        (user.path / "chain/0.txt").write_text("begin")
+        for number in range(20):
+            user.add_stage(number)
+        user.repro("chain")
+    rows.row("repro, nothing to do, 20 stages", *(user.repro("chain") for user in users), most=1)
+
+
+def _put(pictures: list[Path], folder: Path, part: int) -> None:
+    """Lay pictures down, each with a content of its own, as so many new ones."""
+    folder.mkdir(exist_ok=True)
+    for number, picture in enumerate(pictures):
+        (folder / f"{part}-{number:05}.png").write_bytes(picture.read_bytes() + f"{part} {number}".encode())
+
+
+def _large(world: World, rows: _Rows) -> None:
+    size = 1 << 30 if world.full else 256 << 20
+    tools = _pair(world, "large")
+    took, sent = [], 0
+    for tool in tools:
+        large = tool.path / "large.bin"
+        with large.open("wb") as stream:
+            stream.writelines(os.urandom(1 << 24) for _ in range(size >> 24))
+        tool.do("add", "large.bin")
+        tool.do("push")
+        if tool.name == "DVC":
+            tool.do("unprotect", "large.bin")
+        with large.open("r+b") as stream:
+            stream.seek(size // 2)
+            stream.write(os.urandom(_CHANGED))
+        said: list[str] = []
+        added = tool.do("add", "large.bin")
+        words = ("push", "--json") if tool.name == "ours" else ("push",)
+        took.append(added + timed(lambda tool=tool, said=said, words=words: said.append(tool.answer(*words))))
+        if tool.name == "ours":
+            report = json.loads(said[0])
+            sent = report["bytes"] + report["metadata_bytes"]
+    rows.row(f"1 MiB of {size >> 20:,} MiB changed: add and push", *took)
+    rows.count("bytes pushed (by DVC: the whole file)", sent, "B", most=2 << 20)

@@ -35,7 +35,7 @@ BENCHMARKS: dict[str, tuple[Callable[[World, Figures], None], str]] = {
     ),
     "registry": (
         bench_registry,
-        "openclipart tracked in git: add, push, status, switch, clone; beside DVC, if it is there",
+        "openclipart tracked in git: add, push, status, switch, clone, import, stages; beside DVC",
     ),
     "transform": (
         bench_transform,
@@ -54,8 +54,12 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     parser.add_argument("--entries", type=int, default=10_000_000, help="size of the tree and packages benchmarks")
     parser.add_argument(
-        "--rows", default="", metavar="REGEX", help="only these rows of the reading, writing and packages benchmarks"
+        "--rows",
+        default="",
+        metavar="REGEX",
+        help="only these rows of the benchmarks that have rows",
     )
+    parser.add_argument("--full", action="store_true", help="the registry benchmark in the sizes of its bars")
     parser.add_argument("--scratch", type=Path, help="where data goes; a temporary folder by default")
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(BENCHMARKS):
@@ -64,7 +68,7 @@ def main() -> int:
     figures = Figures()
     scratch = tempfile.TemporaryDirectory(dir=arguments.scratch)
     try:
-        with scratch as folder, World(Path(folder), arguments.entries, arguments.rows) as world:
+        with scratch as folder, World(Path(folder), arguments.entries, arguments.rows, full=arguments.full) as world:
             for name, (bench, what) in BENCHMARKS.items():
                 if not arguments.names or name in arguments.names:
                     print(f"{name}: {what}", file=sys.stderr)

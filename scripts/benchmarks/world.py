@@ -28,13 +28,15 @@ _DROP = Path("/proc/sys/vm/drop_caches")
 class World:
     """Starts what is asked for when it is asked for, and ends all of it.
 
-    `entries` is the size of the tree benchmark, `rows` a pattern of the rows that the reading benchmark is to measure.
+    `entries` is the size of the tree benchmark, `rows` a pattern of the rows that the reading benchmark is to measure;
+    `full` asks for sizes that take long.
     """
 
-    def __init__(self, scratch: Path, entries: int, rows: str = "") -> None:
+    def __init__(self, scratch: Path, entries: int, rows: str = "", *, full: bool = False) -> None:
         self.scratch = scratch
         self.entries = entries
         self.rows = rows
+        self.full = full
         self._stack = ExitStack()
         self._buckets = 0
         self._mounts = 0
