@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from servers.faultproxy import FaultProxy
 from servers.rgw import RadosGateway
+from servers.sshd import SshServer
 
 _FOREIGN = ("AWS_", "PENSTOCK_", "XDG_", "BOTO_")
 _PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy", "ftp_proxy"}
@@ -78,6 +79,13 @@ def bucket(gateway: RadosGateway) -> str:
     name = f"bucket-{next(_bucket_numbers)}"
     gateway.make_bucket(name)
     return name
+
+
+@pytest.fixture(scope="session")
+def ssh_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
+    """The SSH server, started with the first test that asks for it."""
+    with SshServer(tmp_path_factory.mktemp("sshd")) as running:
+        yield running
 
 
 @pytest.fixture

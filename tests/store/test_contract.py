@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from servers import emulators
 
 from penstock.errors import ConflictError, NotFoundError, PenstockError, UsageError
 from penstock.store import ByteRange, ObjectInfo, Store, StoreOptions, naming, open_store
@@ -25,17 +26,42 @@ from penstock.store.s3.s3_parts import PART_SIZE
 BODY = bytes(range(256)) * 40
 
 
-@pytest.fixture(
-    params=[
-        "directory",
-        "directory without hard links",
-        "directory with neither links nor such renames",
-        pytest.param("bucket", marks=pytest.mark.s3),
-        pytest.param("prefix", marks=pytest.mark.s3),
-    ]
-)
+KINDS = [
+    "directory",
+    "directory without hard links",
+    "directory with neither links nor such renames",
+    pytest.param("bucket", marks=pytest.mark.s3),
+    pytest.param("prefix", marks=pytest.mark.s3),
+    "ssh",
+    *(["azure"] if emulators.AZURITE else []),
+    *(["gcs"] if emulators.FAKE_GCS else []),
+]
+container_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with emulators.azurite(tmp_path_factory.mktemp("azurite")) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with emulators.fake_gcs(tmp_path_factory.mktemp("gcs")) as address:
+        yield address
+
+
+@pytest.fixture(params=KINDS)
 def store(request: pytest.FixtureRequest) -> Iterator[Store]:
-    if request.param.startswith("directory"):
+    if request.param == "ssh":
+        server = request.getfixturevalue("ssh_server")
+        server.let_in(Path.home())
+        opened = open_store(server.address(request.getfixturevalue("tmp_path") / "objects"))
+    elif request.param == "azure":
+        opened = open_azure(request)
+    elif request.param == "gcs":
+        opened = open_gcs(request)
+    elif request.param.startswith("directory"):
         if request.param != "directory":
             refuse_links(request.getfixturevalue("monkeypatch"), renames="without" in request.param)
         opened = open_store(request.getfixturevalue("tmp_path").joinpath("objects").as_uri())
@@ -45,6 +71,21 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store]:
         opened = open_store(f"s3://{bucket}" + ("/deep/down" if request.param == "prefix" else ""))
     with opened:
         yield opened
+
+
+def open_azure(request: pytest.FixtureRequest) -> Store:
+    environment = request.getfixturevalue("monkeypatch")
+    environment.setenv("AZURE_STORAGE_ACCOUNT_NAME", "devstoreaccount1")
+    environment.setenv("AZURE_STORAGE_ACCOUNT_KEY", emulators.AZURITE_KEY)
+    address, name = request.getfixturevalue("azure"), f"container-{next(container_numbers)}"
+    emulators.make_azure_container(address, name)
+    return open_store(f"az://{name}/deep/down", StoreOptions(endpoint_url=address))
+
+
+def open_gcs(request: pytest.FixtureRequest) -> Store:
+    address, name = request.getfixturevalue("gcs"), f"bucket-{next(container_numbers)}"
+    emulators.make_gcs_bucket(address, name)
+    return open_store(f"gs://{name}/deep/down", StoreOptions(endpoint_url=address, anonymous=True))
 
 
 def refuse_links(monkeypatch: pytest.MonkeyPatch, *, renames: bool) -> None:
@@ -140,7 +181,7 @@ def test_an_etag_pins_the_content(store: Store, byte_range: ByteRange | None) ->
     assert '"' not in info.etag
     expected = BODY if byte_range is None else BODY[byte_range.offset :][: byte_range.length]
     assert store.get("key", byte_range, etag=info.etag) == expected
-    store.put("key", BODY[::-1])
+    store.put("key", BODY[::-1] + (b"!" if info.is_weak else b""))
     with pytest.raises(ConflictError):
         store.get("key", byte_range, etag=info.etag)
 
