@@ -13,6 +13,7 @@ import os
 import secrets
 import threading
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from weakref import WeakSet
@@ -71,7 +72,17 @@ class LocationIndex:
 
     def get(self, namespace: bytes, content: bytes) -> bytes | None:
         """Return the value of `content`, or None."""
-        return self.get_many(namespace, [content])[0]
+        key = _key(namespace, content)
+        with self._lock:
+            environment = self._open()
+            if environment is None:
+                return None
+            try:
+                found = environment.get(_ONLY, key)
+            except (OSError, IndexDamagedError) as error:
+                self._give_up(error)
+                return None
+        return _opened(key, found)
 
     def get_many(self, namespace: bytes, contents: Sequence[bytes]) -> list[bytes | None]:
         """Return the values of `contents`, in their order."""
@@ -224,6 +235,7 @@ def _delete_from(environment: Environment, start: bytes, limit: int, prefix: byt
         return sum(transaction.delete(_ONLY, key) for key, _ in rows if key.startswith(prefix))
 
 
+@lru_cache(maxsize=64)
 def _prefix(namespace: bytes) -> bytes:
     return blake3(namespace).digest(_NAMESPACE_BYTES)
 

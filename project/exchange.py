@@ -48,6 +48,7 @@ from penstock.repo.tracked.checkout import the_file_of
 from penstock.repo.tracked.layered_store import LayeredStore
 from penstock.repo.tracked.transfer import bring_data, bring_metadata, send_version
 from penstock.repo.tracked.version_commit import version_commit
+from penstock.repo.tracked.whole_objects import send_whole_objects
 from penstock.repo.write.authorship import default_author
 from penstock.repo.write.landing import until_it_stands
 from penstock.repo.write.publish import Authorship, stands_at
@@ -241,8 +242,14 @@ class _Pushing:
             return writer.repository.manifest(version.top_hash)
         base = Manifest(old.directory) if old is not None and old.directory is not None and not part.is_file else None
         old_file = old if part.is_file and old is not None and old.is_file else None
-        with writer.content(base, enter=False) as content:
-            manifest = send_version(version, base, writer.session, content, self._reading, old_file=old_file)
+        local = version.session.store
+        assert isinstance(local, LayeredStore)
+        with writer.content(base, enter=False, like=(local.url,)) as content:
+            manifest = None
+            if base is None and old_file is None:
+                manifest = send_whole_objects(version, local.upper, content, self._reading)
+            if manifest is None:
+                manifest = send_version(version, base, writer.session, content, self._reading, old_file=old_file)
             self._count(content)
         writer.access.create(store, key, manifest.encode(), contested=False)
         self._report.sent.append(path)

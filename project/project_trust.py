@@ -4,7 +4,7 @@ Trust is kept in the user's own state folder, one file a repository, named by th
 clone can bring it along. It is for the repository as a whole (what its stages and datasets as code run) and for each
 remote as it stands (name, address and options): one that a later commit changes is asked about anew.
 
-Until then a remote in a bucket is asked without credentials, one in a directory of this machine not at all, and none
+Until then a remote in S3 is asked without credentials, any other (a directory, SSH, Google, Azure) not at all, and none
 ever stands in the place of one that the user has named so himself.
 """
 
@@ -180,7 +180,7 @@ def check_reachable(project: Project, settings: Settings, name: str) -> None:
     if name in project.file.remotes and name not in settings.remotes:
         raise AccessError(
             f"remote {name!r} is not used",
-            why=f"{project.file.remotes[name].url} is a place of this machine that the project names, and you have not "
-            "said that you trust it",
+            why=f"{project.file.remotes[name].url} is a place that is reached as you, which the project names, and you "
+            "have not said that you trust it",
             fix=_FIX,
         )

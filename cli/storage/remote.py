@@ -55,12 +55,13 @@ def remote(context: click.Context) -> None:
         "penstock remote add demo ./store                  # a directory below this one",
         "penstock remote add lab s3://lab-data/penstock --endpoint-url https://s3.lab.example --profile lab",
         "penstock remote add open s3://open-data --anonymous --region eu-west-1",
+        "penstock remote add nas ssh://me@nas.example/srv/data   # takes penstock[ssh]; gs:// [gcs], az:// [azure]",
         "penstock remote add -d storage s3://lab-data    # the project here pushes there",
     ),
 )
 @click.argument("name")
 @click.argument("url")
-@click.option("--endpoint-url", metavar="URL", help="Where the S3 service is, when it is not Amazon's.")
+@click.option("--endpoint-url", metavar="URL", help="Where the service is, if not Amazon's; the Azure account.")
 @click.option("--profile", metavar="NAME", help="Profile in the AWS configuration to take credentials from.")
 @click.option("--region", metavar="NAME", help="Region of the bucket.")
 @click.option("--addressing-style", type=click.Choice(ADDRESSING_STYLES), help="Where the bucket's name goes.")
@@ -79,7 +80,8 @@ def add(
 ) -> None:
     """Let NAME stand for the bucket at URL.
 
-    URL is s3://bucket[/prefix], or a directory: file:///dir or a path. From then on NAME/dataset is a handle, and
+    URL is s3://bucket[/prefix], or a directory: file:///dir or a path; or, with extras, gs://bucket[/prefix],
+    az://container[/prefix], ssh://[user@]host[:port]/dir. From then on NAME/dataset is a handle, and
     NAME hides an S3 bucket that is called the same. Nothing is created or contacted yet.
 
     With -d or --project it is a remote of the project here, for everybody who clones it, and not one of yours.

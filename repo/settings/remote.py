@@ -26,7 +26,20 @@ ENCRYPTIONS = ("AES256", "aws:kms", "aws:kms:dsse")
 
 _OF_NO_STORE = frozenset({"url", "unsafe"})
 _OF_ANY = _OF_NO_STORE | {"deadline"}
-_S3_ADDRESS = re.compile(r"s3://([^/]+)((?:/[^/]+)*)/?")
+_ADDRESS = re.compile(r"(s3|gs|az|ssh)://([^/]+)((?:/[^/]+)*)/?")
+_ALLOWED = {
+    "file": _OF_ANY,
+    "ssh": _OF_ANY,
+    "az": _OF_ANY | {"endpoint_url", "anonymous"},
+    "gs": _OF_ANY | {"endpoint_url", "anonymous", "request_payer"},
+}
+"""What a remote of a kind may have; one in S3 may have all."""
+_KINDS_OF_STORE = {
+    "file": "a directory",
+    "ssh": "a directory of another machine",
+    "az": "in Azure",
+    "gs": "in Google Cloud Storage",
+}
 _MISSPELT_URL = re.compile(r"[^/]*:|(https?|s3|file)//")
 """A colon before the first slash is no path's, and a scheme without its colon is no directory's name."""
 
@@ -35,10 +48,11 @@ _MISSPELT_URL = re.compile(r"[^/]*:|(https?|s3|file)//")
 class Remote:
     """How to reach one bucket. Raises UsageError when the fields are not valid together.
 
-    `url` is ``s3://bucket[/prefix]`` or ``file:///dir``. `unsafe` lets it be written to though it does not hold to
+    `url` is ``s3://bucket[/prefix]``, ``file:///dir``, ``gs://bucket[/prefix]``, ``az://container[/prefix]`` or
+    ``ssh://[user@]host[:port]/dir``. `unsafe` lets it be written to though it does not hold to
     create-if-absent (`promises`). `deadline` is in seconds for a whole call with its retries; of a directory, for the
-    reading of files that were registered where they lie. All else is for S3 only, None or False where the AWS
-    configuration and environment decide.
+    reading of files that were registered where they lie. All else is for S3, and of it for `gs` and `az` what
+    `_ALLOWED` has; None or False where the configuration and environment of AWS, or the other, decide.
     """
 
     name: str
@@ -58,8 +72,10 @@ class Remote:
         check_bucket_name(self.name)
         _check_url(self.name, self.url)
         fix = "penstock remote add --help shows the options"
-        if self.url.startswith("file://") and (given := sorted(self.settings().keys() - _OF_ANY)):
-            raise UsageError(f"remote {self.name!r} cannot have {given[0]}", why=f"{self.url} is a directory", fix=fix)
+        kind = self.url.partition(":")[0]
+        if kind in _ALLOWED and (given := sorted(self.settings().keys() - _ALLOWED[kind])):
+            why = f"{self.url} is {_KINDS_OF_STORE[kind]}"
+            raise UsageError(f"remote {self.name!r} cannot have {given[0]}", why=why, fix=fix)
         if self.anonymous and self.profile is not None:
             raise UsageError(f"remote {self.name!r} cannot have a profile", why="anonymous requests use none", fix=fix)
         try:
@@ -84,13 +100,13 @@ FIELDS = MappingProxyType({field.name: _KINDS.get(field.name, str) for field in 
 
 
 def absolute_address(address: str, directory: str | None = None) -> str:
-    """Return `address` as a configuration can keep it: a directory is made absolute, ``s3://`` stays as it is.
+    """Return `address` as a configuration can keep it: a directory is made absolute, ``s3://`` and others stay.
 
     A directory may be given as a URL, ``file:///dir``, ``file://relative`` or ``file:relative``, or as a path with a
     slash, whose percent signs and odd characters are then escaped; it is relative to `directory`, by default the
     working directory. Raises UsageError for what is neither.
     """
-    if address.startswith("s3://"):
+    if address.startswith(("s3://", "gs://", "az://", "ssh://")):
         return address.rstrip("/")
     if address.startswith("file:"):
         path = address.removeprefix("file:").removeprefix("//")
@@ -101,7 +117,7 @@ def absolute_address(address: str, directory: str | None = None) -> str:
     if not path:
         raise UsageError(
             f"{address[:120]!r} is not an address",
-            why="a bucket is reached by s3://bucket[/prefix] or file:///dir",
+            why="a bucket is reached by s3://bucket[/prefix] or file:///dir, or by gs://, az://, ssh://",
             fix=_meant(address),
         )
     path = os.path.normpath(os.path.join(_as_url_path(directory or os.getcwd()), path))
@@ -128,11 +144,18 @@ def _as_url_path(path: str) -> str:
 def _check_url(name: str, url: str) -> None:
     if url.startswith("file:///") and "\0" not in url:
         return
-    match = _S3_ADDRESS.fullmatch(url)
+    match = _ADDRESS.fullmatch(url)
     if match is None or not url.isprintable():
         raise UsageError(
             f"remote {name!r} cannot have url = {url[:120]!r}",
-            why="it is s3://bucket[/prefix] or file:///dir, with an absolute path",
+            why="it is s3://bucket[/prefix] or file:///dir, with an absolute path; or gs://, az://, ssh://user@host/dir",
             fix=f"penstock remote add --force {name} URL",
         )
-    check_bucket_name(match.group(1))
+    if match.group(1) == "s3":
+        check_bucket_name(match.group(2))
+    elif match.group(1) == "ssh" and (not match.group(3) or ":" in match.group(2).rpartition("@")[0]):
+        raise UsageError(
+            f"remote {name!r} cannot have url = {re.sub(':[^@/]*@', ':…@', url)[:120]!r}",
+            why="it names no directory, or has a password in it",
+            fix="ssh://user@host/dir; who you are is for ~/.ssh/config, a key or an agent",
+        )

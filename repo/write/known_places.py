@@ -6,7 +6,7 @@ this push sends.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from penstock.cache import LocationIndex
 from penstock.manifest.entry import BLOCK_SIZE, TreeEntry
@@ -31,14 +31,24 @@ class KnownPlaces:
     `parent` is the tree that the branch has now; its files are entered the first time that a content is not found,
     so that a file which only moved is not sent again, on any machine. Not so with `enter` False: then only what this
     machine knows already is looked at, for those whose work is to cost what they changed, whatever the tree's size.
+    `like` are addresses of buckets whose objects may have been sent to this one as they are: what is known of places in
+    those is asked, too, and believed if this bucket has the object.
     """
 
     def __init__(
-        self, store: Store, index: LocationIndex, parent: Tree | None, top_hash: bytes | None, *, enter: bool = True
+        self,
+        store: Store,
+        index: LocationIndex,
+        parent: Tree | None,
+        top_hash: bytes | None,
+        *,
+        enter: bool = True,
+        like: Sequence[str] = (),
     ) -> None:
         self._store = store
         self._index = index
         self._namespace = content_hash(store.url.encode())
+        self._like = [content_hash(url.encode()) for url in like]
         self._parent = parent
         self._top_hash = top_hash
         self._enter = enter
@@ -70,8 +80,19 @@ class KnownPlaces:
         return self._top_hash is not None and self._index.get(self._namespace, _mark(self._top_hash)) is not None
 
     def _look(self, content: bytes, size: int) -> Place | None:
-        value = self._index.get(self._namespace, content)
-        if value is None or len(value) != HASH_SIZE + 8 + _CHECK or value[-_CHECK:] != self._check(content, value):
+        for namespace in (self._namespace, *self._like):
+            place = self._look_in(namespace, content, size)
+            if place is not None:
+                return place
+        return None
+
+    def _look_in(self, namespace: bytes, content: bytes, size: int) -> Place | None:
+        value = self._index.get(namespace, content)
+        if (
+            value is None
+            or len(value) != HASH_SIZE + 8 + _CHECK
+            or value[-_CHECK:] != _check(namespace, content, value)
+        ):
             return None
         digest, offset = value[:HASH_SIZE], int.from_bytes(value[HASH_SIZE : HASH_SIZE + 8], "little")
         if digest not in self._sizes:
@@ -79,15 +100,11 @@ class KnownPlaces:
             self._sizes[digest] = found.size if found is not None else 0
         return (digest, offset) if offset + size <= self._sizes[digest] else None
 
-    def _check(self, content: bytes, value: bytes) -> bytes:
-        # A rotten index must not make a version that points to the wrong bytes.
-        return content_hash(self._namespace + content + value[: HASH_SIZE + 8])[:_CHECK]
-
     def _put(self, places: Iterator[tuple[bytes, Place]]) -> None:
         items = []
         for content, (digest, offset) in places:
             value = digest + offset.to_bytes(8, "little")
-            items.append((content, value + self._check(content, value)))
+            items.append((content, value + _check(self._namespace, content, value)))
             if len(items) == _BATCH:
                 self._index.put_many(self._namespace, items)
                 items = []
@@ -101,6 +118,11 @@ class KnownPlaces:
             self._put(_places_of(parent))
             self._index.put_many(self._namespace, [(_mark(self._top_hash), b"\1")])
         self._complete = True
+
+
+def _check(namespace: bytes, content: bytes, value: bytes) -> bytes:
+    # A rotten index must not make a version that points to the wrong bytes.
+    return content_hash(namespace + content + value[: HASH_SIZE + 8])[:_CHECK]
 
 
 def _mark(top_hash: bytes) -> bytes:

@@ -8,7 +8,7 @@ One thread; what is sent is sent by threads of `upload`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 
 from penstock.manifest.build import DiscardSink, keep_metadata
@@ -86,6 +86,10 @@ class VersionContent:
         self._upload.send(object_keys.data_key(digest), data, data=True)
         return Extent(digest, 0, len(data))
 
+    def send_object(self, key: str, body: bytes | bytearray, *, data: bool) -> None:
+        """Send an object as another bucket has it, under the hash that it was held against."""
+        self._upload.send(key, body, data=data)
+
     def finish_data(self) -> None:
         """Wait until all data is in the bucket that was taken so far, the last pack being sealed."""
         self._upload.finish()
@@ -104,15 +108,22 @@ class VersionContent:
 
 @contextmanager
 def open_content(
-    session: BucketSession, base: Manifest | None, stage: Stage, *, enter: bool = True, dry_run: bool = False
+    session: BucketSession,
+    base: Manifest | None,
+    stage: Stage,
+    *,
+    enter: bool = True,
+    dry_run: bool = False,
+    like: Sequence[str] = (),
 ) -> Iterator[VersionContent]:
     """Open the content of a version to come, made from `base`. With `dry_run` nothing is sent, and hashes alone count.
 
-    `enter`: see `KnownPlaces`. `stage` is told bytes that were sent.
+    `enter`, `like`: see `KnownPlaces`. `stage` is told bytes that were sent.
     """
     tree = Tree(base.root, session.load) if base is not None else None
     with ExitStack() as stack:
         index = stack.enter_context(session.locations())
-        places = KnownPlaces(session.store, index, tree, base.top_hash if base is not None else None, enter=enter)
+        top_hash = base.top_hash if base is not None else None
+        places = KnownPlaces(session.store, index, tree, top_hash, enter=enter, like=like)
         upload = _Counted(stage) if dry_run else stack.enter_context(closing(Upload(session.store, stage)))
         yield VersionContent(upload, places, dry_run=dry_run)

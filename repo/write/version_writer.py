@@ -142,13 +142,15 @@ class VersionWriter:
         """Return what the branch contained when it was looked at; None: it was not there."""
         return self.repository.manifest(stands_at(self.head).top_hash) if self.head is not None else None
 
-    def content(self, base: Manifest | None, *, enter: bool = True) -> AbstractContextManager[VersionContent]:
+    def content(
+        self, base: Manifest | None, *, enter: bool = True, like: Sequence[str] = ()
+    ) -> AbstractContextManager[VersionContent]:
         """Open the content of the version, which is made from `base`, for as long as the block lasts.
 
         See `open_content`.
         """
         stage = self._progress.stage("uploading")
-        return open_content(self.session, base, stage, enter=enter, dry_run=self.dry_run)
+        return open_content(self.session, base, stage, enter=enter, dry_run=self.dry_run, like=like)
 
     def empty(self) -> Manifest:
         """Return a version with nothing in it, whose one node is in the bucket."""

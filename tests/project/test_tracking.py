@@ -11,9 +11,14 @@ import pytest
 from views.directories import tree_of, write_tree
 
 from penstock.api.datasets.push import hash_directory
-from penstock.errors import ConflictError, NotFoundError, UsageError
+from penstock.errors import ConflictError, IntegrityError, NotFoundError, UsageError
+from penstock.project.exchange import push_versions
+from penstock.project.local_bucket import bucket_directory
 from penstock.project.pointer import read_pointer
+from penstock.project.project import find_project
+from penstock.project.project_remotes import add_project_remote
 from penstock.project.tracking import add_path, check_out_path
+from penstock.store import open_store
 
 FILES = {"a/x": b"x" * 100, "a.b": b"1", "a/b/y": b"y", "z": b"", "big": b"0123456789" * 300_000}
 
@@ -204,3 +209,54 @@ def test_git_clean_takes_no_data_that_is_nowhere_else(project, raw, settings, gi
     assert not raw.exists()
     check_out_path(project, "raw", pointer, settings)
     assert (raw / "a/x").read_bytes() == FILES["a/x"]
+
+
+def with_remote(project, place, settings):
+    add_project_remote(project, "far", str(place), settings, default=True)
+    return find_project(project.root)
+
+
+def data_objects(directory):
+    with open_store(Path(directory).as_uri()) as store:
+        return [info.key for info in store.list(".penstock/data/")]
+
+
+def test_a_first_push_sends_objects_as_they_lie_and_a_moved_file_is_not_sent_again(project, raw, settings, tmp_path):
+    project = with_remote(project, tmp_path / "far", settings)
+    write_tree(raw, {f"a/{number}": b"%d" % number for number in range(20)})
+    pointer = add_path(project, "raw", settings).pointer
+    first = push_versions(project, {"raw": pointer}, settings)
+    assert data_objects(tmp_path / "far") == data_objects(bucket_directory(project))
+    assert first.objects == 1
+    os.rename(raw / "a", raw / "moved")
+    moved = add_path(project, "raw", settings).pointer
+    second = push_versions(project, {"raw": moved}, settings)
+    assert (second.changed, second.objects, second.bytes) == (True, 0, 0)
+    shutil.rmtree(bucket_directory(project))
+    shutil.rmtree(raw)
+    check_out_path(project, "raw", pointer, settings)
+    assert tree_of(raw / "a") == {f"{number}": b"%d" % number for number in range(20)}
+    check_out_path(project, "raw", moved, settings)
+    assert hash_directory(str(raw)).top_hash == moved.top.hex()
+
+
+def test_packs_in_which_most_is_of_other_versions_are_not_sent(project, raw, settings, tmp_path):
+    project = with_remote(project, tmp_path / "far", settings)
+    many = {f"gone/{number}": bytes([number]) * 250_000 for number in range(12)}
+    write_tree(raw, {**FILES, **many})
+    add_path(project, "raw", settings)
+    shutil.rmtree(raw / "gone")
+    pointer = add_path(project, "raw", settings).pointer
+    assert 0 < push_versions(project, {"raw": pointer}, settings).bytes < 2 * pointer.bytes
+    assert data_objects(tmp_path / "far") != data_objects(bucket_directory(project))
+
+
+def test_a_damaged_object_here_is_not_sent(project, raw, settings, tmp_path):
+    project = with_remote(project, tmp_path / "far", settings)
+    write_tree(raw, {"a": b"content"})
+    pointer = add_path(project, "raw", settings).pointer
+    (key,) = data_objects(bucket_directory(project))
+    (Path(bucket_directory(project)) / key).write_bytes(b"CONTENT")
+    with pytest.raises(IntegrityError, match="damaged"):
+        push_versions(project, {"raw": pointer}, settings)
+    assert data_objects(tmp_path / "far") == []

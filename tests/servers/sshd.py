@@ -74,6 +74,11 @@ class SshServer:
             self._process.wait(30)
             self._process = None
 
+    def break_connections(self) -> None:
+        """End the processes that serve connections; the server goes on."""
+        assert self._process is not None
+        subprocess.run(["pkill", "-KILL", "-P", str(self._process.pid)], check=True)
+
     def let_in(self, home: Path) -> None:
         """Have programs whose home it is know the host, and log in."""
         folder = home / ".ssh"

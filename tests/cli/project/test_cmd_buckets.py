@@ -47,6 +47,27 @@ def repository_in_bucket(tmp_path: Path, gateway, bucket, aws_environment) -> Pa
     return path
 
 
+def test_a_registry_on_another_machine_is_pushed_and_pulled_over_ssh(ssh_server, tmp_path):
+    ssh_server.let_in(Path.home())
+    path, clone, data = tmp_path / "registry", tmp_path / "clone", tmp_path / "far/away"
+    path.mkdir()
+    run_in(path, "git", "init", "-q")
+    run_in(path, "penstock", "init")
+    run_in(path, "penstock", "remote", "add", "-d", "far", ssh_server.address(data))
+    write_tree(path / "raw", {f"{number % 3}/{number}": f"file {number}".encode() for number in range(20)})
+    run_in(path, "penstock", "add", "raw")
+    run_in(path, "git", "add", "-A")
+    run_in(path, "git", "commit", "-q", "-m", "one")
+    assert "in 1 object" in run_in(path, "penstock", "push")
+    assert "has everything" in run_in(path, "penstock", "push")
+    run_in(tmp_path, "git", "clone", "-q", str(path), str(clone))
+    assert "penstock trust" in run_in(clone, "penstock", "pull", code=6)  # it would log in as the user
+    run_in(clone, "penstock", "trust")
+    run_in(clone, "penstock", "pull")
+    assert tree_of(clone / "raw") == tree_of(path / "raw")
+    assert run_in(tmp_path, "penstock", "log", f"{data.as_uri()}/registry")  # the same directory, seen from there
+
+
 class _Listener(http.server.BaseHTTPRequestHandler):
     heard: list[dict[str, str]]
 

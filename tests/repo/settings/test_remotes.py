@@ -45,7 +45,12 @@ def test_what_is_offered_is_what_stores_take() -> None:
     [
         ({"name": "-x"}, "bucket name"),
         ({"name": "a/b"}, "bucket name"),
-        ({"url": "gs://bucket"}, "url"),
+        ({"url": "hdfs://bucket"}, "url"),
+        ({"url": "ssh://host"}, "no directory"),
+        ({"url": "ssh://me:secret@host/dir"}, "password"),
+        ({"url": "ssh://host/dir", "endpoint_url": "http://host"}, "another machine"),
+        ({"url": "gs://bucket", "profile": "x"}, "Google"),
+        ({"url": "az://container", "sse": "AES256"}, "Azure"),
         ({"url": "file://relative"}, "url"),
         ({"url": "s3://"}, "url"),
         ({"url": "s3://b//prefix"}, "url"),
@@ -71,6 +76,9 @@ def test_what_a_remote_cannot_have(change: dict[str, Any], word: str) -> None:
     [
         ("s3://bucket", "s3://bucket"),
         ("s3://bucket/prefix/", "s3://bucket/prefix"),
+        ("gs://bucket/prefix/", "gs://bucket/prefix"),
+        ("az://container", "az://container"),
+        ("ssh://me@host:2222/srv/data/", "ssh://me@host:2222/srv/data"),
         ("file:///srv/store/", "file:///srv/store"),
         ("file:////srv/store", "file:///srv/store"),
         ("file://store", "file:///here/store"),
@@ -95,7 +103,7 @@ def test_a_home_directory_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert absolute_address("~/store", "/here") == "file:///home/u/store"
 
 
-@pytest.mark.parametrize("address", ["", "store", "gs://bucket", "http://host/x", "file:", "file://"])
+@pytest.mark.parametrize("address", ["", "store", "hdfs://bucket", "http://host/x", "file:", "file://"])
 def test_what_is_no_address(address: str) -> None:
     with pytest.raises(UsageError, match="not an address"):
         absolute_address(address, "/here")
