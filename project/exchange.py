@@ -35,7 +35,7 @@ from penstock.project.project import Project
 from penstock.project.project_trust import check_reachable, project_settings
 from penstock.project.push_notes import note_pushed, pushed_tops
 from penstock.project.stages.execution.runs import send_runs
-from penstock.project.tracking import open_version
+from penstock.project.stored_version import open_version
 from penstock.repo.bucket import object_keys
 from penstock.repo.bucket.leases import LeaseKind
 from penstock.repo.push.workspace_record import address_without_secrets

@@ -23,7 +23,8 @@ from penstock.project.pointer_files import check_path, ignore_path
 from penstock.project.project import Project
 from penstock.project.project_trust import project_settings
 from penstock.project.push_notes import note_pushed, pushed_tops
-from penstock.project.tracking import clear_path, open_index
+from penstock.project.tracking import clear_path
+from penstock.project.work_index import open_index
 from penstock.repo.bucket import object_keys
 from penstock.repo.session.bucket_session import BucketSession, open_session
 from penstock.repo.settings.settings import Settings

@@ -20,7 +20,7 @@ from penstock.project.pointer import SUFFIX, Pointer, parse_pointer
 from penstock.project.pointer_files import pointers, tracked_paths
 from penstock.project.project import Project
 from penstock.project.stages.definition.lock_file import LOCK_FILE
-from penstock.project.tracking import open_version
+from penstock.project.stored_version import open_version
 from penstock.repo.session.bucket_session import BucketSession
 from penstock.repo.settings.settings import Settings
 

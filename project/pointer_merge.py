@@ -27,7 +27,7 @@ from penstock.project.project_file import read_bounded
 from penstock.project.stages.definition.lock_file import format_lock, parse_lock
 from penstock.project.stages.definition.lock_merge import merge_locks
 from penstock.project.state_folder import replace_file
-from penstock.project.tracking import open_version
+from penstock.project.stored_version import open_version
 from penstock.repo.bucket import object_keys
 from penstock.repo.history.side_choice import choice
 from penstock.repo.settings.settings import Settings

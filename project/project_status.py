@@ -22,7 +22,7 @@ from penstock.project.pointer import Pointer
 from penstock.project.pointer_files import pointer_of, tracked_paths
 from penstock.project.project import Project
 from penstock.project.push_notes import pushed_tops
-from penstock.project.tracking import open_index, surveyed
+from penstock.project.work_index import open_index, surveyed
 from penstock.repo.push.directory_walk import LocalFile
 from penstock.repo.push.file_reader import FileRead, read_ahead
 from penstock.repo.tracked.survey import Suspect

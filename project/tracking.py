@@ -12,34 +12,29 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 
 from penstock.errors import ConflictError, NotFoundError, UsageError
-from penstock.manifest.records import Manifest
 from penstock.progress import SILENT, Progress
 from penstock.project.local_bucket import bucket_directory, bucket_lock, open_layered, open_local
 from penstock.project.made_paths import made_pointers
 from penstock.project.pointer import Pointer, pointer_path, read_pointer, write_pointer
 from penstock.project.pointer_files import check_path, ignore_path, refuse_overlap
 from penstock.project.project import Project
+from penstock.project.stored_version import known_manifest, open_version
+from penstock.project.work_index import FOLLOWED, open_index, surveyed
 from penstock.repo.local_copy.choice import choose
 from penstock.repo.local_copy.local_directory import LocalDirectory, Names
 from penstock.repo.push.directory_walk import Skipped
-from penstock.repo.read.remembered_versions import Pin
-from penstock.repo.read.snapshot import Snapshot
-from penstock.repo.refs.repository import VersionId
-from penstock.repo.session.bucket_session import BucketSession
 from penstock.repo.settings.remote import Remote
 from penstock.repo.settings.settings import Settings
 from penstock.repo.tracked.addition import Addition, add_version
 from penstock.repo.tracked.checkout import Checkout, check_out, check_out_file, clear_out
 from penstock.repo.tracked.linked_objects import LinkedObjects, shares_blocks
-from penstock.repo.tracked.survey import Suspect, survey, survey_file
-from penstock.repo.tracked.tracked_index import TrackedIndex
 
-__all__ = ["FOLLOWED", "Added", "add_path", "check_out_path", "clear_path", "open_index", "open_version", "surveyed"]
+__all__ = ["Added", "add_path", "check_out_path", "clear_path"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +48,10 @@ class Added:
     files: tuple[str, ...]
 
 
-FOLLOWED = "followed"
-"""The file in the state folder that says which pointers were followed last, as `git ls-files -s` lists them."""
-
-
 def _look_anew(project: Project) -> None:
     """Have hooks look at all pointers the next time, for what is here is no more what they saw."""
     with suppress(FileNotFoundError):
         os.unlink(os.path.join(project.state, FOLLOWED))
-
-
-@contextmanager
-def open_index(project: Project) -> Iterator[TrackedIndex]:
-    """Open the index of the work tree."""
-    with closing(TrackedIndex(os.path.join(project.state, "index.sqlite"))) as index:
-        yield index
 
 
 def add_path(
@@ -123,7 +107,7 @@ def add_path(
                 fix=f"penstock checkout {path} first; or add it as it is: --force",
             )
         is_linked = link if link is not None else state is not None and state.linked
-        base = _known_manifest(session, project.file.dataset, state.top) if state is not None else None
+        base = known_manifest(session, project.file.dataset, state.top) if state is not None else None
         if is_linked and (state is None or not state.linked):
             base = None  # all of it is looked at: what is in packs here is to be files
         skipped: list[Skipped] = []
@@ -157,16 +141,6 @@ def add_path(
     return Added(path, pointer, before, addition, tuple(os.path.relpath(each, project.root) for each in files))
 
 
-def surveyed(
-    index: TrackedIndex, path: str, place: str, *, is_file: bool, skipped: list[Skipped] | None = None
-) -> Iterator[Suspect]:
-    """Yield what at a path is not as the index has it."""
-    state = index.state(path)
-    rows = index.rows(state.number) if state is not None else iter(())
-    tell = (skipped if skipped is not None else []).append
-    return (survey_file if is_file else survey)(os.fsencode(place), rows, tell)
-
-
 def linked_objects(project: Project, *, link: bool) -> LinkedObjects | None:
     """Return what keeps files as one copy on disk: as links if that was asked for, else where they can share blocks."""
     directory = bucket_directory(project)
@@ -176,32 +150,6 @@ def linked_objects(project: Project, *, link: bool) -> LinkedObjects | None:
         return LinkedObjects(directory, "clone") if shares_blocks(directory) else None
     except OSError:
         return None
-
-
-def _known_manifest(session: BucketSession, dataset: str, top: bytes) -> Manifest | None:
-    """Return a version that the bucket of a session has; None: it has not."""
-    if not top or session.store.head(_manifest_key(dataset, top)) is None:
-        return None
-    return session.repository(dataset).manifest(top)
-
-
-def _manifest_key(dataset: str, top: bytes) -> str:
-    from penstock.repo.bucket.object_keys import manifest_key
-
-    return manifest_key(dataset, top.hex())
-
-
-def open_version(session: BucketSession, dataset: str, top: bytes) -> Snapshot:
-    """Open a version by its top hash. NotFoundError: neither the local bucket nor a remote has it."""
-    repository = session.repository(dataset)
-    if session.store.head(_manifest_key(dataset, top)) is None:
-        raise NotFoundError(
-            f"version {top.hex()[:12]} of {dataset!r} is neither here nor in a remote",
-            why="whoever added it has not pushed it, or to another remote",
-            fix="Have it pushed: penstock push. penstock remote list shows where is looked.",
-        )
-    manifest = repository.manifest(top)
-    return Snapshot(dataset, session, repository, Pin.whole(VersionId(top, None), manifest, None))
 
 
 def check_out_path(

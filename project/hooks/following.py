@@ -20,7 +20,8 @@ from penstock.project.made_paths import made_pointers
 from penstock.project.pointer_files import pointer_of, tracked_paths
 from penstock.project.project import Project
 from penstock.project.state_folder import replace_file
-from penstock.project.tracking import FOLLOWED, check_out_path, clear_path, open_index
+from penstock.project.tracking import check_out_path, clear_path
+from penstock.project.work_index import FOLLOWED, open_index
 from penstock.repo.settings.settings import Settings
 from penstock.repo.tracked.checkout import Checkout
 

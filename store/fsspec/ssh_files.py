@@ -55,7 +55,7 @@ class SshFiles(RemoteFiles):
         self.loop = system.loop
         self._sftp = self._now(self._channel(), deadline)
         self._root: str | None = None
-        self._swept = False
+        self._temporary: str | None = None
 
     async def _channel(self) -> asyncssh.SFTPClient:
         return await self._system.client.start_sftp_client()
@@ -190,23 +190,29 @@ class SshFiles(RemoteFiles):
 
     async def _place(self, path: str, fill: Callable[[asyncssh.SFTPClientFile], Any], *, new: bool) -> None:
         """Write a file beside, sync it, and give it its name."""
-        folder = await self._temporary_folder()
-        name = f"{folder}/{os.getpid()}-{secrets.token_hex(16)}"
+        name = f"{await self._temporary_folder()}/{os.getpid()}-{secrets.token_hex(16)}"
+        is_left = True
         try:
             async with await self._sftp.open(name, "xb") as file:
                 await fill(file)
                 with suppress(asyncssh.SFTPOpUnsupported):
                     await file.fsync()
             await self._name(name, path, new=new)
+            is_left = new
+        except asyncssh.SFTPNoSuchFile:
+            self._temporary = None  # somebody tidied up: the next attempt makes it once more
+            raise
         finally:
-            with suppress(asyncssh.SFTPNoSuchFile):
-                await self._sftp.remove(name)
+            if is_left:
+                with suppress(asyncssh.SFTPNoSuchFile):
+                    await self._sftp.remove(name)
 
     async def _name(self, name: str, path: str, *, new: bool) -> None:
         folder, _, last = path.rpartition("/")
+        target = ""
         for left in reversed(range(_PLACING_ATTEMPTS)):
             try:
-                target = f"{await self._folder(folder)}/{last}"
+                target = f"{await self._real(folder)}/{last}"
                 if new:
                     await self._sftp.link(name, target)
                 else:
@@ -215,6 +221,7 @@ class SshFiles(RemoteFiles):
             except asyncssh.SFTPNoSuchFile:
                 if not left:
                     raise
+                await self._make_folder(folder)
             except asyncssh.SFTPOpUnsupported as error:
                 what = "make a file only where there is none" if new else "put one file in the place of another"
                 raise UsageError(
@@ -226,53 +233,52 @@ class SshFiles(RemoteFiles):
                     raise FileExistsError(path) from error
                 raise
 
-    async def _folder(self, folder: str) -> str:
-        """Return where a folder is, made with all above it, as far as it is missing."""
+    async def _make_folder(self, folder: str) -> None:
+        """Make a folder, and all above it that is missing. UsageError: a file is in the way."""
         try:
-            real = await self._real(folder)
-            found = await self._sftp.lstat(real)
+            found = await self._sftp.lstat(await self._real(folder))
         except asyncssh.SFTPNoSuchFile:
-            pass
-        else:
-            if not stat.S_ISDIR(found.permissions or 0):
-                raise UsageError(
-                    f"cannot write below {folder}",
-                    why="in a directory, one name cannot be an object and hold others below it",
-                    fix="Choose another name, or delete the object that is in the way",
-                )
-            return real
-        if len(folder) > len(self._spelt):
+            if len(folder) <= len(self._spelt):
+                await self._sftp.makedirs(self._spelt, exist_ok=True)
+                self._root = None
+                return
             above, _, name = folder.rpartition("/")
-            real = f"{await self._folder(above)}/{name}"
+            await self._make_folder(above)
             with suppress(asyncssh.SFTPFailure):  # somebody else was faster
-                await self._sftp.mkdir(real)
-        else:
-            await self._sftp.makedirs(self._spelt, exist_ok=True)
-            self._root = None
-        return await self._real(folder)
+                await self._sftp.mkdir(f"{await self._real(above)}/{name}")
+            return
+        if not stat.S_ISDIR(found.permissions or 0):
+            raise UsageError(
+                f"cannot write below {folder}",
+                why="in a directory, one name cannot be an object and hold others below it",
+                fix="Choose another name, or delete the object that is in the way",
+            )
 
     async def _temporary_folder(self) -> str:
         """Return the folder of temporary files; the first time, it is looked whose it is, and cleared of old ones."""
-        folder = await self._folder(f"{self._spelt}/{TEMPORARY_FOLDER}")
-        if not self._swept:
-            probe = f"{folder}/{os.getpid()}-{secrets.token_hex(16)}"
-            async with await self._sftp.open(probe, "xb") as file:
-                own = await file.stat()
-            await self._sftp.remove(probe)
-            owners = {own.uid, (await self._sftp.lstat(self._root or folder)).uid}
-            owner = (await self._sftp.lstat(folder)).uid
-            if owner not in owners:
-                raise AccessError(
-                    f"cannot write to {self._spelt}",
-                    why=f"{folder} belongs to uid {owner}, who is neither this user nor the owner of the store",
-                    fix="Have it removed: nothing in it is needed",
-                )
-            for each in await self._sftp.readdir(folder):
-                is_old = (each.attrs.mtime or 0) < (own.mtime or 0) - STALE_AFTER
-                if _TEMPORARY_NAME.fullmatch(str(each.filename)) and is_old and each.attrs.uid == own.uid:
-                    with suppress(asyncssh.SFTPError):
-                        await self._sftp.remove(f"{folder}/{each.filename}")
-            self._swept = True
+        if self._temporary is not None:
+            return self._temporary
+        place = f"{self._spelt}/{TEMPORARY_FOLDER}"
+        await self._make_folder(place)
+        folder = await self._real(place)
+        probe = f"{folder}/{os.getpid()}-{secrets.token_hex(16)}"
+        async with await self._sftp.open(probe, "xb") as file:
+            own = await file.stat()
+        await self._sftp.remove(probe)
+        owners = {own.uid, (await self._sftp.lstat(self._root or folder)).uid}
+        owner = (await self._sftp.lstat(folder)).uid
+        if owner not in owners:
+            raise AccessError(
+                f"cannot write to {self._spelt}",
+                why=f"{folder} belongs to uid {owner}, who is neither this user nor the owner of the store",
+                fix="Have it removed: nothing in it is needed",
+            )
+        for each in await self._sftp.readdir(folder):
+            is_old = (each.attrs.mtime or 0) < (own.mtime or 0) - STALE_AFTER
+            if _TEMPORARY_NAME.fullmatch(str(each.filename)) and is_old and each.attrs.uid == own.uid:
+                with suppress(asyncssh.SFTPError):
+                    await self._sftp.remove(f"{folder}/{each.filename}")
+        self._temporary = folder
         return folder
 
     async def level(self, path: str) -> RemoteLevel:
@@ -323,7 +329,7 @@ class SshFiles(RemoteFiles):
         if isinstance(error, _FULL):
             return StoreUnreachableError(what, why=why, fix="Free some space in that file system, then try again")
         if isinstance(error, asyncssh.SFTPNoSuchFile):
-            return UsageError(what, why="a folder on the way is missing, or is none")
+            return None  # somebody removes folders while others are made
         if isinstance(error, asyncssh.SFTPError):
             return StoreUnreachableError(what, why=why, fix="Look at the disk there, and how much of it is free")
         return None

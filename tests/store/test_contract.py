@@ -374,10 +374,11 @@ def test_list_says_what_head_says(store: Store) -> None:
 
 
 def test_list_over_several_pages(store: Store) -> None:
-    names = [f"many/{number:05}" for number in range(1105)]
+    count = 305 if store.url.startswith("ssh:") else 1105  # its pages have 100 names, and each name takes 6 requests
+    names = [f"many/{number:05}" for number in range(count)]
     put_all(store, names)
     assert keys(store.list("many/")) == names
-    assert keys(store.list("many/", start_after="many/00048", limit=1005)) == names[49:1054]
+    assert keys(store.list("many/", start_after="many/00048", limit=count - 100)) == names[49 : count - 51]
     assert keys(itertools.islice(store.list(), 3)) == names[:3]
     store.delete(names)
     assert keys(store.list()) == []

@@ -59,7 +59,7 @@ def test_addresses(url: str, canonical: str) -> None:
         "file://",
         "file://srv/data",
         "file:///a%00b",
-        "gs://bucket",
+        "hdfs://bucket",
         "https://bucket.s3.amazonaws.com",
     ],
 )

@@ -229,7 +229,7 @@ class BucketOutputs:
     def place(self, path: str, output: MadeOutput) -> None:
         """Put a version at a path where nothing is; it is made aside, and comes there by one rename(2)."""
         from penstock.project.pointer_files import check_path
-        from penstock.project.tracking import open_version
+        from penstock.project.stored_version import open_version
         from penstock.repo.local_copy.local_directory import LocalDirectory
         from penstock.repo.tracked.checkout import check_out, check_out_file
 
@@ -259,7 +259,7 @@ class BucketOutputs:
 
     def extract(self, top: str, paths: frozenset[str], directory: str) -> None:
         """Write some files of a version into an empty directory. NotFoundError: there is no such version any more."""
-        from penstock.project.tracking import open_version
+        from penstock.project.stored_version import open_version
         from penstock.repo.local_copy.choice import choose
         from penstock.repo.local_copy.copy_task import CopyTask
         from penstock.repo.local_copy.local_directory import LocalDirectory

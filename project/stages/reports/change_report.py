@@ -22,7 +22,7 @@ from penstock.project.pointer_changes import PointerChange, open_changes, pointe
 from penstock.project.project import Project
 from penstock.project.stages.state.documents import Value
 from penstock.project.state_folder import replace_file
-from penstock.project.tracking import open_version
+from penstock.project.stored_version import open_version
 
 from .revisions import Revisions
 from .stage_values import ValueDifference, differences, metrics_of, parameters_of

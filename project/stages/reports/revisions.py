@@ -55,7 +55,7 @@ class Kept:
 
     def read(self, output: MadeOutput, names: tuple[bytes, ...], most: int) -> bytes | None:
         """Return a file of a version: its only one where it holds one. None: there is no such file."""
-        from penstock.project.tracking import open_version
+        from penstock.project.stored_version import open_version
 
         snapshot = open_version(self.session, self._project.file.dataset, bytes.fromhex(output.hash))
         tree = snapshot.tree
