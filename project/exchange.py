@@ -28,7 +28,7 @@ from penstock.manifest.tree import LoadNode, Tree
 from penstock.manifest.update import EMPTY_DIRECTORY, Edit, update
 from penstock.progress import SILENT, Progress
 from penstock.project.edit_branches import end_recorded
-from penstock.project.git import git_line, git_succeeds
+from penstock.project.git import git_answer
 from penstock.project.local_bucket import bucket_lock, open_layered
 from penstock.project.pointer import Pointer
 from penstock.project.project import Project
@@ -305,8 +305,8 @@ def _made_with(project: Project) -> dict[str, str]:
     found: dict[str, str] = {}
     if project.git is not None:
         found = {"git_commit": project.commit() or "", "git_branch": project.branch() or ""}
-        if git_succeeds(project.root, "config", "--get", "remote.origin.url"):
-            address = git_line(project.root, "config", "--get", "remote.origin.url")
+        address = git_answer(project.root, "config", "--get", "remote.origin.url")
+        if address:
             found["git_remote"] = address_without_secrets(address)
     return {name: value for name, value in found.items() if value}
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from penstock.errors import AccessError, NotFoundError, UsageError
 
-__all__ = ["GitError", "ask_git", "git_line", "git_succeeds"]
+__all__ = ["GitError", "ask_git", "git_answer", "git_line", "git_succeeds"]
 
 _PATIENCE = 60.0
 
@@ -41,6 +41,12 @@ def ask_git(
 def git_line(directory: str, *arguments: str) -> str:
     """Return the one line that git answers, without its end."""
     return os.fsdecode(ask_git(directory, *arguments)).removesuffix("\n")
+
+
+def git_answer(directory: str, *arguments: str) -> str | None:
+    """Return the one line that git answers; None: it ends with an error, its way to say that there is none."""
+    done = _run(directory, arguments, None, None, _PATIENCE)
+    return os.fsdecode(done.stdout).removesuffix("\n") if done.returncode == 0 else None
 
 
 def git_succeeds(directory: str, *arguments: str) -> bool:

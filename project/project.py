@@ -21,7 +21,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from penstock.errors import NotFoundError, UsageError
-from penstock.project.git import ask_git, git_line, git_succeeds
+from penstock.project.git import ask_git, git_answer
 from penstock.project.project_file import PROJECT_FILE, ProjectFile, edit_project_file, read_bounded, read_project_file
 from penstock.project.state_folder import STATE_FOLDER, exclude_state, open_state
 
@@ -91,9 +91,7 @@ class Project:
 
     def commit(self) -> str | None:
         """Return the id of the commit that HEAD names; None: there is none."""
-        if self.git is None or not git_succeeds(self.root, "rev-parse", "--verify", "-q", "HEAD"):
-            return None
-        return git_line(self.root, "rev-parse", "HEAD")
+        return git_answer(self.root, "rev-parse", "--verify", "-q", "HEAD") if self.git is not None else None
 
 
 def work_tree_of(directory: str) -> tuple[str, str, str] | None:

@@ -7,6 +7,7 @@ the endpoint, ``https://ACCOUNT.blob.core.windows.net``. One blob is made where 
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -140,7 +141,12 @@ class AzureFiles(RemoteFiles):
         try:
             found = await there.get_blob_properties()
             stream = await there.download_blob(max_concurrency=1)
-            await self._blob(path).upload_blob(stream.chunks(), length=found.size, overwrite=True)
+
+            async def pieces() -> AsyncIterator[bytes]:
+                async for piece in stream.chunks():
+                    yield piece
+
+            await self._blob(path).upload_blob(pieces(), length=found.size, overwrite=True)
         except ResourceNotFoundError as error:
             raise FileNotFoundError(source) from error
 

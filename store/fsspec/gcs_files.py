@@ -13,7 +13,7 @@ from typing import Any, Self
 import aiohttp
 import google.auth.exceptions
 import requests.exceptions
-from gcsfs import GCSFileSystem
+from gcsfs.core import GCSFileSystem  # the one at the top asks for kinds of buckets by another protocol
 from gcsfs.retry import ChecksumError, HttpError
 
 from penstock.errors import AccessError, PenstockError, UsageError

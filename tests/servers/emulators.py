@@ -73,7 +73,7 @@ def make_azure_container(address: str, name: str) -> None:
 def _running(command: list[str], port: int, folder: Path | None = None) -> Iterator[None]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while True:
             assert process.poll() is None, f"{command[0]} ended"
             try:
@@ -84,5 +84,5 @@ def _running(command: list[str], port: int, folder: Path | None = None) -> Itera
                 time.sleep(0.05)
         yield
     finally:
-        process.terminate()
+        process.kill()  # nothing of theirs is kept
         process.wait(30)
