@@ -58,7 +58,8 @@ class SshFiles(RemoteFiles):
         self._temporary: str | None = None
 
     async def _channel(self) -> asyncssh.SFTPClient:
-        return await self._system.client.start_sftp_client()
+        channel: asyncssh.SFTPClient = await self._system.client.start_sftp_client()
+        return channel
 
     def _now(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
         future = asyncio.run_coroutine_threadsafe(work, self.loop)
@@ -275,9 +276,10 @@ class SshFiles(RemoteFiles):
             )
         for each in await self._sftp.readdir(folder):
             is_old = (each.attrs.mtime or 0) < (own.mtime or 0) - STALE_AFTER
-            if _TEMPORARY_NAME.fullmatch(str(each.filename)) and is_old and each.attrs.uid == own.uid:
+            name = str(each.filename)
+            if _TEMPORARY_NAME.fullmatch(name) and is_old and each.attrs.uid == own.uid:
                 with suppress(asyncssh.SFTPError):
-                    await self._sftp.remove(f"{folder}/{each.filename}")
+                    await self._sftp.remove(f"{folder}/{name}")
         self._temporary = folder
         return folder
 

@@ -24,6 +24,7 @@ from penstock.store.download import download_object
 from penstock.store.s3.s3_parts import PART_SIZE
 
 BODY = bytes(range(256)) * 40
+pytestmark = pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # what gcsfs does by itself
 
 
 KINDS = [
