@@ -27,7 +27,7 @@ from penstock.project.local_bucket import open_local
 from penstock.project.pointer import Pointer
 from penstock.project.project import Project
 from penstock.project.project_trust import project_settings
-from penstock.project.tracking import open_version
+from penstock.project.stored_version import open_version
 from penstock.repo.bucket.leases import LeaseKind
 from penstock.repo.history.branches import make_branch, make_tag, reset_branch
 from penstock.repo.refs.repository import VersionId
