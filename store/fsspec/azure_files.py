@@ -49,6 +49,7 @@ class AzureFiles(RemoteFiles):
     """Blobs of containers: a path is ``container/key``."""
 
     errors = (AzureError, OSError)
+    refused = "\\"
 
     def __init__(self, system: AzureBlobFileSystem) -> None:
         self._system: Any = system  # has no types

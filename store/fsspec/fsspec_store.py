@@ -264,6 +264,8 @@ class FsspecStore(Store):
         reserved = self._kind.reserved if new else None
         if reserved is not None and (key == reserved or key.startswith(reserved + "/")):
             raise UsageError(f"{key!r} cannot be a key", why=f"{reserved} is reserved for temporary files")
+        if self._kind.refused and self._kind.refused in key:
+            raise UsageError(f"{key!r} cannot be a key", why=f"its server takes {self._kind.refused} for a slash")
         return self._base + key
 
     def _drop(self) -> None:

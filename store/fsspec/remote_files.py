@@ -47,6 +47,8 @@ class RemoteFiles(ABC):
     """Whether a folder may be there without anything in it."""
     reserved: ClassVar[str | None] = None
     """A name at the top of a store that no key has."""
+    refused: ClassVar[str] = ""
+    """A character that no key may have, for the server takes it for another."""
     loop: asyncio.AbstractEventLoop
 
     @classmethod

@@ -207,6 +207,10 @@ def test_an_etag_pins_the_content(store: Store, byte_range: ByteRange | None) ->
     ],
 )
 def test_odd_keys(store: Store, key: str) -> None:
+    if store.url.startswith("az:") and "\\" in key:
+        with pytest.raises(UsageError, match="slash"):
+            store.put(key, b"")
+        return
     store.put(key, key.encode())
     assert store.get(key) == key.encode()
     assert keys(store.list()) == [key]
