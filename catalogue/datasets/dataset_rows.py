@@ -97,6 +97,10 @@ class DatasetRows:
         rows = [row for entry in entries if entry is not None and (row := _row(entry)) is not None]
         return self._index.replace(before, package.top_hash, {*gone, *changed}, rows)
 
+    def is_indexed(self) -> bool:
+        """Whether rows were looked up before, so that only what changed since has to be."""
+        return self._index.top_hash() is not None
+
     def page(
         self, wanted: RowFilter | None = None, *, sort: str = "path", limit: int = 100, cursor: str | None = None
     ) -> RowPage:

@@ -15,6 +15,7 @@ from penstock.catalogue.page.content.image_labels import DOCUMENTS, Shape, shape
 from penstock.catalogue.page.content.pictures import Picture
 from penstock.catalogue.page.content.shown_text import sized
 from penstock.catalogue.page.content.table_rows import MOST_ROWS, TableRows, rows_of_records, rows_of_text
+from penstock.catalogue.rows.row_metadata import StoredRow, stored_row
 from penstock.errors import PenstockError
 
 from .place import Place
@@ -37,6 +38,9 @@ class EntryView:
     text: str = ""
     note: str = ""
     media_type: str = ""
+    frame: int = 0
+    tags: tuple[tuple[str, str], ...] = ()
+    row: StoredRow | None = None
     metadata: dict[str, object] = field(default_factory=dict)
 
     @property
@@ -45,8 +49,8 @@ class EntryView:
         return json.dumps(self.metadata, indent=2, ensure_ascii=False) if self.metadata else ""
 
 
-def view_of(place: Place, entry: Entry) -> EntryView:
-    """Return what is shown of an entry."""
+def view_of(place: Place, entry: Entry, frame: int = 0) -> EntryView:
+    """Return what is shown of an entry; `frame` is which picture of a DICOM file."""
     metadata = entry.metadata
     if not entry.is_file():
         return EntryView("symlink", text=entry.target, metadata=metadata)
@@ -55,12 +59,17 @@ def view_of(place: Place, entry: Entry) -> EntryView:
     if kind in ("image", "svg"):
         return _image(place, entry, kind, raw, metadata)
     if kind in ("video", "audio"):
-        return EntryView(kind, raw, media_type=type_sent(entry.name) or "", metadata=metadata)
+        row = stored_row(metadata)
+        return EntryView(kind, raw, media_type=type_sent(entry.name) or "", metadata=metadata, row=row)
+    if kind == "dicom":
+        return _dicom(place, entry, metadata, frame)
     if kind == "table":
         return _table(place, entry, metadata)
     if kind == "json" and entry.size <= _HEAD * 4:
         return _json(entry, metadata)
     head = _head(entry)
+    if kind == "other" and head[128:132] == b"DICM":
+        return _dicom(place, entry, metadata, frame)
     if kind == "other" and b"\0" in head[:4096]:
         return EntryView(
             "other", note="There is no view of such files; save it, or mount the version.", metadata=metadata
@@ -106,6 +115,18 @@ def _image(place: Place, entry: Entry, kind: str, raw: str, metadata: dict[str, 
         return EntryView("image", note=str(error), metadata=metadata)
     source = place.exact_url("picture", entry.key, size=1600) if picture.body else ""
     return EntryView("image", source, picture, shapes, note=picture.note, metadata=metadata)
+
+
+def _dicom(place: Place, entry: Entry, metadata: dict[str, object], frame: int) -> EntryView:
+    picture = place.pages.pictures.of(entry, 1600, frame)
+    source = place.exact_url("picture", entry.key, size=1600, frame=frame) if picture.body else ""
+    if entry.size > MOST_SENT:
+        return EntryView("dicom", note=picture.note, metadata=metadata)
+    head, _ = place.pages.pool.ask({"task": "tags"}, entry.read())
+    tags = tuple((str(name), str(value)) for name, value in head.get("tags", ()))
+    note = picture.note or str(head.get("note", ""))
+    shapes = shapes_of(place, entry, metadata)
+    return EntryView("dicom", source, picture, shapes, note=note, frame=frame, tags=tags, metadata=metadata)
 
 
 def _table(place: Place, entry: Entry, metadata: dict[str, object]) -> EntryView:

@@ -12,12 +12,16 @@ from fastapi.concurrency import run_in_threadpool
 
 from penstock.catalogue.page.content.decoding_pool import DecodingPool
 from penstock.catalogue.page.content.pictures import Pictures
+from penstock.catalogue.page.content.shown_numbers import Numbers
 from penstock.catalogue.server.context import ServerContext
+from penstock.lru import Lru
 
 from .open_versions import OpenVersions
 from .staged_changes import StagingArea
 
 __all__ = ["PageContext", "page_context_of", "page_life"]
+
+_NUMBERS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,8 @@ class PageContext:
     pool: DecodingPool
     pictures: Pictures
     staging: StagingArea
+    numbers: Lru[str, Numbers]
+    """Of versions, by their names."""
 
     def close(self) -> None:
         """End processes and close versions."""
@@ -41,7 +47,11 @@ def make_page_context(context: ServerContext) -> PageContext:
     pool = DecodingPool()
     pictures = Pictures(os.path.join(folder, "pictures"), pool)
     return PageContext(
-        OpenVersions(context.catalogues.settings), pool, pictures, StagingArea(os.path.join(folder, "staged"))
+        OpenVersions(context.catalogues.settings),
+        pool,
+        pictures,
+        StagingArea(os.path.join(folder, "staged")),
+        Lru(_NUMBERS),
     )
 
 

@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
 
-from penstock.catalogue.page.content.shown_text import url_of
+from penstock.catalogue.page.content.shown_text import url_of, written_key
 from penstock.catalogue.server.answers import error_answer
 from penstock.catalogue.server.callers import Asking, NotSignedInError, session_of
 from penstock.errors import PenstockError, UsageError
@@ -58,4 +58,6 @@ class PageRoute(APIRoute):
 
 def _error_page(request: Request, error: PenstockError) -> Response:
     status = error_answer(error).status_code
-    return render(request, "error.html", None, error=error, candidates=getattr(error, "candidates", ()), status=status)
+    page = render(request, "error.html", None, error=error, candidates=getattr(error, "candidates", ()), status=status)
+    page.headers["x-penstock-error"] = written_key(error.what[:500])  # for scripts, which show it beside what there is
+    return page

@@ -17,9 +17,10 @@ from penstock.api.handles import DEFAULT_BRANCH, Handle
 from penstock.api.packages.package import Package
 from penstock.catalogue.datasets.bucket_catalogue import BucketCatalogue
 from penstock.catalogue.orm.dataset import DatasetScope
-from penstock.catalogue.page.content.shown_text import query_values, url_of
+from penstock.catalogue.page.content.shown_text import query_values, shell_line, url_of
 from penstock.catalogue.server.context import context_of
 from penstock.catalogue.server.routes_datasets import opened
+from penstock.catalogue.state.caller import TRUSTED
 from penstock.errors import UsageError
 
 from .page_context import PageContext, page_context_of
@@ -47,6 +48,8 @@ class Place:
     hash: str
     at: str
     key: str
+    address: str = ""
+    """How the visitor's own programs reach the bucket; empty: by its name, as this machine does."""
 
     @cached_property
     def package(self) -> Package:
@@ -79,7 +82,12 @@ class Place:
     @property
     def handle(self) -> str:
         """How the version is named on a command line, as it was asked for."""
-        return str(Handle(self.catalogue.bucket, self.name, self.at))
+        return str(Handle(self.address or self.catalogue.bucket, self.name, self.at))
+
+    def command(self, *words: str) -> str:
+        """Return a line for a shell; a word ``@`` stands for the version, ``@/`` for the key in it."""
+        own = {"@": self.handle, "@/": f"{self.handle}/{self.key}" if self.key else self.handle}
+        return shell_line("penstock", *(own.get(word, word) for word in words))
 
     def url(self, page: str = "", *, at: str | None = None, key: str | None = None, **values: object) -> str:
         """Return the address of a page of the dataset, by default at this version."""
@@ -97,4 +105,14 @@ def place_of(request: Request, visitor: Visitor, dataset: str, scope: DatasetSco
     catalogue, name = opened(context_of(request), visitor.caller, dataset, scope)
     values = values_of(request)
     at, key = values.get("at", "") or DEFAULT_BRANCH, values.get("path", "")
-    return Place(page_context_of(request), visitor, catalogue, name, catalogue.hash_of(name), at, key)
+    address = _address(request, catalogue.bucket) if visitor.caller.name != TRUSTED.name else ""
+    return Place(page_context_of(request), visitor, catalogue, name, catalogue.hash_of(name), at, key, address)
+
+
+def _address(request: Request, bucket: str) -> str:
+    """Return the address of a bucket behind this server; empty: what the request says of it is none."""
+    address = f"{context_of(request).address or str(request.base_url).rstrip('/')}/{bucket}"
+    try:
+        return Handle(address).bucket
+    except UsageError:
+        return ""

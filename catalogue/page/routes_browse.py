@@ -9,6 +9,9 @@ from fastapi import APIRouter, Request, Response
 from penstock.api.packages.entry import Entry
 from penstock.catalogue.page.content.file_kinds import kind_of_file
 from penstock.catalogue.page.content.readme import render_readme
+from penstock.catalogue.page.content.shown_numbers import HEIGHT as PLOT_HEIGHT
+from penstock.catalogue.page.content.shown_numbers import WIDTH as PLOT_WIDTH
+from penstock.catalogue.page.content.shown_numbers import axis_of, points_of
 from penstock.catalogue.page.content.sparkline import HEIGHT, WIDTH, spark_path
 from penstock.catalogue.server.context import context_of
 from penstock.catalogue.server.routes_datasets import visible_infos
@@ -18,15 +21,16 @@ from .entry_view import view_of
 from .page_route import PageRoute, Visiting
 from .page_template import render
 from .place import Place, place_of, values_of
-from .tiles import crumbs_of, tiles_of
+from .routes_files import frame_of
+from .tiles import PAGE, crumbs_of, sample_tiles, staged_marks, tiles_of
+from .version_numbers import numbers_of
 
 __all__ = ["dataset_values", "router"]
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
-_VIEWS = ("grid", "list")
+_VIEWS = ("grid", "list", "tree", "sample")
 _SPARKS = 24
-_SAMPLE = 2000
 
 
 @router.get("/")
@@ -72,7 +76,11 @@ def directory(request: Request, visitor: Visiting, dataset: str) -> Response:
     if not entry.is_directory():
         return _entry_page(request, place, entry)
     view, after = _view(values.get("view", "")), values.get("after", "")
-    tiles = tiles_of(place, place.package.ls(place.key, after=after or None), view)
+    seed = _seed(values.get("seed", ""))
+    if view == "sample":
+        tiles = sample_tiles(place, (each for each in place.package.some(2 * PAGE, seed=seed) if each.is_file()))
+    else:
+        tiles = tiles_of(place, place.package.ls(place.key, after=after or None), view)
     return render(
         request,
         "dataset.html",
@@ -82,9 +90,11 @@ def directory(request: Request, visitor: Visiting, dataset: str) -> Response:
         tiles=tiles,
         view=view,
         after=after,
+        seed=seed,
+        marks=staged_marks(place),
         crumbs=crumbs_of(place),
         readme=_readme(place) if not place.key and not after else None,
-        mount_command=f"penstock mount {place.handle} ./{place.name}",
+        commands=_commands(place),
         can_stage=place.can_write and place.branch is not None,
     )
 
@@ -96,7 +106,11 @@ def more_tiles(request: Request, visitor: Visiting, dataset: str) -> Response:
     place = place_of(request, visitor, dataset)
     view = _view(values.get("view", ""))
     tiles = tiles_of(place, place.package.ls(place.key, after=values.get("after") or None), view)
-    return render(request, "tiles.html", visitor, place=place, tiles=tiles, view=view, can_stage=place.can_write)
+    template = "tree.html" if view == "tree" else "tiles.html"
+    marks = staged_marks(place)
+    return render(
+        request, template, visitor, place=place, tiles=tiles, view=view, can_stage=place.can_write, marks=marks
+    )
 
 
 @router.get("/dataset/{dataset}/entry")
@@ -108,36 +122,34 @@ def entry(request: Request, visitor: Visiting, dataset: str) -> Response:
 
 @router.get("/dataset/{dataset}/numbers")
 def numbers(request: Request, visitor: Visiting, dataset: str) -> Response:
-    """Show of which kinds the first files of a version are; all of them nobody looks at."""
-    place = place_of(request, visitor, dataset)
-    kinds: dict[str, tuple[int, int]] = {}
-    looked = 0
-    for each in place.package.ls(recursive=True, limit=_SAMPLE):
-        looked += 1
-        if each.is_file():
-            files, size = kinds.get(kind := kind_of_file(each.name), (0, 0))
-            kinds[kind] = (files + 1, size + each.size)
-    ordered = sorted(kinds.items(), key=lambda item: -item[1][0])
-    most = max((files for _, (files, _) in ordered), default=1)
-    is_whole = looked == len(place.package)
-    return render(request, "numbers.html", visitor, kinds=ordered, most=most, looked=looked, is_whole=is_whole)
+    """Show what a version is made of, in numbers."""
+    found = numbers_of(place_of(request, visitor, dataset))
+    across = axis_of([each.width for each in found.resolutions], is_upright=False)
+    up = axis_of([each.height for each in found.resolutions], is_upright=True)
+    points = points_of(found.resolutions, across, up)
+    plot = {"width": PLOT_WIDTH, "height": PLOT_HEIGHT, "across": across, "up": up, "points": points}
+    return render(request, "numbers.html", visitor, numbers=found, plot=plot)
 
 
 def _entry_page(request: Request, place: Place, entry: Entry) -> Response:
     parent, _, _ = place.key.rpartition("/")
     before, behind = _neighbours(place, parent, entry)
+    view = view_of(place, entry, frame_of(request))
     return render(
         request,
         "entry.html",
         place.visitor,
         **dataset_values(place),
         entry=entry,
-        view=view_of(place, entry),
+        view=view,
         crumbs=crumbs_of(place),
         previous=before,
         following=behind,
         physical=entry.physical_keys[:50] if entry.is_file() else (),
-        cat_command=f"penstock cat {place.handle}/{place.key}",
+        commands=_commands(place),
+        reencode_command=place.command(
+            "reencode", place.handle.rpartition(":")[0], view.row.uid if view.row else "UID"
+        ),
         can_stage=place.can_write and place.branch is not None,
     )
 
@@ -147,6 +159,18 @@ def _neighbours(place: Place, parent: str, entry: Entry) -> tuple[str, str]:
     following = next(iter(place.package.ls(parent, after=entry.name, limit=1)), None)
     behind = place.url("entry", key=following.key) if following is not None and not following.is_directory() else ""
     return place.url(key=parent), behind
+
+
+def _commands(place: Place) -> list[str]:
+    """Return what is typed to have what is shown elsewhere."""
+    name = place.key.rpartition("/")[2] or place.name
+    if place.package.entry(place.key).is_directory():
+        return [place.command("mount", "@/", f"./{name}"), place.command("download", "@", f"./{place.name}")]
+    return [place.command("cat", "@/"), place.command("mount", "@", f"./{place.name}")]
+
+
+def _seed(said: str) -> int:
+    return int(said) if said.isascii() and said.isdigit() and len(said) < 10 else 1
 
 
 def _view(said: str) -> str:

@@ -11,10 +11,10 @@ from fastapi.responses import RedirectResponse
 
 from penstock.api.handles import Handle
 from penstock.catalogue.orm.dataset import DatasetScope
-from penstock.catalogue.page.content.shown_text import written_key
-from penstock.catalogue.server.answers import json_answer
+from penstock.catalogue.page.content.shown_text import read_key, written_key
+from penstock.catalogue.server.answers import error_answer, json_answer
 from penstock.catalogue.server.routes_datasets import author_of
-from penstock.errors import ConflictError, MergeConflictError, UsageError
+from penstock.errors import ConflictError, MergeConflictError, NotFoundError, PenstockError, UsageError
 
 from .page_route import PageRoute, Visiting
 from .page_template import render
@@ -27,6 +27,9 @@ __all__ = ["router"]
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
+_MOST_SAMPLED = 1_000_000
+_MOST_WALKED = 1_000_000
+"""Entries of a version that a sample is taken of at once."""
 _Key = Annotated[str, Form(max_length=20_000)]
 
 
@@ -50,17 +53,23 @@ def stage(
     request: Request,
     visitor: Visiting,
     dataset: str,
-    action: Annotated[Literal["delete", "move"], Form()],
+    action: Annotated[Literal["delete", "move", "field"], Form()],
     keys: Annotated[list[str], Form(alias="key", max_length=1000)] = [],  # noqa: B006  # FastAPI copies it
     folder: _Key = "",
+    field: Annotated[str, Form(max_length=200)] = "",
+    value: Annotated[str, Form(max_length=100_000)] = "",
 ) -> Response:
-    """Stage that entries are deleted, or moved into a directory."""
+    """Stage that entries are deleted, moved into a directory, or have another value in a field of their metadata."""
     place = _written(request, visitor, dataset)
     if not keys:
         raise UsageError("nothing is selected", fix="Select something first.")
     target = written_key(folder.strip().strip("/"))
     if action == "delete":
         _stage(place, [StagedChange("delete", key) for key in keys])
+    elif action == "field":
+        if not field.strip():
+            raise UsageError("no field is named", fix="Name the field that is to be set.")
+        _stage(place, [_with_field(place, key, field.strip(), value.strip()) for key in keys])
     else:
         names = [key.rpartition("/")[2] for key in keys]
         to = [f"{target}/{name}" if target else name for name in names]  # names are written as keys are
@@ -86,6 +95,22 @@ def stage_entry(
     else:
         _stage(place, [StagedChange("metadata", written_key(place.key), metadata=_metadata(metadata))])
     return RedirectResponse(place.url("changes"), 303)
+
+
+def _with_field(place: Place, key: str, field: str, text: str) -> StagedChange:
+    """Return the metadata of an entry, as it is or as it was staged, with one field changed; of no text, without it."""
+    known = place.pages.staging.find(place.visitor.caller.name, place.hash)
+    staged = (
+        [step.metadata or {} for step in known.steps if step.kind == "metadata" and step.key == key] if known else []
+    )
+    metadata = dict(staged[-1] if staged else place.package.get_metadata(read_key(key)))
+    metadata.pop(field, None)
+    if text:
+        try:
+            metadata[field] = json.loads(text)
+        except (ValueError, RecursionError):
+            metadata[field] = text
+    return StagedChange("metadata", key, metadata=metadata)
 
 
 def _metadata(text: str) -> dict[str, object]:
@@ -127,7 +152,7 @@ def changes(request: Request, visitor: Visiting, dataset: str) -> Response:
 
 
 def _changes_page(
-    request: Request, visitor: Visitor, place: Place, *, error: ConflictError | None = None, message: str = ""
+    request: Request, visitor: Visitor, place: Place, *, error: PenstockError | None = None, message: str = ""
 ) -> Response:
     found = place.pages.staging.find(visitor.caller.name, place.hash)
     candidates = error.candidates if isinstance(error, MergeConflictError) else ()
@@ -140,7 +165,7 @@ def _changes_page(
         error=error,
         candidates=candidates,
         message=message,
-        status=409 if error is not None else 200,
+        status=error_answer(error).status_code if error is not None else 200,
     )
 
 
@@ -175,6 +200,36 @@ def commit(
         made = staging.commit(
             who, place.hash, target, base, message=message, author=author_of(visitor.caller), conflicts=keep or None
         )
-    except ConflictError as error:
+    except (ConflictError, NotFoundError, UsageError) as error:  # nothing has changed, and all is staged still
         return _changes_page(request, visitor, place, error=error, message=message)
     return RedirectResponse(place.url("diff", at=made.commit or made.top_hash), 303)
+
+
+@router.post("/dataset/{dataset}/sample")
+def sample(
+    request: Request,
+    visitor: Visiting,
+    dataset: str,
+    name: Annotated[str, Form(max_length=128)],
+    count: Annotated[int, Form(ge=1, le=_MOST_SAMPLED)],
+    seed: Annotated[int, Form(ge=0, le=1 << 31)] = 0,
+    where: Annotated[str, Form(max_length=2000)] = "",
+) -> Response:
+    """Make some files of the version, chosen by chance, a dataset of their own; no data is copied."""
+    place = _written(request, visitor, dataset)
+    visitor.caller.require_admin()
+    if len(place.package) > _MOST_WALKED:
+        line = place.command("sample", "@", "--n", str(count), "--to", f"{place.catalogue.bucket}/{name}")
+        raise UsageError("this version is too large to be gone through while a page waits", fix=f"Run: {line}")
+    if name in place.catalogue.names():
+        raise ConflictError(f"there is a dataset {name!r} already", fix="Give the sample another name.")
+    place.package.sample(
+        count,
+        Handle(place.catalogue.bucket, name),
+        seed=seed,
+        prefix=place.key,
+        where=where.strip() or None,
+        message=f"A sample of {place.name}",
+        author=author_of(visitor.caller) or None,
+    )
+    return RedirectResponse(f"/dataset/{place.catalogue.hash_of(name)}", 303)

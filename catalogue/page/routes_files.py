@@ -6,6 +6,7 @@ that is not guessed at. What a browser would run when it is opened is sent to be
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 
 from fastapi import APIRouter, Request, Response
@@ -13,14 +14,15 @@ from fastapi.responses import StreamingResponse
 
 from penstock.api.packages.entry import Entry
 from penstock.catalogue.page.content.byte_range import asked_range
-from penstock.catalogue.page.content.decoding_process import PICTURE_SIZES
-from penstock.catalogue.page.content.file_kinds import RAW_POLICY, disposition, type_sent
+from penstock.catalogue.page.content.decoders import LAST_FRAME, PICTURE_SIZES
+from penstock.catalogue.page.content.file_kinds import RAW_POLICY, disposition, kind_of_file, type_sent
+from penstock.catalogue.server.answers import json_answer
 from penstock.errors import NotFoundError, UsageError
 
 from .page_route import PageRoute, Visiting
 from .place import Place, place_of, values_of
 
-__all__ = ["router"]
+__all__ = ["frame_of", "router"]
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -78,6 +80,33 @@ def _bytes(entry: Entry, part: range) -> Iterator[bytes]:
             yield found
 
 
+def frame_of(request: Request) -> int:
+    """Return the number of the frame that a request asks for, 0 by default. UsageError: nobody looks so far."""
+    said = values_of(request).get("frame", "") or "0"
+    if not (said.isascii() and said.isdigit()) or int(said) > LAST_FRAME:
+        raise UsageError(f"no frame {said[:20]!r}", fix=f"Ask for one from 0 to {LAST_FRAME:,}.")
+    return int(said)
+
+
+@router.get("/dataset/{dataset}/frames")
+def frames(request: Request, visitor: Visiting, dataset: str) -> Response:
+    """Send a frame of a video and those around it, as the decoder has them, to be held against a browser's."""
+    place = place_of(request, visitor, dataset)
+    entry = place.package.entry(place.key)
+    if not entry.is_file() or kind_of_file(entry.name) != "video":
+        raise UsageError(f"{place.key!r} is no video", fix="Name a video.")
+    with entry.open() as file:
+
+        def fetch(offset: int, length: int) -> bytes:
+            file.seek(offset)
+            return file.read(length)
+
+        asked = {"task": "frames", "number": frame_of(request), "bytes": entry.size}
+        head, body = place.pages.pool.ask(asked, fetch=fetch)
+    strip = f"data:image/webp;base64,{base64.b64encode(body).decode()}" if body else ""
+    return json_answer({**head, "image": strip}, headers={"cache-control": _headers(place)["cache-control"]})
+
+
 @router.get("/dataset/{dataset}/picture")
 def picture(request: Request, visitor: Visiting, dataset: str) -> Response:
     """Send a small picture of an image; where none can be made, one that says so."""
@@ -87,7 +116,7 @@ def picture(request: Request, visitor: Visiting, dataset: str) -> Response:
     entry = place.package.find(place.key)
     if entry is None or not entry.is_file():
         raise NotFoundError(f"no file {place.key!r}")
-    made = place.pages.pictures.of(entry, size)
+    made = place.pages.pictures.of(entry, size, frame_of(request))
     if made.body:
         return Response(made.body, media_type="image/webp", headers=_headers(place))
     body = (

@@ -10,6 +10,7 @@ from fastapi.responses import RedirectResponse
 
 from penstock.api.packages.package import Package
 from penstock.catalogue.orm.dataset import DatasetScope
+from penstock.catalogue.page.content.shown_text import shell_line
 from penstock.catalogue.server.routes_datasets import author_of
 from penstock.errors import UsageError
 
@@ -126,9 +127,11 @@ def _old(place: Place, wanted: str, parent: str) -> Package | None:
 
 
 def _command(place: Place, old: Package | None) -> str:
-    before = (old.commit or old.top_hash)[:12] if old is not None else ""
-    new = f"{place.catalogue.bucket}/{place.name}:{place.exact[:12]}"
-    return f"penstock diff {place.catalogue.bucket}/{place.name}:{before} {new}" if before else f"penstock show {new}"
+    dataset = place.handle.rpartition(":")[0]
+    new = f"{dataset}:{place.exact[:12]}"
+    if old is None:
+        return shell_line("penstock", "show", new)
+    return shell_line("penstock", "diff", f"{dataset}:{(old.commit or old.top_hash)[:12]}", new)
 
 
 def _number(said: str) -> int:

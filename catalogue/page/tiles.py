@@ -1,4 +1,4 @@
-"""What is in a directory, as a page shows it: a page of entries by their names, each with what is drawn for it. Pure.
+"""What is in a directory, as a page shows it: a page of entries by their names, each with what is drawn for it.
 
 **Invariant:** a page costs what a page costs: it begins behind a name, and nothing is counted or skipped for it.
 """
@@ -6,18 +6,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from penstock.api.packages.entry import Entry
 from penstock.catalogue.page.content.file_kinds import FileKind, has_thumbnail, kind_of_file
-from penstock.catalogue.page.content.shown_text import counted, sized
+from penstock.catalogue.page.content.shown_text import counted, read_key, sized
 
 from .place import Place
 
-__all__ = ["PAGE", "Crumb", "Tile", "Tiles", "crumbs_of", "tile_of", "tiles_of"]
+__all__ = ["PAGE", "Crumb", "Tile", "Tiles", "crumbs_of", "sample_tiles", "staged_marks", "tile_of", "tiles_of"]
 
 PAGE = 60
+_MARKS = {"delete": "to be deleted", "move": "to be moved", "metadata": "metadata staged", "upload": "to be replaced"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,18 @@ def tiles_of(place: Place, entries: Iterable[Entry], view: str) -> Tiles:
     if len(found) > PAGE:
         more = place.url("tiles", at=place.exact, key=place.key, after=shown[-1].name, view=view, shown=place.at)
     return Tiles(tuple(tile_of(place, each) for each in shown), more)
+
+
+def sample_tiles(place: Place, files: Iterable[Entry]) -> Tiles:
+    """Return a page of files from anywhere; each says where it is."""
+    tiles = (tile_of(place, each) for each in islice(files, PAGE))
+    return Tiles(tuple(replace(each, detail=each.key.rpartition("/")[0] or each.detail) for each in tiles), "")
+
+
+def staged_marks(place: Place) -> dict[str, str]:
+    """Return what the visitor has staged, the last of each key, as it is shown at entries."""
+    found = place.pages.staging.find(place.visitor.caller.name, place.hash) if place.can_write else None
+    return {read_key(step.key): _MARKS[step.kind] for step in found.steps} if found is not None else {}
 
 
 def crumbs_of(place: Place) -> list[Crumb]:

@@ -50,13 +50,15 @@ def make_app(
     add_error_answers(app)
 
     @app.get("/health", tags=["server"])
-    def health() -> dict[str, str]:
-        """Say that the server answers, and that its own state can be read."""
+    async def health() -> dict[str, str]:
+        """Say that the server answers, and that its own state can be read. It waits for no thread: those may wait for
+        a store.
+        """
         context.database.read("SELECT 1")
         return {"status": "ok", "version": __version__}
 
     @app.get("/metrics", tags=["server"])
-    def shown_metrics() -> Response:
+    async def shown_metrics() -> Response:
         """Return what is counted, for Prometheus."""
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 

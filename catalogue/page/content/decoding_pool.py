@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
@@ -22,8 +22,11 @@ __all__ = ["MOST_SENT", "DecodingPool"]
 
 MOST_SENT = 96 << 20
 """Bytes of a file that is decoded."""
+_MOST_FETCHED = 512 << 20
+"""Bytes that are fetched for one task."""
 _SECONDS = 15.0
 _TASKS = 300
+Fetch = Callable[[int, int], bytes]
 _VARIABLES = ("PATH", "LD_LIBRARY_PATH", "LANG", "VIRTUAL_ENV", "PYTHONPATH")
 
 
@@ -42,16 +45,29 @@ class _Decoder:
         )
         self.tasks = 0
 
-    def ask(self, head: dict[str, Any], body: bytes, seconds: float) -> tuple[dict[str, Any], bytes] | None:
+    def ask(
+        self, head: dict[str, Any], body: bytes, seconds: float, fetch: Fetch | None
+    ) -> tuple[dict[str, Any], bytes] | None:
         """Return the answer; None: there was none in time, and the process is no more."""
         self.tasks += 1
         late = threading.Timer(seconds, self._process.kill)
         late.daemon = True
         late.start()
+        left = _MOST_FETCHED
         try:
             write_frame(_of(self._process.stdin), head, body)
-            return read_frame(_of(self._process.stdout))
-        except (OSError, ValueError):
+            while True:
+                answer = read_frame(_of(self._process.stdout))
+                wanted = answer[0].get("wanted") if answer is not None else None
+                if wanted is None or fetch is None:
+                    return answer
+                offset, length = (int(each) for each in wanted)
+                if offset < 0 or not 0 <= length <= MOST_SENT:
+                    return None
+                part = fetch(offset, min(length, left)) if left > 0 else b""
+                left -= len(part)
+                write_frame(_of(self._process.stdin), {}, part)
+        except (BrokenPipeError, ValueError):
             return None
         finally:
             late.cancel()
@@ -100,10 +116,13 @@ class DecodingPool:
                 if not is_kept:
                     decoder.end()
 
-    def ask(self, head: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
-        """Have something decoded. The answer's head has a ``note`` where it could not be."""
+    def ask(self, head: dict[str, Any], body: bytes = b"", fetch: Fetch | None = None) -> tuple[dict[str, Any], bytes]:
+        """Have something decoded. The answer's head has a ``note`` where it could not be.
+
+        `fetch` gives bytes by offset and length to a task that asks for them; what it raises ends the task.
+        """
         with self._decoder() as decoder:
-            answer = decoder.ask(head, body, self._seconds)
+            answer = decoder.ask(head, body, self._seconds, fetch)
             if answer is None:
                 decoder.tasks = _TASKS
                 return {"note": "decoding it took too long, or broke its process", "is_late": True}, b""

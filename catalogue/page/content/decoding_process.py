@@ -1,8 +1,9 @@
-"""The process that decodes what users sent: small pictures of images, the first rows of Parquet files.
+"""The process that decodes what users sent: small pictures of images and frames, the first rows of Parquet files.
 
 It is started by `decoding_pool` and may be ended at any moment. Its memory, its time and what it may write are bounded
 before it reads a byte; it has no file, no key and no connection. What it is asked and answers are frames on its
 standard input and output: the length of a JSON head (4 bytes, big-endian), the head, and as many bytes as that says.
+Of a video it asks for what it needs, by an answer that says ``wanted``, and goes on with the bytes that come.
 """
 
 from __future__ import annotations
@@ -10,20 +11,17 @@ from __future__ import annotations
 import io
 import json
 import os
-import resource
 import sys
-from typing import Any, BinaryIO, cast
+from collections.abc import Callable
+from typing import Any, BinaryIO
 
-__all__ = ["MOST_PIXELS", "PICTURE_SIZES", "read_frame", "write_frame"]
+from penstock.catalogue.rows.asked_file import AskedFile, bound_process
 
-MOST_PIXELS = 64_000_000
-"""Pixels that are decoded: of JPEG files, which can be decoded at an eighth, the image may have 64 times as many."""
-PICTURE_SIZES = (320, 1600)
+__all__ = ["read_frame", "write_frame"]
+
 _MEMORY = 2 << 30
 _CPU_SECONDS = 120
 _MOST_HEAD = 1 << 20
-_FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "PPM", "ICO", "TGA")
-"""No format whose decoder is another program (EPS), or reads other files."""
 
 
 def read_frame(stream: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
@@ -52,48 +50,22 @@ def write_frame(stream: BinaryIO, head: dict[str, Any], body: bytes = b"") -> No
     stream.flush()
 
 
-def _picture(body: bytes, size: int) -> tuple[dict[str, Any], bytes]:
-    from PIL import Image, ImageOps
+def _answer(head: dict[str, Any], body: bytes, fetch: Callable[[int, int], bytes]) -> tuple[dict[str, Any], bytes]:
+    from penstock.catalogue.page.content import decoders
 
-    Image.MAX_IMAGE_PIXELS = None  # what is too large is said below, for each format as it is
-    with Image.open(io.BytesIO(body), formats=_FORMATS) as image:
-        width, height = image.size
-        head: dict[str, Any] = {"width": width, "height": height}
-        image.draft("RGB", (size, size))  # of JPEG files alone, which can be decoded at an eighth
-        if image.size[0] * image.size[1] > MOST_PIXELS:
-            return {**head, "note": f"too large to be shown small: {width * height / 1e6:,.0f} megapixels"}, b""
-        # Not earlier: to look for it, a PNG file is decoded whole.
-        if image.getexif().get(0x0112, 1) in (5, 6, 7, 8):
-            head = {"width": height, "height": width}
-        image.thumbnail((size, size), reducing_gap=2.0)
-        small: Image.Image = ImageOps.exif_transpose(image)
-        has_alpha = "A" in small.getbands() or "transparency" in small.info
-        if small.mode.startswith(("I", "F")):
-            low, high = cast("tuple[float, float]", small.getextrema())  # of one band
-            scale = 255 / ((high - low) or 1)
-            small = small.convert("F").point(lambda value: value * scale - low * scale).convert("L")
-        small = small.convert("RGBA" if has_alpha else "RGB")
-        out = io.BytesIO()
-        small.save(out, "WEBP", quality=82, method=1)
-        return head, out.getvalue()
-
-
-def _table(body: bytes, rows: int) -> tuple[dict[str, Any], bytes]:
-    import pyarrow.parquet as parquet  # pyright: ignore[reportMissingImports]  # an extra
-
-    file = parquet.ParquetFile(io.BytesIO(body))
-    groups = file.iter_batches(batch_size=rows, columns=file.schema_arrow.names[:60], use_threads=False)
-    first = next(groups, None)
-    records = first.to_pylist() if first is not None else []
-    said = {"rows": file.metadata.num_rows, "columns": len(file.schema_arrow.names)}
-    return said, json.dumps(records, default=str).encode()
-
-
-def _answer(head: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
     try:
-        if head["task"] == "picture":
-            return _picture(body, int(head["size"]))
-        return _table(body, int(head["rows"]))
+        match head["task"]:
+            case "picture":
+                return decoders.picture(body, int(head["size"]), int(head.get("frame", 0)))
+            case "tags":
+                return decoders.dicom_tags(body)
+            case "dimensions":
+                return decoders.dimensions(body)
+            case "frames":
+                stream = io.BufferedReader(AskedFile(int(head["bytes"]), fetch), 1 << 16)
+                return decoders.video_frames(stream, int(head["number"]))
+            case _:
+                return decoders.table(body, int(head["rows"]))
     except MemoryError:
         return {"note": "it takes more memory to decode than is allowed"}, b""
     except Exception as error:  # noqa: BLE001  # a decoder raises anything over what is hostile, and is told apart by nobody
@@ -102,16 +74,19 @@ def _answer(head: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
 
 def main() -> None:
     """Bound what may be used, and answer until the other end is closed."""
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
-    resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    bound_process(_MEMORY, _CPU_SECONDS, 0)
     os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"
     os.nice(5)
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr  # what a library prints is no answer
+
+    def fetch(offset: int, length: int) -> bytes:
+        write_frame(answers, {"wanted": [offset, length]})
+        given = read_frame(requests)
+        return given[1] if given is not None else sys.exit(0)
+
     while (asked := read_frame(requests)) is not None:
-        write_frame(answers, *_answer(*asked))
+        write_frame(answers, *_answer(*asked, fetch))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from .shown_text import written_key
 
 __all__ = ["RAW_POLICY", "FileKind", "disposition", "has_thumbnail", "kind_of_file", "type_sent"]
 
-FileKind = Literal["image", "svg", "video", "audio", "table", "json", "text", "other"]
+FileKind = Literal["image", "svg", "video", "audio", "dicom", "table", "json", "text", "other"]
 
 RAW_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src 'self'"
 
@@ -45,6 +45,7 @@ _TYPES: Mapping[str, str] = MappingProxyType(
     }
 )
 _IMAGES_OF_THUMBNAILS = frozenset({"tif", "tiff", "ppm", "pgm", "pbm", "ico", "tga"})
+_DICOM = frozenset({"dcm", "dicom", "ima"})
 _TABLES = frozenset({"csv", "tsv", "parquet", "jsonl", "ndjson"})
 _TEXTS = frozenset(
     (
@@ -82,6 +83,8 @@ def kind_of_file(name: str) -> FileKind:
         return "image"
     if family in ("video", "audio"):
         return "video" if family == "video" else "audio"
+    if suffix in _DICOM:
+        return "dicom"
     if suffix in _TABLES:
         return "table"
     if suffix in ("json", "geojson", "ipynb"):
@@ -91,7 +94,7 @@ def kind_of_file(name: str) -> FileKind:
 
 def has_thumbnail(name: str) -> bool:
     """Whether a small picture can be made of a file."""
-    return kind_of_file(name) == "image"
+    return kind_of_file(name) in ("image", "dicom")
 
 
 def type_sent(name: str) -> str | None:

@@ -137,10 +137,11 @@ def _polygons(found: object) -> tuple[str, float, float] | None:
 
 
 def _mask(found: object) -> tuple[str, float, float] | None:
-    """Return a mask in COCO's uncompressed runs, which go down the columns, beginning with what is not in it."""
+    """Return a mask in COCO's runs, which go down the columns, beginning with what is not in it."""
     if not isinstance(found, Mapping):
         return None
-    size, counts = _numbers(found.get("size"), 2), _numbers(found.get("counts"), _MOST_RUNS)
+    runs = found.get("counts")
+    size, counts = _numbers(found.get("size"), 2), _numbers(_runs(runs) if isinstance(runs, str) else runs, _MOST_RUNS)
     if size is None or counts is None or len(size) != 2 or min(counts) < 0:
         return None
     height, width = int(size[0]), int(size[1])
@@ -161,3 +162,25 @@ def _mask(found: object) -> tuple[str, float, float] | None:
     if corner is None:
         return None
     return "".join(parts), float(corner[1]), float(corner[0])
+
+
+def _runs(text: str) -> list[int] | None:
+    """Return the runs that a text stands for, as COCO packs them; None: it is none.
+
+    Five bits a letter, the lowest first, with one that says that more follow; from the third run on, what a run has
+    more than the one two before it. The last letter of a negative number has its uppermost bit set.
+    """
+    runs: list[int] = []
+    number = shift = 0
+    for letter in text[: 8 * _MOST_RUNS]:
+        bits = ord(letter) - 48
+        if not 0 <= bits < 64 or shift > 40:
+            return None
+        number |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            if bits & 16:
+                number -= 1 << shift
+            runs.append(number + (runs[-2] if len(runs) > 2 else 0))
+            number = shift = 0
+    return runs if not shift else None

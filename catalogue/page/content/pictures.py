@@ -14,16 +14,18 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
+from typing import Any
 
 from penstock.api.packages.entry import Entry
 from penstock.errors import AccessError
 
+from .decoders import PICTURE_SIZES
 from .decoding_pool import MOST_SENT, DecodingPool
-from .decoding_process import PICTURE_SIZES, read_frame, write_frame
+from .decoding_process import read_frame, write_frame
 
 __all__ = ["Picture", "Pictures"]
 
-_FORM = 1
+_FORM = 2
 """Counted up when pictures are made in another way."""
 _MOST_BYTES = 1 << 30
 _LOOK_AFTER = 2000
@@ -37,6 +39,7 @@ class Picture:
     width: int
     height: int
     note: str = ""
+    frames: int = 1
 
 
 class Pictures:
@@ -48,18 +51,21 @@ class Pictures:
         self._written = count(1)
         self._trimming = threading.Lock()
 
-    def of(self, entry: Entry, size: int) -> Picture:
-        """Return the picture of an image that fits a square of `size` pixels, one of `PICTURE_SIZES`."""
+    def of(self, entry: Entry, size: int, frame: int = 0) -> Picture:
+        """Return the picture of an image that fits a square of `size` pixels, one of `PICTURE_SIZES`.
+
+        `frame` is which one of a DICOM file that has several.
+        """
         assert size in PICTURE_SIZES
-        name = hashlib.sha256(f"{_FORM} {size} {entry.hash}".encode()).hexdigest()
+        name = hashlib.sha256(f"{_FORM} {size} {frame} {entry.hash}".encode()).hexdigest()
         path = os.path.join(self._folder, name[:2], name[2:])
         kept = self._kept(path)
         if kept is not None:
             return kept
         if entry.size > MOST_SENT:
             return Picture(b"", 0, 0, "the file is too large to be shown small")
-        head, body = self._pool.ask({"task": "picture", "size": size}, entry.read())
-        made = Picture(body, int(head.get("width", 0)), int(head.get("height", 0)), str(head.get("note", "")))
+        head, body = self._pool.ask({"task": "picture", "size": size, "frame": frame}, entry.read())
+        made = _picture(head, body)
         if not head.get("is_late"):
             self._keep(path, made)
         return made
@@ -73,12 +79,12 @@ class Pictures:
             return None
         if found is None:
             return None
-        head, body = found
-        return Picture(body, int(head.get("width", 0)), int(head.get("height", 0)), str(head.get("note", "")))
+        return _picture(*found)
 
     def _keep(self, path: str, made: Picture) -> None:
         frame = io.BytesIO()
-        write_frame(frame, {"width": made.width, "height": made.height, "note": made.note}, made.body)
+        head = {"width": made.width, "height": made.height, "note": made.note, "frames": made.frames}
+        write_frame(frame, head, made.body)
         aside = f"{path}.{os.getpid()}.{threading.get_ident()}"
         try:
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
@@ -116,3 +122,13 @@ class Pictures:
             raise AccessError(f"{self._folder} cannot be tidied", why=str(error), fix="Check its disk.") from error
         finally:
             self._trimming.release()
+
+
+def _picture(head: dict[str, Any], body: bytes) -> Picture:
+    return Picture(
+        body,
+        int(head.get("width", 0)),
+        int(head.get("height", 0)),
+        str(head.get("note", "")),
+        int(head.get("frames", 1)),
+    )

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import shlex
 import unicodedata
 from collections.abc import Mapping
 from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
-__all__ = ["ago", "counted", "query_values", "read_key", "shown_name", "sized", "url_of", "written_key"]
+__all__ = ["ago", "counted", "query_values", "read_key", "shell_line", "shown_name", "sized", "url_of", "written_key"]
 
 _HIDDEN = frozenset({"Cc", "Cf", "Zl", "Zp", "Cs", "Co", "Cn"})
 _STEPS = (("year", 31_557_600), ("month", 2_629_800), ("day", 86400), ("hour", 3600), ("minute", 60))
@@ -33,6 +34,20 @@ def _shown_letter(letter: str) -> str:
     if 0xDC80 <= code <= 0xDCFF:  # a byte that is no UTF-8
         return f"\\x{code - 0xDC00:02x}"
     return chr(0x2400 + code) if code < 0x20 else f"\\u{code:04x}"
+
+
+def shell_line(*words: str) -> str:
+    """Return a line for a shell, in which a name means itself and nothing else, whatever it is made of."""
+    return " ".join(map(_shell_word, words))
+
+
+def _shell_word(word: str) -> str:
+    if shown_name(word) == word:
+        return shlex.quote(word)
+    plain = (
+        chr(byte) if 0x20 <= byte < 0x7F and byte not in b"'\\" else f"\\x{byte:02x}" for byte in os.fsencode(word)
+    )
+    return f"$'{''.join(plain)}'"
 
 
 def written_key(key: str) -> str:

@@ -14,7 +14,13 @@ function say(text) {
 document.addEventListener("htmx:configRequest", (event) => {
   if (csrf) event.detail.headers["X-CSRF-Token"] = csrf;
 });
-document.addEventListener("htmx:responseError", () => say("The server could not answer. Load the page again."));
+// What went wrong is said beside what the page shows already: it stays, and the link in it asks again.
+document.addEventListener("htmx:responseError", (event) => {
+  const told = event.detail.xhr.getResponseHeader("x-penstock-error");
+  say(told ? decodeURIComponent(told) : `The server could not answer (${event.detail.xhr.status}).`);
+});
+document.addEventListener("htmx:sendError", () => say("The server does not answer. Is it still running?"));
+document.addEventListener("error", (event) => event.target.closest?.(".frame")?.classList.add("broken"), true);
 
 document.addEventListener("click", async (event) => {
   const copy = event.target.closest("[data-copy]");
@@ -48,9 +54,10 @@ document.addEventListener("change", (event) => {
   }
 });
 
-// Keys: "/" to search, arrows from tile to tile, and what a link names in data-key.
+// Keys: "/" to search, arrows from tile to tile, "x" selects one, "?" tells them; and what a link names in data-key.
+const help = document.getElementById("keys");
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, video, audio")) return;
+  if (help.open || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, video, audio")) return;
   const named = document.querySelector(`[data-key="${CSS.escape(event.key)}"]`);
   if (named) {
     event.preventDefault();
@@ -58,7 +65,9 @@ document.addEventListener("keydown", (event) => {
     else named.focus();
     return;
   }
+  if (event.key === "?") help.showModal();
   const tile = event.target.closest(".tile");
+  if (tile && event.key === "x") tile.querySelector("input[name=key]")?.click();
   const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns(tile), ArrowUp: -columns(tile) }[event.key];
   if (!tile || !step) return;
   const tiles = [...tile.parentElement.querySelectorAll(".tile")];
@@ -95,7 +104,10 @@ async function send(file, path) {
       body: part,
       headers: { "Content-Type": "application/octet-stream", ...(csrf ? { "X-CSRF-Token": csrf } : {}) },
     });
-    if (!answer.ok) throw new Error(`${path}: the server refused it (${answer.status})`);
+    if (!answer.ok) {
+      const told = answer.headers.get("x-penstock-error");
+      throw new Error(`${path}: ${told ? decodeURIComponent(told) : `the server refused it (${answer.status})`}`);
+    }
     name = (await answer.json()).file;
     at += part.size;
     progress(at / Math.max(file.size, 1));
@@ -108,9 +120,27 @@ function progress(value) {
   bar.value = value;
 }
 
+// Files that were dropped, and those in directories that were, each with its path.
+async function filesBelow(entries) {
+  const found = [];
+  for (const entry of entries) {
+    if (entry.isFile) {
+      found.push([await new Promise((resolve, reject) => entry.file(resolve, reject)), entry.fullPath.slice(1)]);
+      continue;
+    }
+    const reader = entry.createReader();
+    for (;;) {
+      const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject)); // 100 at a time
+      if (!some.length) break;
+      found.push(...(await filesBelow(some)));
+    }
+  }
+  return found;
+}
+
 async function sendAll(files) {
   try {
-    for (const file of files) await send(file, file.webkitRelativePath || file.name);
+    for (const [file, path] of files) await send(file, path);
     location.assign(staging.dataset.done);
   } catch (error) {
     say(error.message);
@@ -118,7 +148,9 @@ async function sendAll(files) {
 }
 
 if (staging) {
-  document.getElementById("files").addEventListener("change", (event) => sendAll([...event.target.files]));
+  document.getElementById("files").addEventListener("change", (event) => {
+    sendAll([...event.target.files].map((file) => [file, file.webkitRelativePath || file.name]));
+  });
   addEventListener("dragover", (event) => {
     event.preventDefault();
     document.body.classList.add("dropping");
@@ -129,7 +161,9 @@ if (staging) {
   addEventListener("drop", (event) => {
     event.preventDefault();
     document.body.classList.remove("dropping");
+    const dropped = [...event.dataTransfer.items].map((each) => each.webkitGetAsEntry?.()).filter(Boolean);
     const files = [...event.dataTransfer.files];
-    if (files.length) sendAll(files);
+    if (dropped.some((each) => each.isDirectory)) filesBelow(dropped).then(sendAll);
+    else if (files.length) sendAll(files.map((file) => [file, file.name]));
   });
 }
