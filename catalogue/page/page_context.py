@@ -46,13 +46,8 @@ def make_page_context(context: ServerContext) -> PageContext:
     folder = os.path.dirname(os.path.abspath(context.database.path))
     pool = DecodingPool()
     pictures = Pictures(os.path.join(folder, "pictures"), pool)
-    return PageContext(
-        OpenVersions(context.catalogues.settings),
-        pool,
-        pictures,
-        StagingArea(os.path.join(folder, "staged")),
-        Lru(_NUMBERS),
-    )
+    staging = StagingArea(os.path.join(folder, "staged"))
+    return PageContext(OpenVersions(context.catalogues.settings), pool, pictures, staging, Lru(_NUMBERS))
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ from penstock.catalogue.server.context import context_of
 from penstock.catalogue.server.routes_datasets import visible_infos
 from penstock.errors import NotFoundError, PenstockError, UsageError
 
-from .entry_view import view_of
+from .entry_view import EntryView, view_of
 from .page_route import PageRoute, Visiting
 from .page_template import render
 from .place import Place, place_of, values_of
@@ -147,9 +147,7 @@ def _entry_page(request: Request, place: Place, entry: Entry) -> Response:
         following=behind,
         physical=entry.physical_keys[:50] if entry.is_file() else (),
         commands=_commands(place),
-        reencode_command=place.command(
-            "reencode", place.handle.rpartition(":")[0], view.row.uid if view.row else "UID"
-        ),
+        reencode_command=_reencode(place, view),
         can_stage=place.can_write and place.branch is not None,
     )
 
@@ -159,6 +157,10 @@ def _neighbours(place: Place, parent: str, entry: Entry) -> tuple[str, str]:
     following = next(iter(place.package.ls(parent, after=entry.name, limit=1)), None)
     behind = place.url("entry", key=following.key) if following is not None and not following.is_directory() else ""
     return place.url(key=parent), behind
+
+
+def _reencode(place: Place, view: EntryView) -> str:
+    return place.command("reencode", place.handle.rpartition(":")[0], view.row.uid if view.row is not None else "UID")
 
 
 def _commands(place: Place) -> list[str]:

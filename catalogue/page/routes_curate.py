@@ -100,9 +100,8 @@ def stage_entry(
 def _with_field(place: Place, key: str, field: str, text: str) -> StagedChange:
     """Return the metadata of an entry, as it is or as it was staged, with one field changed; of no text, without it."""
     known = place.pages.staging.find(place.visitor.caller.name, place.hash)
-    staged = (
-        [step.metadata or {} for step in known.steps if step.kind == "metadata" and step.key == key] if known else []
-    )
+    steps = known.steps if known is not None else ()
+    staged = [step.metadata or {} for step in steps if step.kind == "metadata" and step.key == key]
     metadata = dict(staged[-1] if staged else place.package.get_metadata(read_key(key)))
     metadata.pop(field, None)
     if text:

@@ -51,8 +51,9 @@ def make_app(
 
     @app.get("/health", tags=["server"])
     async def health() -> dict[str, str]:
-        """Say that the server answers, and that its own state can be read. It waits for no thread: those may wait for
-        a store.
+        """Say that the server answers, and that its own state can be read.
+
+        It waits for no thread, for those may all wait for a store.
         """
         context.database.read("SELECT 1")
         return {"status": "ok", "version": __version__}

@@ -44,10 +44,11 @@ def shell_line(*words: str) -> str:
 def _shell_word(word: str) -> str:
     if shown_name(word) == word:
         return shlex.quote(word)
-    plain = (
-        chr(byte) if 0x20 <= byte < 0x7F and byte not in b"'\\" else f"\\x{byte:02x}" for byte in os.fsencode(word)
-    )
-    return f"$'{''.join(plain)}'"
+    return f"$'{''.join(map(_shell_byte, os.fsencode(word)))}'"
+
+
+def _shell_byte(byte: int) -> str:
+    return chr(byte) if 0x20 <= byte < 0x7F and byte not in b"'\\" else f"\\x{byte:02x}"
 
 
 def written_key(key: str) -> str:
