@@ -7,18 +7,16 @@ that is not guessed at. What a browser would run when it is opened is sent to be
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import StreamingResponse
 
-from penstock.api.packages.entry import Entry
 from penstock.catalogue.page.content.byte_range import asked_range
 from penstock.catalogue.page.content.decoders import LAST_FRAME, PICTURE_SIZES
 from penstock.catalogue.page.content.file_kinds import RAW_POLICY, disposition, kind_of_file, type_sent
 from penstock.catalogue.server.answers import json_answer
 from penstock.errors import NotFoundError, UsageError
 
+from .file_answer import FileAnswer
 from .page_route import PageRoute, Visiting
 from .place import Place, place_of, values_of
 
@@ -26,7 +24,6 @@ __all__ = ["frame_of", "router"]
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
-_BLOCK = 1 << 20
 _SHOWN = "no picture"
 
 
@@ -63,21 +60,7 @@ def raw(request: Request, visitor: Visiting, dataset: str) -> Response:
         status = 206
         headers["content-range"] = f"bytes {part.start}-{part.stop - 1}/{entry.size}"
     shown = part if part is not None else range(entry.size)
-    headers["content-length"] = str(len(shown))
-    media = kind if kind is not None else "application/octet-stream"
-    return StreamingResponse(_bytes(entry, shown), status, headers, media)
-
-
-def _bytes(entry: Entry, part: range) -> Iterator[bytes]:
-    """Yield the bytes of a part of a file; what is read ahead is bounded by the blocks of that part."""
-    place = part.start
-    while place < part.stop:
-        number = place // _BLOCK
-        for block in entry.some_blocks(number, min(8, (part.stop - 1) // _BLOCK - number + 1)):
-            begin = place - place // _BLOCK * _BLOCK
-            found = bytes(block[begin : begin + part.stop - place])
-            place += len(found)
-            yield found
+    return FileAnswer(entry, shown, status, headers, kind if kind is not None else "application/octet-stream")
 
 
 def frame_of(request: Request) -> int:
