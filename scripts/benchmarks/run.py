@@ -19,6 +19,7 @@ from packages import bench_packages
 from pushing import bench_push
 from reading import bench_read
 from registry import bench_registry
+from serving import bench_catalogue
 from transforming import bench_transform
 from trees import bench_tree
 from world import World
@@ -43,6 +44,10 @@ BENCHMARKS: dict[str, tuple[Callable[[World, Figures], None], str]] = {
     ),
     "files": (bench_files, "small files fused into a dataset, rows of a data frame beside boto3, batches run again"),
     "code": (bench_code, "datasets as code: commits, checkouts and pushes with openclipart, beside a plain loop"),
+    "catalogue": (
+        bench_catalogue,
+        "a server: pages of ten million entries, pictures, 50 clients, ranges beside the mount, requests at random",
+    ),
     "write": (bench_write, "changing a mount and committing it, beside rclone, git on the local disk, the plain disk"),
 }
 
@@ -59,7 +64,9 @@ def main() -> int:
         metavar="REGEX",
         help="only these rows of the benchmarks that have rows",
     )
-    parser.add_argument("--full", action="store_true", help="the registry benchmark in the sizes of its bars")
+    parser.add_argument(
+        "--full", action="store_true", help="the registry and catalogue benchmarks in the sizes of their bars"
+    )
     parser.add_argument("--scratch", type=Path, help="where data goes; a temporary folder by default")
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(BENCHMARKS):

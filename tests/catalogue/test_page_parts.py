@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -19,7 +20,18 @@ from penstock.catalogue.page.content.file_kinds import disposition, kind_of_file
 from penstock.catalogue.page.content.image_labels import changed_shapes, shapes_of_document, shapes_of_metadata
 from penstock.catalogue.page.content.pictures import Pictures
 from penstock.catalogue.page.content.readme import render_readme
-from penstock.catalogue.page.content.shown_text import query_values, read_key, shown_name, sized, url_of, written_key
+from penstock.catalogue.page.content.shown_numbers import HEIGHT as PLOT_HEIGHT
+from penstock.catalogue.page.content.shown_numbers import WIDTH as PLOT_WIDTH
+from penstock.catalogue.page.content.shown_numbers import Resolution, axis_of, points_of
+from penstock.catalogue.page.content.shown_text import (
+    query_values,
+    read_key,
+    shell_line,
+    shown_name,
+    sized,
+    url_of,
+    written_key,
+)
 from penstock.catalogue.page.content.sparkline import spark_path
 from penstock.catalogue.page.content.table_rows import MOST_ROWS, rows_of_text
 
@@ -44,6 +56,20 @@ def test_an_address_brings_back_the_key_that_it_was_made_of_whatever_its_bytes()
         query = url_of("/x", path=key).partition("?")[2]
         assert query_values(query.encode("ascii"))["path"] == key
         assert read_key(written_key(key)) == key
+
+
+def test_a_line_that_is_copied_to_a_shell_names_what_it_names_and_runs_nothing() -> None:
+    for key in (
+        "a b/c.png",
+        "$(touch x)`id`;'\"\\",
+        "line\nfeed",
+        "turned \u202egnp",
+        os.fsdecode(b"caf\xe9'q"),
+        "größe",
+    ):
+        said = subprocess.run(["bash", "-c", shell_line("printf", "%s", key)], capture_output=True, check=True).stdout
+        assert said == os.fsencode(key)
+        assert shown_name(shell_line("cat", key)) == shell_line("cat", key)
 
 
 @pytest.mark.parametrize(
@@ -92,6 +118,24 @@ def test_labels_are_shapes_whatever_form_they_have() -> None:
         ("kite", "M0 0L4 0L4 4z"),
         ("mask", "M1 0h1v2h-1z"),
     ]
+
+
+def test_runs_that_coco_has_packed_are_the_same_mask() -> None:
+    plain, packed = (
+        shapes_of_metadata({"labels": [{"segmentation": {"size": [10, 30], "counts": counts}}]})
+        for counts in ([5, 3, 70, 2, 1, 90], "53P22oNh2")
+    )
+    assert [each.path for each in packed] == [each.path for each in plain] != []
+    assert shapes_of_metadata({"labels": [{"segmentation": {"size": [9, 9], "counts": "\x00oo"}}]}) == []
+
+
+def test_an_axis_ends_at_a_round_number_and_points_stand_within_it() -> None:
+    assert [axis_of([each], is_upright=False).top for each in (1, 7, 320, 1920, 4096)] == [1, 8, 400, 2000, 6000]
+    sizes = [Resolution(1920, 1080, 5), Resolution(320, 240, 90)]
+    across, up = (axis_of([1920, 320], is_upright=False), axis_of([1080, 240], is_upright=True))
+    points = points_of(sizes, across, up)
+    assert [each.resolution.count for each in points] == [90, 5]
+    assert all(0 < each.x < PLOT_WIDTH and 0 < each.y < PLOT_HEIGHT for each in points)
 
 
 def test_what_is_no_label_is_left_out() -> None:

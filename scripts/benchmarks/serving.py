@@ -1,0 +1,251 @@
+"""A server of the catalogue: pages of a large dataset, pictures, many clients, ranges beside the mount, any request.
+
+The server is the program that users start, in front of the S3 server 25 ms away. Seconds are those of the client;
+beside the bars that a busy machine decides stands the processor time of the server.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from figures import Figures
+from servers.api_cases import ask_cases
+from world import World
+
+__all__ = ["bench_catalogue"]
+
+_SCREEN = 60
+_CLIENTS, _RATE = 50, 50
+_LARGE = 256 << 20
+_RANGES = 48
+
+
+@dataclass(frozen=True)
+class _Server:
+    """One that runs, and what it is asked."""
+
+    url: str
+    pid: int
+
+    def get(self, path: str, **headers: str) -> tuple[float, int, bytes]:
+        """Ask on a connection of its own: seconds, status, body."""
+        connection = self.connect()
+        try:
+            return self.ask(connection, path, **headers)
+        finally:
+            connection.close()
+
+    def connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=120)
+
+    @staticmethod
+    def ask(connection: http.client.HTTPConnection, path: str, **headers: str) -> tuple[float, int, bytes]:
+        begin = time.perf_counter()
+        connection.request("GET", path, headers=headers)
+        answer = connection.getresponse()
+        body = answer.read()
+        return time.perf_counter() - begin, answer.status, body
+
+    def datasets(self) -> dict[str, dict[str, Any]]:
+        return {each["name"]: each for each in json.loads(self.get("/api/datasets")[2])["datasets"]}
+
+    def cpu_seconds(self) -> float:
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def rss_mb(self) -> float:
+        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+
+
+@contextmanager
+def _serving(world: World, bucket: str) -> Iterator[_Server]:
+    """Run `penstock serve`, with nothing cached and no state from before."""
+    world.forget_cache()
+    state = world.scratch / f"state-{time.monotonic_ns()}"
+    words = ["penstock", "serve", bucket, "--trust-loopback", "--port", "0", "--json", "--state", str(state)]
+    process = subprocess.Popen(words, env=world.environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    try:
+        assert process.stdout is not None
+        yield _Server(json.loads(process.stdout.readline())["url"], process.pid)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+def bench_catalogue(world: World, figures: Figures) -> None:
+    """Measure each row in turn, each with a server of its own."""
+    bucket = world.bucket()
+    world.run(sys.executable, Path(__file__).parent / "trees.py", bucket, str(world.entries))
+    _first_pages(world, figures, bucket)
+    folder = world.scratch / "large"
+    folder.mkdir()
+    with (folder / "large.mp4").open("wb") as file:
+        chance = random.Random(0)
+        for _ in range(_LARGE >> 20):
+            file.write(chance.randbytes(1 << 20))
+    second = world.bucket()
+    world.run("penstock", "push", folder, f"{second}/large")
+    world.run("penstock", "push", world.clipart, f"{second}/clipart")
+    _pictures(world, figures, second)
+    _many_clients(world, figures, second)
+    _ranges(world, figures, second)
+    _any_request(world, figures, second)
+
+
+def _first_pages(world: World, figures: Figures, bucket: str) -> None:
+    with _serving(world, bucket) as server:
+        (about,) = server.datasets().values()
+        path = f"/dataset/{about['dataset_hash']}"
+    for name, query in (("its top", ""), ("a directory of it", "?path=part-0500")):
+        with _serving(world, bucket) as server:
+            server.get("/health")
+            world.proxy.reset()
+            cpu = server.cpu_seconds()
+            cold, status, _ = server.get(path + query)
+            fetched = world.proxy.counts().bytes_to_client / 1e6
+            cpu = server.cpu_seconds() - cpu
+            again = min(server.get(path + query)[0] for _ in range(5))
+            assert status == 200
+            figures.add(f"page of {world.entries:,} entries, {name}, nothing cached", cold, "s", at_most=1)
+            figures.add("  fetched for it", fetched, "MB", at_most=1)
+            figures.add("  processor time of the server", cpu, "s")
+            figures.add("  again, its nodes cached", again, "s", at_most=0.3)
+
+
+def _pictures(world: World, figures: Figures, bucket: str) -> None:
+    with _serving(world, bucket) as server:
+        about = server.datasets()["clipart"]
+        names = sorted(
+            str(path.relative_to(world.clipart)) for path in world.clipart.rglob("*.png") if path.stat().st_size < 1e6
+        )
+        place = f"/dataset/{about['dataset_hash']}/picture?at={about['top_hash']}&path="
+
+        def screen() -> float:
+            begin = time.perf_counter()
+            with ThreadPoolExecutor(6) as browser:  # as many connections as a browser has
+                answers = list(browser.map(lambda name: server.get(place + quote(name)), names[:_SCREEN]))
+            assert {status for _, status, _ in answers} == {200}
+            return time.perf_counter() - begin
+
+        figures.add(f"pictures of a screen of {_SCREEN} images, cold", screen(), "s", at_most=2)
+        figures.add("  again", min(screen() for _ in range(3)), "s", at_most=0.2)
+
+
+def _many_clients(world: World, figures: Figures, bucket: str) -> None:
+    """Have clients list, filter and read ranges, at a steady rate in all, whatever the answers take."""
+    seconds = 60 if world.full else 20
+    with _serving(world, bucket) as server:
+        datasets = server.datasets()
+        clipart, large = datasets["clipart"], datasets["large"]
+        raw = f"/dataset/{large['dataset_hash']}/raw?at={large['top_hash']}&path=large.mp4"
+        server.get(f"/api/datasets/{clipart['dataset_hash']}/rows")
+        took: list[float] = []
+        wrong: list[int] = []
+        memory: list[float] = []
+        end = time.monotonic() + seconds
+
+        def client(number: int) -> None:
+            chance = random.Random(number)
+            connection = server.connect()
+            due = time.monotonic() + number / _RATE
+            while due < end:
+                time.sleep(max(0, due - time.monotonic()))
+                due += _CLIENTS / _RATE
+                offset = chance.randrange(_LARGE - (1 << 20))
+                path, headers = chance.choice(
+                    (
+                        ("/api/datasets?limit=50", {}),
+                        (f"/api/datasets/{clipart['dataset_hash']}/rows?title_like=%25a%25", {}),
+                        (f"/dataset/{clipart['dataset_hash']}?view=list&at={clipart['top_hash']}", {}),
+                        (raw, {"Range": f"bytes={offset}-{offset + 65_535}"}),
+                    )
+                )
+                lasted, status, _ = server.ask(connection, path, **headers)
+                took.append(lasted)
+                if status not in (200, 206):
+                    wrong.append(status)
+
+        cpu = server.cpu_seconds()
+        threads = [threading.Thread(target=client, args=(number,)) for number in range(_CLIENTS)]
+        for each in threads:
+            each.start()
+        while time.monotonic() < end:
+            time.sleep(seconds / 12)
+            memory.append(server.rss_mb())
+        for each in threads:
+            each.join()
+        cpu = server.cpu_seconds() - cpu
+        name = f"{_CLIENTS} clients, {_RATE} requests a second, {seconds:g} s"
+        figures.add(f"{name}: p99", statistics.quantiles(took, n=100)[98], "s", at_most=0.5)
+        figures.add("  median", statistics.median(took), "s")
+        figures.add("  answers that are errors", len(wrong), "", at_most=0)
+        figures.add("  requests", len(took), "")
+        figures.add("  processor time of the server a request", cpu / len(took) * 1000, "ms")
+        grown = memory[-1] / memory[len(memory) // 3]
+        figures.add("  memory at the end, beside a third of the time", grown, "x", at_most=1.15)
+
+
+def _ranges(world: World, figures: Figures, bucket: str) -> None:
+    """Read the same ranges of a large file in turn, through the server and the mount, whose page cache is dropped."""
+    with _serving(world, bucket) as server, world.penstock_mount(f"{bucket}/large") as (where, _):
+        about = server.datasets()["large"]
+        path = f"/dataset/{about['dataset_hash']}/raw?at={about['top_hash']}&path=large.mp4"
+        connection = server.connect()
+        file = os.open(where / "large.mp4", os.O_RDONLY)
+
+        def served(offset: int, length: int) -> float:
+            seconds, status, body = server.ask(connection, path, Range=f"bytes={offset}-{offset + length - 1}")
+            assert (status, len(body)) == (206, length)
+            return seconds
+
+        def mounted(offset: int, length: int) -> float:
+            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+            begin = time.perf_counter()
+            left = length
+            while left:
+                left -= len(os.pread(file, left, offset + length - left))
+            return time.perf_counter() - begin
+
+        try:
+            for offset in range(0, _LARGE, 8 << 20):
+                served(offset, 8 << 20)
+            for length, bar in ((256 << 10, None), (1 << 20, 0.5), (8 << 20, 0.5)):
+                chance = random.Random(length)
+                pairs = []
+                for _ in range(_RANGES):
+                    offset = chance.randrange(_LARGE - length)
+                    pairs.append((served(offset, length), mounted(offset, length)))
+                ratio = statistics.median(pair[1] for pair in pairs) / statistics.median(pair[0] for pair in pairs)
+                name = f"ranges of {length >> 10} KiB through the server, beside the mount, both from the cache"
+                figures.add(name, ratio, "x", at_least=bar)
+        finally:
+            os.close(file)
+
+
+def _any_request(world: World, figures: Figures, bucket: str) -> None:
+    cases = 10_000 if world.full else 1000
+    with _serving(world, bucket) as server:
+        known = {"dataset": server.datasets()["clipart"]["dataset_hash"], "bucket": bucket}
+        report = ask_cases(server.url, cases, known)
+        assert server.get("/health")[1] == 200
+    for each in report.faults[:10]:
+        print(f"  {each}", file=sys.stderr)
+    figures.add("cases of the interface, by schemathesis", report.cases, "", at_least=0.75 * cases)
+    figures.add("  errors of the server, and no answer", len(report.faults), "", at_most=0)
+    figures.add("  slowest answer", report.slowest, "s", at_most=30)
