@@ -33,6 +33,7 @@ class Shape:
     x: float
     y: float
     hue: int
+    is_mask: bool = False
 
 
 def shapes_of_metadata(metadata: Mapping[str, Any]) -> list[Shape]:
@@ -84,10 +85,11 @@ def _shapes(found: Sequence[Any], names: Mapping[str, str]) -> Iterator[Shape]:
             continue
         label = _label(each, names)
         hue = sum(ord(letter) * (place + 1) for place, letter in enumerate(label)) * 47 % 360
-        drawn = _mask(each.get("segmentation")) or _polygons(each.get("segmentation")) or _box(each)
+        mask = _mask(each.get("segmentation"))
+        drawn = mask or _polygons(each.get("segmentation")) or _box(each)
         if drawn is not None:
             path, x, y = drawn
-            yield Shape(label, path, x, y, hue)
+            yield Shape(label, path, x, y, hue, mask is not None)
 
 
 def _label(each: Mapping[str, Any], names: Mapping[str, str]) -> str:
