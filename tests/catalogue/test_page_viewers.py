@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, expect
 from servers.browser import Visit, chromium, visit
 from servers.catalogue import Site, running
 from trees.directory import write
-from trees.media import media_files
+from trees.viewed import media_files
 from trees.pictures import picture
 
 import penstock
