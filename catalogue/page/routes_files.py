@@ -10,13 +10,13 @@ import base64
 
 from fastapi import APIRouter, Request, Response
 
-from penstock.catalogue.page.content.byte_range import asked_range
 from penstock.catalogue.page.content.decoders import LAST_FRAME, PICTURE_SIZES
 from penstock.catalogue.page.content.file_kinds import RAW_POLICY, disposition, kind_of_file, type_sent
 from penstock.catalogue.server.answers import json_answer
+from penstock.catalogue.server.byte_range import asked_range
+from penstock.catalogue.server.file_answer import FileAnswer
 from penstock.errors import NotFoundError, UsageError
 
-from .file_answer import FileAnswer
 from .page_route import PageRoute, Visiting
 from .place import Place, place_of, values_of
 

@@ -14,7 +14,6 @@ from PIL import Image
 from trees.pictures import hostile_files, picture
 
 import penstock
-from penstock.catalogue.page.content.byte_range import asked_range
 from penstock.catalogue.page.content.decoding_pool import DecodingPool
 from penstock.catalogue.page.content.file_kinds import disposition, kind_of_file, type_sent
 from penstock.catalogue.page.content.image_labels import changed_shapes, shapes_of_document, shapes_of_metadata
@@ -34,6 +33,7 @@ from penstock.catalogue.page.content.shown_text import (
 )
 from penstock.catalogue.page.content.sparkline import spark_path
 from penstock.catalogue.page.content.table_rows import MOST_ROWS, rows_of_text
+from penstock.catalogue.server.byte_range import asked_range
 
 
 @pytest.fixture(scope="module")

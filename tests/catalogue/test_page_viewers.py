@@ -12,8 +12,8 @@ from playwright.sync_api import Browser, expect
 from servers.browser import Visit, chromium, visit
 from servers.catalogue import Site, running
 from trees.directory import write
-from trees.viewed import media_files
 from trees.pictures import picture
+from trees.viewed import media_files
 
 import penstock
 from penstock.catalogue.datasets.dataset_rows import DatasetRows
