@@ -228,12 +228,12 @@ def test_a_key_that_is_wrong_opens_nothing_and_one_of_a_dataset_no_other(browser
             answer = page.request.get(path)
             assert answer.status in (403, 404), path
             assert "cmd|" not in answer.text()
-        for path in ("stage", "stage-entry", "upload", "commit", "refs", "go-back", "unstage"):
+        for path in ("stage", "stage-entry", "upload", "commit", "refs", "go-back", "unstage", "sample"):
             sent = {"action": "delete", "key": "x", "kind": "tag", "name": "x", "how": "reset", "commit": "0" * 64}
             token = {"x-csrf-token": page.locator("meta[name=csrf]").get_attribute("content") or ""}
             answer = page.request.post(
                 f"/dataset/{meadow}/{path}?path=README.md&offset=0&total=1",
-                form={**sent, "number": "0"},
+                form={**sent, "number": "0", "count": "1"},
                 headers=token,
             )
             assert answer.status == 403, path

@@ -33,7 +33,9 @@ from penstock.catalogue.page.content.shown_text import (
 )
 from penstock.catalogue.page.content.sparkline import spark_path
 from penstock.catalogue.page.content.table_rows import MOST_ROWS, rows_of_text
+from penstock.catalogue.page.staged_changes import StagingArea
 from penstock.catalogue.server.byte_range import asked_range
+from penstock.errors import UsageError
 
 
 @pytest.fixture(scope="module")
@@ -267,3 +269,31 @@ def test_a_picture_is_made_once_and_made_anew_when_what_was_kept_is_damaged(tmp_
     assert Pictures(str(folder), pool).of(entry, 320) == first
     assert Pictures(str(folder), pool).trim(0) == 1
     closed.close()
+
+
+def test_pieces_of_a_file_are_taken_in_their_order_within_bounds_and_under_names_of_their_own(tmp_path: Path) -> None:
+    penstock.add_remote("demo", str(tmp_path / "store"))
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "a.txt").write_bytes(b"a")
+    penstock.Dataset("demo/d").push(tmp_path / "d")
+    area, package = StagingArea(str(tmp_path / "staged")), penstock.Package("demo/d")
+
+    def send(body: bytes, at: int, total: int, name: str = "", key: str = "b.txt") -> str:
+        return area.upload("ada", "d", "main", package, key, body, at=at, total=total, name=name)
+
+    for wrong in (
+        {"at": 5, "total": 9},
+        {"at": 0, "total": 5 << 30},
+        {"at": 0, "total": 1, "name": "../" + "x" * 29},
+        {"at": 0, "total": 9, "key": "../b.txt"},
+    ):
+        with pytest.raises(UsageError):
+            send(b"body", **wrong)  # type: ignore[arg-type]  # each has its own
+    name = send(b"one ", 0, 7)
+    assert area.count("ada", "d") == 0
+    with pytest.raises(UsageError, match="does not go on"):
+        send(b"two", 3, 7, name)
+    send(b"two", 4, 7, name)
+    (step,) = (area.find("ada", "d") or pytest.fail("nothing is staged")).steps
+    assert (step.kind, step.key, step.size) == ("upload", "b.txt", 7)
+    assert area.find("bea", "d") is None

@@ -13,7 +13,7 @@ from servers.browser import Visit, chromium, visit
 from servers.catalogue import Site, running
 from trees.directory import write
 from trees.pictures import picture
-from trees.viewed import media_files
+from trees.viewed import viewed_files
 
 import penstock
 from penstock.catalogue.datasets.dataset_rows import DatasetRows
@@ -39,7 +39,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         patch.setenv("HOME", str(folder))
         patch.setenv("PENSTOCK_AUTHOR", "Ada <ada@example.org>")
         penstock.add_remote("demo", str(folder / "store"))
-        penstock.Dataset("demo/kinds").push(write(folder / "kinds", media_files()), message="One of each")
+        penstock.Dataset("demo/kinds").push(write(folder / "kinds", viewed_files()), message="One of each")
         plain = {f"{number // 100}/{number:03}.png": picture(number % 5) for number in range(300)}
         penstock.Dataset("demo/plain").push(write(folder / "plain", plain), message="Plain")
         with running(folder / "state", "demo") as found:

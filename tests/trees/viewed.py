@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from .pictures import labels_of, picture
 
-__all__ = ["dicom", "media_files", "parquet", "sound", "video"]
+__all__ = ["dicom", "parquet", "sound", "video", "viewed_files"]
 
 
 def video(frames: int = 60, rate: int = 25, *, skipped: range = range(0)) -> bytes:
@@ -97,7 +97,7 @@ def dicom(frames: int = 1, *, window: tuple[int, int] | None = (1000, 2000)) -> 
     return out.getvalue()
 
 
-def media_files() -> dict[str, bytes]:
+def viewed_files() -> dict[str, bytes]:
     """Return one file of each kind, and a directory whose labels stand in one COCO document."""
     names = [f"meadow-{number:03}.jpg" for number in range(4)]
     boxes = [
