@@ -98,6 +98,7 @@ class StagingArea:
             for step in steps:
                 _check(step)
             fresh = [step for step in steps if step not in known.steps]  # a form that was sent twice is one
+            _check_there(known.steps, fresh)
             now = msgspec.structs.replace(known, steps=(*known.steps, *fresh))
             if len(now.steps) > _MOST_STEPS:
                 raise UsageError(f"more than {_MOST_STEPS:,} changes", fix="Commit those that are staged first.")
@@ -194,6 +195,24 @@ def _check(step: StagedChange) -> None:
         raise UsageError("no new key is given", fix="Say where it is to be.")
     if step.metadata is not None:
         canonical_json(step.metadata)
+
+
+def _check_there(known: Sequence[StagedChange], fresh: Sequence[StagedChange]) -> None:
+    """UsageError: something is to be changed that is to be deleted or moved away by then. Pure."""
+    gone: set[str] = set()
+    for number, step in enumerate((*known, *fresh)):
+        names = step.key.split("/")
+        above = next((key for end in range(len(names)) if (key := "/".join(names[: end + 1])) in gone), None)
+        if number >= len(known) and step.kind != "upload" and above is not None:
+            raise UsageError(
+                f"{read_key(above)!r} is to be deleted or moved away",
+                why="a change of what is not there any more would be lost",
+                fix="Take that back first, under Changes.",
+            )
+        if step.kind in ("delete", "move"):
+            gone.add(step.key)
+        if step.kind in ("upload", "move"):
+            gone.discard(step.other or step.key)
 
 
 def _take(builder: PackageBuilder, step: StagedChange, folder: str) -> None:

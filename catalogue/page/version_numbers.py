@@ -65,8 +65,11 @@ def _resolution(entry: Entry) -> tuple[int, int] | None:
     if row is not None:
         return (row.width, row.height) if row.width and row.height else None
     part = metadata.get("image")  # of a group
-    size = (part.get("width"), part.get("height")) if isinstance(part, dict) else (None, None)
-    return (size[0], size[1]) if isinstance(size[0], int) and isinstance(size[1], int) and min(size) > 0 else None
+    if not isinstance(part, dict):
+        return None
+    width, height = part.get("width"), part.get("height")
+    is_known = isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0
+    return (width, height) if is_known else None
 
 
 def _looked_at(place: Place, images: list[Entry]) -> Counter[tuple[int, int]]:

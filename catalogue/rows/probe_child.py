@@ -127,8 +127,9 @@ def _dicom(stream: BinaryIO, _: bool) -> Facts | None:
         return None
     stream.seek(0)
     from pydicom import dcmread
+    from pydicom.filebase import DicomFileLike
 
-    found = dcmread(stream, stop_before_pixels=True)
+    found = dcmread(DicomFileLike(stream), stop_before_pixels=True)  # of a buffered reader it wants to know the name
     return Facts(
         "dicom",
         int(found.get("Columns", 0)) or None,
