@@ -118,12 +118,13 @@ def _first_pages(world: World, figures: Figures, bucket: str) -> None:
             world.proxy.reset()
             cpu = server.cpu_seconds()
             cold, status, _ = server.get(path + query)
-            fetched = world.proxy.counts().bytes_to_client / 1e6
+            counts = world.proxy.counts()
             cpu = server.cpu_seconds() - cpu
             again = min(server.get(path + query)[0] for _ in range(5))
             assert status == 200
             figures.add(f"page of {world.entries:,} entries, {name}, nothing cached", cold, "s", at_most=1)
-            figures.add("  fetched for it", fetched, "MB", at_most=1)
+            figures.add("  fetched for it", counts.bytes_to_client / 1e6, "MB", at_most=1)
+            figures.add("  requests to the store for it", counts.requests(), "")
             figures.add("  processor time of the server", cpu, "s")
             figures.add("  again, its nodes cached", again, "s", at_most=0.3)
 
@@ -143,7 +144,9 @@ def _pictures(world: World, figures: Figures, bucket: str) -> None:
             assert {status for _, status, _ in answers} == {200}
             return time.perf_counter() - begin
 
+        world.proxy.reset()
         figures.add(f"pictures of a screen of {_SCREEN} images, cold", screen(), "s", at_most=2)
+        figures.add("  requests to the store for them", world.proxy.counts().requests(), "")
         figures.add("  again", min(screen() for _ in range(3)), "s", at_most=0.2)
 
 
@@ -194,6 +197,8 @@ def _many_clients(world: World, figures: Figures, bucket: str) -> None:
         name = f"{_CLIENTS} clients, {_RATE} requests a second, {seconds:g} s"
         figures.add(f"{name}: p99", statistics.quantiles(took, n=100)[98], "s", at_most=0.5)
         figures.add("  median", statistics.median(took), "s")
+        if wrong:
+            print(f"  answers that are errors: {sorted(wrong)}", file=sys.stderr)
         figures.add("  answers that are errors", len(wrong), "", at_most=0)
         figures.add("  requests", len(took), "")
         figures.add("  processor time of the server a request", cpu / len(took) * 1000, "ms")

@@ -46,6 +46,16 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             yield found
 
 
+@pytest.fixture(scope="module")
+def strict(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A server of the same bucket that wants a key."""
+    store = site.context.catalogues.buckets["demo"].address.removeprefix("file://")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", os.path.dirname(store))
+        with running(tmp_path_factory.mktemp("strict"), "demo", is_trusting=False) as found:
+            yield found
+
+
 @pytest.fixture
 def view(browser: Browser, site: Site) -> Iterator[Visit]:
     """A window on that server; what went wrong in it fails the test."""
@@ -191,12 +201,8 @@ def test_a_change_of_what_is_to_be_deleted_is_refused_and_others_stay_staged(bro
         assert view.faults == []
 
 
-def test_who_has_a_key_is_told_commands_that_work_with_it(
-    browser: Browser, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = site.context.catalogues.buckets["demo"].address.removeprefix("file://")
-    monkeypatch.setenv("HOME", os.path.dirname(store))
-    with running(tmp_path / "strict", "demo", is_trusting=False) as strict, visit(browser, strict.url) as view:
+def test_who_has_a_key_is_told_commands_that_work_with_it(browser: Browser, strict: Site) -> None:
+    with visit(browser, strict.url) as view:
         dataset = strict.context.catalogues.find("plain")[0].hash_of("plain")
         key = strict.context.keys.create("reader", [DatasetScope.READ], dataset)
         page = view.page
