@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PackageHistory", "PackageInfo"]
 
+_TOGETHER = 8
+
 
 @dataclass(frozen=True, slots=True)
 class PackageInfo:
@@ -82,9 +84,12 @@ class PackageHistory(PackageEntries):
         commit = snapshot.commit()
         refs = snapshot.repository.refs
         try:
-            said = refs.info()
-            branches = tuple(name for name in refs.branches() if refs.head(name) is not None)
-            tags = tuple(refs.tags())
+            # None of them waits for another: far away, each is some round trips.
+            with ThreadPoolExecutor(_TOGETHER, "penstock-info") as pool:
+                title, tagged = pool.submit(refs.info), pool.submit(lambda: tuple(refs.tags()))
+                names = tuple(refs.branches())
+                branches = tuple(name for name, head in zip(names, pool.map(refs.head, names), strict=True) if head)
+                said, tags = title.result(), tagged.result()
         except AccessError:  # they are listed, which whoever may read objects need not be allowed
             said, branches, tags = None, None, None
         return PackageInfo(
