@@ -57,7 +57,7 @@ document.addEventListener("change", (event) => {
 // Keys: "/" to search, arrows from tile to tile, "x" selects one, "?" tells them; and what a link names in data-key.
 const help = document.getElementById("keys");
 document.addEventListener("keydown", (event) => {
-  if (help.open || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, video, audio")) return;
+  if (help?.open || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, video, audio")) return;
   const named = document.querySelector(`[data-key="${CSS.escape(event.key)}"]`);
   if (named) {
     event.preventDefault();
@@ -65,7 +65,7 @@ document.addEventListener("keydown", (event) => {
     else named.focus();
     return;
   }
-  if (event.key === "?") help.showModal();
+  if (event.key === "?") help?.showModal();
   const tile = event.target.closest(".tile");
   if (tile && event.key === "x") tile.querySelector("input[name=key]")?.click();
   const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns(tile), ArrowUp: -columns(tile) }[event.key];
