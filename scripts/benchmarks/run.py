@@ -64,9 +64,7 @@ def main() -> int:
         metavar="REGEX",
         help="only these rows of the benchmarks that have rows",
     )
-    parser.add_argument(
-        "--full", action="store_true", help="some benchmarks in the sizes of their bars"
-    )
+    parser.add_argument("--full", action="store_true", help="some benchmarks in the sizes of their bars")
     parser.add_argument("--scratch", type=Path, help="where data goes; a temporary folder by default")
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(BENCHMARKS):
