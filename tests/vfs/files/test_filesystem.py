@@ -21,7 +21,7 @@ from penstock.vfs.files.filesystem import ReadOnlyFileSystem
 
 quick = settings(
     deadline=None,
-    max_examples=60,
+    max_examples=30,
     derandomize=True,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

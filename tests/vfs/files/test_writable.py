@@ -425,7 +425,7 @@ async def run(steps: list[tuple[object, ...]], version: Snapshot, directory: str
 
 @settings(
     deadline=None,
-    max_examples=150,
+    max_examples=60,
     derandomize=True,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
