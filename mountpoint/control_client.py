@@ -31,7 +31,7 @@ from .control_messages import (
 from .known_mounts import find_mount, record_at
 from .registry import MountRecord
 
-__all__ = ["answers", "ask", "follow"]
+__all__ = ["answers", "ask", "follow", "record_to_ask"]
 
 _PATIENCE = 5.0
 _POLL = 0.1
@@ -44,7 +44,7 @@ def ask(mountpoint: str, request: Request, answer: type[_T], *, timeout: float =
     NotFoundError: nothing of ours is mounted there. AccessError: it is another user's. PenstockError: its daemon is
     gone, does not answer in time, or is of another version. What it refuses comes out as the error that it met.
     """
-    record = _record(mountpoint)
+    record = record_to_ask(mountpoint)
     try:
         body = _exchange(record, encode_message(Question(request)), time.monotonic() + timeout)
     except TimeoutError as error:
@@ -100,7 +100,8 @@ def answers(record: MountRecord, timeout: float = 2.0) -> bool:
         return False
 
 
-def _record(mountpoint: str) -> MountRecord:
+def record_to_ask(mountpoint: str) -> MountRecord:
+    """Return the record of the mount at a directory, whose daemon lives. Errors as `ask`."""
     record = record_at(mountpoint)
     if record is not None:
         return record
@@ -158,5 +159,5 @@ def _other_version(record: MountRecord, envelope: Envelope) -> PenstockError:
     return PenstockError(
         f"the mount at {record.mountpoint} was made by another version of Penstock",
         why=f"its daemon is {theirs}, protocol {envelope.protocol}; this is {__version__}, protocol {PROTOCOL}",
-        fix=f"penstock umount {record.mountpoint}, and mount it again: what was changed in it is kept.",
+        fix=f"penstock restart {record.mountpoint} has this one serve it, without an unmount.",
     )

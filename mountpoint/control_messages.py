@@ -34,8 +34,6 @@ __all__ = [
     "JobStarted",
     "JobState",
     "JobStateRequest",
-    "MetricsAnswer",
-    "MetricsRequest",
     "Question",
     "RefreshRequest",
     "Request",
@@ -53,16 +51,6 @@ class _Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class StatusRequest(_Request, frozen=True, tag="status"):
     """Answered by `mount_status.MountStatus`."""
-
-
-class MetricsRequest(_Request, frozen=True, tag="metrics"):
-    """Answered by `MetricsAnswer`."""
-
-
-class MetricsAnswer(msgspec.Struct, frozen=True):
-    """The status as Prometheus reads it."""
-
-    text: str
 
 
 class AccessLogRequest(_Request, frozen=True, tag="access-log"):
@@ -154,7 +142,6 @@ class CancelRequest(_Request, frozen=True, tag="cancel"):
 
 Request: TypeAlias = (
     StatusRequest
-    | MetricsRequest
     | AccessLogRequest
     | AnnounceRequest
     | CommitRequest

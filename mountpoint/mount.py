@@ -25,6 +25,7 @@ from penstock.mountpoint.mount_options import MountOptions
 from penstock.mountpoint.preflight import check_fuse, check_mountpoint, claimed
 from penstock.mountpoint.processes import end, start_time
 from penstock.mountpoint.registry import MountRecord, log_path
+from penstock.mountpoint.service_manager import notify
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.settings.settings import Settings
 from penstock.repo.warm.trace import begin_trace
@@ -60,7 +61,8 @@ def mount_foreground(
 ) -> None:
     """Mount, with this process as the daemon; returns when it is unmounted, or after SIGINT, SIGTERM or SIGHUP.
 
-    `ready` is called once the tree is readable. Call it from the main thread. Errors as `mount`.
+    `ready` is called once the tree is readable, and systemd told (`Type=notify`). Call it from the main thread. Errors
+    as `mount`.
     """
     request = _checked(handle, mountpoint, settings, options, daemon=False)
     with ExitStack() as claim:
@@ -69,8 +71,12 @@ def mount_foreground(
         def is_ready(record: MountRecord) -> None:
             claim.close()
             ready(info_of(record))
+            notify(READY="1", STATUS=f"{record.handle} is at {record.mountpoint}")
 
-        supervise(request, is_ready)
+        try:
+            supervise(request, is_ready)
+        finally:
+            notify(STOPPING="1")
 
 
 def _start(request: MountRequest, timeout: float) -> MountRecord:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 __all__ = ["MountOptions"]
 
@@ -15,6 +16,7 @@ class MountOptions:
     block by default; set where the system permits it). `umask`: permission bits that files lack, 0o022 by default.
     `record_trace`: the file that what readers touch first is written to. `writable`: changes are kept in an overlay,
     in the directory `overlay_directory`, or in the one of that mountpoint.
+    `log_format`: how the mount's log is written, as lines of text or of JSON.
     """
 
     uid: int | None = None
@@ -26,3 +28,4 @@ class MountOptions:
     writable: bool = False
     overlay_directory: str | None = None
     record_trace: str | None = None
+    log_format: Literal["text", "json"] = "text"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["CacheStatus", "CopyStatus", "MemoryStatus", "MountStatus"]
+__all__ = ["CacheStatus", "CopyStatus", "MemoryStatus", "MountStatus", "SlowFile"]
 
 
 class CopyStatus(msgspec.Struct, frozen=True):
@@ -39,6 +39,13 @@ class CacheStatus(msgspec.Struct, frozen=True):
     note: str
 
 
+class SlowFile(msgspec.Struct, frozen=True):
+    """Seconds that readers of a file have waited, in all; `path` is within the mount."""
+
+    path: str
+    waited: float
+
+
 class MountStatus(CopyStatus, frozen=True):
     """How a mount is doing.
 
@@ -48,7 +55,8 @@ class MountStatus(CopyStatus, frozen=True):
     `bytes_fetched` came from the store in `gets` requests, of which `hedges` were sent a second time because the answer
     was late. `in_flight` bytes are on their way, `budget` at most. `restarts` counts processes that died and were
     started anew. `offline`: the store could not be reached when it was mounted. `access_log` is where accesses are
-    written, `log` the mount's own.
+    written, `log` the mount's own. `program` is the version of Penstock that serves it, `slowest` are the files that
+    readers waited for longest, `busy` is what it is at work on: a commit, a refresh; empty when nothing.
     """
 
     mountpoint: str
@@ -74,3 +82,6 @@ class MountStatus(CopyStatus, frozen=True):
     cache: CacheStatus | None
     log: str | None
     access_log: str | None
+    program: str
+    slowest: list[SlowFile]
+    busy: str

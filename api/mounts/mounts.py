@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypedDict, Unpack
+from typing import Literal, TypedDict, Unpack
 
 from penstock.api.handles import Handle, as_handle
 from penstock.api.settings import Settings
@@ -16,9 +16,11 @@ from penstock.errors import PenstockError
 from penstock.mountpoint import mount as daemons
 from penstock.mountpoint import unmount as ending
 from penstock.mountpoint.control_client import ask
-from penstock.mountpoint.control_messages import AccessLogAnswer, AccessLogRequest, MetricsAnswer, MetricsRequest
+from penstock.mountpoint.control_messages import AccessLogAnswer, AccessLogRequest
 from penstock.mountpoint.known_mounts import MountInfo, find_mount, list_mounts
 from penstock.mountpoint.mount_options import MountOptions
+from penstock.mountpoint.mount_status import MountStatus
+from penstock.mountpoint.replacement import replace_serving_process
 
 __all__ = [
     "MountInfo",
@@ -26,9 +28,9 @@ __all__ = [
     "UnmountReport",
     "mount",
     "mount_foreground",
-    "mount_metrics",
     "mounts",
     "record_accesses",
+    "restart",
     "unmount",
 ]
 
@@ -39,7 +41,8 @@ class MountKeywords(TypedDict, total=False):
     `umask`: permission bits that files lack, 0o022 by default. `writable`: changes are kept on this machine until they
     are committed, in the directory `overlay_directory`, or in the one of that mountpoint. `non_empty` mounts over a
     directory that has files. `record_trace`: a file that what readers touch first is written to, for `Package.warm`.
-    `read_ahead_kib`: how far the kernel reads ahead, in KiB; 1024 by default.
+    `read_ahead_kib`: how far the kernel reads ahead, in KiB; 1024 by default. `log_format`: its log as lines of text,
+    the default, or of JSON.
     """
 
     uid: int | None
@@ -51,6 +54,7 @@ class MountKeywords(TypedDict, total=False):
     non_empty: bool
     record_trace: str | None
     read_ahead_kib: int
+    log_format: Literal["text", "json"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +143,13 @@ def unmount(
     return UnmountReport(place, ended, elsewhere, changes)
 
 
-def mount_metrics(directory: str | os.PathLike[str]) -> str:
-    """Return what Prometheus reads of a mount. NotFoundError: nothing is mounted there."""
-    return ask(os.fspath(directory), MetricsRequest(), MetricsAnswer).text
+def restart(directory: str | os.PathLike[str]) -> MountStatus:
+    """Have the Penstock that is installed now serve a mount, without an unmount; return its status.
+
+    Readers wait for a moment. NotFoundError: nothing is mounted there. ConflictError: a commit or a refresh is under
+    way. PenstockError: no other process serves it within a minute.
+    """
+    return replace_serving_process(os.fspath(directory))
 
 
 def record_accesses(directory: str | os.PathLike[str], on: bool) -> str | None:

@@ -49,6 +49,9 @@ __all__ = ["mount_", "mounts", "umount"]
     help="Keep the changes there.",
 )
 @click.option("--non-empty", is_flag=True, help="Mount over a directory that holds files.")
+@click.option(
+    "--log-format", type=click.Choice(["text", "json"]), default="text", help="Write the mount's log as lines of JSON."
+)
 @click.option("--record-trace", type=click.Path(dir_okay=False), metavar="FILE", help="Write what is read first there.")
 @pass_invocation
 def mount_(

@@ -9,7 +9,8 @@ import click
 import msgspec
 
 from penstock.api.handles import format_size
-from penstock.api.mounts.mounts import mount_metrics, record_accesses
+from penstock.api.mounts.metrics import mount_metrics
+from penstock.api.mounts.mounts import record_accesses
 from penstock.api.mounts.workspace import ChangeLine, CopyStatus, MountStatus, Workspace
 from penstock.cli.commands import Command
 from penstock.cli.invocation import Invocation, pass_invocation

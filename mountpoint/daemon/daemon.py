@@ -33,7 +33,7 @@ def main() -> int:
     """Keep one mount; the exit code is 0 when it was mounted and has been unmounted."""
     request: MountRequest = decode_message(sys.stdin.buffer.read(MOST), MountRequest)
     os.chdir("/")  # or the directory that the mount was started in could not be unmounted
-    start_log(request.log, rotates=False)
+    start_log(request.log, request.options.log_format, rotates=False)
     try:
         supervise(request, _report_ready, _first)
     except PenstockError as error:

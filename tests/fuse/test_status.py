@@ -22,14 +22,13 @@ from servers.faults import Stall
 from views.bucket import LocalBucket, push
 from views.living import kill, state_files, until, worker
 
+from penstock.api.mounts.metrics import mount_metrics
 from penstock.errors import NotFoundError, PenstockError
 from penstock.mountpoint.control_client import ask
 from penstock.mountpoint.control_messages import (
     PROTOCOL,
     AccessLogAnswer,
     AccessLogRequest,
-    MetricsAnswer,
-    MetricsRequest,
     Question,
     StatusRequest,
 )
@@ -39,6 +38,7 @@ from penstock.mountpoint.mount_status import MountStatus
 from penstock.mountpoint.processes import start_time
 from penstock.mountpoint.registry import live_records
 from penstock.repo.settings.remote import Remote
+from penstock.repo.settings.settings import Settings
 from penstock.wire import encode_message
 
 from .conftest import BIG
@@ -116,18 +116,30 @@ def test_two_mounts_are_told_apart(pushed: LocalBucket, mounts: Mount) -> None:
 def test_metrics_are_what_prometheus_reads(pushed: LocalBucket, mounts: Mount) -> None:
     info = mounts()
     assert Path(info.mountpoint, "small.txt").read_bytes()
-    families = list(text_string_to_metric_families(ask(info.mountpoint, MetricsRequest(), MetricsAnswer).text))
     values = {}
-    for family in families:
+    for family in text_string_to_metric_families(mount_metrics(info.mountpoint)):
         assert family.documentation
         assert family.type in ("counter", "gauge")
         (sample,) = family.samples
-        assert sample.labels == {"dataset": "data", "version": info.top_hash, "mountpoint": info.mountpoint}
+        assert sample.labels["mountpoint"] == info.mountpoint
+        if sample.name != "penstock_up":
+            assert sample.labels == {"dataset": "data", "version": info.top_hash, "mountpoint": info.mountpoint}
         values[sample.name] = sample.value
+    assert values["penstock_up"] == 1
     assert values["penstock_read_bytes_total"] == 12
     assert values["penstock_block_misses_total"] >= 1
     assert values["penstock_fetched_bytes_total"] > 12
-    assert len(values) == 17
+
+
+def test_files_that_were_waited_for_are_named(
+    behind_proxy: Callable[[float], Settings], mounts: Mount, fault_proxy: FaultProxy
+) -> None:
+    info = mounts("lab/data", settings=behind_proxy(60.0))
+    fault_proxy.fail(fault=Stall(0.5), match=lambda method, path: method == "GET" and "/data/" in path, times=1)
+    assert Path(info.mountpoint, "big.bin").read_bytes() == BIG
+    slowest = ask(info.mountpoint, StatusRequest(), MountStatus).slowest
+    assert [slow.path for slow in slowest] == ["big.bin"]
+    assert slowest[0].waited > 0.2
 
 
 def test_the_access_log_can_be_turned_on_and_off(pushed: LocalBucket, mounts: Mount) -> None:

@@ -21,7 +21,6 @@ from penstock.mountpoint.control_messages import (
     Answer,
     ChangesRequest,
     JobStateRequest,
-    MetricsRequest,
     Question,
     Request,
     RequestRefusal,
@@ -206,7 +205,6 @@ def _control(folder: Path) -> Opened:
     runtime = os.open(os.path.dirname(control), os.O_PATH | os.O_DIRECTORY)
     requests: list[Request] = [
         StatusRequest(),
-        MetricsRequest(),
         AccessLogRequest(False),
         AnnounceRequest("1 train", "9f", 0, ["a.txt"], last=True),
         JobStateRequest(1),

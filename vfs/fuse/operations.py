@@ -20,11 +20,13 @@ from pyfuse3 import EntryAttributes, FileInfo, FUSEError, ReaddirToken, RequestC
 from penstock.errors import PenstockError
 from penstock.vfs.files.attributes import Attributes
 from penstock.vfs.files.errnos import Refusal, errno_of
+from penstock.vfs.files.file_handles import inode_of
 from penstock.vfs.files.filesystem import FileSystem
 from penstock.vfs.files.xattrs import PREFIX
 
 from .access_log import AccessLog
 from .listing_flag import ListingFlag
+from .slow_reads import SLOW, SlowReads
 
 __all__ = ["FuseOperations", "answering"]
 
@@ -67,6 +69,7 @@ class FuseOperations(pyfuse3.Operations):
         self._gid = gid
         self.initialized = trio.Event()
         self.bytes_read = 0
+        self._slow = SlowReads()
         self.access_log: AccessLog | None = None
         self.detour: ListingFlag | None = None
 
@@ -139,9 +142,20 @@ class FuseOperations(pyfuse3.Operations):
         """Read from a file."""
         if self.access_log is not None:
             return await self._read_logged(self.access_log, fh, off, size)
+        begun = time.monotonic()
         found = await self._fs.read(fh, off, size)
-        self.bytes_read += len(found)
+        self._count(fh, found, begun)
         return found
+
+    def _count(self, fh: int, found: bytes | memoryview, begun: float) -> None:
+        self.bytes_read += len(found)
+        waited = time.monotonic() - begun
+        if waited > SLOW:
+            self._slow.note(inode_of(fh), waited)
+
+    async def slowest_files(self, count: int) -> list[tuple[bytes, float]]:
+        """Return the paths of files that were waited for longest, with seconds, the longest first."""
+        return [(await self._path(inode), seconds) for inode, seconds in self._slow.slowest(count)]
 
     async def _read_logged(self, log: AccessLog, fh: int, off: int, size: int) -> bytes | memoryview:
         begun = time.monotonic()
@@ -158,13 +172,13 @@ class FuseOperations(pyfuse3.Operations):
             raise
         finally:
             log.write("read", path, begun=begun, offset=off, size=len(found), hit=hit, error=error)
-        self.bytes_read += len(found)
+        self._count(fh, found, begun)
         return found
 
     async def _path(self, inode: int) -> bytes:
         try:
             return await self._fs.path(inode)
-        except PenstockError:  # as above
+        except (PenstockError, Refusal):  # as above; or it is gone by now
             return b"?"
 
     async def flush(self, fh: int) -> None:

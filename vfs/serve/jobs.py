@@ -59,6 +59,11 @@ class Jobs:
         self._numbers = itertools.count(1)
         self._jobs: dict[int, Job] = {}
 
+    @property
+    def busy(self) -> str:
+        """The name of the job under way that changes something; empty when there is none."""
+        return next((job.name for job in self._jobs.values() if not job.done and not job.looks), "")
+
     def start(
         self, name: str, work: Callable[[Job], Awaitable[object]], *, client: int = 0, looks: bool = False
     ) -> JobStarted:
@@ -66,10 +71,10 @@ class Jobs:
 
         `client` is the process that wants it, 0 when that cannot be seen, or it is the mount itself.
         """
-        running = next((job for job in self._jobs.values() if not job.done and not job.looks), None)
-        if running is not None and not looks:
+        running = self.busy
+        if running and not looks:
             raise ConflictError(
-                f"the mount is busy with a {running.name}",
+                f"the mount is busy with a {running}",
                 why="one is done at a time",
                 fix="Try again when it is over.",
             )

@@ -1,4 +1,4 @@
-"""What a mount's daemon does when it is asked over its control socket: status, metrics, access log, announcements.
+"""What a mount's daemon does when it is asked over its control socket: status, access log, announcements.
 
 A new command is one entry in `table`. Runs on the event loop; what may block goes to a thread.
 """
@@ -6,31 +6,34 @@ A new command is one entry in `table`. Runs on the event loop; what may block go
 from __future__ import annotations
 
 import logging
+import os
 
 import msgspec
+import trio
 
 from penstock.errors import AccessError
 from penstock.mountpoint.control_messages import (
     AccessLogAnswer,
     AccessLogRequest,
     AnnounceRequest,
-    MetricsAnswer,
-    MetricsRequest,
     StatusRequest,
 )
-from penstock.mountpoint.mount_status import MountStatus
+from penstock.mountpoint.mount_status import MountStatus, SlowFile
 from penstock.vfs.fuse.access_log import AccessLog
 from penstock.vfs.fuse.operations import FuseOperations
 from penstock.vfs.source.workers import Workers
 
 from .announcements import Announcements
 from .control_socket import ControlCommand
-from .metrics import prometheus_text
 from .vitals import Vitals
 
 __all__ = ["MountCommands"]
 
 _log = logging.getLogger(__name__)
+
+_SLOWEST = 5
+_NAMES_WITHIN = 0.5
+"""Seconds in which paths are to be found, which may take nodes from the store."""
 
 
 class MountCommands:
@@ -54,17 +57,17 @@ class MountCommands:
         """Return the commands by the classes of their requests."""
         return {
             StatusRequest: self._status,
-            MetricsRequest: self._metrics,
             AccessLogRequest: self._switch_access_log,
             AnnounceRequest: self._announcements.take,
         }
 
     async def _status(self, _: object, __: int) -> MountStatus:
         log = self._operations.access_log
-        return await self._workers.run(self._vitals.status, log.path if log is not None else None)
-
-    async def _metrics(self, request: MetricsRequest, client: int) -> MetricsAnswer:
-        return MetricsAnswer(prometheus_text(await self._status(request, client)))
+        slowest: list[SlowFile] = []
+        with trio.move_on_after(_NAMES_WITHIN):  # a store that does not answer is what one asks the status for
+            for path, seconds in await self._operations.slowest_files(_SLOWEST):
+                slowest.append(SlowFile(os.fsdecode(path), round(seconds, 3)))
+        return await self._workers.run(self._vitals.status, log.path if log is not None else None, slowest)
 
     async def _switch_access_log(self, request: AccessLogRequest, _: int) -> AccessLogAnswer:
         log = self._operations.access_log

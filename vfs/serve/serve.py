@@ -199,13 +199,18 @@ class _Serving:
         else:
             assert self._start.record is not None
             record = self._start.record
+        jobs = Jobs(nursery, self._upper.explain)
         vitals = Vitals(
-            record, self._snapshot, operations.reads, lambda: self._check.refused, trouble=self._upper.trouble
+            record,
+            self._snapshot,
+            operations.reads,
+            lambda: self._check.refused,
+            lambda: jobs.busy,
+            trouble=self._upper.trouble,
         )
         # Threads of their own: those of readers may all be waiting for a store that does not answer.
         announcements = Announcements(self._snapshot, operations.file_system.follower, Workers(4))
         commands = MountCommands(vitals, operations, Workers(2), access_log_path(record.mountpoint), announcements)
-        jobs = Jobs(nursery, self._upper.explain)
         versioning = VersionCommands(
             self._upper, operations, self._snapshot, self._request.settings, self._workers, jobs, self._on_move
         )

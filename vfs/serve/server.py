@@ -54,7 +54,7 @@ def _serve(link: Link) -> None:
     if os.getppid() != start.parent:  # it died before the kernel knew that this one is to follow
         return
     request = start.request
-    start_log(request.log, start.level, rotates=True)
+    start_log(request.log, request.options.log_format, start.level, rotates=True)
     note_crashes(request.settings.cache_directory)
     shares()  # before there are threads
     serve(start, session, link)

@@ -7,9 +7,10 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 
+from penstock import __version__
 from penstock.cache import CacheInfo
 from penstock.manifest.records import parse_time
-from penstock.mountpoint.mount_status import CacheStatus, MemoryStatus, MountStatus
+from penstock.mountpoint.mount_status import CacheStatus, MemoryStatus, MountStatus, SlowFile
 from penstock.mountpoint.registry import MountRecord
 from penstock.repo.read.snapshot import Snapshot
 from penstock.store.mount_table import network_disk
@@ -46,7 +47,7 @@ class Vitals:
 
     `reads` returns the bytes given to readers and the handles that are open, `trouble` what is wrong with its overlay.
 
-    `refused` returns why a commit would be.
+    `refused` returns why a commit would be, `busy` what is under way.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Vitals:
         snapshot: Snapshot,
         reads: Callable[[], tuple[int, int]],
         refused: Callable[[], str | None],
+        busy: Callable[[], str],
         trouble: Callable[[], list[str]] = list,
     ) -> None:
         self._record = record
@@ -62,9 +64,10 @@ class Vitals:
         self._reads = reads
         self._trouble = trouble
         self._refused = refused
+        self._busy = busy
         self._begun = parse_time(record.since)
 
-    def status(self, access_log: str | None) -> MountStatus:
+    def status(self, access_log: str | None, slowest: list[SlowFile]) -> MountStatus:
         """Say how it is doing. Blocking: it looks at the cache's disk."""
         record, snapshot = self._record, self._snapshot
         counts = snapshot.counters()
@@ -103,6 +106,9 @@ class Vitals:
             cache=self._cache(info) if info is not None else None,
             log=record.log,
             access_log=access_log,
+            program=__version__,
+            slowest=slowest,
+            busy=self._busy(),
         )
 
     def _cache(self, info: CacheInfo) -> CacheStatus:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import penstock
+from penstock.api.mounts.reports import mount_reports
 from penstock.api.mounts.workspace import MountStatus
 from penstock.errors import ConflictError, MergeConflictError, NotFoundError, UsageError
 
@@ -36,7 +37,9 @@ def test_a_mount_is_made_listed_asked_and_ended(place: Path) -> None:
     status = penstock.Workspace(place).status()
     assert isinstance(status, MountStatus)
     assert (status.handle, status.overlay, status.version) == ("demo/photos:v1", None, info.top_hash)
-    assert "penstock_" in penstock.api.mounts.mounts.mount_metrics(place)
+    (report,) = [each for each in mount_reports() if each.mountpoint == str(place)]
+    assert report.status is not None
+    assert report.status.version == info.top_hash
     with pytest.raises(UsageError, match="read-only"):
         list(penstock.Workspace(place).changes())
     with pytest.raises(ConflictError):
