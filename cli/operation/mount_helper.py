@@ -9,6 +9,7 @@ mount(8) says ``rw`` also where nobody did, so that it means nothing here: a mou
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from penstock.cli.main import root, run
 
 __all__ = ["HelperCall", "main", "parse_call"]
 
+_CONFIGURATION = "/etc/penstock/config.toml"
+"""Settings of the machine: mount(8) passes no HOME on, and at boot there is none."""
 _USAGE = "usage: mount.penstock HANDLE DIRECTORY [-sfnv] [-o OPTIONS]"
 _FLAGS = {"allow_other": "--allow-other", "writable": "--writable", "nonempty": "--non-empty"}
 _VALUES = {
@@ -101,8 +104,9 @@ def main() -> NoReturn:
         sys.exit(_told(str(error), 1))
     if call.is_fake:
         sys.exit(0)
+    machine = [] if "--config" in call.arguments or not os.path.exists(_CONFIGURATION) else ["--config", _CONFIGURATION]
     try:
-        sys.argv[1:] = call.arguments
+        sys.argv[1:] = [*machine, *call.arguments]
         run(root)
     except SystemExit as ended:
         if ended.code:
