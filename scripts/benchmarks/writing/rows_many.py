@@ -81,6 +81,7 @@ def git_status(changing: Changing) -> None:
     local = changing.world.scratch / "repository"
     local.mkdir()
     _git(local, "init", "--quiet")
+    _git(local, "config", "gc.auto", "0")  # or it packs in the background while it is pushed
     make_files(local, _FILES, _BYTES)
     _git(local, "add", "--all")
     _git(local, "-c", "user.name=bench", "-c", "user.email=bench@localhost", "commit", "--quiet", "-m", "bench")
