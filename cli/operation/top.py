@@ -16,6 +16,7 @@ from penstock.api.mounts.reports import MountReport, mount_reports
 from penstock.api.mounts.workspace import MountStatus
 from penstock.cli.commands import Command
 from penstock.cli.invocation import Invocation, pass_invocation
+from penstock.cli.output import JsonValue
 from penstock.cli.text import escape
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def _saved(status: MountStatus) -> int:
     return max(0, status.bytes_read - status.bytes_fetched)
 
 
-def _facts(report: MountReport, before: _Look, after: _Look) -> dict[str, object]:
+def _facts(report: MountReport, before: _Look, after: _Look) -> dict[str, JsonValue]:
     status = report.status
     if status is None:
         return {"mountpoint": report.mountpoint, "alive": False, "trouble": str(report.trouble)}
