@@ -214,12 +214,14 @@ class _CommitJson(msgspec.Struct, frozen=True):
     time: str
     message: str
     environment: dict[str, str] = {}
+    attachments: _Root | msgspec.UnsetType = msgspec.UNSET
 
 
 class Commit(msgspec.Struct, frozen=True):
     """A version in its history; `time` is as `format_time` writes it.
 
-    `environment` says how the version came to be: text by name.
+    `environment` says how the version came to be: text by name. `attachments`: a directory of files that were made of
+    the version, and are no part of what its top hash stands for; None: there are none.
     """
 
     top_hash: bytes
@@ -230,10 +232,14 @@ class Commit(msgspec.Struct, frozen=True):
     time: str
     message: str
     environment: dict[str, str] = {}
+    attachments: NodeRef | None = None
 
     def encode(self) -> bytes:
         """Write the record; its id is `hashing.commit_id` of these bytes."""
-        return _encode(self)
+        found = self.attachments
+        fields = {name: _hex(value) for name, value in msgspec.structs.asdict(self).items() if name != "attachments"}
+        root = _Root(found.hash.hex(), found.entries, found.size, *_text(found.location)) if found else msgspec.UNSET
+        return _encode(_CommitJson(**fields, attachments=root))
 
     @classmethod
     def decode(cls, body: bytes, expected: bytes) -> Commit:
@@ -252,7 +258,16 @@ class Commit(msgspec.Struct, frozen=True):
             found.time,
             found.message,
             found.environment,
+            _attachments(found),
         )
+
+
+def _attachments(found: _CommitJson) -> NodeRef | None:
+    root = found.attachments
+    if not isinstance(root, _Root):
+        return None
+    _check_counts(root.entries, root.size, "commit")
+    return NodeRef(_hash(root.hash, "commit"), root.entries, root.size, _place(root, "commit"))
 
 
 class _RefJson(msgspec.Struct, frozen=True):

@@ -37,6 +37,7 @@ from penstock.project.push_notes import note_pushed, pushed_tops
 from penstock.project.stages.execution.runs import send_runs
 from penstock.project.stored_version import open_version
 from penstock.repo.bucket import object_keys
+from penstock.repo.bucket.layered_store import LayeredStore
 from penstock.repo.bucket.leases import LeaseKind
 from penstock.repo.push.workspace_record import address_without_secrets
 from penstock.repo.read.snapshot import Snapshot
@@ -45,7 +46,6 @@ from penstock.repo.session.bucket_session import BucketSession, open_session
 from penstock.repo.settings.remote import Remote
 from penstock.repo.settings.settings import Settings
 from penstock.repo.tracked.checkout import the_file_of
-from penstock.repo.tracked.layered_store import LayeredStore
 from penstock.repo.tracked.transfer import bring_data, bring_metadata, send_version
 from penstock.repo.tracked.version_commit import version_commit
 from penstock.repo.tracked.whole_objects import send_whole_objects

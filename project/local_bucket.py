@@ -19,11 +19,11 @@ from penstock.cache.locking import LockedFile
 from penstock.errors import AccessError, ConflictError
 from penstock.project.project import Project
 from penstock.project.project_trust import project_settings
+from penstock.repo.bucket.layered_store import LayeredStore
 from penstock.repo.session.bucket_session import BucketSession
 from penstock.repo.settings.bucket_setup import BucketSetup
 from penstock.repo.settings.remote import Remote
 from penstock.repo.settings.settings import Settings
-from penstock.repo.tracked.layered_store import LayeredStore
 from penstock.store.base import Store
 from penstock.store.local import LocalStore
 from penstock.store.opening import open_store

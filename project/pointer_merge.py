@@ -29,9 +29,9 @@ from penstock.project.stages.definition.lock_merge import merge_locks
 from penstock.project.state_folder import replace_file
 from penstock.project.stored_version import open_version
 from penstock.repo.bucket import object_keys
+from penstock.repo.bucket.layered_store import LayeredStore
 from penstock.repo.history.side_choice import choice
 from penstock.repo.settings.settings import Settings
-from penstock.repo.tracked.layered_store import LayeredStore
 from penstock.repo.tracked.transfer import bring_metadata
 from penstock.repo.write.version_content import open_content
 from penstock.repo.write.version_merge import describe_conflict

@@ -16,12 +16,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from penstock.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 Buffer = bytes | bytearray | memoryview
 

@@ -19,7 +19,7 @@ import errno
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor
+from typing import TYPE_CHECKING
 from urllib.parse import quote_from_bytes
 
 from penstock.errors import ConflictError, NotFoundError, UsageError
@@ -39,6 +39,9 @@ from .keys import check_key, check_prefix, check_start_after
 from .local_errors import explained
 from .local_walk import files, has_objects, subfolders, walk
 from .naming import Naming, find_naming
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 __all__ = ["LocalStore"]
 

@@ -17,7 +17,6 @@ _COMMANDS = {
     "checkout": LazyCommand("declared.showing:checkout", "Have folders and databases show what the commit has."),
     "config": LazyCommand("declared.tracking:config", "Read or set how this repository's datasets are made."),
     "doctor": LazyCommand("declared.tracking:doctor", "Check what datasets of this repository rest on."),
-    "hook": LazyCommand("declared.hook:hook", "What git's hooks call."),
     "log": LazyCommand("declared.showing:log_", "Show the versions that commits have."),
     "pull": LazyCommand("declared.transfer:pull", "Fetch the files of the datasets."),
     "push": LazyCommand("declared.transfer:push", "Send versions to the remotes of the datasets."),
@@ -46,7 +45,11 @@ def root(context: click.Context) -> None:
 
 
 def main() -> NoReturn:
-    """Run the command line of this process."""
+    """Run the command line of this process; or, as ``git-datasets hook``, what git's hooks call."""
+    if sys.argv[1:2] == ["hook"]:
+        from .hook import main as hook
+
+        hook(sys.argv[2:])
     run(root)
 
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from penstock.cli.commands import Command
 from penstock.cli.invocation import Invocation, pass_invocation
 
+from .made_lines import made_lines
 from .opened import opened_repository
 
-if TYPE_CHECKING:
-    from penstock.project.commits.commit_versions import FileResult
-
-__all__ = ["run_", "tell_results"]
+__all__ = ["run_"]
 
 
 @click.command("run", cls=Command, examples=("git datasets run", "git datasets run --again"))
@@ -50,21 +46,5 @@ def run_(invocation: Invocation, again: bool) -> None:
                 ]
             )
         else:
-            for line in tell_results(results):
+            for line in made_lines(results):
                 invocation.output.line(line)
-
-
-def tell_results(results: list[FileResult]) -> list[str]:
-    """Return lines that say what was made."""
-    lines = []
-    for each in results:
-        for name, built in each.built.items():
-            facts = [f"{built.version.count} records"]
-            facts += [f"{built.added} new"] if built.added else []
-            facts += [f"{built.removed} removed"] if built.removed else []
-            facts += [
-                f"{method} called {count} time{'s' if count > 1 else ''}" for method, count in built.calls.items()
-            ]
-            facts += [f"{method} failed for {count}" for method, count in built.failed.items()]
-            lines.append(f"{name} {built.version.id.top_hash.hex()[:12]}: {', '.join(facts)}")
-    return lines

@@ -115,21 +115,29 @@ def _tell_source(invocation: Invocation, source: DeclaredSource) -> None:
         invocation.output.table(rows)
 
 
-@click.command(cls=Command, examples=("git datasets config errors keep",))
-@click.argument("name", type=click.Choice(["errors"]))
+@click.command(cls=Command, examples=("git datasets config errors keep", "git datasets config folders mount"))
+@click.argument("name", type=click.Choice(["errors", "executor", "folders"]))
 @click.argument("value", required=False)
 @pass_invocation
 def config(invocation: Invocation, name: str, value: str | None) -> None:
     """Read or set how datasets of this repository are made.
 
     errors: `refuse` a commit when a record's field cannot be made (the default), or `keep` the error in its place.
+
+    executor: `processes` of this machine (the default), or a Dask cluster, `dask://HOST:PORT`.
+
+    folders: `links` to files on this machine (the default), or a `mount`, which fetches what is read.
     """
-    from penstock.project.commits.setup import read_setting, write_setting
+    from penstock.project.commits.setup import write_setting
+    from penstock.project.commits.work_tree import WorkTree
 
     with opened_repository(invocation) as repository:
         if value is not None:
             write_setting(repository, name, value)
-        found = read_setting(repository, name)
+            head = repository.head()
+            if name == "folders" and head is not None:
+                WorkTree(repository).show(head, look=True)
+        found = repository.setting(name)
     if invocation.output.json:
         invocation.output.document({name: found})
     else:

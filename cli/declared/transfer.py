@@ -21,21 +21,25 @@ def push(invocation: Invocation, remote: str) -> None:
 
     `git push` does it by itself.
     """
-    from penstock.project.commits.pushed_data import push_commits
+    from penstock.project.commits.git_texts import full_commit
+    from penstock.project.commits.pushed_data import PushedRef, push_commits
 
     with opened_repository(invocation) as repository:
         head = repository.head()
         if head is None:
             raise NotFoundError("there is no commit yet", fix="git commit")
-        lines = list(push_commits(repository, remote, [head]))
+        branch = repository.project.branch()
+        before = full_commit(repository.root, f"refs/remotes/{remote}/{branch}") if branch is not None else None
+        lines = list(push_commits(repository, remote, [PushedRef(head, branch, before)]))
     _tell(invocation, lines or ["all of it is there already"])
 
 
 @click.command(cls=Command, examples=("git datasets pull",))
 @pass_invocation
 def pull(invocation: Invocation) -> None:
-    """Fetch the files of HEAD's datasets that are not on this machine."""
+    """Fetch the files of HEAD's datasets that are not on this machine, and have folders be links to them."""
     from penstock.project.commits.pushed_data import pull_files
+    from penstock.project.commits.setup import write_setting
     from penstock.project.commits.work_tree import WorkTree, follow
 
     with opened_repository(invocation) as repository:
@@ -44,6 +48,8 @@ def pull(invocation: Invocation) -> None:
             raise NotFoundError("there is no commit yet", fix="git commit")
         follow(repository)
         lines = list(pull_files(repository, head))
+        if repository.setting("folders") == "mount":
+            write_setting(repository, "folders", "links")
         WorkTree(repository).show(head, look=True)
     _tell(invocation, lines)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from penstock.errors import ConflictError, PenstockError
@@ -26,12 +27,11 @@ from .work_state import MergeChoice, Pending
 
 if TYPE_CHECKING:
     from penstock.project.declared.declared_source import DeclaredSource
-    from penstock.project.records.building import BuiltVersion, Merging, Workshop
+    from penstock.project.records.building import BuiltVersion
+    from penstock.project.records.draft import Merging, OpenCode, Workshop
     from penstock.project.records.versions import Version
 
 __all__ = ["CommitVersions", "FileResult", "read_staged"]
-
-_KEEP_ERRORS = "penstock.errors"
 
 
 @dataclass(slots=True)
@@ -123,7 +123,7 @@ class CommitVersions:
         return None
 
     def _mergings(self, file: str, name: str, lines: list[_Line]) -> list[Merging | None]:
-        from penstock.project.records.building import Merging
+        from penstock.project.records.draft import Merging
 
         found: list[Merging | None] = []
         choice = self._state.choice
@@ -135,13 +135,15 @@ class CommitVersions:
 
     def _workshop(self, file: str) -> Workshop:
         from penstock.project.project_trust import require_trust
-        from penstock.project.records.building import Workshop
+        from penstock.project.records.draft import Workshop
         from penstock.repo.write.authorship import default_author
         from penstock.repo.write.publish import Authorship
 
+        from .attached_database import database_maker
+
         opened = self._repository.opened()
         place = os.path.join(self._root, os.path.dirname(file))
-        keep = self._repository.config(_KEEP_ERRORS) == "keep"
+        keep = self._repository.setting("errors") == "keep"
         return Workshop(
             opened.session,
             opened.files,
@@ -152,7 +154,20 @@ class CommitVersions:
             lambda what: require_trust(self._repository.project, what),
             keep,
             self._repository.progress,
+            database_maker(opened.files),
+            self._open_code(),
         )
+
+    def _open_code(self) -> OpenCode:
+        """Return what opens the processes that code runs in, or a cluster, if one is set."""
+        executor = self._repository.setting("executor")
+        if executor == "processes":
+            from penstock.project.records.code_processes import CodeProcesses
+
+            return CodeProcesses
+        from penstock.project.records.cluster_code import open_cluster
+
+        return partial(open_cluster, executor.replace("dask://", "tcp://", 1))
 
     def _check_free(self, source: DeclaredSource) -> None:
         """Raise ConflictError when git tracks something where data is to be, or another database is there."""
@@ -210,7 +225,7 @@ class CommitVersions:
             fetch_notes(self._root, remote)
         if join_notes(self._root) and not self._repository.missing(head):
             return True
-        from penstock.project.records.building import NeedsCodeError
+        from penstock.project.records.draft import NeedsCodeError
 
         parents = parents_of(self._root, head)
         base = parents[0] if parents else None

@@ -7,6 +7,7 @@ nothing: the local bucket is opened when a version is asked for. **Invariant:** 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -33,10 +34,12 @@ if TYPE_CHECKING:
     from penstock.project.records.versions import Version
     from penstock.repo.session.bucket_session import BucketSession
 
-__all__ = ["TRACKED", "DeclaredRepository", "OpenedBucket", "open_repository"]
+__all__ = ["SETTINGS", "TRACKED", "DeclaredRepository", "OpenedBucket", "bucket_branch", "open_repository"]
 
 TRACKED = "penstock.dataset"
 """The entries of git's configuration that name the files that are tracked."""
+SETTINGS = {"errors": "refuse", "executor": "processes", "folders": "links"}
+"""What can be set for a repository, in git's configuration as ``penstock.NAME``, and what holds where it is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,7 @@ class DeclaredRepository:
 
     def branch_name(self) -> str:
         """Return what the branch of this work tree is called in buckets."""
-        return _branch_name(self.project)
+        return bucket_branch(self.project.branch() or "detached")
 
     def _known_remotes(self) -> Iterator[str]:
         if read_trust(self.project).runs:
@@ -155,12 +158,12 @@ class DeclaredRepository:
         tied = self.tied_files(commit).get(file)
         return self.version(name, tied.datasets[name]) if tied is not None and name in tied.datasets else None
 
-    def config(self, name: str) -> str:
-        """Return what git's configuration says of something; empty: nothing."""
+    def setting(self, name: str) -> str:
+        """Return one of `SETTINGS`. Only the repository's own configuration counts, which no clone brings."""
         try:
-            return ask_git(self.root, "config", "--get", name).decode().strip()
+            return ask_git(self.root, "config", "--local", "--get", f"penstock.{name}").decode().strip()
         except GitError:
-            return ""
+            return SETTINGS[name]
 
     def choose(self, side: Side, records: Sequence[str]) -> None:
         """Note whose state of records a merge is to take: of all, or of some by their ids."""
@@ -172,9 +175,10 @@ class DeclaredRepository:
             self.state.choice = structs.replace(choice, records=chosen)
 
 
-def _branch_name(project: Project) -> str:
-    branch = project.branch() or "detached"
-    return "".join(each if each.isalnum() or each in "._-/" else "-" for each in branch).strip("./-") or "detached"
+def bucket_branch(branch: str) -> str:
+    """Return what a branch of git is called in buckets, whose names are stricter."""
+    plain = "".join(each if each.isascii() and (each.isalnum() or each in "._-") else "-" for each in branch)
+    return re.sub(r"\.\.+", ".", plain).strip("./-")[:128] or "detached"
 
 
 @contextmanager

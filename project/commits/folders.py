@@ -20,9 +20,10 @@ from penstock.project.records.file_store import FileStore
 from penstock.project.records.kept_work import KeptWork
 from penstock.project.records.versions import Version, folder_changes
 
-__all__ = ["FolderReport", "Folders"]
+__all__ = ["FolderReport", "Folders", "is_mount_link"]
 
 _DATA = "/.penstock/bucket/.penstock/data/"
+_MOUNTS = "/.penstock/mounts/"
 
 
 @dataclass(slots=True)
@@ -64,6 +65,8 @@ class Folders:
 
     def _folder(self, folder: str, old: Version | None, new: Version | None, look: bool) -> None:
         place = os.path.join(self._directory, folder)
+        if is_mount_link(place):
+            os.unlink(place)
         if os.path.islink(place):  # it leads somewhere else, and is not ours
             self._set_aside(place)
         if new is not None and not os.path.isdir(place):
@@ -130,11 +133,12 @@ class Folders:
             return False
 
     def _remove(self, place: str) -> None:
-        with suppress(FileNotFoundError):
-            try:
-                os.rmdir(place)
-            except OSError:
-                self._set_aside(place)
+        try:
+            os.rmdir(place)
+        except FileNotFoundError:
+            return
+        except OSError:
+            self._set_aside(place)
 
     def _set_aside(self, path: str) -> None:
         self.report.kept.append(self.keep(path))
@@ -156,6 +160,10 @@ class Folders:
         for version in now.values():
             for folder in _file_fields(version):
                 place = os.path.join(self._directory, folder)
+                if is_mount_link(place):  # which nobody can change
+                    if not os.path.isdir(place):
+                        yield f"{folder}, whose mount is gone"
+                    continue
                 missing = set()
                 for entry in version.files(folder):
                     name = entry.name.decode("utf-8", "surrogateescape")
@@ -172,3 +180,11 @@ def _file_fields(version: Version | None) -> set[str]:
 def _names(place: str) -> Iterator[str]:
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(place) as found:
         yield from (each.name for each in found)
+
+
+def is_mount_link(path: str) -> bool:
+    """Whether a path is a link of ours into a mount (`mounted_folders`)."""
+    try:
+        return _MOUNTS in os.readlink(path)
+    except OSError:
+        return False

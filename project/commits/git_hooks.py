@@ -27,8 +27,8 @@ DATASETS_PART = "datasets"
 
 _BEGIN = """\
 datasets() {{
-    if [ -x {python} ]; then {python} -m penstock.cli.declared.git_datasets "$@"
-    elif command -v git-datasets >/dev/null 2>&1; then git-datasets "$@"
+    if [ -x {python} ]; then {python} -m penstock.cli.declared.hook "$@"
+    elif command -v git-datasets >/dev/null 2>&1; then git-datasets hook "$@"
     else echo 'penstock: not found, so datasets do not follow git' >&2; fi
 }}
 dir=$(git rev-parse --absolute-git-dir) || exit 0
@@ -40,7 +40,7 @@ if [ -f "$mine/watched" ] && [ ! -f "$dir/MERGE_HEAD" ] && [ ! -f "$dir/CHERRY_P
     while IFS= read -r path; do set -- "$@" "$path"; done < "$mine/watched"
     git diff-index --cached --quiet HEAD -- "$@" 2>/dev/null && exit 0
 fi
-datasets hook before
+datasets before
 """
 
 _AFTER = f"""\
@@ -59,7 +59,7 @@ then
         exit 0
     fi
 fi
-datasets hook after
+datasets after
 """
 
 _MOVED = """\
@@ -76,13 +76,13 @@ for each in $(printf '%s\\n' "$lines" | cut -d' ' -f1); do
     git notes --ref={NOTES} list "$each" >/dev/null 2>&1 && tied=1
 done
 [ -n "$tied" ] || exit 0
-printf '%s\\n' "$lines" | datasets hook rewrite "$1"
+printf '%s\\n' "$lines" | datasets rewrite "$1"
 """
 
 _PUSH = f"""\
 notes=$(git rev-parse -q --verify {NOTES}) || exit 0
 [ "$notes" = "$(git rev-parse -q --verify "{REMOTES}$1")" ] && exit 0
-datasets hook push "$1"
+datasets push "$1"
 """
 
 
@@ -94,7 +94,7 @@ def datasets_part() -> HookPart:
         DATASETS_PART,
         {
             "pre-commit": begin + _BEFORE,
-            "pre-merge-commit": begin + "datasets hook before\n",
+            "pre-merge-commit": begin + "datasets before\n",
             "post-commit": after,
             "post-merge": after,
             "post-checkout": after,

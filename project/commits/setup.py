@@ -9,6 +9,7 @@ doctor      what of this is not as it should be
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
@@ -19,18 +20,21 @@ from penstock.project.declared.declared_source import DeclaredSource, read_sourc
 from penstock.project.git import GitError, ask_git, git_line, git_succeeds
 from penstock.project.hooks.dispatcher import install_part, installed_parts, remove_part
 from penstock.project.project_trust import forget_trust, read_trust, trust_project
+from penstock.project.records.data_record import FileValue
 from penstock.project.state_folder import STATE_FOLDER
 
-from .declared_repository import TRACKED, DeclaredRepository
+from .declared_repository import SETTINGS, TRACKED, DeclaredRepository
 from .folders import Folders
 from .git_hooks import DATASETS_PART, datasets_part
 from .ignore_lines import add_ignored, remove_ignored
+from .mounted_folders import can_mount, leave_mounts
 from .sqlite_database import DATABASE
 from .ties import NOTES, REMOTES, fetch_notes, follow_notes, join_notes, read_tie, tied_commits
 from .work_tree import WorkTree
 
-__all__ = ["SetupFinding", "examine", "read_file", "read_setting", "track", "trust", "untrack", "write_setting"]
+__all__ = ["SetupFinding", "examine", "read_file", "track", "trust", "untrack", "write_setting"]
 
+_CLUSTER = re.compile(r"dask://[A-Za-z0-9.\[\]:_-]{1,200}:[0-9]{1,5}")
 _EMPTY_BLOB = b"e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"
 """What git has of a file of which it only knows that it is to be added."""
 
@@ -75,7 +79,7 @@ def track(repository: DeclaredRepository, path: str) -> DeclaredSource:
     _follow_git(repository)
     folder = os.path.dirname(path)
     names = [each.name for it in source.declarations for each in it.columns if each.type.is_file]
-    add_ignored(repository.project, [os.path.join(folder, f"{name}/") for name in names])
+    add_ignored(repository.project, [os.path.join(folder, name) for name in names])
     add_ignored(repository.project, [os.path.join(folder, DATABASE)])
     return source
 
@@ -108,6 +112,9 @@ def untrack(repository: DeclaredRepository, path: str) -> str:
         spec = f"+{NOTES}:{REMOTES}{remote}"
         with suppress(GitError):
             ask_git(root, "config", "--local", "--fixed-value", "--unset-all", f"remote.{remote}.fetch", spec)
+    for name in SETTINGS:
+        with suppress(GitError):
+            ask_git(root, "config", "--local", "--unset-all", f"penstock.{name}")
     has_versions = any(True for _ in tied_commits(root))
     repository.close()
     shutil.rmtree(repository.state.folder, ignore_errors=True)
@@ -127,6 +134,7 @@ def _hide(repository: DeclaredRepository, path: str) -> None:
         opened = repository.opened()
         aside = os.path.join(repository.project.state, "kept")
         Folders(directory, opened.files, opened.kept, aside).bring(repository.versions(tied), {})
+        leave_mounts(repository, {})
         with suppress(FileNotFoundError):
             os.unlink(os.path.join(directory, DATABASE))
 
@@ -143,8 +151,26 @@ def trust(repository: DeclaredRepository) -> list[str]:
         if file not in repository.tracked():
             ask_git(root, "config", "--local", "--add", TRACKED, file)
     if head is not None:
+        if not _is_set(repository, "folders") and _is_elsewhere(repository, head) and can_mount():
+            write_setting(repository, "folders", "mount")
         WorkTree(repository).show(head)
     return repository.tracked()
+
+
+def _is_set(repository: DeclaredRepository, name: str) -> bool:
+    return git_succeeds(repository.root, "config", "--local", "--get", f"penstock.{name}")
+
+
+def _is_elsewhere(repository: DeclaredRepository, commit: str) -> bool:
+    """Whether files of a commit's datasets are not on this machine, as far as the first of each field tells."""
+    kept = repository.opened().kept
+    for file in repository.tied_files(commit).values():
+        for version in repository.versions(file).values():
+            for each in version.schema.fields:
+                first = next(version.files(each.name), None) if each.is_file else None
+                if first is not None and not kept.has_file(FileValue(first.hash.hex(), first.size, "")):
+                    return True
+    return False
 
 
 def examine(repository: DeclaredRepository) -> Iterator[SetupFinding]:
@@ -193,16 +219,10 @@ def _reads(root: str, commit: str) -> bool:
         return False
 
 
-_SETTINGS = {"errors": ("refuse", "keep")}
-
-
-def read_setting(repository: DeclaredRepository, name: str) -> str:
-    """Return a setting of the repository."""
-    return repository.config(f"penstock.{name}") or _SETTINGS[name][0]
-
-
 def write_setting(repository: DeclaredRepository, name: str, value: str) -> None:
     """Set a setting of the repository. UsageError: it has no such value."""
-    if value not in _SETTINGS[name]:
-        raise UsageError(f"{name} cannot be {value!r}", fix=f"It is {' or '.join(_SETTINGS[name])}.")
+    choices = {"errors": ("refuse", "keep"), "folders": ("links", "mount"), "executor": ("processes",)}[name]
+    if value not in choices and not (name == "executor" and _CLUSTER.fullmatch(value)):
+        more = ", or dask://HOST:PORT" if name == "executor" else ""
+        raise UsageError(f"{name} cannot be {value!r}", fix=f"It is {' or '.join(choices)}{more}.")
     ask_git(repository.root, "config", "--local", f"penstock.{name}", value)

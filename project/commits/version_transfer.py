@@ -28,14 +28,15 @@ from penstock.project.records.file_store import FileStore
 from penstock.project.records.kept_work import KeptWork
 from penstock.project.records.versions import Version, open_version
 from penstock.repo.bucket.leases import LeaseKind
-from penstock.repo.bucket.object_keys import commit_key
+from penstock.repo.bucket.object_keys import commit_key, data_key, node_key
 from penstock.repo.push.directory_walk import LocalFile
 from penstock.repo.push.edits import GivenBytes, VersionEdit, apply_edits
-from penstock.repo.refs.repository import Repository
+from penstock.repo.refs.repository import DEFAULT_BRANCH, Repository
 from penstock.repo.session.bucket_session import BucketSession, open_session
 from penstock.repo.write.authorship import default_author
-from penstock.repo.write.publish import Authorship, copy_commit
+from penstock.repo.write.publish import Authorship, copy_commit, tag_version
 from penstock.repo.write.version_writer import VersionWriter
+from penstock.store.base import Store
 
 __all__ = ["Fetched", "Sending", "fetch_files", "send_version"]
 
@@ -44,11 +45,12 @@ _BATCH = 512
 
 @dataclass(slots=True)
 class Sending:
-    """What a push of one dataset did."""
+    """What a push of one version did. `moved`: a branch of the remote stands at it now."""
 
     versions: int = 0
     objects: int = 0
     bytes: int = 0
+    moved: bool = False
 
 
 @dataclass(slots=True)
@@ -66,26 +68,33 @@ def send_version(
     settings: Settings,
     version: Version,
     remote: str,
-    branch: str,
+    branch: str | None,
     progress: Progress = SILENT,
 ) -> Sending:
-    """Send a version and all that led to it to a remote, and let its branch there stand at it.
+    """Send a version and all that led to it to a remote; then let its `branch` there stand at it.
 
-    StoreUnreachableError, AccessError: the remote does not answer, or refuses; what was sent is found by the next try.
+    Without a branch the version gets a tag instead, so that something leads to it. StoreUnreachableError, AccessError:
+    the remote does not answer, or refuses; the branch has not moved then, and what was sent is found by the next try.
     """
     report = Sending()
     with open_session(remote, settings) as session:
         repository = session.repository(version.dataset)
         missing = list(_missing(local, version, repository))
         who = Authorship(default_author(), "", "push")
-        with VersionWriter(session, repository, LeaseKind.PUSH, who, branch=branch, progress=progress) as writer:
+        at = branch or DEFAULT_BRANCH
+        with VersionWriter(session, repository, LeaseKind.PUSH, who, branch=at, progress=progress) as writer:
             writer.check_names()
-            if writer.head is not None and writer.head.record.commit == version.commit and not missing:
+            stands = writer.head.record.commit if writer.head is not None else None
+            if not missing and (stands == version.commit or (branch is None and stands is not None)):
                 return report
             writer.hold()
             for each in missing:
                 _send(each, files, kept, writer, report, progress)
-            writer.move(version.id)
+            if branch is None:
+                tag_version(repository, writer.access, f"version-{version.commit.hex()[:16]}", version.id, who)
+            elif stands != version.commit:
+                writer.move(version.id)
+                report.moved = True
     return report
 
 
@@ -127,15 +136,36 @@ def _send(
     made = apply_edits(
         writer,
         before,
-        _edits(version, before, [each.manifest for each in parents[1:]], files, kept, writer.session),
+        _edits(version, before, [each.manifest for each in parents], files, kept, writer.session),
         canonical_json(version.metadata),
         progress,
     )
+    _send_attachments(version, files, repository.store, report)
     body = local.store.get(commit_key(version.dataset, version.commit.hex()))
     copy_commit(repository, writer.access, made.manifest, body)
     report.versions += 1
     report.objects += made.data.objects
     report.bytes += made.data.bytes
+
+
+def _send_attachments(version: Version, files: FileStore, there: Store, report: Sending) -> None:
+    """Copy what is attached to a version's commit as it is: the commit says where in the bucket it lies."""
+    root, here = version.attachments, version.session.store
+    if root is None:
+        return
+    packs = {root.location.pack}
+    for _, entry in Tree(root, version.session.load).children(root):
+        packs |= {page.location.pack for page in entry.pages}
+        for extent in entry.extents:
+            key = data_key(extent.object) if isinstance(extent.object, bytes) else ""
+            if key and there.head(key) is None:
+                with open(files.path_of(bytes(extent.object)), "rb") as stream:  # type: ignore[arg-type]
+                    there.put_file(key, stream.fileno(), entry.size)
+                report.objects += 1
+                report.bytes += entry.size
+    for pack in packs:
+        if there.head(node_key(pack)) is None:
+            there.put(node_key(pack), here.get(node_key(pack)))
 
 
 def _edits(

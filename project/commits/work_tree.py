@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import cached_property
 
 from msgspec import structs
 
-from penstock.errors import AccessError, PenstockError
+from penstock.errors import AccessError, ConflictError, PenstockError
 from penstock.project.records.versions import Version
 
 from .commit_versions import CommitVersions
 from .declared_repository import DeclaredRepository
-from .folders import FolderReport, Folders
+from .folders import FolderReport, Folders, is_mount_link
 from .git_texts import blobs_at
 from .ignore_lines import add_ignored
 from .sqlite_database import DATABASE, is_ours, update_database
@@ -57,6 +58,10 @@ class WorkTree:
                 self._show_file(file, applied, wanted.get(file), look, databases, report)
             applied = Applied(commit, wanted, databases)
             self._ignore(wanted)
+            if os.path.isdir(os.path.join(self._repository.project.state, "mounts")):
+                from .mounted_folders import leave_mounts
+
+                leave_mounts(self._repository, wanted if self._is_mounted else {})
         self._state.applied = Applied(commit, wanted, applied.databases)
         self._state.watch([path for each in wanted.values() for path in each.sources] + self._repository.tracked())
         for path in report.kept:
@@ -81,22 +86,54 @@ class WorkTree:
         if os.path.realpath(directory) != os.path.normpath(directory):
             raise AccessError(f"{directory} is not used", why="it lies behind a symbolic link", fix="Move the file.")
         folders = Folders(directory, opened.files, opened.kept, os.path.join(self._repository.project.state, "kept"))
-        folders.bring(before, now, look=look)
         path = os.path.join(directory, DATABASE)
-        facts = _facts(path)
-        if facts is not None and file in databases and facts != databases[file] and is_ours(path):
-            kept = folders.keep(path)
-            report.kept.append(kept)
-        anew = look or facts is None or facts != databases.get(file)
-        update_database(path, before, now, anew=anew)
-        facts = _facts(path)
+        if self._is_mounted:
+            from .mounted_folders import MountedFolders
+
+            if look:  # folders of links, and what the user has in them
+                folders.bring(now, {}, look=True)
+            self._give_way(path, file, databases, folders, report)
+            MountedFolders(self._repository, directory).bring(tied, now)
+        else:
+            folders.bring(before, now, look=look)
+            self._give_way(path, file, databases, folders, report)
+        if not is_mount_link(path):
+            anew = look or _facts(path) != databases.get(file)
+            update_database(path, before, now, anew=anew)
         databases.pop(file, None)
-        if facts is not None:
+        if (facts := _facts(path)) is not None:
             databases[file] = facts
         report.made += folders.report.made
         report.removed += folders.report.removed
         report.absent += folders.report.absent
         report.kept += folders.report.kept
+
+    @cached_property
+    def _is_mounted(self) -> bool:
+        """Whether folders are mounts, and no links to files of this machine."""
+        return self._repository.setting("folders") == "mount"
+
+    def _give_way(
+        self,
+        path: str,
+        file: str,
+        databases: dict[str, tuple[int, int, int]],
+        folders: Folders,
+        report: FolderReport,
+    ) -> None:
+        """Have the place of the database ready: what was changed is kept aside. ConflictError: it is not ours."""
+        if is_mount_link(path):
+            os.unlink(path)
+            return
+        if not is_ours(path):
+            raise ConflictError(
+                f"{path} is there already",
+                why="it is no database that was made of a dataset",
+                fix="Move it away, then: git datasets checkout",
+            )
+        facts = _facts(path)
+        if facts is not None and file in databases and facts != databases[file]:
+            report.kept.append(folders.keep(path))
 
     def _versions_if_there(self, tied: TiedFile | None) -> dict[str, Version]:
         try:
@@ -111,7 +148,7 @@ class WorkTree:
             folder = os.path.dirname(file)
             paths.append(os.path.join(folder, DATABASE))
             for version in self._repository.versions(tied).values():
-                paths += [os.path.join(folder, each.name) + "/" for each in version.schema.fields if each.is_file]
+                paths += [os.path.join(folder, each.name) for each in version.schema.fields if each.is_file]
         add_ignored(self._repository.project, paths)
 
     def changed(self) -> list[str]:

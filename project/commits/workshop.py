@@ -10,61 +10,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 
 from penstock.errors import PenstockError
 from penstock.project.local_bucket import bucket_directory, bucket_lock, local_address
 from penstock.project.project import Project
 from penstock.project.records.file_store import FileStore
 from penstock.project.records.kept_work import KeptWork
-from penstock.repo.bucket.object_keys import DATA, DATASETS, NODES
+from penstock.repo.bucket.layered_store import open_layers
 from penstock.repo.session.bucket_session import BucketSession
 from penstock.repo.settings.bucket_setup import BucketSetup
 from penstock.repo.settings.settings import Settings
-from penstock.repo.tracked.layered_store import LayeredStore
-from penstock.store.base import WHOLE_LIMIT, ByteRange, ObjectBeginning, ObjectInfo, Store
 from penstock.store.local import LocalStore
-from penstock.store.opening import open_store
 from penstock.store.options import StoreOptions
 
 __all__ = ["open_bucket", "open_kept_work", "work_folder"]
-
-
-class _ContentLayers(LayeredStore):
-    """Asks the remotes for what is named by its hash alone: what branches there are here is not their affair.
-
-    So a commit, whose data is here, asks no network of anybody.
-    """
-
-    def get(
-        self,
-        key: str,
-        byte_range: ByteRange | None = None,
-        *,
-        limit: int = WHOLE_LIMIT,
-        checked: bool = False,
-        version_id: str | None = None,
-        etag: str | None = None,
-        size: int | None = None,
-    ) -> bytes:
-        """See `LayeredStore.get`."""
-        get = super().get if _is_content(key) else self._upper.get
-        return get(key, byte_range, limit=limit, checked=checked, version_id=version_id, etag=etag, size=size)
-
-    def head(self, key: str) -> ObjectInfo | None:
-        """Return what is known of an object that is here."""
-        return self._upper.head(key)
-
-    def begin(self, key: str, length: int, *, version_id: str | None = None) -> ObjectBeginning:
-        """See `LayeredStore.begin`."""
-        begin = super().begin if _is_content(key) else self._upper.begin
-        return begin(key, length, version_id=version_id)
-
-
-def _is_content(key: str) -> bool:
-    if key.startswith((DATA, NODES)):
-        return True
-    return key.startswith(DATASETS) and ("/commits/" in key or "/manifests/" in key)
 
 
 def work_folder(project: Project) -> str:
@@ -78,18 +38,15 @@ def work_folder(project: Project) -> str:
 def open_bucket(project: Project, settings: Settings, remotes: Iterable[str]) -> Iterator[BucketSession]:
     """Open the local bucket on top of remotes, which are asked only for what is not here."""
 
-    def lower() -> Iterator[Store]:
+    def beneath() -> Iterator[tuple[str, StoreOptions]]:
         for name in dict.fromkeys(remotes):  # looked at when something is missing: by then more are known
-            try:
-                store = open_store(*settings.locate_bucket(name))
-            except PenstockError:  # a remote that cannot be opened has nothing: what is missing is told then
-                continue
-            yield store
+            with suppress(PenstockError):
+                yield settings.locate_bucket(name)
 
     directory = bucket_directory(project)
     os.makedirs(directory, exist_ok=True)
     address = local_address(project)
-    store = _ContentLayers(LocalStore(directory), lower)
+    store = open_layers(LocalStore(directory), beneath)
     setup = BucketSetup(address, address, StoreOptions(), settings)
     with bucket_lock(project), BucketSession(setup, cached=False, store=store) as session:
         yield session

@@ -1,28 +1,22 @@
-"""Versions of declared datasets as they lie in a bucket: read row by row, compared, written by edits.
+"""Versions of declared datasets as they lie in a bucket: read row by row, and compared. None is written here.
 
 `Version` is one, opened. Whoever has its bucket's session open may read it; nothing is held but what was asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from penstock.manifest.diff import changes
 from penstock.manifest.entry import Metadata, NodeRef, TreeEntry
-from penstock.manifest.metadata import canonical_json, parse_metadata
+from penstock.manifest.metadata import parse_metadata
 from penstock.manifest.records import Manifest
 from penstock.manifest.tree import Tree
-from penstock.manifest.update import EMPTY_DIRECTORY, Edit, update
-from penstock.progress import SILENT, Progress
-from penstock.repo.bucket.leases import LeaseKind
 from penstock.repo.refs.repository import VersionId
 from penstock.repo.session.bucket_session import BucketSession
-from penstock.repo.write.publish import Authorship
-from penstock.repo.write.version_content import VersionContent
-from penstock.repo.write.version_writer import VersionWriter
 
 from .data_record import RECORDS, DataRecord, decode_record
 from .dataset_schema import Schema, read_schema
@@ -33,7 +27,6 @@ __all__ = [
     "Version",
     "folder_changes",
     "open_version",
-    "publish_edits",
     "record_changes",
 ]
 
@@ -95,6 +88,17 @@ class Version:
 
     def _body(self, metadata: Metadata) -> bytes:
         return metadata if isinstance(metadata, bytes) else self.session.nodes.metadata(metadata)
+
+    @cached_property
+    def attachments(self) -> NodeRef | None:
+        """The directory of what is attached to its commit; None: nothing is."""
+        commit = self.id.commit
+        return self.session.repository(self.dataset).commit(commit).attachments if commit is not None else None
+
+    def attached(self, name: bytes) -> TreeEntry | None:
+        """Return a file that is attached to its commit."""
+        found = self._tree.find(self.attachments, name) if self.attachments is not None else None
+        return found[0] if found is not None else None
 
     @property
     def folders(self) -> list[str]:
@@ -174,43 +178,3 @@ def _differences(
     for change in changes(one, other, loads[0], loads[1]):
         if len(change.path) == 1:
             yield change.path[0], change.old, change.new
-
-
-Edits = Callable[[VersionContent], Generator[Edit, None, None]]
-
-
-def publish_edits(
-    session: BucketSession,
-    dataset: str,
-    base: Version | None,
-    edits: Edits,
-    metadata: dict[str, Any],
-    authorship: Authorship,
-    parents: Iterable[bytes],
-    branch: str,
-    before_publish: Callable[[], None],
-    progress: Progress = SILENT,
-) -> Version:
-    """Make a version of a base by edits, in tree order, and let a branch stand at it; `base` itself if nothing changed.
-
-    The branch may stand anywhere: what it stood at stays a version, and `parents` are what the new one comes from.
-    `before_publish` is called when all but the record is written. ConflictError: the branch moved meanwhile.
-    """
-    parents = tuple(parents)
-    repository = session.repository(dataset)
-    with VersionWriter(session, repository, LeaseKind.PUSH, authorship, branch=branch, progress=progress) as writer:
-        writer.check_names()
-        writer.hold(base.id if base is not None else None)
-        root = base.manifest.root if base is not None else EMPTY_DIRECTORY
-        with writer.content(base.manifest if base is not None else None, enter=False) as content:
-            made = edits(content)
-            try:
-                root = update(root, made, session.load, content)
-            finally:
-                made.close()
-            manifest = content.finish(root, canonical_json(metadata))
-        if base is not None and len(parents) == 1 and manifest.top_hash == base.manifest.top_hash:
-            return base
-        before_publish()
-        landed = writer.publish(manifest, parents)
-    return Version(session, dataset, landed.published, landed.manifest)

@@ -44,6 +44,7 @@ class DatasetRecords:
         self._known: dict[bytes, Commit] = {}
         self._refs: dict[str, RefRecord] = {}
         self._marked: set[bytes] = set()
+        self._marked_commits: set[bytes] = set()
         self._due: tuple[set[bytes], set[bytes]] | None = None
         self._sought: set[bytes] = set()
         self._kept: set[bytes] = set()
@@ -107,11 +108,17 @@ class DatasetRecords:
         return name in self.manifests or name in self._kept
 
     def new_trees(self) -> list[Manifest]:
-        """Return the manifests of the trees that are reachable or kept, and were not returned before."""
+        """Return the manifests of the trees that are reachable or kept, and were not returned before.
+
+        What commits have as attachments is a tree like another one.
+        """
         new = sorted((self.manifests | self._kept) - self._marked)
         found = self._together(self._top, new)
         self._marked.update(new)
-        return found
+        commits = (self.commits | self._kept_commits) - self._marked_commits
+        self._marked_commits |= commits
+        attached = (self._known[name].attachments for name in sorted(commits))
+        return [*found, *(Manifest(root) for root in attached if root is not None)]
 
     def _top(self, name: bytes) -> Manifest:
         """Return a manifest without the metadata that is in it: there may be many, and of these places are wanted."""

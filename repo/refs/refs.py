@@ -14,15 +14,17 @@ import difflib
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from penstock.errors import AccessError, ConflictError, IntegrityError, NotFoundError
 from penstock.manifest.records import MAX_RECORD, DatasetInfo, RefRecord
 from penstock.repo.bucket import object_keys
-from penstock.repo.bucket.leases import Lease
 from penstock.repo.bucket.promises import create_watched
 from penstock.repo.bucket.stored_records import read_record
 from penstock.store.base import Store
+
+if TYPE_CHECKING:
+    from penstock.repo.bucket.leases import Lease
 
 __all__ = ["Head", "Refs", "WriteAccess", "nearest", "write_id"]
 

@@ -16,16 +16,11 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from types import TracebackType
-from typing import Generic, NoReturn, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Generic, NoReturn, Protocol, TypeVar, overload
 
-from penstock.cache import BlockCache, LocationIndex
 from penstock.errors import UsageError
 from penstock.manifest.entry import NodeRef
 from penstock.manifest.node import Node
-from penstock.repo.fetch.externals import Externals
-from penstock.repo.fetch.fetch_pool import FetchPool
-from penstock.repo.fetch.hedged_call import HedgedCalls
-from penstock.repo.fetch.regions import RegionReader
 from penstock.repo.fetch.request_counts import RequestCounts
 from penstock.repo.refs.repository import Repository
 from penstock.repo.settings.bucket_setup import BucketSetup
@@ -33,10 +28,17 @@ from penstock.repo.settings.settings import Settings
 from penstock.store.base import Store
 from penstock.store.opening import open_store
 
-from .file_blocks import FileBlocks
-from .learned_hashes import LearnedHashes
 from .node_batches import NodeBatches
 from .nodes import Nodes
+
+if TYPE_CHECKING:
+    # Loaded with the parts that need them: git's hooks open a bucket of this machine and read nodes, and no more.
+    from penstock.cache import BlockCache, LocationIndex
+    from penstock.repo.fetch.externals import Externals
+    from penstock.repo.fetch.fetch_pool import FetchPool
+    from penstock.repo.fetch.regions import RegionReader
+
+    from .file_blocks import FileBlocks
 
 __all__ = ["BucketSession", "open_session"]
 
@@ -92,10 +94,12 @@ class BucketSession:
         self._closed = False
         with ExitStack() as opening:  # what was opened is closed again, should the rest fail
             if fetchers and cached:
+                from penstock.repo.fetch.fetch_pool import FetchPool
+
                 self.fetchers = opening.enter_context(closing(FetchPool(setup, self.counts, processes=fetchers)))
                 if not set_aside:
                     self.fetchers.start()  # it gets ready while a version is looked up
-            self.store: Store = store or open_store(setup.address, setup.options)
+            self.store: Store = store or _open(setup)
             opening.pop_all()
 
     @property
@@ -130,6 +134,8 @@ class BucketSession:
     @_Part
     def externals(self) -> Externals:
         """Make what reads the objects elsewhere that entries of the bucket's datasets point to."""
+        from penstock.repo.fetch.externals import Externals
+
         setup, settings = self.setup, self.settings
         return Externals(setup.address, setup.options, settings.options_by_address(), settings.trust)
 
@@ -153,11 +159,17 @@ class BucketSession:
     @_Part
     def regions(self) -> RegionReader:
         """Make what reads ranges of objects, checked; what is late is asked for a second time."""
+        from penstock.repo.fetch.hedged_call import HedgedCalls
+        from penstock.repo.fetch.regions import RegionReader
+
         return RegionReader(self.store, self.externals.get, self.counts, HedgedCalls(self.counts))
 
     @_Part
     def blocks(self) -> FileBlocks:
         """Make what reads blocks of files."""
+        from .file_blocks import FileBlocks
+        from .learned_hashes import LearnedHashes
+
         open_index = self.settings.open_locations if self.cache is not None else None
         learned = LearnedHashes(open_index, lambda found: self.externals.server_of(found))
         return FileBlocks(self.cache, self.nodes, self.regions, self.fetchers, learned)
@@ -204,6 +216,16 @@ class BucketSession:
 
     def __repr__(self) -> str:
         return f"BucketSession({self.address!r})"
+
+
+def _open(setup: BucketSetup) -> Store:
+    store = open_store(setup.address, setup.options)
+    names = setup.settings.beneath.get(setup.address, ())
+    if not names:
+        return store
+    from penstock.repo.bucket.layered_store import open_layers
+
+    return open_layers(store, lambda: [setup.settings.locate_bucket(name) for name in names])
 
 
 def open_session(

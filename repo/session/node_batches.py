@@ -6,7 +6,6 @@ Blocking, thread-safe.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 
 from penstock.manifest.entry import NodeRef
@@ -30,6 +29,8 @@ class NodeBatches:
 
     def __init__(self, nodes: Nodes) -> None:
         self._nodes = nodes
+        from concurrent.futures import ThreadPoolExecutor  # most sessions load nodes one by one
+
         self._pool = ThreadPoolExecutor(_AT_ONCE, "penstock-nodes")
 
     def load(self, refs: Sequence[NodeRef]) -> list[Node]:

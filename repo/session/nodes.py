@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from penstock.cache import BlockCache
 from penstock.errors import IntegrityError, NotFoundError
 from penstock.lru import Lru
 from penstock.manifest.codec import decode_document, decode_node, decode_page
@@ -22,6 +22,9 @@ from penstock.manifest.tree import NodeMissing
 from penstock.repo.bucket import object_keys
 from penstock.repo.fetch.request_counts import RequestCounts
 from penstock.store.base import ByteRange, Store
+
+if TYPE_CHECKING:
+    from penstock.cache import BlockCache
 
 __all__ = ["Nodes"]
 

@@ -51,7 +51,8 @@ _DEFAULT_CACHE_SIZE = 50_000_000_000
 class Settings:
     """What holds for this process. `cache_size` in bytes; `remotes` by name.
 
-    `store_options` are those of buckets that are no remotes: the defaults, unless a program sets others.
+    `store_options` are those of buckets that are no remotes: the defaults, unless a program sets others. `beneath`:
+    by the address of a bucket, the names of those that are asked for content which it does not have.
     """
 
     config_path: Path
@@ -61,6 +62,7 @@ class Settings:
     trust: Trust = field(default_factory=Trust)
     commit_times: bool = False
     store_options: StoreOptions = field(default_factory=StoreOptions)
+    beneath: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def load(

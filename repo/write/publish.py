@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from penstock.errors import IntegrityError, UsageError
+from penstock.manifest.entry import NodeRef
 from penstock.manifest.hashing import commit_id
 from penstock.manifest.records import Commit, Manifest, RefRecord, format_time
 from penstock.repo.bucket import object_keys
@@ -77,11 +78,12 @@ def publish(
     manifest: Manifest,
     authorship: Authorship,
     parents: Sequence[bytes] | None = None,
+    attachments: NodeRef | None = None,
 ) -> VersionId:
     """Make a manifest the next version of a branch that was seen at `head`. ConflictError: it moved meanwhile.
 
     `parents` are the ids of the commits that it comes from, the one that the branch stood at first; that one alone
-    by default. All data and nodes of the manifest are in the bucket already.
+    by default. All data and nodes of the manifest, and of the directory of `attachments`, are in the bucket already.
     """
     if parents is None:
         parents = (head.record.commit,) if head is not None and head.record.commit else ()
@@ -104,6 +106,7 @@ def publish(
             **authorship.made_with,
             **({"write_id": authorship.mark} if authorship.mark else {}),
         },
+        attachments,
     )
     body = commit.encode()
     published = VersionId(top_hash, commit_id(body))

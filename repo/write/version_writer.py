@@ -27,6 +27,7 @@ from typing import Self
 
 from penstock.errors import ConflictError
 from penstock.manifest.build import TreeBuilder
+from penstock.manifest.entry import NodeRef
 from penstock.manifest.merge import Choose
 from penstock.manifest.records import Manifest, RefRecord
 from penstock.progress import SILENT, Progress
@@ -174,11 +175,13 @@ class VersionWriter:
         if self._tagged is not None and (self.head is None or self.head.record.top_hash != manifest.top_hash):
             raise self._tag_is_taken()
 
-    def publish(self, manifest: Manifest, parents: Sequence[bytes] | None = None) -> Landed:
+    def publish(
+        self, manifest: Manifest, parents: Sequence[bytes] | None = None, attachments: NodeRef | None = None
+    ) -> Landed:
         """Make a manifest the next version of the branch, which is to stand at `head`. ConflictError: it has moved.
 
-        All data and nodes are in the bucket. `parents`: see `publish.publish`; without them, a branch that has all of
-        it stays where it is.
+        All data and nodes are in the bucket. `parents`, `attachments`: see `publish.publish`; without parents, a branch
+        that has all of it stays where it is.
         """
         self.check_tag(manifest)
         at = stands_at(self.head) if self.head is not None else None
@@ -186,7 +189,9 @@ class VersionWriter:
             if self.tag is not None:
                 self.repository.commit(at.known_commit)  # is there still, should the branch have moved meanwhile
             return Landed(at, None, manifest, changed=False)
-        published = publish(self.repository, self.access, self.branch, self.head, manifest, self.authorship, parents)
+        published = publish(
+            self.repository, self.access, self.branch, self.head, manifest, self.authorship, parents, attachments
+        )
         return Landed(published, None, manifest, changed=True)
 
     def land(self, base: bytes | None, manifest: Manifest, choose: Choose | None = None) -> Landed:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import logging
 import os
 from bisect import bisect_right
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from typing import NamedTuple, Protocol, TypeVar
 import msgspec
 import trio
 
+from penstock.errors import IntegrityError, NotFoundError
 from penstock.lru import Lru
 from penstock.manifest.entry import BLOCK_SIZE, Kind, NodeRef, TreeEntry, block_count
 from penstock.manifest.file_attributes import DEFAULT_UMASK
@@ -38,6 +40,7 @@ from penstock.vfs.source.source import Source
 from penstock.vfs.source.tree_queries import TreeQueries
 from penstock.vfs.source.workers import Workers
 
+from .attached_files import AttachedFile, attached_files
 from .attributes import Attributes, FileSystemSize, attributes_of, file_system_size
 from .errnos import Refusal
 from .file_handles import FileHandle, Handles, inode_of
@@ -46,6 +49,7 @@ from .xattrs import META, PREFIX, extended_attributes, is_fixed, listed
 __all__ = ["DirectoryItem", "FileSystem", "ReadOnlyFileSystem"]
 
 _T = TypeVar("_T")
+_log = logging.getLogger(__name__)
 
 _DIRECTORIES = 16384
 """Directories kept by inode, at about 500 bytes each."""
@@ -119,7 +123,7 @@ class FileSystem(Protocol):
 class ReadOnlyFileSystem:
     """The tree of `source`. Times that the version does not record are `epoch_ns`, in nanoseconds since 1970.
 
-    `umask` takes permission bits away, as a process's does.
+    `umask` takes permission bits away, as a process's does. `attachments`: what is attached to the version's commit.
 
     Fetches run in `nursery`; cancel it to end them.
     """
@@ -132,7 +136,10 @@ class ReadOnlyFileSystem:
         *,
         epoch_ns: int = 0,
         umask: int = DEFAULT_UMASK,
+        attachments: NodeRef | None = None,
     ) -> None:
+        self._attachments = attachments
+        self._attached: list[AttachedFile] | None = None
         self._source = source
         self._umask = umask
         self._workers = workers
@@ -175,8 +182,22 @@ class ReadOnlyFileSystem:
         except NodeMissing:
             return await self._asker.ask(lambda load: question(Tree(self._source.root, load)))
 
+    async def attached(self) -> list[AttachedFile]:
+        """Return what is attached to the version's commit, in the order in which it is listed."""
+        if self._attached is None:
+            root, attachments = self._source.root, self._attachments
+            try:
+                self._attached = await self._asker.ask(lambda load: attached_files(root, attachments, load))
+            except (IntegrityError, NotFoundError) as error:  # the version is whole without
+                _log.warning("what is attached to the version is not shown: %s", error)
+                self._attached = []
+        return self._attached
+
     async def _entry(self, inode: int) -> TreeEntry:
         if not 0 <= inode - ROOT_INODE <= self._source.root.entries:
+            for each in await self.attached():
+                if each.inode == inode:
+                    return each.entry
             raise Refusal(errno.ESTALE)
         entry = await self._ask(lambda tree: tree.by_inode(Inode(inode)))
         if inode == ROOT_INODE and self._source.root_metadata:
@@ -206,6 +227,8 @@ class ReadOnlyFileSystem:
         if name == b"..":
             return await self.getattr(directory.parent)
         found = await self._ask(lambda tree: tree.lookup(Inode(parent), directory.ref, name))
+        if found is None and parent == ROOT_INODE:
+            found = next(((each.inode, each.entry) for each in await self.attached() if each.entry.name == name), None)
         if found is None:
             return None
         inode, entry = found
@@ -242,21 +265,30 @@ class ReadOnlyFileSystem:
         if not 0 <= offset < end:
             return b""
         entry = file.entry
-        if self.recorder is not None:
+        if self.recorder is not None and self._is_of_version(file.inode):
             self.recorder.note(file.inode, entry, offset, end)
         if not file.started:
             file.started = True
-            if not file.announced:
+            if not file.announced and self._is_of_version(file.inode):
                 self._prefetcher.opened(file.inode)
         if entry.size <= BLOCK_SIZE:
             view = await self._blocks.read_small(
-                entry, lambda: self._prefetcher.region(file.inode, entry, alone=file.announced)
+                entry,
+                lambda: (
+                    self._prefetcher.region(file.inode, entry, alone=file.announced)
+                    if self._is_of_version(file.inode)
+                    else None
+                ),
             )
             return view[offset:end]
         ahead = file.readahead.observe(offset, end)
         if ahead:
             self._blocks.fetch_ahead(entry, ahead)
         return await self._blocks.read(entry, offset, end)
+
+    def _is_of_version(self, inode: int) -> bool:
+        """Whether an inode is of the version itself, which has neighbours in its tree."""
+        return inode - ROOT_INODE <= self._source.root.entries
 
     async def _known_file(self, handle: FileHandle) -> _OpenFile:
         """Take up a handle that another process gave out."""
@@ -289,7 +321,7 @@ class ReadOnlyFileSystem:
     async def path(self, inode: int) -> bytes:
         """Return the path of an inode from the root. ESTALE: there is none with this number."""
         if not 0 <= inode - ROOT_INODE <= self._source.root.entries:
-            raise Refusal(errno.ESTALE)
+            return (await self._entry(inode)).name
         return b"/".join(await self._ask(lambda tree: tree.path_of(Inode(inode))))
 
     async def describe(self, handle: int, offset: int, size: int) -> tuple[bytes, bool]:
@@ -322,6 +354,16 @@ class ReadOnlyFileSystem:
             return stream.ready[bisect_right(stream.ready, start, key=attrgetter("next")) :]
         items = await self._dots(stream, start) if start < _CHILDREN else []
         items += await self._children(stream, max(start - _CHILDREN, 0))
+        if stream.inode == ROOT_INODE and len(items) <= max(_CHILDREN - start, 0):  # all of the version was listed
+            items += [
+                DirectoryItem(
+                    each.entry.name,
+                    attributes_of(each.inode, each.entry, self._epoch_ns, self._umask),
+                    each.position + 1 + _CHILDREN,
+                )
+                for each in await self.attached()
+                if each.position >= start - _CHILDREN
+            ]
         stream.begin, stream.ready = start, items
         return items
 

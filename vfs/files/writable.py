@@ -312,6 +312,7 @@ class WritableFileSystem:
         """Give an inode one more name. EEXIST, ENAMETOOLONG, ENOENT, EPERM: a directory."""
         asked = note("link", thread, inode, parent, name)
         done = self._resent.take(asked)
+        await self._check_free(parent, name)
 
         def link(view: Namespace) -> MergedNode:
             if done and (there := view.lookup(parent, name)) is not None and there.inode == inode:
@@ -336,6 +337,7 @@ class WritableFileSystem:
         asked = note(operation, thread, parent, name)
         done = self._resent.take(asked)
         self._is_changing(parent)
+        await self._check_free(parent, name)
 
         def make(view: Namespace) -> MergedNode:
             if done and (there := view.lookup(parent, name)) is not None:
@@ -346,6 +348,11 @@ class WritableFileSystem:
             )
 
         return await self._grow(make)
+
+    async def _check_free(self, parent: int, name: bytes) -> None:
+        """Refuse a name that stands for what is attached to the version: it is made anew with each commit. EPERM."""
+        if parent == ROOT_INODE and any(each.entry.name == name for each in await self._lower.attached()):
+            raise Refusal(errno.EPERM)
 
     async def _grow(self, make: Callable[[Namespace], MergedNode]) -> MergedNode:
         """Make something, on a full disk by what was removed."""
@@ -393,6 +400,7 @@ class WritableFileSystem:
         done = self._resent.take(asked)
         self._is_changing(parent)
         self._is_changing(new_parent)
+        await self._check_free(new_parent, new_name)
 
         def move(view: Namespace) -> None:
             if done and (exchange or view.lookup(parent, name) is None):

@@ -19,6 +19,7 @@ import pyfuse3
 import trio
 
 from penstock.errors import PenstockError
+from penstock.manifest.entry import NodeRef
 from penstock.manifest.file_attributes import DEFAULT_UMASK
 from penstock.manifest.records import format_time, parse_time
 from penstock.manifest.tree import ROOT_INODE
@@ -118,11 +119,12 @@ class _Serving:
         self._holding = VersionLease(snapshot, workers, upper.is_dirty)
         before = start.record.refused if start.record is not None else None
         self._check = LandingCheck(snapshot, request.settings, workers, before)
+        self._attachments: NodeRef | None = None
         self._failure: PenstockError | None = None
 
     async def run(self, session: int | None) -> None:
         """Do it all."""
-        epoch_ns = await self._workers.run(_epoch_ns, self._snapshot)
+        epoch_ns, self._attachments = await self._workers.run(_told, self._snapshot)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_end_on_signal, nursery.cancel_scope)
             operations = await self._operations(nursery, epoch_ns)
@@ -142,7 +144,14 @@ class _Serving:
         uid = os.getuid() if options.uid is None else options.uid
         gid = os.getgid() if options.gid is None else options.gid
         umask = DEFAULT_UMASK if options.umask is None else options.umask
-        readable = ReadOnlyFileSystem(self._snapshot, nursery, self._workers, epoch_ns=epoch_ns, umask=umask)
+        readable = ReadOnlyFileSystem(
+            self._snapshot,
+            nursery,
+            self._workers,
+            epoch_ns=epoch_ns,
+            umask=umask,
+            attachments=self._attachments,
+        )
         if options.record_trace is not None:
             await nursery.start(record, options.record_trace, readable, self._snapshot, self._workers)
         self._upper.over(readable, self._snapshot, TreeQueries(self._snapshot, nursery, self._workers), self._workers)
@@ -291,10 +300,16 @@ def _full_name(snapshot: Snapshot) -> str:
     return str(replace(parse_handle(snapshot.handle), ref=snapshot.version.ref))
 
 
-def _epoch_ns(snapshot: Snapshot) -> int:
-    """Return the time of the version, in nanoseconds since 1970; 0 when it was named by its top hash."""
+def _told(snapshot: Snapshot) -> tuple[int, NodeRef | None]:
+    """Return what the version's commit says: its time, in nanoseconds since 1970, and what is attached to it.
+
+    0 and None when it was named by its top hash. A directory of a version has nothing that is attached.
+    """
     commit = snapshot.commit()
-    return round(parse_time(commit.time).timestamp()) * 1_000_000_000 if commit is not None else 0
+    if commit is None:
+        return 0, None
+    attachments = commit.attachments if snapshot.root == snapshot.manifest.root else None
+    return round(parse_time(commit.time).timestamp()) * 1_000_000_000, attachments
 
 
 async def _read_root(file_system: FileSystem) -> None:

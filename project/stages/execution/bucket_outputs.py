@@ -96,7 +96,7 @@ class BucketOutputs:
         """Return the stores of the project's remotes that may be used, opened now if they are not."""
         if self._no_remote:
             return ()
-        from penstock.repo.tracked.layered_store import LayeredStore
+        from penstock.repo.bucket.layered_store import LayeredStore
 
         store = self._layered.store
         assert isinstance(store, LayeredStore)

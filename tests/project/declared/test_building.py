@@ -9,8 +9,8 @@ import pytest
 from views.declared import picture
 
 from penstock.errors import MergeConflictError, NotFoundError, UsageError
-from penstock.project.records.building import Merging
 from penstock.project.records.code_processes import CodeError
+from penstock.project.records.draft import Merging
 
 HEAD = (
     "from penstock import alter, dataset, delete, derived, ingest, was, File, jpg, png\nfrom pathlib import Path\n"

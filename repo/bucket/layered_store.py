@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor
+from typing import TYPE_CHECKING
 
-from penstock.errors import NotFoundError
+from penstock.errors import NotFoundError, PenstockError
 from penstock.store.base import WHOLE_LIMIT, Buffer, ByteRange, Level, ObjectBeginning, ObjectInfo, Store
+from penstock.store.opening import open_store
+from penstock.store.options import StoreOptions
 
-__all__ = ["LayeredStore"]
+from .object_keys import DATA, DATASETS, NODES
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+__all__ = ["ContentLayers", "LayeredStore", "open_layers"]
 
 
 class LayeredStore(Store):
@@ -139,3 +146,54 @@ class LayeredStore(Store):
         self._upper.close()
         for store in self._lower:
             store.close()
+
+
+class ContentLayers(LayeredStore):
+    """Asks the buckets beneath for what is named by its hash alone: what branches there are here is not their affair.
+
+    So whoever has all of it here asks no network of anybody.
+    """
+
+    def get(
+        self,
+        key: str,
+        byte_range: ByteRange | None = None,
+        *,
+        limit: int = WHOLE_LIMIT,
+        checked: bool = False,
+        version_id: str | None = None,
+        etag: str | None = None,
+        size: int | None = None,
+    ) -> bytes:
+        """See `LayeredStore.get`."""
+        get = super().get if _is_content(key) else self._upper.get
+        return get(key, byte_range, limit=limit, checked=checked, version_id=version_id, etag=etag, size=size)
+
+    def head(self, key: str) -> ObjectInfo | None:
+        """Return what is known of an object that is here."""
+        return self._upper.head(key)
+
+    def begin(self, key: str, length: int, *, version_id: str | None = None) -> ObjectBeginning:
+        """See `LayeredStore.begin`."""
+        begin = super().begin if _is_content(key) else self._upper.begin
+        return begin(key, length, version_id=version_id)
+
+
+def _is_content(key: str) -> bool:
+    if key.startswith((DATA, NODES)):
+        return True
+    return key.startswith(DATASETS) and ("/commits/" in key or "/manifests/" in key)
+
+
+def open_layers(upper: Store, beneath: Callable[[], Iterable[tuple[str, StoreOptions]]]) -> ContentLayers:
+    """Return a bucket on top of others, which are given by address and options when something is not found."""
+
+    def lower() -> Iterator[Store]:
+        for address, options in beneath():
+            try:
+                store = open_store(address, options)
+            except PenstockError:  # one that cannot be opened has nothing: what is missing is told then
+                continue
+            yield store
+
+    return ContentLayers(upper, lower)

@@ -1,0 +1,178 @@
+"""Methods called for rows: actions that drop or alter them, fields that are derived, checks that refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from blake3 import blake3
+
+from penstock.errors import UsageError
+from penstock.manifest.metadata import canonical_json
+from penstock.project.declared.declaration import Field, Method
+
+from .code_processes import CodeError
+from .data_record import DataRecord, FileValue, Lineage, file_name
+from .draft import Draft, form_of
+from .kept_work import KeptValue
+from .messages import CallAnswer, FieldForm, MethodCall
+
+__all__ = ["act", "check", "derive"]
+
+_Rows = Iterator[tuple[str, DataRecord]]
+_LONGEST_ERROR = 2000
+
+
+def act(draft: Draft, method: Method) -> None:
+    """Let a method drop or alter rows. CodeError: it failed for one."""
+    column = draft.declaration.column(method.alters) if method.alters else None
+    form = form_of(column) if column is not None else None
+    for record, answer in _answers(draft, method, form, draft.considered(method)):
+        _refuse(draft, method, answer)
+        assert answer.value is not None
+        if column is not None:
+            value = _checked(draft, method, answer, column)
+            if value != record.value(column.name):
+                draft.rows.put(answer.record, record.with_value(column.name, value), record)
+        elif getattr(answer.value, "value", None) is True:
+            draft.rows.put(answer.record, None, record)
+
+
+def check(draft: Draft, method: Method) -> None:
+    """Let a method look at rows. CodeError: it raised for one."""
+    changed = ((identity, new) for identity, _, new in draft.rows.changed() if new is not None)
+    for _, answer in _answers(draft, method, None, draft.rows.all() if draft.is_changed(method) else changed):
+        _refuse(draft, method, answer)
+
+
+def derive(draft: Draft, method: Method) -> None:
+    """Make a field, of the rows for which that was not done before. CodeError: it failed for one.
+
+    Where errors are kept, such a row has none, and the error.
+    """
+    if method.name in draft.stuck:
+        return
+    column = draft.declaration.column(method.name)
+    assert column is not None
+    shop, form = draft.shop, form_of(column)
+    stage = shop.progress.stage(method.name, unit="items")
+    for record, answer in _answers(draft, method, form, _needing(draft, method, form)):
+        made = _lineage(method, record)
+        error = answer.error
+        value: Any = None
+        if not error:
+            assert answer.value is not None
+            try:
+                value = draft.value(answer.value, column)
+            except UsageError as caught:
+                error = str(caught)
+        if error:
+            if not shop.keep_errors:
+                _refuse(draft, method, msgspec.structs.replace(answer, error=error))
+            draft.failed[method.name] = draft.failed.get(method.name, 0) + 1
+        else:
+            kept = KeptValue(value) if isinstance(value, FileValue) else KeptValue(None, value)
+            shop.kept.keep(_work(made, form), kept)
+        draft.rows.put(answer.record, record.with_value(method.name, value, made, error[:_LONGEST_ERROR]), record)
+        stage.advance(1)
+
+
+def _needing(draft: Draft, method: Method, form: FieldForm) -> _Rows:
+    """Yield the rows that a method has to be called for; what is remembered of earlier calls is taken."""
+    for identity, record in draft.considered(method):
+        made = _lineage(method, record)
+        if record.made.get(method.name) == made:
+            continue
+        if not _has_inputs(draft, method, record):
+            if record.value(method.name) is not None or method.name in record.error:
+                draft.rows.put(identity, record.with_value(method.name, None), record)
+            continue
+        kept = draft.shop.kept.find(_work(made, form))
+        if kept is not None:
+            value = kept.file if kept.file is not None else kept.plain
+            draft.rows.put(identity, record.with_value(method.name, value, made), record)
+            continue
+        yield identity, record
+
+
+def _answers(
+    draft: Draft, method: Method, form: FieldForm | None, rows: _Rows
+) -> Iterator[tuple[DataRecord, CallAnswer]]:
+    """Call a method for rows, and yield each with its answer; no process is started where there is nothing to call."""
+    inflight: dict[str, DataRecord] = {}
+
+    def calls() -> Iterator[MethodCall]:
+        for identity, record in rows:
+            call = _call(draft, method, identity, record)
+            if call is not None:
+                inflight[identity] = record
+                yield call
+
+    made = calls()
+    first = next(made, None)
+    if first is None:
+        return
+
+    def counted() -> Iterator[MethodCall]:
+        draft.count_call(method)
+        assert first is not None
+        yield first
+        for call in made:
+            draft.count_call(method)
+            yield call
+
+    for answer in draft.code(method).call(method.name, form, counted()):
+        yield inflight.pop(answer.record), answer
+
+
+def _has_inputs(draft: Draft, method: Method, record: DataRecord) -> bool:
+    """Whether a record has all that a method cannot do without."""
+    for each in method.parameters:
+        column = draft.declaration.column(each.name)
+        may_lack = each.has_default or each.name == "id" or (column is not None and column.type.optional)
+        if not may_lack and record.value(each.name) is None:
+            return False
+    return True
+
+
+def _call(draft: Draft, method: Method, identity: str, record: DataRecord) -> MethodCall | None:
+    """Return what a method is called with for a record; None: an input is missing that it cannot do without."""
+    if not _has_inputs(draft, method, record):
+        return None
+    values: dict[str, Any] = {}
+    files: dict[str, tuple[str, str]] = {}
+    for parameter in method.parameters:
+        value = identity if parameter.name == "id" else record.value(parameter.name)
+        if isinstance(value, FileValue):
+            files[parameter.name] = (draft.path(value, parameter.name, identity), file_name(identity, value))
+        elif value is not None or not parameter.has_default:
+            values[parameter.name] = value
+    return MethodCall(identity, values, files)
+
+
+def _refuse(draft: Draft, method: Method, answer: CallAnswer) -> None:
+    if answer.error:
+        raise CodeError(
+            f"{draft.declaration.file}:{method.line}: {method.name} failed for record {answer.record}: {answer.error}",
+            fix="Correct it, and commit again: what was done is kept.",
+        )
+
+
+def _checked(draft: Draft, method: Method, answer: CallAnswer, column: Field) -> Any:
+    assert answer.value is not None
+    try:
+        return draft.value(answer.value, column)
+    except UsageError as error:
+        _refuse(draft, method, msgspec.structs.replace(answer, error=str(error)))
+        raise
+
+
+def _lineage(method: Method, record: DataRecord) -> Lineage:
+    return Lineage(method.digest, {name: record.stamp(name) for name in method.inputs if name != "id"})
+
+
+def _work(made: Lineage, form: FieldForm) -> str:
+    """Return what stands for a call: the same code, the same inputs, the same types of what is to come of it."""
+    body = canonical_json({"by": made.by, "of": made.of, "formats": list(form.formats)})
+    return blake3(body, derive_key_context="penstock 1 declared work").hexdigest()
