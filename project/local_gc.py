@@ -15,25 +15,30 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
-from penstock.errors import PenstockError
+from penstock.errors import NotFoundError, PenstockError
 from penstock.manifest.records import Manifest
 from penstock.progress import SILENT, Progress
+from penstock.project.commits.shown_objects import shown_objects, shown_remotes, shown_tops
 from penstock.project.git import ask_git
-from penstock.project.local_bucket import bucket_directory, bucket_lock, open_local
-from penstock.project.project import Project
+from penstock.project.local_bucket import bucket_directory, bucket_lock, local_address, open_local, remote_names
+from penstock.project.project import Project, find_project, work_tree_of
 from penstock.project.project_trust import project_settings
 from penstock.project.push_notes import pushed_tops
 from penstock.project.state_folder import STATE_FOLDER
 from penstock.repo.bucket import object_keys
 from penstock.repo.bucket.disk_sets import Marks
+from penstock.repo.bucket.layered_store import open_layers
 from penstock.repo.gc.mark import DATA_MARK, NODE_MARK, mark_trees
 from penstock.repo.session.bucket_session import BucketSession, open_session
+from penstock.repo.settings.bucket_setup import BucketSetup
 from penstock.repo.settings.settings import Settings
 from penstock.repo.tracked.tracked_index import TrackedIndex
 from penstock.repo.tracked.transfer import bring_metadata
 from penstock.store.base import ObjectInfo
+from penstock.store.local import LocalStore
+from penstock.store.options import StoreOptions
 
-__all__ = ["LocalGarbage", "collect_local"]
+__all__ = ["LocalGarbage", "collect_local", "find_cleared"]
 
 _BATCH = 500
 
@@ -48,26 +53,42 @@ class LocalGarbage:
     bytes: int
 
 
+def find_cleared(directory: str = ".") -> Project:
+    """Find the project that holds a directory, or the repository whose datasets are code. NotFoundError: neither."""
+    try:
+        return find_project(directory)
+    except NotFoundError:
+        found = work_tree_of(directory)
+        if found is None or not os.path.isdir(os.path.join(found[1], "penstock")):
+            raise
+        return Project(*found)
+
+
 def collect_local(
     project: Project, settings: Settings, progress: Progress = SILENT, *, delete: bool = False
 ) -> LocalGarbage:
     """Find, and with `delete` remove, what the local bucket holds of versions that a remote has."""
-    usable = project_settings(project, settings)
+    usable = project_settings(project, settings) if project.has_file else settings
     with ExitStack() as stack:
         stack.enter_context(bucket_lock(project, alone=True))
-        session = stack.enter_context(closing(open_local(project, settings)))
+        roots = _work_trees(project)
+        session = stack.enter_context(closing(_open(project, usable, roots)))
         marks = stack.enter_context(Marks())
         remotes = _Remotes(usable, stack)
         stage = progress.stage("marking", unit="items")
         found = dict(_manifests(session))
-        pushed = _pushed(project, found, remotes)
-        standing = {key for key in pushed if key[1] in _standing(project)}
+        shown = shown_tops(roots)
+        pushed = {key: name for key, name in _pushed(project, found, remotes).items() if key[1] not in shown}
+        at = _standing(roots)
+        standing = {key for key in pushed if key[1] in at}
         mark_trees(
             map(_reader(session), (info for key, info in found.items() if key not in pushed)),
             session.load,
             marks,
             stage,
         )
+        mark_trees(_attached(session, {key[1] for key in pushed}), session.load, marks, stage)
+        marks.hold(DATA_MARK, ((digest, 0) for digest in shown_objects(roots)))
         for key in standing:
             with Marks() as shallow:
                 remote = remotes.require(pushed[key])
@@ -85,6 +106,31 @@ def collect_local(
             for at in range(0, len(garbage), _BATCH):
                 session.store.delete(info.key for info in garbage[at : at + _BATCH])
         return LocalGarbage(len(gone), len(found) - len(gone), len(garbage), sum(info.size for info in garbage))
+
+
+def _open(project: Project, settings: Settings, roots: set[str]) -> BucketSession:
+    """Open the local bucket: on top of remotes where datasets as code are shown, whose trees may lie there in part."""
+    names = sorted(shown_remotes(roots))
+    if project.has_file:
+        if not names:
+            return open_local(project, settings)
+        names += remote_names(project, settings)
+    address = local_address(project)
+    store = open_layers(
+        LocalStore(bucket_directory(project)), lambda: [settings.locate_bucket(name) for name in dict.fromkeys(names)]
+    )
+    return BucketSession(BucketSetup(address, address, StoreOptions(), settings), cached=False, store=store)
+
+
+def _attached(session: BucketSession, pushed: set[bytes]) -> Iterator[Manifest]:
+    """Yield the trees of what is attached to commits that are here, but for those of versions that were pushed."""
+    for info in session.store.list(object_keys.DATASETS):
+        dataset, _, rest = info.key[len(object_keys.DATASETS) :].partition("/")
+        folder, _, name = rest.partition("/")
+        if folder == "commits" and len(name) == 64:
+            commit = session.repository(dataset).commit(bytes.fromhex(name))
+            if commit.attachments is not None and commit.top_hash not in pushed:
+                yield Manifest(commit.attachments)
 
 
 class _Remotes:
@@ -144,12 +190,16 @@ def _pushed(project: Project, found: Iterable[tuple[str, bytes]], remotes: _Remo
     return there
 
 
-def _standing(project: Project) -> set[bytes]:
-    """Return the versions that the paths of all work trees were brought to."""
+def _work_trees(project: Project) -> set[str]:
     roots = {project.root}
     if project.git is not None:
         listed = ask_git(project.root, "worktree", "list", "--porcelain", "-z")
         roots |= {os.fsdecode(line[9:]) for line in listed.split(b"\0") if line.startswith(b"worktree ")}
+    return roots
+
+
+def _standing(roots: set[str]) -> set[bytes]:
+    """Return the versions that the paths of all work trees were brought to."""
     tops: set[bytes] = set()
     for root in roots:
         path = os.path.join(root, STATE_FOLDER, "index.sqlite")

@@ -41,6 +41,11 @@ class Project:
     git: str | None
     common: str | None
 
+    @property
+    def has_file(self) -> bool:
+        """Whether there is a ``penstock.toml``: datasets as code need none."""
+        return os.path.lexists(os.path.join(self.root, PROJECT_FILE))
+
     @cached_property
     def file(self) -> ProjectFile:
         """What ``penstock.toml`` says."""

@@ -12,7 +12,7 @@ from penstock.cli.commands import Command
 from penstock.cli.exits import ExitCode
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.params import side_options
-from penstock.project.local_gc import collect_local
+from penstock.project.local_gc import collect_local, find_cleared
 from penstock.project.pointer import pointer_path, read_pointer, write_pointer
 from penstock.project.pointer_changes import open_changes, pointer_changes, revisions
 from penstock.project.pointer_merge import conflicting_locks, conflicting_pointers, merge_pointers, merged_lock
@@ -102,7 +102,7 @@ def gc(invocation: Invocation, delete: bool) -> None:
 
     Of a bucket, `penstock gc BUCKET` deletes what no version in it needs.
     """
-    project, output = find_project(), invocation.output
+    project, output = find_cleared(), invocation.output
     with invocation.progress() as progress:
         found = collect_local(project, invocation.settings(), progress, delete=delete)
     if output.json:

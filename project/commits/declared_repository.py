@@ -19,7 +19,6 @@ from penstock.errors import NotFoundError
 from penstock.progress import SILENT, Progress
 from penstock.project.git import GitError, ask_git
 from penstock.project.project import Project, work_tree_of
-from penstock.project.project_file import PROJECT_FILE
 from penstock.project.project_trust import project_settings, read_trust
 from penstock.project.records.data_record import check_id
 from penstock.repo.settings.settings import Settings
@@ -56,8 +55,7 @@ class DeclaredRepository:
 
     def __init__(self, project: Project, settings: Settings, say: Callable[[str], None], progress: Progress) -> None:
         self.project = project
-        has_file = os.path.lexists(os.path.join(project.root, PROJECT_FILE))
-        self.settings = project_settings(project, settings) if has_file else settings
+        self.settings = project_settings(project, settings) if project.has_file else settings
         self.state = WorkState(project)
         self.say = say
         self.progress = progress

@@ -8,6 +8,7 @@ no link of ours is the user's: it is left alone where it may stay, and kept asid
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -20,10 +21,11 @@ from penstock.project.records.file_store import FileStore
 from penstock.project.records.kept_work import KeptWork
 from penstock.project.records.versions import Version, folder_changes
 
-__all__ = ["FolderReport", "Folders", "is_mount_link"]
+__all__ = ["FolderReport", "Folders", "is_mount_link", "linked_object"]
 
 _DATA = "/.penstock/bucket/.penstock/data/"
 _MOUNTS = "/.penstock/mounts/"
+_OBJECT = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(slots=True)
@@ -127,10 +129,7 @@ class Folders:
             self._set_aside(path)
 
     def _is_link(self, path: str) -> bool:
-        try:
-            return _DATA in os.readlink(path)
-        except OSError:
-            return False
+        return linked_object(path) is not None
 
     def _remove(self, place: str) -> None:
         try:
@@ -180,6 +179,16 @@ def _file_fields(version: Version | None) -> set[str]:
 def _names(place: str) -> Iterator[str]:
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(place) as found:
         yield from (each.name for each in found)
+
+
+def linked_object(path: str) -> bytes | None:
+    """Return the object of a local bucket that a link of ours leads to; None: it is none of ours."""
+    try:
+        target = os.readlink(path)
+    except OSError:
+        return None
+    name = target.rpartition("/")[2]
+    return bytes.fromhex(name) if _DATA in target and _OBJECT.fullmatch(name) else None
 
 
 def is_mount_link(path: str) -> bool:

@@ -1,8 +1,8 @@
 """Versions of commits that are pushed: their data goes to the datasets' remotes, then the notes go along with git.
 
 **Order**: data, then the branches of datasets, then notes, then (by git itself) commits. The branch of a dataset is
-called as git's at the other end, and moves only where git's moves forward. Git may still refuse the push, for reasons of
-its own: then the dataset's branch stands at a version that comes from the one before, and the next push goes on from
+called as git's at the other end, and moves only where git's moves forward. Git may still refuse the push, for reasons
+of its own: then the dataset's branch stands at a version that comes from the one before, and the next push goes on from
 there. Where git's branch would not move forward, the version is sent and tagged, and the branch stays: what others have
 pushed to it is not put aside on the word of a push that git may refuse.
 """
@@ -18,7 +18,7 @@ from penstock.project.push_notes import note_pushed
 
 from .declared_repository import DeclaredRepository, bucket_branch
 from .ties import TiedVersion, push_notes, tied_commits
-from .version_transfer import fetch_files, send_version
+from .version_transfer import fetch_files, history_here, send_version
 
 __all__ = ["PushedRef", "pull_files", "push_commits"]
 
@@ -39,24 +39,24 @@ def push_commits(repository: DeclaredRepository, remote: str, refs: Iterable[Pus
     """
     for ref in refs:
         tied = [each for file in repository.tied_files(ref.tip).values() for each in file.datasets.items()]
-        tips = {(name, version.commit) for name, version in tied}
         branch = _branch_to_move(repository, ref)
-        for dataset, commit, place in _versions(repository, ref.tip):
-            if (dataset, commit) not in tips:  # of a commit before: the version is the tip's, or led to it
-                yield from _send(repository, dataset, commit, place, None)
+        led_there: set[tuple[str, bytes]] = set()
         for dataset, version in tied:
             yield from _send(repository, dataset, version.commit, version.remote, branch)
             if ref.branch is not None and branch is None:
                 yield f"{ref.branch} of {dataset} in {version.remote} stays where it is: git's is not moved forward"
+            history = history_here(repository.opened().session, dataset, bytes.fromhex(version.commit))
+            led_there |= {(dataset, each) for each in history}
+        for dataset, commit, place in sorted(set(_versions(repository, ref.tip)), key=lambda each: each[:2]):
+            if (dataset, bytes.fromhex(commit)) not in led_there:  # of a commit before, on another line of versions
+                yield from _send(repository, dataset, commit, place, None)
     push_notes(repository.root, remote)
 
 
 def _branch_to_move(repository: DeclaredRepository, ref: PushedRef) -> str | None:
     if ref.branch is None:
         return None
-    forward = ref.before is None or git_succeeds(
-        repository.root, "merge-base", "--is-ancestor", ref.before, ref.tip
-    )
+    forward = ref.before is None or git_succeeds(repository.root, "merge-base", "--is-ancestor", ref.before, ref.tip)
     return bucket_branch(ref.branch) if forward else None
 
 

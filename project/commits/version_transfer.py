@@ -38,19 +38,18 @@ from penstock.repo.write.publish import Authorship, copy_commit, tag_version
 from penstock.repo.write.version_writer import VersionWriter
 from penstock.store.base import Store
 
-__all__ = ["Fetched", "Sending", "fetch_files", "send_version"]
+__all__ = ["Fetched", "Sending", "fetch_files", "history_here", "send_version"]
 
 _BATCH = 512
 
 
 @dataclass(slots=True)
 class Sending:
-    """What a push of one version did. `moved`: a branch of the remote stands at it now."""
+    """What a push of one version did."""
 
     versions: int = 0
     objects: int = 0
     bytes: int = 0
-    moved: bool = False
 
 
 @dataclass(slots=True)
@@ -73,8 +72,10 @@ def send_version(
 ) -> Sending:
     """Send a version and all that led to it to a remote; then let its `branch` there stand at it.
 
-    Without a branch the version gets a tag instead, so that something leads to it. StoreUnreachableError, AccessError:
-    the remote does not answer, or refuses; the branch has not moved then, and what was sent is found by the next try.
+    Without a branch the version gets a tag instead, for something has to lead to it.
+
+    StoreUnreachableError, AccessError: the remote does not answer, or refuses; the branch has not moved then, and what
+    was sent is found by the next try.
     """
     report = Sending()
     with open_session(remote, settings) as session:
@@ -85,7 +86,7 @@ def send_version(
         with VersionWriter(session, repository, LeaseKind.PUSH, who, branch=at, progress=progress) as writer:
             writer.check_names()
             stands = writer.head.record.commit if writer.head is not None else None
-            if not missing and (stands == version.commit or (branch is None and stands is not None)):
+            if not missing and branch is not None and stands == version.commit:
                 return report
             writer.hold()
             for each in missing:
@@ -94,8 +95,20 @@ def send_version(
                 tag_version(repository, writer.access, f"version-{version.commit.hex()[:16]}", version.id, who)
             elif stands != version.commit:
                 writer.move(version.id)
-                report.moved = True
     return report
+
+
+def history_here(local: BucketSession, dataset: str, commit: bytes) -> set[bytes]:
+    """Return the commits that led to one, as far as they are on this machine, it itself among them."""
+    repository = local.repository(dataset)
+    found: set[bytes] = set()
+    waiting = [commit]
+    while waiting:
+        each = waiting.pop()
+        if each not in found and local.store.head(commit_key(dataset, each.hex())) is not None:
+            found.add(each)
+            waiting += repository.commit(each).parents
+    return found
 
 
 def _missing(local: BucketSession, version: Version, there: Repository) -> Iterator[Version]:

@@ -27,6 +27,8 @@ def take_ingest(draft: Draft, method: Method, *, again: bool) -> None:
         return
     if again and kept.is_finished(name, method.digest):
         kept.forget_ingest(name, method.digest)
+    if kept.is_finished(name, method.digest) and not _is_here(draft, method, name):
+        kept.forget_ingest(name, method.digest)
     if not kept.is_finished(name, method.digest):
         _bring(draft, method, name)
     for identity, record in kept.brought(name, method.digest):
@@ -34,12 +36,23 @@ def take_ingest(draft: Draft, method: Method, *, again: bool) -> None:
             draft.rows.put(identity, record)
 
 
+def _is_here(draft: Draft, method: Method, name: str) -> bool:
+    """Whether the files of what an ingest brought once are there: of a version that was never made, gc takes them."""
+    kept = draft.shop.kept
+    return all(
+        kept.has_file(file)
+        for identity, record in kept.brought(name, method.digest)
+        if not draft.rows.has(identity)
+        for file in record.files.values()
+    )
+
+
 def _bring(draft: Draft, method: Method, name: str) -> None:
     kept = draft.shop.kept
     fields = draft.declaration.fields
     asks = any(each.name == "done" for each in method.parameters)
     number = kept.count(name, method.digest)
-    if number and not asks:
+    if number and not (asks and _is_here(draft, method, name)):
         kept.forget_ingest(name, method.digest)
         number = 0
     processes = draft.code(method)
