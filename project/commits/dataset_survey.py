@@ -147,7 +147,6 @@ def commits_with_versions(repository: DeclaredRepository, most: int) -> Iterator
             for name, version in file.datasets.items():
                 records: int | None
                 try:
-                    repository.note_remote(version.remote)
                     records = repository.version(name, version).count
                 except PenstockError:
                     records = None

@@ -145,6 +145,7 @@ class DeclaredRepository:
         """Open a version."""
         from penstock.project.records.versions import open_version
 
+        self.note_remote(tied.remote)
         return open_version(self.opened().session, dataset, bytes.fromhex(tied.commit))
 
     def versions(self, tied: TiedFile | None) -> dict[str, Version]:

@@ -194,6 +194,6 @@ def linked_object(path: str) -> bytes | None:
 def is_mount_link(path: str) -> bool:
     """Whether a path is a link of ours into a mount (`mounted_folders`)."""
     try:
-        return _MOUNTS in os.readlink(path)
+        return _MOUNTS in f"/{os.readlink(path)}"
     except OSError:
         return False

@@ -8,6 +8,7 @@ in as many processes as there are.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import datetime as dt
 import enum
 import importlib.util
@@ -21,7 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import IO, Any
 
-from penstock.errors import PenstockError, UsageError
+from penstock.errors import AccessError, PenstockError, UsageError
 from penstock.project.declared.file_types import LOOKED_AT, check_format, suffix_of
 
 from .file_store import FileStore
@@ -48,16 +49,21 @@ __all__ = ["main"]
 
 _PICTURES = {"jpg": "JPEG", "png": "PNG", "tif": "TIFF", "webp": "WEBP", "pdf": "PDF"}
 _TRACE = 4000
+_PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
     """Take requests from standard input until it ends."""
+    _end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
     requests = sys.stdin.buffer
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     sys.stdin = open(os.devnull)  # noqa: SIM115  # for as long as the process lives
-    setup = decode_to_child(requests.readline())
+    line = requests.readline()
+    if not line:
+        return
+    setup = decode_to_child(line)
     assert isinstance(setup, Setup)
     child = _Child(setup, answers)
     if child.load():
@@ -67,6 +73,13 @@ def main() -> None:
                 child.ingest(request)
             elif isinstance(request, MethodCalls):
                 child.call(request)
+
+
+def _end_with_parent() -> None:
+    """Have the kernel end this process when the one that started it is gone: a user's code may never look up."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() == 1:  # it was gone before the kernel knew
+        sys.exit(1)
 
 
 class _Child:
@@ -154,7 +167,14 @@ class _Child:
             if field.optional:
                 return PlainForm(None)
             raise UsageError(f"{field.name} has no file", fix="Return one, or declare the field … | None.")
-        path, is_ours = self._written(value, field)
+        try:
+            path, is_ours = self._written(value, field)
+        except OSError as error:
+            raise AccessError(
+                f"what was returned for {field.name} cannot be kept",
+                why=error.strerror or str(error),
+                fix=f"Make room: it goes to {self._setup.folder}",
+            ) from error
         try:
             with open(path, "rb") as stream:
                 head = stream.read(LOOKED_AT)

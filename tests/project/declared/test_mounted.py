@@ -1,0 +1,105 @@
+"""A clone has its data lazily: folders are mounts, each mount has the database, and pull makes them links."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+
+import pytest
+from views.datasets_in_git import DatasetRepository, new_repository
+
+TEXT = """
+from pathlib import Path
+from penstock import dataset, File, ingest
+
+@dataset(remote="store")
+class Letters:
+    letter: str
+    text: File["txt"]
+
+    @ingest
+    def load():
+        return [(each, each.encode() * 3) for each in "abc"]
+"""
+DERIVED = """
+    def twice(text: File["txt"]) -> File["txt"]:
+        return text.read_bytes() * 2
+"""
+
+pytestmark = [pytest.mark.fuse, pytest.mark.timeout(600)]
+
+
+@pytest.fixture
+def clone(tmp_path, isolated_home):
+    """A trusted clone of what was pushed: all of it is somewhere else."""
+    (tmp_path / "store").mkdir()
+    first = new_repository(tmp_path / "repository", tmp_path / "home")
+    first.env["XDG_RUNTIME_DIR"] = os.environ["XDG_RUNTIME_DIR"]
+    first.env["XDG_STATE_HOME"] = os.environ["XDG_STATE_HOME"]  # short, for sockets lie there
+    first.run("python", "-m", "penstock", "remote", "add", "store", f"file://{tmp_path}/store")
+    first.write(TEXT)
+    first.datasets("track", "index.py")
+    first.git("commit", "-q", "index.py", "-m", "one")
+    first.git("init", "-q", "--bare", "-b", "main", str(tmp_path / "origin.git"))
+    first.git("remote", "add", "origin", str(tmp_path / "origin.git"))
+    first.git("push", "-q", "-u", "origin", "main")
+    first.git("clone", "-q", str(tmp_path / "origin.git"), str(tmp_path / "clone"))
+    found = DatasetRepository(tmp_path / "clone", first.env)
+    found.datasets("trust")
+    try:
+        yield found
+    finally:
+        found.datasets("config", "folders", "links")
+        assert not any((tmp_path / "clone" / ".penstock" / "mounts").iterdir())
+
+
+def letters(repository, folder="text"):
+    return sorted((repository.root / folder / name).read_bytes() for name in repository.names(folder))
+
+
+def test_a_clone_has_its_data_lazily_and_goes_on_from_there(clone, tmp_path):
+    assert os.path.islink(clone.root / "text")
+    assert not (clone.root / ".penstock" / "bucket" / ".penstock" / "data").exists()
+    assert letters(clone) == [b"aaa", b"bbb", b"ccc"]
+    assert clone.git("status", "--short") == ""
+    assert clone.rows("SELECT letter FROM Letters ORDER BY letter") == [("a",), ("b",), ("c",)]
+    # a derived field is made of what is fetched for it, and the new version is a mount as well
+    clone.commit(TEXT + DERIVED)
+    assert letters(clone, "twice") == [b"aaa" * 2, b"bbb" * 2, b"ccc" * 2]
+    assert letters(clone) == [b"aaa", b"bbb", b"ccc"]
+    clone.git("checkout", "-q", "HEAD~1")
+    assert clone.names("twice") == []
+    assert len(list((clone.root / ".penstock" / "mounts").iterdir())) == 1
+    clone.git("checkout", "-q", "main")
+    clone.git("push", "-q")
+    # and with pull, files are here, and folders are links
+    clone.datasets("pull")
+    assert not os.path.islink(clone.root / "text")
+    assert letters(clone, "twice") == [b"aaa" * 2, b"bbb" * 2, b"ccc" * 2]
+    assert all(os.path.islink(clone.root / "text" / name) for name in clone.names("text"))
+
+
+def test_a_mount_of_any_version_has_its_database(clone, tmp_path):
+    place = tmp_path / "mnt"
+    place.mkdir()
+    clone.run("python", "-m", "penstock", "mount", "store/Letters:main", str(place))
+    try:
+        assert sorted(os.listdir(place)) == [".records", "dataset.sqlite", "text"]
+        for name in (str(place / "dataset.sqlite"), f"file:{place}/dataset.sqlite?immutable=1"):
+            with closing(sqlite3.connect(name, uri=name.startswith("file:"))) as database:
+                rows = database.execute("SELECT letter, text FROM Letters ORDER BY letter").fetchall()
+        assert [(place / path).read_bytes() for _, path in rows] == [b"aaa", b"bbb", b"ccc"]
+        with pytest.raises(OSError, match="Read-only"):
+            (place / "dataset.sqlite").write_bytes(b"")
+    finally:
+        clone.run("python", "-m", "penstock", "umount", str(place))
+    clone.run("python", "-m", "penstock", "mount", "-w", "store/Letters:main", str(place))
+    try:
+        with pytest.raises(PermissionError):
+            (place / "dataset.sqlite").write_bytes(b"mine")
+        (place / "text" / "dataset.sqlite").write_bytes(b"mine")
+        with pytest.raises(PermissionError):
+            (place / "text" / "dataset.sqlite").rename(place / "dataset.sqlite")
+    finally:
+        clone.run("python", "-m", "penstock", "umount", str(place))
