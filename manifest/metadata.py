@@ -6,6 +6,7 @@ Bounded in size, depth and the range of integers, so that whoever reads it gets 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -20,6 +21,7 @@ MAX_METADATA_DEPTH = 64
 """Objects and arrays within each other, the outermost counted."""
 _LEAST = -(1 << 63)
 _MOST = (1 << 64) - 1
+_LONG_NUMBER = re.compile(rb"[0-9]{19}")
 _decoder = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -63,9 +65,17 @@ def parse_metadata(body: bytes) -> dict[str, Any]:
         value = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise IntegrityError("metadata is malformed", why=str(error)) from error
-    if problem := _problem(value):
+    if not _is_small(body) and (problem := _problem(value)):
         raise IntegrityError("metadata is malformed", why=problem)
     return value
+
+
+def _is_small(body: bytes) -> bool:
+    """Whether JSON cannot be nested too deep, nor hold too large an integer, as a look at its bytes tells.
+
+    Nearly all is so small, and a node has hundreds: to walk through each value took most of a node's time.
+    """
+    return body.count(b"{") + body.count(b"[") <= MAX_METADATA_DEPTH and _LONG_NUMBER.search(body) is None
 
 
 def _problem(value: dict[Any, Any]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import time
 from pathlib import Path
@@ -20,7 +22,13 @@ class Clipart:
 
     @ingest
     def load():
-        for path in sorted(Path("{source}").rglob("*.png")){part}:
+        for path in sorted(Path("{source}").rglob("*.png")):
+            yield path
+"""
+_MORE = """
+    @ingest
+    def more():
+        for path in sorted(Path("{held}").iterdir()):
             yield path
 """
 _DERIVED = """
@@ -41,6 +49,23 @@ class Numbers:
 """
 
 
+_BLOBS = """from pathlib import Path
+from penstock import dataset, ingest, File
+
+@dataset(remote="{bucket}")
+class Blobs:
+    blob: File["bin"]
+
+    @ingest
+    def load():
+        from random import Random
+        random = Random(1)
+        for number in range({count}):
+            yield random.randbytes({size})
+"""
+_BLOB = 4 << 20
+
+
 def bench_code(world: World, figures: Figures) -> None:
     """Commit, go back and forth, clone."""
     bucket = world.bucket()
@@ -57,25 +82,60 @@ def bench_code(world: World, figures: Figures) -> None:
     held.mkdir()
     for number, each in enumerate(late):
         each.rename(held / f"{number}.png")
-    (place / "index.py").write_text(_TEXT.format(bucket=bucket, source=some, part=""))
+    (place / "index.py").write_text(_TEXT.format(bucket=bucket, source=some))
     world.run("git", "-C", place, "datasets", "track", place / "index.py")
     figures.add("commit with an ingest of openclipart", _commit(world, place), "s")
-    (place / "index.py").write_text(_TEXT.format(bucket=bucket, source=some, part="") + _DERIVED)
+    (place / "index.py").write_text(_TEXT.format(bucket=bucket, source=some) + _DERIVED)
     derived = _commit(world, place)
     plain = _plain_loop(place / "image", world.scratch / "plain")
     figures.add("commit that adds a derived field", derived, "s")
     figures.add("its time / a plain loop's", derived / plain, "x", at_most=1.3)
-    for each in held.iterdir():
-        each.rename(some / each.name)
-    (place / "index.py").write_text(_TEXT.format(bucket=bucket, source=some, part="[:]") + _DERIVED)
-    more = _commit(world, place)
-    figures.add("commit of 10 records more, all listed again", more, "s", at_most=2)
+    more_text = _MORE.format(held=held)
+    (place / "index.py").write_text(_TEXT.format(bucket=bucket, source=some) + more_text + _DERIVED)
+    _git(world, place, "add", "index.py")
+    made, answer = world.run("git", "-C", place, "datasets", "run", "--json")
+    (ten,) = json.loads(answer)
+    figures.add("the next commit, with 10 new records", made + _commit(world, place), "s", at_most=2)
+    figures.add("its calls of the derived field", ten["calls"]["copied"], "", at_most=10)
     figures.add("git status / without datasets", _status(world, place) / bare, "x", at_most=1.2)
     origin = world.scratch / "origin.git"
     world.run("git", "init", "-q", "--bare", "-b", "main", origin)
     _git(world, place, "remote", "add", "origin", str(origin))
     figures.add("git push of both", _git(world, place, "push", "-q", "-u", "origin", "main"), "s")
     _numbers(world, figures, bucket)
+    _clone(world, figures, bucket)
+
+
+def _clone(world: World, figures: Figures, bucket: str) -> None:
+    """Clone a data set that is far away, and read its first file: time, and how much of it was fetched."""
+    count = (10_000_000_000 if world.full else 1_000_000_000) // _BLOB
+    place, origin, clone = (world.scratch / name for name in ("blobs", "blobs.git", "blobs-clone"))
+    place.mkdir()
+    _git(world, place, "init", "-q", "-b", "main")
+    for name, value in (("user.name", "Ada"), ("user.email", "ada@example.com")):
+        _git(world, place, "config", name, value)
+    (place / "index.py").write_text(_BLOBS.format(bucket=bucket, count=count, size=_BLOB))
+    world.run("git", "-C", place, "datasets", "track", place / "index.py")
+    size = count * _BLOB / 1e9
+    figures.add(f"commit with an ingest of {size:.0f} GB", _commit(world, place), "s")
+    world.run("git", "init", "-q", "--bare", "-b", "main", origin)
+    _git(world, place, "remote", "add", "origin", str(origin))
+    figures.add(f"git push of {size:.0f} GB", _git(world, place, "push", "-q", "-u", "origin", "main"), "s")
+    shutil.rmtree(place)
+    world.forget_cache()
+    world.proxy.reset()
+    begin = time.perf_counter()
+    world.run("git", "clone", "-q", origin, clone)
+    world.run("git", "-C", clone, "datasets", "trust")
+    with os.scandir(clone / "blob") as found:
+        first = min(each.path for each in found)
+    body = Path(first).read_bytes()
+    took = time.perf_counter() - begin
+    assert len(body) == _BLOB
+    figures.add(f"clone of {size:.0f} GB to its first file read", took, "s", at_most=5)
+    fetched = world.proxy.counts().bytes_to_client
+    figures.add("bytes fetched for it", 100 * fetched / (count * _BLOB), "%", at_most=2)
+    world.run("git", "-C", clone, "datasets", "untrack", "index.py")
 
 
 def _numbers(world: World, figures: Figures, bucket: str) -> None:
@@ -84,13 +144,14 @@ def _numbers(world: World, figures: Figures, bucket: str) -> None:
     _git(world, place, "init", "-q", "-b", "main")
     for name, value in (("user.name", "Ada"), ("user.email", "ada@example.com")):
         _git(world, place, "config", name, value)
-    (place / "index.py").write_text(_NUMBERS.format(bucket=bucket, first=0, last=100_000))
+    last = 100_000 if world.full else 20_000
+    (place / "index.py").write_text(_NUMBERS.format(bucket=bucket, first=0, last=last))
     world.run("git", "-C", place, "datasets", "track", place / "index.py")
-    figures.add("commit with 100,000 records", _commit(world, place), "s")
-    (place / "index.py").write_text(_NUMBERS.format(bucket=bucket, first=100_000, last=100_010))
+    figures.add(f"commit with {last:,} records", _commit(world, place), "s")
+    (place / "index.py").write_text(_NUMBERS.format(bucket=bucket, first=last, last=last + 10))
     _commit(world, place)
     times = [_git(world, place, "checkout", "-q", each) for each in 3 * ("main~1", "main")]
-    figures.add("git checkout, 10 of 100,000 records differ", sorted(times)[len(times) // 2], "s", at_most=0.5)
+    figures.add(f"git checkout, 10 of {last:,} records differ", sorted(times)[len(times) // 2], "s", at_most=0.5)
 
 
 def _git(world: World, place: Path, *arguments: str) -> float:
