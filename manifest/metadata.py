@@ -22,6 +22,8 @@ MAX_METADATA_DEPTH = 64
 _LEAST = -(1 << 63)
 _MOST = (1 << 64) - 1
 _LONG_NUMBER = re.compile(rb"[0-9]{19}")
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+"""Made once: `json.dumps` makes an encoder for every call that has options of its own."""
 _decoder = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -36,17 +38,10 @@ def canonical_json(value: Any) -> bytes:
     if not isinstance(value, dict):
         raise UsageError("metadata must be a JSON object", why=f"it is a {type(value).__name__}")
     try:
-        text = json.dumps(
-            value,
-            sort_keys=True,
-            separators=(",", ":"),
-            ensure_ascii=False,
-            allow_nan=False,
-        )
-        body = text.encode("utf-8")
+        body = _encode(value).encode("utf-8")
     except (ValueError, TypeError, RecursionError) as error:
         raise UsageError("metadata that is not JSON", why=str(error)) from error
-    if problem := _problem(value):  # json.dumps turns numbers into keys; it has also made sure that there is no cycle
+    if problem := _problem(value):  # json turns numbers into keys; it has also made sure that there is no cycle
         raise UsageError("metadata that cannot be kept", why=problem)
     if len(body) > MAX_METADATA:
         raise UsageError(

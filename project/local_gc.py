@@ -79,8 +79,8 @@ def collect_local(
         found = dict(_manifests(session))
         shown = shown_tops(roots)
         pushed = {key: name for key, name in _pushed(project, found, remotes).items() if key[1] not in shown}
-        at = _standing(roots)
-        standing = {key for key in pushed if key[1] in at}
+        tops = _standing(roots)
+        standing = {key for key in pushed if key[1] in tops}
         mark_trees(
             map(_reader(session), (info for key, info in found.items() if key not in pushed)),
             session.load,

@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 _MOST = 1 << 20
-_FIX = "Read what it is; if you want it to: penstock trust"
+_FIX = "Read what it is; if you want it to: penstock trust (of datasets as code: git datasets trust)"
 
 
 class _TrustRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -47,7 +47,7 @@ def open_state(directory: str) -> str:
                 raise AccessError(
                     f"{path} is not used",
                     why="you have not made it here: it came with the repository, or was copied",
-                    fix="Look what is in it; then remove it, or take it as yours: penstock trust",
+                    fix="Look what is in it; then remove it, or take it as yours: penstock trust, git datasets trust",
                 ) from None
         remark_state(directory)
     except OSError as error:

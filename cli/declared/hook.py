@@ -43,8 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 @contextmanager
 def _opened(output: Output) -> Iterator[DeclaredRepository]:
+    from penstock.api.settings import Settings
     from penstock.project.commits.declared_repository import open_repository
-    from penstock.repo.settings.settings import Settings
 
     with (
         ProgressDisplay(sys.stderr) as progress,

@@ -20,6 +20,7 @@ from penstock.project.records.data_record import FileValue
 from penstock.project.records.file_store import FileStore
 from penstock.project.records.kept_work import KeptWork
 from penstock.project.records.versions import Version, folder_changes
+from penstock.repo.bucket.object_keys import data_key
 
 __all__ = ["FolderReport", "Folders", "is_mount_link", "linked_object"]
 
@@ -46,6 +47,7 @@ class Folders:
         self._files = files
         self._kept = kept
         self._aside = os.path.join(aside, time.strftime("%Y%m%dT%H%M%S"))
+        self._ways: dict[str, str] = {}
         self.report = FolderReport()
 
     def bring(self, before: Mapping[str, Version], now: Mapping[str, Version], *, look: bool = False) -> None:
@@ -119,7 +121,9 @@ class Folders:
         stored = self._kept.stored(value)
         if stored is None or not self._kept.has_file(value):
             self.report.absent += 1
-        return os.path.relpath(self._files.path_of(stored.object if stored is not None else entry.hash), place)
+        if place not in self._ways:
+            self._ways[place] = os.path.relpath(self._files.bucket, place)
+        return f"{self._ways[place]}/{data_key(stored.object if stored is not None else entry.hash)}"
 
     def _unlink(self, path: str) -> None:
         if self._is_link(path):

@@ -9,9 +9,11 @@ Below the local bucket lie the remotes that declarations name: what was pushed a
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 
+from penstock.cache.locking import LockedFile
 from penstock.errors import PenstockError
 from penstock.project.local_bucket import bucket_directory, bucket_lock, local_address
 from penstock.project.project import Project
@@ -25,6 +27,8 @@ from penstock.store.local import LocalStore
 from penstock.store.options import StoreOptions
 
 __all__ = ["open_bucket", "open_kept_work", "work_folder"]
+
+_KEPT = "kept.sqlite"
 
 
 def work_folder(project: Project) -> str:
@@ -45,6 +49,7 @@ def open_bucket(project: Project, settings: Settings, remotes: Iterable[str]) ->
 
     directory = bucket_directory(project)
     os.makedirs(directory, exist_ok=True)
+    _clear_leftovers(project)
     address = local_address(project)
     store = open_layers(LocalStore(directory), beneath)
     setup = BucketSetup(address, address, StoreOptions(), settings)
@@ -52,10 +57,29 @@ def open_bucket(project: Project, settings: Settings, remotes: Iterable[str]) ->
         yield session
 
 
+def _clear_leftovers(project: Project) -> None:
+    """Remove what processes that were killed have left beside what is remembered, when nobody is at work here."""
+    with os.scandir(work_folder(project)) as found:
+        left = [each.path for each in found if not each.name.startswith(_KEPT)]
+    if not left:
+        return
+    try:
+        lock = LockedFile(os.path.join(project.shared, "bucket.lock"), exclusive=True, wait_seconds=0)
+    except OSError:  # others are at work, and some of it is theirs
+        return
+    with closing(lock):
+        for path in left:
+            if os.path.isdir(path) and not os.path.islink(path):
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                with suppress(FileNotFoundError):
+                    os.unlink(path)
+
+
 @contextmanager
 def open_kept_work(project: Project) -> Iterator[tuple[FileStore, KeptWork]]:
     """Open the files of the local bucket, and what is remembered of work."""
     folder = work_folder(project)
     files = FileStore(bucket_directory(project), folder)
-    with closing(KeptWork(os.path.join(folder, "kept.sqlite"), files)) as kept:
+    with closing(KeptWork(os.path.join(folder, _KEPT), files)) as kept:
         yield files, kept

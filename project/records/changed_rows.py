@@ -11,12 +11,23 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 
+import msgspec
+
 from .data_record import DataRecord, decode_record, encode_record
 from .versions import Version
 
 __all__ = ["ChangedRows"]
 
 _PAGE = 1000
+_encoder = msgspec.json.Encoder(order="sorted")
+
+
+def _body(record: DataRecord) -> bytes:
+    """Write a row for this file alone: equal rows are equal bytes. UsageError: no record can hold a value."""
+    try:
+        return _encoder.encode(record)
+    except (OverflowError, msgspec.MsgspecError):
+        return encode_record(record)  # which says what is wrong
 
 
 class ChangedRows:
@@ -48,15 +59,15 @@ class ChangedRows:
 
     def touch(self, identity: str, old: DataRecord | None) -> None:
         """Take a row of the base in: it may have changed."""
-        body = encode_record(old) if old is not None else None
+        body = _body(old) if old is not None else None
         self._table.execute("INSERT OR IGNORE INTO rows VALUES (?, ?, ?)", (identity, body, body))
 
     def put(self, identity: str, record: DataRecord | None, old: DataRecord | None = None) -> None:
         """Let a row be this, None: nothing. `old` is what the base has, needed the first time."""
-        body = encode_record(record) if record is not None else None
+        body = _body(record) if record is not None else None
         done = self._table.execute("UPDATE rows SET new = ? WHERE id = ?", (body, identity))
         if not done.rowcount:
-            before = encode_record(old) if old is not None else None
+            before = _body(old) if old is not None else None
             self._table.execute("INSERT INTO rows VALUES (?, ?, ?)", (identity, before, body))
 
     def has(self, identity: str) -> bool:

@@ -89,6 +89,7 @@ class _Child:
         self._files = FileStore(setup.bucket, setup.folder)
         self._names = count()
         self._methods: dict[str, Any] = {}
+        self._folders: dict[str, str] = {}
         self._own = os.path.realpath(setup.folder) + os.sep
 
     def _say(self, message: Ready | Brought | IngestEnded | CallAnswers | Broken) -> None:
@@ -140,9 +141,7 @@ class _Child:
         try:
             given = dict(call.values)
             for parameter, (target, name) in call.files.items():
-                link = os.path.join(self._setup.folder, f"in-{os.getpid()}-{parameter}")
-                os.makedirs(link, exist_ok=True)
-                link = os.path.join(link, name)
+                link = os.path.join(self._links(parameter), name)
                 os.symlink(target, link)
                 links.append(link)
                 given[parameter] = Path(link)
@@ -157,6 +156,13 @@ class _Child:
             for link in links:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(link)
+
+    def _links(self, parameter: str) -> str:
+        """Return a folder for the links that a parameter's files are given as; one file may be given as several."""
+        if parameter not in self._folders:
+            self._folders[parameter] = os.path.join(self._setup.folder, f"in-{os.getpid()}-{parameter}")
+            os.makedirs(self._folders[parameter], exist_ok=True)
+        return self._folders[parameter]
 
     # Values
 

@@ -109,7 +109,7 @@ class RowEdits:
         metadata = canonical_json({"record": identity, **_told(record, field)})
         old = self._moved.get(field, field).encode()
         for version in self._versions:
-            found = version.find(old, name) or version.find(folder, name)
+            found = version.find(old, name) or (version.find(folder, name) if folder != old else None)
             if found is not None and found.hash.hex() == value.hash:
                 return structs.replace(found, metadata=metadata)
         stored = self._kept.stored(value)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from views.declared import picture
 
 from penstock.errors import MergeConflictError, NotFoundError, UsageError
+from penstock.progress import SILENT
+from penstock.project.commits.attached_database import attached_database, database_maker
 from penstock.project.records.code_processes import CodeError
 from penstock.project.records.draft import Merging
+from penstock.project.records.versions import open_version
+from penstock.repo.gc.collect import collect
 
 HEAD = (
     "from penstock import alter, dataset, delete, derived, ingest, was, File, jpg, png\nfrom pathlib import Path\n"
@@ -294,3 +300,21 @@ def test_a_large_file_is_one_object_as_well(photos):
     assert len(entry.pages) == 1
     stored = photos.shop.kept.stored(next(iter(photos.rows().values())).files["data"])
     assert Path(photos.shop.files.path_of(stored.object)).read_bytes() == big
+
+
+def test_a_database_goes_along_with_each_version_and_gc_keeps_it(photos):
+    shop = dataclasses.replace(photos.shop, attach=database_maker(photos.shop.files))
+    photos.build(HEAD + FIELDS + INGEST + NOTE, shop=shop)
+    (photos.root / "in" / "p3.png").write_bytes(picture(3))
+    photos.build(HEAD + FIELDS + INGEST.replace("'load')", "'load2')") + NOTE, shop=shop)
+    session = photos.shop.session
+    collect(session.store, session.load, SILENT, grace=0, delete=True, agree=lambda _: True)
+    version = open_version(session, "Photos", photos.version.commit)
+    path = attached_database(version, photos.shop.files)
+    with closing(sqlite3.connect(path)) as database:
+        rows = database.execute("SELECT label, image FROM Photos ORDER BY label").fetchall()
+    assert [row[0] for row in rows] == ["p0", "p1", "p2", "p3"]
+    assert sorted(row[1] for row in rows) == [f"image/{name}" for name in photos.names("image")]
+    # and is made of that of the version before, which has gone with nothing
+    photos.build(HEAD + FIELDS + INGEST.replace("'load')", "'load3')") + NOTE, version, shop=shop)
+    assert attached_database(photos.version, photos.shop.files) is not None
