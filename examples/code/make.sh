@@ -10,6 +10,7 @@ mkdir -p store repository
 penstock remote list | grep -q '^shapes ' || penstock remote add shapes "file://$PWD/store"
 cd repository
 git init -q -b main
+git config user.email >/dev/null || { git config user.name You; git config user.email you@example.com; }
 step() {
     cp "$here/$1" index.py
     git commit -q index.py -m "$2"

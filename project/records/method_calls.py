@@ -57,8 +57,9 @@ def derive(draft: Draft, method: Method) -> None:
     assert column is not None
     shop, form = draft.shop, form_of(column)
     stage = shop.progress.stage(method.name, unit="items")
-    for record, answer in _answers(draft, method, form, _needing(draft, method, form)):
-        made = _lineage(method, record)
+    works: dict[str, tuple[Lineage, str]] = {}
+    for record, answer in _answers(draft, method, form, _needing(draft, method, form, works)):
+        made, work = works.pop(answer.record)
         error = answer.error
         value: Any = None
         if not error:
@@ -73,13 +74,16 @@ def derive(draft: Draft, method: Method) -> None:
             draft.failed[method.name] = draft.failed.get(method.name, 0) + 1
         else:
             kept = KeptValue(value) if isinstance(value, FileValue) else KeptValue(None, value)
-            shop.kept.keep(_work(made, form), kept)
+            shop.kept.keep(work, kept)
         draft.rows.put(answer.record, record.with_value(method.name, value, made, error[:_LONGEST_ERROR]), record)
         stage.advance(1)
 
 
-def _needing(draft: Draft, method: Method, form: FieldForm) -> _Rows:
-    """Yield the rows that a method has to be called for; what is remembered of earlier calls is taken."""
+def _needing(draft: Draft, method: Method, form: FieldForm, works: dict[str, tuple[Lineage, str]]) -> _Rows:
+    """Yield the rows that a method has to be called for; what is remembered of earlier calls is taken.
+
+    `works` is given what stands for each call that is to be made.
+    """
     for identity, record in draft.considered(method):
         made = _lineage(method, record)
         if record.made.get(method.name) == made:
@@ -88,11 +92,13 @@ def _needing(draft: Draft, method: Method, form: FieldForm) -> _Rows:
             if record.value(method.name) is not None or method.name in record.error:
                 draft.rows.put(identity, record.with_value(method.name, None), record)
             continue
-        kept = draft.shop.kept.find(_work(made, form))
+        work = _work(made, form)
+        kept = draft.shop.kept.find(work)
         if kept is not None:
             value = kept.file if kept.file is not None else kept.plain
             draft.rows.put(identity, record.with_value(method.name, value, made), record)
             continue
+        works[identity] = made, work
         yield identity, record
 
 
