@@ -24,7 +24,7 @@ from penstock.api.packages.entry import Entry
 from penstock.api.packages.listing import sources_html, sources_text
 from penstock.api.packages.package import Package
 from penstock.api.settings import Settings
-from penstock.errors import UsageError
+from penstock.errors import PenstockError, UsageError
 from penstock.manifest.entry import display_path, split_path
 from penstock.manifest.merge import Choose
 from penstock.manifest.metadata import parse_metadata
@@ -199,6 +199,32 @@ class PackageBuilder(BuilderPushes):
             self._sources.more = True
             return self._changed()
         return self._added(BuilderSource(key, shown_local(text), "local"))
+
+    def set_objects(
+        self,
+        objects: Mapping[str, tuple[str, Mapping[str, Any] | None]],
+        *,
+        identity: bool = False,
+        progress: Progress = SILENT,
+    ) -> dict[str, PenstockError]:
+        """Let keys stand for objects of S3, many at a time: each an address as of `set`, and the entry's metadata.
+
+        Returns what is wrong with those that could not be set, by key. UsageError: a key or metadata cannot be.
+        """
+        keys = {}
+        wanted = []
+        for key, (address, meta) in objects.items():
+            names = key_names(key)
+            check_identity(address, identity=identity)
+            if not names:
+                raise UsageError("no key is given", fix="Name the file's path in the version.")
+            keys[tuple(names)] = key
+            wanted.append((tuple(names), address, said_metadata(meta) if meta is not None else b""))
+        problems = self._draft.put_many_objects(wanted, progress, identity=identity)
+        for path, address, _ in wanted:
+            if path not in problems:
+                self._added(BuilderSource(display_path(path), address, "object"))
+        return {keys[path]: error for path, error in problems.items()}
 
     def set_meta(self, key: str = "", meta: Mapping[str, Any] | None = None) -> Self:
         """Set the metadata of a file or directory, or without a key of the version: all of it, None: there is none.

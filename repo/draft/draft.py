@@ -12,11 +12,12 @@ all that another process needs to go on, once `frames.sync` has returned. One th
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import ExitStack
 
 import msgspec
 
-from penstock.errors import UsageError
+from penstock.errors import PenstockError, UsageError
 from penstock.manifest.entry import Metadata, NodeRef, TreeEntry, display_path
 from penstock.manifest.merge import Choose
 from penstock.manifest.records import Manifest
@@ -42,7 +43,7 @@ from .draft_edits import new_files
 from .draft_tree import DraftTree, Path
 from .frame_file import FrameFile
 from .local_source import draft_directory, file_edits, local_path, points_here
-from .object_source import draft_object, draft_objects
+from .object_source import draft_many, draft_object, draft_objects
 from .publication import check_data, land_draft
 from .version_source import brought_entry, draft_version
 from .waiting_entries import Found, WaitingEntries
@@ -216,6 +217,25 @@ class Draft:
             stage = progress.stage("hashing")
             entry = draft_object(address, path, externals, self.frames, stage, identity=identity)
         self._put(path, msgspec.structs.replace(entry, metadata=metadata))
+
+    def put_many_objects(
+        self, objects: Sequence[tuple[Path, str, bytes]], progress: Progress, *, identity: bool = False
+    ) -> dict[Path, PenstockError]:
+        """Put objects of S3 at keys, with metadata, where they lie; return what is wrong with those that are not."""
+        problems: dict[Path, PenstockError] = {}
+        with ExitStack() as stack:
+            externals = self._externals(objects[0][1], stack) if objects else self.session.externals
+            wanted = [(path, address) for path, address, _ in objects]
+            found = draft_many(wanted, externals, self.frames, progress.stage("hashing"), identity=identity)
+            for (path, _, metadata), entry in zip(objects, found, strict=True):
+                try:
+                    if isinstance(entry, PenstockError):
+                        raise entry
+                    self._waiting.check_place(path)
+                    self._put(path, msgspec.structs.replace(entry, metadata=metadata))
+                except PenstockError as error:
+                    problems[path] = error
+        return problems
 
     def _externals(self, address: str, stack: ExitStack) -> Externals:
         if self.bucket is not None:

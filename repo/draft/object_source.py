@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from penstock.errors import NotFoundError, UnreadableError, UsageError
+from penstock.errors import CancelledError, NotFoundError, PenstockError, UnreadableError, UsageError
 from penstock.manifest.build import TreeBuilder, with_blocks
 from penstock.manifest.entry import NodeRef, TreeEntry
 from penstock.manifest.tree import Tree
 from penstock.progress import Stage
 from penstock.repo.fetch.externals import Externals
 from penstock.repo.push.directory_walk import Skipped
-from penstock.repo.push.in_place import InPlaceRegistrar
+from penstock.repo.push.in_place import InPlaceRegistrar, Registered
 from penstock.repo.push.local_tree import threads
-from penstock.store.base import ObjectInfo
+from penstock.store.base import ObjectInfo, Store
 from penstock.store.keys import check_key
 
 from .draft_tree import Path
 from .frame_file import FrameFile
 
-__all__ = ["draft_object", "draft_objects", "is_object_address"]
+__all__ = ["draft_many", "draft_object", "draft_objects", "is_object_address"]
+
+_TOGETHER = 16
 
 
 def is_object_address(text: str) -> bool:
@@ -78,7 +80,7 @@ def draft_object(
     bucket, key, version = _parse(address)
     with (
         ThreadPoolExecutor(1) as pool,
-        closing(externals.open(f"s3://{bucket}")) as store,
+        closing(externals.open(f"s3://{bucket}", key)) as store,
     ):
         registrar = InPlaceRegistrar(TreeBuilder(frames), None, pool, reading)
         if version is None:
@@ -95,6 +97,52 @@ def draft_object(
         pin = registrar.identify_object if identity else registrar.read_object
         entry, blocks = pin(store, path[-1], found, exact=version is not None)
     return with_blocks(entry, blocks, frames.write) if blocks else entry
+
+
+def draft_many(
+    wanted: Sequence[tuple[Path, str]], externals: Externals, frames: FrameFile, reading: Stage, *, identity: bool
+) -> Iterator[TreeEntry | PenstockError]:
+    """Read objects, some at a time, and yield for each, in order, the entry that points to it, or what is wrong.
+
+    Raises nothing but what ends all of it: the end was asked for.
+    """
+    with ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(_TOGETHER, "penstock-read"))
+        stores: dict[tuple[str, str | None], Store] = {}
+        registrar = InPlaceRegistrar(TreeBuilder(frames), None, pool, reading)
+
+        def read(path: Path, address: str, store: Store) -> Registered | PenstockError:
+            try:
+                _, key, version = _parse(address)
+                found = store.head(key) if version is None else None
+                if found is None:
+                    return NotFoundError(f"no object {address}", fix="Check the address.")
+                pin = registrar.identify_object if identity else registrar.read_object
+                made = pin(store, path[-1], found)
+            except CancelledError:
+                raise
+            except PenstockError as error:
+                return error
+            reading.advance(0)  # so that it ends when it is to
+            return made
+
+        futures: list[Future[Registered | PenstockError] | PenstockError] = []
+        for path, address in wanted:
+            try:
+                bucket, key, _ = _parse(address)
+                root = f"s3://{bucket}"
+                where = root, externals.remote_of(f"{root}/{key}")
+                if where not in stores:
+                    stores[where] = stack.enter_context(closing(externals.open(root, key)))
+                futures.append(pool.submit(read, path, address, stores[where]))
+            except PenstockError as error:
+                futures.append(error)
+        for future in futures:
+            done = future if isinstance(future, PenstockError) else future.result()
+            if isinstance(done, PenstockError):
+                yield done
+            else:
+                yield with_blocks(done.entry, done.blocks, frames.write) if done.blocks else done.entry
 
 
 def _parse(address: str) -> tuple[str, str, str | None]:

@@ -142,9 +142,13 @@ class Externals:
         """Return which server is asked for an object, without asking it. AccessError: it is not to be read."""
         return self._store(self._place(found.uri, 0)).place
 
-    def open(self, url: str) -> Store:
-        """Open a bucket as entries that point into it are read; it is the caller's to close."""
-        return open_store(url, self._options_of(url))
+    def open(self, url: str, key: str = "") -> Store:
+        """Open a bucket as entries that point to a key of it are read; it is the caller's to close."""
+        return open_store(url, self._options_of(f"{url}/{key}" if key else url))
+
+    def remote_of(self, url: str) -> str | None:
+        """Return the address of the remote that says how a place is reached; None: the data set's own options do."""
+        return remote_above(url, self._remotes)
 
     def close(self) -> None:
         """Close what was opened."""
