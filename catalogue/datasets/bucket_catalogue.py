@@ -32,14 +32,14 @@ from penstock.repo.refs.repository import Repository, datasets_in
 from penstock.repo.session.bucket_session import BucketSession, open_session
 from penstock.repo.write.authorship import default_author
 
-__all__ = ["BucketCatalogue", "BucketCatalogues", "name_of_title", "user_hash"]
+__all__ = ["BucketCatalogue", "BucketCatalogues", "name_of_title", "named_hash", "user_hash"]
 
 _TOGETHER = 16
 _ROLE_SECONDS = 60.0
 _NO_NAME = re.compile(r"[^a-z0-9._-]+")
 
 
-def _named(purpose: str, *parts: str) -> str:
+def named_hash(purpose: str, *parts: str) -> str:
     """Return a name that stands for texts: the same everywhere."""
     body = "\0".join((f"penstock catalogue {purpose}", *parts)).encode("utf-8", "surrogateescape")
     return str(uuid.UUID(bytes=content_hash(body)[:16]))
@@ -47,7 +47,7 @@ def _named(purpose: str, *parts: str) -> str:
 
 def user_hash(author: str) -> str:
     """Return the hash that stands for who wrote something."""
-    return _named("user", author)
+    return named_hash("user", author)
 
 
 def name_of_title(title: str) -> str:
@@ -81,7 +81,7 @@ class BucketCatalogue:
 
     def hash_of(self, name: str) -> str:
         """Return the hash of a dataset of this bucket."""
-        return _named("dataset", self.address, name)
+        return named_hash("dataset", self.address, name)
 
     def names(self) -> list[str]:
         """Return the names of the datasets."""

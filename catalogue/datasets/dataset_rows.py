@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -20,29 +19,18 @@ from penstock.api.handles import DEFAULT_BRANCH, Handle
 from penstock.api.packages.entry import Entry
 from penstock.api.packages.package import Package
 from penstock.catalogue.orm.dataset import DataRow, DataType, RowPage
-from penstock.catalogue.rows.probe import HEADER_BUDGET, Prober
+from penstock.catalogue.rows.probe import Prober
 from penstock.catalogue.rows.probe_messages import Facts, Unknown
 from penstock.catalogue.rows.row_index import IndexedRow, RowFilter, RowIndex
 from penstock.catalogue.rows.row_metadata import ROW, StoredRow, new_row, stored_row
-from penstock.errors import NotFoundError, PenstockError, UnreadableError, UsageError
-from penstock.manifest.entry import BLOCK_SIZE
+from penstock.errors import IntegrityError, NotFoundError, PenstockError, UnreadableError, UsageError
 from penstock.progress import SILENT, Progress
 
 from .bucket_catalogue import BucketCatalogue
 from .dataset_filter import read_cursor, write_cursor
+from .given_files import GivenFile, clean_name, fetcher, free_key, group_title, probed_file, top_paths
 
-__all__ = ["DatasetRows", "GivenFile", "ReportedRows"]
-
-_MOST_BLOCKS = HEADER_BUDGET // BLOCK_SIZE
-_NO_PATH = re.compile(r"[/\x00-\x1f\x7f]+")
-
-
-class GivenFile(msgspec.Struct, frozen=True):
-    """A file of this disk that is to be a row. `title`: by default its name."""
-
-    path: str
-    title: str = ""
-    client_metadata: dict[str, Any] = {}
+__all__ = ["DatasetRows", "ReportedRows", "built_row"]
 
 
 class ReportedRows(msgspec.Struct, frozen=True):
@@ -63,14 +51,11 @@ class DatasetRows:
         folder = os.path.join(catalogue.settings.cache_directory, "rows")
         self._index = RowIndex(os.path.join(folder, f"{catalogue.hash_of(name)}.sqlite"), catalogue.storage)
 
-    def _package(self) -> Package:
-        return Package(self._handle, self._catalogue.settings)
-
     # Looking
 
     def _current(self) -> RowIndex:
         """Return the index, with the rows that the branch has now."""
-        with self._package() as package:
+        with self.package() as package:
             before, now = self._index.top_hash(), package.top_hash
             if before == now:
                 return self._index
@@ -124,6 +109,18 @@ class DatasetRows:
         """Return a row by its name. NotFoundError: there is none."""
         return self._current().require(uid)
 
+    def find_many(self, uids: Sequence[str]) -> dict[str, DataRow]:
+        """Return rows by their names; without those that there are not."""
+        return self._current().find(uids)
+
+    def find_sources(self, sources: Sequence[str]) -> dict[str, str]:
+        """Return the names of rows by the addresses where they were registered; without those that there are not."""
+        return self._current().find_sources(sources)
+
+    def package(self) -> Package:
+        """Return the version that the branch has now. It is the caller's to close."""
+        return Package(self._handle, self._catalogue.settings)
+
     # Changing
 
     def update(
@@ -131,7 +128,7 @@ class DatasetRows:
     ) -> DataRow:
         """Change a row's title or metadata, in a new version. NotFoundError: there is no such row."""
         row = self.find(uid)
-        with self._package() as package:
+        with self.package() as package:
             stored = stored_row(package.get_metadata(row.path))
         if stored is None or stored.uid != uid:
             raise NotFoundError(f"no data row {uid!r}", why="it has changed meanwhile")
@@ -140,7 +137,7 @@ class DatasetRows:
         if client_metadata is not None:
             stored = msgspec.structs.replace(stored, client_metadata=dict(client_metadata))
         self._catalogue.dataset(self._handle.dataset or "").set_meta(
-            row.path, {ROW: _built(stored)}, update=True, message=f"Edit {stored.title}", author=self._author
+            row.path, {ROW: built_row(stored)}, update=True, message=f"Edit {stored.title}", author=self._author
         )
         return self.find(uid)
 
@@ -153,60 +150,90 @@ class DatasetRows:
         found = index.find(dict.fromkeys(uids))
         foreign = [uid for uid in dict.fromkeys(uids) if uid not in found]
         if found:
-            builder = self._builder()
-            for path in _tops(row.path for row in found.values()):
+            builder = self.new_version()
+            for path in top_paths(row.path for row in found.values()):
                 if path in builder:
                     builder.delete(path)
             count = f"{len(found)} data row{'s' if len(found) > 1 else ''}"
-            self._push(builder, f"Delete {count}")
+            self.push(builder, f"Delete {count}")
         return list(found), foreign
 
-    def add_file(self, given: GivenFile, *kinds: DataType, folder: str = "", progress: Progress = SILENT) -> DataRow:
-        """Add one file as a row, in one version. UnreadableError: it is nothing of these kinds."""
+    def add_file(
+        self,
+        given: GivenFile,
+        *kinds: DataType,
+        folder: str = "",
+        uid: str = "",
+        derived_from: str | None = None,
+        frames: int | None = None,
+        progress: Progress = SILENT,
+    ) -> DataRow:
+        """Add one file as a row, in one version. UnreadableError: it is nothing of these kinds.
+
+        With `frames` those of a video are counted. IntegrityError: there are others.
+        """
         with Prober() as prober:
-            facts = _probed(prober, given.path, set(kinds))
-        builder = self._builder()
-        key = _free(builder, folder, os.path.basename(given.path))
-        now = dt.datetime.now(dt.UTC)
-        stored = new_row(facts, given.title or os.path.basename(given.path), now, client_metadata=given.client_metadata)
-        builder.set(key, given.path, {ROW: _built(stored)})
-        self._push(builder, f"Add {stored.title}", progress)
+            facts = probed_file(prober, given.path, set(kinds), exact=frames is not None)
+        if frames is not None and facts.frames != frames:
+            raise IntegrityError(f"{given.named!r} has {facts.frames} frames", why=f"{frames} were written")
+        builder = self.new_version()
+        key = free_key(builder, folder, given.named)
+        more = {"client_metadata": given.client_metadata, "derived_from": derived_from}
+        stored = new_row(facts, given.title or given.named, dt.datetime.now(dt.UTC), uid=uid, **more)
+        builder.set(key, given.path, {ROW: built_row(stored)})
+        self.push(builder, f"Add {stored.title}", progress)
         return self.find(stored.uid)
 
     def add_image_groups(
-        self, files: Sequence[GivenFile], *, title: str = "", folder: str = "", progress: Progress = SILENT
+        self,
+        files: Sequence[GivenFile],
+        *,
+        title: str = "",
+        folder: str = "",
+        named: Callable[[int], str] = lambda _: "",
+        progress: Progress = SILENT,
     ) -> list[DataRow]:
         """Add images as ordered groups, one for each resolution, in one version.
 
-        UnreadableError names each file that is no image; nothing is added then.
+        UnreadableError names each file that is no image; nothing is added then. `named` gives the names of rows.
         """
         by_size: dict[tuple[int | None, int | None], list[tuple[GivenFile, Facts]]] = {}
         for given, facts in self._all_probed(files, {DataType.IMAGE}):
             by_size.setdefault((facts.width, facts.height), []).append((given, facts))
         groups = [
-            (_group_title(title, size, len(by_size)), members, DataType.IMG_GROUP) for size, members in by_size.items()
+            (group_title(title, size, len(by_size)), members, DataType.IMG_GROUP) for size, members in by_size.items()
         ]
-        return self._add_groups(groups, folder, progress)
+        return self._add_groups(groups, folder, named, progress)
 
     def add_dicom_series(
-        self, files: Sequence[GivenFile], *, title: str = "", folder: str = "", progress: Progress = SILENT
+        self,
+        files: Sequence[GivenFile],
+        *,
+        title: str = "",
+        folder: str = "",
+        named: Callable[[int], str] = lambda _: "",
+        progress: Progress = SILENT,
     ) -> list[DataRow]:
         """Add DICOM files as one row for each series, in one version. Errors as `add_image_groups`."""
         by_series: dict[str, list[tuple[GivenFile, Facts]]] = {}
         for given, facts in self._all_probed(files, {DataType.DICOM}):
             by_series.setdefault(facts.series, []).append((given, facts))
         groups = [(title or series or "series", members, DataType.DICOM) for series, members in by_series.items()]
-        return self._add_groups(groups, folder, progress)
+        return self._add_groups(groups, folder, named, progress)
 
     def _add_groups(
-        self, groups: list[tuple[str, list[tuple[GivenFile, Facts]], DataType]], folder: str, progress: Progress
+        self,
+        groups: list[tuple[str, list[tuple[GivenFile, Facts]], DataType]],
+        folder: str,
+        named: Callable[[int], str],
+        progress: Progress,
     ) -> list[DataRow]:
-        builder, uids, now = self._builder(), [], dt.datetime.now(dt.UTC)
-        for title, members, kind in groups:
-            group = _free(builder, folder, title)
+        builder, uids, now = self.new_version(), [], dt.datetime.now(dt.UTC)
+        for place, (title, members, kind) in enumerate(groups):
+            group = free_key(builder, folder, title)
             names: list[str] = []
             for number, (given, facts) in enumerate(members):
-                name = f"{number:06d}-{_NO_PATH.sub('-', os.path.basename(given.path))}"
+                name = f"{number:06d}-{clean_name(given.named)}"
                 builder.set(
                     f"{group}/{name}",
                     given.path,
@@ -217,11 +244,11 @@ class DatasetRows:
             whole = Facts(
                 kind.value, first.width, first.height, frames=len(members), is_counted=True, codec=first.codec
             )
-            stored = new_row(whole, title, now, data_sequence=names)
-            builder.set_meta(group, {ROW: _built(stored)})
+            stored = new_row(whole, title, now, uid=named(place), data_sequence=names)
+            builder.set_meta(group, {ROW: built_row(stored)})
             uids.append(stored.uid)
         count = f"{len(groups)} group{'s' if len(groups) > 1 else ''}"
-        self._push(builder, f"Add {count}", progress)
+        self.push(builder, f"Add {count}", progress)
         found = self._current().find(uids)
         return [found[uid] for uid in uids]
 
@@ -233,7 +260,7 @@ class DatasetRows:
         with Prober() as prober:
             for given in files:
                 try:
-                    found.append((given, _probed(prober, given.path, kinds)))
+                    found.append((given, probed_file(prober, given.path, kinds)))
                 except UnreadableError as error:
                     bad += error.candidates
         if bad:
@@ -249,7 +276,7 @@ class DatasetRows:
         metas: dict[str, dict[str, Any]] = {}
         unknown: dict[str, str] = {}
         added, now = 0, dt.datetime.now(dt.UTC)
-        with self._package() as package, Prober() as prober:
+        with self.package() as package, Prober() as prober:
             for entry in package:
                 if not entry.is_file():
                     continue
@@ -258,7 +285,7 @@ class DatasetRows:
                 is_old = before is not None and not (exact and before.type is DataType.VIDEO)
                 if is_old or "image" in metadata:
                     continue
-                facts = prober.probe(entry.size, _range_of(entry, exact), exact=exact)
+                facts = prober.probe(entry.size, fetcher(entry, exact), exact=exact)
                 stage.advance(1)
                 if isinstance(facts, Unknown):
                     if len(unknown) < 1000:
@@ -266,9 +293,9 @@ class DatasetRows:
                     continue
                 row = new_row(facts, entry.name, now)
                 if before is not None:
-                    told = {"uid": before.uid, "title": before.title, "created": before.created}
-                    row = msgspec.structs.replace(row, **told, client_metadata=before.client_metadata)
-                metas[entry.key] = {ROW: _built(row)}
+                    kept = ("uid", "title", "created", "client_metadata", "derived_from", "source")
+                    row = msgspec.structs.replace(row, **{name: getattr(before, name) for name in kept})
+                metas[entry.key] = {ROW: built_row(row)}
                 added += 1
             top_hash = package.top_hash
         if metas:
@@ -277,16 +304,31 @@ class DatasetRows:
             top_hash = made.top_hash
         return ReportedRows(added, unknown, top_hash)
 
-    def _builder(self) -> PackageBuilder:
-        return self._package().to_builder()
+    def new_version(self) -> PackageBuilder:
+        """Return the next version in the making, which holds what the branch has now."""
+        return self.package().to_builder()
 
-    def _push(self, builder: PackageBuilder, message: str, progress: Progress = SILENT) -> None:
+    def publish(self, builder: PackageBuilder, message: str, progress: Progress = SILENT) -> str:
+        """Publish a version whose files all stay where they lie; return its top hash."""
+        made = builder.push_manifest(
+            message=message,
+            author=self._author,
+            allow_local_files=True,
+            allow_missing_readme=True,
+            allow_empty=True,
+            progress=progress,
+        )
+        return made.top_hash
+
+    def push(self, builder: PackageBuilder, message: str, progress: Progress = SILENT) -> None:
+        """Publish a version, with the bytes of its files."""
         builder.push(
             message=message, author=self._author, allow_missing_readme=True, allow_empty=True, progress=progress
         )
 
 
-def _built(stored: StoredRow) -> dict[str, Any]:
+def built_row(stored: StoredRow) -> dict[str, Any]:
+    """Return a row as an entry's metadata keeps it."""
     built = msgspec.to_builtins(stored)
     assert isinstance(built, dict)
     return built
@@ -302,74 +344,3 @@ def _rows(package: Package) -> Iterator[IndexedRow]:
         row = _row(entry)
         if row is not None:
             yield row
-
-
-def _range_of(entry: Entry, exact: bool) -> Callable[[int, int], bytes]:
-    """Return what gives bytes of an entry by offset and length, out of two blocks of 1 MiB, or all if `exact`.
-
-    Blocks are what is fetched, however little of one is asked for. Beyond those two the file seems to end.
-    """
-    held: set[int] = set()
-
-    def fetch(offset: int, length: int) -> bytes:
-        parts = bytearray()
-        while length > 0:
-            block, begin = divmod(offset, BLOCK_SIZE)
-            if block not in held and len(held) == _MOST_BLOCKS and not exact:
-                break
-            held.add(block)
-            part = b"".join(entry.some_blocks(block, 1))[begin : begin + length]
-            if not part:
-                break
-            parts += part
-            offset, length = offset + len(part), length - len(part)
-        return bytes(parts)
-
-    return fetch
-
-
-def _probed(prober: Prober, path: str, kinds: set[DataType]) -> Facts:
-    """Return what a file of this disk is. UnreadableError: nothing of these kinds. NotFoundError: it is not there."""
-    try:
-        with open(path, "rb") as stream:
-
-            def fetch(offset: int, length: int) -> bytes:
-                stream.seek(offset)
-                return stream.read(length)
-
-            facts = prober.probe(os.fstat(stream.fileno()).st_size, fetch)
-    except FileNotFoundError as error:
-        raise NotFoundError(f"no file {path!r}", fix="Name a file that is there.") from error
-    except OSError as error:
-        raise UnreadableError(f"{path!r} cannot be read", candidates=[f"{path}: {error.strerror}"]) from error
-    if isinstance(facts, Unknown) or DataType(facts.kind) not in kinds:
-        wanted = " or ".join(sorted(each.value for each in kinds))
-        why = facts.why if isinstance(facts, Unknown) else f"it is of the kind {facts.kind}"
-        raise UnreadableError(f"{path!r} is no {wanted}", candidates=[f"{path}: {why}"], why=why)
-    return facts
-
-
-def _free(builder: PackageBuilder, folder: str, name: str) -> str:
-    """Return a key for a new file that nothing has."""
-    clean = _NO_PATH.sub("-", name).strip() or "file"
-    stem, dot, suffix = clean.rpartition(".") if "." in clean.strip(".") else (clean, "", "")
-    above = f"{folder.strip('/')}/" if folder.strip("/") else ""
-    key, number = f"{above}{clean}", 2
-    while key in builder:
-        key = f"{above}{stem}-{number}{dot}{suffix}"
-        number += 1
-    return key
-
-
-def _group_title(title: str, size: tuple[int | None, int | None], groups: int) -> str:
-    base = title or "image-group"
-    return base if groups == 1 and title else f"{base}-{size[0]}x{size[1]}"
-
-
-def _tops(paths: Iterator[str]) -> list[str]:
-    """Return paths without those that lie below another of them."""
-    tops: list[str] = []
-    for path in sorted(paths, key=lambda path: path.split("/")):
-        if not tops or not path.startswith(tops[-1] + "/"):
-            tops.append(path)
-    return tops

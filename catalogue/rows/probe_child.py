@@ -8,12 +8,11 @@ nothing else. It answers one question after another on standard output, and ends
 from __future__ import annotations
 
 import io
-import resource
 import sys
-from collections.abc import Callable
 from typing import Any, BinaryIO
 
-from penstock.catalogue.rows.probe_messages import Facts, Probe, Unknown, WantedBytes, read_message, write_message
+from penstock.catalogue.rows.asked_file import AskedFile, asker, bound_process, demuxing_options
+from penstock.catalogue.rows.probe_messages import Facts, Probe, Unknown, read_message, write_message
 
 __all__ = ["main"]
 
@@ -21,56 +20,14 @@ _MEMORY = 2 << 30
 _CPU_SECONDS = 600
 
 
-class _Remote(io.RawIOBase):
-    """The file, read by asking for it."""
-
-    def __init__(self, size: int, fetch: Callable[[int, int], bytes]) -> None:
-        self._size = size
-        self._fetch = fetch
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        self._at = max(0, base + offset)
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        length = min(len(buffer), max(0, self._size - self._at))
-        if length == 0:
-            return 0
-        part = self._fetch(self._at, length)
-        buffer[: len(part)] = part
-        self._at += len(part)
-        return len(part)
-
-
 def main() -> None:
     """Answer questions until there are no more."""
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
-    resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    bound_process(_MEMORY, _CPU_SECONDS, 0)
     source, target = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr  # what a library prints is no answer
-
-    def fetch(offset: int, length: int) -> bytes:
-        write_message(target, WantedBytes(offset, length))
-        found: bytes | None = read_message(source, bytes)
-        if found is None:
-            sys.exit(0)
-        return found
-
+    fetch = asker(source, target)
     while (question := read_message(source, Probe)) is not None:
-        stream = io.BufferedReader(_Remote(question.size, fetch), 1 << 16)
+        stream = io.BufferedReader(AskedFile(question.size, fetch), 1 << 16)
         write_message(target, _answer(question, stream))
 
 
@@ -143,7 +100,7 @@ def _dicom(stream: BinaryIO, _: bool) -> Facts | None:
 def _video(stream: BinaryIO, exact: bool) -> Facts | None:
     import av
 
-    with av.open(stream, "r") as container:
+    with av.open(stream, "r", options=demuxing_options()) as container:
         streams = container.streams.video
         if not streams:
             return None

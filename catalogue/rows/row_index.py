@@ -22,15 +22,16 @@ from .row_metadata import StoredRow, row_of
 __all__ = ["ROW_SORTS", "IndexedRow", "RowFilter", "RowIndex"]
 
 ROW_SORTS = ("path", "title", "created", "size", "width", "duration")
-_SCHEMA = 2
+_SCHEMA = 3
 _MOST = 1000
 _FIRST = """
 CREATE TABLE about (top_hash TEXT NOT NULL);
 CREATE TABLE row (
     path TEXT PRIMARY KEY, uid TEXT NOT NULL, type TEXT NOT NULL, title TEXT NOT NULL, created TEXT NOT NULL,
     size INTEGER NOT NULL, width INTEGER, height INTEGER, duration REAL, content_hash TEXT NOT NULL,
-    stored BLOB NOT NULL
+    stored BLOB NOT NULL, source TEXT
 ) WITHOUT ROWID;
+CREATE INDEX row_source ON row (source) WHERE source IS NOT NULL;
 CREATE INDEX row_uid ON row (uid);
 CREATE INDEX row_type ON row (type, path);
 CREATE INDEX row_title ON row (title, path);
@@ -128,7 +129,7 @@ class RowIndex:
                 connection.execute("DELETE FROM row")
             connection.executemany("DELETE FROM row WHERE path = ?", ((path,) for path in gone))
             connection.executemany(
-                "INSERT OR REPLACE INTO row VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_values, rows)
+                "INSERT OR REPLACE INTO row VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_values, rows)
             )
             connection.execute("DELETE FROM about")
             connection.execute("INSERT INTO about VALUES (?)", (top_hash,))
@@ -143,6 +144,16 @@ class RowIndex:
                 row = connection.execute("SELECT * FROM row WHERE uid = ?", (uid,)).fetchone()
                 if row is not None:
                     found[uid] = self._row(row)
+        return found
+
+    def find_sources(self, sources: Iterable[str]) -> dict[str, str]:
+        """Return the names of rows by the addresses where they were registered; without those that there are not."""
+        found = {}
+        with closing(self._open()) as connection:
+            for source in sources:
+                row = connection.execute("SELECT uid FROM row WHERE source = ?", (source,)).fetchone()
+                if row is not None:
+                    found[source] = str(row[0])
         return found
 
     def require(self, uid: str) -> DataRow:
@@ -179,7 +190,7 @@ class RowIndex:
                 (*values, *last, limit + 1),
             ).fetchall()
         shown = [self._row(row) for row in found[:limit]]
-        end = (str(found[limit - 1][11]), str(found[limit - 1][0])) if len(found) > limit else None
+        end = (str(found[limit - 1][12]), str(found[limit - 1][0])) if len(found) > limit else None
         return shown, total, end
 
     def _row(self, row: tuple[object, ...]) -> DataRow:
@@ -210,4 +221,5 @@ def _values(row: IndexedRow) -> tuple[object, ...]:
         stored.duration,
         row.content_hash,
         msgspec.msgpack.encode(stored),
+        stored.source,
     )

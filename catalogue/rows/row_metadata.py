@@ -23,7 +23,10 @@ ROW = "row"
 
 
 class StoredRow(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is kept of a row. `frames_counted`: they were decoded, and not taken from a header."""
+    """What is kept of a row. `frames_counted`: they were decoded, and not taken from a header.
+
+    `derived_from` is the row that this one was made of, `source` the address where it was registered.
+    """
 
     uid: str
     type: DataType
@@ -42,10 +45,10 @@ class StoredRow(msgspec.Struct, frozen=True, omit_defaults=True):
     data_sequence: list[str] = []
 
 
-def new_row(facts: Facts, title: str, now: dt.datetime, **more: Any) -> StoredRow:
-    """Return the row of a file that was just found to be something."""
+def new_row(facts: Facts, title: str, now: dt.datetime, *, uid: str = "", **more: Any) -> StoredRow:
+    """Return the row of a file that was just found to be something; without a `uid` it gets a new one."""
     return StoredRow(
-        uid=str(uuid.UUID(bytes=os.urandom(16), version=4)),
+        uid=uid or str(uuid.UUID(bytes=os.urandom(16), version=4)),
         type=DataType(facts.kind),
         title=title,
         created=now.astimezone(dt.UTC).isoformat(timespec="microseconds"),

@@ -63,6 +63,16 @@ _STEPS = (
         dataset TEXT NOT NULL, top_hash BLOB NOT NULL, PRIMARY KEY (dataset, top_hash)
     ) WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE job ADD COLUMN once TEXT NOT NULL DEFAULT '';
+    CREATE UNIQUE INDEX job_once ON job (owner, once) WHERE once != '';
+    ALTER TABLE upload ADD COLUMN sha256 TEXT NOT NULL DEFAULT '';
+    CREATE INDEX upload_owner ON upload (owner, created);
+    CREATE TABLE reader_lease (
+        name TEXT PRIMARY KEY, owner TEXT NOT NULL, until REAL NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX reader_lease_owner ON reader_lease (owner, until);
+    """,
 )
 
 
