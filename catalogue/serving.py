@@ -18,15 +18,18 @@ from fastapi import FastAPI
 
 from penstock.api.settings import Settings
 from penstock.catalogue.datasets.bucket_catalogue import BucketCatalogues
+from penstock.catalogue.jobs.job_work import make_workers
 from penstock.catalogue.page.page_context import page_life
 from penstock.catalogue.page.page_routes import page_routers
 from penstock.catalogue.server.app import make_app
 from penstock.catalogue.server.context import ServerContext
 from penstock.catalogue.state.database import Database, open_database
 from penstock.catalogue.state.key_table import KeyTable
+from penstock.catalogue.state.reader_lease_table import ReaderLeaseTable
 from penstock.catalogue.state.session_table import SessionTable
 from penstock.catalogue.state.signing_secret import SigningSecret
-from penstock.errors import UsageError
+from penstock.catalogue.state.upload_table import UploadTable
+from penstock.errors import NotFoundError, UsageError
 
 __all__ = ["make_context", "make_server", "serve"]
 
@@ -42,8 +45,15 @@ def make_context(
     host: str = "127.0.0.1",
     address: str = "",
     is_trusting: bool = False,
+    integrations: Sequence[str] = (),
+    workers: int = 2,
+    role: str = "",
 ) -> ServerContext:
-    """Return what the requests of a server share. UsageError: no bucket; trusting where others reach it."""
+    """Return what the requests of a server share. UsageError: no bucket; trusting where others reach it.
+
+    `integrations` are remotes that every key that writes may register data from; `workers`: jobs that run at once;
+    `role`: of the store, for whoever asks for credentials.
+    """
     if not buckets:
         raise UsageError("no bucket to serve", fix="Name one: penstock serve BUCKET")
     if is_trusting and not _is_loopback(host):
@@ -52,16 +62,25 @@ def make_context(
             why="others than this machine reach that address",
             fix="Serve on 127.0.0.1, or have users sign in: leave --trust-loopback out.",
         )
+    for name in integrations:
+        if name not in settings.remotes:
+            raise NotFoundError(f"no remote {name!r}", fix="`penstock remote list` shows those that there are.")
     keys = KeyTable(database)
+    catalogues = BucketCatalogues(buckets, settings)
     return ServerContext(
-        BucketCatalogues(buckets, settings),
+        catalogues,
         database,
         keys,
         SessionTable(database, keys),
         SigningSecret(database),
         is_trusting,
         frozenset({"localhost", "127.0.0.1", "::1", host}),
+        UploadTable(database),
+        make_workers(catalogues, database, workers),
+        ReaderLeaseTable(database),
         address.rstrip("/"),
+        frozenset(integrations),
+        role,
     )
 
 
@@ -100,6 +119,9 @@ def serve(
     address: str = "",
     state: str | None = None,
     is_trusting: bool = False,
+    integrations: Sequence[str] = (),
+    workers: int = 2,
+    role: str = "",
     ready: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Serve buckets until the process is asked to end; `ready` is told the address once it answers."""
@@ -111,7 +133,17 @@ def serve(
     requests.propagate = False
     with ExitStack() as stack:
         database = stack.enter_context(closing(open_database(state)))
-        context = make_context(buckets, settings, database, host=host, address=address, is_trusting=is_trusting)
+        context = make_context(
+            buckets,
+            settings,
+            database,
+            host=host,
+            address=address,
+            is_trusting=is_trusting,
+            integrations=integrations,
+            workers=workers,
+            role=role,
+        )
         stack.enter_context(closing(context.catalogues))
         server = make_server(context, host, port)
         sockets = [server.config.bind_socket()]

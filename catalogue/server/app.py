@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import APIRouter, FastAPI, Response
+from fastapi.concurrency import run_in_threadpool
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from penstock import __version__
@@ -18,14 +19,17 @@ from .answers import add_error_answers
 from .context import ServerContext
 from .guard import Guard, RequestMetrics
 from .routes_datasets import router as datasets
+from .routes_jobs import router as jobs
 from .routes_keys import router as keys
 from .routes_rows import router as rows
 from .routes_sessions import router as sessions
+from .routes_signed import router as signed
 from .routes_store import router as stored
+from .routes_uploads import router as uploads
 
 __all__ = ["make_app"]
 
-_ROUTERS: tuple[APIRouter, ...] = (sessions, datasets, rows, keys, stored)
+_ROUTERS: tuple[APIRouter, ...] = (sessions, datasets, rows, jobs, uploads, signed, keys, stored)
 
 
 def make_app(
@@ -38,11 +42,15 @@ def make_app(
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
-        if lifespan is None:
-            yield
-        else:
-            async with lifespan(app):
+        context.workers.start()
+        try:
+            if lifespan is None:
                 yield
+            else:
+                async with lifespan(app):
+                    yield
+        finally:
+            await run_in_threadpool(context.workers.close)
 
     app = FastAPI(title="Penstock catalogue", version=__version__, docs_url=None, redoc_url=None, lifespan=life)
     app.state.context = context

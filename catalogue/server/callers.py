@@ -18,10 +18,10 @@ from fastapi.concurrency import run_in_threadpool
 
 from penstock.catalogue.state.caller import TRUSTED, Caller
 from penstock.catalogue.state.session_table import Session
+from penstock.catalogue.state.signed_request import SIGNED, signer_of
 from penstock.errors import AccessError
 
 from .context import ServerContext, context_of
-from .signed_request import SIGNED, signer_of
 
 __all__ = ["COOKIE", "CSRF_FIELD", "CSRF_HEADER", "Asking", "NotSignedInError", "TooManyError", "session_of"]
 

@@ -9,12 +9,15 @@ from fastapi import Request
 
 from penstock.catalogue.datasets.bucket_catalogue import BucketCatalogue, BucketCatalogues
 from penstock.catalogue.datasets.reach import DatasetReach
+from penstock.catalogue.jobs.job_workers import JobWorkers
 from penstock.catalogue.state.attempt_limit import AttemptLimit
 from penstock.catalogue.state.database import Database
 from penstock.catalogue.state.grant_table import GrantTable
 from penstock.catalogue.state.key_table import KeyTable
+from penstock.catalogue.state.reader_lease_table import ReaderLeaseTable
 from penstock.catalogue.state.session_table import SessionTable
 from penstock.catalogue.state.signing_secret import SigningSecret
+from penstock.catalogue.state.upload_table import UploadTable
 
 __all__ = ["ServerContext", "context_of"]
 
@@ -23,7 +26,8 @@ __all__ = ["ServerContext", "context_of"]
 class ServerContext:
     """`is_trusting`: whoever asks over the loopback interface is an admin. `hosts`: names that a browser may use then.
 
-    `address`: how users reach the server, empty: as they say themselves.
+    `address`: how users reach the server, empty: as they say themselves. `integrations`: remotes that keys may register
+    data from which are no admin's. `role`: of the store, whose credentials are given out, cut down.
     """
 
     catalogues: BucketCatalogues
@@ -33,7 +37,12 @@ class ServerContext:
     secret: SigningSecret
     is_trusting: bool
     hosts: frozenset[str]
+    uploads: UploadTable
+    workers: JobWorkers
+    reader_leases: ReaderLeaseTable
     address: str = ""
+    integrations: frozenset[str] = frozenset()
+    role: str = ""
     failures: AttemptLimit = field(default_factory=lambda: AttemptLimit(10, 0.2))
     """Sign-ins that failed, by the address that they came from."""
     pace: AttemptLimit = field(default_factory=lambda: AttemptLimit(2000, 500))

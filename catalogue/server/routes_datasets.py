@@ -110,6 +110,22 @@ def _storage(number: int | None) -> StorageLocation | None:
         raise UsageError(f"no storage location {number}", fix=f"One of {kinds}.") from error
 
 
+@router.get("/find")
+def find_dataset(
+    request: Request,
+    asking: Asking,
+    bucket: Annotated[str, Query(max_length=300)],
+    name: Annotated[str, Query(max_length=300)],
+) -> Response:
+    """Return what is said of one dataset, by its name in a bucket."""
+    scope = DatasetScope.READ if DatasetScope.READ in asking.scopes else DatasetScope.WRITE
+    context = context_of(request)
+    if bucket not in context.buckets and not asking.dataset:
+        raise NotFoundError(f"no bucket {bucket!r} here")
+    found, known = opened(context, asking, f"{bucket}/{name}", scope)
+    return json_answer({"dataset": found.info(known), "user_role": int(found.role())})
+
+
 @router.get("/datasets/{dataset}")
 def show_dataset(request: Request, asking: Asking, dataset: str) -> Response:
     """Return what is said of one dataset."""

@@ -7,12 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Query, Request, Response
 
 from penstock.catalogue.orm.dataset import DatasetScope
+from penstock.catalogue.state.signed_request import SshKeyTable
 from penstock.errors import UsageError
 
 from .answers import json_answer
 from .callers import Asking
 from .context import ServerContext, context_of
-from .signed_request import SshKeyTable
 
 __all__ = ["router"]
 

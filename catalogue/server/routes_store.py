@@ -7,10 +7,12 @@ same words: nobody learns what a bucket holds.
 
 from __future__ import annotations
 
+import re
 from itertools import islice
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Body, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 
 from penstock.catalogue.datasets.bucket_catalogue import BucketCatalogue
 from penstock.catalogue.datasets.reach import DatasetReach, covered
@@ -19,6 +21,7 @@ from penstock.catalogue.state.caller import Caller
 from penstock.errors import AccessError, NotFoundError, UsageError
 from penstock.manifest.records import MAX_RECORD
 from penstock.repo.bucket import object_keys
+from penstock.repo.bucket.leases import LeaseKind, reader_lease
 from penstock.store.base import ByteRange, ObjectInfo
 from penstock.store.keys import check_key, check_prefix
 
@@ -31,6 +34,7 @@ __all__ = ["router"]
 router = APIRouter(prefix="/store", tags=["store"])
 
 _MOST = 64 << 20
+_LEASE = re.compile("[0-9a-f]{32}")
 _SHARED = (object_keys.DATA, object_keys.NODES)
 
 
@@ -124,6 +128,88 @@ def get_object(
     if reach is not None and length is None:
         reach.learn(key, body)
     return Response(body, media_type="application/octet-stream", headers={"x-penstock-size": str(len(body))})
+
+
+@router.put("/{bucket}/o/{key:path}")
+async def put_lease(request: Request, asking: Asking, bucket: str, key: str) -> Response:
+    """Take or renew the lease of a reader, so that gc leaves the version that it shows; nothing else is put."""
+    body = await request.body()
+
+    def put() -> None:
+        context = context_of(request)
+        home, reach = _scope(context, asking, bucket)
+        name = _lease_name(key)
+        lease = reader_lease(body, reach.dataset if reach is not None else None)
+        stored = context.reader_leases.take(asking.name, bucket, name, lease.seconds)
+        home.session.store.put(object_keys.lease_key(LeaseKind.MOUNT, stored), body)
+
+    await run_in_threadpool(put)
+    return Response(status_code=204)
+
+
+@router.delete("/{bucket}/o/{key:path}")
+def delete_lease(request: Request, asking: Asking, bucket: str, key: str) -> Response:
+    """Give the lease of a reader back. Whoever did not take it deletes nothing."""
+    context = context_of(request)
+    home, _ = _scope(context, asking, bucket)
+    stored = context.reader_leases.give_back(asking.name, bucket, _lease_name(key))
+    if stored is not None:
+        home.session.store.delete([object_keys.lease_key(LeaseKind.MOUNT, stored)])
+    return Response(status_code=204)
+
+
+@router.post("/{bucket}/credentials")
+def give_credentials(
+    request: Request,
+    asking: Asking,
+    bucket: str,
+    seconds: Annotated[int, Body(embed=True, ge=900, le=43_200)] = 3600,
+) -> Response:
+    """Give out credentials of the store that read all datasets of a bucket for a while, past this server.
+
+    Only to keys of all datasets: the data of a bucket are shared by its datasets, and no policy parts them.
+    """
+    context = context_of(request)
+    asking.require(DatasetScope.READ, asking.dataset)
+    if asking.dataset:
+        raise AccessError(
+            "a key of one dataset gets no credentials of the store",
+            why="datasets of a bucket share its data, and credentials of one would open what is another's",
+            fix="Read through this server.",
+        )
+    if bucket not in context.buckets:
+        raise NotFoundError(f"no bucket {bucket[:100]!r} here")
+    home = context.buckets[bucket]
+    if not context.role or not home.address.startswith("s3://"):
+        why = "it was started without a role" if home.address.startswith("s3://") else "the bucket is a directory"
+        raise UsageError("this server gives out no credentials", why=why, fix="penstock serve --role ARN")
+    from penstock.store.s3.role_credentials import assume_role, reading_policy  # boto3 is slow to import
+
+    name, _, prefix = home.address.removeprefix("s3://").partition("/")
+    below = f"{prefix}/" if prefix else ""
+    folders = [below + each for each in (object_keys.DATASETS, object_keys.DATA, object_keys.NODES)]
+    options = context.catalogues.settings.locate_bucket(bucket)[1]
+    made = assume_role(options, context.role, reading_policy(name, folders, below + object_keys.DATASETS), seconds)
+    return json_answer(
+        {
+            "access_key": made.credentials.access_key,
+            "secret_key": made.credentials.secret_key,
+            "session_token": made.credentials.token,
+            "expires": made.expires,
+            "url": home.address,
+            "endpoint": made.endpoint,
+            "region": made.region,
+        },
+        headers={"cache-control": "no-store"},
+    )
+
+
+def _lease_name(key: str) -> str:
+    prefix = object_keys.lease_key(LeaseKind.MOUNT, "")
+    name = key.removeprefix(prefix)
+    if name == key or not _LEASE.fullmatch(name):
+        raise _refused()
+    return name
 
 
 def _check(key: str, reach: DatasetReach | None) -> None:

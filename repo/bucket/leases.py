@@ -36,12 +36,12 @@ from typing import Self
 
 import msgspec
 
-from penstock.errors import ConflictError, IntegrityError, NotFoundError, PenstockError
+from penstock.errors import AccessError, ConflictError, IntegrityError, NotFoundError, PenstockError, UsageError
 from penstock.manifest.records import MAX_RECORD
 from penstock.repo.bucket import object_keys
 from penstock.store.base import Store
 
-__all__ = ["HeldLease", "Lease", "LeaseKind", "held_version", "leases", "now"]
+__all__ = ["HeldLease", "Lease", "LeaseKind", "held_version", "leases", "now", "reader_lease"]
 
 _log = logging.getLogger(__name__)
 
@@ -140,6 +140,28 @@ def leases(store: Store, kind: LeaseKind | None = None) -> list[HeldLease]:
     return found
 
 
+def reader_lease(body: bytes, dataset: str | None) -> HeldLease:
+    """Return the lease of a mount that somebody sends, to be put for them. UsageError: it is none, or holds too much.
+
+    `dataset` is the one that they may read; None: any.
+    """
+    try:
+        record = msgspec.json.decode(body, type=_Record) if len(body) <= _MOST_SENT else None
+    except msgspec.DecodeError:
+        record = None
+    if record is None or _problem(record, LeaseKind.MOUNT):
+        raise UsageError("this is no lease", fix="Upgrade Penstock.")
+    if dataset is not None and record.dataset != dataset:
+        raise AccessError("this lease is of another dataset")
+    if not 0 < record.seconds <= LeaseKind.MOUNT.seconds or len(record.holds) > _MOST_HELD:
+        raise UsageError("this lease holds too much", why=f"{_MOST_HELD} versions for a day are the most")
+    holds = tuple(map(bytes.fromhex, record.holds))
+    return HeldLease("", LeaseKind.MOUNT, record.dataset, holds, record.host, None, record.seconds)
+
+
+_MOST_SENT = 1 << 16
+_MOST_HELD = 256
+"""Of a lease that somebody else has us put: bytes, and versions."""
 _LONGEST_WRITER = 3600.0
 _LONGEST_READER = 366 * 86400.0
 """Seconds of a lease beyond which it is none: a writer's stands for minutes, one of an overlay for days."""

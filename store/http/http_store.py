@@ -1,4 +1,4 @@
-"""A bucket behind a server of the catalogue: ``https://host/bucket``, read with a key, and never written.
+"""A bucket behind a server of the catalogue: ``https://host/bucket``, read with a key; of a reader's, leases are put.
 
 The server says what a key opens. Of objects that several datasets share it sends what belongs to the key's own, and
 zeros for the rest: whoever asked holds the bytes against their hashes. The key goes to the host that was named and
@@ -51,6 +51,8 @@ _MOST_ERROR = 1 << 16
 _MOST_LISTING = 8 << 20
 _PAGE = 1000
 _AGAIN = frozenset({429, 500, 502, 503, 504})
+_LEASES = ".penstock/leases/mount/"
+"""What may be put and deleted: the one thing that a reader says."""
 
 
 class _Listed(msgspec.Struct, frozen=True):
@@ -185,9 +187,11 @@ class HttpStore(Store):
         """See `Store.list_level`: what a server shows of a dataset has records, and no levels."""
         raise UsageError(f"{self.url} cannot be registered in place", why="it is a server, and no store of files")
 
-    def put(self, key: str, body: Buffer) -> None:  # noqa: ARG002 - whatever it is
-        """See `Store.put`: refused."""
-        self._refuse_writing()
+    def put(self, key: str, body: Buffer) -> None:
+        """See `Store.put`: leases of readers alone, so that gc leaves what they show; all else is refused."""
+        if not key.startswith(_LEASES):
+            self._refuse_writing()
+        self._ask("PUT", f"/o/{quote(check_key(key))}", {}, 0, bytes(body))
 
     def put_file(self, key: str, descriptor: int, size: int, pool: Executor | None = None) -> None:  # noqa: ARG002 - whatever it is
         """See `Store.put_file`: refused."""
@@ -197,9 +201,12 @@ class HttpStore(Store):
         """See `Store.create`: refused."""
         self._refuse_writing()
 
-    def delete(self, keys: Iterable[str]) -> None:  # noqa: ARG002 - whatever it is
-        """See `Store.delete`: refused."""
-        self._refuse_writing()
+    def delete(self, keys: Iterable[str]) -> None:
+        """See `Store.delete`: leases of readers that this one has put; all else is refused."""
+        for key in keys:
+            if not key.startswith(_LEASES):
+                self._refuse_writing()
+            self._ask("DELETE", f"/o/{quote(check_key(key))}", {}, 0)
 
     def copy(self, source: Store, source_key: str, key: str, *, source_version_id: str | None = None) -> None:  # noqa: ARG002 - whatever it is
         """See `Store.copy`: refused."""
@@ -232,13 +239,15 @@ class HttpStore(Store):
             self._pool = (os.getpid(), urllib3.PoolManager(num_pools=2, maxsize=32))
         return self._pool[1]
 
-    def _ask(self, method: str, path: str, query: dict[str, str], most: int) -> tuple[Any, bytes]:
+    def _ask(
+        self, method: str, path: str, query: dict[str, str], most: int, sent: bytes | None = None
+    ) -> tuple[Any, bytes]:
         """Send a request until it is answered, or its time is over. Raises as `Store` says."""
         deadline = self._policy.start()
         failures = 0
         while True:
             try:
-                return self._once(method, path, query, most, deadline)
+                return self._once(method, path, query, most, deadline, sent)
             except (urllib3.exceptions.HTTPError, OSError, _TryAgainError) as error:
                 failures += 1
                 pause = self._policy.pause(failures, deadline)
@@ -248,7 +257,9 @@ class HttpStore(Store):
                     ) from error
                 time.sleep(pause)
 
-    def _once(self, method: str, path: str, query: dict[str, str], most: int, deadline: Deadline) -> tuple[Any, bytes]:
+    def _once(
+        self, method: str, path: str, query: dict[str, str], most: int, deadline: Deadline, sent: bytes | None
+    ) -> tuple[Any, bytes]:
         headers = {"accept-encoding": "identity"}
         if self._options.key is not None:
             headers["authorization"] = f"Bearer {self._options.key}"
@@ -258,12 +269,19 @@ class HttpStore(Store):
         )
         url = f"{self._base}{path}{f'?{urlencode(query)}' if query else ''}"
         answer = self._connections().request(
-            method, url, headers=headers, timeout=timeout, retries=False, redirect=False, preload_content=False
+            method,
+            url,
+            body=sent,
+            headers=headers,
+            timeout=timeout,
+            retries=False,
+            redirect=False,
+            preload_content=False,
         )
         try:
             if answer.status in _AGAIN:
                 raise _TryAgainError(f"it answers {answer.status}")
-            if answer.status != 200:
+            if answer.status not in (200, 204):
                 raise self._error(answer.status, b"" if method == "HEAD" else answer.read(_MOST_ERROR), path)
             body = bytearray()
             while part := answer.read(_CHUNK):

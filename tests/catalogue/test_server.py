@@ -118,7 +118,7 @@ def test_the_secret_of_a_key_is_kept_nowhere(site):
     key = site.context.keys.create("", [READ])
     secret = key.secret.rpartition("_")[2].encode()
     folder = os.path.dirname(site.context.database.path)
-    kept = b"".join(path.read_bytes() for path in Path(folder).iterdir())
+    kept = b"".join(path.read_bytes() for path in Path(folder).rglob("*") if path.is_file())
     assert key.api_key.encode() in kept
     assert secret not in kept
 

@@ -57,11 +57,15 @@ class Site:
 
 
 @contextmanager
-def running(folder: Path, *buckets: str, is_trusting: bool = True) -> Iterator[Site]:
+def running(
+    folder: Path, *buckets: str, is_trusting: bool = True, integrations: tuple[str, ...] = (), role: str = ""
+) -> Iterator[Site]:
     """Run a server of buckets in a thread."""
     with ExitStack() as stack:
         database = stack.enter_context(closing(open_database(str(folder))))
-        context = make_context(buckets, Settings.load(), database, is_trusting=is_trusting)
+        context = make_context(
+            buckets, Settings.load(), database, is_trusting=is_trusting, integrations=integrations, role=role
+        )
         stack.enter_context(closing(context.catalogues))
         server = make_server(context, "127.0.0.1", 0)
         bound = server.config.bind_socket()

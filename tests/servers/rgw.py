@@ -11,6 +11,7 @@ S3 does: a quoted If-Match fails, x-amz-checksum-* is ignored, trailer checksums
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import shutil
 import socket
@@ -80,9 +81,15 @@ rgw_override_bucket_index_max_shards = 1
 rgw_gc_obj_min_wait = 1
 rgw_gc_processor_period = 5
 rgw_gc_processor_max_time = 5
+rgw_s3_auth_use_sts = true
+rgw_sts_key = of-the-test-only
 """
 _STARTS = 3
 """Times that it is started from anew: on a busy machine Ceph's own programs sometimes crash while they begin."""
+
+
+def _policy(statement: Mapping[str, object]) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]}, separators=(",", ":"))
 
 
 class GatewayError(Exception):
@@ -159,6 +166,17 @@ class RadosGateway:
     def add_key(self, access_key: str, secret_key: str) -> None:
         """Give the owner another key, which is good until `remove_key`."""
         self._run(*self._ADMIN, "key", "create", "--uid=owner", f"--access-key={access_key}", f"--secret={secret_key}")
+
+    def make_role(self, name: str) -> str:
+        """Make a role that the owner may take, which may do all, and return what it is called."""
+        trust = {"Effect": "Allow", "Principal": {"AWS": ["arn:aws:iam:::user/owner"]}, "Action": ["sts:AssumeRole"]}
+        every = {"Effect": "Allow", "Action": ["s3:*"], "Resource": ["arn:aws:s3:::*"]}
+        for command in (
+            ("role", "create", f"--role-name={name}", "--path=/", f"--assume-role-policy-doc={_policy(trust)}"),
+            ("role-policy", "put", f"--role-name={name}", "--policy-name=all", f"--policy-doc={_policy(every)}"),
+        ):
+            self._run(*self._ADMIN, *command)
+        return f"arn:aws:iam:::role/{name}"
 
     def remove_key(self, access_key: str) -> None:
         """Let a key of the owner's be refused from now on."""

@@ -17,9 +17,10 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key, load_ssh_public_key
 
 from penstock.catalogue.orm.dataset import DatasetScope
-from penstock.catalogue.state.caller import Caller
-from penstock.catalogue.state.database import Database
 from penstock.errors import NotFoundError, UsageError
+
+from .caller import Caller
+from .database import Database
 
 __all__ = ["SIGNED", "SshKeyTable", "SshSigner", "signer_of"]
 
