@@ -1,8 +1,10 @@
-"""Programs of users: the calls of the catalogue on buckets directly."""
+"""Programs of users: the calls of the catalogue, on buckets directly (`Catalogue`) and over HTTP (`UserClient`)."""
 
 from __future__ import annotations
 
+from .catalogue import Catalogue
 from .catalogue_dataset import CatalogueDataset
-from .user_client import Catalogue
+from .dataset import Dataset
+from .user_client import UserClient
 
-__all__ = ["Catalogue", "CatalogueDataset"]
+__all__ = ["Catalogue", "CatalogueDataset", "Dataset", "UserClient"]

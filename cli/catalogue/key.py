@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from penstock.cli.params import HANDLE
 from .extra import catalogue_extra
 
 if TYPE_CHECKING:
+    from penstock.catalogue.orm.dataset import DatasetScope
     from penstock.catalogue.state.database import Database
 
 __all__ = ["key"]
@@ -30,6 +32,23 @@ def _state(folder: str | None) -> Iterator[Database]:
         from penstock.catalogue.state.database import open_database
     with closing(open_database(folder)) as database:
         yield database
+
+
+def _hash_of(invocation: Invocation, handle: Handle | None) -> str:
+    """Return the hash of a dataset that is there; of none, an empty one."""
+    if handle is None:
+        return ""
+    from penstock.catalogue.datasets.bucket_catalogue import BucketCatalogue
+
+    alone = dataset_alone(handle)
+    with closing(BucketCatalogue(alone.bucket, invocation.settings())) as found:
+        return found.info(alone.dataset or "").dataset_hash
+
+
+def _wanted(scopes: tuple[str, ...], *, admin: bool) -> list[DatasetScope]:
+    from penstock.catalogue.orm.dataset import DatasetScope
+
+    return [DatasetScope[each] for each in scopes or (("READ", "WRITE") if admin else ("READ",))]
 
 
 def _seconds(_: click.Context, __: click.Parameter, text: str | None) -> float | None:
@@ -70,19 +89,11 @@ def create(
     state: str | None,
 ) -> None:
     """Make a key, of one dataset or of all that a server has, and print it: this once."""
-    from penstock.catalogue.datasets.bucket_catalogue import BucketCatalogue
-    from penstock.catalogue.orm.dataset import DatasetScope
-
     with _state(state) as database:
         from penstock.catalogue.state.key_table import KeyTable
 
-        dataset = ""
-        if handle is not None:
-            alone = dataset_alone(handle)
-            found = BucketCatalogue(alone.bucket, invocation.settings())
-            with closing(found):
-                dataset = found.info(alone.dataset or "").dataset_hash
-        wanted = [DatasetScope[each] for each in scopes or (("READ", "WRITE") if admin else ("READ",))]
+        dataset = _hash_of(invocation, handle)
+        wanted = _wanted(scopes, admin=admin)
         made = KeyTable(database).create(title, wanted, dataset, lifetime=expires, is_admin=admin)
     output = invocation.output
     if output.json:
@@ -90,6 +101,78 @@ def create(
     else:
         output.line(made.secret)
         output.notice("it is kept nowhere: who has it uses it, for example as PENSTOCK_KEY")
+
+
+@key.command(
+    "add-ssh",
+    cls=Command,
+    examples=(
+        'penstock key add-ssh ~/.ssh/id_ed25519.pub --admin --title "my laptop"',
+        "penstock key add-ssh bea.pub demo/photos --scope READ",
+    ),
+)
+@click.argument("file", type=click.Path(exists=True, dir_okay=False))
+@click.argument("handle", type=HANDLE, required=False)
+@click.option("--scope", "scopes", multiple=True, type=click.Choice(["READ", "WRITE"]), help="READ by default.")
+@click.option("--title", default="", metavar="TEXT", help="Whose it is.")
+@click.option("--admin", is_flag=True, help="They make datasets and keys, and read and write.")
+@_STATE
+@pass_invocation
+def add_ssh(
+    invocation: Invocation,
+    file: str,
+    handle: Handle | None,
+    scopes: tuple[str, ...],
+    title: str,
+    admin: bool,
+    state: str | None,
+) -> None:
+    """Let whoever has the private half of an SSH key sign requests; FILE is the public one."""
+    with _state(state) as database:
+        from penstock.catalogue.state.signed_request import SshKeyTable
+
+        with open(file, encoding="utf-8", errors="replace") as stream:
+            public = stream.read(10_000)
+        dataset = _hash_of(invocation, handle)
+        name = SshKeyTable(database).register(public, title, _wanted(scopes, admin=admin), dataset, is_admin=admin)
+    if invocation.output.json:
+        invocation.output.document({"fingerprint": name, "dataset_hash": dataset})
+    else:
+        invocation.output.line(name)
+
+
+@key.command(
+    cls=Command,
+    examples=("penstock key credentials https://data.example.org/demo", 'eval "$(penstock key credentials URL)"'),
+)
+@click.argument("url")
+@click.option("--expires", default="1h", callback=_seconds, metavar="TIME", help="15m to 12h.")
+@pass_invocation
+def credentials(invocation: Invocation, url: str, expires: float) -> None:
+    """Ask a server for credentials of its store that read a bucket for a while, with PENSTOCK_KEY.
+
+    What is printed is for a shell: variables that every S3 client knows.
+    """
+    with catalogue_extra():
+        from penstock.catalogue.client import UserClient
+    base, _, bucket = url.rstrip("/").rpartition("/")
+    known = invocation.settings().locate_bucket(url.rstrip("/"))[1].key
+    with closing(UserClient.create_with_key(known or "", url=base)) as client:
+        told = client.storage_credentials(bucket, round(expires))
+    if invocation.output.json:
+        invocation.output.document(told)
+        return
+    lines = {
+        "AWS_ACCESS_KEY_ID": told["access_key"],
+        "AWS_SECRET_ACCESS_KEY": told["secret_key"],
+        "AWS_SESSION_TOKEN": told["session_token"],
+        "AWS_ENDPOINT_URL": told["endpoint"],
+        "AWS_DEFAULT_REGION": told["region"],
+    }
+    for name, value in lines.items():
+        if value:
+            invocation.output.line(f"export {name}={shlex.quote(value)}")
+    invocation.output.notice(f"they read {told['url']} until {told['expires']}")
 
 
 @key.command("list", cls=Command, examples=("penstock key list",))

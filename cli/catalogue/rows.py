@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
-from penstock.api.handles import Handle, dataset_alone
+from penstock.api.handles import Handle
 from penstock.cli.commands import Command
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.params import HANDLE
+from penstock.errors import UsageError
 
-from .extra import catalogue_extra
+from .opened import opened_dataset
 
 if TYPE_CHECKING:
-    from penstock.catalogue.client.catalogue_dataset import CatalogueDataset
+    from penstock.catalogue.client import CatalogueDataset, Dataset
     from penstock.catalogue.orm.dataset import DataRow
 
 __all__ = ["index", "rows", "upload"]
-
-
-def _dataset(invocation: Invocation, handle: Handle) -> CatalogueDataset:
-    with catalogue_extra():
-        from penstock.catalogue.client import Catalogue
-    alone = dataset_alone(handle)
-    return Catalogue.open(alone.bucket, settings=invocation.settings()).get_dataset(f"{alone.bucket}/{alone.dataset}")
 
 
 @click.command(
@@ -37,20 +32,44 @@ def _dataset(invocation: Invocation, handle: Handle) -> CatalogueDataset:
 @click.option("--title", metavar="PATTERN", help="Only these: % is any text, _ a letter.")
 @click.option("--sort", default="path", show_default=True, metavar="FIELD", help="-FIELD: from the largest on.")
 @click.option("-n", "--limit", default=100, show_default=True, type=click.IntRange(1, 1000), help="At most so many.")
+@click.option("--delete", "deleted", multiple=True, metavar="HASH", help="Take these rows out, in a new version.")
 @pass_invocation
-def rows(invocation: Invocation, handle: Handle, kind: str | None, title: str | None, sort: str, limit: int) -> None:
+def rows(
+    invocation: Invocation,
+    handle: Handle,
+    kind: str | None,
+    title: str | None,
+    sort: str,
+    limit: int,
+    deleted: tuple[str, ...],
+) -> None:
     """List the data rows of a dataset: images, videos, groups of images, DICOM series.
 
-    `penstock index` makes rows of files that were pushed.
+    `penstock index` makes rows of files that were pushed. What was deleted comes back with `penstock revert`.
     """
-    dataset = _dataset(invocation, handle)
-    from penstock.catalogue.orm.dataset import DataType
-    from penstock.catalogue.rows.row_index import RowFilter
+    with opened_dataset(invocation, handle) as dataset:
+        from penstock.catalogue.orm.dataset import DataType
+        from penstock.catalogue.rows.row_index import RowFilter
 
-    page = dataset.rows(RowFilter(DataType(kind) if kind else None, title), sort=sort, limit=limit)
+        if deleted:
+            _delete(invocation, dataset, deleted)
+            return
+        page = dataset.rows(RowFilter(DataType(kind) if kind else None, title), sort=sort, limit=limit)
     _show(invocation, page.rows)
     if len(page.rows) < page.total:
         invocation.output.notice(f"{len(page.rows)} of {page.total}")
+
+
+def _delete(invocation: Invocation, dataset: CatalogueDataset | Dataset, deleted: tuple[str, ...]) -> None:
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        gone = dataset.delete_data(deleted)
+    for each in said:
+        invocation.output.notice(str(each.message))
+    if invocation.output.json:
+        invocation.output.document({"deleted": gone})
+    else:
+        invocation.output.line(f"{len(gone)} rows deleted")
 
 
 def _show(invocation: Invocation, found: tuple[DataRow, ...]) -> None:
@@ -82,8 +101,9 @@ def index(invocation: Invocation, handle: Handle, exact: bool) -> None:
 
     Of each file at most 2 MiB are fetched.
     """
-    dataset = _dataset(invocation, handle)
-    with invocation.progress() as progress:
+    with opened_dataset(invocation, handle) as dataset, invocation.progress() as progress:
+        if not hasattr(dataset, "index"):
+            raise UsageError("files behind a server are not looked into", fix="penstock index BUCKET/DATASET")
         done = dataset.index(exact=exact, progress=progress)
     if invocation.output.json:
         invocation.output.document(msgspec.to_builtins(done))
@@ -98,17 +118,43 @@ def index(invocation: Invocation, handle: Handle, exact: bool) -> None:
 @click.argument("handle", type=HANDLE)
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--group", is_flag=True, help="Images, as one ordered group for each resolution.")
+@click.option("--dicom", is_flag=True, help="DICOM files, one row for each series.")
+@click.option("--plain", is_flag=True, help="To a server: files as they are, and no rows of them.")
 @click.option("--title", default="", metavar="TEXT", help="Of one file, or of the group.")
+@click.option("-m", "--message", default="", metavar="TEXT", help="Why, with --plain.")
 @click.option("--folder", default="", metavar="PATH", help="Where in the dataset.")
 @pass_invocation
 def upload(
-    invocation: Invocation, handle: Handle, files: tuple[Path, ...], group: bool, title: str, folder: str
+    invocation: Invocation,
+    handle: Handle,
+    files: tuple[Path, ...],
+    group: bool,
+    dicom: bool,
+    plain: bool,
+    title: str,
+    message: str,
+    folder: str,
 ) -> None:
-    """Add videos and images to a dataset as data rows."""
-    dataset = _dataset(invocation, handle)
-    with invocation.progress() as progress:
+    """Add videos and images to a dataset as data rows: of a bucket, or behind a server with PENSTOCK_KEY.
+
+    What was cut off goes on where it ended when it is called again.
+    """
+    with opened_dataset(invocation, handle) as dataset, invocation.progress() as progress:
+        if plain:
+            from penstock.catalogue.client import Dataset
+
+            if not isinstance(dataset, Dataset):
+                raise UsageError("files are pushed into a bucket", fix="penstock push FILE BUCKET/DATASET")
+            above = f"{folder.strip('/')}/" if folder.strip("/") else ""
+            top_hash = dataset.commit(
+                {f"{above}{path.name}": path for path in files}, message=message, progress=progress
+            )
+            invocation.output.line(top_hash)
+            return
         if group:
             made = dataset.create_image_group(files, title=title, folder=folder, progress=progress)
+        elif dicom:
+            made = dataset.create_dicom_series(files, title=title, folder=folder, progress=progress)
         else:
             made = [dataset.upload_file(path, title=title, folder=folder, progress=progress) for path in files]
     _show(invocation, tuple(made))

@@ -23,6 +23,9 @@ __all__ = ["serve_"]
 @click.option("--url", default="", metavar="URL", help="How users reach it, behind a proxy.")
 @click.option("--state", metavar="DIR", help="Where keys, sessions and jobs are kept.")
 @click.option("--trust-loopback", is_flag=True, help="Whoever is on this machine is an admin, without a key.")
+@click.option("--integration", multiple=True, metavar="REMOTE", help="Keys that write may register data from it.")
+@click.option("--role", default="", metavar="ARN", help="Give out credentials of this role of the store, to read.")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64), help="Jobs that run at once.")
 @pass_invocation
 def serve_(
     invocation: Invocation,
@@ -32,6 +35,9 @@ def serve_(
     url: str,
     state: str | None,
     trust_loopback: bool,
+    integration: tuple[str, ...],
+    role: str,
+    workers: int,
 ) -> None:
     """Serve the catalogue of buckets: pages for people, and an interface for programs.
 
@@ -58,5 +64,8 @@ def serve_(
         address=url,
         state=state,
         is_trusting=trust_loopback,
+        integrations=integration,
+        workers=workers,
+        role=role,
         ready=ready,
     )

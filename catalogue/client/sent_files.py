@@ -1,0 +1,54 @@
+"""Files sent to a server in pieces, each gone on with where it ended, whoever was cut off."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+from penstock.errors import ConflictError, NotFoundError, UnreadableError
+from penstock.progress import Progress, Stage
+
+from .server_connection import ServerConnection
+
+__all__ = ["send_file"]
+
+_PIECE = 4 << 20
+
+
+def send_file(connection: ServerConnection, dataset: str, path: str, name: str, progress: Progress) -> str:
+    """Send a file, and return the name of its upload. ConflictError: it changed while it was sent.
+
+    It is read once for its SHA-256, by which the server holds what arrived against what was sent.
+    """
+    try:
+        size = os.stat(path).st_size
+        digest = _digest(path, progress.stage("hashing", total=size))
+        uploading = progress.stage("uploading", total=size)
+        with open(path, "rb") as stream:
+            begun = {"name": name, "size": size, "sha256": digest}
+            told = connection.ask("POST", f"/api/datasets/{dataset}/uploads", begun, again=True)
+            at = int(told["received"])
+            uploading.advance(at)
+            while at < size:
+                stream.seek(at)
+                piece = stream.read(min(_PIECE, size - at))
+                if not piece:
+                    raise ConflictError(f"{path!r} became shorter while it was sent", fix="Send it again.")
+                told_next = connection.ask("PUT", f"/api/uploads/{told['upload']}", query={"offset": at}, raw=piece)
+                now = int(told_next["received"])
+                uploading.advance(max(0, now - at))
+                at = now
+    except FileNotFoundError as error:
+        raise NotFoundError(f"no file {path!r}", fix="Name a file that is there.") from error
+    except OSError as error:
+        raise UnreadableError(f"{path!r} cannot be read", why=str(error), candidates=[path]) from error
+    return str(told["upload"])
+
+
+def _digest(path: str, stage: Stage) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while part := stream.read(_PIECE):
+            digest.update(part)
+            stage.advance(len(part))
+    return digest.hexdigest()
