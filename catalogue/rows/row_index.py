@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import msgspec
 
 from penstock.catalogue.orm.dataset import DataRow, DataType, StorageLocation
-from penstock.errors import NotFoundError, UsageError
+from penstock.errors import AccessError, NotFoundError, UsageError
 
 from .row_metadata import StoredRow, row_of
 
@@ -94,8 +94,10 @@ class RowIndex:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = OFF")  # it can be made again
             version = connection.execute("PRAGMA user_version").fetchone()[0]
-        except sqlite3.DatabaseError:
+        except sqlite3.DatabaseError as error:
             connection.close()
+            if isinstance(error, sqlite3.OperationalError):  # somebody else is at it for long, or the disk is full
+                raise AccessError(f"{self._path} cannot be used", why=str(error), fix="Try again.") from error
             os.unlink(self._path)  # torn by a crash
             return self._open()
         if version != _SCHEMA:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -106,8 +107,7 @@ class Database:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             try:
-                descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-                os.close(descriptor)
+                _make_file(self.path)
                 connection = sqlite3.connect(self.path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")
@@ -130,7 +130,8 @@ class Database:
             try:
                 yield connection
             except BaseException:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:  # some errors have ended it already
+                    connection.execute("ROLLBACK")
                 raise
             connection.execute("COMMIT")
         except sqlite3.Error as error:
@@ -150,6 +151,19 @@ class Database:
                 connection.close()
             self._all.clear()
         self._local = threading.local()
+
+
+def _make_file(path: str) -> None:
+    """Make the file, for its owner alone, if it is not there. AccessError: it is something else.
+
+    One that is there is not opened: to close it again would take away the locks that other connections of this process
+    have on it, as POSIX has it, and another process would then delete the log that they write to.
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        if not stat.S_ISREG(os.stat(path, follow_symlinks=False).st_mode):
+            raise AccessError(f"{path} is no file", fix="Name a folder of yours with --state.") from None
 
 
 def open_database(folder: str | None = None) -> Database:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -31,6 +33,34 @@ def everything(job):
 def lapse(database):
     with database.transaction() as connection:
         connection.execute("UPDATE job SET lease_until = 0")
+
+
+ANOTHER = """
+import sys
+from penstock.catalogue.state.database import open_database
+from penstock.catalogue.state.job_table import JobTable
+database = open_database(sys.argv[1])
+print([job.kind for job in JobTable(database).list()])
+JobTable(database).submit(sys.argv[2], "ada", "d", b"{}")
+database.close()
+"""
+
+
+def test_processes_that_come_and_go_see_what_each_other_wrote(database, table, tmp_path):
+    """Connections of one process are not unlocked by further ones: else a process that ends takes the log away."""
+
+    def another(kind):
+        command = [sys.executable, "-c", ANOTHER, str(tmp_path / "state"), kind]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout.strip()
+
+    table.submit("first", "ada", "d", b"{}")
+    thread = threading.Thread(target=table.list)
+    thread.start()
+    thread.join()
+    assert another("second") == "['first']"
+    table.submit("third", "ada", "d", b"{}")
+    assert another("fourth") == "['third', 'second', 'first']"
+    assert [job.kind for job in table.list()] == ["fourth", "third", "second", "first"]
 
 
 def test_a_job_of_a_worker_that_died_goes_on_with_what_was_noted(database, table):
