@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .catalogue import Catalogue
 from .catalogue_dataset import CatalogueDataset
-from .dataset import Dataset
+from .served_dataset import Dataset
 from .user_client import UserClient
 
 __all__ = ["Catalogue", "CatalogueDataset", "Dataset", "UserClient"]

@@ -17,7 +17,7 @@ from penstock.catalogue.jobs.job_requests import ReencodeResult
 from penstock.catalogue.jobs.job_work import REENCODE, make_workers
 from penstock.catalogue.jobs.job_workers import JobWorkers
 from penstock.catalogue.state.database import Database, open_database
-from penstock.catalogue.state.job_table import Job, JobStatus, JobTable
+from penstock.catalogue.state.job_table import JobStatus, JobTable, NotedJob
 
 __all__ = ["LocalJobs"]
 
@@ -75,7 +75,7 @@ class LocalJobs:
         """Have a job end."""
         JobTable(self._database()).cancel(number)
 
-    def _shown(self, job: Job) -> Mapping[str, Any]:
+    def _shown(self, job: NotedJob) -> Mapping[str, Any]:
         result: Any = msgspec.json.decode(job.result) if job.result else None
         if job.kind == REENCODE and job.result:
             made = msgspec.json.decode(job.result, type=ReencodeResult)

@@ -31,7 +31,7 @@ from penstock.catalogue.orm.dataset import (
 from penstock.catalogue.orm.dataset_api_keys import DatasetAPIKey
 from penstock.errors import NotFoundError, UnreadableError, UsageError
 
-from .dataset import Dataset
+from .served_dataset import Dataset
 from .server_connection import ServerConnection
 
 __all__ = ["UserClient"]

@@ -10,7 +10,7 @@ from penstock.catalogue.datasets.bucket_catalogue import named_hash
 from penstock.catalogue.datasets.dataset_rows import DatasetRows
 from penstock.catalogue.datasets.given_files import GivenFile
 from penstock.catalogue.orm.dataset import DataRow, DataType
-from penstock.catalogue.state.upload_table import Upload, UploadTable
+from penstock.catalogue.state.upload_table import ReceivedFile, UploadTable
 from penstock.errors import UsageError
 
 from .job_progress import JobProgress
@@ -58,7 +58,11 @@ def _result(rows: DatasetRows, added: list[DataRow]) -> bytes:
 
 
 def _added(
-    rows: DatasetRows, request: AddRequest, found: list[Upload], named: Callable[[int], str], progress: JobProgress
+    rows: DatasetRows,
+    request: AddRequest,
+    found: list[ReceivedFile],
+    named: Callable[[int], str],
+    progress: JobProgress,
 ) -> list[DataRow]:
     given = [
         GivenFile(upload.path, said.title, said.client_metadata, upload.name)
@@ -74,7 +78,7 @@ def _added(
     return [rows.add_file(given[0], *kinds, folder=request.folder, uid=named(0), progress=progress)]
 
 
-def _commit(rows: DatasetRows, request: AddRequest, found: list[Upload], progress: JobProgress) -> str:
+def _commit(rows: DatasetRows, request: AddRequest, found: list[ReceivedFile], progress: JobProgress) -> str:
     with rows.new_version() as builder:
         for key in request.deleted:
             if key in builder:

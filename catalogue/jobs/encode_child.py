@@ -58,12 +58,12 @@ class _Decoder:
         self.lost = 0
 
     def __iter__(self) -> Iterator[Any]:
-        import av
+        from av.error import InvalidDataError
 
         for packet in self._container.demux(self._video):
             try:
                 frames = packet.decode()
-            except av.error.InvalidDataError:
+            except InvalidDataError:
                 self.lost += 1
                 continue
             yield from frames
@@ -136,7 +136,7 @@ class _Upright:
     """Turns frames as the first one is to be turned, to its size, with even sides and as yuv420p."""
 
     def __init__(self, first: Any) -> None:
-        import av
+        from av.filter import Graph
 
         self._shape = (first.width, first.height, first.format.name)
         self._graph: Any = None
@@ -147,7 +147,7 @@ class _Upright:
             return
         sides = (first.height, first.width) if first.rotation % 180 else (first.width, first.height)
         odd = [side % 2 for side in sides]
-        graph = av.filter.Graph()
+        graph = Graph()
         nodes = [
             graph.add_buffer(width=first.width, height=first.height, format=first.format, time_base=Fraction(1, 25))
         ]

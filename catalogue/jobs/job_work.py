@@ -17,7 +17,7 @@ from penstock.catalogue.datasets.dataset_rows import DatasetRows
 from penstock.catalogue.datasets.private_data import add_private_data
 from penstock.catalogue.datasets.private_spec import parse_spec
 from penstock.catalogue.state.database import Database
-from penstock.catalogue.state.job_table import Job
+from penstock.catalogue.state.job_table import NotedJob
 from penstock.catalogue.state.upload_table import UploadTable
 from penstock.errors import NotFoundError, UnreadableError
 
@@ -55,15 +55,15 @@ def make_workers(catalogues: BucketCatalogues, database: Database, count: int = 
     return JobWorkers(database, work, _knower(catalogues), count)
 
 
-def _read(job: Job, kind: type[T]) -> T:
+def _read(job: NotedJob, kind: type[T]) -> T:
     return msgspec.json.decode(job.request, type=kind)
 
 
-def _knower(catalogues: BucketCatalogues) -> Callable[[Job], bool]:
+def _knower(catalogues: BucketCatalogues) -> Callable[[NotedJob], bool]:
     """Return what says whether a job is of these buckets; what is of none is looked for again after a minute."""
     foreign: dict[str, float] = {}
 
-    def knows(job: Job) -> bool:
+    def knows(job: NotedJob) -> bool:
         if job.kind not in (REENCODE, PRIVATE, ADD) or foreign.get(job.dataset, 0.0) > time.monotonic():
             return False
         try:
@@ -90,6 +90,7 @@ def _registered(running: RunningJob, rows: DatasetRows, catalogues: BucketCatalo
             progress=JobProgress(running),
         )
     except UnreadableError as error:
-        errors = dict(each.partition(": ")[::2] for each in error.candidates)
+        told = (each.partition(": ") for each in error.candidates)
+        errors = {place: why for place, _, why in told}
         raise JobFailedError(error.what, msgspec.json.encode(PrivateResult(errors=errors))) from error
     return msgspec.json.encode(PrivateResult(report.added, report.present, dict(report.errors), report.top_hash))

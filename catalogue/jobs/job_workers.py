@@ -19,7 +19,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from penstock.catalogue.state.database import Database
-from penstock.catalogue.state.job_table import LEASE_SECONDS, Job, JobStatus, JobTable
+from penstock.catalogue.state.job_table import LEASE_SECONDS, JobStatus, JobTable, NotedJob
 from penstock.errors import CancelledError, PenstockError
 
 from .running_job import RunningJob
@@ -46,7 +46,7 @@ class JobFailedError(PenstockError):
 class JobWorkers:
     """Works on the jobs of a database that `knows` is true of, `count` at a time."""
 
-    def __init__(self, database: Database, work: Work, knows: Callable[[Job], bool], count: int = 2) -> None:
+    def __init__(self, database: Database, work: Work, knows: Callable[[NotedJob], bool], count: int = 2) -> None:
         self.table = JobTable(database)
         self._work = work
         self._knows = knows
@@ -116,7 +116,7 @@ class JobWorkers:
             else:
                 self._run(job)
 
-    def _run(self, job: Job) -> None:
+    def _run(self, job: NotedJob) -> None:
         with tempfile.TemporaryDirectory(prefix="job-", dir=self._folder) as folder:
             running = RunningJob(job, folder, lambda result: self.table.note(job.id, self._name, result))
             with self._lock:
@@ -152,7 +152,7 @@ class JobWorkers:
                 f"it failed by a fault of ours: {type(error).__name__}",
             )
 
-    def _finish(self, job: Job, status: JobStatus, result: bytes | None, error: str) -> None:
+    def _finish(self, job: NotedJob, status: JobStatus, result: bytes | None, error: str) -> None:
         self.table.finish(job.id, self._name, status, result, error)
 
     def _beat(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from penstock.catalogue.state.job_table import Job
+from penstock.catalogue.state.job_table import NotedJob
 from penstock.progress import ProgressMeter
 
 __all__ = ["RunningJob"]
@@ -13,7 +13,7 @@ __all__ = ["RunningJob"]
 class RunningJob:
     """A job that somebody works on. `folder` is for files that are needed meanwhile, and deleted after."""
 
-    def __init__(self, job: Job, folder: str, note: Callable[[bytes], None]) -> None:
+    def __init__(self, job: NotedJob, folder: str, note: Callable[[bytes], None]) -> None:
         self.job = job
         self.folder = folder
         self.meter = ProgressMeter()

@@ -15,7 +15,7 @@ from penstock.catalogue.jobs.job_requests import AddRequest, PrivateRequest, Ree
 from penstock.catalogue.jobs.job_work import ADD, PRIVATE, REENCODE
 from penstock.catalogue.orm.dataset import CloudIntegration, DataRow, DatasetScope
 from penstock.catalogue.state.caller import Caller
-from penstock.catalogue.state.job_table import Job, JobStatus
+from penstock.catalogue.state.job_table import JobStatus, NotedJob
 from penstock.errors import AccessError, NotFoundError, UsageError
 
 from .answers import json_answer
@@ -116,7 +116,7 @@ def _submitted(
     return json_answer({"task": number, **more}, 202)
 
 
-def _own_job(context: ServerContext, asking: Caller, number: int) -> Job:
+def _own_job(context: ServerContext, asking: Caller, number: int) -> NotedJob:
     """Return a job that the caller may see. NotFoundError: there is none, or it is somebody else's."""
     job = context.workers.table.find(number)
     if job.owner != asking.name and not (asking.is_admin and asking.dataset in ("", job.dataset)):
@@ -148,7 +148,7 @@ def cancel_task(request: Request, asking: Asking, task: int) -> Response:
     return Response(status_code=204)
 
 
-def shown_job(job: Job, context: ServerContext | None) -> dict[str, Any]:
+def shown_job(job: NotedJob, context: ServerContext | None) -> dict[str, Any]:
     """Return a job as it is told; with a context, videos that were made have addresses that can be read for an hour."""
     shown: dict[str, Any] = {
         "task": job.id,

@@ -20,7 +20,7 @@ from penstock.errors import AccessError, ConflictError, NotFoundError
 
 from .database import Database
 
-__all__ = ["LEASE_SECONDS", "Job", "JobStatus", "JobTable"]
+__all__ = ["LEASE_SECONDS", "JobStatus", "JobTable", "NotedJob"]
 
 LEASE_SECONDS = 30.0
 _ATTEMPTS = 5
@@ -39,7 +39,7 @@ class JobStatus(enum.StrEnum):
     ERROR = "ERROR"
 
 
-class Job(msgspec.Struct, frozen=True):
+class NotedJob(msgspec.Struct, frozen=True):
     """One job. `request` and `result` are JSON that its kind knows; `progress` goes from 0 to 1, times are Unix time.
 
     `result` is what was noted so far, as long as the job is SUBMITTED.
@@ -60,10 +60,10 @@ class Job(msgspec.Struct, frozen=True):
     is_cancelled: bool
 
 
-def _job(row: sqlite3.Row) -> Job:
+def _job(row: sqlite3.Row) -> NotedJob:
     values = dict(row)
     values["is_cancelled"] = bool(values.pop("cancelled"))
-    return Job(**{**values, "status": JobStatus(values["status"])})
+    return NotedJob(**{**values, "status": JobStatus(values["status"])})
 
 
 class JobTable:
@@ -95,7 +95,7 @@ class JobTable:
             assert made.lastrowid is not None
             return made.lastrowid
 
-    def find(self, number: int) -> Job:
+    def find(self, number: int) -> NotedJob:
         """Return a job. NotFoundError: there is none."""
         if not 0 < number < 1 << 63:
             raise _missing(number)
@@ -104,7 +104,7 @@ class JobTable:
             raise _missing(number)
         return _job(rows[0])
 
-    def list(self, owner: str | None = None, *, limit: int = 100) -> list[Job]:
+    def list(self, owner: str | None = None, *, limit: int = 100) -> list[NotedJob]:
         """Return the newest jobs, of one owner or all."""
         rows = self._database.read(
             f"SELECT {_FIELDS} FROM job WHERE ? IS NULL OR owner = ? ORDER BY id DESC LIMIT ?",  # noqa: S608  # no value
@@ -112,7 +112,7 @@ class JobTable:
         )
         return [_job(row) for row in rows]
 
-    def claim(self, holder: str, knows: Callable[[Job], bool], only: int | None = None) -> Job | None:
+    def claim(self, holder: str, knows: Callable[[NotedJob], bool], only: int | None = None) -> NotedJob | None:
         """Take the oldest job that nobody holds and that `knows` is true of, or one by its number; None: none is left.
 
         Jobs that were cancelled, or that ended too many workers, say ERROR from now on.

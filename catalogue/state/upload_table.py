@@ -22,7 +22,7 @@ from penstock.errors import ConflictError, IntegrityError, NotFoundError, UsageE
 
 from .database import Database
 
-__all__ = ["Upload", "UploadTable"]
+__all__ = ["ReceivedFile", "UploadTable"]
 
 _MOST_FILE = 256 << 30
 _MOST_OPEN = 10_000
@@ -31,7 +31,7 @@ _READ = 4 << 20
 _HASH = re.compile("[0-9a-f]{64}")
 
 
-class Upload(msgspec.Struct, frozen=True):
+class ReceivedFile(msgspec.Struct, frozen=True):
     """A file that is being received, or was. `size` in bytes, `sha256` in hex, as they were announced."""
 
     id: str
@@ -53,7 +53,7 @@ class UploadTable:
         self._locks: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
-    def begin(self, owner: str, dataset: str, name: str, size: int, sha256: str) -> tuple[Upload, int]:
+    def begin(self, owner: str, dataset: str, name: str, size: int, sha256: str) -> tuple[ReceivedFile, int]:
         """Return an upload, and how many bytes of it are here. UsageError: it is too large, or is none."""
         if not 0 <= size <= _MOST_FILE:
             raise UsageError(f"a file of {size} bytes", why=f"{_MOST_FILE} are the most")
@@ -84,23 +84,23 @@ class UploadTable:
         found = self.find(name_, owner)
         return found, self.received(found)
 
-    def find(self, name: str, owner: str) -> Upload:
+    def find(self, name: str, owner: str) -> ReceivedFile:
         """Return an upload of an owner. NotFoundError: there is none, or it is somebody else's."""
         rows = self._database.read("SELECT * FROM upload WHERE id = ? AND owner = ?", (name, owner))
         if not rows:
             raise NotFoundError(f"no upload {name[:100]!r}", fix="Begin it again.")
         row = rows[0]
         path = os.path.join(self._folder, row["id"])
-        return Upload(row["id"], row["owner"], row["dataset"], row["name"], row["size"], row["sha256"], path)
+        return ReceivedFile(row["id"], row["owner"], row["dataset"], row["name"], row["size"], row["sha256"], path)
 
-    def received(self, upload: Upload) -> int:
+    def received(self, upload: ReceivedFile) -> int:
         """Return how many bytes are here."""
         try:
             return os.stat(upload.path, follow_symlinks=False).st_size
         except FileNotFoundError:
             return 0
 
-    def append(self, upload: Upload, offset: int, body: bytes) -> int:
+    def append(self, upload: ReceivedFile, offset: int, body: bytes) -> int:
         """Take a piece, and return how many bytes are here now. ConflictError: it does not go on where they end.
 
         A piece that is here already changes nothing. UsageError: it goes beyond what was announced.
@@ -126,7 +126,7 @@ class UploadTable:
                 os.close(descriptor)
             return here + len(body)
 
-    def check(self, upload: Upload, advance: Callable[[int], None]) -> None:
+    def check(self, upload: ReceivedFile, advance: Callable[[int], None]) -> None:
         """Raise ConflictError if it is not complete, IntegrityError if it is another file than was announced."""
         if self.received(upload) != upload.size:
             raise ConflictError(f"{upload.name!r} is not complete", fix="Send what is missing.")
@@ -145,7 +145,7 @@ class UploadTable:
                 f"{upload.name!r} arrived damaged", why="its SHA-256 is another one", fix="Send it again."
             )
 
-    def remove(self, upload: Upload) -> None:
+    def remove(self, upload: ReceivedFile) -> None:
         """Forget an upload, and delete what was received."""
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM upload WHERE id = ?", (upload.id,))

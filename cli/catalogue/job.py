@@ -14,7 +14,7 @@ from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.params import HANDLE
 
 from .extra import catalogue_extra
-from .opened import opened_dataset
+from .meant_dataset import opened_dataset
 
 if TYPE_CHECKING:
     from penstock.catalogue.client import CatalogueDataset, Dataset

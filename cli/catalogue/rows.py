@@ -15,7 +15,7 @@ from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.params import HANDLE
 from penstock.errors import UsageError
 
-from .opened import opened_dataset
+from .meant_dataset import opened_dataset
 
 if TYPE_CHECKING:
     from penstock.catalogue.client import CatalogueDataset, Dataset
@@ -102,7 +102,9 @@ def index(invocation: Invocation, handle: Handle, exact: bool) -> None:
     Of each file at most 2 MiB are fetched.
     """
     with opened_dataset(invocation, handle) as dataset, invocation.progress() as progress:
-        if not hasattr(dataset, "index"):
+        from penstock.catalogue.client import Dataset
+
+        if isinstance(dataset, Dataset):
             raise UsageError("files behind a server are not looked into", fix="penstock index BUCKET/DATASET")
         done = dataset.index(exact=exact, progress=progress)
     if invocation.output.json:

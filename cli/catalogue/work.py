@@ -15,7 +15,7 @@ from penstock.cli.params import HANDLE, complete_remote_names
 from penstock.errors import PenstockError
 
 from .job import result_lines, waited
-from .opened import opened_dataset
+from .meant_dataset import opened_dataset
 
 __all__ = ["reencode", "register"]
 

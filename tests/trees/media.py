@@ -30,7 +30,7 @@ def video(
 ) -> Path:
     """Write a video whose frame n has the grey 8n; `times` are in milliseconds, by default 25 a second."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=25)
+        stream: Any = container.add_stream(codec, rate=25)
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         stream.codec_context.time_base = fractions.Fraction(1, 1000)
         for number in range(frames):
