@@ -5,19 +5,19 @@ What is sent is sent so that a browser runs none of it (as pages send it).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi.concurrency import run_in_threadpool
+from starlette.types import Receive, Scope, Send
 
 from penstock.api.handles import DEFAULT_BRANCH, Handle
-from penstock.api.packages.entry import Entry
 from penstock.api.packages.package import Package
 from penstock.errors import NotFoundError
 
 from .byte_range import asked_range
 from .context import context_of
-from .sent_file import sent_bytes
+from .file_answer import FileAnswer
 
 __all__ = ["router"]
 
@@ -25,6 +25,21 @@ router = APIRouter(tags=["signed"])
 
 _POLICY = "sandbox; default-src 'none'"
 _TYPES = {".mp4": "video/mp4"}
+
+
+class _ClosingAnswer(FileAnswer):
+    """A part of a file of a version that is closed when it was sent."""
+
+    def __init__(self, package: Package, *facts: Any) -> None:
+        super().__init__(*facts)
+        self._package = package
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await run_in_threadpool(self._package.close)
 
 
 @router.get("/signed/{token}/{name}")
@@ -52,16 +67,8 @@ def signed_file(request: Request, token: str, name: str) -> Response:
         shown = part if part is not None else range(entry.size)
         if part is not None:
             headers["content-range"] = f"bytes {part.start}-{part.stop - 1}/{entry.size}"
-        headers["content-length"] = str(len(shown))
         kind = _TYPES.get(path[path.rfind(".") :].lower(), "application/octet-stream")
-        return StreamingResponse(_sent(package, entry, shown), 206 if part is not None else 200, headers, kind)
+        return _ClosingAnswer(package, entry, shown, 206 if part is not None else 200, headers, kind)
     except BaseException:
         package.close()
         raise
-
-
-def _sent(package: Package, entry: Entry, part: range) -> Iterator[bytes]:
-    try:
-        yield from sent_bytes(entry, part)
-    finally:
-        package.close()
