@@ -1,8 +1,8 @@
 """Bring a directory to what a version has: only what is not there is fetched, along the packs, and verified.
 
 The version and the directory are walked side by side (`pairs`). Files that are there are hashed; of a large one only
-the blocks that differ are fetched. What is missing is gathered over many files into few large requests (`block_plan`);
-when the blocks of a batch have come, they are synced together, and its files get their names.
+the blocks that differ are fetched. What is missing is gathered over many files and brought by few large requests
+(`delivery`); when the blocks of a batch have come, they are synced together, and its files get their names.
 
 **Invariant:** no name shows a file that is not whole; what was cut off is gone on with by the next run.
 **Invariant:** a file that is damaged in the store, or refused by it, stops no other; it is named, and not written.
@@ -21,17 +21,17 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from penstock.errors import AccessError, ConflictError, IntegrityError
-from penstock.manifest.entry import BLOCK_SIZE, External, Kind, TreeEntry, block_count, display_path
+from penstock.manifest.entry import BLOCK_SIZE, Kind, TreeEntry, display_path
 from penstock.manifest.hashing import content_hash
 from penstock.progress import Stage
 from penstock.repo.fetch.memory import shares
-from penstock.repo.fetch.regions import Region
 from penstock.repo.push.local_tree import threads
-from penstock.repo.read.block_plan import REQUEST, BlockPlan, ScatteredBlock, WantedBlock, plan_blocks
+from penstock.repo.read.block_plan import REQUEST
 from penstock.repo.read.snapshot import Snapshot
 
 from .choice import Choice
 from .copy_verification import checked_pairs
+from .delivery import Batch, CopiedFile, Delivery, write_at
 from .local_directory import LocalDirectory, Names, Staging
 from .pairs import Pair, State, equal_blocks, is_blocking, pairs
 
@@ -39,12 +39,10 @@ __all__ = ["REQUESTS", "CopyReport", "CopyStep", "CopyTask", "Placed"]
 
 REQUESTS = 16
 """Requests on their way at once, unless told otherwise."""
-_BATCH_BYTES = 64 << 20
+_BATCH_BYTES = 128 << 20
 _BATCH_BLOCKS = 8192
 """What is fetched and synced together: one sync(2) for so much, and two of them in memory as plans."""
 _REASONS = 100
-_HELD = 128
-"""Blocks from the cache that one thread writes."""
 
 
 class CopyStep(NamedTuple):
@@ -81,36 +79,6 @@ Placed = Callable[[Names, TreeEntry], None]
 """Is told a file or symlink that has come into its place, or got its mode, right after that."""
 
 
-class _File:
-    """A file on its way into the directory."""
-
-    __slots__ = ("change", "entry", "is_lost", "left", "mode", "name", "names")
-
-    def __init__(self, pair: Pair) -> None:
-        assert pair.entry is not None
-        self.names = pair.names
-        self.entry = pair.entry
-        self.mode = 0o777 if pair.entry.kind is Kind.EXECUTABLE else 0o666
-        self.name = ""
-        self.left = block_count(pair.entry.size)
-        self.change: Literal["fetched", "replaced"] = "fetched" if pair.status is None else "replaced"
-        self.is_lost = False
-
-    @property
-    def is_large(self) -> bool:
-        return self.entry.size > BLOCK_SIZE
-
-
-@dataclass(slots=True)
-class _Batch:
-    """Files and blocks that are fetched together; `whole` are those that only wait for their names."""
-
-    jobs: list[Future[None]] = field(default_factory=list)
-    blocks: list[WantedBlock[_File]] = field(default_factory=list)
-    bytes: int = 0
-    whole: deque[_File] = field(default_factory=deque)
-
-
 class CopyTask:
     """One run over one directory: `run` does it."""
 
@@ -140,10 +108,7 @@ class CopyTask:
         self._tell = tell
         self._found = found
         self._placed = placed
-        self._lock = threading.Lock()
-        self._stopped = False
-        self._refused: dict[bytes | External, AccessError] = {}
-        """Objects that the store does not give out: they are asked for once."""
+        self._portion = REQUEST
 
     def run(self) -> CopyReport:
         """Do it. Raises as `LocalDirectory` and the store do; what is in place by then stays."""
@@ -236,46 +201,51 @@ class CopyTask:
     def _copy(self) -> None:
         staging = self._directory.staging()
         pool = ThreadPoolExecutor(threads(), "penstock-check")
-        fetching = ThreadPoolExecutor(self._requests, "penstock-fetch")
-        batches: deque[_Batch] = deque()
+        delivery = Delivery(self._snapshot, self._directory, staging, self._stage, self._requests, self._lose)
+        batches: deque[Batch] = deque()
         done = False
         try:
-            self._run(staging, pool, fetching, batches)
+            self._run(staging, pool, delivery, batches)
             done = True
         finally:
-            self._stopped = True
+            delivery.stop()
             jobs = [job for batch in batches for job in batch.jobs if not job.cancel()]
-            for each in (pool, fetching):
-                each.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
             _leave(staging, jobs, keep_partial=not done)
 
-    def _run(
-        self, staging: Staging, pool: ThreadPoolExecutor, fetching: ThreadPoolExecutor, batches: deque[_Batch]
-    ) -> None:
-        batches.append(_Batch())
+    def _run(self, staging: Staging, pool: ThreadPoolExecutor, delivery: Delivery, batches: deque[Batch]) -> None:
+        batches.append(Batch())
         for file, missing in self._prepared(staging, pool):
             if not missing:
-                batches[-1].whole.append(file)
+                batches[-1].want_nothing(file)
             for index in missing:
-                batches[-1].blocks.append(WantedBlock(file, file.entry, index))
-                batches[-1].bytes += min(BLOCK_SIZE, file.entry.size - index * BLOCK_SIZE)
-                self._send_full(staging, fetching, batches)
-            self._send_full(staging, fetching, batches)
-        self._send(staging, fetching, batches[-1])
+                batches[-1].want(file, index)
+                self._send_full(staging, delivery, batches)
+            self._send_full(staging, delivery, batches)
+        self._send(delivery, batches)
         while batches:
             self._settle(staging, batches)
 
-    def _send_full(self, staging: Staging, fetching: ThreadPoolExecutor, batches: deque[_Batch]) -> None:
-        """Have the newest batch fetched if it is full, and begin another; the one before it is settled meanwhile."""
-        batch = batches[-1]
-        if batch.bytes < _BATCH_BYTES and len(batch.blocks) + len(batch.whole) < _BATCH_BLOCKS:
-            return
-        self._send(staging, fetching, batch)
-        if len(batches) > 1:
-            self._settle(staging, batches)
-        batches.append(_Batch())
+    def _send_full(self, staging: Staging, delivery: Delivery, batches: deque[Batch]) -> None:
+        """Have a portion fetched if there is one; if the batch is full, begin another: the one before is settled then.
 
-    def _prepared(self, staging: Staging, pool: ThreadPoolExecutor) -> Iterator[tuple[_File, Sequence[int]]]:
+        Portions grow, so that the first request waits for few files, and the later ones are long.
+        """
+        batch = batches[-1]
+        is_full = batch.bytes >= _BATCH_BYTES or batch.count >= _BATCH_BLOCKS
+        if batch.bytes_left >= self._portion or is_full:
+            self._send(delivery, batches)
+            self._portion = min(2 * self._portion, _BATCH_BYTES)
+        if is_full:
+            if len(batches) > 1:
+                self._settle(staging, batches)
+            batches.append(Batch())
+
+    def _send(self, delivery: Delivery, batches: deque[Batch]) -> None:
+        *earlier, batch = batches
+        delivery.send(batch, earlier)
+
+    def _prepared(self, staging: Staging, pool: ThreadPoolExecutor) -> Iterator[tuple[CopiedFile, Sequence[int]]]:
         """Do what needs no bytes from the store; yield the files that are to be made, with the blocks they lack."""
         for pair, state in self._checked(pool):
             if not self._count(pair, state):
@@ -296,10 +266,10 @@ class CopyTask:
                 self._note(pair, state)
                 self._told_placed(pair.names, entry)
             else:
-                file = _File(pair)
+                file = CopiedFile(pair)
                 yield file, self._begin(staging, file)
 
-    def _begin(self, staging: Staging, file: _File) -> Sequence[int]:
+    def _begin(self, staging: Staging, file: CopiedFile) -> Sequence[int]:
         """Begin a file; return the blocks that have to come: of a large one, those that are nowhere here."""
         entry = file.entry
         if not file.is_large:
@@ -321,7 +291,7 @@ class CopyTask:
                 staging.finish(file.name, entry.mtime_ns)
         return missing
 
-    def _fill(self, target: int, file: _File) -> list[int]:
+    def _fill(self, target: int, file: CopiedFile) -> list[int]:
         """Keep what an earlier run has brought, take what the file that is there has; return what is missing."""
         entry, known_hash = file.entry, self._snapshot.known_hash
         has_some = os.fstat(target).st_size > 0
@@ -337,7 +307,7 @@ class CopyTask:
             for index in missing:
                 data = os.pread(old, min(BLOCK_SIZE, entry.size - index * BLOCK_SIZE), index * BLOCK_SIZE)
                 if content_hash(data) == known_hash(entry, index):  # of what is written, not of what was there before
-                    _write_at(target, memoryview(data), index * BLOCK_SIZE)
+                    write_at(target, memoryview(data), index * BLOCK_SIZE)
                     self._stage.advance(len(data))
                 else:
                     left.append(index)
@@ -345,95 +315,14 @@ class CopyTask:
             os.close(old)
         return left
 
-    def _send(self, staging: Staging, fetching: ThreadPoolExecutor, batch: _Batch) -> None:
-        """Have the blocks of a batch fetched."""
-        plan = plan_blocks(batch.blocks, self._snapshot.block_hash, self._snapshot.missing_blocks)
-        batch.blocks = []
-        for at in range(0, len(plan.held), _HELD):
-            held = plan.held[at : at + _HELD]
-            batch.jobs.append(fetching.submit(self._bring_held, staging, batch, plan, held))
-        batch.jobs += [fetching.submit(self._bring, staging, batch, plan, region) for region in plan.regions]
-        batch.jobs += [fetching.submit(self._bring_scattered, staging, batch, plan, each) for each in plan.scattered]
+    def _lose(self, file: CopiedFile, error: IntegrityError | AccessError) -> None:
+        """Take note that a file cannot be had. Any thread, one at a time."""
+        self.report.lost += 1
+        self.report.damaged += isinstance(error, IntegrityError)
+        if len(self.report.reasons) < _REASONS:
+            self.report.reasons.append(f"{display_path(file.names)}: {error}")
 
-    def _bring_held(self, staging: Staging, batch: _Batch, plan: BlockPlan[_File], digests: Sequence[bytes]) -> None:
-        for digest in digests:
-            block = self._snapshot.cached_block(digest)
-            if block is None:  # evicted by now
-                first = plan.wanted[digest][0]
-                self._bring_scattered(staging, batch, plan, ScatteredBlock(digest, first.entry, first.index))
-            else:
-                self._take(staging, batch, plan, digest, block)
-
-    def _bring(self, staging: Staging, batch: _Batch, plan: BlockPlan[_File], region: Region) -> None:
-        if self._stopped:
-            return
-        refused = self._refused.get(region.object)
-        try:
-            if refused is not None:
-                raise refused
-            blocks = self._snapshot.read_region(region)
-        except AccessError as error:
-            self._refused[region.object] = error
-            for piece in region.pieces:
-                self._lose(plan, piece.digest, error)
-            return
-        except IntegrityError as error:
-            if len(region.pieces) == 1:
-                self._lose(plan, region.pieces[0].digest, error)
-                return
-            for piece in region.pieces:  # those that are sound, one by one
-                self._bring(staging, batch, plan, Region(region.object, (piece,)))
-            return
-        for piece, block in zip(region.pieces, blocks, strict=True):
-            self._take(staging, batch, plan, piece.digest, block)
-
-    def _bring_scattered(self, staging: Staging, batch: _Batch, plan: BlockPlan[_File], block: ScatteredBlock) -> None:
-        if self._stopped:
-            return
-        try:
-            (data,) = self._snapshot.fetch_blocks(block.entry, block.index, 1)
-        except (IntegrityError, AccessError) as error:
-            self._lose(plan, block.digest, error)
-            return
-        self._take(staging, batch, plan, block.digest, data)
-
-    def _take(self, staging: Staging, batch: _Batch, plan: BlockPlan[_File], digest: bytes, data: memoryview) -> None:
-        """Write a block wherever it is wanted."""
-        for wanted in plan.wanted[digest]:
-            if self._stopped:
-                return
-            file, entry = wanted.owner, wanted.entry
-            with self._directory.explained("write", file.names):
-                if not file.is_large:
-                    staging.write(file.name, data, file.mode, entry.mtime_ns)
-                else:
-                    target = staging.open_partial(file.name, file.mode)
-                    try:
-                        _write_at(target, data, wanted.index * BLOCK_SIZE)
-                    finally:
-                        os.close(target)
-                with self._lock:
-                    file.left -= 1
-                    is_whole = not file.left
-                if is_whole:
-                    if file.is_large:
-                        staging.finish(file.name, entry.mtime_ns)
-                    batch.whole.append(file)
-            self._stage.advance(len(data))
-
-    def _lose(self, plan: BlockPlan[_File], digest: bytes, error: IntegrityError | AccessError) -> None:
-        for wanted in plan.wanted[digest]:
-            file = wanted.owner
-            with self._lock:
-                is_first, file.is_lost = not file.is_lost, True
-                if not is_first:
-                    continue
-                self.report.lost += 1
-                self.report.damaged += isinstance(error, IntegrityError)
-                if len(self.report.reasons) < _REASONS:
-                    self.report.reasons.append(f"{display_path(file.names)}: {error}")
-
-    def _settle(self, staging: Staging, batches: deque[_Batch]) -> None:
+    def _settle(self, staging: Staging, batches: deque[Batch]) -> None:
         """Wait for the oldest batch; have what it brought be on disk, and give its files their names."""
         batch = batches[0]
         for job in batch.jobs:
@@ -455,12 +344,6 @@ class CopyTask:
 
 def _size_of(entry: TreeEntry, blocks: Sequence[int]) -> int:
     return sum(min(BLOCK_SIZE, entry.size - index * BLOCK_SIZE) for index in blocks)
-
-
-def _write_at(descriptor: int, data: memoryview, offset: int) -> None:
-    while data:
-        written = os.pwrite(descriptor, data, offset)
-        data, offset = data[written:], offset + written
 
 
 def _leave(staging: Staging, jobs: Sequence[Future[None]], *, keep_partial: bool) -> None:

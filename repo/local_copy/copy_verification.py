@@ -21,6 +21,8 @@ from .pairs import Pair, State, check_content, first_look, pairs
 __all__ = ["LocalDifference", "checked_pairs", "differences"]
 
 _Checked = tuple[Pair, State]
+_TOGETHER = 64
+"""Names that nothing has to be read of, and go through the queue as one."""
 
 
 class LocalDifference(NamedTuple):
@@ -42,12 +44,20 @@ def checked_pairs(
         return [(pair, check_content(directory, pair, snapshot.known_hash))]
 
     def tasks() -> Iterator[tuple[Callable[[], list[_Checked]] | list[_Checked], int]]:
+        ready: list[_Checked] = []
         for pair in pairs(snapshot.tree, snapshot.root, directory, choice):
             state = first_look(pair)
+            if state is not State.UNREAD:
+                ready.append((pair, state))
+                if len(ready) < _TOGETHER:
+                    continue
+            if ready:
+                yield ready, 0
+                ready = []
             if state is State.UNREAD:
                 yield partial(check, pair), BLOCK_SIZE
-            else:
-                yield [(pair, state)], 0
+        if ready:
+            yield ready, 0
 
     with closing(in_order(tasks(), pool)) as checked:
         yield from checked
