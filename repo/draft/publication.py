@@ -28,6 +28,7 @@ from penstock.manifest.entry import (
 from penstock.manifest.merge import Choose
 from penstock.manifest.update import EMPTY_DIRECTORY, Edit, update
 from penstock.repo.bucket import object_keys
+from penstock.repo.push.in_place import is_unversioned
 from penstock.repo.refs.repository import VersionId
 from penstock.repo.write.landing import Landed
 from penstock.repo.write.version_content import VersionContent
@@ -58,15 +59,22 @@ def land_draft(
         with closing(sending.edits()) as edits:
             root = update(base, edits, draft.load, content)
         manifest = content.finish(root, sending.metadata(draft.metadata))
+    writer.note_pins(sending.unpinned, sending.unversioned)
     landed = writer.land(parent.commit if parent is not None else None, manifest, choose)
     writer.tag_version(landed.published)
     return landed
 
 
 class _Sending:
-    """Gives the edits of a draft with all that they refer to in the bucket, or on its way there."""
+    """Gives the edits of a draft with all that they refer to in the bucket, or on its way there.
+
+    It counts the objects of S3 among them as `VersionWriter.note_pins` has them, those of whole directories aside that
+    come from another version.
+    """
 
     def __init__(self, draft: DraftTree, content: VersionContent) -> None:
+        self.unpinned = 0
+        self.unversioned = 0
         self._draft = draft
         self._content = content
 
@@ -76,6 +84,10 @@ class _Sending:
 
     def _entry(self, entry: TreeEntry) -> TreeEntry:
         frames = self._draft.frames
+        for each in entry.extents:
+            if is_unversioned(each) and isinstance(each.object, External):
+                self.unversioned += 1
+                self.unpinned += each.object.etag is None
         if isinstance(entry.metadata, DocumentRef):
             entry = structs.replace(entry, metadata=self.metadata(entry.metadata, keep=False))
         if any(frames.has(page.location) for page in entry.pages):

@@ -159,6 +159,7 @@ def push_in_place(
             )
         # Before the version is there, so that whoever is told of it can read it.
         newly = folder is not None and not settings.trust.folder_of(f"{folder}/") and allow_folder(folder)
+        pushing.writer.note_pins(registrar.unpinned, registrar.unversioned)
         report = pushing.publish(root)
         report.unreadable = registrar.unreadable
         report.files, report.bytes, report.skipped = registrar.files, registrar.bytes, registrar.skipped

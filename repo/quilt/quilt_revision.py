@@ -213,6 +213,7 @@ def publish_revision(
         root = update(EMPTY_DIRECTORY, edits, session.load, content)
         metadata = _canonical("the package", _noted(manifest.metadata, {**header, **manifest.system}))
         made = content.finish(root, metadata)
+    writer.note_pins(0, counts.unversioned)
     # With a parent, so that the same content again is a version of its own, as it is one of quilt's.
     parents = () if before is None else (before.known_commit,)
     return writer.publish(made, parents).published, counts

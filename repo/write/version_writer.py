@@ -94,6 +94,16 @@ class VersionWriter:
         """Give the lease back, and end what is being sent."""
         self._open.close()
 
+    def note_pins(self, unpinned: int, unversioned: int) -> None:
+        """Have the version say how many of the objects that were added to it where they lie are pinned badly.
+
+        Neither a version nor an ETag tells whether `unpinned` ones changed; `unversioned` ones are gone once they are
+        overwritten. Nothing else could say it later: to count them is to read every node.
+        """
+        found = {"unpinned": unpinned, "unversioned": unversioned}
+        noted = {name: str(count) for name, count in found.items() if count}
+        self.authorship = replace(self.authorship, made_with={**self.authorship.made_with, **noted})
+
     def check_names(self) -> None:
         """Look where the branch stands, and what the names mean.
 

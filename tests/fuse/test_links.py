@@ -156,3 +156,26 @@ def test_a_commit_has_each_name_as_a_file(place: Path, linked: Path, mounts: Mou
     assert (place / "cp" / "below" / "three").read_text() == "again\n"
     assert (place / "big").read_bytes() == (place / "cp" / "big").read_bytes()
     assert (place / "big").read_bytes()[-7:] == b"the end"
+
+
+def test_what_is_rescued_and_what_is_downloaded_has_each_name_as_a_file(
+    place: Path, linked: Path, demo: LocalBucket, tmp_path: Path
+) -> None:
+    run("cp", "-a", linked, place / "cp")
+    os.link(place / "big", place / "cp" / "big")
+    with open(place / "cp" / "big", "ab") as file:
+        file.write(b"the end")
+    whole = (place / "big").read_bytes()
+    assert unmount(str(place))
+    workspace = penstock.Workspace(place, demo.settings)
+    rescued = workspace.rescue(tmp_path / "saved")
+    assert rescued.left == 0
+    workspace.commit(author="me")
+    penstock.Package("demo/data", demo.settings).download(tmp_path / "copy")
+    for folder in (tmp_path / "saved", tmp_path / "copy"):
+        for name in ("one", "two", "below/three", "sym-too"):
+            assert (folder / "cp" / name).read_text() == "one content\n"
+        assert os.readlink(folder / "cp" / "sym") == "one"
+        assert (folder / "big").read_bytes() == (folder / "cp" / "big").read_bytes() == whole
+    (tmp_path / "copy" / "cp" / "one").write_text("again\n")  # names of a copy are files of their own
+    assert (tmp_path / "copy" / "cp" / "two").read_text() == "one content\n"

@@ -18,6 +18,7 @@ from servers.rgw import RadosGateway
 import penstock
 from penstock.errors import AccessError, CancelledError, ConflictError, IntegrityError, NotFoundError, UsageError
 from penstock.progress import SILENT, ProgressMeter
+from penstock.repo.local_copy import copy_task
 from penstock.repo.push.push import push
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.settings.settings import Settings
@@ -93,6 +94,27 @@ def test_a_download_is_what_was_pushed_and_needs_few_requests(
     assert report.bytes == report.bytes_written == sum(map(len, FILES.values()))
     assert report.gets <= 6
     assert package.verify_directory("copy")
+
+
+def test_content_that_several_files_have_is_fetched_once_wherever_they_lie(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copy_task, "_BATCH_BYTES", 1 << 20)
+    monkeypatch.setattr(copy_task, "REQUEST", 64 << 10)
+    once = {f"a/{number:03}.bin": random.Random(number).randbytes(20_000 + number) for number in range(60)}
+    twins = {f"z/{number % 7}/{number:03}.bin": once[f"a/{number:03}.bin"] for number in range(60)}
+    large = {f"{folder}/large.bin": LARGE for folder in ("a", "m", "z")}
+    source = write(world / "twins", {**once, **twins, **large})
+    package = publish(source, "demo/twins")
+    penstock.clear_cache()
+    report = package.download("copied")
+    assert content(world / "copied") == content(source)
+    # What was written long ago by the bounds set above may have to be fetched again.
+    assert report.bytes_fetched <= 2 * (len(LARGE) + sum(map(len, once.values())))
+    monkeypatch.undo()
+    whole = package.download("whole")
+    assert content(world / "whole") == content(source)
+    assert whole.bytes_fetched == len(LARGE) + sum(map(len, once.values()))
 
 
 def test_what_is_there_is_not_fetched_again(source: Path, copy: Path, package: penstock.Package) -> None:

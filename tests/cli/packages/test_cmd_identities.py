@@ -6,10 +6,13 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
 from click.testing import Result
+
+import penstock
 
 pytestmark = pytest.mark.s3
 Run = Callable[..., Result]
@@ -26,15 +29,27 @@ def data(home: Path, aws_environment: dict[str, str], bucket: str, run: Run) -> 
     return f"{bucket}/data"
 
 
-def report(result: Result) -> dict[str, int]:
+def report(result: Result) -> dict[str, Any]:
     assert result.exit_code == 0, result.output
-    found: dict[str, int] = json.loads(result.stdout)
+    found: dict[str, Any] = json.loads(result.stdout)
     return found
 
 
 def other_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Be somebody on this machine who has read nothing yet."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other-cache"))
+
+
+def test_info_tells_how_many_objects_are_lost_once_they_are_overwritten(run: Run, data: str, bucket: str) -> None:
+    assert (
+        report(run("--json", "info", data))["environment"]["unversioned"] == "3"
+    )  # an empty object has no bytes to lose
+    shown = run("info", data)
+    assert "unversioned 3" in shown.stdout
+    builder = penstock.PackageBuilder(f"{bucket}/built").add(f"s3://{bucket}/in/dir", "in", identity=True)
+    built = builder.push(allow_missing_readme=True)
+    assert built.info().environment["unversioned"] == "1"
+    assert "unpinned" not in built.info().environment
 
 
 def test_what_was_downloaded_is_not_fetched_again(
