@@ -40,9 +40,10 @@ def canonical_json(value: Any) -> bytes:
     try:
         body = _encode(value).encode("utf-8")
     except (ValueError, TypeError, RecursionError) as error:
-        raise UsageError("metadata that is not JSON", why=str(error)) from error
+        fix = "Use text, numbers that are finite, true, false, null, lists, and objects of these."
+        raise UsageError("metadata that is not JSON", why=str(error), fix=fix) from error
     if problem := _problem(value):  # json turns numbers into keys; it has also made sure that there is no cycle
-        raise UsageError("metadata that cannot be kept", why=problem)
+        raise UsageError("metadata that cannot be kept", why=problem, fix="Change that, or leave it out.")
     if len(body) > MAX_METADATA:
         raise UsageError(
             f"metadata of {len(body)} bytes",

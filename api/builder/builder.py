@@ -162,7 +162,7 @@ class PackageBuilder(BuilderPushes):
         names = key_names(key_of_path(text) if key is None else key)
         if not os.path.isdir(text):
             return self.set(display_path(names), text, meta)
-        body = said_metadata(meta) if meta is not None else None
+        body = said_metadata(display_path(names), meta) if meta is not None else None
         self._draft.put_directory(names, text, choose, progress)
         if body is not None:
             self._draft.set_metadata(names, body)
@@ -190,7 +190,7 @@ class PackageBuilder(BuilderPushes):
         if not names:
             raise UsageError("no key is given", fix="Name the file's path in the version.")
         text = os.fspath(source)
-        metadata = said_metadata(meta) if meta is not None else b""
+        metadata = said_metadata(key, meta) if meta is not None else b""
         if is_object_address(text):
             self._draft.put_object(names, text, metadata, SILENT, identity=identity)
             return self._added(BuilderSource(display_path(names), text, "object"))
@@ -237,7 +237,7 @@ class PackageBuilder(BuilderPushes):
         ({'by': 'Ada'}, 0)
         """
         names = key_names(key)
-        body = said_metadata(meta) if meta is not None else b""
+        body = said_metadata(key, meta) if meta is not None else b""
         self._draft.set_metadata(names, body)
         return self._changed()
 
@@ -330,7 +330,7 @@ class PackageBuilder(BuilderPushes):
         identity: bool,
     ) -> Self:
         names = key_names(posixpath.basename(address.removeprefix("s3://").rstrip("/")) if key is None else key)
-        body = said_metadata(meta) if meta is not None else None
+        body = said_metadata(display_path(names), meta) if meta is not None else None
         whole_bucket = "/" not in address.removeprefix("s3://").rstrip("/")
         if not address.endswith("/") and not whole_bucket:
             self._draft.put_object(names, address, body or b"", progress, identity=identity)
@@ -348,7 +348,7 @@ class PackageBuilder(BuilderPushes):
             raise UsageError(f"{source!r} is of no version that was pushed", fix="Push that version first.")
         entry = package.entry("") if isinstance(source, Package) else source
         names = key_names(entry.key if key is None else key)
-        metadata = said_metadata(meta) if meta is not None else None
+        metadata = said_metadata(display_path(names), meta) if meta is not None else None
         snapshot = package._snapshot
         origin = DraftOrigin(snapshot.dataset, snapshot.top_hash)
         self._draft.put_version(names, snapshot.session, origin, entry._entry, choose, metadata)

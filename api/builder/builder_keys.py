@@ -39,23 +39,33 @@ def choice(conflicts: Conflicts | None) -> Choose | None:
     return lambda _: side
 
 
-def said_metadata(meta: Mapping[str, Any]) -> bytes:
-    """Return metadata that a user gives as canonical JSON. UsageError: it is none, or has a name that is Penstock's."""
+def said_metadata(key: str, meta: Mapping[str, Any]) -> bytes:
+    """Return metadata that a user gives for a key as canonical JSON.
+
+    UsageError, which names the key: it is no JSON, or has a name that is Penstock's.
+    """
     for name in meta:
         if isinstance(name, str) and name.startswith(RESERVED):
             raise UsageError(
                 f"metadata named {name!r}", why=f"what begins with {RESERVED!r} is Penstock's", fix="Rename it."
             )
-    return canonical_json(dict(meta))
+    try:
+        return canonical_json(dict(meta))
+    except UsageError as error:
+        whose = repr(key) if key else "the version"
+        raise UsageError(f"{error.what}, for {whose}", why=error.why, fix=error.fix) from error
 
 
 def key_names(text: str) -> tuple[bytes, ...]:
-    """Return a key as names. UsageError: it is absolute, leaves the version, or is not UTF-8."""
+    """Return a key as names. UsageError, which names the key: it is absolute, leaves the version, or is not UTF-8."""
     if text.startswith("/"):
         raise UsageError(
             f"the key {text!r} is absolute", why="keys are paths in the version", fix="Leave the slash out."
         )
-    names = split_path(text)
+    try:
+        names = split_path(text)
+    except UsageError as error:
+        raise UsageError(f"{text[:300]!r} cannot be a key", why=error.why, fix="Choose another key.") from error
     check_text_key(names)
     return names
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from penstock.errors import UsageError
+from penstock.repo.export.finished_file import whole_file
 from penstock.repo.export.jsonl_file import write_jsonl
 from penstock.repo.export.metadata_columns import metadata_columns
 from penstock.repo.export.parquet_file import write_parquet
@@ -29,14 +30,17 @@ class PackageExport(PackageEntries):
     __slots__ = ()
 
     def export(
-        self, *, jsonl: str | os.PathLike[str] | None = None, parquet: str | os.PathLike[str] | None = None
+        self,
+        *,
+        jsonl: str | os.PathLike[str] | BinaryIO | None = None,
+        parquet: str | os.PathLike[str] | None = None,
     ) -> int:
         """Write a file with one row an entry, in tree order, the dataset itself first; return how many there are.
 
-        `jsonl`: lines of JSON. `parquet`: the same, with metadata and places as columns of JSON text, and fields of
-        metadata that have one type as columns besides, ``metadata.label``; for it there is ``penstock[parquet]``. Bytes
-        of names that are not UTF-8 are escaped there. Memory does not grow with the version. The file is there when it
-        is whole, in place of one that was.
+        `jsonl`: lines of JSON, in a file or to a stream of bytes that is open. `parquet`: the same, with metadata and
+        places as columns of JSON text, and fields of metadata that have one type as columns besides,
+        ``metadata.label``; for it there is ``penstock[parquet]``. Bytes of names that are not UTF-8 are escaped there.
+        Memory does not grow with the version. The file is there when it is whole, in place of one that was.
 
         UsageError: no file, or both; the extra is not installed. AccessError: it cannot be written.
 
@@ -48,7 +52,10 @@ class PackageExport(PackageEntries):
             raise UsageError("name one file to write", fix="Say jsonl=FILE or parquet=FILE.")
         rows = map(_row, chain((self.entry(""),), self))
         if jsonl is not None:
-            return write_jsonl(os.fspath(jsonl), rows)
+            if not isinstance(jsonl, (str, os.PathLike)):
+                return write_jsonl(jsonl, rows)
+            with whole_file(os.fspath(jsonl)) as file:
+                return write_jsonl(file, rows)
         assert parquet is not None
         summary = summarize(record.metadata for record in EntryRecords(self._snapshot, ""))
         return write_parquet(os.fspath(parquet), rows, metadata_columns(summary.fields()))

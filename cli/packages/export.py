@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from penstock.api.handles import Handle
@@ -19,12 +21,18 @@ __all__ = ["export"]
     examples=("penstock export demo/photos:v1 --jsonl photos.jsonl", "penstock export demo/photos --parquet p.parquet"),
 )
 @click.argument("handle", type=HANDLE)
-@click.option("--jsonl", type=click.Path(), metavar="FILE", help="Write lines of JSON.")
+@click.option("--jsonl", type=click.Path(), metavar="FILE", help="Write lines of JSON; - is standard output.")
 @click.option("--parquet", type=click.Path(), metavar="FILE", help="Write a Parquet file (penstock[parquet]).")
 @pass_invocation
 def export(invocation: Invocation, handle: Handle, jsonl: str | None, parquet: str | None) -> None:
     """Write a table of all entries of a version: path, kind, size, hash, time, metadata, and where their bytes lie."""
+    if parquet == "-":
+        raise click.UsageError("--parquet writes a file; --jsonl - writes to standard output")
     with Package(handle, invocation.settings()) as package:
+        if jsonl == "-" and parquet is None:
+            invocation.output.finish()
+            package.export(jsonl=sys.stdout.buffer)
+            return
         rows = package.export(jsonl=jsonl, parquet=parquet)
     path = jsonl or parquet or ""
     if invocation.output.json:

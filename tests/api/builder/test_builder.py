@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import threading
 from pathlib import Path
 
@@ -259,9 +260,10 @@ def test_of_two_who_push_at_once_neither_is_lost_and_each_is_told(train: Path) -
 @pytest.mark.parametrize("key", ["../up", "a/../b", "/abs", "a/\0b", "\udcff", "x" * 256])
 def test_a_key_that_cannot_be_is_refused_by_its_name(train: Path, key: str) -> None:
     builder = penstock.PackageBuilder()
-    with pytest.raises(UsageError):
+    shown = re.escape(repr(key))
+    with pytest.raises(UsageError, match=shown):
         builder.set(key, "README.md")
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match=shown):
         builder.add("train", key)
     assert len(builder) == 0
 
@@ -298,14 +300,15 @@ def test_a_name_that_is_not_utf8_is_refused_by_its_key(train: Path) -> None:
 @pytest.mark.parametrize("meta", [{"a": math.nan}, {"a": object()}, {1: "a"}, {"a": "x" * (1 << 20)}])
 def test_metadata_that_cannot_be_kept_is_refused(train: Path, meta: dict) -> None:
     builder = penstock.PackageBuilder().add("train")
-    for change in (
-        lambda: builder.set_meta("train/1.jpg", meta),
-        lambda: builder.set_meta("", meta),
-        lambda: builder.set("b", "README.md", meta=meta),
-        lambda: builder.add("train", "other", meta=meta),
-    ):
-        with pytest.raises(UsageError):
+    for key, change in {
+        "'train/1.jpg'": lambda: builder.set_meta("train/1.jpg", meta),
+        "the version": lambda: builder.set_meta("", meta),
+        "'b'": lambda: builder.set("b", "README.md", meta=meta),
+        "'other'": lambda: builder.add("train", "other", meta=meta),
+    }.items():
+        with pytest.raises(UsageError, match=key) as refused:
             change()
+        assert refused.value.fix
     assert (builder.get_metadata(), builder.get_metadata("train/1.jpg"), builder.ls()) == ({}, {}, ["train/"])
 
 

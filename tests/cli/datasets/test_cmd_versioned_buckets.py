@@ -204,6 +204,7 @@ def test_a_package_of_quilt_whose_keys_name_versions_comes_over_as_it_was(
     assert "?versionId=" in json.dumps(large)
     assert ("identity:" in json.dumps(large)) == bool(how)
     assert json.loads(done(run("--json", "export", data, "--jsonl", str(rows_file))).stdout)["rows"] == len(rows)
+    assert done(run("export", data, "--jsonl", "-")).stdout == rows_file.read_text()
     assert run("export", f"{data}:nothing", "--jsonl", str(tmp_path / "none")).exit_code == 3
     assert not (tmp_path / "none").exists()
 

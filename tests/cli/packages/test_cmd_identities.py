@@ -46,7 +46,7 @@ def test_info_tells_how_many_objects_are_lost_once_they_are_overwritten(run: Run
     )  # an empty object has no bytes to lose
     shown = run("info", data)
     assert "unversioned 3" in shown.stdout
-    builder = penstock.PackageBuilder(f"{bucket}/built").add(f"s3://{bucket}/in/dir", "in", identity=True)
+    builder = penstock.PackageBuilder(f"{bucket}/built").add(f"s3://{bucket}/in/dir/", "in", identity=True)
     built = builder.push(allow_missing_readme=True)
     assert built.info().environment["unversioned"] == "1"
     assert "unpinned" not in built.info().environment
