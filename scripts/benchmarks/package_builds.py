@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import subprocess
 import sys
 import threading
 import time
@@ -22,20 +23,20 @@ from world import World
 
 __all__ = ["bench_builds"]
 
-_KEYS = (50_000, 200_000, 1_000_000)
+_KEYS = (50_000, 200_000)
+_MANY_KEYS = 1_000_000
 _FILES = 1000
 _UNREAD = 100_000
+_FEW_LISTED, _LISTED = 200_000, 1_000_000
 _ROUNDS = 100
 _HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 def bench_builds(world: World, figures: Figures) -> None:
     """Measure all of it, with a bucket on this disk: what is measured is this machine's work."""
-    store = world.scratch / "store"
-    store.mkdir()
-    world.run("penstock", "remote", "add", "disk", store)
     _bench_keys(world, figures)
     _bench_unread(world, figures)
+    _bench_listed(world, figures)
     _bench_pushers(world, figures)
 
 
@@ -44,8 +45,8 @@ def _bench_keys(world: World, figures: Figures) -> None:
     folder.mkdir()
     for number in range(_FILES):
         (folder / str(number)).write_bytes(str(number).encode())
-    for count in _KEYS:
-        worked, megabytes = _ask(world, "keys", str(count), str(folder))
+    for count in (*_KEYS, _MANY_KEYS) if world.full else _KEYS:
+        worked, megabytes = _ask(world, "keys", f"{count} {world.disk_bucket}", str(folder))
         figures.add(f"{count:,} keys set one by one, CPU", worked, "s")
         figures.add("  memory", megabytes, "MB", at_most=500)
 
@@ -78,8 +79,26 @@ def _bench_unread(world: World, figures: Figures) -> None:
         figures.add("    quilt3's memory", peer[question][1], "MB")
 
 
+def _bench_listed(world: World, figures: Figures) -> None:
+    """Have a listing replayed that no server here could be filled with in time."""
+    count = _LISTED if world.full else _FEW_LISTED
+    command = [sys.executable, os.path.join(_HERE, "listing_server.py"), str(count)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            endpoint = f"http://127.0.0.1:{int(server.stdout.readline())}"
+            world.run("penstock", "remote", "add", "listing", "s3://listing", "--endpoint-url", endpoint, "--anonymous")
+            took, megabytes = _ask(world, "listed", str(count), world.disk_bucket)
+        finally:
+            server.kill()
+    figures.add(
+        f"{count:,} objects of a listing that is replayed, not read", count / took, "entries/s", at_least=20_000
+    )
+    figures.add("  memory", megabytes, "MB", at_most=500)
+
+
 def _bench_pushers(world: World, figures: Figures) -> None:
-    seconds, lost = _ask(world, "pushers", str(_ROUNDS), str(world.scratch / "keys"))
+    seconds, lost = _ask(world, "pushers", f"{_ROUNDS} {world.disk_bucket}", str(world.scratch / "keys"))
     figures.add(f"two who push at once, {_ROUNDS} rounds: pushes lost", lost, "", at_most=0)
     figures.add("  a round", seconds / _ROUNDS, "s")
 
@@ -90,12 +109,12 @@ def _ask(world: World, what: str, count: str, folder: str) -> tuple[float, float
     return first, second
 
 
-def _set_keys(count: int, folder: str) -> float:
+def _set_keys(count: int, bucket: str, folder: str) -> float:
     import penstock
 
     files = [os.path.join(folder, name) for name in sorted(os.listdir(folder))]
     begin = time.process_time()
-    builder = penstock.PackageBuilder("disk/keys")
+    builder = penstock.PackageBuilder(f"{bucket}/keys")
     for number in range(count):
         builder.set(key(number), files[number % len(files)], {"label": number % 10})
     builder.build_manifest()
@@ -143,6 +162,17 @@ def _build_unread(bucket: str) -> float:
     return time.perf_counter() - begin
 
 
+def _build_listed(bucket: str, count: int) -> float:
+    import penstock
+
+    begin = time.perf_counter()
+    builder = penstock.PackageBuilder(f"{bucket}/listed").add("s3://listing/in/", "", identity=True)
+    package = builder.push_manifest(allow_missing_readme=True)
+    took = time.perf_counter() - begin
+    assert package.info().entries > count, package.info()
+    return took
+
+
 def _question(what: str, bucket: str) -> float:
     import penstock
 
@@ -156,18 +186,18 @@ def _question(what: str, bucket: str) -> float:
     return time.perf_counter() - begin
 
 
-def _push_twice(rounds: int, folder: str) -> tuple[float, int]:
+def _push_twice(rounds: int, bucket: str, folder: str) -> tuple[float, int]:
     """Have two threads push to one branch at the same time; seconds, and how many said success and are not there."""
     import penstock
 
     files = [os.path.join(folder, name) for name in sorted(os.listdir(folder))][:2]
-    penstock.PackageBuilder("disk/pushers").set("README.md", files[0]).push()
+    penstock.PackageBuilder(f"{bucket}/pushers").set("README.md", files[0]).push()
     begin = time.perf_counter()
     for number in range(rounds):
         together = threading.Barrier(2)
 
         def push(who: int, number: int = number, together: threading.Barrier = together) -> None:
-            builder = penstock.Package("disk/pushers").to_builder().set(f"{who}/{number:04}", files[who])
+            builder = penstock.Package(f"{bucket}/pushers").to_builder().set(f"{who}/{number:04}", files[who])
             together.wait()
             builder.push(allow_missing_readme=True)
 
@@ -176,22 +206,25 @@ def _push_twice(rounds: int, folder: str) -> tuple[float, int]:
             each.start()
         for each in threads:
             each.join()
-    package = penstock.open("disk/pushers")
+    package = penstock.open(f"{bucket}/pushers")
     lost = sum(f"{who}/{number:04}" not in package for who in range(2) for number in range(rounds))
     return time.perf_counter() - begin, lost
 
 
 def main() -> None:
     """Do what the first argument says, and print two numbers."""
-    what, count, folder = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    what, folder = sys.argv[1], sys.argv[3]
+    size, _, disk = sys.argv[2].partition(" ")
+    count = int(size)
     if what == "pushers":
-        print(json.dumps(_push_twice(count, folder)))
+        print(json.dumps(_push_twice(count, disk, folder)))
         return
     if what == "fill":
         _fill(count, *folder.split())
         return
     did: dict[str, Callable[[], float]] = {
-        "keys": lambda: _set_keys(count, folder),
+        "keys": lambda: _set_keys(count, disk, folder),
+        "listed": lambda: _build_listed(folder, count),
         "raw": lambda: _list_raw(count, folder),
         "build": lambda: _build_unread(folder),
     }

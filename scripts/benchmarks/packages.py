@@ -1,4 +1,4 @@
-"""Packages: browsing ten million entries and copies of openclipart through the proxy, and packages in the making."""
+"""Packages: ten million entries browsed and openclipart copied through the proxy; packages in the making; training."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import time
 
 from figures import Figures
 from package_builds import bench_builds
+from package_rows import bench_history, bench_imports, bench_loader, bench_quilt_push
 from world import World
 
 __all__ = ["bench_packages"]
@@ -22,8 +23,17 @@ _QUESTIONS = ("ls of the root", "a page in the middle", "metadata of a random en
 
 
 def bench_packages(world: World, figures: Figures) -> None:
-    """Browse, copy, build: those whose name the rows that are asked for fit."""
-    for name, bench in (("browse", _bench_browsing), ("copy", _bench_copies), ("build", bench_builds)):
+    """Measure those rows whose name what is asked for fits."""
+    rows = {
+        "import": bench_imports,
+        "browse": _bench_browsing,
+        "copy": _bench_copies,
+        "build": bench_builds,
+        "first-push": bench_quilt_push,
+        "history": bench_history,
+        "loader": bench_loader,
+    }
+    for name, bench in rows.items():
         if re.search(world.rows, name):
             bench(world, figures)
 

@@ -19,20 +19,27 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
+__all__ = ["chosen"]
+
 _SIDE = 64
 _BATCH = 32
 _LARGEST = 100_000
 """Bytes: larger ones take a second to decode, and then it is Pillow that is measured."""
 
 
+def chosen(root: Path, count: int) -> list[Path]:
+    """Return so many images below a folder: a random choice, in a fixed order."""
+    paths = sorted(path for path in root.rglob("*.png") if path.stat().st_size <= _LARGEST)
+    return random.Random(0).sample(paths, min(count, len(paths)))
+
+
 class _Images(Dataset[tuple[torch.Tensor, int]]):
-    """The images below a folder, a random choice of them in a fixed order, each with its folder's number."""
+    """Images below a folder, as `chosen` has them, each with its folder's number."""
 
     def __init__(self, root: Path, count: int) -> None:
         folders = sorted({path.parent for path in root.rglob("*.png")})
         number = {folder: at for at, folder in enumerate(folders)}
-        paths = sorted(path for path in root.rglob("*.png") if path.stat().st_size <= _LARGEST)
-        self._items = [(path, number[path.parent]) for path in random.Random(0).sample(paths, min(count, len(paths)))]
+        self._items = [(path, number[path.parent]) for path in chosen(root, count)]
 
     def __len__(self) -> int:
         return len(self._items)

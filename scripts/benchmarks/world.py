@@ -29,7 +29,7 @@ class World:
     """Starts what is asked for when it is asked for, and ends all of it.
 
     `entries` is the size of the tree benchmark, `rows` a pattern of the rows that the reading benchmark is to measure;
-    `full` asks for sizes that take long.
+    `full`: what takes longer than some minutes is done at its full size.
     """
 
     def __init__(self, scratch: Path, entries: int, rows: str = "", *, full: bool = False) -> None:
@@ -91,6 +91,14 @@ class World:
         name = f"bench-{self._buckets}"
         self.gateway.make_bucket(name)
         return name
+
+    @cached_property
+    def disk_bucket(self) -> str:
+        """Name of a bucket on this disk: where it is used, this machine's work is what is measured."""
+        store = self.scratch / "store"
+        store.mkdir()
+        self.run("penstock", "remote", "add", "disk", store)
+        return "disk"
 
     @cached_property
     def environment(self) -> dict[str, str]:
