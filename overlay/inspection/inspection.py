@@ -190,18 +190,19 @@ def rescue(
 
     Nothing that is there is overwritten, no link is followed. OSError: the disk of `to` refuses.
     """
-    paths, links = _Paths(reader, lower), list[tuple[list[bytes], InodeRecord]]()
+    paths, links = _Paths(reader, lower), list[tuple[list[bytes], bytes]]()
     for key, value in whole_records(reader, INODES):
         inode, record = int.from_bytes(key, "big"), InodeRecord.decode(value)
         names = paths.names(inode)
         if names is None or not names or (record.sequence <= committed and not record.layers):
             continue
-        if any(name in (b"", b".", b"..") or b"/" in name for name in names):
+        others = [each for each in paths.others(inode) if _can_be(each)] if record.links else []
+        if not _can_be(names):
             yield Finding("left", display_path(tuple(names)), "it has no name that a file can have")
         elif record.special:
             yield Finding("left", display_path(tuple(names)), "a pipe or a socket, which holds nothing")
         elif record.kind is Kind.SYMLINK:
-            links.append((names, record))
+            links += [(each, record.target) for each in (names, *others)]
         elif record.kind is Kind.DIRECTORY:
             os.makedirs(os.path.join(os.fsencode(to), *names), exist_ok=True)
             if record.entry:
@@ -211,12 +212,11 @@ def rescue(
         else:
             taken = _rescue_file(reader, content, inode, record, names, read_lower, to)
             yield taken
-            for other in paths.others(inode) if record.links and taken.kind == "taken" else ():
+            for other in others if taken.kind == "taken" else ():
                 os.link(_place(to, names), _place(to, other), follow_symlinks=False)
                 yield Finding("taken", display_path(tuple(other)))
-    for names, record in links:
-        place = _place(to, names)
-        os.symlink(record.target, place)
+    for names, target in links:
+        os.symlink(target, _place(to, names))
         yield Finding("taken", display_path(tuple(names)))
     for key, value in whole_records(reader, NAMES):
         upper = Name.decode(value)
@@ -257,6 +257,11 @@ def _rescue_file(
         os.unlink(place)
         raise
     return Finding("taken", text)
+
+
+def _can_be(names: list[bytes]) -> bool:
+    """Whether each of these names is one that a file can have."""
+    return not any(name in (b"", b".", b"..") or b"/" in name for name in names)
 
 
 def _place(to: str, names: list[bytes]) -> bytes:
