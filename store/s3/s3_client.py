@@ -30,6 +30,7 @@ from penstock.store.options import StoreOptions
 from penstock.store.retry import RetryPolicy
 
 from .s3_body import SentBody, content_md5
+from .s3_times import parse_time
 from .s3_wire import HttpSession, socket_options
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ class ClientSource:
             settings["signature_version"] = UNSIGNED
         core = botocore.session.Session(profile=options.profile)
         core.register_component("data_loader", _models())
+        core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=parse_time)
         if options.credentials is not None:
             given = options.credentials
             core.set_credentials(given.access_key, given.secret_key, given.token)
