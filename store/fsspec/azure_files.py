@@ -11,16 +11,16 @@ from collections.abc import AsyncIterator
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from adlfs import AzureBlobFileSystem
-from azure.core.exceptions import (
+from adlfs import AzureBlobFileSystem  # pyright: ignore[reportMissingImports]  # an extra
+from azure.core.exceptions import (  # pyright: ignore[reportMissingImports]  # an extra
     AzureError,
     ClientAuthenticationError,
     HttpResponseError,
     ResourceExistsError,
     ResourceNotFoundError,
 )
-from azure.storage.blob import BlobProperties
-from azure.storage.blob.aio import BlobClient
+from azure.storage.blob import BlobProperties  # pyright: ignore[reportMissingImports]  # an extra
+from azure.storage.blob.aio import BlobClient  # pyright: ignore[reportMissingImports]  # an extra
 
 from penstock.errors import AccessError, ConflictError, PenstockError, UsageError
 from penstock.store.base import Buffer
@@ -57,7 +57,8 @@ class AzureFiles(RemoteFiles):
 
     def _blob(self, path: str) -> BlobClient:
         container, _, key = path.partition("/")
-        return self._system.service_client.get_blob_client(container=container, blob=key)  # type: ignore[no-any-return]
+        blob: BlobClient = self._system.service_client.get_blob_client(container=container, blob=key)
+        return blob
 
     @classmethod
     def connect(cls, url: str, options: StoreOptions) -> Self:
@@ -85,7 +86,7 @@ class AzureFiles(RemoteFiles):
             return b""
         try:
             stream = await self._blob(path).download_blob(offset=offset, length=length)
-            return await stream.readall()
+            return bytes(await stream.readall())
         except ResourceNotFoundError as error:
             raise FileNotFoundError(path) from error
         except HttpResponseError as error:

@@ -10,11 +10,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Self
 
-import aiohttp
-import google.auth.exceptions
-import requests.exceptions
-from gcsfs.core import GCSFileSystem  # the one at the top asks for kinds of buckets by another protocol
-from gcsfs.retry import ChecksumError, HttpError
+import aiohttp  # pyright: ignore[reportMissingImports]  # an extra
+import google.auth.exceptions  # pyright: ignore[reportMissingImports, reportAttributeAccessIssue, reportMissingModuleSource]  # an extra
+import requests.exceptions  # pyright: ignore[reportMissingImports, reportAttributeAccessIssue, reportMissingModuleSource]  # an extra
+
+# Not the class at the top of gcsfs: that asks by another protocol what kind of bucket it is.
+from gcsfs.core import GCSFileSystem  # pyright: ignore[reportMissingImports]  # an extra
+from gcsfs.retry import ChecksumError, HttpError  # pyright: ignore[reportMissingImports]  # an extra
 
 from penstock.errors import AccessError, PenstockError, UsageError
 from penstock.store.base import Buffer

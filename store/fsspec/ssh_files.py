@@ -21,8 +21,8 @@ from contextlib import suppress
 from typing import Any, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
-import asyncssh
-from sshfs import SSHFileSystem
+import asyncssh  # pyright: ignore[reportMissingImports]  # an extra
+from sshfs import SSHFileSystem  # pyright: ignore[reportMissingImports]  # an extra
 
 from penstock.errors import AccessError, ConflictError, PenstockError, StoreUnreachableError, UsageError
 from penstock.store.base import Buffer

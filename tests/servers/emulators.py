@@ -62,7 +62,7 @@ def make_gcs_bucket(address: str, name: str) -> None:
 
 def make_azure_container(address: str, name: str) -> None:
     """Make a container there, by Azure's own client."""
-    from azure.storage.blob import BlobServiceClient
+    from azure.storage.blob import BlobServiceClient  # pyright: ignore[reportMissingImports]  # an extra
 
     text = f"BlobEndpoint={address};AccountName=devstoreaccount1;AccountKey={AZURITE_KEY}"
     with BlobServiceClient.from_connection_string(text) as client:
