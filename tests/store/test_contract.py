@@ -125,6 +125,14 @@ def test_put_replaces(store: Store) -> None:
     assert store.get("key") == b"short"
 
 
+@pytest.mark.parametrize("size", [30, 300_000])
+def test_a_body_that_looks_like_the_end_of_one_is_whole(store: Store, size: int) -> None:
+    body = b"a\r\n--==0==--\r\nb".ljust(size, b".")
+    store.put("key", body)
+    assert store.create("new", body)
+    assert store.get("key") == store.get("new") == body
+
+
 @pytest.mark.parametrize("size", [0, 1, (1 << 18) - 1, 1 << 18, (5 << 20) + 3])
 def test_every_size_survives(store: Store, size: int) -> None:
     body = (BODY * (size // len(BODY) + 1))[:size]
