@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from weakref import WeakSet
 from zlib import crc32
@@ -37,6 +38,8 @@ _ONLY = 0
 _NAMESPACE_BYTES = 16
 _CHECK_BYTES = 4
 _BATCH = 32
+_LARGE_BATCH = 512
+"""Entries that one transaction puts: where there is plenty of room, so many that beginning it costs little."""
 _SLACK_PAGES = 256
 _THINNED = 32
 """One entry in so many goes when the index is full."""
@@ -72,7 +75,7 @@ class LocationIndex:
 
     def get(self, namespace: bytes, content: bytes) -> bytes | None:
         """Return the value of `content`, or None."""
-        key = _key(namespace, content)
+        key = _prefix(namespace) + content
         with self._lock:
             environment = self._open()
             if environment is None:
@@ -86,7 +89,8 @@ class LocationIndex:
 
     def get_many(self, namespace: bytes, contents: Sequence[bytes]) -> list[bytes | None]:
         """Return the values of `contents`, in their order."""
-        keys = [_key(namespace, content) for content in contents]
+        prefix = _prefix(namespace)
+        keys = [prefix + content for content in contents]
         with self._lock:
             environment = self._open()
             if environment is None:
@@ -101,21 +105,26 @@ class LocationIndex:
 
     def put_many(self, namespace: bytes, items: Iterable[tuple[bytes, bytes]]) -> None:
         """Set the value of each content; a full index forgets some others."""
+        prefix = _prefix(namespace)
         pending = iter(items)
-        while batch := list(islice(pending, _BATCH)):
-            rows = [(key, _sealed(key, value)) for content, value in batch for key in [_key(namespace, content)]]
-            with self._lock:
-                environment = self._open()
-                if environment is None:
-                    return
-                try:
-                    self._make_room(environment, namespace)
-                    with environment.transaction(write=True) as transaction:
-                        for key, value in rows:
-                            transaction.put(_ONLY, key, value)
-                except (OSError, IndexDamagedError) as error:
-                    self._give_up(error)
-                    return
+        while batch := list(islice(pending, _LARGE_BATCH)):
+            rows = [(key, _sealed(key, value)) for content, value in batch for key in [prefix + content]]
+            rows.sort(key=itemgetter(0))  # neighbours share pages
+            while rows:
+                with self._lock:
+                    environment = self._open()
+                    if environment is None:
+                        return
+                    try:
+                        # Each entry may copy a page and split it, and others put as well.
+                        roomy = self._make_room(environment, prefix) > 4 * _LARGE_BATCH
+                        now = len(rows) if roomy else _BATCH
+                        with environment.transaction(write=True) as transaction:
+                            transaction.put_many(_ONLY, rows[:now])
+                    except (OSError, IndexDamagedError) as error:
+                        self._give_up(error)
+                        return
+                rows = rows[now:]
 
     def clear(self, namespace: bytes) -> None:
         """Forget everything about a namespace."""
@@ -199,7 +208,8 @@ class LocationIndex:
             self._users.close()
         self._environment = self._users = None
 
-    def _make_room(self, environment: Environment, namespace: bytes) -> None:
+    def _make_room(self, environment: Environment, prefix: bytes) -> int:
+        """Have entries go until there is room for `_BATCH`; return how many pages there are to the bound."""
         # Where only a small map was to be had, there is room for an eighth less than it.
         most = min(self._pages, environment.map_bytes // 8 * 7 // PAGE_BYTES)
         while True:
@@ -208,13 +218,15 @@ class LocationIndex:
             if pages <= most - _SLACK_PAGES:
                 break
             # Contents are hashes: what follows a random one is a random sample.
-            start = _prefix(namespace) + secrets.token_bytes(32)
+            start = prefix + secrets.token_bytes(32)
             excess = max(_BATCH, entries // _THINNED)
             while excess > 0:
                 removed = _delete_from(environment, start, _BATCH) or _delete_from(environment, b"\0", _BATCH)
                 excess -= removed or excess
-        if environment.file_pages() > most - _SLACK_PAGES // 8:
+        used = environment.file_pages()
+        if used > most - _SLACK_PAGES // 8:
             raise IndexDamagedError("the location index outgrew its share")
+        return most - used
 
 
 _indexes: WeakSet[LocationIndex] = WeakSet()
@@ -238,10 +250,6 @@ def _delete_from(environment: Environment, start: bytes, limit: int, prefix: byt
 @lru_cache(maxsize=64)
 def _prefix(namespace: bytes) -> bytes:
     return blake3(namespace).digest(_NAMESPACE_BYTES)
-
-
-def _key(namespace: bytes, content: bytes) -> bytes:
-    return _prefix(namespace) + content
 
 
 def _sealed(key: bytes, value: bytes) -> bytes:

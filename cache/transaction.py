@@ -113,6 +113,11 @@ class Transaction:
         with translated():
             self._open.put(key, value, overwrite=overwrite, db=self._databases[database])
 
+    def put_many(self, database: int, rows: list[tuple[bytes, bytes]]) -> None:
+        """Set the value of each key."""
+        with translated(), self._open.cursor(self._databases[database]) as cursor:
+            cursor.putmulti(rows)
+
     def delete(self, database: int, key: bytes) -> bool:
         """Delete `key`; whether it was there."""
         with translated():

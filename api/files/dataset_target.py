@@ -21,7 +21,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple, NoReturn
 
 from penstock.api.datasets.dataset_session import authorship
-from penstock.api.handles import DEFAULT_BRANCH, Handle
+from penstock.api.handles import DEFAULT_BRANCH, Handle, handle_text
 from penstock.api.packages.package import Package, open_package
 from penstock.api.settings import Settings
 from penstock.errors import ConflictError, NotFoundError, UsageError
@@ -37,7 +37,7 @@ from penstock.repo.session.bucket_session import open_session
 from penstock.repo.write.publish import stands_at
 from penstock.repo.write.version_writer import VersionWriter
 
-from .file_transfer import FileTransfer, log_transfer
+from .file_transfer import FileTransfer, is_logged, log_transfer
 from .output_files import OutputFile
 from .row_marker import IdState, RowRecord, RunIdentity, SentFile
 
@@ -95,7 +95,7 @@ class DatasetTarget:
         self._taken: dict[str, dict[str, LocalFile]] = {}
         self._finished: list[_Row] = []
         self._since = time.monotonic()
-        self._versions: dict[str, str] = {}
+        self._versions: dict[str, str] = {}  # of each row, the handle of the version that has it
         self._package: Package | None = None
         self._check()
 
@@ -150,7 +150,7 @@ class DatasetTarget:
         record = _record(row_id, self._note(row_id))
         assert record is not None
         with self._lock:
-            self._versions[row_id] = self._package.commit or self._package.top_hash
+            self._versions[row_id] = handle_text(self._handle, self._package.commit or self._package.top_hash)
         return record
 
     def send(
@@ -164,6 +164,7 @@ class DatasetTarget:
         """See `UploadTarget.send`. They are linked, not copied, to where they wait."""
         taken: dict[str, LocalFile] = {}
         target = str(replace(self._handle, subdir=self._path(row_id)))
+        told = is_logged()
         for file in files:
             path = file.path
             if self._spool is not None:
@@ -173,7 +174,8 @@ class DatasetTarget:
                     _link(descriptor, path)
             kind = Kind.EXECUTABLE if file.status.st_mode & stat.S_IXUSR else Kind.FILE
             taken[file.name] = LocalFile((), os.fsencode(path), kind, file.size, file.status.st_mtime_ns)
-            log_transfer(FileTransfer("upload", file.name, file.path, f"{target}/{file.name}", file.size, row))
+            if told:
+                log_transfer(FileTransfer("upload", file.name, file.path, f"{target}/{file.name}", file.size, row))
             stage.advance(file.size)
         with self._lock:
             self._taken[row_id] = taken
@@ -198,7 +200,7 @@ class DatasetTarget:
             if not rows:
                 return
             try:
-                version = self._publish(rows)
+                version = handle_text(self._handle, self._publish(rows))
             except BaseException:
                 with self._lock:
                     self._finished += rows
@@ -233,12 +235,12 @@ class DatasetTarget:
             own = canonical_json(row.metadata)
             named = {(*folder, *split_path(name)): file for name, file in row.files.items()}
             for names in sorted(named):
-                yield replace(named[names], names=names, metadata=own)
+                file = named[names]
+                yield LocalFile(names, file.path, file.kind, file.size, file.mtime_ns, own)
 
     def url(self, row_id: str, name: str) -> str:
         """See `UploadTarget.url`: a handle of the very version."""
-        version = replace(self._handle, ref=self._versions[row_id], subdir="")
-        return f"{version}/{self._path(row_id)}/{name}"
+        return f"{self._versions[row_id]}/{self._path(row_id)}/{name}"
 
 
 def _link(descriptor: int, path: str) -> None:

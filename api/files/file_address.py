@@ -3,7 +3,7 @@
     s3://bucket/key[?versionId=ID]         an object
     /dir/file, ./file, ~/file, any Path    a file of this machine; also file:///dir/file
     bucket/dataset[:ref]/path              a file of a version, as a handle; also penstock://bucket/dataset[:ref]/path
-    scheme://...                           whatever fsspec knows, to read from
+    scheme://...                           whatever fsspec knows
 
 ``s3://`` and ``file://`` are plain objects and files here, never handles. Pure, but for what ``~`` stands for and the
 working directory.
@@ -35,6 +35,7 @@ __all__ = [
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)(?:::|://)")
 _VERSION = "?versionId="
+_ONLY_READ = ("http", "https", "data", "git", "github")
 _LOCAL = ("/", "./", "../", "~")
 _EXAMPLES = "Examples: s3://bucket/key, ./image.png, file:///dir/image.png, bucket/dataset:main/image.png"
 
@@ -92,7 +93,7 @@ FileAddress = ObjectAddress | LocalAddress | EntryAddress | FsspecAddress
 
 @dataclass(frozen=True, slots=True)
 class UploadPlace:
-    """Where files go: below an address of a store (``s3://bucket[/prefix]``, ``file:///dir``), or into a dataset."""
+    """Where files go: below an address (``s3://bucket[/prefix]``, ``file:///dir``, fsspec's), or into a dataset."""
 
     url: str
     """How it is written in what is returned: without a slash at its end."""
@@ -146,12 +147,14 @@ def parse_upload_place(given: object) -> UploadPlace:
         return _folder(os.path.expanduser(given), given)
     if given.startswith("penstock://"):
         given = given.removeprefix("penstock://")
-    elif match := _SCHEME.match(given):
+    elif (match := _SCHEME.match(given)) and match[1].lower() in _ONLY_READ:
         raise UsageError(
             f"files cannot be sent to {given[:120]!r}",
-            why=f"{match[1]} is only read from: an id that is in use has to be refused, for which it has no way",
-            fix="Send them to s3://, a local directory or a dataset.",
+            why=f"{match[1]} is only read from",
+            fix="Send them to s3://, a local directory, a dataset, or what fsspec writes to, such as gs://.",
         )
+    elif match:
+        return UploadPlace(given.rstrip("/"))
     return UploadPlace(given.rstrip("/"), handle=_handle(given))
 
 

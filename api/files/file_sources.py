@@ -14,18 +14,17 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Executor
-from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from blake3 import blake3
 
 from penstock.api.handles import Handle
 from penstock.api.packages.package import Package
 from penstock.api.settings import Settings
-from penstock.errors import AccessError, ConflictError, NotFoundError, PenstockError, StoreUnreachableError, UsageError
+from penstock.errors import AccessError, ConflictError, NotFoundError, UsageError
 from penstock.repo.fetch.externals import remote_above
 from penstock.store.base import ObjectInfo, Store
 from penstock.store.download import download_object
@@ -33,7 +32,9 @@ from penstock.store.durable import write_all
 from penstock.store.opening import open_store
 from penstock.store.options import StoreOptions
 
-from .file_address import EntryAddress, FileAddress, FsspecAddress, LocalAddress, ObjectAddress
+from .file_address import EntryAddress, FileAddress, LocalAddress, ObjectAddress
+from .fsspec_files import FsspecFile, FsspecStore
+from .place_store import PlaceStore
 
 __all__ = ["FetchedFile", "FileSources"]
 
@@ -73,6 +74,12 @@ class FileSources:
                 store = self._stores[url] = open_store(url, options)
         return store
 
+    def place(self, url: str) -> PlaceStore:
+        """Return where files are sent to below an address: of a store, or one that fsspec knows."""
+        if url.startswith(("s3://", "file://")):
+            return self.store(url)
+        return FsspecStore(url, self.options.deadline)
+
     def close(self) -> None:
         """Close what is open; it is opened again when it is needed."""
         with self._lock:
@@ -106,7 +113,7 @@ class FileSources:
                 write_all(descriptor, block)
                 advance(len(block))
             return FetchedFile(entry.size, f"blake3:{entry.hash}")
-        return self._fetch_fsspec(address, descriptor, advance)
+        return FetchedFile(*FsspecFile(address.url, self.options.deadline).fetch(descriptor, advance))
 
     def look(self, address: FileAddress) -> FetchedFile:
         """Return what is known of a file without fetching it. NotFoundError: it is not there."""
@@ -124,7 +131,7 @@ class FileSources:
         if isinstance(address, EntryAddress):
             entry = self._package(address.version).entry(address.handle.subdir)
             return FetchedFile(entry.size, f"blake3:{entry.hash}")
-        return self._look_fsspec(address)
+        return FetchedFile(*FsspecFile(address.url, self.options.deadline).look())
 
     def _package(self, version: Handle) -> Package:
         with self._lock:
@@ -132,35 +139,6 @@ class FileSources:
             if package is None:
                 package = self._packages[version] = Package(version, self.settings)
         return package
-
-    def _fetch_fsspec(self, address: FsspecAddress, descriptor: int, advance: Callable[[int], object]) -> FetchedFile:
-        watch = _Watched(self.options.deadline, str(address))
-        own = os.dup(descriptor)  # the thread may outlive whoever waits for it
-
-        def work() -> FetchedFile:
-            try:
-                system, path = _filesystem(address)
-                told = _fsspec_facts(system, path)
-                size = 0
-                with system.open(path, "rb") as stream:
-                    while piece := stream.read(_STEP):
-                        watch.check()
-                        write_all(own, piece)
-                        size += len(piece)
-                        watch.moved()
-                        advance(len(piece))
-                if told.size is not None and told.size != size:
-                    raise ConflictError(f"{address} changed while it was read", why=f"{size} bytes came")
-                return FetchedFile(size, told.identity)
-            finally:
-                os.close(own)
-
-        with _explained(address):
-            return watch.run(work)
-
-    def _look_fsspec(self, address: FsspecAddress) -> FetchedFile:
-        with _explained(address):
-            return _Watched(self.options.deadline, str(address)).run(lambda: _fsspec_facts(*_filesystem(address)))
 
 
 def _identity(info: ObjectInfo) -> str | None:
@@ -208,93 +186,3 @@ def _read(descriptor: int, path: str, size: int) -> bytes:
         return os.read(descriptor, size)
     except OSError as error:
         raise AccessError(f"cannot read {path!r}", why=error.strerror or str(error), fix="Check the disk.") from error
-
-
-class _Watched:
-    """A call in a thread of its own, given up when it has moved nothing for `seconds`."""
-
-    def __init__(self, seconds: float, what: str) -> None:
-        self._seconds = seconds
-        self._what = what
-        self._condition = threading.Condition()
-        self._moves = 0
-        self._is_done = self._is_left = False
-
-    def moved(self) -> None:
-        with self._condition:
-            self._moves += 1
-            self._condition.notify()
-
-    def check(self) -> None:
-        if self._is_left:
-            raise self._late()
-
-    def _late(self) -> StoreUnreachableError:
-        return StoreUnreachableError(
-            f"cannot read {self._what}", why=f"nothing came for {self._seconds:.0f} s", fix="Try again later."
-        )
-
-    def run(self, call: Callable[[], FetchedFile]) -> FetchedFile:
-        outcome: list[Any] = []
-
-        def work() -> None:
-            try:
-                outcome.extend((call(), None))
-            except BaseException as error:  # noqa: BLE001  # it belongs to who waits
-                outcome.extend((None, error))
-            with self._condition:
-                self._is_done = True
-                self._condition.notify()
-
-        threading.Thread(target=work, name="penstock-fsspec", daemon=True).start()
-        with self._condition:
-            while not self._is_done:
-                moves = self._moves
-                if not self._condition.wait(self._seconds) and moves == self._moves and not self._is_done:
-                    self._is_left = True
-                    raise self._late()
-        result, error = outcome
-        if error is not None:
-            raise error
-        found: FetchedFile = result
-        return found
-
-
-@contextmanager
-def _explained(address: FsspecAddress) -> Iterator[None]:
-    """Turn what fsspec and its libraries raise into our errors: they raise all kinds, and OSErrors of their own."""
-    try:
-        yield
-    except PenstockError:
-        raise
-    except FileNotFoundError as error:
-        raise NotFoundError(f"no file {address}", fix="Check the address.") from error
-    except PermissionError as error:
-        raise AccessError(f"cannot read {address}", why=str(error), fix="Check the credentials.") from error
-    except ImportError as error:
-        raise UsageError(f"cannot read {address}", why=str(error), fix="Install the library that it names.") from error
-    except Exception as error:
-        raise AccessError(f"cannot read {address}", why=f"{type(error).__name__}: {error}") from error
-
-
-def _filesystem(address: FsspecAddress) -> tuple[Any, str]:
-    try:
-        from fsspec.core import url_to_fs  # pyright: ignore[reportMissingImports]  # an extra
-    except ImportError as error:
-        raise UsageError(
-            f"cannot read {address}", why="fsspec is not installed", fix="pip install 'penstock[fsspec]'"
-        ) from error
-    system, path = url_to_fs(address.url)
-    return system, path
-
-
-def _fsspec_facts(system: Any, path: str) -> FetchedFile:
-    told = system.info(path)
-    size = told.get("size")
-    mark = next(
-        (told[name] for name in ("ETag", "etag", "md5Hash", "content_md5", "mtime", "created") if name in told), None
-    )
-    if mark is None:
-        with suppress(Exception):  # not all of them can say
-            mark = system.modified(path)
-    return FetchedFile(size, f"{system.protocol}:{mark}:{size}" if mark is not None else None)

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["FileTransfer", "log_transfer"]
+__all__ = ["FileTransfer", "is_logged", "log_transfer"]
 
 _log = logging.getLogger("penstock.files")
 
@@ -24,6 +24,11 @@ class FileTransfer:
     target: str
     size: int | None = None
     row: int | None = None
+
+
+def is_logged() -> bool:
+    """Whether lines of transfers go anywhere: where they do not, many small ones need not be made."""
+    return _log.isEnabledFor(logging.INFO)
 
 
 def log_transfer(transfer: FileTransfer, *, dry_run: bool = False) -> FileTransfer:

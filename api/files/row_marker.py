@@ -24,7 +24,8 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from penstock.errors import ConflictError, FormatTooNewError, IntegrityError, NotFoundError
-from penstock.store.base import Store
+
+from .place_store import PlaceStore
 
 __all__ = [
     "MARKER_FOLDER",
@@ -120,7 +121,7 @@ class IdState(NamedTuple):
 NOTHING_NOTED = IdState()
 
 
-def read_states(store: Store, base: str, only: str | None = None) -> Mapping[str, IdState]:
+def read_states(store: PlaceStore, base: str, only: str | None = None) -> Mapping[str, IdState]:
     """Return what is noted of ids below a folder (empty, or with a slash at its end), or of a single one."""
     states = _listed(store, base, only)
     for row_id, state in states.items():
@@ -137,7 +138,7 @@ def read_states(store: Store, base: str, only: str | None = None) -> Mapping[str
     return states
 
 
-def _listed(store: Store, base: str, only: str | None) -> dict[str, IdState]:
+def _listed(store: PlaceStore, base: str, only: str | None) -> dict[str, IdState]:
     top = f"{base}{MARKER_FOLDER}/"
     states: dict[str, IdState] = {}
     for info in store.list(f"{top}{only}/" if only is not None else top):
@@ -153,19 +154,19 @@ def _listed(store: Store, base: str, only: str | None) -> dict[str, IdState]:
     return states
 
 
-def read_record(store: Store, base: str, row_id: str, mark: str) -> RowRecord:
+def read_record(store: PlaceStore, base: str, row_id: str, mark: str) -> RowRecord:
     """Return the record of a row that is done. IntegrityError: it is none."""
     key = f"{base}{MARKER_FOLDER}/{row_id}/{mark}"
     return _decoded(store.get(key, limit=_MOST), RowRecord, f"{store.url}/{key}")
 
 
-def write_record(store: Store, base: str, record: RowRecord) -> None:
+def write_record(store: PlaceStore, base: str, record: RowRecord) -> None:
     """Note that a row is done."""
     store.put(f"{base}{MARKER_FOLDER}/{record.id}/{record.mark}", msgspec.json.encode(record))
 
 
 def claim_id(
-    store: Store, base: str, row_id: str, state: IdState, who: RunIdentity, *, take_over: bool = False
+    store: PlaceStore, base: str, row_id: str, state: IdState, who: RunIdentity, *, take_over: bool = False
 ) -> None:
     """Become the one who makes the files of an id, of which `state` is known. ConflictError: somebody else does."""
     if (
@@ -181,12 +182,12 @@ def claim_id(
             raise _in_use(row_id, holder)
 
 
-def _read_claim(store: Store, base: str, row_id: str, number: int) -> RunIdentity:
+def _read_claim(store: PlaceStore, base: str, row_id: str, number: int) -> RunIdentity:
     key = f"{base}{MARKER_FOLDER}/{row_id}/claim-{number}"
     return _decoded(store.get(key, limit=_MOST), RunIdentity, f"{store.url}/{key}")
 
 
-def forget_id(store: Store, base: str, row_id: str) -> None:
+def forget_id(store: PlaceStore, base: str, row_id: str) -> None:
     """Remove what is noted of an id."""
     folder = f"{base}{MARKER_FOLDER}/{row_id}/"
     store.delete([info.key for info in store.list(folder)])

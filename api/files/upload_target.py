@@ -18,6 +18,7 @@ from .file_address import UploadPlace
 from .file_sources import FileSources
 from .file_transfer import FileTransfer, log_transfer
 from .output_files import OutputFile
+from .place_store import PlaceStore
 from .row_marker import (
     MARKER_FOLDER,
     IdState,
@@ -72,20 +73,22 @@ class UploadTarget(Protocol):
 
 
 class ObjectTarget:
-    """Files in S3 or in a directory."""
+    """Files in S3, in a directory, or where fsspec reaches."""
 
     def __init__(self, place: UploadPlace, sources: FileSources) -> None:
         self.place = place
         self._sources = sources
         if place.local is not None:
             self._url, self._base = "file://" + quote(place.local), ""
+        elif not place.url.startswith("s3://"):
+            self._url, self._base = place.url, ""
         else:
             bucket, _, prefix = place.url.removeprefix("s3://").partition("/")
             self._url, self._base = f"s3://{bucket}", f"{prefix}/" if prefix else ""
 
     @property
-    def _store(self) -> Any:
-        return self._sources.store(self._url)
+    def _store(self) -> PlaceStore:
+        return self._sources.place(self._url)
 
     def states(self, ids: Sequence[str]) -> Mapping[str, IdState]:
         """See `UploadTarget.states`. One request for each thousand, or of few ids two for each."""

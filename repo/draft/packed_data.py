@@ -79,6 +79,7 @@ class _Packing:
     ) -> None:
         assert draft.session is not None
         self._draft = draft
+        self._foresee = content.foresee
         self._files = FileEntries(content, draft.session.blocks.hash)
         self._older = OlderState(Tree(draft.base.root, draft.load) if draft.base is not None else None)
         self._queue: PackQueue[_Waiting] = PackQueue(content.data)
@@ -90,7 +91,7 @@ class _Packing:
     def edits(self) -> Generator[Edit, None, None]:
         with ExitStack() as stack:
             pool = stack.enter_context(ThreadPoolExecutor(threads(), "penstock-read"))
-            for step in stack.enter_context(closing(read_ahead(self._local(), pool))):
+            for step in stack.enter_context(closing(read_ahead(self._local(), pool, self._foresee))):
                 path, entry = self._expected[0]
                 older = partial(self._older.find_path, path)
                 self._reading.advance(len(step.data))

@@ -194,6 +194,7 @@ class PlacedEdits:
     ) -> None:
         """With `older`, that says what the older state of a file is, and not `base`."""
         self._files = FileEntries(content, session.blocks.hash)
+        self._foresee = content.foresee
         self._older = older or OlderState(Tree(base.root, session.load) if base is not None else None).find_path
         self._queue: PackQueue[_Waiting] = PackQueue(content.data)
         self._reading = reading
@@ -202,7 +203,7 @@ class PlacedEdits:
         """Yield edits of the tree, in order."""
         with ExitStack() as stack:
             pool = stack.enter_context(ThreadPoolExecutor(threads(), "penstock-read"))
-            for step in stack.enter_context(closing(read_ahead(_steps(edits), pool))):
+            for step in stack.enter_context(closing(read_ahead(_steps(edits), pool, self._foresee))):
                 if isinstance(step, FilePiece):
                     self._files.take_piece(step, partial(self._older, step.file.names))
                     self._reading.advance(len(step.data))

@@ -184,20 +184,28 @@ def _large(file: LocalFile) -> Iterator[tuple[_Task[_Read], int]]:
 
 
 @overload
-def read_ahead(steps: Iterable[Step], pool: ThreadPoolExecutor) -> Generator[ReadStep, None, None]: ...
+def read_ahead(
+    steps: Iterable[Step], pool: ThreadPoolExecutor, foresee: Callable[[Sequence[bytes]], None] | None = None
+) -> Generator[ReadStep, None, None]: ...
 @overload
 def read_ahead(
-    steps: Iterable[LocalFile | _Read | T], pool: ThreadPoolExecutor
+    steps: Iterable[LocalFile | _Read | T],
+    pool: ThreadPoolExecutor,
+    foresee: Callable[[Sequence[bytes]], None] | None = None,
 ) -> Generator[_Read | T, None, None]: ...
-def read_ahead(steps: Iterable[Any], pool: ThreadPoolExecutor) -> Generator[Any, None, None]:
+def read_ahead(
+    steps: Iterable[Any], pool: ThreadPoolExecutor, foresee: Callable[[Sequence[bytes]], None] | None = None
+) -> Generator[Any, None, None]:
     """Yield the steps in order, files read and hashed. What is read ahead is at most a share and one piece.
 
     A file that is read already passes through, like all that is none; the last piece of a large one is followed by it.
+    `foresee` is told the contents of some small files before the first of them is yielded.
 
     AccessError, ConflictError (changed or went while it was read), IntegrityError (the disk failed): as they come up.
     """
     large: list[bytes] = []
-    with closing(in_order(_tasks(steps), pool)) as results:
+    look = None if foresee is None else lambda read: foresee([each.hash for each in read if isinstance(each, FileRead)])
+    with closing(in_order(_tasks(steps), pool, look)) as results:
         for step in results:
             yield step
             if isinstance(step, FilePiece):
@@ -209,8 +217,12 @@ def read_ahead(steps: Iterable[Any], pool: ThreadPoolExecutor) -> Generator[Any,
                     yield FileRead(step.file, end, hash_of_blocks(end, blocks), blocks, b"")
 
 
-def in_order(tasks: Iterator[tuple[_Task[T], int]], pool: ThreadPoolExecutor) -> Generator[T, None, None]:
+def in_order(
+    tasks: Iterator[tuple[_Task[T], int]], pool: ThreadPoolExecutor, look: Callable[[Sequence[T]], None] | None = None
+) -> Generator[T, None, None]:
     """Run tasks in the pool and yield what they return, in order; a task may be its result already.
+
+    `look` is given what a task has returned before that is yielded.
 
     Each comes with the bytes that its result holds: what has run and was not yielded is at most the share of what is
     read ahead (`memory`: 128 MiB where memory is not scarce) and a task.
@@ -232,7 +244,10 @@ def in_order(tasks: Iterator[tuple[_Task[T], int]], pool: ThreadPoolExecutor) ->
             if not waiting:
                 return
             result, size = waiting.popleft()
-            yield from result.result() if isinstance(result, Future) else result
+            results = result.result() if isinstance(result, Future) else result
+            if look is not None:
+                look(results)
+            yield from results
             held -= size
     finally:
         for result, _ in waiting:

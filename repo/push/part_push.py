@@ -125,7 +125,7 @@ def push_part(
             files = FileEntries(content, session.blocks.hash)
             older = OlderState(Tree(base.root, session.load) if base is not None else None)
             queue: PackQueue[FileRead | EnterDirectory] = PackQueue(content.data)
-            for step in stack.enter_context(closing(read_ahead(walk, pool))):
+            for step in stack.enter_context(closing(read_ahead(walk, pool, content.foresee))):
                 if isinstance(step, FilePiece):
                     files.take_piece(step, partial(older.find_path, step.file.names))
                     reading.advance(len(step.data))

@@ -91,7 +91,8 @@ def push(
             keep_metadata=not drop_metadata,
         )
         skipped: list[Skipped] = []
-        steps = read_ahead(walk_directory(directory, skipped.append, kept, without), pushing.pool)
+        walk = walk_directory(directory, skipped.append, kept, without)
+        steps = read_ahead(walk, pushing.pool, pushing.content.foresee)
         pushing.writer.hold()
         with closing(steps):
             for step in steps:

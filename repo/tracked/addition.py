@@ -150,6 +150,7 @@ class _Adding:
         links: LinkedObjects | None,
     ) -> None:
         self._links = links
+        self._foresee = content.foresee
         self._files = FileEntries(content, session.blocks.hash)
         self._older = OlderState(Tree(base.root, session.load) if base is not None else None)
         self._queue: PackQueue[_Placed | Edit] = PackQueue(content.data)
@@ -170,7 +171,7 @@ class _Adding:
     def edits(self, findings: Iterator[Suspect], pool: ThreadPoolExecutor) -> Generator[Edit, None, None]:
         """Yield the edits, in tree order."""
         gone: tuple[bytes, ...] | None = None
-        with closing(read_ahead(self._steps(findings), pool)) as steps:
+        with closing(read_ahead(self._steps(findings), pool, self._foresee)) as steps:
             for step in steps:
                 if isinstance(step, FilePiece):
                     self._stage.advance(len(step.data))

@@ -53,7 +53,13 @@ class KnownPlaces:
         self._top_hash = top_hash
         self._enter = enter
         self._sizes: dict[bytes, int] = {}
+        self._foreseen: Sequence[bytes] = ()
+        self._seen: dict[tuple[bytes, bytes], bytes | None] = {}
         self._complete = parent is None
+
+    def foresee(self, contents: Sequence[bytes]) -> None:
+        """Say what may be looked for next: the first of it that is, has all of it looked up at once."""
+        self._foreseen, self._seen = contents, {}
 
     def find(self, content: bytes, size: int) -> Place | None:
         """Return where this content lies; None when it is nowhere, as far as is known."""
@@ -87,7 +93,7 @@ class KnownPlaces:
         return None
 
     def _look_in(self, namespace: bytes, content: bytes, size: int) -> Place | None:
-        value = self._index.get(namespace, content)
+        value = self._value(namespace, content)
         if (
             value is None
             or len(value) != HASH_SIZE + 8 + _CHECK
@@ -100,6 +106,15 @@ class KnownPlaces:
             self._sizes[digest] = found.size if found is not None else 0
         return (digest, offset) if offset + size <= self._sizes[digest] else None
 
+    def _value(self, namespace: bytes, content: bytes) -> bytes | None:
+        if not self._foreseen:
+            return self._index.get(namespace, content)
+        if (namespace, content) not in self._seen:
+            wanted = [content, *self._foreseen]
+            found = self._index.get_many(namespace, wanted)
+            self._seen |= {(namespace, each): value for each, value in zip(wanted, found, strict=True)}
+        return self._seen[namespace, content]
+
     def _put(self, places: Iterator[tuple[bytes, Place]]) -> None:
         items = []
         for content, (digest, offset) in places:
@@ -109,6 +124,7 @@ class KnownPlaces:
                 self._index.put_many(self._namespace, items)
                 items = []
         self._index.put_many(self._namespace, items)
+        self._seen = {}
 
     def _enter_parent(self) -> None:
         parent, self._parent = self._parent, None

@@ -59,6 +59,7 @@ class VersionContent:
         self.data = DataPack(upload, None if dry_run else places)
         self._nodes = NodePackWriter(self._send_nodes) if not dry_run else None
         sink = self._nodes or DiscardSink()
+        self.foresee = places.foresee
         self.write, self.write_apart, self.resolve = sink.write, sink.write_apart, sink.resolve
         self.sent = upload.sent
 

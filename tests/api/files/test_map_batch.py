@@ -131,6 +131,17 @@ def test_what_is_done_is_not_run_again_and_what_failed_is(here: Path) -> None:
     assert made()["out/4/a.txt"] == "another"
 
 
+def test_rows_go_where_fsspec_reaches_and_are_not_run_again(here: Path) -> None:
+    memory = pytest.importorskip("fsspec").filesystem("memory")
+    log = Log()
+    for _ in range(2):
+        found = FileDataset().map_batch(frame(), copying(log), {"into_path": "memory://rows/out"}, version="1")
+        assert values(found, "a.txt") == [f"memory://rows/out/{n}/a.txt" for n in range(5)]
+    assert log.ids == [0, 1, 2, 3, 4]
+    assert memory.cat_file("/rows/out/4/a.txt") == b"file 4"
+    memory.rm("/rows", recursive=True)
+
+
 def test_a_column_that_the_function_is_given_makes_rows_anew_when_it_changes(here: Path) -> None:
     ran: list[int] = []
 

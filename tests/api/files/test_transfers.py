@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,11 +18,29 @@ from penstock import FileDataset
 from penstock.errors import AccessError, ConflictError, IntegrityError, NotFoundError, UsageError
 
 
-@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.s3)])
-def place(request: pytest.FixtureRequest, here: Path) -> str:
+PLACES = ["local", pytest.param("s3", marks=pytest.mark.s3)]
+
+
+@pytest.fixture(params=[*PLACES, "memory"])
+def place(request: pytest.FixtureRequest, here: Path) -> Iterator[str]:
     """Return a place for files, in each kind of store."""
+    yield opened_place(request)
+    if request.param == "memory":
+        pytest.importorskip("fsspec").filesystem("memory").rm("/out", recursive=True)
+
+
+@pytest.fixture(params=PLACES)
+def atomic_place(request: pytest.FixtureRequest, here: Path) -> str:
+    """Return one in each kind of store that creates what is absent in one step: fsspec's memory looks first."""
+    return opened_place(request)
+
+
+def opened_place(request: pytest.FixtureRequest) -> str:
     if request.param == "local":
         return "./out"
+    if request.param == "memory":
+        pytest.importorskip("fsspec")
+        return "memory://out"
     request.getfixturevalue("aws_environment")
     return f"s3://{request.getfixturevalue('bucket')}/out"
 
@@ -61,10 +80,10 @@ def test_an_id_belongs_to_one_upload_and_a_new_one_is_nobodys(place: str) -> Non
     files.close()
 
 
-def test_of_many_uploads_with_one_id_one_wins(place: str) -> None:
+def test_of_many_uploads_with_one_id_one_wins(atomic_place: str) -> None:
     def send(number: int) -> int | None:
         try:
-            files.upload_files({"f": Path(f"in/{number}.txt")}, place, id="one")
+            files.upload_files({"f": Path(f"in/{number}.txt")}, atomic_place, id="one")
         except ConflictError:
             return None
         return number
@@ -73,7 +92,7 @@ def test_of_many_uploads_with_one_id_one_wins(place: str) -> None:
     with ThreadPoolExecutor(5) as pool:
         won = [number for number in pool.map(send, range(5)) if number is not None]
     assert len(won) == 1
-    with files.downloader({"f": f"{place}/one/f"}).into_temp_dir() as folder:
+    with files.downloader({"f": f"{atomic_place}/one/f"}).into_temp_dir() as folder:
         assert tree(folder) == {"f": f"file {won[0]}".encode()}
     files.close()
 
@@ -160,6 +179,16 @@ def test_files_come_from_versions_and_from_what_fsspec_knows(here: Path) -> None
     for bad, error in (("memory://none", NotFoundError), ("gs://bucket/key", UsageError), ("odd://x", AccessError)):
         with pytest.raises(error), FileDataset().downloader({"x": bad}).into_temp_dir():
             pass
+
+
+def test_a_file_system_that_overwrites_is_not_written_to(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = pytest.importorskip("fsspec.implementations.memory").MemoryFileSystem
+    monkeypatch.setattr("penstock.api.files.fsspec_files._refusing", set())
+    pipe = memory.pipe_file
+    monkeypatch.setattr(memory, "pipe_file", lambda self, path, body, **_: pipe(self, path, body))
+    with pytest.raises(UsageError, match="cannot be sent to memory://over"):
+        FileDataset().upload_files({"a": Path("in/0.txt")}, "memory://over", id="x")
+    assert memory().find("/over") == []
 
 
 def test_a_dry_run_lists_transfers_and_makes_none(here: Path, caplog: pytest.LogCaptureFixture) -> None:
