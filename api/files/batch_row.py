@@ -31,9 +31,12 @@ from .function_run import FunctionOutcome, run_function
 from .output_files import returned_files
 from .row_marker import NOTHING_NOTED, IdState, RowRecord, RunIdentity
 from .upload_target import UploadTarget
-from .work_directory import WorkDirectory, remove_tree
+from .work_directory import SharedDirectory, remove_tree
 
 __all__ = ["BatchRow", "PreparedRow", "RowOutcome", "RowWork"]
+
+
+_elsewhere = SharedDirectory()
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +192,8 @@ class RowWork:
                 return RowOutcome(record)
         except PenstockError as error:
             return RowOutcome(None, str(error))
+        except OSError as error:
+            return RowOutcome(None, f"{row.told}: what it made cannot be kept: {error}")
         finally:
             _drop(prepared.directory)
 
@@ -198,8 +203,8 @@ class RowWork:
 
     def whole(self, row: BatchRow) -> RowOutcome:
         """Do all of it in this process, in a directory of its own: for executors elsewhere."""
-        with WorkDirectory() as work:
-            prepared = self.prepare(row, work.path)
+        with _elsewhere.use() as directory:
+            prepared = self.prepare(row, directory)
             if isinstance(prepared, RowOutcome):
                 return prepared
             return self.deliver(prepared, self.call(prepared))

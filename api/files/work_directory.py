@@ -16,7 +16,10 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from tempfile import mkdtemp
 from types import TracebackType
 from typing import Any, Self
@@ -24,7 +27,9 @@ from typing import Any, Self
 from penstock.errors import PenstockError
 from penstock.repo.local_copy.local_directory import local_error
 
-__all__ = ["WorkDirectory", "remove_tree"]
+__all__ = ["SharedDirectory", "WorkDirectory", "remove_tree"]
+
+_IDLE = 1.0
 
 _WATCH = """
 import fcntl, os, sys
@@ -104,6 +109,61 @@ class WorkDirectory:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class SharedDirectory:
+    """One work directory for short uses that follow each other: there from the first on, gone a moment after the last.
+
+    Its watcher is a process, which costs more than most rows do. Thread-safe.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._work: WorkDirectory | None = None
+        self._pid = 0
+        self._users = self._number = 0
+        self._used = 0.0
+        self._ends = False  # whether a thread is there that will remove it
+
+    @contextmanager
+    def use(self) -> Iterator[str]:
+        """Have a new directory in it until the block ends. Errors as `WorkDirectory`."""
+        with self._lock:
+            if self._work is None or self._pid != os.getpid():
+                self._work, self._pid, self._users, self._ends = WorkDirectory(), os.getpid(), 0, False
+            self._users += 1
+            self._number += 1
+            path = os.path.join(self._work.path, str(self._number))
+        try:
+            try:
+                os.mkdir(path, 0o700)
+            except OSError as error:
+                raise local_error(error, "cannot make a temporary directory") from error
+            yield path
+        finally:
+            try:
+                remove_tree(path)
+            finally:
+                self._leave()
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._users -= 1
+            self._used = time.monotonic()
+            if not self._users and not self._ends:
+                self._ends = True
+                threading.Thread(target=self._end, name="penstock-idle", daemon=True).start()
+
+    def _end(self) -> None:
+        while True:
+            time.sleep(_IDLE)
+            with self._lock:
+                if self._users or time.monotonic() - self._used < _IDLE:
+                    continue
+                work, self._work, self._ends = self._work, None, False
+            if work is not None:
+                work.close()
+            return
 
 
 def remove_tree(path: str) -> None:

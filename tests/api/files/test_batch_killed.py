@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from views import rowfunctions
 
-from penstock.api.files.work_directory import WorkDirectory, remove_tree
+from penstock.api.files.work_directory import SharedDirectory, WorkDirectory, remove_tree
 
 TESTS = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0
@@ -97,3 +97,15 @@ def test_a_directory_for_a_while_is_its_owners_and_goes_with_all_in_it(no_leftov
     assert list(no_leftovers.iterdir()) == []
     assert (outside / "file").exists()
     remove_tree(str(base))
+
+
+def test_a_directory_for_many_short_uses_goes_when_nobody_uses_it_any_more(no_leftovers: Path) -> None:
+    shared = SharedDirectory()
+    with shared.use() as one, shared.use() as other:
+        assert Path(one).parent == Path(other).parent
+        Path(one, "a").touch()
+    assert not Path(one).exists()
+    wait_until("nothing to be left", lambda: not list(no_leftovers.iterdir()))
+    with shared.use() as fourth:
+        assert Path(fourth).is_dir()
+    wait_until("nothing to be left", lambda: not list(no_leftovers.iterdir()))

@@ -17,7 +17,6 @@ import penstock
 from penstock import FileDataset
 from penstock.errors import AccessError, ConflictError, IntegrityError, NotFoundError, UsageError
 
-
 PLACES = ["local", pytest.param("s3", marks=pytest.mark.s3)]
 
 
