@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from types import FrameType, TracebackType
@@ -87,9 +88,20 @@ class _Line:
 
 
 class ProgressDisplay:
-    """A `Progress` that is drawn while it is entered, and cleared away at the end."""
+    """A `Progress` that is drawn while it is entered, and cleared away at the end; standard error by default.
 
-    def __init__(self, stream: TextIO, *, shown: bool = True) -> None:
+    Where that is no terminal, nothing is drawn. While it is entered in the main thread, Ctrl-C ends the work.
+
+    >>> import penstock
+    >>> with penstock.ProgressDisplay() as progress:
+    ...     files = penstock.FileDataset().downloader({"l.csv": "./photos/labels.csv"})
+    ...     fetched = files.into("./fetched", progress=progress)
+    >>> sorted(fetched)
+    ['l.csv']
+    """
+
+    def __init__(self, stream: TextIO | None = None, *, shown: bool = True) -> None:
+        stream = sys.stderr if stream is None else stream
         self._stream = stream
         self._shown = shown and stream.isatty() and os.environ.get("TERM") != "dumb"
         self._drawing: rich.progress.Progress | None = None

@@ -1,12 +1,14 @@
-"""Make a folder of pictures small, on several workers, and read them through a mount with PyTorch.
+"""Make a folder of pictures small, row by row and on several workers, and read them through a mount with PyTorch.
 
     apt-get download openclipart-png && dpkg -x openclipart-png_*.deb clipart
     penstock remote add demo ./store
     python examples/transform_pictures.py clipart/usr/share/openclipart/png demo/clipart demo/small --mount /mnt/small
 
-The folder becomes a version of the first dataset; `transform` makes the second of it on a cluster of Dask with as many
+The folder becomes a version of the first dataset. `map_batch` makes some of them small, as the rows of a data frame, into
+a dataset beside the second one (``small-rows``; `--rows` of them, so that one can look first). `transform` makes the second of it on a cluster of Dask with as many
 workers as `--workers` says; that is mounted, and read by a `DataLoader`. Run it again with more pictures in the folder:
-only those are made small. Needs pillow, torch and `pip install 'penstock[dask]'`. Prints a line of JSON a step.
+only those are made small. The function is the same for both, and so is what it makes. Needs pandas, pillow, torch and
+`pip install 'penstock[dask]'`. Prints a line of JSON a step.
 """
 
 from __future__ import annotations
@@ -57,6 +59,37 @@ class Pictures:
             return torch.from_numpy(np.asarray(picture, dtype=np.float32).transpose(2, 0, 1) / 255)
 
 
+def small_rows(pictures: str, into: str, count: int) -> int:
+    """Make some pictures small as rows of a data frame; return how many. A row's id is where its picture lies."""
+    from itertools import islice
+
+    import pandas as pd
+
+    package = penstock.open(pictures)
+    keys = [entry.key for entry in islice(package.glob("**/*.png"), count)]
+    frame = pd.DataFrame({"picture": [f"{package.handle}/{key}" for key in keys], "id": [_row_id(key) for key in keys]})
+    with penstock.ProgressDisplay() as progress:
+        made = penstock.FileDataset().map_batch(
+            frame, resize, {"into_path": into, "message": "small"}, files=["picture"], progress=progress
+        )
+    failed = made["error"].dropna()
+    if len(failed):
+        raise SystemExit(failed.iloc[0])
+    return len(made)
+
+
+def _row_id(key: str) -> str:
+    return key.removesuffix(".png").replace("/", "--")
+
+
+def differing_rows(rows: str, small: str) -> list[str]:
+    """Return the pictures that the rows have otherwise than the transform."""
+    whole = penstock.open(small)
+    by_id = {_row_id(entry.key): entry.hash for entry in whole.glob("**/*.png")}
+    made = {entry.key.partition("/")[0]: entry.hash for entry in penstock.open(rows).glob("*/*.png")}
+    return [name for name, found in made.items() if by_id.get(name) != found]
+
+
 @contextmanager
 def timed(step: str) -> Iterator[dict[str, object]]:
     """Print what a step has done, and how long it took."""
@@ -72,6 +105,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("pictures", help="the dataset that the folder is pushed to: bucket/dataset")
     parser.add_argument("small", help="the dataset of small pictures")
+    parser.add_argument("--rows", type=int, default=200, help="how many pictures map_batch makes small")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--mount", type=Path, help="read it through a mount here")
     parser.add_argument("--loaders", type=int, default=2, help="worker processes of the DataLoader")
@@ -81,6 +115,9 @@ def main() -> None:
 
     with timed("push") as told:
         told["files"] = penstock.Dataset(arguments.pictures).push(arguments.folder).files
+    rows = f"{arguments.small}-rows"
+    with timed("map_batch") as told:
+        told["rows"] = small_rows(arguments.pictures, rows, arguments.rows)
     options = {
         "n_workers": arguments.workers,
         "threads_per_worker": 1,
@@ -90,6 +127,8 @@ def main() -> None:
     with timed("transform") as told, LocalCluster(protocol="tcp", **options) as cluster, Client(cluster) as client:
         report = penstock.distributed.transform(arguments.pictures, resize, arguments.small, client=client)
         told |= {"calls": report.inputs, "outputs": report.outputs, "top_hash": report.top_hash}
+    with timed("compare") as told:
+        told["rows that differ from the transform"] = differing_rows(rows, arguments.small)
     if arguments.mount is None:
         return
 

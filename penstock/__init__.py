@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from penstock.api.storage.block_cache import cache_info, clear_cache, verify_cache
     from penstock.api.storage.bucket import Bucket
     from penstock.api.storage.doctor import doctor
+    from penstock.cli.progress import ProgressDisplay
     from penstock.mountpoint.announce import announce
     from penstock.project.declared.runtime import (
         JSON,
@@ -99,6 +100,7 @@ _HOMES = {
     "MountedPath": "api.mounts.mounted_path:MountedPath",
     "Package": "api.packages.package:Package",
     "PackageBuilder": "api.builder.builder:PackageBuilder",
+    "ProgressDisplay": "cli.progress:ProgressDisplay",
     "Settings": "api.settings:Settings",
     "Workspace": "api.mounts.workspace:Workspace",
     "add_remote": "api.settings:add_remote",
@@ -130,6 +132,7 @@ __all__ = [  # noqa: RUF022  # as in `_HOMES`
     "MountedPath",
     "Package",
     "PackageBuilder",
+    "ProgressDisplay",
     "Settings",
     "Workspace",
     "add_remote",

@@ -15,7 +15,7 @@ import queue
 import secrets
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 from penstock.errors import StoreUnreachableError, UsageError
@@ -51,6 +51,7 @@ class _Attempts:
         self.begun: float | None = None
         self.workers: set[str] = set()
         self.overdue = 0
+        self.is_counted = False
 
 
 def run_on_dask(tasks: Sequence[TransformTask], client: Any, deadline: float, stage: Stage) -> list[TaskReceipt]:
@@ -68,7 +69,7 @@ class _Run:
     def __init__(self, tasks: Sequence[TransformTask], client: Any, deadline: float) -> None:
         self._client = client
         self._deadline = deadline
-        self._name = f"penstock-{secrets.token_hex(6)}"
+        self._name = f"penstock-transform-{secrets.token_hex(6)}"
         self._events: queue.SimpleQueue[tuple[str, int, Any]] = queue.SimpleQueue()
         self._open = {task.number: _Attempts(task) for task in tasks}
         self._keys: dict[str, int] = {}
@@ -90,11 +91,9 @@ class _Run:
         for attempts in self._open.values():
             self._submit(attempts)
         while self._open:
-            try:
-                what, number, about = self._events.get(timeout=_LOOK)
-            except queue.Empty:
-                stage.advance(0)  # where the end is asked for, this raises
-            else:
+            events = self._heard()
+            stage.advance(sum(self._counts(event) for event in events))  # where the end is asked for, this raises
+            for what, number, about in events:
                 if (one := self._open.get(number)) is None:
                     pass  # it has ended elsewhere
                 elif what == "begun":
@@ -105,18 +104,35 @@ class _Run:
                     if receipt is not None:
                         found.append(receipt)
                         del self._open[number]
-                        stage.advance(1)
             if time.monotonic() - self._looked > min(_LOOK_AROUND, self._deadline):
                 self._look_around()
                 self._looked = time.monotonic()
         return found
+
+    def _heard(self) -> list[tuple[str, int, Any]]:
+        """Wait a moment for something to happen; return all that has."""
+        events = []
+        with suppress(queue.Empty):
+            events.append(self._events.get(timeout=_LOOK))
+            while True:
+                events.append(self._events.get_nowait())
+        return events
+
+    def _counts(self, event: tuple[str, int, Any]) -> int:
+        """Say how many tasks are done by an event: at once, as the dashboard does, and not when their receipts came."""
+        what, number, about = event
+        one = self._open.get(number)
+        if what != "done" or about.status != "finished" or one is None or one.is_counted:
+            return 0
+        one.is_counted = True
+        return 1
 
     def _submit(self, attempts: _Attempts) -> None:
         """Have a task begin, once more perhaps, and then on other workers than before, if there are any."""
         task = attempts.task
         others = [each for each in self._workers() if each not in attempts.workers] if attempts.futures else []
         where = {"workers": others} if others else {}
-        key = f"penstock-transform-{self._name}-{task.number}-{len(attempts.futures) + 1}"
+        key = f"{self._name}-{task.number}-{len(attempts.futures) + 1}"
         self._keys[key] = task.number
         attempts.begun = None
         future = self._client.submit(_begin, task, self._name, key=key, pure=False, **where)

@@ -28,6 +28,8 @@ def run_here(tasks: Sequence[TransformTask], job: TransformJob, stage: Stage) ->
 
 def run_tasks(tasks: Sequence[TransformTask], client: Any, deadline: float, stage: Stage) -> list[TaskReceipt]:
     """Run tasks elsewhere, and return their receipts. The first error ends it, and what was not begun is not."""
+    # Shards have about equal bytes, so that those of many small files take longest: begun last, one would end alone.
+    tasks = sorted(tasks, key=lambda task: -task.files)
     if isinstance(client, Executor):
         return _in_executor(tasks, client, stage)
     if type(client).__module__.partition(".")[0] == "distributed":
