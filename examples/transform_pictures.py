@@ -4,11 +4,11 @@
     penstock remote add demo ./store
     python examples/transform_pictures.py clipart/usr/share/openclipart/png demo/clipart demo/small --mount /mnt/small
 
-The folder becomes a version of the first dataset. `map_batch` makes some of them small, as the rows of a data frame, into
-a dataset beside the second one (``small-rows``; `--rows` of them, so that one can look first). `transform` makes the second of it on a cluster of Dask with as many
-workers as `--workers` says; that is mounted, and read by a `DataLoader`. Run it again with more pictures in the folder:
-only those are made small. The function is the same for both, and so is what it makes. Needs pandas, pillow, torch and
-`pip install 'penstock[dask]'`. Prints a line of JSON a step.
+The folder becomes a version of the first dataset. `map_batch` makes `--rows` of its pictures small, as rows of a data
+frame, into a dataset beside the second one (``small-rows``). `transform` makes the second of all of them, on a cluster
+of Dask with as many workers as `--workers` says; that is mounted, and read by a `DataLoader`. The function is the same
+for both, and so is what it makes. Run it again with more pictures in the folder: only those are made small. Needs
+pandas, pillow, torch and `pip install 'penstock[dask]'`. Prints a line of JSON a step.
 """
 
 from __future__ import annotations
