@@ -66,7 +66,8 @@ def small_rows(pictures: str, into: str, count: int) -> int:
     import pandas as pd
 
     package = penstock.open(pictures)
-    keys = [entry.key for entry in islice(package.glob("**/*.png"), count)]
+    files = (entry.key for entry in package.glob("**/*.png") if entry.is_file())  # others are links to these
+    keys = list(islice(files, count))
     frame = pd.DataFrame({"picture": [f"{package.handle}/{key}" for key in keys], "id": [_row_id(key) for key in keys]})
     with penstock.ProgressDisplay() as progress:
         made = penstock.FileDataset().map_batch(

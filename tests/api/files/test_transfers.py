@@ -11,11 +11,12 @@ from pathlib import Path
 
 import boto3
 import pytest
+from servers.faultproxy import FaultProxy
 from servers.rgw import RadosGateway
 
 import penstock
 from penstock import FileDataset
-from penstock.errors import AccessError, ConflictError, IntegrityError, NotFoundError, UsageError
+from penstock.errors import AccessError, ConflictError, IntegrityError, NotFoundError, PenstockError, UsageError
 
 PLACES = ["local", pytest.param("s3", marks=pytest.mark.s3)]
 
@@ -232,6 +233,32 @@ def test_credentials_are_frozen_ones_or_those_of_a_session(gateway: RadosGateway
         FileDataset(wrong, endpoint_url=gateway.endpoint).downloader({"a": url}).into_temp_dir(),
     ):
         pass
+
+
+@pytest.mark.s3
+def test_a_profile_and_a_region_are_used(
+    gateway: RadosGateway, bucket: str, fault_proxy: FaultProxy, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = here / "credentials"
+    keys.write_text(
+        f"[lab]\naws_access_key_id = {gateway.access_key}\naws_secret_access_key = {gateway.secret_key}\n"
+        "[other]\naws_access_key_id = nobody\naws_secret_access_key = nothing\n"
+    )
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(keys))
+    files = FileDataset(profile="lab", region="eu-central-7", endpoint_url=fault_proxy.endpoint)
+    for each in (files, pickle.loads(pickle.dumps(files))):
+        url = each.upload_files({"a": Path("in/0.txt")}, f"s3://{bucket}/x")["a"]
+        with each.downloader({"a": url}).into_temp_dir() as folder:
+            assert tree(folder) == {"a": b"file 0"}
+        each.close()
+    signed = [seen.headers["authorization"] for seen in fault_proxy.requests]
+    assert all(f"Credential={gateway.access_key}/" in each and "/eu-central-7/s3/" in each for each in signed)
+    for profile, said in (("other", "key"), ("none", "profile")):
+        with (
+            pytest.raises(PenstockError, match=said),
+            FileDataset(profile=profile, endpoint_url=gateway.endpoint).downloader({"a": url}).into_temp_dir(),
+        ):
+            pass
 
 
 @pytest.mark.s3
