@@ -163,10 +163,10 @@ class FileDataset:
     ) -> dict[str, str | Path] | list[FileTransfer]:
         """Send files to ``into_path/ID/NAME``, and return where each is: URLs, or of a local directory paths.
 
-        `into_path` is ``s3://bucket[/prefix]``, a directory, or a handle ``bucket/dataset[:branch][/path]``: then they
-        become one version, small ones fused into packs. Without an `id` there is a new one that nobody has. Of two who
-        send files with one id, one is refused; where a process was killed at it, the next goes on. `dry_run`: what
-        would be sent is returned, and nothing is.
+        `into_path` is ``s3://bucket[/prefix]``, a directory, a URL that fsspec writes to, or a handle
+        ``bucket/dataset[:branch][/path]``: then they become one version, small ones fused into packs. Without an `id`
+        there is a new one that nobody has. Of two who send files with one id, one is refused; where a process was
+        killed at it, the next goes on. `dry_run`: what would be sent is returned, and nothing is.
 
         ConflictError: the id is in use, or a file is still being written (`take_over`: whoever has the id is gone).
         NotFoundError: a file is not there. UsageError: an id with a slash, names as with `downloader`. Nothing is left
