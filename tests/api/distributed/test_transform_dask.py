@@ -71,7 +71,7 @@ def test_a_worker_that_hangs_holds_nobody_up_and_an_error_ends_it(client: Any, t
     fn = transforms.halve_and_hang_once
     try:
         report = distributed.transform(
-            "demo/things", fn, "demo/halves", parameters=parameters, tasks=6, client=client, deadline=2
+            "demo/things", fn, "demo/halves", parameters=parameters, tasks=6, client=client, deadline=5
         )
     finally:
         with suppress(FileNotFoundError, ProcessLookupError):
