@@ -24,7 +24,7 @@ from penstock.project.pointer import Pointer, pointer_path, read_pointer, write_
 from penstock.project.pointer_files import check_path, ignore_path, refuse_overlap
 from penstock.project.project import Project
 from penstock.project.stored_version import known_manifest, open_version
-from penstock.project.work_index import FOLLOWED, open_index, surveyed
+from penstock.project.work_index import look_anew, open_index, surveyed
 from penstock.repo.local_copy.choice import choose
 from penstock.repo.local_copy.local_directory import LocalDirectory, Names
 from penstock.repo.push.directory_walk import Skipped
@@ -46,12 +46,6 @@ class Added:
     before: Pointer | None
     addition: Addition
     files: tuple[str, ...]
-
-
-def _look_anew(project: Project) -> None:
-    """Have hooks look at all pointers the next time, for what is here is no more what they saw."""
-    with suppress(FileNotFoundError):
-        os.unlink(os.path.join(project.state, FOLLOWED))
 
 
 def add_path(
@@ -127,7 +121,7 @@ def add_path(
                 linked_objects(project, link=is_linked),
             )
             writer.have_linked(is_linked)
-    _look_anew(project)
+    look_anew(project)
     root = addition.manifest.root
     pointer = Pointer(
         "file" if stat.S_ISREG(mode) else "directory",
@@ -177,7 +171,7 @@ def check_out_path(
     not be had; all others are there.
     """
     check_path(project, path)
-    _look_anew(project)
+    look_anew(project)
     place = os.path.join(project.root, path)
     keep = _Aside(project, path) if force else None
     name = dataset or project.file.dataset

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 
 from penstock.project.project import Project
 from penstock.repo.push.directory_walk import Skipped
 from penstock.repo.tracked.survey import Suspect, survey, survey_file
 from penstock.repo.tracked.tracked_index import TrackedIndex
 
-__all__ = ["FOLLOWED", "open_index", "surveyed"]
+__all__ = ["FOLLOWED", "look_anew", "open_index", "surveyed"]
 
 FOLLOWED = "followed"
 """The file in the state folder that says which pointers were followed last, as `git ls-files -s` lists them."""
+
+
+def look_anew(project: Project) -> None:
+    """Have hooks look at all pointers the next time, for what is here is no more what they saw."""
+    with suppress(FileNotFoundError):
+        os.unlink(os.path.join(project.state, FOLLOWED))
 
 
 @contextmanager

@@ -160,9 +160,11 @@ class BucketOutputs:
         """Have what lies at a path in the local bucket; only what changed since it was known is read."""
         from penstock.project.local_bucket import bucket_lock
         from penstock.project.pointer_files import check_path
+        from penstock.project.work_index import look_anew
         from penstock.repo.tracked.addition import add_version
 
         check_path(self._project, path)
+        look_anew(self._project)
         kind = self._kind(path)
         if kind is None:
             raise NotFoundError(f"there is nothing at {path!r}")
@@ -230,10 +232,12 @@ class BucketOutputs:
         """Put a version at a path where nothing is; it is made aside, and comes there by one rename(2)."""
         from penstock.project.pointer_files import check_path
         from penstock.project.stored_version import open_version
+        from penstock.project.work_index import look_anew
         from penstock.repo.local_copy.local_directory import LocalDirectory
         from penstock.repo.tracked.checkout import check_out, check_out_file
 
         check_path(self._project, path)
+        look_anew(self._project)
         place = os.path.join(self._project.root, path)
         work = os.path.join(self._project.state, "stages", "place", os.urandom(8).hex())
         os.makedirs(work, mode=0o700)

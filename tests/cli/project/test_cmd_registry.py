@@ -269,3 +269,25 @@ def test_what_is_wrong_is_told_and_nothing_changes(registry, tmp_path):
     outside.mkdir()
     assert "penstock init" in run_in(outside, "penstock", "add", "x", code=3)
     assert "penstock init" in run_in(outside, "penstock", "push", code=3)
+
+
+def test_branches_that_each_ran_a_stage_merge_and_nothing_runs_twice(registry):
+    write_tree(registry, {"in/1": b"a", "in/2": b"b"})
+    (registry / ".gitignore").write_text("log\n")
+    commit(registry, "inputs")
+    command = "tr a-z A-Z < {input} > {output}; echo {path} >> log"
+    run_in(registry, "penstock", "run", "-n", "up", "--each", "in", "-o", "out", command)
+    commit(registry, "first")
+    run_in(registry, "git", "checkout", "-q", "-b", "second")
+    for branch, name in (("second", "3"), ("main", "4")):
+        run_in(registry, "git", "checkout", "-q", branch)
+        assert sorted(os.listdir(registry / "out")) == ["1", "2"]  # what was made on the other branch is not here
+        write_tree(registry, {f"in/{name}": name.encode()})
+        run_in(registry, "penstock", "repro")
+        commit(registry, branch)
+    told = run_in(registry, "git", "merge", "-q", "--no-edit", "second")
+    assert "both sides have run up: penstock repro brings it up to date" in told
+    assert "taken from an earlier run" in run_in(registry, "penstock", "repro")
+    assert sorted(os.listdir(registry / "out")) == ["1", "2", "3", "4"]
+    assert sorted((registry / "log").read_text().split()) == ["1", "2", "3", "4"]
+    assert not (registry / ".penstock/kept").exists()
