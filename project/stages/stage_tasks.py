@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from penstock.errors import ConflictError, NotFoundError
+from penstock.errors import AccessError, ConflictError, NotFoundError
 from penstock.project.project import Project
 from penstock.project.stages.definition.graph import overlaps
+from penstock.project.stages.definition.path_patterns import may_touch
 from penstock.project.stages.definition.pipeline import Pipeline, add_stage, load_pipeline
 from penstock.project.stages.definition.stage import Stage, StageName
 from penstock.project.stages.execution.at_work import Workplace, open_workplace, work_alone
@@ -95,6 +96,7 @@ def reproduce(
             options,
             state=place.state,
             token=token,
+            absent=lambda read: _absent(project, read),
             pull=lambda path: _pull(project, settings, path),
             runner=runner,
         )
@@ -116,19 +118,25 @@ def _token(place: Workplace, warn: Warn, *, dry: bool) -> Iterator[str]:
         yield token
 
 
-def _pull(project: Project, settings: SettingsSource, path: str) -> bool:
-    """Bring tracked data that a missing path is, lies in, or holds. False: nothing of that kind is tracked there."""
+def _absent(project: Project, read: Collection[str]) -> list[str]:
+    """Return tracked paths that paths and patterns of a stage lead to, or into, and that are not in the work tree."""
+    from penstock.project.pointer_files import pointer_paths
+
+    return sorted(
+        path
+        for path in pointer_paths(project)
+        if not os.path.lexists(os.path.join(project.root, path)) and any(may_touch(each, path) for each in read)
+    )
+
+
+def _pull(project: Project, settings: SettingsSource, path: str) -> None:
     from penstock.project.pointer import pointer_path, read_pointer
     from penstock.project.tracking import check_out_path
 
-    at = path
-    while at:
-        file = os.path.join(project.root, pointer_path(at))
-        if os.path.isfile(file):
-            check_out_path(project, at, read_pointer(file), settings())
-            return True
-        at = os.path.dirname(at)
-    return False
+    pointer = read_pointer(os.path.join(project.root, pointer_path(path)))
+    done = check_out_path(project, path, pointer, settings())
+    if done.lost:
+        raise AccessError(f"{path!r} could not be brought", why="; ".join(done.reasons[:5]))
 
 
 def stage_status(

@@ -141,7 +141,10 @@ def parameters_of(stage: Stage, root: str) -> dict[str, str | None]:
 
 
 class Repro:
-    """One run over some stages. `pull` brings tracked data that lies at a path, and says whether there was any."""
+    """One run over some stages.
+
+    `absent` gives tracked paths that paths and patterns lead to, and that are not here; `pull` brings one.
+    """
 
     def __init__(
         self,
@@ -155,7 +158,8 @@ class Repro:
         *,
         state: str,
         token: str = "",
-        pull: Callable[[str], bool] = lambda _: False,
+        absent: Callable[[Collection[str]], list[str]] = lambda _: [],
+        pull: Callable[[str], None] = lambda _: None,
         runner: Callable[[str, dict[str, str], int], ItemRunner] = LocalItems,
     ) -> None:
         self._pipeline = pipeline
@@ -169,6 +173,7 @@ class Repro:
         self._options = options
         self._state = state
         self._token = token
+        self._absent = absent
         self._pull = pull
         self._runner = runner
         self._results: dict[StageName, StageResult] = {}
@@ -272,18 +277,25 @@ class Repro:
 
     def _whole(self, stage: Stage, state: StageFacts) -> StageFacts:
         """Return the state with all dependencies and parameters there. NotFoundError: one is not."""
-        missing = [path for path, each in state.dependencies.items() if each is None]
-        if missing and self._options.pull:
-            for path in missing:
-                self._pull(stage.placed(path))
+        absent = self._absent([stage.placed(path) for path in stage.read])
+        if absent and self._options.pull:
+            for path in absent:
+                self._pull(path)
             self._inputs.forget()
+            absent = [path for path in absent if not os.path.lexists(os.path.join(self._root, path))]
             state = look_at(stage, self._root, self._inputs, self._outputs, self._pipeline.locked(stage.where))
-            missing = [path for path, each in state.dependencies.items() if each is None]
+        if absent:  # with a part of what a pattern leads to, something else would come out
+            raise NotFoundError(
+                f"stage {str(stage.where)!r} needs {absent[0]!r}, which is tracked and not here",
+                why="this clone does not have that data yet",
+                fix="penstock pull brings it; repro --pull does so for what is needed.",
+            )
+        missing = [path for path, each in state.dependencies.items() if each is None]
         if missing:
             raise NotFoundError(
                 f"stage {str(stage.where)!r} needs {missing[0]!r}, which is not there",
-                why="it may be data that this clone does not have yet, or be misspelt",
-                fix="penstock pull brings data; repro --pull does it for what is needed; or mend the stage.",
+                why="it may be misspelt; nothing that is tracked is called so",
+                fix="Make it, or mend the stage.",
             )
         for name, value in state.parameters.items():
             if value is None:

@@ -12,6 +12,8 @@ import pytest
 from penstock.errors import AccessError, IntegrityError, NotFoundError, UsageError
 from penstock.project.project import Project
 from penstock.project.project_trust import forget_trust
+from penstock.project.tracking import add_path
+from penstock.repo.settings.settings import Settings
 
 SUM = "awk '{s += $1} END {print s}' numbers/* > sum.txt; echo ran >> calls"
 
@@ -213,7 +215,21 @@ def test_what_is_missing_is_named(work):
     error = work.repro()["copy"].error
     assert isinstance(error, NotFoundError)
     assert "'in'" in error.what
-    assert "--pull" in error.fix
+
+
+def test_tracked_data_that_is_not_here_is_brought_or_named_and_no_part_of_it_passes_for_all(work, project):
+    for name in ("01", "02"):
+        work.write(f"data/inputs/{name}/a", name)
+        add_path(project, f"data/inputs/{name}", Settings.load())
+    work.stage("join", "cat data/inputs/*/a > out", ["data/inputs/*"], ["out"])
+    shutil.rmtree(work.root / "data/inputs/02")
+    error = work.repro()["join"].error
+    assert "'data/inputs/02', which is tracked and not here" in error.what
+    assert work.outcomes(pull=True) == {"join": "ran"}
+    assert work.read("out") == "0102"
+    shutil.rmtree(work.root / "data/inputs/01")
+    shutil.rmtree(work.root / "data/inputs/02")
+    assert work.outcomes(pull=True) == {"join": "taken"}
 
 
 def test_links_are_not_followed(work):
