@@ -145,6 +145,11 @@ def test_an_import_makes_the_folder_it_names_and_follows_its_branch(registry, tm
     assert {name: body for name, body in tree_of(other / place).items() if body != "/"} == FIRST
     commit(other, "import")
     assert "newest already" in run_in(other, "penstock", "update")
+    # A commit of the registry that has nothing to do with the data makes nothing stale.
+    (registry / "README").write_text("more")
+    commit(registry, "words")
+    assert "newest already" in run_in(other, "penstock", "update")
+    assert "nothing changed" in run_in(other, "penstock", "status")
     add(registry, RAW, {"late.png": b"late"})
     run_in(registry, "penstock", "push")
     run_in(other, "penstock", "update")
