@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Form, Request, Response
+from fastapi.responses import RedirectResponse
 
 from penstock.api.handles import DEFAULT_BRANCH
 from penstock.catalogue.datasets.dataset_rows import DatasetRows
-from penstock.catalogue.orm.dataset import DataRow, DataType
+from penstock.catalogue.jobs.job_requests import ReencodeRequest
+from penstock.catalogue.jobs.job_work import REENCODE
+from penstock.catalogue.orm.dataset import DataRow, DatasetScope, DataType
 from penstock.catalogue.page.content.file_kinds import has_thumbnail
 from penstock.catalogue.page.content.shown_text import shell_line
 from penstock.catalogue.rows.row_index import ROW_SORTS, RowFilter
-from penstock.errors import UsageError
+from penstock.catalogue.server.context import context_of
+from penstock.catalogue.server.routes_datasets import author_of
+from penstock.errors import NotFoundError, UsageError
 
 from .page_route import PageRoute, Visiting
 from .page_template import render
@@ -61,3 +69,26 @@ def rows(request: Request, visitor: Visiting, dataset: str) -> Response:
 
 def _picture(place: Place, row: DataRow) -> str:
     return place.url("picture", at=DEFAULT_BRANCH, key=row.path) if has_thumbnail(row.path) else ""
+
+
+@router.post("/dataset/{dataset}/re-encode")
+def re_encode(request: Request, visitor: Visiting, dataset: str, uid: Annotated[str, Form(max_length=100)]) -> Response:
+    """Begin to encode a video again, at a constant rate."""
+    place = place_of(request, visitor, dataset, DatasetScope.WRITE)
+    row = DatasetRows(place.catalogue, place.name).find(uid)
+    body = msgspec.json.encode(ReencodeRequest((row.uid,), author_of(visitor.caller)))
+    workers = context_of(request).workers
+    workers.table.submit(REENCODE, visitor.caller.name, place.hash, body)
+    workers.wake()
+    return RedirectResponse("/jobs", 303)
+
+
+@router.post("/jobs/cancel")
+def cancel_job(request: Request, visitor: Visiting, number: Annotated[int, Form()]) -> Response:
+    """Have a job end."""
+    context, caller = context_of(request), visitor.caller
+    job = context.workers.table.find(number)
+    if job.owner != caller.name and not (caller.is_admin and caller.dataset in ("", job.dataset)):
+        raise NotFoundError(f"no task {number}")
+    context.workers.table.cancel(job.id)
+    return RedirectResponse("/jobs", 303)

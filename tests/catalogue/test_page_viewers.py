@@ -234,3 +234,18 @@ def test_a_store_that_goes_away_is_told_on_the_page_and_missed_no_more_when_it_i
         page.goto(f"{place}/history")
         expect(page.get_by_role("heading", name="Versions")).to_be_visible()
         assert [each for each in view.faults if each.startswith("script")] == []
+
+
+def test_a_video_is_encoded_again_from_its_page_and_the_job_is_cancelled_by_who_began_it(site: Site) -> None:
+    catalogue = site.context.catalogues.buckets["demo"]
+    rows = DatasetRows(catalogue, "kinds")
+    rows.index()
+    uid = next(row.uid for row in rows.all() if row.path == "steady.mp4")
+    form = {"content_type": "application/x-www-form-urlencoded"}
+    sent = site.ask("POST", f"{_place(site, 'kinds')}/re-encode", raw=f"uid={uid}".encode(), **form)
+    assert (sent.status, sent.headers["location"]) == (303, "/jobs")
+    job = site.context.workers.table.list()[0]
+    assert f"<td>{job.kind}</td>" in site.ask("GET", "/jobs").body.decode()
+    other = site.context.keys.create("other", list(DatasetScope)).secret
+    assert site.ask("POST", "/jobs/cancel", key=other, raw=f"number={job.id}".encode(), **form).status == 404
+    assert site.ask("POST", "/jobs/cancel", raw=f"number={job.id}".encode(), **form).status == 303
