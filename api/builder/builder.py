@@ -219,7 +219,7 @@ class PackageBuilder(BuilderPushes):
             if not names:
                 raise UsageError("no key is given", fix="Name the file's path in the version.")
             keys[tuple(names)] = key
-            wanted.append((tuple(names), address, said_metadata(meta) if meta is not None else b""))
+            wanted.append((tuple(names), address, said_metadata(key, meta) if meta is not None else b""))
         problems = self._draft.put_many_objects(wanted, progress, identity=identity)
         for path, address, _ in wanted:
             if path not in problems:
