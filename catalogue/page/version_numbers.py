@@ -68,8 +68,9 @@ def _resolution(entry: Entry) -> tuple[int, int] | None:
     if not isinstance(part, dict):
         return None
     width, height = part.get("width"), part.get("height")
-    is_known = isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0
-    return (width, height) if is_known else None
+    if isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0:
+        return width, height
+    return None
 
 
 def _looked_at(place: Place, images: list[Entry]) -> Counter[tuple[int, int]]:
