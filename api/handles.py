@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from penstock.errors import NotFoundError, UsageError
-from penstock.repo.settings.handle import GRAMMAR, Handle, check_ref_name, parse_handle
+from penstock.repo.settings.handle import GRAMMAR, Handle, check_ref_name, check_revision, parse_handle
 from penstock.repo.settings.sizes import format_size, parse_size
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Handle",
     "as_handle",
     "check_ref_name",
+    "check_revision",
     "dataset_alone",
     "format_size",
     "handle_text",

@@ -22,14 +22,27 @@ def _plain(arguments: Sequence[str]) -> list[str]:
     return [each for each in arguments if not each.startswith("-")]
 
 
-def _in_project() -> bool:
+def _project_root() -> str | None:
     at = os.path.realpath(".")
     while not os.path.lexists(os.path.join(at, "penstock.toml")):
         above = os.path.dirname(at)
         if above == at:
-            return False
+            return None
         at = above
-    return True
+    return at
+
+
+def _in_project() -> bool:
+    return _project_root() is not None
+
+
+def _in_mount(path: str = ".") -> bool:
+    """Whether a path lies in a mount, or unmounted changes of one, and in no project within that."""
+    from penstock.api.mounts.place import innermost_place
+
+    place = innermost_place(path)
+    root = _project_root()
+    return place is not None and (root is None or len(place.directory) >= len(root))
 
 
 def _is_tracked(path: str) -> bool:
@@ -38,29 +51,13 @@ def _is_tracked(path: str) -> bool:
     return os.path.isfile(plain + _SUFFIX) and plain != ""
 
 
-def _is_mounted(path: str) -> bool:
-    """Whether a path lies in a mount of ours, as the kernel lists them."""
-    at = os.path.realpath(path)
-    try:
-        with open("/proc/self/mounts", "rb") as stream:
-            mounts = [line.split(b" ") for line in stream]
-    except OSError:
-        return False
-    ours = {os.fsdecode(line[1].replace(b"\\040", b" ")) for line in mounts if len(line) > 2 and b"penstock" in line[2]}
-    while at != "/":
-        if at in ours:
-            return True
-        at = os.path.dirname(at)
-    return False
-
-
 def _status(arguments: Sequence[str]) -> bool:
     named = _plain(arguments)
     if "--metrics" in arguments or "--access-log" in arguments:
         return False
     if not named:
-        return not _is_mounted(".")
-    return not _is_mounted(named[0]) and (_is_tracked(named[0]) or (len(named) == 1 and _holds_tracked(named[0])))
+        return not _in_mount()
+    return not _in_mount(named[0]) and (_is_tracked(named[0]) or (len(named) == 1 and _holds_tracked(named[0])))
 
 
 def _holds_tracked(path: str) -> bool:
@@ -71,13 +68,13 @@ def _holds_tracked(path: str) -> bool:
 def _diff(arguments: Sequence[str]) -> bool:
     named = _plain(arguments)
     if not named:
-        return True
+        return not _in_mount()
     first = named[0]
     if ".." in first.strip("./") and "/" not in first.partition("..")[0]:
         return True
     if _is_tracked(first):
         return True
-    return "/" not in first and not os.path.isdir(first) and _in_project()
+    return "/" not in first and not os.path.isdir(first) and _in_project() and not _in_mount()
 
 
 def _push(arguments: Sequence[str]) -> bool:

@@ -15,7 +15,7 @@ from .invocation import Invocation
 if TYPE_CHECKING:
     from penstock.api.settings import Settings
 
-__all__ = ["HANDLE", "OCTAL", "SIZE", "complete_remote_names", "side_options"]
+__all__ = ["HANDLE", "OCTAL", "SIZE", "HandleType", "complete_remote_names", "side_options"]
 
 _PATIENCE = 1.5  # seconds
 
@@ -64,18 +64,21 @@ def side_options(function: click.decorators.FC) -> click.decorators.FC:
     return function
 
 
-class _HandleType(click.ParamType[Handle]):
+class HandleType(click.ParamType[Handle]):
     """``bucket/dataset[:ref][/subdir]``."""
 
     name = "handle"
 
     def convert(self, value: str | Handle, param: click.Parameter | None, ctx: click.Context | None) -> Handle:  # noqa: ARG002  # click asks
+        """Return the handle. UsageError: it is none."""
         return value if isinstance(value, Handle) else parse_handle(value)
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:  # noqa: ARG002  # click asks
+        """Return the grammar, as help shows it."""
         return GRAMMAR
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Return the buckets, or the datasets of one, that begin so."""
         bucket, slash, dataset = incomplete.partition("/")
         if not slash:
             names = complete_remote_names(ctx, param, bucket)
@@ -110,6 +113,6 @@ class _OctalType(click.ParamType[int]):
         return bits
 
 
-HANDLE = _HandleType()
+HANDLE = HandleType()
 SIZE = _SizeType()
 OCTAL = _OctalType()

@@ -28,7 +28,7 @@ from .control_messages import (
     RequestRefusal,
     StatusRequest,
 )
-from .known_mounts import find_mount, record_at
+from .known_mounts import MountInfo, dead_mount, find_mount, mount_at, record_at
 from .registry import MountRecord
 
 __all__ = ["answers", "ask", "follow", "record_to_ask"]
@@ -106,11 +106,7 @@ def record_to_ask(mountpoint: str) -> MountRecord:
     if record is not None:
         return record
     mount = find_mount(mountpoint, "status")
-    raise PenstockError(
-        f"the daemon of {mount.mountpoint} is gone",
-        why="it was killed, or it failed",
-        fix=f"penstock umount {mount.mountpoint} cleans up; penstock mount mounts it anew.",
-    )
+    raise dead_mount(mount_at(mount.mountpoint) or MountInfo(mount.mountpoint, mount.source, False))
 
 
 def _exchange(record: MountRecord, question: bytes, until: float) -> bytes:

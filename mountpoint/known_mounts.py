@@ -6,12 +6,22 @@ import errno
 import os
 from dataclasses import dataclass, replace
 
-from penstock.errors import AccessError, NotFoundError
+from penstock.errors import AccessError, NotFoundError, PenstockError
 
 from .kernel_mounts import KernelMount, enclosing, kernel_mounts, top_mount
-from .registry import MountRecord, live_records
+from .registry import MountRecord, dead_record, live_records
 
-__all__ = ["MountInfo", "find_mount", "info_of", "is_dead", "list_mounts", "record_at", "record_of"]
+__all__ = [
+    "MountInfo",
+    "dead_mount",
+    "find_mount",
+    "info_of",
+    "is_dead",
+    "list_mounts",
+    "mount_at",
+    "record_at",
+    "record_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +34,8 @@ class MountInfo:
     `restarts` times. `overlay`: where a writable mount keeps its changes; None when it is read-only. `cache`: what is
     to be said of its block cache, empty when all is well with that.
     `refused`: why they could not have been committed when it was mounted. `bind_of`: of a bind mount, the directory
-    that it shows, as it is called in the mount that it was made of.
+    that it shows, as it is called in the mount that it was made of. `why`: of a dead mount, what it died of; what its
+    daemon has left says the rest, if it is to be found.
     """
 
     mountpoint: str
@@ -44,6 +55,7 @@ class MountInfo:
     cache: str | None = None
     refused: str | None = None
     bind_of: str | None = None
+    why: str | None = None
 
 
 def info_of(record: MountRecord) -> MountInfo:
@@ -146,13 +158,38 @@ def list_mounts() -> list[MountInfo]:
     found = []
     for mount in ours:
         record = record_of(mount)
-        if record is not None:
-            info = info_of(record)
-        else:
-            info = MountInfo(mount.mountpoint, mount.source, alive=not is_dead(mount))
+        info = info_of(record) if record is not None else _info_without_daemon(mount)
         home = record.mountpoint if record is not None else ""
         found.append(replace(info, mountpoint=mount.mountpoint, bind_of=_bind_of(mount, ours, home)))
     return found
+
+
+def _info_without_daemon(mount: KernelMount) -> MountInfo:
+    if not is_dead(mount):
+        return MountInfo(mount.mountpoint, mount.source, True)
+    try:
+        left = dead_record(mount.device)
+    except AccessError:
+        left = None
+    if left is None:
+        return MountInfo(mount.mountpoint, mount.source, False, why="its daemon was killed, or it failed")
+    why = left.why or f"its daemon, process {left.pid}, was killed, or it failed"
+    return replace(info_of(left), alive=False, pid=None, worker_pid=None, why=why)
+
+
+def dead_mount(info: MountInfo) -> PenstockError:
+    """Return what to say of a mount that is dead."""
+    place = info.mountpoint
+    again = f"penstock umount {place}; penstock mount {'-w ' if info.overlay else ''}{info.handle} {place}"
+    log = f"its log is {info.log}; " if info.log is not None else ""
+    kept = ", and what was changed is kept" if info.overlay else ""
+    return PenstockError(f"the mount at {place} is dead", why=info.why or "", fix=f"{log}{again}{kept}")
+
+
+def mount_at(directory: str) -> MountInfo | None:
+    """Return the mount at a directory, also one that is dead; None: there is none."""
+    _, place = _places(directory)
+    return next((each for each in reversed(list_mounts()) if each.mountpoint == place), None)
 
 
 def _bind_of(mount: KernelMount, ours: list[KernelMount], home: str) -> str | None:

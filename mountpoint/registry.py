@@ -21,6 +21,7 @@ from penstock.errors import AccessError
 from penstock.repo.settings.user_folders import make_user_folder
 from penstock.wire import NoMessageError, decode_message, encode_message
 
+from .kernel_mounts import kernel_mounts
 from .processes import boot_id, start_time
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Registration",
     "access_log_path",
     "control_path",
+    "dead_record",
     "live_records",
     "log_path",
     "moved_path",
@@ -69,6 +71,8 @@ class MountRecord(msgspec.Struct, frozen=True):
     """Why a commit of them would have been refused when it was mounted."""
     boot: str = ""
     """The boot that `pid` and `started` are of."""
+    why: str = ""
+    """What the mount died of, where its daemon could still tell."""
 
 
 def _directory() -> str:
@@ -144,10 +148,19 @@ def live_records() -> list[MountRecord]:
     return [record for _, record in _records() if record is not None and _lives(record)]
 
 
+def dead_record(device: tuple[int, int]) -> MountRecord | None:
+    """Return what the daemon of a mount that is dead has left; None: nothing, or it lives."""
+    found = (record for _, record in _records() if record is not None and record.device == device)
+    return next((record for record in found if record.boot == boot_id() and not _lives(record)), None)
+
+
 def sweep() -> None:
-    """Remove what dead daemons left."""
+    """Remove what dead daemons left, but for those whose mount is still to be seen: it says what that was."""
+    devices = {mount.device for mount in kernel_mounts() if mount.is_ours}
     for path, record in _records():
-        if not (record is not None and _lives(record)) and not _is_held(path):
+        if record is not None and (_lives(record) or (record.boot == boot_id() and record.device in devices)):
+            continue
+        if not _is_held(path):
             _remove(path.removesuffix(".json"))
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import time
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from penstock.errors import AccessError, ConflictError, PenstockError
@@ -14,6 +15,7 @@ from .control_client import answers
 from .detach import detach
 from .kernel_mounts import KernelMount, kernel_mounts, top_mount
 from .known_mounts import MountInfo, find_mount, is_dead, record_of
+from .overlay_notes import overlay_at, overlay_notes
 from .processes import end, holders, other_namespaces, wait_for_end
 from .registry import MountRecord, live_records, sweep
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from penstock.overlay.tables.meta import Origin
     from penstock.repo.settings.settings import Settings
 
-__all__ = ["changes_left", "mounts_left", "unmount"]
+__all__ = ["LeftChanges", "changes_left", "mounts_left", "overlays_left", "unmount"]
 
 _RETRY = 0.05
 _PATIENCE = 1.0
@@ -87,10 +89,8 @@ def changes_left(info: MountInfo, settings: Settings) -> str | None:
     """
     if info.overlay is None:
         return None
-    from penstock.mountpoint.working_copy.overlay_directory import (  # takes its time, and few mounts are writable
-        open_overlay,
-        overlay_directory,
-    )
+    # It takes its time, and few mounts are writable.
+    from penstock.mountpoint.working_copy.overlay_directory import open_overlay
     from penstock.overlay.disk import directory_gone, disk_told
 
     gone = directory_gone(info.overlay)
@@ -107,7 +107,47 @@ def changes_left(info: MountInfo, settings: Settings) -> str | None:
                 overlay.close(keep_up=False)
     except ConflictError:  # it has been mounted again
         return None
-    return info.mountpoint if info.overlay == overlay_directory(info.mountpoint) else info.overlay
+    return info.mountpoint if info.overlay == overlay_at(info.mountpoint) else info.overlay
+
+
+@dataclass(frozen=True, slots=True)
+class LeftChanges:
+    """Changes that nobody has mounted: where, in which overlay, and of what.
+
+    `mountpoint` is None where no note says it: `overlay` names them then. `why`: what keeps them from being looked at.
+    """
+
+    mountpoint: str | None
+    overlay: str
+    handle: str | None
+    why: str = ""
+
+
+def overlays_left() -> list[LeftChanges]:
+    """Return this user's overlays with changes that are not mounted. Opens each; asks no store."""
+    from penstock.mountpoint.working_copy.overlay_directory import open_overlay
+    from penstock.overlay.disk import directory_gone, disk_told
+
+    open_now = {record.overlay for record in live_records()}
+    found = []
+    for note in overlay_notes():
+        if note.overlay in open_now or not os.path.lexists(note.overlay):
+            continue  # of a directory that is gone, so are the changes: whoever removed it knows
+        try:
+            if (gone := directory_gone(note.overlay)) is not None:
+                raise gone
+            with disk_told(note.overlay):
+                overlay = open_overlay(note.overlay)
+                try:
+                    if overlay.origin is not None and overlay.is_dirty():
+                        found.append(LeftChanges(note.mountpoint, note.overlay, overlay.origin.handle))
+                finally:
+                    overlay.close(keep_up=False)  # to look is to leave it as it is
+        except ConflictError:  # it has just been mounted
+            continue
+        except PenstockError as error:
+            found.append(LeftChanges(note.mountpoint, note.overlay, None, str(error)))
+    return found
 
 
 def _differs(overlay: Overlay, settings: Settings) -> bool:

@@ -136,7 +136,10 @@ def find_project(directory: str = ".") -> Project:
         at = above
     where = f"the git repository {found[0]}" if found is not None else repr(os.path.realpath(directory))
     raise NotFoundError(
-        f"{where} is not a project", why=f"there is no {PROJECT_FILE} at its top", fix="penstock init makes it one."
+        f"{where} is not a project",
+        why=f"there is no {PROJECT_FILE} at its top",
+        fix="penstock init makes it one; without a project penstock download DATASET DIR copies a version, and "
+        "penstock mount DATASET DIR shows it",
     )
 
 

@@ -17,21 +17,26 @@ from penstock.mountpoint import mount as daemons
 from penstock.mountpoint import unmount as ending
 from penstock.mountpoint.control_client import ask
 from penstock.mountpoint.control_messages import AccessLogAnswer, AccessLogRequest
-from penstock.mountpoint.known_mounts import MountInfo, find_mount, list_mounts
+from penstock.mountpoint.known_mounts import MountInfo, dead_mount, find_mount, list_mounts, mount_at
 from penstock.mountpoint.mount_options import MountOptions
 from penstock.mountpoint.mount_status import MountStatus
 from penstock.mountpoint.replacement import replace_serving_process
+from penstock.mountpoint.unmount import LeftChanges
 
 __all__ = [
+    "LeftChanges",
     "MountInfo",
     "MountKeywords",
     "UnmountReport",
+    "dead_mount",
     "mount",
+    "mount_at",
     "mount_foreground",
     "mounts",
     "record_accesses",
     "restart",
     "unmount",
+    "unmounted_changes",
 ]
 
 
@@ -118,6 +123,14 @@ def mounts() -> list[MountInfo]:
     []
     """
     return list_mounts()
+
+
+def unmounted_changes() -> list[LeftChanges]:
+    """Return the changes of writable mounts that are not mounted now, and were not committed. Asks no store.
+
+    Those of mounts with an ``overlay_directory`` of their own are found as well. What cannot be opened says why.
+    """
+    return ending.overlays_left()
 
 
 def unmount(

@@ -14,8 +14,8 @@ from penstock.api.handles import DEFAULT_BRANCH, Handle, dataset_alone
 from penstock.api.settings import allowed_record
 from penstock.cli.commands import Command
 from penstock.cli.exits import ExitCode
+from penstock.cli.here import UNREAD_HANDLE, handle_beside
 from penstock.cli.invocation import Invocation, pass_invocation
-from penstock.cli.params import HANDLE
 from penstock.cli.versions import tell_risk
 from penstock.errors import UsageError
 
@@ -47,7 +47,7 @@ def _kept_options(command: _Callback) -> _Callback:
     ),
 )
 @click.argument("directory", type=_DIRECTORY)
-@click.argument("handle", type=HANDLE)
+@click.argument("handle", type=UNREAD_HANDLE)
 @click.option("--in-place", is_flag=True, help="Copy nothing: point to the files where they lie.")
 @click.option("--skip-unreadable", is_flag=True, help="With --in-place: leave out objects that cannot be read.")
 @click.option("--workspace", is_flag=True, help="Record git commit, container and installed packages, too.")
@@ -116,6 +116,7 @@ def push_(
         raise click.UsageError("--modes and --xattrs go without --in-place")
     if workspace and in_place:
         raise click.UsageError("--workspace does not go with --in-place")
+    handle = handle_beside(invocation, handle, directory, last=True)
     alone = dataset_alone(handle)
     if handle.subdir:
         raise UsageError(

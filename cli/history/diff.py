@@ -8,11 +8,14 @@ from dataclasses import asdict, replace
 
 import click
 
-from penstock.api.handles import Handle, check_ref_name, parse_handle
+from penstock.api.handles import Handle, check_revision, parse_handle
+from penstock.api.mounts.place import innermost_place
 from penstock.api.packages.comparison import Comparison
 from penstock.api.packages.package import Package
+from penstock.api.settings import Settings
 from penstock.cli.commands import Command
 from penstock.cli.exits import ExitCode
+from penstock.cli.here import VERSION, WHOLE, copy_and_paths, looks_local, version_here
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.list_limit import at_most
 from penstock.cli.mounts.changed import tell_changes
@@ -32,9 +35,11 @@ _SHOWN = 20
         "penstock diff demo/photos:main ./photos       # what a push would change",
         "penstock diff demo/photos:v1 v2 --stat",
         "penstock diff /mnt/edit                       # what was changed there since the last commit",
+        "penstock diff                                 # the same, in the mount",
+        "penstock diff main~1 main                     # in a mount: two versions of its dataset",
     ),
 )
-@click.argument("first", metavar="A")
+@click.argument("first", metavar="[A]", default=WHOLE)
 @click.argument("new", metavar="[B]", default="")
 @click.argument("path", default="")
 @click.option("--stat", is_flag=True, help="Count what differs, and list nothing.")
@@ -52,18 +57,22 @@ def diff(invocation: Invocation, first: str, new: str, path: str, stat: bool, ev
     of it is what B is taken to be; nothing is uploaded. ? is a file of the right size that cannot be compared by
     contents: it is pinned by its identity, and was never read here. The exit code is 0 when nothing differs, else 1.
 
-    Where A is a directory itself, of a writable mount, what was changed in it since the last commit is listed; what
-    comes after it is a path in it then.
+    Where A is a path in a writable mount, or nothing is named in one, what was changed there since the last commit is
+    listed; what comes after a mountpoint is a path in it then. In a mount, A and B may be refs of its dataset, and A
+    alone is compared with the version that is mounted.
     """
-    # A name without a slash is no version: those are bucket/dataset.
-    if _is_local(first) or ("/" not in first and os.path.isdir(first)):
-        if tell_changes(invocation, os.path.expanduser(first), new, stat=stat, every=every):
+    settings = invocation.settings()
+    if looks_local(first, settings) and not (new and _names_version(new, settings)):
+        directory, paths = copy_and_paths(invocation, (os.path.expanduser(first), *filter(None, (new,))))
+        if tell_changes(invocation, directory, paths[0] if paths else "", stat=stat, every=every):
             raise click.exceptions.Exit(ExitCode.DIFFERS)
         invocation.output.notice("No changes")
         return
+    old = VERSION.convert(first, None, click.get_current_context())
     if not new:
-        raise click.UsageError("there is nothing to compare it with: name a version, a ref or a directory")
-    old = parse_handle(first)
+        if innermost_place() is None or "/" in first:
+            raise click.UsageError("there is nothing to compare it with: name a version, a ref or a directory")
+        new = str(version_here(invocation).version.ref)  # the version that is mounted
     with ExitStack() as stack:
         found = stack.enter_context(_compared(invocation, stack, old, new, path))
         differs = _tell_counts(invocation, found) if stat else _list(invocation, found, every=every)
@@ -74,7 +83,7 @@ def diff(invocation: Invocation, first: str, new: str, path: str, stat: bool, ev
 
 def _compared(invocation: Invocation, stack: ExitStack, old: Handle, new: str, path: str) -> Comparison:
     settings = invocation.settings()
-    if _is_local(new):
+    if looks_local(new, settings):
         # What the handle names, a folder of the version perhaps, is what the directory is held against.
         package = stack.enter_context(Package(old, settings))
         with invocation.progress() as progress:
@@ -86,8 +95,9 @@ def _compared(invocation: Invocation, stack: ExitStack, old: Handle, new: str, p
     return before.diff(after, "/".join(filter(None, (old.subdir, path))))
 
 
-def _is_local(argument: str) -> bool:
-    return argument in {".", ".."} or argument.startswith(("/", "./", "../", "~"))
+def _names_version(argument: str, settings: Settings) -> bool:
+    """Whether the second argument, after a path, is a version of its own, and no path in the mount there."""
+    return argument.partition("/")[0] in settings.remotes or "://" in argument
 
 
 def _tell_skipped(invocation: Invocation, found: Comparison) -> None:
@@ -100,7 +110,7 @@ def _tell_skipped(invocation: Invocation, found: Comparison) -> None:
 def _other(old: Handle, new: str) -> Handle:
     """Return the version that the second argument names: by itself, or as a ref of the first one's dataset."""
     if "/" not in new:
-        check_ref_name(new)
+        check_revision(new)
         return replace(old, ref=new)
     handle = parse_handle(new)
     if handle.subdir not in ("", old.subdir):

@@ -10,9 +10,9 @@ from penstock.api.datasets.dataset import Dataset
 from penstock.api.datasets.versions import BranchMove, Revision, first_line
 from penstock.api.handles import DEFAULT_BRANCH, Handle, dataset_alone, format_size
 from penstock.cli.commands import Command
+from penstock.cli.here import VERSION, WHOLE
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.output import Output
-from penstock.cli.params import HANDLE
 from penstock.cli.versions import SHORT, message_lines, revision_json
 from penstock.errors import UsageError
 
@@ -29,7 +29,7 @@ __all__ = ["log_"]
         "penstock log demo/photos --reflog             # where the branch has been, resets among it",
     ),
 )
-@click.argument("handle", type=HANDLE)
+@click.argument("handle", type=VERSION, default=WHOLE)
 @click.argument("path", default="")
 @click.option("-n", "--limit", type=click.IntRange(min=1), metavar="N", help="Show N versions at the most.")
 @click.option("--oneline", is_flag=True, help="One line a version.")

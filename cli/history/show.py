@@ -12,10 +12,10 @@ from penstock.api.handles import Handle, format_size, whole_version
 from penstock.api.packages.comparison import ChangeCounts
 from penstock.api.packages.package import Package
 from penstock.cli.commands import Command
+from penstock.cli.here import VERSION, WHOLE
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.list_limit import at_most
 from penstock.cli.output import JsonValue
-from penstock.cli.params import HANDLE
 from penstock.cli.versions import change_line, counts_line, message_lines, revision_json
 
 __all__ = ["show"]
@@ -32,7 +32,7 @@ _MOST = 1_000_000
         "penstock show demo/photos:4f2a9c1 --json",
     ),
 )
-@click.argument("handle", type=HANDLE)
+@click.argument("handle", type=VERSION, default=WHOLE)
 @click.option("--stat", is_flag=True, help="List what it changed, as `diff` does.")
 @pass_invocation
 def show(invocation: Invocation, handle: Handle, stat: bool) -> None:

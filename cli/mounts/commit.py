@@ -9,6 +9,7 @@ import click
 from penstock.api.handles import format_size
 from penstock.api.mounts.workspace import CommitResult, Workspace
 from penstock.cli.commands import Command
+from penstock.cli.here import COPY, WHOLE
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.params import side_options
 from penstock.cli.versions import tell_risk
@@ -28,7 +29,7 @@ _SHOWN = 20
         "penstock commit /mnt/edit --dry-run",
     ),
 )
-@click.argument("directory", type=click.Path())
+@click.argument("directory", type=COPY, default=WHOLE)
 @click.option("-m", "--message", default="", metavar="TEXT", help="Say what this version is.")
 @click.option("--branch", metavar="NAME", help="Land there; by default on the branch that is mounted.")
 @click.option("--tag", metavar="NAME", help="Give the version a tag, too.")
@@ -51,7 +52,7 @@ def commit_(
     times: bool | None,
     dry_run: bool,
 ) -> None:
-    """Make what was changed in the mount at DIRECTORY the next version.
+    """Make what was changed in the mount at DIRECTORY, by default the one here, the next version.
 
     Only blocks that changed are sent. The mount stays in use meanwhile and goes on, clean, at the new version; files
     that are open stay open. What was unmounted with changes in it can be committed as well.

@@ -9,13 +9,24 @@ from typing import Any
 import click
 
 from penstock.api.handles import Handle
-from penstock.api.mounts.mounts import MountInfo, mount, mount_foreground, unmount
+from penstock.api.mounts.mounts import (
+    LeftChanges,
+    MountInfo,
+    dead_mount,
+    mount,
+    mount_foreground,
+    unmount,
+    unmounted_changes,
+)
 from penstock.api.mounts.mounts import mounts as list_mounts
 from penstock.cli.commands import Command
 from penstock.cli.exits import ExitCode
+from penstock.cli.here import UNREAD_HANDLE, handle_beside
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.output import Output
-from penstock.cli.params import HANDLE, OCTAL, SIZE
+from penstock.cli.params import OCTAL, SIZE
+from penstock.error_form import to_form
+from penstock.errors import PenstockError
 
 __all__ = ["mount_", "mounts", "umount"]
 
@@ -31,7 +42,7 @@ __all__ = ["mount_", "mounts", "umount"]
         "penstock mount --writable demo/photos /mnt/edit",
     ),
 )
-@click.argument("handle", type=HANDLE)
+@click.argument("handle", type=UNREAD_HANDLE)
 @click.argument("directory", type=click.Path())
 @click.option("-f", "--foreground", is_flag=True, help="Serve in this process, until it is interrupted or unmounted.")
 @click.option("--cache-dir", type=click.Path(path_type=Path), metavar="DIR", help="Keep blocks there.")
@@ -75,6 +86,7 @@ def mount_(
     """
     if options["overlay_directory"] is not None and not options["writable"]:
         raise click.UsageError("--overlay-dir is for --writable")
+    handle = handle_beside(invocation, handle, directory)
     settings = invocation.settings(cache_directory=cache_dir, cache_size=cache_size)
     if foreground:
         told = invocation.output
@@ -111,11 +123,16 @@ def umount(invocation: Invocation, directories: tuple[str, ...], lazy: bool, for
     """Unmount what Penstock has mounted at each DIRECTORY; also what a dead mount has left behind.
 
     Changes that were not committed stay on this machine: they can be committed as they are, and mounting at the
-    same directory goes on with them.
+    same directory goes on with them. One that cannot be unmounted keeps no other one from it.
     """
     settings = invocation.settings()
+    failed: list[PenstockError] = []
     for directory in directories:
-        report = unmount(directory, lazy=lazy, force=force, settings=settings)
+        try:
+            report = unmount(directory, lazy=lazy, force=force, settings=settings)
+        except PenstockError as error:  # the others are unmounted all the same
+            failed.append(error)
+            continue
         if report.trouble is not None:
             invocation.output.notice(f"{directory} is unmounted, but {report.trouble}")
         if invocation.output.json:
@@ -130,15 +147,24 @@ def umount(invocation: Invocation, directories: tuple[str, ...], lazy: bool, for
             invocation.output.notice(
                 f"what was changed is kept: penstock diff {left} shows it, penstock commit {left} commits it"
             )
+    for error in failed[:-1]:
+        invocation.output.failure(to_form(error))
+    if failed:
+        raise failed[-1]
 
 
-@click.command(cls=Command, examples=("penstock mounts", "penstock mounts --json"))
+@click.command(cls=Command, examples=("penstock mounts", "penstock mounts --all", "penstock mounts --json"))
+@click.option("-a", "--all", "every", is_flag=True, help="List changes that are not mounted and not committed, too.")
 @pass_invocation
-def mounts(invocation: Invocation) -> None:
+def mounts(invocation: Invocation, every: bool) -> None:
     """List what is mounted. Exit code 1 when a mount is dead."""
     found = list_mounts()
+    left = unmounted_changes() if every else []
     if invocation.output.json:
-        invocation.output.document([asdict(each) for each in found])
+        unmounted = [{"state": "unmounted", **asdict(each)} for each in left]
+        state = {True: "mounted", False: "dead"}
+        for document in [*({"state": state[each.alive], **asdict(each)} for each in found), *unmounted]:
+            invocation.output.record(document)
     elif found:
         rows = []
         for each in found:
@@ -149,6 +175,22 @@ def mounts(invocation: Invocation) -> None:
         invocation.output.notice("nothing is mounted")
     for each in found:
         if not each.alive:
-            invocation.output.notice(f"{each.mountpoint} is dead; penstock umount {each.mountpoint} cleans it up")
+            invocation.output.failure(to_form(dead_mount(each)))
+    _tell_left(invocation.output, left)
     if not all(each.alive for each in found):
         raise click.exceptions.Exit(ExitCode.DIFFERS)
+
+
+def _tell_left(output: Output, left: list[LeftChanges]) -> None:
+    if output.json or not left:
+        return
+    output.line()
+    rows = [(each.mountpoint or each.overlay, each.handle or "", "damaged" if each.why else "") for each in left]
+    output.table(rows, headers=("NOT MOUNTED", "CHANGES OF", ""))
+    for each in left:
+        place = each.mountpoint or each.overlay
+        if each.why:
+            output.notice(f"{place}: {each.why}; penstock overlay check {place} tells more")
+    if any(not each.why for each in left):
+        place = next(each.mountpoint or each.overlay for each in left if not each.why)
+        output.notice(f"to go on: penstock diff {place}, penstock commit {place}, or mount it there again with -w")

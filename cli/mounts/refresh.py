@@ -8,6 +8,7 @@ import click
 
 from penstock.api.mounts.workspace import Workspace
 from penstock.cli.commands import Command
+from penstock.cli.here import COPY, WHOLE
 from penstock.cli.invocation import Invocation, pass_invocation
 
 __all__ = ["refresh_"]
@@ -18,11 +19,11 @@ __all__ = ["refresh_"]
     cls=Command,
     examples=("penstock refresh /mnt/edit", "penstock refresh --rebase /mnt/edit"),
 )
-@click.argument("directory", type=click.Path())
+@click.argument("directory", type=COPY, default=WHOLE)
 @click.option("--rebase", is_flag=True, help="Keep changes that nobody else made something of.")
 @pass_invocation
 def refresh_(invocation: Invocation, directory: str, rebase: bool) -> None:
-    """Have the mount at DIRECTORY show the version that its branch is at now.
+    """Have the mount at DIRECTORY, by default the one here, show the version that its branch is at now.
 
     Files that are open stay open; one that others changed shows what they made of it. A mount never moves by itself.
     With changes that are not committed it does not move, but for --rebase, and then only when others changed none of

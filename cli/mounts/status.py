@@ -10,9 +10,11 @@ import msgspec
 
 from penstock.api.handles import format_size
 from penstock.api.mounts.metrics import mount_metrics
-from penstock.api.mounts.mounts import record_accesses
+from penstock.api.mounts.mounts import dead_mount, mount_at, record_accesses
+from penstock.api.mounts.place import innermost_place
 from penstock.api.mounts.workspace import ChangeLine, CopyStatus, MountStatus, Workspace
 from penstock.cli.commands import Command
+from penstock.cli.here import WHOLE, copy_and_paths
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.errors import PenstockError
 
@@ -32,37 +34,51 @@ _SHOWN = 50
         "penstock status /mnt/photos --access-log on",
     ),
 )
-@click.argument("directory", type=click.Path())
+@click.argument("path", type=click.Path(), default=WHOLE)
 @click.option("--metrics", is_flag=True, help="Print what Prometheus reads.")
 @click.option("--access-log", type=click.Choice(["on", "off"]), help="Begin or end to write down every open and read.")
 @pass_invocation
-def status(invocation: Invocation, directory: str, metrics: bool, access_log: str | None) -> None:
-    """Tell how the mount at DIRECTORY is doing: version, hits and misses, what was fetched, memory, cache.
+def status(invocation: Invocation, path: str, metrics: bool, access_log: str | None) -> None:
+    """Tell how the mount at PATH, or around it, is doing: version, hits and misses, what was fetched, memory, cache.
 
     Of a writable mount, also when it is unmounted, what was changed since the last commit follows, a line each: A
-    (added), M (modified), D (deleted), R (renamed). `penstock diff DIRECTORY` lists it alone.
+    (added), M (modified), D (deleted), R (renamed). `penstock diff PATH` lists it alone.
     """
     output = invocation.output
+    directory, inner = _meant(invocation, path)
     if metrics and (access_log or output.json):
         raise click.UsageError("--metrics goes alone: it has a format of its own.")
     if metrics:
         for line in mount_metrics(directory).splitlines():
             output.line(line)
     elif access_log is not None:
-        path = record_accesses(directory, access_log == "on")
+        log = record_accesses(directory, access_log == "on")
         if output.json:
-            output.document({"access_log": path})
-        elif path is not None:
-            output.line(f"accesses are written to {path}")
+            output.document({"access_log": log})
+        elif log is not None:
+            output.line(f"accesses are written to {log}")
         else:
             output.line("accesses are not written any more")
     else:
-        _tell(invocation, directory)
+        _tell(invocation, directory, inner)
 
 
-def _tell(invocation: Invocation, directory: str) -> None:
+def _meant(invocation: Invocation, path: str) -> tuple[str, str]:
+    """Return the mountpoint that a path lies in, and the path in it; a mountpoint as it was given."""
+    place = innermost_place(path) if path != WHOLE else None
+    if path != WHOLE and (place is None or not place.path):
+        return path, ""
+    directory, paths = copy_and_paths(invocation, (path,))
+    return directory, paths[0] if paths else ""
+
+
+def _tell(invocation: Invocation, directory: str, path: str) -> None:
     output = invocation.output
     workspace = Workspace(directory, invocation.settings())
+    info = mount_at(directory)
+    dead = dead_mount(info) if info is not None and not info.alive else None
+    if dead is not None and info is not None and info.overlay is None:
+        raise dead
     found = workspace.status()
     mount = found if isinstance(found, MountStatus) else None
     shown: list[ChangeLine] = []
@@ -70,7 +86,7 @@ def _tell(invocation: Invocation, directory: str) -> None:
     failure: PenstockError | None = None
     if found.overlay is not None:
         try:
-            for count, line in enumerate(workspace.changes(), 1):
+            for count, line in enumerate(workspace.changes(path), 1):
                 if count <= _SHOWN:
                     shown.append(line)
         except PenstockError as error:
@@ -79,10 +95,15 @@ def _tell(invocation: Invocation, directory: str) -> None:
             failure = error  # what the mount says of itself is wanted then all the more
     if output.json:
         changes = [msgspec.structs.asdict(line) for line in shown]
-        output.document({**msgspec.to_builtins(found), "changed": count, "changes": changes})
+        state = "dead" if dead is not None else "mounted" if mount is not None else "unmounted"
+        output.document({"state": state, **msgspec.to_builtins(found), "changed": count, "changes": changes})
+        if dead is not None:
+            raise dead
         if failure is not None:
             raise failure
         return
+    if mount is None:
+        output.line(f"{'state:':<13}{'dead' if dead is not None else 'not mounted'}")
     for name, text in (*_copy_lines(found), *(_mount_lines(mount) if mount is not None else ())):
         output.line(f"{name + ':':<13}{text}")
     if failure is not None:
@@ -95,6 +116,8 @@ def _tell(invocation: Invocation, directory: str) -> None:
         output.notice(
             f"{count} {'change' if count == 1 else 'changes'} since the last commit" if count else "no changes"
         )
+    if dead is not None:
+        raise dead
     if mount is None:
         return
     if mount.refused is not None:

@@ -17,10 +17,10 @@ from penstock.api.packages.package import Package
 from penstock.api.packages.package_questions import MetadataFields
 from penstock.api.storage.bucket import Bucket
 from penstock.cli.commands import Command
+from penstock.cli.here import HERE, VERSION, VERSION_OR_BUCKET
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.list_limit import agreed, at_most
 from penstock.cli.output import JsonValue
-from penstock.cli.params import HANDLE
 from penstock.cli.text import quote_name
 from penstock.errors import AccessError
 
@@ -43,7 +43,7 @@ def _whole(invocation: Invocation, handle: Handle) -> Package:
         "penstock ls -l --json demo/clipart:v1 --recursive --limit 1000",
     ),
 )
-@click.argument("handle", type=HANDLE)
+@click.argument("handle", type=VERSION_OR_BUCKET, default=HERE)
 @click.option("-l", "--long", is_flag=True, help="Show kind, size, time and hash; with --json, everything.")
 @click.option("-r", "--recursive", is_flag=True, help="Go into directories, too.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Show N entries at the most.")
@@ -59,7 +59,10 @@ def ls(
     every: bool,
     after: str | None,
 ) -> None:
-    """List a directory of a version, or the datasets of a bucket."""
+    """List a directory of a version, or the datasets of a bucket.
+
+    In a mount, by default the version that it stands at, in the working directory; `:main~1` is another one there.
+    """
     output = invocation.output
     if handle.dataset is None:
         for name in Bucket(handle, invocation.settings()).datasets():
@@ -128,11 +131,13 @@ def entry_record(entry: Entry, long: bool) -> dict[str, JsonValue]:
         "penstock info demo/clipart:v1/animals --schema",
     ),
 )
-@click.argument("handle", type=HANDLE)
+@click.argument("handle", type=VERSION, default=HERE)
 @click.option("--schema", is_flag=True, help="Tell the fields of the files' metadata: types, shares, values.")
 @pass_invocation
 def info(invocation: Invocation, handle: Handle, schema: bool) -> None:
     """Tell what a version is: its hashes, size, author and message, and the refs of the dataset.
+
+    In a mount, by default the version that it stands at, or a path in it: `penstock info labels.csv`.
 
     With --schema, what metadata its files have, which takes one look at each of them.
     """
@@ -179,7 +184,7 @@ def _tell_fields(invocation: Invocation, found: MetadataFields) -> None:
     cls=Command,
     examples=("penstock cat demo/clipart:main/README", "penstock cat demo/clipart/data.csv | head"),
 )
-@click.argument("handles", type=HANDLE, nargs=-1, required=True)
+@click.argument("handles", type=VERSION, nargs=-1, required=True)
 @pass_invocation
 def cat(invocation: Invocation, handles: tuple[Handle, ...]) -> None:
     """Write the bytes of files of a version to standard output, verified block by block."""

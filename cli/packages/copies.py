@@ -12,9 +12,9 @@ from penstock.api.packages.local_copies import REQUESTS, CopyChange, DownloadRep
 from penstock.api.packages.package import Package
 from penstock.cli.commands import Command
 from penstock.cli.exits import ExitCode
+from penstock.cli.here import UNREAD_HANDLE, handle_beside
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.list_limit import at_most
-from penstock.cli.params import HANDLE
 from penstock.cli.text import quote_name
 
 __all__ = ["download", "sync", "verify_directory"]
@@ -40,7 +40,7 @@ _JOBS = click.option(
         "penstock download demo/photos ./photos --include '*.jpg'",
     ),
 )
-@click.argument("handle", type=HANDLE)
+@click.argument("handle", type=UNREAD_HANDLE)
 @click.argument("directory", type=click.Path(file_okay=True), metavar="DIR")
 @click.option("--path", "paths", multiple=True, metavar="PATH", help="Only this file or folder; may be given again.")
 @click.option("--include", multiple=True, metavar="PATTERN", help="Only what this fits; may be given again.")
@@ -55,7 +55,7 @@ def download(
     does not have stays. Every byte is verified, and no name shows a file that is not whole. Cut off, it goes on where
     it was when it is run again. Patterns are as in ignore files.
     """
-    package = Package(handle, invocation.settings())
+    package = Package(handle_beside(invocation, handle, directory), invocation.settings())
     with package, invocation.progress() as progress:
         report = package.download(directory, paths=paths, include=include, jobs=jobs, progress=progress)
     _tell(invocation, report)
@@ -69,7 +69,7 @@ def download(
         "penstock sync demo/photos:v1 ./photos --delete",
     ),
 )
-@click.argument("handle", type=HANDLE)
+@click.argument("handle", type=UNREAD_HANDLE)
 @click.argument("directory", type=click.Path(file_okay=True), metavar="DIR")
 @click.option("--delete", is_flag=True, help="Remove what the version does not have, and what is in its way.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
@@ -86,7 +86,7 @@ def sync(invocation: Invocation, handle: Handle, directory: str, delete: bool, d
         if not output.json:
             output.line(f"{_DONE[change.change]} {quote_name(os.path.join(directory, change.path))}")
 
-    package = Package(handle, invocation.settings())
+    package = Package(handle_beside(invocation, handle, directory), invocation.settings())
     with package, invocation.progress() as progress:
         report = package.sync(directory, delete=delete, dry_run=dry_run, jobs=jobs, progress=progress, tell=tell)
     _tell(invocation, report)

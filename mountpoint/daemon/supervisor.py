@@ -106,6 +106,7 @@ class _Supervisor:
         self._start_at = 0.0
         self._leave_by: float | None = None
         self._told: PenstockError | None = None
+        self._given_up = False
 
     def run(self, first: ServingProcess) -> None:
         """Mount, and see one serving process after the other off until the mount is gone."""
@@ -123,10 +124,16 @@ class _Supervisor:
                 self._start(ServingProcess(*spawn()))
 
     def end(self) -> None:
-        """Leave nothing behind: no state file, no mount, no process."""
-        if self._registration is not None:
+        """Leave nothing behind: no state file, no mount, no process.
+
+        But a mount that was given up stays, dead, until it is unmounted: whoever reads there gets errors. Without it he
+        would find an empty directory, and take that for what was mounted. What is registered says why.
+        """
+        if self._registration is not None and self._given_up:
+            self._registration.let_go()
+        elif self._registration is not None:
             self._registration.end()
-        if self._is_mounted():
+        if not self._given_up and self._is_mounted():
             with suppress(OSError):  # it was unmounted meanwhile
                 detach(self._request.mountpoint, lazy=True)
         if self._process is not None:
@@ -249,12 +256,15 @@ class _Supervisor:
             return
         at = self._restarts.next(time.monotonic())
         if at is None:
-            _log.error("unmounting: the processes that serve %s die one after the other", self._request.mountpoint)
-            why = f"the last process that served it ended with {status}"
+            _log.error("giving up: the processes that serve %s die one after the other", self._request.mountpoint)
+            why = f"the processes that served it died one after the other, the last one with {status}"
+            why = f"{why}: {self._told}" if self._told is not None else why
+            self._given_up = True
+            self._register(msgspec.structs.replace(self._record, why=why))
             raise PenstockError(
                 f"{self._request.mountpoint} was given up",
-                why=f"{why}: {self._told}" if self._told is not None else why,
-                fix="Mount it again; the log tells what each of them died of.",
+                why=why,
+                fix=f"penstock umount {self._request.mountpoint}, and mount it again; the log tells what they died of",
             )
         _log.warning("the serving process %d ended with %s; starting another", process.pid, status)
         self._set_aside = ""

@@ -10,9 +10,8 @@ from __future__ import annotations
 import errno
 import os
 
-from blake3 import blake3
-
 from penstock.errors import AccessError, ConflictError, NotFoundError
+from penstock.mountpoint.overlay_notes import overlay_at
 from penstock.overlay.overlay import Overlay
 from penstock.overlay.tables.meta import Origin
 from penstock.repo.read.remembered_versions import Pin
@@ -23,21 +22,14 @@ from penstock.repo.settings.settings import Settings
 from penstock.repo.settings.user_folders import check_owner, has_home, user_folder
 from penstock.store.durable import make_private
 
-__all__ = ["adopt", "open_overlay", "overlay_directory", "overlay_of", "pin_of", "resumed"]
-
-
-def overlay_directory(mountpoint: str) -> str:
-    """Return where the overlay of mounts at a directory lies, unless they say otherwise."""
-    name = mountpoint.strip("/").replace("/", "-")[-100:] or "root"
-    digest = blake3(os.fsencode(mountpoint)).hexdigest()[:12]
-    return os.path.join(user_folder("state"), "overlays", f"{name}-{digest}")
+__all__ = ["adopt", "open_overlay", "overlay_of", "pin_of", "resumed"]
 
 
 def overlay_of(directory: str) -> str:
     """Return the overlay that a mountpoint has, or had, or that a directory is. NotFoundError: there is none."""
-    for path in (directory, overlay_directory(os.path.realpath(directory))):
-        if os.path.exists(os.path.join(path, "index", "data.mdb")):
-            return os.path.abspath(path)
+    found = overlay_at(os.path.realpath(directory))
+    if found is not None:
+        return found
     raise NotFoundError(
         f"nothing is mounted at {directory}",
         why="and no writable mount has left changes there",

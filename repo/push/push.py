@@ -118,8 +118,8 @@ def push_in_place(
 ) -> PushOutcome:
     """Make a version whose entries point to the files of `source` where they lie; nothing but metadata is sent.
 
-    `source` is a directory, ``file:///dir`` or ``s3://bucket[/prefix]``. A bucket that is a remote's address is opened
-    as the remote says, any other one as the dataset's own. Errors as `push`.
+    `source` is a directory, ``file:///dir``, ``s3://bucket[/prefix]`` or ``remote[/prefix]``. A bucket that is a
+    remote's address is opened as the remote says, any other one as the dataset's own. Errors as `push`.
 
     UnreadableError: objects of the source cannot be read, or cannot be entries; all of them are named, and nothing is
     published. With `skip_unreadable` they are left out, and named in the report. With `require_versioned`, those that
@@ -127,6 +127,7 @@ def push_in_place(
 
     With `identity`, objects are not read, but pinned by what their store says of them; a directory is refused.
     """
+    source = _address_of(source, settings)
     if identity and not source.startswith("s3://"):
         raise UsageError(
             f"{source!r} cannot be registered by identity",
@@ -167,6 +168,15 @@ def push_in_place(
         report.unpinned, report.unversioned = registrar.unpinned, registrar.unversioned
         report.allowed = folder if newly else None
         return report
+
+
+def _address_of(source: str, settings: Settings) -> str:
+    """Return a source whose remote is named as its address; a directory that is there is one."""
+    name, _, prefix = source.rstrip("/").partition("/")
+    remote = settings.remotes.get(name)
+    if remote is None or os.path.lexists(source):
+        return source
+    return "/".join(filter(None, (remote.url, prefix)))
 
 
 def _local_folder(source: str, bucket: Store) -> str:

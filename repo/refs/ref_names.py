@@ -9,6 +9,7 @@ from __future__ import annotations
 from penstock.errors import NotFoundError, UsageError
 from penstock.manifest.records import RefRecord
 from penstock.repo.settings.handle import check_ref_name
+from penstock.repo.settings.revision import parse_revision
 
 from .refs import Head, nearest
 from .repository import Repository
@@ -21,7 +22,7 @@ def branch_head(repository: Repository, name: str) -> Head | None:
 
     UsageError: no branch can be made of this name: a bad one, a tag's, one that names a version by its hash.
     """
-    check_ref_name(name)
+    _check_new(name)
     head = repository.refs.head(name)
     if head is None:
         if repository.refs.tag(name) is not None:
@@ -47,7 +48,7 @@ def new_tag(repository: Repository, name: str, branch: str | None = None) -> Ref
 
     UsageError: no tag can be made of this name: a bad one, a branch's, one that names a version by its hash.
     """
-    check_ref_name(name)
+    _check_new(name)
     if name == branch or repository.refs.head(name) is not None:
         raise UsageError(
             f"{name!r} is a branch of {repository.dataset!r}",
@@ -56,6 +57,17 @@ def new_tag(repository: Repository, name: str, branch: str | None = None) -> Ref
         )
     repository.check_new_name(name)
     return repository.refs.tag(name)
+
+
+def _check_new(name: str) -> None:
+    revision = parse_revision(name)
+    if revision is not None and revision.steps:
+        raise UsageError(
+            f"{name!r} names a version, and is no branch or tag",
+            why="it goes back from one",
+            fix="Name a branch: --branch NAME, or bucket/dataset:NAME",
+        )
+    check_ref_name(name)
 
 
 def _is_tag(repository: Repository, name: str) -> UsageError:

@@ -106,6 +106,15 @@ class Refs:
         newest = self._newest_move(branch)
         return Head(branch, *newest) if newest is not None and newest[1].commit is not None else None
 
+    def move_at(self, branch: str, number: int) -> Head | None:
+        """Return the move of a branch with this number; None when there is none."""
+        prefix = f"{self._prefix}heads/{branch}/"
+        try:
+            record = read_record(self._store, object_keys.number_key(prefix, number), RefRecord.decode)
+        except NotFoundError:
+            return None
+        return Head(branch, number, record)
+
     def head_unlisted(self, branch: str) -> Head | None:
         """Return where a branch stands, for who may read objects but not list them; None when none can be read.
 

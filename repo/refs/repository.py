@@ -2,42 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import replace
 
 from penstock.errors import AccessError, AmbiguousError, NotFoundError, UsageError
 from penstock.manifest.records import Commit, Manifest, RefRecord
 from penstock.repo.bucket import object_keys
 from penstock.repo.bucket.stored_records import read_record, require_record
 from penstock.repo.settings.handle import Handle, check_dataset_name
+from penstock.repo.settings.revision import parse_revision
 from penstock.store.base import Store
 
 from .refs import Refs, nearest
+from .revision_steps import step_back
+from .version_id import DEFAULT_BRANCH, VersionId
 
 __all__ = ["DEFAULT_BRANCH", "Repository", "VersionId", "datasets_in"]
 
-DEFAULT_BRANCH = "main"
 _SHORTEST_PREFIX = 7
 _HASH_DIGITS = 64
 _MOST_CANDIDATES = 20
 _HEX = frozenset("0123456789abcdef")
-
-
-@dataclass(frozen=True, slots=True)
-class VersionId:
-    """Which version: the hash of what it contains, and the id of its commit, 32 bytes each.
-
-    `commit` is None when it was named by its top hash. `ref` is how it was named: two are the same by whatever names.
-    """
-
-    top_hash: bytes
-    commit: bytes | None
-    ref: str = field(default="", compare=False)
-
-    @property
-    def known_commit(self) -> bytes:
-        """The id of its commit, of a version that has one: that was published, or that a branch or tag stands at."""
-        assert self.commit is not None
-        return self.commit
 
 
 def _is_prefix(name: str) -> bool:
@@ -71,8 +55,10 @@ def datasets_in(store: Store) -> list[str]:
 class Repository:
     """The versions of one dataset."""
 
-    def __init__(self, store: Store, dataset: str) -> None:
+    def __init__(self, store: Store, dataset: str, bucket: str = "…") -> None:
+        """Look at a dataset of a store; `bucket` is what handles call that."""
         check_dataset_name(dataset)
+        self.handle = f"{bucket.rstrip('/')}/{dataset}"
         self.store = store
         self.dataset = dataset
         self.refs = Refs(store, dataset)
@@ -87,8 +73,15 @@ class Repository:
     def resolve(self, ref: str | None = None) -> VersionId:
         """Find the version that a branch, tag, commit id or top hash (or a prefix of 7 digits) stands for.
 
-        Tried in that order. NotFoundError names what is near; AmbiguousError lists what a prefix fits.
+        Tried in that order; steps back from it, such as ``main~1``, are taken then (`revision_steps`). NotFoundError
+        names what is near; AmbiguousError lists what a prefix fits.
         """
+        revision = parse_revision(ref) if ref is not None else None
+        if ref is None or revision is None or not revision.steps:
+            return self._named(ref)
+        return replace(step_back(self, revision, self._named), ref=ref)
+
+    def _named(self, ref: str | None) -> VersionId:
         name = ref or DEFAULT_BRANCH
         if len(name) == _HASH_DIGITS and _is_prefix(name):  # no branch or tag can be called so (`check_new_name`)
             found = self._by_hash(name.lower())
@@ -179,7 +172,7 @@ class Repository:
             return NotFoundError(
                 f"no dataset {self.dataset!r} in {self.store.url}",
                 why="" if known else "the bucket holds no dataset yet",
-                fix=nearest(self.dataset, known) or f"Make one: penstock push DIR …/{self.dataset}",
+                fix=nearest(self.dataset, known) or f"Make one: penstock push DIR {self.handle}",
             )
         known = [*self.refs.branches(), *self.refs.tags()]
         if ref is None:

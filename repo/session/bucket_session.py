@@ -176,7 +176,7 @@ class BucketSession:
 
     def repository(self, dataset: str) -> Repository:
         """Return the versions of a dataset in the bucket. UsageError: no dataset can have that name."""
-        return Repository(self.store, dataset)
+        return Repository(self.store, dataset, self.bucket)
 
     def part(self, name: str, make: Callable[[BucketSession], T]) -> T:
         """Return the part of this name, made now if it is not there. UsageError: the session is closed."""

@@ -7,6 +7,8 @@
 
 The bucket alone (``bucket``, ``s3://bucket``, ``file:///dir/`` with its final slash) is a handle without a dataset.
 
+A ref is a branch, a tag, a commit id or a top hash, and may go back from there, as ``main~1`` (`revision`).
+
 With ``file://`` nothing marks where the directory ends, so a colon has to: the dataset is the first component that
 holds a colon, and only a handle with a ref can have a subdir. Without a colon the last component is the dataset.
 That directory is part of a URL: ``%3A`` is a colon in it, ``%25`` a percent sign. Nothing else is decoded.
@@ -24,7 +26,17 @@ from dataclasses import dataclass
 
 from penstock.errors import UsageError
 
-__all__ = ["GRAMMAR", "Handle", "check_bucket_name", "check_dataset_name", "check_ref_name", "parse_handle"]
+from .revision import parse_revision
+
+__all__ = [
+    "GRAMMAR",
+    "Handle",
+    "check_bucket_name",
+    "check_dataset_name",
+    "check_ref_name",
+    "check_revision",
+    "parse_handle",
+]
 
 GRAMMAR = "bucket/dataset[:ref][/subdir]"
 _EXAMPLE = "demo/clipart:main/animals"
@@ -65,7 +77,7 @@ class Handle:
             return
         check_dataset_name(self.dataset)
         if self.ref is not None:
-            check_ref_name(self.ref)
+            check_revision(self.ref)
         if self.subdir:
             _check_subdir(self.subdir)
             if self.ref is None and self.bucket.startswith(_FILE):
@@ -134,6 +146,12 @@ def check_ref_name(name: str) -> None:
             f"{_show(name)} is not a ref name",
             "it has up to 128 letters, digits and . _ -, no '..', and does not start with . or -",
         )
+
+
+def check_revision(text: str) -> None:
+    """Raise UsageError unless `text` can name a version: a ref, perhaps with steps back from it (`revision`)."""
+    if not text or parse_revision(text) is None:
+        check_ref_name(text)
 
 
 def _parse_file(text: str) -> Handle:

@@ -75,10 +75,6 @@ _SKEW_CODES = frozenset({"RequestTimeTooSkewed", "RequestExpired"})
 # urllib3 begins with the connection's repr: "HTTPConnection(host='localhost', port=80): Connection refused"
 _REPR = re.compile(r"\A<?[\w.]+(?: object at \w+>|\(.*?\)): ")
 
-_FIND_CREDENTIALS = (
-    "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, run `aws configure`, or give the bucket a name: "
-    "penstock remote add NAME s3://BUCKET --profile PROFILE (or --anonymous, for a public one)"
-)
 _ACCESS_WHY: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "InvalidAccessKeyId": (
@@ -190,11 +186,11 @@ def _explain(error: Exception, call: Call) -> PenstockError:
     if is_transient(error) or isinstance(error, DeadlinePassed):
         return _unreachable(_cause(error), call)
     if isinstance(error, (boto.NoCredentialsError, boto.PartialCredentialsError)):
-        return AccessError(call.what, why="there are no AWS credentials", fix=_FIND_CREDENTIALS)
+        return AccessError(call.what, why="there are no AWS credentials", fix=_find_credentials(call))
     if isinstance(error, (boto.UnauthorizedSSOTokenError, boto.SSOTokenLoadError, boto.TokenRetrievalError)):
         return AccessError(call.what, why=str(error), fix="Run `aws sso login`")
     if isinstance(error, (boto.CredentialRetrievalError, boto.LoginError)):
-        return AccessError(call.what, why=str(error), fix=_FIND_CREDENTIALS)
+        return AccessError(call.what, why=str(error), fix=_find_credentials(call))
     if isinstance(error, boto.ProfileNotFound):
         return UsageError(
             call.what, why=str(error), fix="`aws configure list-profiles` shows those there are; check AWS_PROFILE"
@@ -210,6 +206,13 @@ def _explain(error: Exception, call: Call) -> PenstockError:
             call.what, why=f"what {call.endpoint} answers is not S3", fix="Check the endpoint's address and port"
         )
     return UsageError(call.what, why=_one_line(str(error)), fix="Check the AWS configuration")
+
+
+def _find_credentials(call: Call) -> str:
+    return (
+        "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run `aws configure`; if the bucket is "
+        f"public: penstock remote add {call.bucket} s3://{call.bucket} --anonymous"
+    )
 
 
 def _explain_answer(error: boto.ClientError, call: Call) -> PenstockError:

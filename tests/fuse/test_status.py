@@ -249,9 +249,10 @@ def test_the_socket_is_private_and_goes_with_the_mount(pushed: LocalBucket, moun
 def test_what_a_killed_daemon_left_is_told_and_swept(pushed: LocalBucket, mounts: Mount) -> None:
     info = mounts()
     kill(info)
-    with pytest.raises(PenstockError, match="is gone") as told:
+    with pytest.raises(PenstockError, match="is dead") as told:
         ask(info.mountpoint, StatusRequest(), MountStatus)
     assert "penstock umount" in told.value.fix
+    assert str(info.log) in told.value.fix
     checked = check_mounts()
     assert (checked.state, info.mountpoint in checked.found, info.mountpoint in checked.fix) == ("warning", True, True)
     again = mounts()

@@ -199,10 +199,19 @@ def test_processes_that_die_one_after_the_other_end_the_mount(
             time.sleep(0.01)
         until(lambda: start_time(info.pid or 0) is None, "the supervisor ends")
     assert killed == MOST + 1
-    assert ours(tmp_path) == []
-    assert state_files() == []
+    # What is there is no empty directory: whoever reads gets errors until it is unmounted.
+    with pytest.raises(OSError, match="not connected"):
+        os.listdir(info.mountpoint)
+    (dead,) = [each for each in list_mounts() if each.mountpoint == info.mountpoint]
+    assert not dead.alive
+    assert dead.why is not None
+    assert "died one after the other" in dead.why
+    assert dead.log == info.log
     assert info.log is not None
     assert f"{info.mountpoint} was given up" in Path(info.log).read_text()
+    assert unmount(info.mountpoint)
+    assert ours(tmp_path) == []
+    assert state_files() == []
     again = mounts()
     assert (Path(again.mountpoint) / "small.txt").read_text() == "hello world\n"
 

@@ -17,8 +17,9 @@ import trio
 
 from penstock.errors import IntegrityError, PenstockError
 from penstock.mountpoint.daemon_messages import MountRequest
+from penstock.mountpoint.overlay_notes import note_overlay, overlay_directory
 from penstock.mountpoint.registry import moved_path
-from penstock.mountpoint.working_copy.overlay_directory import adopt, open_overlay, overlay_directory, pin_of, resumed
+from penstock.mountpoint.working_copy.overlay_directory import adopt, open_overlay, pin_of, resumed
 from penstock.overlay.disk import directory_gone, disk_error
 from penstock.overlay.overlay import Overlay
 from penstock.repo.read.remembered_versions import Pin
@@ -55,9 +56,9 @@ class UpperLayer:
         """Open the overlay, if there is to be one. ConflictError: it is in use, or holds changes of something else."""
         options = self._request.options
         if options.writable:
-            self._overlay = open_overlay(
-                options.overlay_directory or overlay_directory(self._request.mountpoint), trusted=self._resumed
-            )
+            directory = options.overlay_directory or overlay_directory(self._request.mountpoint)
+            self._overlay = open_overlay(directory, trusted=self._resumed)
+            note_overlay(self._request.mountpoint, directory)
         elif self._resumed and os.path.exists(self._moved):
             self._overlay = open_overlay(self._moved, trusted=True)
         return self

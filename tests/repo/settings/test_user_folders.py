@@ -21,7 +21,8 @@ def as_user(code: str, user: int, **environment: str) -> str:
     prelude = (
         "import os\n"
         "from penstock.errors import AccessError\n"
-        "from penstock.mountpoint.working_copy.overlay_directory import open_overlay, overlay_directory\n"
+        "from penstock.mountpoint.working_copy.overlay_directory import open_overlay\n"
+        "from penstock.mountpoint.overlay_notes import overlay_directory\n"
         "from penstock.repo.settings import user_folders\n"
         f"os.setgroups([]); os.setgid({user}); os.setuid({user})\n"
         "try:\n"
