@@ -145,6 +145,13 @@ def common_options() -> list[click.Parameter]:
             callback=_set_verbose,
             help="Tell more; twice, everything.",
         ),
+        click.Option(
+            ["-q", "--quiet"],
+            is_flag=True,
+            expose_value=False,
+            callback=_set_quiet,
+            help="Show no progress and no notices: only the answer, and errors.",
+        ),
     ]
 
 
@@ -161,6 +168,12 @@ def _set_json(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     invocation = ctx.find_object(Invocation)
     if invocation is not None and value:
         invocation.json = True
+
+
+def _set_quiet(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    invocation = ctx.find_object(Invocation)
+    if invocation is not None and value:
+        invocation.quiet = True
 
 
 def _set_verbose(ctx: click.Context, _: click.Parameter, value: int) -> None:

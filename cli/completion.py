@@ -1,19 +1,68 @@
-"""``penstock completion``: the script that teaches a shell to complete penstock's commands, options and remotes."""
+"""``penstock completion``: the script that teaches a shell to complete command lines of penstock."""
 
 from __future__ import annotations
 
 import click
-from click.shell_completion import get_completion_class
 
 from .commands import Command
+from .entry import COMPLETE_VARIABLE
 from .invocation import Invocation, pass_invocation
-from .main import COMPLETE_VARIABLE
 
 __all__ = ["completion"]
 
-_SHELLS = ("bash", "zsh", "fish")
-# After a bucket and its slash the dataset follows, and no space. fish knows that by itself.
-_NO_SPACE = "[[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == */ ]] && compopt -o nospace 2>/dev/null"
+# After a value that ends in a slash or a colon the word goes on.
+_BASH = """\
+_penstock_completion() {
+    local kind value help IFS=$'\\n'
+    COMPREPLY=()
+    while IFS=$'\\t' read -r kind value help; do
+        case $kind in
+            plain) COMPREPLY+=("$value") ;;
+            file) compopt -o default 2>/dev/null ;;
+            dir) compopt -o dirnames 2>/dev/null ;;
+        esac
+    done < <(VARIABLE=bash COMP_LINE="${COMP_LINE:0:COMP_POINT}" COMP_WORDBREAKS="$COMP_WORDBREAKS" "$1" 2>/dev/null)
+    [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *[/:] ]] && compopt -o nospace 2>/dev/null
+    return 0
+}
+complete -F _penstock_completion penstock
+"""
+_ZSH = """\
+#compdef penstock
+_penstock() {
+    local kind value help line
+    local -a plain going
+    while IFS=$'\\t' read -r kind value help; do
+        case $kind in
+            plain)
+                if [[ $value == *[/:] ]]; then going+=("$value")
+                else plain+=("${value//:/\\\\:}${help:+:$help}"); fi ;;
+            file) _files ;;
+            dir) _files -/ ;;
+        esac
+    done < <(VARIABLE=zsh COMP_LINE="${(j: :)words[1,CURRENT]}" "$words[1]" 2>/dev/null)
+    (( $#going )) && compadd -S '' -a going
+    (( $#plain )) && _describe -V penstock plain
+}
+if [[ $funcstack[1] == _penstock ]]; then _penstock "$@"; else compdef _penstock penstock; fi
+"""
+_FISH = """\
+function __penstock_complete
+    VARIABLE=fish COMP_LINE=(commandline -cp) penstock 2>/dev/null | while read -l -d \\t kind value help
+        switch $kind
+            case plain
+                printf '%s\\t%s\\n' $value $help
+            case file
+                __fish_complete_path (commandline -ct)
+            case dir
+                __fish_complete_directories (commandline -ct)
+        end
+    end
+end
+complete -c penstock -e
+complete -c penstock -f -k -a '(__penstock_complete)'
+"""
+_SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 
 
 @click.command(
@@ -25,16 +74,15 @@ _NO_SPACE = "[[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == */ ]] && compopt -o
         'eval "$(penstock completion bash)"                 # in this shell only',
     ),
 )
-@click.argument("shell", type=click.Choice(_SHELLS))
+@click.argument("shell", type=click.Choice(tuple(_SCRIPTS)))
 @pass_invocation
-@click.pass_context
-def completion(context: click.Context, invocation: Invocation, shell: str) -> None:
-    """Print the completion script of SHELL: bash, zsh or fish."""
-    made = get_completion_class(shell)
-    assert made is not None
-    script = made(context.find_root().command, {}, "penstock", COMPLETE_VARIABLE).source()
-    if shell == "bash":
-        script = script.replace("    return 0\n", f"    {_NO_SPACE}\n    return 0\n", 1)
+def completion(invocation: Invocation, shell: str) -> None:
+    """Print the completion script of SHELL: bash, zsh or fish.
+
+    It completes commands, options, buckets, datasets, refs, paths in a version, and mounts. What a store has is
+    remembered, and asked for anew in the background: a slow store does not make the shell wait.
+    """
+    script = _SCRIPTS[shell].replace("VARIABLE", COMPLETE_VARIABLE)
     if invocation.output.json:
         invocation.output.document({"shell": shell, "script": script})
     else:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "COPY",
     "HERE",
+    "MOUNTPOINT",
     "UNREAD_HANDLE",
     "VERSION",
     "VERSION_OR_BUCKET",
@@ -111,6 +112,8 @@ def _nowhere(path: str) -> NotFoundError:
 class _VersionType(HandleType):
     """A handle, a path in a mount, or in a mount another version of its dataset."""
 
+    completes = "version"
+
     def __init__(self, *, words: bool) -> None:
         self._words = words
 
@@ -168,6 +171,8 @@ def handle_beside(invocation: Invocation, text: str | Handle, directory: str, *,
 class _CopyType(click.Path):
     """A mountpoint, also of what is unmounted, or an overlay's directory; by default that of the working directory."""
 
+    completes = "mount"
+
     def convert(self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None) -> str:
         given = str(super().convert(value, param, ctx))
         if given not in (HERE, WHOLE):
@@ -184,5 +189,14 @@ class _CopyType(click.Path):
 VERSION = _VersionType(words=True)
 VERSION_OR_BUCKET = _VersionType(words=False)
 """Of commands that list buckets: a word alone is one."""
+
+
+class _MountpointType(click.Path):
+    """A directory where something is mounted, as it is given."""
+
+    completes = "mount"
+
+
+MOUNTPOINT = _MountpointType()
 UNREAD_HANDLE = _UnreadHandleType()
 COPY = _CopyType()

@@ -28,13 +28,14 @@ class Invocation:
     """State of one run. Changes only while options are parsed."""
 
     json: bool = False
+    quiet: bool = False
     verbose: int = 0
     config: Path | None = None
 
     @property
     def output(self) -> Output:
         """Where to write."""
-        return Output(self.json, sys.stdout, sys.stderr)
+        return Output(self.json, sys.stdout, sys.stderr, quiet=self.quiet)
 
     def settings(self, *, cache_directory: Path | None = None, cache_size: int | None = None) -> Settings:
         """Read the settings; the arguments are the command's own options, `cache_size` in bytes."""
@@ -44,10 +45,10 @@ class Invocation:
         return load_settings(config=self.config, cache_directory=cache_directory, cache_size=cache_size)
 
     def progress(self) -> ProgressDisplay:
-        """Return a progress display, to be entered; it shows on a terminal only, and never with ``--json``."""
+        """Return a progress display, to be entered; it shows on a terminal only, not with ``--json`` or ``--quiet``."""
         from .progress import ProgressDisplay
 
-        return ProgressDisplay(sys.stderr, shown=not self.json)
+        return ProgressDisplay(sys.stderr, shown=not self.json and not self.quiet)
 
 
 pass_invocation = click.make_pass_decorator(Invocation)

@@ -1,8 +1,8 @@
 """The command line's entry: the list of commands, and the one place where a run ends.
 
-`main` is the console script and ``python -m penstock``; `root` is the group, which tests run in process. Whatever
-happens in a command leaves here as an exit code and, when there is something to say, as a message: `exits` decides
-which. A new command is one line in `_COMMANDS`, and a file in the room of its subject.
+`main` is what `entry` runs, the console script; `root` is the group, which tests run in process. Whatever happens in a
+command leaves here as an exit code and, when there is something to say, as a message: `exits` decides which. A new
+command is one line in `_COMMANDS`, and a file in the room of its subject.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,10 +26,9 @@ from penstock.errors import AccessError
 from .commands import LazyCommand, LazyGroup
 from .exits import ExitCode, describe, save_traceback
 from .invocation import Invocation, pass_invocation
+from .waiting import can_draw, wait_line
 
-__all__ = ["COMPLETE_VARIABLE", "Root", "main", "root", "run"]
-
-COMPLETE_VARIABLE = "_PENSTOCK_COMPLETE"
+__all__ = ["Root", "main", "root", "run"]
 
 _COMMANDS = {
     "add": LazyCommand("project.tracked:add", "Track files and directories of a project."),
@@ -139,15 +139,14 @@ class Root(LazyGroup):
         arguments = list(sys.argv[1:] if args is None else args)
         if arguments[:1] == ["help"]:
             arguments = [*arguments[1:], "--help"]
-        if instruction := os.environ.get(COMPLETE_VARIABLE):
-            from click.shell_completion import shell_complete
-
-            sys.exit(shell_complete(self, {}, self.program, COMPLETE_VARIABLE, instruction))
         # Looked up before parsing: what parsing finds wrong is to be told in JSON too.
         options = arguments[: arguments.index("--")] if "--" in arguments else arguments
         invocation = Invocation(json="--json" in options)
+        waits = ExitStack()
+        if can_draw(sys.stderr) and not invocation.json and not {"-q", "--quiet"} & set(options):
+            waits.enter_context(wait_line(sys.stderr))
         try:
-            with self.make_context(self.program, arguments, obj=invocation) as context:
+            with waits, self.make_context(self.program, arguments, obj=invocation) as context:
                 self.invoke(context)
             code: int = ExitCode.OK
         except click.exceptions.Exit as ended:

@@ -22,6 +22,7 @@ from penstock.error_form import ErrorForm
 from penstock.errors import AccessError
 
 from .text import escape, quote_name, table_lines
+from .waiting import clear
 
 __all__ = ["JsonValue", "Output"]
 
@@ -37,6 +38,7 @@ class Output:
     json: bool
     stdout: TextIO
     stderr: TextIO
+    quiet: bool = False
 
     def document(self, value: JsonValue) -> None:
         """Write the one JSON document that is the whole answer."""
@@ -56,12 +58,14 @@ class Output:
             self._write(line)
 
     def notice(self, text: str) -> None:
-        """Tell people, on standard error, what is no part of the answer. Programs are not told."""
-        if not self.json:
+        """Tell people, on standard error, what is no part of the answer. Not programs, nor with ``--quiet``."""
+        if not self.json and not self.quiet:
+            clear()
             print(f"penstock: {escape(text)}", file=self.stderr, flush=True)
 
     def passed_on(self, whose: str, text: str) -> None:
         """Pass a line on that a command of the user's wrote, on standard error: its colours and tabs are left in it."""
+        clear()
         parts = _KEPT.split(text)
         shown = "".join(part if at % 2 else escape(part) for at, part in enumerate(parts))
         reset = "\x1b[0m" if len(parts) > 1 and "\x1b" in text else ""
@@ -69,6 +73,7 @@ class Output:
 
     def failure(self, failure: ErrorForm) -> None:
         """Tell what went wrong, on standard error."""
+        clear()
         if self.json:
             lines = [_dump({"error": msgspec.structs.asdict(failure)})]
         else:
@@ -89,6 +94,7 @@ class Output:
             raise _unwritable(error) from error
 
     def _write(self, line: str) -> None:
+        clear()
         try:
             self.stdout.write(line + "\n")
         except BrokenPipeError:

@@ -1,5 +1,8 @@
 """Progress of long work, drawn by rich on standard error when that is a terminal; otherwise nothing at all.
 
+Amount, total and rate, and where the terminal is wide enough a bar and the time that is left; colours as NO_COLOR and
+TERM allow.
+
 A stage is told of every file and block from any thread, so `advance` costs well below a microsecond where nothing is
 drawn, and about one where something is: it adds up, and hands the sum to rich ten times a second at most. rich is
 imported only when something will be drawn.
@@ -15,17 +18,19 @@ CancelledError where they next say that something is done.
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
 import time
+from collections.abc import Iterable
+from contextlib import ExitStack
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from penstock.progress import Stage, Unit, raise_cancelled
 
 from .text import escape
+from .waiting import can_draw, shown_wait, suspended
 
 if TYPE_CHECKING:
     import rich.progress
@@ -33,6 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["ProgressDisplay"]
 
 _INTERVAL = 0.1
+_WIDE = 72
+"""Columns of a terminal that has room for a bar and for the time that is left."""
 
 
 class _HiddenStage:
@@ -103,11 +110,17 @@ class ProgressDisplay:
     def __init__(self, stream: TextIO | None = None, *, shown: bool = True) -> None:
         stream = sys.stderr if stream is None else stream
         self._stream = stream
-        self._shown = shown and stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._shown = shown and can_draw(stream)
+        self._alone = ExitStack()
         self._drawing: rich.progress.Progress | None = None
         self._stages: list[_Line | _HiddenStage] = []
         self._before: Any = None
         self.is_cancelled = False
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether it is drawn."""
+        return self._drawing is not None
 
     def stage(self, name: str, /, *, total: int | None = None, unit: Unit = "bytes") -> Stage:
         """Add a line; `total` is in `unit`, None as long as it is not known."""
@@ -120,6 +133,7 @@ class ProgressDisplay:
         if threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGINT, self._interrupt)
         if self._shown:
+            self._alone.enter_context(suspended())
             self._drawing = _make_display(self._stream)
             self._drawing.start()
         return self
@@ -137,10 +151,11 @@ class ProgressDisplay:
             stage.settle()
         if self._drawing is not None:
             self._drawing.stop()
+        self._alone.close()
 
 
 def _make_display(stream: TextIO) -> rich.progress.Progress:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Task as Line
     from rich.text import Text
@@ -158,12 +173,17 @@ def _make_display(stream: TextIO) -> rich.progress.Progress:
             speed = "" if task.speed is None else f", {format_size(int(task.speed))}/s"
             return Text(format_size(int(task.completed)) + total + speed)
 
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        AmountColumn(),
-        TimeRemainingColumn(),
-        console=Console(file=stream, force_terminal=True),
-        refresh_per_second=1 / _INTERVAL,
-        transient=True,
-    )
+    class Drawing(Progress):
+        """The lines, and below them what is waited for."""
+
+        def get_renderables(self) -> Iterable[RenderableType]:
+            yield from super().get_renderables()
+            if wait := shown_wait():
+                yield Text(wait, no_wrap=True, overflow="ellipsis")
+
+    console = Console(file=stream, force_terminal=True)
+    columns: list[ProgressColumn] = [TextColumn("{task.description}", markup=False), AmountColumn()]
+    if console.width >= _WIDE:
+        columns[1:1] = [BarColumn()]
+        columns.append(TimeRemainingColumn())
+    return Drawing(*columns, console=console, refresh_per_second=1 / _INTERVAL, transient=True)

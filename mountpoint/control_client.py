@@ -13,6 +13,7 @@ from penstock import __version__
 from penstock.error_form import raise_form
 from penstock.errors import CancelledError, PenstockError
 from penstock.progress import SILENT, Progress, ProgressMirror
+from penstock.waits import waiting_for
 from penstock.wire import MOST, NoMessageError, checked, encode_message, parse
 
 from .control_messages import (
@@ -46,7 +47,8 @@ def ask(mountpoint: str, request: Request, answer: type[_T], *, timeout: float =
     """
     record = record_to_ask(mountpoint)
     try:
-        body = _exchange(record, encode_message(Question(request)), time.monotonic() + timeout)
+        with waiting_for(f"the mount at {record.mountpoint}"):
+            body = _exchange(record, encode_message(Question(request)), time.monotonic() + timeout)
     except TimeoutError as error:
         raise PenstockError(
             f"the daemon of {record.mountpoint} does not answer",

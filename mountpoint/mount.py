@@ -29,6 +29,7 @@ from penstock.mountpoint.service_manager import notify
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.settings.settings import Settings
 from penstock.repo.warm.trace import begin_trace
+from penstock.waits import waiting_for
 from penstock.wire import encode_message
 
 __all__ = ["mount", "mount_foreground"]
@@ -102,7 +103,8 @@ def _start(request: MountRequest, timeout: float) -> MountRecord:
             with suppress(BrokenPipeError):  # it died at once: its log says why
                 process.stdin.write(encode_message(request))
                 process.stdin.close()
-            answer = _answer(process.stdout.fileno(), timeout)
+            with waiting_for(f"the store of {request.handle}, to mount it"):
+                answer = _answer(process.stdout.fileno(), timeout)
         except BaseException:  # Ctrl-C does not reach the daemon, which has a session of its own
             _abandon(process.pid, started, request.mountpoint)
             raise

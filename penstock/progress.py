@@ -41,6 +41,11 @@ class Stage(Protocol):
 class Progress(Protocol):
     """Who is told. Thread-safe."""
 
+    @property
+    def is_shown(self) -> bool:
+        """Whether somebody looks: then it is worth some work to find out how much there is in all."""
+        ...
+
     def stage(self, name: str, /, *, total: int | None = None, unit: Unit = "bytes") -> Stage:
         """Begin a stage, such as ``reading``; `total` is in `unit`, None as long as it is not known."""
         ...
@@ -60,6 +65,8 @@ class _SilentStage:
 
 
 class _SilentProgress:
+    is_shown = False
+
     def stage(self, name: str, /, *, total: int | None = None, unit: Unit = "bytes") -> Stage:  # noqa: ARG002  # nobody is told
         return _SILENT_STAGE
 
@@ -103,6 +110,9 @@ class _MeteredStage:
 
 class ProgressMeter:
     """Adds up what is done, stage by stage, for whoever looks; `cancel` asks for the end. Thread-safe."""
+
+    is_shown = False
+    """Who looks, looks from elsewhere, and does not say whether."""
 
     def __init__(self) -> None:
         self._stages: list[_MeteredStage] = []

@@ -21,7 +21,7 @@ from penstock.api.mounts.mounts import (
 from penstock.api.mounts.mounts import mounts as list_mounts
 from penstock.cli.commands import Command
 from penstock.cli.exits import ExitCode
-from penstock.cli.here import UNREAD_HANDLE, handle_beside
+from penstock.cli.here import MOUNTPOINT, UNREAD_HANDLE, handle_beside
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.output import Output
 from penstock.cli.params import OCTAL, SIZE
@@ -115,7 +115,7 @@ def _tell(output: Output, made: MountInfo) -> None:
     cls=Command,
     examples=("penstock umount /mnt/photos", "penstock umount --lazy /mnt/photos"),
 )
-@click.argument("directories", nargs=-1, required=True, type=click.Path())
+@click.argument("directories", nargs=-1, required=True, type=MOUNTPOINT)
 @click.option("-l", "--lazy", is_flag=True, help="Out of sight now; gone when its last user is done.")
 @click.option("-f", "--force", is_flag=True, help="Now, whoever still uses it: they get errors.")
 @pass_invocation

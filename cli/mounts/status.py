@@ -14,7 +14,7 @@ from penstock.api.mounts.mounts import dead_mount, mount_at, record_accesses
 from penstock.api.mounts.place import innermost_place
 from penstock.api.mounts.workspace import ChangeLine, CopyStatus, MountStatus, Workspace
 from penstock.cli.commands import Command
-from penstock.cli.here import WHOLE, copy_and_paths
+from penstock.cli.here import MOUNTPOINT, WHOLE, copy_and_paths
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.errors import PenstockError
 
@@ -34,7 +34,7 @@ _SHOWN = 50
         "penstock status /mnt/photos --access-log on",
     ),
 )
-@click.argument("path", type=click.Path(), default=WHOLE)
+@click.argument("path", type=MOUNTPOINT, default=WHOLE)
 @click.option("--metrics", is_flag=True, help="Print what Prometheus reads.")
 @click.option("--access-log", type=click.Choice(["on", "off"]), help="Begin or end to write down every open and read.")
 @pass_invocation

@@ -22,7 +22,7 @@ from penstock.api.settings import (
 from penstock.cli.commands import Command, LazyGroup
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.output import JsonValue
-from penstock.cli.params import complete_remote_names
+from penstock.cli.params import REMOTE_NAME
 from penstock.errors import NotFoundError
 from penstock.project.project import find_project
 from penstock.project.project_file import PROJECT_FILE
@@ -154,7 +154,7 @@ def default(invocation: Invocation, name: str | None) -> None:
 
 
 @remote.command(cls=Command, examples=("penstock remote remove demo",))
-@click.argument("name", shell_complete=complete_remote_names)
+@click.argument("name", type=REMOTE_NAME)
 @pass_invocation
 def remove(invocation: Invocation, name: str) -> None:
     """Forget the remote NAME, the project's or yours. The bucket and what is in it stay."""

@@ -94,14 +94,14 @@ class Composer:
         version: VersionReader,
         content: VersionContent,
         kept: KeptBlocks,
-        go_on: Callable[[], None] = lambda: None,
+        advance: Callable[[int], None] = lambda _: None,
     ) -> None:
-        """`go_on` is called before each block, and raises what is to end the commit."""
+        """`advance` is told of bytes that were read, and before each block of none; it raises what ends the commit."""
         self._data = data
         self._version = version
         self._content = content
         self.kept = kept
-        self.go_on = go_on
+        self.advance = advance
         self.bytes_read = 0
 
     def compose(
@@ -165,6 +165,7 @@ class Composer:
         if len(data) != end - start:
             raise IntegrityError(f"{len(data)} bytes of a changed file where {end - start} should be")
         self.bytes_read += len(data)
+        self.advance(len(data))
         return data
 
     def _lower(self, old: TreeEntry, start: int, end: int) -> bytes:
@@ -251,7 +252,7 @@ class _LargeFile:
         """Take the blocks of a page; return their joined hashes."""
         hashes: list[bytes] = []
         zeros = zero_block_hash()
-        self._composer.go_on()
+        self._composer.advance(0)
         for index, flag in enumerate(self._flags(first), first):
             start = index * BLOCK_SIZE
             length = min(BLOCK_SIZE, self._record.size - start)
@@ -268,7 +269,7 @@ class _LargeFile:
                 else:
                     self._holes += 1
                 continue
-            self._composer.go_on()
+            self._composer.advance(0)
             data = self._composer.read_block(self._inode, self._record, self._old, index)
             digest = content_hash(data)
             self._composer.kept.add(digest, data)

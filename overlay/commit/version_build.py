@@ -115,13 +115,12 @@ def build_version(
         nonlocal files, total
         files += more
         total += size
-        reading.advance(size)
 
     if not writer.dry_run:
         writer.hold(origin.version)
     with writer.content(origin.manifest, enter=False) as content:
         kept = KeptBlocks(version.keep_blocks, version.cache_size // 2 if not writer.dry_run else 0)
-        composer = Composer(frozen, version, content, kept, lambda: reading.advance(0))
+        composer = Composer(frozen, version, content, kept, reading.advance)
         prefix = split_path(origin.subdir)
         stream = EditStream(composer, content.data, prefix, top, settlement.add, count, times=times)
         root = update(origin.manifest.root, stream.edits(changes.walk()), load, content)

@@ -26,6 +26,7 @@ from penstock.repo.write.version_writer import VersionWriter
 from penstock.store.base import Store
 from penstock.store.local import LocalStore
 
+from .directory_total import total_told
 from .directory_walk import Skipped, refuse_inside, walk_directory
 from .file_reader import FilePiece, FileRead, ReadStep, read_ahead
 from .in_place import InPlaceRegistrar, Unreadable
@@ -94,6 +95,8 @@ def push(
         walk = walk_directory(directory, skipped.append, kept, without)
         steps = read_ahead(walk, pushing.pool, pushing.content.foresee)
         pushing.writer.hold()
+        if progress.is_shown:
+            pushing.enter_context(total_told(directory, pushing.reading, without))
         with closing(steps):
             for step in steps:
                 packer.take(step)

@@ -13,6 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from penstock.store.options import StoreOptions
 from penstock.store.retry import Deadline
+from penstock.waits import waiting_for
 
 from .http_range import BentAnswer
 from .s3_client import ClientSource
@@ -68,7 +69,7 @@ class BucketCalls:
         while True:
             try:
                 client = self.clients.get()
-                with bounded(deadline):
+                with bounded(deadline), waiting_for(f"{self.clients.endpoint()} to {verb} {subject}"):
                     result = attempt(client, deadline)
             except FAILURES as error:
                 failures += 1

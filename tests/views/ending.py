@@ -15,6 +15,8 @@ class EndingProgress(ProgressMeter):
         self._name = stage
         self._left = times
 
+    is_shown = False
+
     def stage(self, name: str, /, *, total: int | None = None, unit: Unit = "bytes") -> Stage:
         made = super().stage(name, total=total, unit=unit)
         return _EndingStage(self, made) if name == self._name else made

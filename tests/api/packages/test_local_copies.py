@@ -278,6 +278,8 @@ def test_a_link_that_takes_a_directorys_place_meanwhile_is_not_followed(
     class Swapping(ProgressMeter):
         """Swaps the directory as soon as anything was written."""
 
+        is_shown = False
+
         def stage(self, name: str, /, **more: object) -> object:
             stage = super().stage(name, **more)
             advance = stage.advance
@@ -306,6 +308,8 @@ class _Ending(ProgressMeter):
     def check_done(self) -> None:
         if sum(state.done for state in self.states()) > self._most:
             self.cancel()
+
+    is_shown = False
 
     def stage(self, name: str, /, **more: object) -> object:
         stage = super().stage(name, **more)
@@ -341,6 +345,8 @@ import os, sys, penstock
 from penstock.progress import ProgressMeter
 class Killing(ProgressMeter):
     done = 0
+    is_shown = False
+
     def stage(self, name, /, **more):
         stage = super().stage(name, **more)
         advance = stage.advance

@@ -174,6 +174,8 @@ class Uploading(ProgressMeter):
         super().__init__()
         self._react = react
 
+    is_shown = False
+
     def stage(self, name: str, /, *, total: int | None = None, unit: Unit = "bytes") -> Stage:
         made = super().stage(name, total=total, unit=unit)
         return _UploadStage(self._react) if name == "uploading" else made
