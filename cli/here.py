@@ -62,7 +62,7 @@ def version_here(invocation: Invocation, path: str = HERE) -> MountedVersion:
     if path == WHOLE:
         place = replace(place, path="")
     found = mounted_version(place, invocation.settings())
-    _tell(invocation, place, f"{replace(found.handle, subdir='')}, version {str(found.version.ref)[:12]}")
+    _tell(invocation, place, f"{replace(found.handle, subdir='')}, at {str(found.version.ref)[:12]}")
     return found
 
 

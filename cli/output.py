@@ -11,10 +11,11 @@ A command has it as `Invocation.output`.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TextIO, TypeAlias
+from typing import NamedTuple, TextIO, TypeAlias
 
 import msgspec
 
@@ -22,13 +23,23 @@ from penstock.error_form import ErrorForm
 from penstock.errors import AccessError
 
 from .text import escape, quote_name, table_lines
-from .waiting import clear
+from .waiting import can_draw, clear
 
-__all__ = ["JsonValue", "Output"]
+__all__ = ["JsonValue", "Output", "Painted"]
 
 _KEPT = re.compile(r"(\x1b\[[0-9;]{0,40}m|\t)")
 
 JsonValue: TypeAlias = "str | int | float | bool | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
+
+
+class Painted(NamedTuple):
+    """Text in a colour, where a terminal shows colours: ``red``, ``green``, ``yellow``, ``cyan``."""
+
+    text: str
+    colour: str
+
+
+_COLOURS = {"red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +59,19 @@ class Output:
         """Write one JSON line of many."""
         self._write(_dump(value))
 
-    def line(self, text: str = "") -> None:
+    def line(self, *parts: str | Painted) -> None:
         """Write one line of text; what is not printable in it is escaped."""
-        self._write(escape(text))
+        self._write("".join(map(self._shown, parts)))
+
+    def _shown(self, part: str | Painted) -> str:
+        if isinstance(part, str):
+            return escape(part)
+        return f"\x1b[{_COLOURS[part.colour]}m{escape(part.text)}\x1b[0m" if self.coloured else escape(part.text)
+
+    @property
+    def coloured(self) -> bool:
+        """Whether the answer goes to a terminal that shows colours, and nobody has said NO_COLOR."""
+        return can_draw(self.stdout) and not os.environ.get("NO_COLOR")
 
     def table(self, rows: Iterable[Sequence[str]], *, headers: Sequence[str] = (), right: Collection[int] = ()) -> None:
         """Write `rows` in columns; the columns whose index is in `right` are flush right."""

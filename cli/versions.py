@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import asdict
 
 from penstock.api.datasets.dataset import Dataset
@@ -10,7 +11,7 @@ from penstock.api.handles import Handle, dataset_alone, format_size, whole_versi
 from penstock.api.packages.comparison import ChangeCounts, PathChange
 
 from .invocation import Invocation
-from .output import JsonValue, Output
+from .output import JsonValue, Output, Painted
 from .text import quote_name
 
 __all__ = [
@@ -18,7 +19,9 @@ __all__ = [
     "change_line",
     "counts_line",
     "dataset_named",
+    "local_time",
     "message_lines",
+    "painted_change",
     "revision_json",
     "tell_risk",
 ]
@@ -60,6 +63,23 @@ def change_line(change: PathChange) -> str:
     if change.old_path is not None:
         shown = f"{quote_name(change.old_path)}{slash} -> {shown}"
     return f"{_LETTERS[change.change]} {shown}"
+
+
+_CHANGE_COLOURS = {"A": "green", "M": "yellow", "D": "red", "R": "cyan"}
+
+
+def painted_change(line: str) -> tuple[str | Painted, str]:
+    """Return a line about a change with its letter in a colour."""
+    colour = _CHANGE_COLOURS.get(line[:1])
+    return Painted(line[:1], colour) if colour is not None else line[:1], line[1:]
+
+
+def local_time(text: str) -> str:
+    """Return a time in UTC, as records have it, as people here read it: ``2026-11-30 16:04:02 +0100``."""
+    try:
+        return dt.datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
+    except (ValueError, OverflowError):  # somebody else's record
+        return text
 
 
 def counts_line(counts: ChangeCounts) -> str:

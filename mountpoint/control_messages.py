@@ -41,8 +41,9 @@ __all__ = [
     "StatusRequest",
 ]
 
-PROTOCOL = 2
-"""Raised when a message of one version would be misunderstood by another. 1 were untagged dictionaries."""
+PROTOCOL = 3
+"""Raised when a message of one version would be misunderstood by another. 1 were untagged dictionaries;
+2 called the top hash a version."""
 
 
 class _Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -16,7 +16,7 @@ class CopyStatus(msgspec.Struct, frozen=True):
     handle: str
     bucket: str
     dataset: str
-    version: str
+    top_hash: str
     commit: str | None
     overlay: str | None
 

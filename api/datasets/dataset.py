@@ -14,6 +14,7 @@ from itertools import islice
 from penstock.api.handles import DEFAULT_BRANCH, handle_text
 from penstock.errors import NotFoundError
 from penstock.manifest.entry import display_path, split_path
+from penstock.progress import SILENT, Progress
 from penstock.repo.history import log as history
 from penstock.repo.history.log import find_published
 from penstock.repo.history.new_dataset import create_dataset
@@ -131,20 +132,26 @@ class Dataset(DatasetRefs, DatasetPushes, DatasetParts):
         ours: Sequence[str] = (),
         theirs: Sequence[str] = (),
         author: str | None = None,
+        text: bool = False,
         dry_run: bool = False,
+        progress: Progress = SILENT,
     ) -> MergeReport:
         """Merge a version, with all that led to it, into a branch; with `dry_run`, only say what would come of it.
 
         Paths that only one side has changed since both were one are taken from that side. What both have changed is a
         conflict: MergeConflictError names the paths, and nothing has changed. `ours` are paths (``/`` for all) at and
-        below which the branch's state is kept then, `theirs` those where that of `ref` is taken.
+        below which the branch's state is kept then, `theirs` those where that of `ref` is taken. With `text`, lines of
+        files that both have changed are joined, as git does it.
         """
         from penstock.repo.history.branch_merge import join
         from penstock.repo.history.side_choice import choice
+
+        from .text_merge import TextMerge
 
         choose = choice(ours, theirs)
         who = authorship(author, message or f"Merge {ref} into {into}", "merge")
         with self._writing(who, into, dry_run=dry_run) as writer:
             source = find_published(writer.repository, ref)
-            done = join(writer, source.known_commit, choose)
-            return merge_report(into, source, done, writer.risk)
+            joiner = TextMerge(writer, progress) if text else None
+            done = join(writer, source.known_commit, choose, joiner)
+            return merge_report(into, source, done, writer.risk, joiner.paths if joiner is not None else ())

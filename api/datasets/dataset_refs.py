@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import islice
 
 from penstock.api.handles import DEFAULT_BRANCH
+from penstock.errors import AccessError
 from penstock.repo.history import branches as refs
 from penstock.repo.history import log as history
 from penstock.repo.history.log import find_published
@@ -52,6 +53,27 @@ class DatasetRefs(DatasetSession):
         ]
         if not found and not repository.exists():
             repository.resolve(None)  # raises, and says what there is instead
+        return found
+
+    def names_by_commit(self, *, most: int = 1000) -> dict[str, list[str]]:
+        """Return the names of branches and tags by the commit that they stand at: branches first, `most` of both.
+
+        Empty where they may not be listed.
+
+        >>> import penstock
+        >>> list(penstock.Dataset("demo/photos").names_by_commit().values())
+        [['main'], ['v1']]
+        """
+        found: dict[str, list[str]] = {}
+        repository = self._repository
+        try:
+            for head in islice(history.branches(repository), most):
+                found.setdefault(stands_at(head).known_commit.hex(), []).append(head.branch)
+            for name, record in islice(history.tags(repository), most):
+                if record.commit:
+                    found.setdefault(record.commit.hex(), []).append(name)
+        except AccessError:
+            return {}
         return found
 
     def branch(self, name: str, ref: str | None = None, *, author: str | None = None) -> RefChange:

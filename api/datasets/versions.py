@@ -5,7 +5,7 @@ Hashes and commit ids are 64 hex digits; times are ISO 8601 in UTC with microsec
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -120,7 +120,8 @@ class MergeReport:
     `result` is ``up to date``, ``fast-forward`` or ``merge``. `source` was merged into `branch`, `base` is their common
     ancestor. `commit` is where the branch stands then, None for a merge that was only tried. Of a merge,
     `from_ours`, `from_theirs` and `same` count the paths that were changed on one side, the other, or alike on both,
-    and `settled` the conflicts that were decided by `ours` and `theirs`. `risk`: as in `RefChange`.
+    and `settled` the conflicts that were decided by `ours` and `theirs`. `joined` are files whose lines were.
+    `risk`: as in `RefChange`.
     """
 
     branch: str
@@ -134,6 +135,7 @@ class MergeReport:
     same: int = 0
     settled: int = 0
     risk: str = ""
+    joined: tuple[str, ...] = ()
 
 
 def hex_or_none(digest: bytes | None) -> str | None:
@@ -170,7 +172,9 @@ def move_of(head: Head) -> BranchMove:
     )
 
 
-def merge_report(branch: str, source: VersionId, done: BranchMerge, risk: str) -> MergeReport:
+def merge_report(
+    branch: str, source: VersionId, done: BranchMerge, risk: str, joined: Sequence[str] = ()
+) -> MergeReport:
     """Return what a merge did as a value."""
     published, merged = done.published, done.merged
     return MergeReport(
@@ -183,8 +187,9 @@ def merge_report(branch: str, source: VersionId, done: BranchMerge, risk: str) -
         merged.ours if merged is not None else 0,
         merged.theirs if merged is not None else 0,
         merged.both if merged is not None else 0,
-        merged.settled if merged is not None else 0,
+        merged.settled - len(joined) if merged is not None else 0,
         risk,
+        tuple(joined),
     )
 
 

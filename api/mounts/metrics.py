@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["METRICS", "mount_metrics", "serve_metrics"]
 
-_LABELS = ("dataset", "version", "mountpoint")
+_LABELS = ("dataset", "top_hash", "mountpoint")
 
 
 def _degraded(status: MountStatus) -> int | None:

@@ -36,10 +36,10 @@ _KINDS: dict[int, PathKind] = {
 class MountedPath:
     """One path of a mount. Hashes are hex digits; `mode` holds permission bits, `modified` seconds since 1970.
 
-    `version` and `commit` are those that the mount is at; `commit` is None where it was mounted by its top hash. `hash`
-    is None of what was changed and not committed, and of what is neither file nor directory. Of a file that was not
-    changed, so many of its `blocks` are `cached`, and `physical` says where its bytes lie; None: in more places than
-    the mount can say. `metadata` is by key, text or JSON; `attributes` are what programs have set, by whole names.
+    `top_hash` and `commit` are those that the mount is at; `commit` is None where it was mounted by its top hash.
+    `hash` is None of what was changed and not committed, and of what is neither file nor directory. Of a file that was
+    not changed, so many of its `blocks` are `cached`, and `physical` says where its bytes lie; None: in more places
+    than the mount can say. `metadata` is by key, text or JSON; `attributes` are what programs have set, by whole names.
 
     >>> import penstock
     >>> penstock.stat("/")
@@ -53,7 +53,7 @@ class MountedPath:
     mode: int
     links: int
     modified: float
-    version: str | None
+    top_hash: str | None
     commit: str | None
     hash: str | None
     cached: int | None
@@ -95,7 +95,7 @@ def _of(name: str, facts: os.stat_result) -> MountedPath:
         stat_bits.S_IMODE(facts.st_mode),
         facts.st_nlink,
         facts.st_mtime,
-        _text(name, "version") if describes else None,
+        _text(name, "top_hash") if describes else None,
         _text(name, "commit") if describes else None,
         _text(name, "hash") if describes else None,
         int(cached) if cached else None,

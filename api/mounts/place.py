@@ -46,4 +46,4 @@ def mounted_version(place: Place, settings: Settings) -> MountedVersion:
     if handle.bucket not in settings.remotes and "://" not in handle.bucket and status.bucket.startswith("file://"):
         handle = replace(handle, bucket=status.bucket, ref=handle.ref or "main")  # its name is not known any more
     handle = replace(handle, subdir="/".join(filter(None, (handle.subdir, place.path))))
-    return MountedVersion(place.directory, handle, replace(handle, ref=status.commit or status.version))
+    return MountedVersion(place.directory, handle, replace(handle, ref=status.commit or status.top_hash))

@@ -58,5 +58,5 @@ def import_hf(
     card = ", and a card" if done.has_card else ""
     output.line(f"{done.handle}: {done.files} files, {done.described} with metadata{card}")
     output.line(f"  top hash  {done.top_hash}")
-    output.line(f"  version   {done.commit}")
+    output.line(f"  commit    {done.commit}")
     output.line(f"  sent      {format_size(done.bytes_sent)}")

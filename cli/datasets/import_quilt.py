@@ -70,5 +70,5 @@ def import_quilt(
         return
     output.line(f"{done.handle}: {done.added} revisions of {done.package}, {done.present} were there")
     output.line(f"  top hash  {done.top_hash}")
-    output.line(f"  version   {done.commit}")
+    output.line(f"  commit    {done.commit}")
     output.line(f"  read      {format_size(done.bytes_read)} in {done.entries} entries")

@@ -215,6 +215,6 @@ def tell_new_version(invocation: Invocation, made: NewVersion) -> None:
     line = invocation.output.line
     line(f"{made.handle}{f' and tag {made.tag}' if made.tag else ''}")
     line(f"  top hash  {made.top_hash}")
-    line(f"  version   {made.commit if made.changed else 'no change: the branch stays where it is'}")
+    line(f"  commit    {made.commit if made.changed else 'no change: the branch stays where it is'}")
     uploaded = "nothing" if not made.bytes_uploaded else format_size(made.bytes_uploaded)
     line(f"  uploaded  {uploaded} of data, {format_size(made.metadata_bytes_uploaded)} of metadata")

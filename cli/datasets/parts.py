@@ -112,7 +112,7 @@ def tell_push(invocation: Invocation, report: PushReport) -> None:
     uploaded = "nothing" if not report.bytes_uploaded else format_size(report.bytes_uploaded)
     line(f"{report.handle}{f' and tag {report.tag}' if report.tag else ''}")
     line(f"  top hash  {report.top_hash}")
-    line(f"  version   {report.commit or 'no change: the branch stays where it is'}")
+    line(f"  commit    {report.commit or 'no change: the branch stays where it is'}")
     line(f"  content   {report.files} files, {format_size(report.bytes)}")
     line(f"  uploaded  {uploaded} of data, {format_size(report.metadata_bytes_uploaded)} of metadata")
 

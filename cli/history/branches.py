@@ -13,7 +13,7 @@ from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.output import Output
 from penstock.cli.params import HANDLE
 from penstock.cli.text import quote_name
-from penstock.cli.versions import SHORT, dataset_named, tell_risk
+from penstock.cli.versions import SHORT, dataset_named, local_time, tell_risk
 from penstock.errors import UsageError
 
 __all__ = ["branch", "tag"]
@@ -77,7 +77,9 @@ def _list_branches(dataset: Dataset, output: Output) -> None:
         for each in found:
             output.record(asdict(each))
     else:
-        output.table((quote_name(each.branch), each.commit[:SHORT], each.time, each.message) for each in found)
+        output.table(
+            (quote_name(each.branch), each.commit[:SHORT], local_time(each.time), each.message) for each in found
+        )
 
 
 @click.command(
@@ -123,4 +125,6 @@ def _list_tags(dataset: Dataset, output: Output) -> None:
         for each in found:
             output.record({"tag": each.tag, "commit": each.commit, "top_hash": each.top_hash, "time": each.time})
     else:
-        output.table((quote_name(each.tag), (each.commit or "")[:SHORT], each.time, each.author) for each in found)
+        output.table(
+            (quote_name(each.tag), (each.commit or "")[:SHORT], local_time(each.time), each.author) for each in found
+        )

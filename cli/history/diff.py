@@ -19,7 +19,7 @@ from penstock.cli.here import VERSION, WHOLE, copy_and_paths, looks_local, versi
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.list_limit import at_most
 from penstock.cli.mounts.changed import tell_changes
-from penstock.cli.versions import change_line, counts_line
+from penstock.cli.versions import change_line, counts_line, painted_change
 from penstock.errors import UsageError
 
 __all__ = ["diff"]
@@ -130,7 +130,7 @@ def _list(invocation: Invocation, found: Comparison, *, every: bool) -> bool:
         if invocation.output.json:
             invocation.output.record(asdict(change))
         else:
-            invocation.output.line(change_line(change))
+            invocation.output.line(*painted_change(change_line(change)))
     return differs
 
 

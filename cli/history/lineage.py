@@ -14,6 +14,7 @@ from penstock.api.packages.package_lineage import LineageStep
 from penstock.cli.commands import Command
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.params import HANDLE
+from penstock.cli.versions import local_time
 
 __all__ = ["lineage"]
 
@@ -39,7 +40,8 @@ def lineage(invocation: Invocation, handle: Handle, path: str) -> None:
     with Package(handle, invocation.settings()) as package:
         steps = package.lineage(path)
     if invocation.output.json:
-        invocation.output.document([asdict(step) for step in steps])
+        for step in steps:
+            invocation.output.record(asdict(step))
         return
     for step in steps:
         _tell(invocation, step)
@@ -51,11 +53,11 @@ def _tell(invocation: Invocation, step: LineageStep) -> None:
     if step.top_hash:
         line(f"  top hash    {step.top_hash}")
     if step.commit:
-        line(f"  version     {step.commit}")
+        line(f"  commit      {step.commit}")
     if step.missing:
         line(f"  not to be read: {step.missing}")
     if step.author is not None:
-        line(f"  made by     {step.author}, {step.time}{f': {step.message}' if step.message else ''}")
+        line(f"  made by     {step.author}, {local_time(step.time or '')}{f': {step.message}' if step.message else ''}")
     if not step.operation:
         return
     line(f"  {step.operation} of")

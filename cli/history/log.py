@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 
 import click
@@ -12,11 +13,16 @@ from penstock.api.handles import DEFAULT_BRANCH, Handle, dataset_alone, format_s
 from penstock.cli.commands import Command
 from penstock.cli.here import VERSION, WHOLE
 from penstock.cli.invocation import Invocation, pass_invocation
-from penstock.cli.output import Output
-from penstock.cli.versions import SHORT, message_lines, revision_json
+from penstock.cli.output import Output, Painted
+from penstock.cli.versions import SHORT, local_time, message_lines, revision_json
 from penstock.errors import UsageError
 
+from .graph import Graph
+
 __all__ = ["log_"]
+
+_MOST_REFS = 1000
+"""Branches and tags that are looked up: each costs a request."""
 
 
 @click.command(
@@ -25,7 +31,7 @@ __all__ = ["log_"]
     examples=(
         "penstock log demo/photos",
         "penstock log demo/photos:v1 2024/labels.csv -n 5",
-        "penstock log demo/photos --oneline",
+        "penstock log demo/photos --oneline --graph",
         "penstock log demo/photos --reflog             # where the branch has been, resets among it",
     ),
 )
@@ -33,12 +39,22 @@ __all__ = ["log_"]
 @click.argument("path", default="")
 @click.option("-n", "--limit", type=click.IntRange(min=1), metavar="N", help="Show N versions at the most.")
 @click.option("--oneline", is_flag=True, help="One line a version.")
+@click.option("--graph", is_flag=True, help="Draw which version came from which.")
 @click.option("--reflog", is_flag=True, help="Show the moves of the branch, not the versions.")
 @pass_invocation
-def log_(invocation: Invocation, handle: Handle, path: str, limit: int | None, oneline: bool, reflog: bool) -> None:
-    """Show the versions that led to one, the newest first.
+def log_(
+    invocation: Invocation,
+    handle: Handle,
+    path: str,
+    limit: int | None,
+    oneline: bool,
+    graph: bool,
+    reflog: bool,
+) -> None:
+    """Show the versions that led to one, the newest first, with the branches and tags that stand there.
 
-    With PATH, only those that changed what is there. A path in the handle means the same.
+    With PATH, only those that changed what is there. A path in the handle means the same. Times are this machine's; in
+    JSON they are in UTC. In a mount, by default what led to the version that is mounted.
     """
     where = "/".join(filter(None, (handle.subdir, path)))
     output = invocation.output
@@ -49,29 +65,62 @@ def log_(invocation: Invocation, handle: Handle, path: str, limit: int | None, o
         for move in dataset.moves(handle.ref or DEFAULT_BRANCH, limit=limit):
             _write_move(output, move)
         return
+    if graph and where.strip("/"):
+        raise UsageError("--graph with a path", why="it draws all that led to a version", fix="Leave one out.")
+    refs: dict[str, list[str]] | None = None
+    drawing = Graph() if graph and not output.json else None
     for number, revision in enumerate(dataset.log(handle.ref, where, limit=limit)):
-        _write(output, revision, oneline=oneline, follows=number > 0)
+        if refs is None:
+            refs = dataset.names_by_commit(most=_MOST_REFS)
+        names = refs.get(revision.commit, [])
+        if output.json:
+            output.record({**revision_json(revision), "refs": names})
+            continue
+        lines = list(_one_line(revision, names) if oneline else _lines(revision, names, follows=number > 0))
+        _write(output, lines, revision, drawing)
 
 
-def _write(output: Output, revision: Revision, *, oneline: bool, follows: bool) -> None:
-    if output.json:
-        output.record(revision_json(revision))
+_Line = tuple[str | Painted, ...]
+
+
+def _write(output: Output, lines: list[_Line], revision: Revision, drawing: Graph | None) -> None:
+    if drawing is None:
+        for line in lines:
+            output.line(*line)
         return
-    if oneline:
-        output.line(f"{revision.commit[:SHORT]} {first_line(revision.message)}".rstrip())
-        return
+    if not lines[0]:  # what sets it apart from the one before
+        output.line(drawing.beside().rstrip())
+        lines = lines[1:]
+    before, star = drawing.begin(revision.commit, revision.parents)
+    for text in before:
+        output.line(text)
+    output.line(star, " ", *lines[0])
+    for line in lines[1:]:
+        output.line(drawing.beside(), " ", *line)
+
+
+def _one_line(revision: Revision, names: list[str]) -> Iterator[_Line]:
+    shown = f" {first_line(revision.message)}".rstrip()
+    yield Painted(revision.commit[:SHORT], "yellow"), *_names(names), shown
+
+
+def _lines(revision: Revision, names: list[str], *, follows: bool) -> Iterator[_Line]:
     if follows:
-        output.line()
-    output.line(f"commit {revision.commit}")
+        yield ()
+    yield Painted(f"commit {revision.commit}", "yellow"), *_names(names)
     if len(revision.parents) > 1:
-        output.line(f"Merge:   {' '.join(parent[:SHORT] for parent in revision.parents)}")
-    output.line(f"Author:  {revision.author}")
-    output.line(f"Date:    {revision.time}")
-    output.line(f"Content: {revision.top_hash[:SHORT]}, {revision.entries} entries, {format_size(revision.bytes)}")
+        yield (f"Merge:   {' '.join(parent[:SHORT] for parent in revision.parents)}",)
+    yield (f"Author:  {revision.author}",)
+    yield (f"Date:    {local_time(revision.time)}",)
+    yield (f"Content: {revision.top_hash[:SHORT]}, {revision.entries} entries, {format_size(revision.bytes)}",)
     if revision.message.strip():
-        output.line()
+        yield ("",)
     for line in message_lines(revision.message):
-        output.line(line)
+        yield (line,)
+
+
+def _names(names: list[str]) -> _Line:
+    return (" (", Painted(", ".join(names), "green"), ")") if names else ()
 
 
 def _write_move(output: Output, move: BranchMove) -> None:
@@ -79,4 +128,5 @@ def _write_move(output: Output, move: BranchMove) -> None:
         output.record(asdict(move))
         return
     where = move.commit[:SHORT] if move.commit is not None else "-" * SHORT
-    output.line(f"{where} {move.branch}#{move.number} {move.operation}, {move.time}, {move.author}")
+    when = local_time(move.time)
+    output.line(Painted(where, "yellow"), f" {move.branch}#{move.number} {move.operation}, {when}, {move.author}")

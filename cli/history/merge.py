@@ -11,6 +11,7 @@ from penstock.api.handles import DEFAULT_BRANCH, Handle, handle_text
 from penstock.cli.commands import Command
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.params import HANDLE, side_options
+from penstock.cli.text import quote_name
 from penstock.cli.versions import SHORT, dataset_named, tell_risk
 from penstock.errors import UsageError
 
@@ -23,6 +24,7 @@ __all__ = ["merge"]
         "penstock merge demo/photos:fixes --into main",
         "penstock merge demo/photos:fixes --into main --dry-run",
         "penstock merge demo/photos:fixes --into main --theirs labels.csv --ours raw",
+        "penstock merge demo/photos:fixes --into main --text",
     ),
 )
 @click.argument("handle", type=HANDLE)
@@ -30,6 +32,7 @@ __all__ = ["merge"]
 @click.option("-m", "--message", default="", metavar="TEXT", help="Say what this merge is.")
 @click.option("--author", metavar="NAME", help="Who made it; as git has it by default.")
 @side_options
+@click.option("--text", is_flag=True, help="Join lines of text that both have changed, as git does it.")
 @click.option("--dry-run", is_flag=True, help="Tell what would come of it; change nothing.")
 @pass_invocation
 def merge(
@@ -40,13 +43,15 @@ def merge(
     author: str | None,
     ours: tuple[str, ...],
     theirs: tuple[str, ...],
+    text: bool,
     dry_run: bool,
 ) -> None:
     """Merge the version that the handle names, with all that led to it, into a branch.
 
     Paths that only one side has changed since both were one are taken from that side. What both have changed is a
     conflict: exit code 4, the paths are named, and nothing has happened. --ours and --theirs settle conflicts, all of
-    them or those at a PATH and below it.
+    them or those at a PATH and below it; --text joins what both have changed in files of text, unless it is the same
+    lines.
     """
     dataset = dataset_named(handle, invocation)
     if handle.ref is None:
@@ -54,9 +59,18 @@ def merge(
             f"{str(handle)!r} does not say what to merge",
             fix=f"Name a branch, tag or hash: {handle_text(handle, 'REF')}",
         )
-    done = dataset.merge(
-        handle.ref, into=branch, message=message, ours=ours, theirs=theirs, author=author, dry_run=dry_run
-    )
+    with invocation.progress() as progress:
+        done = dataset.merge(
+            handle.ref,
+            into=branch,
+            message=message,
+            ours=ours,
+            theirs=theirs,
+            author=author,
+            text=text,
+            dry_run=dry_run,
+            progress=progress,
+        )
     output = invocation.output
     tell_risk(output, done.risk)
     if output.json:
@@ -74,6 +88,9 @@ def _as_line(done: MergeReport, branch: str, source: str, dry_run: bool) -> str:
     if done.result == "fast-forward":
         return f"{branch} {'would move' if dry_run else 'has moved'} forward to {where}"
     counts = f"changes from {source}: {done.from_theirs}, of its own: {done.from_ours}"
+    if done.joined:
+        counts += f", lines joined in: {', '.join(map(quote_name, done.joined[:5]))}"
+        counts += f" and {len(done.joined) - 5} more" if len(done.joined) > 5 else ""
     if done.settled:
         counts += f", conflicts settled: {done.settled}"
     return f"{branch} would be merged, {counts}" if dry_run else f"{branch} is at {where}, {counts}"

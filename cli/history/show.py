@@ -16,7 +16,7 @@ from penstock.cli.here import VERSION, WHOLE
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.list_limit import at_most
 from penstock.cli.output import JsonValue
-from penstock.cli.versions import change_line, counts_line, message_lines, revision_json
+from penstock.cli.versions import change_line, counts_line, local_time, message_lines, painted_change, revision_json
 
 __all__ = ["show"]
 
@@ -41,7 +41,7 @@ def show(invocation: Invocation, handle: Handle, stat: bool) -> None:
     with Package(whole_version(handle), invocation.settings()) as package:
         revision = package.revision()
         changes = package.changes()
-        counts = changes.estimate()
+        counts = changes.counts() if stat else changes.estimate()
         fix = "`penstock diff A B` lists more."
         listed = at_most(changes.changes(), every=False, fix=fix, most=_MOST) if stat else iter(())
         if output.json:
@@ -59,7 +59,7 @@ def show(invocation: Invocation, handle: Handle, stat: bool) -> None:
         if stat and counts:
             output.line()
         for each in listed:
-            output.line(change_line(each))
+            output.line(*painted_change(change_line(each)))
 
 
 def _environment_lines(environment: Mapping[str, str]) -> list[str]:
@@ -75,7 +75,7 @@ def _lines(revision: Revision, counts: ChangeCounts) -> list[str]:
     lines += [f"Parent:      {parent}" for parent in revision.parents]
     lines += [
         f"Author:      {revision.author}",
-        f"Date:        {revision.time}",
+        f"Date:        {local_time(revision.time)}",
         f"Content:     {revision.entries} entries, {format_size(revision.bytes)}",
         f"Changed:     {counts_line(counts)}",
         *_environment_lines(revision.environment),

@@ -9,6 +9,7 @@ import msgspec
 from penstock.api.handles import format_size
 from penstock.api.mounts.workspace import ChangeLine, Workspace
 from penstock.cli.invocation import Invocation
+from penstock.cli.versions import painted_change
 
 __all__ = ["change_line", "tell_changes"]
 
@@ -36,7 +37,7 @@ def tell_changes(invocation: Invocation, directory: str, path: str, *, stat: boo
         if output.json:
             output.record(msgspec.structs.asdict(line))
         else:
-            output.line(change_line(line))
+            output.line(*painted_change(change_line(line)))
     if stat and output.json:
         output.document({**{name: counts[kind] for kind, name in _NAMES.items()}, "bytes": grown})
     elif stat and counts:

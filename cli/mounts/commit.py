@@ -94,14 +94,14 @@ def commit_(
     names = [f"branch {branch}"] * report.branched + [f"tag {tag}"] * report.tagged
     if names and not report.changed:
         line(f"nothing to commit; the version is {' and '.join(names)} now")
-        line(f"  version   {report.commit}")
+        line(f"  commit    {report.commit}")
         return
     if not report.changed:
         line("nothing to commit")
         return
     line(f"{report.handle}{f' and tag {tag}' if tag and not dry_run else ''}")
     line(f"  top hash  {report.top_hash}")
-    line(f"  version   {report.commit or 'none: nothing was sent'}")
+    line(f"  commit    {report.commit or 'none: nothing was sent'}")
     if report.merged_with:
         line(f"  merged    with {report.merged_with[:12]}, which landed meanwhile")
     line(f"  content   {report.files} changed files, {format_size(report.bytes)}")

@@ -29,9 +29,9 @@ _SHOWN = 5
 @click.argument("path", type=click.Path())
 @pass_invocation
 def stat_(invocation: Invocation, path: str) -> None:
-    """Tell what PATH, in a mount, is: version, hash, what of it is in the cache, where its bytes lie, its metadata.
+    """Tell what PATH, in a mount, is: its version and hash, what of it is cached, where its bytes lie, its metadata.
 
-    A program can ask for the same by name, as extended attributes: user.penstock.version, .commit, .hash, .cached,
+    A program can ask for the same by name, as extended attributes: user.penstock.top_hash, .commit, .hash, .cached,
     .physical, and user.penstock.handle and .bytes_fetched of the mountpoint. They are not listed, so that nothing
     copies them.
     """
@@ -63,8 +63,8 @@ def _lines(found: MountedPath) -> Iterator[str]:
     links = f", {found.links} names" if found.links > 1 else ""
     yield f"  is        a {found.kind}{size}, {stat_bits.filemode(found.mode)[1:]}{links}"
     yield f"  modified  {_time(found.modified)}"
-    if found.version is not None:
-        yield f"  version   {found.version}"
+    if found.top_hash is not None:
+        yield f"  top hash  {found.top_hash}"
         yield f"  commit    {found.commit or 'none: it is mounted by its top hash'}"
         yield f"  hash      {found.hash or 'none yet: it was changed, and not committed'}"
     if found.cached is not None:

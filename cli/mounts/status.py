@@ -16,6 +16,7 @@ from penstock.api.mounts.workspace import ChangeLine, CopyStatus, MountStatus, W
 from penstock.cli.commands import Command
 from penstock.cli.here import MOUNTPOINT, WHOLE, copy_and_paths
 from penstock.cli.invocation import Invocation, pass_invocation
+from penstock.cli.versions import painted_change
 from penstock.errors import PenstockError
 
 from .changed import change_line
@@ -109,7 +110,7 @@ def _tell(invocation: Invocation, directory: str, path: str) -> None:
     if failure is not None:
         raise failure
     for line in shown:
-        output.line(change_line(line))
+        output.line(*painted_change(change_line(line)))
     if count > len(shown):
         output.notice(f"and {count - len(shown)} more: penstock diff {directory}")
     if found.overlay is not None:
@@ -130,7 +131,7 @@ def _tell(invocation: Invocation, directory: str, path: str) -> None:
 
 def _copy_lines(found: CopyStatus) -> Iterator[tuple[str, str]]:
     yield "handle", found.handle
-    yield "version", found.version
+    yield "top hash", found.top_hash
     if found.commit is not None:
         yield "commit", found.commit
 

@@ -137,7 +137,7 @@ def test_stat_says_what_a_path_is(place: Path, pushed: LocalBucket) -> None:
     path = place / "small.txt"
     found = penstock.stat(path)
     assert (found.kind, found.size, found.mode, found.links) == ("file", 12, 0o644, 1)
-    assert found.version == os.getxattr(place, "user.penstock.version").decode()
+    assert found.top_hash == os.getxattr(place, "user.penstock.top_hash").decode()
     assert found.commit is not None
     assert (found.cached, found.blocks) == (0, 1)
     assert found.physical is not None

@@ -124,8 +124,8 @@ def test_a_commit_is_what_the_mount_shows(writable: Path, pushed: LocalBucket, m
     assert lines(writable, pushed) == []
     assert content(writable) == shown
     other = Path(mounts(at="other").mountpoint)
-    assert os.getxattr(other, "user.penstock.version").decode() == report.top_hash.hex()
-    assert os.getxattr(writable, "user.penstock.version").decode() == report.top_hash.hex()
+    assert os.getxattr(other, "user.penstock.top_hash").decode() == report.top_hash.hex()
+    assert os.getxattr(writable, "user.penstock.top_hash").decode() == report.top_hash.hex()
     assert content(other) == shown
 
 
@@ -459,7 +459,7 @@ def test_a_refresh_moves_what_nobody_has_mounted_as_well(writable: Path, pushed:
         left.refresh()
     report = left.refresh(rebase=True)
     assert report.moved
-    assert left.status().version == report.top_hash.hex()
+    assert left.status().top_hash == report.top_hash.hex()
     assert lines(second, pushed) == ["A mine"]
     mounts(at="second", options=WRITABLE)
     assert (second / "one").read_text() == "one"

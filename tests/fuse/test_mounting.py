@@ -31,7 +31,7 @@ def test_a_mount_says_what_it_is(pushed: LocalBucket, mounts: Mount, tmp_path: P
     assert info.alive
     assert info.handle == "demo/data"
     assert info.bucket_url == f"file://{pushed.directory}"
-    assert info.top_hash == os.getxattr(info.mountpoint, "user.penstock.version").decode()
+    assert info.top_hash == os.getxattr(info.mountpoint, "user.penstock.top_hash").decode()
     assert info.log is not None
     assert "mounted demo/data" in Path(info.log).read_text()
     shown = subprocess.run(

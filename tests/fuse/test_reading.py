@@ -187,8 +187,8 @@ def test_extended_attributes(mounted: Path, demo: LocalBucket) -> None:
     assert os.listxattr(path) == os.listxattr(mounted) == []
     assert str(demo.directory).encode() in os.getxattr(path, "user.penstock.physical")
     assert os.getxattr(mounted, "user.penstock.handle") == b"demo/data"
-    assert len(os.getxattr(mounted, "user.penstock.version")) == 64
-    assert os.getxattr(mounted / "bin", "user.penstock.version") == os.getxattr(mounted, "user.penstock.version")
+    assert len(os.getxattr(mounted, "user.penstock.top_hash")) == 64
+    assert os.getxattr(mounted / "bin", "user.penstock.top_hash") == os.getxattr(mounted, "user.penstock.top_hash")
     assert os.listxattr(mounted / "bin" / "again", follow_symlinks=False) == []
     with pytest.raises(OSError, match="No data") as told:
         os.getxattr(path, "user.nothing")

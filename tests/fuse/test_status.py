@@ -72,7 +72,7 @@ def question(request: str) -> bytes:
 def test_what_it_tells(pushed: LocalBucket, mounts: Mount) -> None:
     info = mounts()
     before = ask(info.mountpoint, StatusRequest(), MountStatus)
-    assert (before.handle, before.version, before.commit) == ("demo/data", info.top_hash, info.commit)
+    assert (before.handle, before.top_hash, before.commit) == ("demo/data", info.top_hash, info.commit)
     assert before.worker_pid == worker(info)
     assert before.hit_rate is None or before.hits
     assert (before.bytes_read, before.open_files, before.restarts) == (0, 0, 0)
@@ -123,7 +123,7 @@ def test_metrics_are_what_prometheus_reads(pushed: LocalBucket, mounts: Mount) -
         (sample,) = family.samples
         assert sample.labels["mountpoint"] == info.mountpoint
         if sample.name != "penstock_up":
-            assert sample.labels == {"dataset": "data", "version": info.top_hash, "mountpoint": info.mountpoint}
+            assert sample.labels == {"dataset": "data", "top_hash": info.top_hash, "mountpoint": info.mountpoint}
         values[sample.name] = sample.value
     assert values["penstock_up"] == 1
     assert values["penstock_read_bytes_total"] == 12
@@ -189,7 +189,7 @@ def test_a_read_that_fails_is_written_down(pushed: LocalBucket, mounts: Mount) -
         (b"[" * 100_000 + b"\n", "no question"),
         (b"{}\n", "another version"),
         (b'{"command": "status"}\n', "another version"),  # as it was asked before questions had a protocol
-        (b'{"protocol": 3, "version": "9.9", "request": {"type": "status"}}\n', "another version"),
+        (b'{"protocol": 9, "version": "9.9", "request": {"type": "status"}}\n', "another version"),
         (b'{"protocol": "2", "request": {"type": "status"}}\n', "no question"),
         (question('{"type": "explode"}'), "no question"),
         (question('{"type": "access-log", "on": "maybe"}'), "no question"),

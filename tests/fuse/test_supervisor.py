@@ -292,7 +292,7 @@ def test_no_store_is_needed_to_go_on(
 
 def test_the_version_stays_the_one_that_was_mounted(mounts: Mount, pushed: LocalBucket, source: Path) -> None:
     info = mounts(handle="demo/data/bin")
-    version = os.getxattr(info.mountpoint, "user.penstock.version")
+    version = os.getxattr(info.mountpoint, "user.penstock.top_hash")
     commit = os.getxattr(info.mountpoint, "user.penstock.commit")
     (source / "bin" / "hello").write_bytes(b"something else, and of another size")
     (source / "bin" / "added").write_bytes(b"")
@@ -300,7 +300,7 @@ def test_the_version_stays_the_one_that_was_mounted(mounts: Mount, pushed: Local
     kill_worker(info)
     assert sorted(os.listdir(info.mountpoint)) == ["again", "hello"]
     assert (Path(info.mountpoint) / "hello").read_bytes() == b"#!/bin/sh\necho hello from a mount\n"
-    assert os.getxattr(info.mountpoint, "user.penstock.version") == version
+    assert os.getxattr(info.mountpoint, "user.penstock.top_hash") == version
     assert os.getxattr(info.mountpoint, "user.penstock.commit") == commit
 
 

@@ -82,7 +82,7 @@ def test_a_time_alone_is_recorded_when_that_is_asked_for(demo: LocalBucket, sour
     assert "small.txt" in sent()
     report = workspace.commit(author="me", dry_run=True)
     assert (report.changed, report.times, report.times_dropped) == (False, 0, 4)
-    before = penstock.stat(place).version
+    before = penstock.stat(place).top_hash
     report = workspace.commit(author="me", times=True)
     assert (report.changed, report.times, report.times_dropped) == (True, 4, 0)
     assert report.top_hash != before

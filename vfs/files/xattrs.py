@@ -2,7 +2,7 @@
 
 | name | on | value |
 |---|---|---|
-| user.penstock.version | files, directories | top hash, 64 hex digits |
+| user.penstock.top_hash | files, directories | top hash, 64 hex digits |
 | user.penstock.commit | the same, unless the version was named by its top hash | commit id, 64 hex digits |
 | user.penstock.hash | files, directories | hash of the content, 64 hex digits; of a directory, its tree's |
 | user.penstock.cached | files | ``3/8``: blocks in the cache, blocks in all |
@@ -60,7 +60,7 @@ def extended_attributes(
     if entry.kind is Kind.SYMLINK:
         return {}
     found: dict[bytes, Callable[[], bytes]] = {
-        b"user.penstock.version": lambda: source.top_hash.hex().encode(),
+        b"user.penstock.top_hash": lambda: source.top_hash.hex().encode(),
     }
     if entry.hash:  # what was changed has none until it is committed
         found[b"user.penstock.hash"] = entry.shown_hash.encode

@@ -81,7 +81,7 @@ class Vitals:
             mountpoint=record.mountpoint,
             bucket=record.bucket_url,
             dataset=record.dataset,
-            version=snapshot.top_hash.hex(),
+            top_hash=snapshot.top_hash.hex(),
             commit=snapshot.commit_id.hex() if snapshot.commit_id is not None else None,
             overlay=record.overlay,
             trouble=self._trouble(),

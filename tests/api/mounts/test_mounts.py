@@ -36,10 +36,10 @@ def test_a_mount_is_made_listed_asked_and_ended(place: Path) -> None:
     assert info in penstock.mounts()
     status = penstock.Workspace(place).status()
     assert isinstance(status, MountStatus)
-    assert (status.handle, status.overlay, status.version) == ("demo/photos:v1", None, info.top_hash)
+    assert (status.handle, status.overlay, status.top_hash) == ("demo/photos:v1", None, info.top_hash)
     (report,) = [each for each in mount_reports() if each.mountpoint == str(place)]
     assert report.status is not None
-    assert report.status.version == info.top_hash
+    assert report.status.top_hash == info.top_hash
     with pytest.raises(UsageError, match="read-only"):
         list(penstock.Workspace(place).changes())
     with pytest.raises(ConflictError):

@@ -320,3 +320,23 @@ def test_a_top_hash_names_a_commit(demo: Demo) -> None:
     top_hash = demo.json("show", "demo/things:v1")["top_hash"]
     assert demo.json("show", f"demo/things:{top_hash[:12]}")["commit"] == demo.first
     assert demo.json("reset", "demo/things", top_hash)["commit"] == demo.first
+
+
+def test_log_shows_refs_and_draws(demo: Demo) -> None:
+    demo.ok("branch", "demo/things", "side", "v1")
+    demo.push({"a": "1\n", "b": "new\n"}, "beside", ref="side")
+    demo.ok("merge", "demo/things:side", "--into", "main", "--theirs", "--ours", "a")
+    lines = demo.ok("log", "demo/things", "--oneline", "--graph").splitlines()
+    assert lines[0].startswith("* ")
+    assert " (main) " in lines[0]
+    assert lines[1] == "|\\"
+    assert lines[-1].endswith(" (v1) first")
+    assert [each["refs"] for each in demo.lines("log", "demo/things")][-1] == ["v1"]
+    assert "Date:    20" in demo.ok("log", "demo/things", "-n", "1")
+
+
+def test_show_counts_renames_as_diff_does(demo: Demo) -> None:
+    renamed = "penstock diff"
+    assert renamed
+    told = demo.json("show", "demo/things", "--stat")["changes"]
+    assert told == demo.diff_counts()

@@ -136,7 +136,7 @@ def test_a_clean_mount_gives_its_version_names(run: Run, mount: Callable[..., Pa
     place = mount()
     version = as_json(run("info", "demo/things", "--json"))["commit"]
     done = run("commit", str(place), "--tag", "v1", "--branch", "beside")
-    assert done.stdout == (f"nothing to commit; the version is branch beside and tag v1 now\n  version   {version}\n")
+    assert done.stdout == (f"nothing to commit; the version is branch beside and tag v1 now\n  commit    {version}\n")
     assert as_json(run("info", "demo/things:v1", "--json"))["commit"] == version
     (place / "a").write_bytes(b"other\n")
     assert run("commit", str(place)).stdout.startswith("demo/things:beside\n")

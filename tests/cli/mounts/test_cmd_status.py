@@ -35,11 +35,11 @@ def mounted(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 def test_text_and_json(run: Run, mounted: str) -> None:
     assert Path(mounted, "a").read_text() == "text\n"
     found = json.loads(run("status", mounted, "--json").stdout)
-    for key in ("version", "hits", "misses", "bytes_fetched", "gets", "in_flight", "budget", "restarts", "worker_pid"):
+    for key in ("top_hash", "hits", "misses", "bytes_fetched", "gets", "in_flight", "budget", "restarts", "worker_pid"):
         assert key in found
     assert found["bytes_read"] == 5
     text = run("status", mounted).stdout
-    assert found["version"] in text
+    assert found["top_hash"] in text
     assert found["commit"] in text
     assert f"{found['worker_pid']} serves" in text
     assert "of 64 MB, ok" in text

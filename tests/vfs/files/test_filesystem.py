@@ -327,7 +327,7 @@ def test_extended_attributes() -> None:
     async def body(fs: ReadOnlyFileSystem) -> None:
         inode = await walk(fs, (b"f",))
         assert await fs.getxattr(inode, b"user.penstock.hash") == content_hash(b"data").hex().encode()
-        assert await fs.getxattr(inode, b"user.penstock.version") == bytes(range(32)).hex().encode()
+        assert await fs.getxattr(inode, b"user.penstock.top_hash") == bytes(range(32)).hex().encode()
         assert await fs.getxattr(inode, b"user.penstock.commit") == bytes(range(1, 33)).hex().encode()
         assert await fs.getxattr(inode, b"user.penstock.cached") == b"0/1"
         assert await fs.getxattr(inode, b"user.penstock.physical") == b'[{"uri":"memory","offset":0,"length":4}]'
