@@ -38,6 +38,7 @@ _COMMANDS = {
     "checkout": LazyCommand("project.tracked:checkout", "Bring tracked paths to the versions of their pointers."),
     "commit": LazyCommand("mounts.commit:commit_", "Make what was changed in a mount the next version."),
     "completion": LazyCommand("completion:completion", "Print the completion script of SHELL: bash, zsh or fish."),
+    "conflicts": LazyCommand("mounts.conflicts:conflicts", "Show both sides of what others have changed as well."),
     "create": LazyCommand("datasets.create:create", "Make a dataset, with an empty first version."),
     "dag": LazyCommand("stages.graph:dag", "Draw the stages of a project."),
     "diff": LazyCommand(

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
+from penstock.api.handles import Handle, parse_handle
 from penstock.api.settings import Settings
 from penstock.manifest.entry import display_path, split_path
 from penstock.mountpoint.mount_status import CopyStatus, MountStatus
@@ -16,11 +18,14 @@ from penstock.mountpoint.working_copy.change_lines import ChangeLine, DiscardLin
 from penstock.mountpoint.working_copy.overlay_check import rescue_overlay
 from penstock.mountpoint.working_copy.working_copy import WorkingCopy, open_working_copy
 from penstock.overlay.commit.commit_options import CommitOptions
-from penstock.overlay.commit.overlay_commit import CommitReport
+from penstock.overlay.commit.overlay_commit import CommitReport, PathConflict
 from penstock.overlay.commit.tree_edits import SpecialFile
 from penstock.overlay.inspection.inspection import Finding
 from penstock.progress import SILENT, Progress
 from penstock.repo.write.authorship import default_author
+
+if TYPE_CHECKING:
+    from .conflicting_path import ConflictingPath
 
 __all__ = [
     "ChangeLine",
@@ -30,11 +35,15 @@ __all__ = [
     "Finding",
     "MountStatus",
     "OverlayCheck",
+    "PathConflict",
     "RefreshResult",
     "RescueReport",
     "SpecialFile",
     "Workspace",
+    "WorkspaceConflicts",
 ]
+
+_SIDES_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +55,8 @@ class CommitResult:
     `files` and `bytes` were read; what follows went to the bucket (of a dry run: would, as far as data is concerned).
     `merged_with`: the commit of others that it was merged with, if any. `times`, `times_dropped`: of so many paths
     nothing but the modification time was set, which was recorded, or was not. `skipped`: named pipes and sockets, which
-    no version holds. `risk`: empty, or why the bucket may lose versions.
+    no version holds. `risk`: empty, or why the bucket may lose versions. Of a dry run, `conflicts` are the first of
+    `conflict_count` paths that others have changed as well, for which the commit would be refused.
     """
 
     handle: str
@@ -67,6 +77,8 @@ class CommitResult:
     times_dropped: int
     skipped: tuple[SpecialFile, ...]
     risk: str
+    conflicts: tuple[PathConflict, ...] = ()
+    conflict_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +108,17 @@ class RescueReport:
     directory: str
     taken: int
     left: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceConflicts:
+    """The first `paths` of `count` that are in conflict with the version `theirs` of `dataset`, on `branch`."""
+
+    paths: tuple[ConflictingPath, ...]
+    count: int
+    branch: str
+    theirs: str
+    dataset: str
 
 
 class Workspace:
@@ -165,6 +188,30 @@ class Workspace:
             dry_run,
         )
         return _commit_result(self._copy.commit(options, progress))
+
+    def conflicts(self, *, branch: str | None = None) -> WorkspaceConflicts:
+        """Return what a commit now would be refused for: paths that others have changed on the branch meanwhile.
+
+        Of the first twenty both sides are looked at; nothing is changed. Errors as `commit`.
+        """
+        from penstock.api.packages.package import Package
+
+        from .conflicting_path import compare_sides
+
+        status, report = self.status(), self.commit(branch=branch, dry_run=True)
+        here = parse_handle(status.handle)
+        dataset = Handle(here.bucket, here.dataset)
+        if not report.conflict_count or report.merged_with is None:
+            return WorkspaceConflicts((), 0, report.branch, str(dataset), str(dataset))
+        theirs = replace(here, ref=report.merged_with)
+        directory = self.directory if isinstance(status, MountStatus) else None
+        shown = report.conflicts[:_SIDES_SHOWN]
+        with Package(theirs, self.settings) as package:
+            paths = tuple(
+                compare_sides(each.path, each.here, each.there, directory, package, report.branch) for each in shown
+            )
+        named = replace(theirs, ref=report.merged_with[:12])
+        return WorkspaceConflicts(paths, report.conflict_count, report.branch, str(named), str(dataset))
 
     def discard(self, paths: Sequence[str] = (), *, dry_run: bool = False) -> list[DiscardLine]:
         """Put paths back to the last commit, everything when there are none; return what is done at each.
@@ -241,4 +288,6 @@ def _commit_result(report: CommitReport) -> CommitResult:
         times_dropped=report.times_dropped,
         skipped=tuple(report.skipped),
         risk=report.risk,
+        conflicts=tuple(report.conflicts),
+        conflict_count=report.conflict_count,
     )

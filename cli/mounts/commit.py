@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import NoReturn
 
 import click
 
 from penstock.api.handles import format_size
 from penstock.api.mounts.workspace import CommitResult, Workspace
 from penstock.cli.commands import Command
+from penstock.cli.exits import ExitCode
 from penstock.cli.here import COPY, WHOLE
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.params import side_options
@@ -79,6 +81,8 @@ def commit_(
             progress=progress,
         )
     tell_risk(invocation.output, report.risk)
+    if report.conflict_count:
+        _tell_conflicts(invocation, workspace, report, tag)
     for skipped in report.skipped[:_SHOWN]:
         invocation.output.notice(f"skipped {skipped.path}: a {skipped.what} is no file")
     if (more := len(report.skipped) - _SHOWN) > 0:
@@ -106,6 +110,19 @@ def commit_(
         line(f"  merged    with {report.merged_with[:12]}, which landed meanwhile")
     line(f"  content   {report.files} changed files, {format_size(report.bytes)}")
     line(f"  uploaded  {_sent(report)}")
+
+
+def _tell_conflicts(invocation: Invocation, workspace: Workspace, report: CommitResult, tag: str | None) -> NoReturn:
+    """Tell what a dry run has found in the way of the commit, and end with the exit code that this would have."""
+    output = invocation.output
+    if output.json:
+        output.document({**asdict(report), "tag": tag, "dry_run": True})
+    for each in report.conflicts[:_SHOWN] if not output.json else ():
+        output.line(f"{each.path or 'the metadata of the version'}: {each.here} here, {each.there} on {report.branch}")
+    if (more := report.conflict_count - _SHOWN) > 0:
+        output.notice(f"and {more} more")
+    output.notice(f"the commit would be refused: penstock conflicts {workspace.directory} shows both sides")
+    raise click.exceptions.Exit(ExitCode.CONFLICT)
 
 
 def _sent(report: CommitResult) -> str:

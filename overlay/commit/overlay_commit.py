@@ -21,10 +21,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from penstock.errors import ConflictError, PenstockError, StoreUnreachableError, UsageError
 from penstock.manifest import diff
+from penstock.manifest.entry import display_path
+from penstock.manifest.merge import Conflict
 from penstock.overlay.overlay import Overlay
 from penstock.overlay.tables.intent import Intent, clear_intent, read_intent
 from penstock.overlay.tree.editor import Editor
@@ -46,7 +48,15 @@ from .settlement import Settlement, Settling
 from .tree_edits import SpecialFile
 from .version_build import Frozen, build_version
 
-__all__ = ["CommitReport", "OverlayCommit"]
+__all__ = ["CommitReport", "OverlayCommit", "PathConflict"]
+
+
+class PathConflict(NamedTuple):
+    """A path that was changed here and by others: what was done ``here`` and ``there``; empty, the metadata of all."""
+
+    path: str
+    here: str
+    there: str
 
 
 Digest: TypeAlias = bytes
@@ -61,7 +71,7 @@ class CommitReport:
     overlay stands at was made the branch, and given the tag, that were asked for; `commit` is its id then.
 
     `files` and `bytes` were read; what follows went to the bucket (of a dry run: would, as far as data is concerned).
-    `merged_with`: the commit of others that it was merged with, if any.
+    `merged_with`: the commit of others that it was merged with, or would be, if any.
     """
 
     handle: str
@@ -85,6 +95,9 @@ class CommitReport:
     """Paths of pipes and sockets, which no version holds, and which of the two each is."""
     risk: str = ""
     """What to warn of, see `WriteAccess.risk`."""
+    conflicts: list[PathConflict] = field(default_factory=list)
+    """Of a dry run: the first paths of `conflict_count` that would be in conflict with what others did."""
+    conflict_count: int = 0
 
 
 class OverlayCommit:
@@ -160,6 +173,7 @@ class OverlayCommit:
             )
         )
         writer.check_names()
+        tries = writer.try_to_land(self._origin.commit)
         built = build_version(self._frozen, self._version, writer, self._settlement, progress, times=self._times)
         self.report.risk = writer.risk
         report = self.report
@@ -170,10 +184,22 @@ class OverlayCommit:
         report.files, report.bytes, report.skipped = built.files, built.bytes, built.skipped
         report.bytes_uploaded, report.objects_uploaded = built.data.bytes, built.data.objects
         report.metadata_bytes_uploaded, report.metadata_objects_uploaded = built.nodes.bytes, built.nodes.objects
+        if tries and report.changed:
+            report.merged_with, merged = writer.tried_merge(self._origin.commit, built.manifest, self._choose)
+            report.conflict_count = merged.conflict_count
+            # To the merge the branch is ours.
+            report.conflicts = [
+                PathConflict(self._mounted_path(each), each.theirs.value, each.ours.value) for each in merged.conflicts
+            ]
         if not report.changed or self._dry_run:
             return False
         writer.check_tag(built.manifest)
         return True
+
+    def _mounted_path(self, conflict: Conflict) -> str:
+        """Return the path of a conflict as the mount has it."""
+        path, subdir = display_path(conflict.path), self._origin.subdir
+        return path.removeprefix(f"{subdir}/") if subdir else path
 
     def name(self) -> None:
         """Give the version that the overlay is clean at the tag and the new branch that were asked for, if any.

@@ -163,7 +163,7 @@ class Settling:
             raise ConflictError(
                 f"{len(dirty)} {'path has' if len(dirty) == 1 else 'paths have'} changed here and there",
                 why=f"others changed them meanwhile: {shown}",
-                fix="Commit again: what differs is merged, or named.",
+                fix="penstock conflicts shows both sides; a commit merges what differs, and takes --ours or --theirs",
             )
         self._checked = len(self._others)
 

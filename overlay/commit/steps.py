@@ -188,7 +188,8 @@ def refresh_steps(opened: OpenOverlay, *, rebase: bool) -> Steps[RefreshReport]:
         raise ConflictError(
             "there are changes that are not committed",
             why=f"{origin.handle} has moved on to {newer.origin.manifest.top_hash.hex()[:12]} meanwhile",
-            fix="Commit them (they are merged with what others did), or: penstock refresh --rebase DIR",
+            fix="Commit them (they are merged with what others did), or: penstock refresh --rebase; penstock conflicts "
+            "shows what both have changed",
         )
     yield Rounds(
         Settling(overlay, opened.editor, newer.origin, counters.committed, newer.changes, None, None, opened.is_open)

@@ -62,5 +62,5 @@ def way_out(operation: str) -> str:
         return "Choose with --ours (what the branch has) or --theirs (what it was before), for all or one PATH each."
     return (
         "Choose with --ours (what was changed here) or --theirs (what they have), for all or one PATH each, "
-        "or commit to another branch: --branch NAME."
+        "or commit to another branch: --branch NAME. penstock conflicts shows both sides."
     )

@@ -22,6 +22,7 @@ from penstock.repo.session.bucket_session import BucketSession
 from .data_pack import DataPack
 from .known_places import KnownPlaces
 from .node_pack import NodePackWriter
+from .tried_nodes import TriedNodes
 from .upload import Sent, Upload
 
 __all__ = ["VersionContent", "open_content"]
@@ -53,11 +54,16 @@ class VersionContent:
     The `NodeSink` of what builds or edits the tree. `sent[True]` counts data objects, `sent[False]` packs of nodes.
     """
 
-    def __init__(self, upload: Upload | _Counted, places: KnownPlaces, *, dry_run: bool) -> None:
+    def __init__(
+        self, upload: Upload | _Counted, places: KnownPlaces, *, dry_run: bool, tried: TriedNodes | None = None
+    ) -> None:
         self._upload = upload
         self._places = places
         self.data = DataPack(upload, None if dry_run else places)
+        self._dry_run = dry_run
         self._nodes = NodePackWriter(self._send_nodes) if not dry_run else None
+        if tried is not None:
+            self._nodes = NodePackWriter(lambda _, body: tried.keep(body))
         sink = self._nodes or DiscardSink()
         self.foresee = places.foresee
         self.write, self.write_apart, self.resolve = sink.write, sink.write_apart, sink.resolve
@@ -103,6 +109,8 @@ class VersionContent:
         self._nodes.flush()
         self._upload.finish()
         manifest = Manifest(self._nodes.located(root), self._nodes.located_metadata(metadata))
+        if self._dry_run:
+            return manifest
         self._places.published(manifest.top_hash)
         return manifest
 
@@ -116,10 +124,11 @@ def open_content(
     enter: bool = True,
     dry_run: bool = False,
     like: Sequence[str] = (),
+    tried: TriedNodes | None = None,
 ) -> Iterator[VersionContent]:
     """Open the content of a version to come, made from `base`. With `dry_run` nothing is sent, and hashes alone count.
 
-    `enter`, `like`: see `KnownPlaces`. `stage` is told bytes that were sent.
+    `tried` keeps the nodes of a dry run. `enter`, `like`: see `KnownPlaces`. `stage` is told bytes that were sent.
     """
     tree = Tree(base.root, session.load) if base is not None else None
     with ExitStack() as stack:
@@ -127,4 +136,4 @@ def open_content(
         top_hash = base.top_hash if base is not None else None
         places = KnownPlaces(session.store, index, tree, top_hash, enter=enter, like=like)
         upload = _Counted(stage) if dry_run else stack.enter_context(closing(Upload(session.store, stage)))
-        yield VersionContent(upload, places, dry_run=dry_run)
+        yield VersionContent(upload, places, dry_run=dry_run, tried=tried)

@@ -28,7 +28,7 @@ from typing import Self
 from penstock.errors import ConflictError
 from penstock.manifest.build import TreeBuilder
 from penstock.manifest.entry import NodeRef
-from penstock.manifest.merge import Choose
+from penstock.manifest.merge import Choose, Merged
 from penstock.manifest.records import Manifest, RefRecord
 from penstock.progress import SILENT, Progress
 from penstock.repo.bucket.leases import LeaseKind
@@ -42,6 +42,7 @@ from penstock.repo.settings.handle import check_ref_name
 from .landing import Landed, until_it_stands, way_out
 from .node_pack import NodePackWriter
 from .publish import Authorship, move_branch, publish, stands_at, tag_version
+from .tried_nodes import TriedNodes
 from .version_content import VersionContent, open_content
 from .version_merge import MergedVersion, conflict_error, merge_versions
 
@@ -80,6 +81,7 @@ class VersionWriter:
         self._progress = progress
         self._tagged: RefRecord | None = None
         self._access: WriteAccess | None = None
+        self._tried: TriedNodes | None = None
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
@@ -161,7 +163,9 @@ class VersionWriter:
         See `open_content`.
         """
         stage = self._progress.stage("uploading")
-        return open_content(self.session, base, stage, enter=enter, dry_run=self.dry_run, like=like)
+        return open_content(
+            self.session, base, stage, enter=enter, dry_run=self.dry_run, like=like, tried=self._tried
+        )
 
     def empty(self) -> Manifest:
         """Return a version with nothing in it, whose one node is in the bucket."""
@@ -176,9 +180,29 @@ class VersionWriter:
 
     def merge(self, base: Manifest | None, ours: Manifest, theirs: Manifest, choose: Choose | None) -> MergedVersion:
         """Merge two versions, and send the nodes that are new. See `merge_versions`."""
-        session = self.session
+        session, tried = self.session, self._tried
+        if tried is not None:
+            return merge_versions(base, ours, theirs, tried.load, tried.read, self._put, choose)
         read = session.nodes.metadata
         return merge_versions(base, ours, theirs, session.load, read, self._put, choose, session.load_many)
+
+    def try_to_land(self, base: bytes | None) -> bool:
+        """Have a dry run keep what it makes, so that `tried_merge` can tell how it would land; whether there is need.
+
+        There is none where the branch stands at `base`, or is to be made.
+        """
+        if not self.dry_run or self.head is None or stands_at(self.head).commit == base:
+            return False
+        session = self.session
+        self._tried = self._open.enter_context(TriedNodes(session.load, session.nodes.metadata))
+        return True
+
+    def tried_merge(self, base: bytes | None, manifest: Manifest, choose: Choose | None) -> tuple[bytes, Merged]:
+        """Return which commit a version that was tried would be merged with, and what would come of it."""
+        assert self.head is not None
+        repository, at = self.repository, stands_at(self.head)
+        before = repository.manifest(repository.commit(base).top_hash) if base is not None else None
+        return at.known_commit, self.merge(before, repository.manifest(at.top_hash), manifest, choose).merged
 
     def check_tag(self, manifest: Manifest) -> None:
         """Raise ConflictError when the version that the branch has, which this is not, has the tag."""

@@ -335,8 +335,22 @@ def test_log_shows_refs_and_draws(demo: Demo) -> None:
     assert "Date:    20" in demo.ok("log", "demo/things", "-n", "1")
 
 
-def test_show_counts_renames_as_diff_does(demo: Demo) -> None:
-    renamed = "penstock diff"
-    assert renamed
-    told = demo.json("show", "demo/things", "--stat")["changes"]
-    assert told == demo.diff_counts()
+def test_show_counts_renames_as_diff_does(demo: Demo, run: Run) -> None:
+    counts = json.loads(run("diff", "demo/things:v1", "main", "--stat", "--json").stdout)
+    assert demo.json("show", "demo/things", "--stat")["changes"] == counts
+
+
+def test_lines_that_both_changed_are_joined(demo: Demo, run: Run) -> None:
+    lines = [f"row {number}\n" for number in range(20)]
+    demo.push({"table": "".join(lines), "bytes": "\0"}, "base")
+    demo.ok("branch", "demo/things", "side")
+    demo.push({"table": "".join(["first\n", *lines[1:]]), "bytes": "\0"}, "there")
+    demo.push({"table": "".join([*lines[:-1], "last\n"]), "bytes": "\0"}, "here", ref="side")
+    assert demo.fails(4, "merge", "demo/things:side")["candidates"][0].startswith("table: ")
+    assert "lines joined in: table" in demo.ok("merge", "demo/things:side", "--text", "--dry-run")
+    assert demo.json("merge", "demo/things:side", "--text")["joined"] == ["table"]
+    assert demo.ok("cat", "demo/things/table") == "".join(["first\n", *lines[1:-1], "last\n"])
+    demo.push({"table": "mine\n", "bytes": "\0a"}, "here again", ref="side")
+    demo.push({"table": "yours\n", "bytes": "\0b"}, "there again")
+    told = demo.fails(4, "merge", "demo/things:side", "--text")
+    assert {each.partition(":")[0] for each in told["candidates"]} == {"table", "bytes"}
