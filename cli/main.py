@@ -41,6 +41,7 @@ _COMMANDS = {
     "conflicts": LazyCommand("mounts.conflicts:conflicts", "Show both sides of what others have changed as well."),
     "create": LazyCommand("datasets.create:create", "Make a dataset, with an empty first version."),
     "dag": LazyCommand("stages.graph:dag", "Draw the stages of a project."),
+    "demo": LazyCommand("mounts.demo:demo", "Show it all on a store of this machine, with real files."),
     "diff": LazyCommand(
         "history.diff:diff", "List what differs between versions, or commits of git.", "project.changes:diff"
     ),

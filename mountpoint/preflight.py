@@ -10,6 +10,7 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from penstock.errors import AccessError, ConflictError, NotFoundError, PenstockError, UsageError
@@ -24,13 +25,22 @@ __all__ = ["check_fuse", "check_mountpoint", "claimed", "mount_failure", "other_
 _log = logging.getLogger(__name__)
 
 _DEVICE = "/dev/fuse"
+_EXTRA = ("pyfuse3", "trio")
+"""What the extra `mount` brings along, which the daemon imports."""
 _CONFIGURATION = "/etc/fuse.conf"
 _CONTAINER = "In a container, start it with --device /dev/fuse --cap-add SYS_ADMIN."
 _CAP_SYS_ADMIN = 21
 
 
 def check_fuse(options: MountOptions) -> None:
-    """Raise AccessError when this machine or this user cannot mount FUSE file systems."""
+    """Raise AccessError when this machine or user cannot mount FUSE file systems, UsageError without the extra for it."""
+    missing = [name for name in _EXTRA if find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            "mounting takes more than is installed",
+            why=f"{' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} missing: all else works without",
+            fix="pip install 'penstock[mount]', with gcc, pkg-config and libfuse3's headers (libfuse3-dev)",
+        )
     if os.geteuid() == 0:
         if not _is_capable():
             raise AccessError(

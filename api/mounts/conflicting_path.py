@@ -15,6 +15,7 @@ from itertools import islice
 
 from penstock.api.packages.package import Package
 from penstock.errors import PenstockError
+from penstock.overlay.commit.overlay_commit import PathConflict
 
 __all__ = ["ConflictingPath", "Pixels", "RowChanges", "compare_sides", "pixels_of"]
 
@@ -60,10 +61,13 @@ class ConflictingPath:
 
 
 def compare_sides(
-    path: str, here: str, there: str, directory: str | None, package: Package, branch: str
+    conflict: PathConflict, directory: str | None, subdir: str, package: Package, branch: str
 ) -> ConflictingPath:
-    """Look at both sides of a path: in the mount at a directory, None: it is unmounted, and in another version."""
-    mine_size, mine = _local(os.path.join(directory, path)) if directory is not None and path else (None, None)
+    """Look at both sides of a path: in the mount of `subdir` at a directory (None: unmounted), and in a version."""
+    path, here, there = conflict
+    inside = path.removeprefix(f"{subdir}/") if subdir else path
+    is_mounted = directory is not None and bool(path) and (not subdir or inside != path)
+    mine_size, mine = _local(os.path.join(directory or "", inside)) if is_mounted else (None, None)
     theirs_size, theirs = _remote(package, path) if path else (None, None)
     found = ConflictingPath(path, here, there, mine_size, theirs_size)
     if mine is None or theirs is None:

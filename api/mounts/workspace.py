@@ -203,13 +203,11 @@ class Workspace:
         dataset = Handle(here.bucket, here.dataset)
         if not report.conflict_count or report.merged_with is None:
             return WorkspaceConflicts((), 0, report.branch, str(dataset), str(dataset))
-        theirs = replace(here, ref=report.merged_with)
+        theirs = replace(here, ref=report.merged_with, subdir="")
         directory = self.directory if isinstance(status, MountStatus) else None
         shown = report.conflicts[:_SIDES_SHOWN]
         with Package(theirs, self.settings) as package:
-            paths = tuple(
-                compare_sides(each.path, each.here, each.there, directory, package, report.branch) for each in shown
-            )
+            paths = tuple(compare_sides(each, directory, here.subdir, package, report.branch) for each in shown)
         named = replace(theirs, ref=report.merged_with[:12])
         return WorkspaceConflicts(paths, report.conflict_count, report.branch, str(named), str(dataset))
 

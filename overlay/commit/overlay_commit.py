@@ -26,7 +26,6 @@ from typing import NamedTuple, TypeAlias
 from penstock.errors import ConflictError, PenstockError, StoreUnreachableError, UsageError
 from penstock.manifest import diff
 from penstock.manifest.entry import display_path
-from penstock.manifest.merge import Conflict
 from penstock.overlay.overlay import Overlay
 from penstock.overlay.tables.intent import Intent, clear_intent, read_intent
 from penstock.overlay.tree.editor import Editor
@@ -189,17 +188,12 @@ class OverlayCommit:
             report.conflict_count = merged.conflict_count
             # To the merge the branch is ours.
             report.conflicts = [
-                PathConflict(self._mounted_path(each), each.theirs.value, each.ours.value) for each in merged.conflicts
+                PathConflict(display_path(each.path), each.theirs.value, each.ours.value) for each in merged.conflicts
             ]
         if not report.changed or self._dry_run:
             return False
         writer.check_tag(built.manifest)
         return True
-
-    def _mounted_path(self, conflict: Conflict) -> str:
-        """Return the path of a conflict as the mount has it."""
-        path, subdir = display_path(conflict.path), self._origin.subdir
-        return path.removeprefix(f"{subdir}/") if subdir else path
 
     def name(self) -> None:
         """Give the version that the overlay is clean at the tag and the new branch that were asked for, if any.

@@ -50,7 +50,7 @@ def test_conflicts_are_predicted_and_shown(run: Run, edit: Path, tmp_path: Path)
     assert run("push", str(tmp_path / "things"), "demo/things").exit_code == 0
     told = run("commit", str(edit), "--dry-run")
     assert told.exit_code == 4
-    assert "rows.csv: modified here, modified on main" in told.stdout
+    assert "d/rows.csv: modified here, modified on main" in told.stdout
     assert "same" not in told.stdout
     told = run("commit", str(edit), "--dry-run", "--json")
     assert told.exit_code == 4
@@ -58,10 +58,10 @@ def test_conflicts_are_predicted_and_shown(run: Run, edit: Path, tmp_path: Path)
     found = run("conflicts", str(edit), "--json")
     assert found.exit_code == 4
     sides = {each["path"]: each for each in map(json.loads, found.stdout.splitlines())}
-    assert sides["picture.png"]["pixels_here"] == {"width": 640, "height": 480}
-    assert sides["picture.png"]["pixels_there"] == {"width": 800, "height": 600}
-    assert sides["rows.csv"]["rows"] == {"here": 3, "there": 2}
-    assert {"-theirs,x", "+mine,x"} <= set(sides["rows.csv"]["lines"])
+    assert sides["d/picture.png"]["pixels_here"] == {"width": 640, "height": 480}
+    assert sides["d/picture.png"]["pixels_there"] == {"width": 800, "height": 600}
+    assert sides["d/rows.csv"]["rows"] == {"here": 3, "there": 2}
+    assert {"-theirs,x", "+mine,x"} <= set(sides["d/rows.csv"]["lines"])
     shown = run("conflicts", str(edit))
     assert "640 x 480 pixels" in shown.stdout
     assert "penstock mount demo/things:" in shown.stderr
@@ -69,7 +69,7 @@ def test_conflicts_are_predicted_and_shown(run: Run, edit: Path, tmp_path: Path)
     assert "penstock conflicts" in run("refresh", str(edit)).stderr
     # Nothing of this has changed anything: the commit still finds them, and settles them as it is told.
     assert run("commit", str(edit), "-m", "x").exit_code == 4
-    assert run("commit", str(edit), "--dry-run", "--ours", "rows.csv", "--theirs", "picture.png").exit_code == 4
+    assert run("commit", str(edit), "--dry-run", "--ours", "d/rows.csv", "--theirs", "d/picture.png").exit_code == 0
     assert run("commit", str(edit), "-m", "x", "--ours", "/").exit_code == 0
     assert run("cat", "demo/things/d/same").stdout == "2"
     assert run("cat", "demo/things/d/rows.csv").stdout.startswith("mine,x\n")
