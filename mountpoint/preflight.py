@@ -33,7 +33,7 @@ _CAP_SYS_ADMIN = 21
 
 
 def check_fuse(options: MountOptions) -> None:
-    """Raise AccessError when this machine or user cannot mount FUSE file systems, UsageError without the extra for it."""
+    """Raise AccessError when this machine or user cannot mount FUSE file systems, UsageError without the extra."""
     missing = [name for name in _EXTRA if find_spec(name) is None]
     if missing:
         raise UsageError(

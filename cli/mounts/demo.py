@@ -6,6 +6,7 @@ name of its bucket in the settings, and ``--remove`` takes both away.
 
 from __future__ import annotations
 
+import encodings
 import os
 import shlex
 import shutil
@@ -39,8 +40,8 @@ _EDITED = "zone.tab"
 def demo(invocation: Invocation, directory: str, remove: bool) -> None:
     """Push real files into a store in DIRECTORY, mount them, change them, and make a new version; each step is told.
 
-    DIRECTORY is made, by default ~/penstock-demo. The files are those that say what time it is around the world, of this
-    machine, or else those of its Python. It stays mounted, to be looked at, until it is removed.
+    DIRECTORY is made, by default ~/penstock-demo. The files are those that tell this machine the time around the
+    world, or else a part of its Python. It stays mounted, to be looked at, until it is removed.
     """
     place = os.path.realpath(os.path.expanduser(directory))
     if remove:
@@ -82,9 +83,9 @@ def _bucket(settings: Settings, store: str) -> str:
 
 
 def _steps(bucket: str, store: str, there: str) -> Iterator[tuple[str, str]]:
-    source = _ZONES if os.path.isfile(os.path.join(_ZONES, _EDITED)) else os.path.dirname(os.__file__)
-    edited = _EDITED if source == _ZONES else "this.py"
-    removed = "Europe/Paris" if source == _ZONES else "antigravity.py"
+    source = _ZONES if os.path.isfile(os.path.join(_ZONES, _EDITED)) else os.path.dirname(encodings.__file__)
+    edited = _EDITED if source == _ZONES else "ascii.py"
+    removed = "Europe/Paris" if source == _ZONES else "rot_13.py"
     dataset, quoted = f"{bucket}/files", shlex.quote(there)
     if bucket == _NAME:
         yield "A bucket can be a directory. Give it a name:", f"penstock remote add {bucket} {shlex.quote(store)}"
