@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
+from views import json_shapes
 
 from penstock.cli.main import root
+from penstock.cli.output import JsonValue, Output
 
 Run = Callable[..., Result]
+_MOST_LOOKED_AT = 500
 RunProcess = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -57,3 +63,44 @@ def run_process() -> RunProcess:
         return subprocess.run([sys.executable, "-m", "penstock", *arguments], **settings)  # type: ignore[call-overload,no-any-return]  # the options vary
 
     return start
+
+
+@pytest.fixture(autouse=True)
+def shapes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Hold what commands answer in JSON against docs/json-schemas.json, or have that learn it."""
+    learning = bool(os.environ.get("PENSTOCK_LEARN_JSON"))
+    known = json_shapes.load()
+    validators: dict[tuple[str, str], Any] = {}
+    looked = 0
+
+    def look(form: str, value: object) -> None:
+        nonlocal looked
+        context = click.get_current_context()
+        looked += 1
+        if context.find_root().command is not root or looked > _MOST_LOOKED_AT:
+            return
+        names: list[str] = []
+        while context.parent is not None:
+            names.insert(0, context.command.name or "")
+            context = context.parent
+        name, plain = " ".join(names), json.loads(json.dumps(value))
+        if learning:
+            forms = known.setdefault(name, {})
+            forms[form] = json_shapes.learn(forms.get(form), plain)
+        elif names[0] in root.lazy:
+            if (name, form) not in validators:
+                validators[name, form] = json_shapes.validator(known[name][form])
+            validators[name, form].validate(plain)
+
+    def held(form: str, real: Callable[[Output, JsonValue], None]) -> Callable[[Output, JsonValue], None]:
+        def write(output: Output, value: JsonValue) -> None:
+            look(form, value)
+            real(output, value)
+
+        return write
+
+    monkeypatch.setattr(Output, "document", held("document", Output.document))
+    monkeypatch.setattr(Output, "record", held("line", Output.record))
+    yield
+    if learning and looked:
+        json_shapes.save(known)
