@@ -11,7 +11,7 @@ from penstock.api.handles import GRAMMAR, Handle, parse_handle, parse_size
 if TYPE_CHECKING:
     pass
 
-__all__ = ["HANDLE", "OCTAL", "REMOTE_NAME", "SIZE", "HandleType", "side_options"]
+__all__ = ["HANDLE", "OCTAL", "REMOTE_NAME", "SIZE", "VERSION_TEXT", "HandleType", "side_options"]
 
 
 def side_options(function: click.decorators.FC) -> click.decorators.FC:
@@ -42,6 +42,13 @@ class HandleType(click.ParamType[Handle]):
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:  # noqa: ARG002  # click asks
         """Return the grammar, as help shows it."""
         return GRAMMAR
+
+
+class _VersionTextType(click.ParamType[str]):
+    """A handle, a ref or a path, which the command tells apart."""
+
+    name = "text"
+    completes = "version"
 
 
 class _RemoteNameType(click.ParamType[str]):
@@ -81,3 +88,4 @@ HANDLE = HandleType()
 SIZE = _SizeType()
 OCTAL = _OctalType()
 REMOTE_NAME = _RemoteNameType()
+VERSION_TEXT = _VersionTextType()

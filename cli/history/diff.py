@@ -19,6 +19,7 @@ from penstock.cli.here import VERSION, WHOLE, copy_and_paths, looks_local, versi
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.list_limit import at_most
 from penstock.cli.mounts.changed import tell_changes
+from penstock.cli.params import VERSION_TEXT
 from penstock.cli.versions import change_line, counts_line, painted_change
 from penstock.errors import UsageError
 
@@ -39,8 +40,8 @@ _SHOWN = 20
         "penstock diff main~1 main                     # in a mount: two versions of its dataset",
     ),
 )
-@click.argument("first", metavar="[A]", default=WHOLE)
-@click.argument("new", metavar="[B]", default="")
+@click.argument("first", type=VERSION_TEXT, metavar="[A]", default=WHOLE)
+@click.argument("new", type=VERSION_TEXT, metavar="[B]", default="")
 @click.argument("path", default="")
 @click.option("--stat", is_flag=True, help="Count what differs, and list nothing.")
 @click.option(

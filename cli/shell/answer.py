@@ -70,7 +70,8 @@ def _table(command: click.Command, context: click.Context) -> dict[str, Any]:
     many = False
     for param in command.get_params(context):
         if isinstance(param, click.Option):
-            takes = not (param.is_flag or param.count) and not getattr(param, "flag_value", None)
+            # --ours may stand alone, and before a path: what follows it is no value of its own then.
+            takes = not (param.is_flag or param.count or getattr(param, "_flag_needs_value", False))
             for name in (*param.opts, *param.secondary_opts):
                 options[name] = {"help": (param.help or "").partition(". ")[0], "kind": _kind(param) if takes else ""}
         else:

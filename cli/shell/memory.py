@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import time
 from typing import Any
@@ -114,12 +113,8 @@ def _start(path: str, question: list[str]) -> None:
         pass
     try:
         os.close(os.open(busy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        subprocess.Popen(
-            [sys.executable, "-P", "-m", "penstock.cli.shell.answer", busy, *question],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        nowhere = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)]
+        command = [sys.executable, "-P", "-m", "penstock.cli.shell.answer", busy, *question]
+        os.posix_spawn(sys.executable, command, os.environ, file_actions=nowhere, setsid=True)
     except OSError:
         return

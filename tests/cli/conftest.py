@@ -20,6 +20,7 @@ from penstock.cli.output import JsonValue, Output
 
 Run = Callable[..., Result]
 _MOST_LOOKED_AT = 500
+_LEARNING = bool(os.environ.get("PENSTOCK_LEARN_JSON"))
 RunProcess = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -68,7 +69,7 @@ def run_process() -> RunProcess:
 @pytest.fixture(autouse=True)
 def shapes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Hold what commands answer in JSON against docs/json-schemas.json, or have that learn it."""
-    learning = bool(os.environ.get("PENSTOCK_LEARN_JSON"))
+    learning = _LEARNING
     known = json_shapes.load()
     validators: dict[tuple[str, str], Any] = {}
     looked = 0

@@ -100,10 +100,10 @@ def test_a_store_that_does_not_answer_is_not_waited_for(run: Run, known: None, m
     with socket.create_server(("127.0.0.1", 0)) as silent:
         run("remote", "add", "slow", "s3://bucket", "--endpoint-url", f"http://127.0.0.1:{silent.getsockname()[1]}")
         before = time.process_time()
-        assert values("penstock ls slow/") == []
+        assert values("penstock mount slow/") == []
         assert time.process_time() - before < 5  # it is a process of its own that asks
         keep(["datasets", "slow"], [["old", "dataset"]])
-        assert values("penstock ls slow/") == ["slow/old"]
+        assert values("penstock mount slow/") == ["slow/old"]
 
 
 def test_a_settings_file_that_is_wrong_completes_nothing(config: Path, known: None) -> None:

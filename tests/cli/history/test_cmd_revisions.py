@@ -42,7 +42,7 @@ def test_steps_lead_to_versions(run: Run, commits: list[str]) -> None:
     }.items():
         assert json.loads(run("info", f"demo/things:{revision}", "--json").stdout)["commit"] == wanted, revision
     assert run("diff", "demo/things:main~1", "main").stdout == "M a\n"
-    assert json.loads(run("tag", "demo/things", "old", "main~1", "--json").stdout)["commit"] == first
+    assert json.loads(run("tag", "demo/things:main~1", "old", "--json").stdout)["commit"] == first
 
 
 def test_where_no_step_leads_is_told(run: Run, commits: list[str]) -> None:
