@@ -142,7 +142,7 @@ def remount_path(project: Project, path: str, pointer: Pointer, settings: Settin
     """Have a mounted path show another version. ConflictError: it has changes that were not added."""
     usable = project_settings(project, settings)
     workspace = Workspace(os.path.join(project.root, path), usable)
-    if workspace.status().version == pointer.top.hex():
+    if workspace.status().top_hash == pointer.top.hex():
         return
     changes = mounted_changes(project, path, settings)
     if changes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
+import time
 from collections.abc import Sequence
 
 from penstock.errors import UsageError
@@ -55,7 +56,7 @@ class TextMerge:
             if joined is not None:
                 entry = ours_text[0]
                 metadata = session.nodes.metadata(entry.metadata)
-                self._merged[conflict.path] = GivenBytes(conflict.path, joined, entry.kind, entry.mtime_ns, metadata)
+                self._merged[conflict.path] = GivenBytes(conflict.path, joined, entry.kind, time.time_ns(), metadata)
         if not self._merged:
             return None
         return lambda path: Side.OURS if path in self._merged else None

@@ -76,8 +76,8 @@ def compare_sides(
     if b"\0" not in mine and b"\0" not in theirs:
         if path.lower().endswith((".csv", ".tsv")):
             rows = _row_changes(mine, theirs, "\t" if path.lower().endswith(".tsv") else ",")
-        texts = [body.decode("utf-8", "surrogateescape").splitlines() for body in (theirs, mine)]
-        drawn = difflib.unified_diff(*texts, branch, "here", lineterm="", n=_CONTEXT)
+        before, after = (body.decode("utf-8", "surrogateescape").splitlines() for body in (theirs, mine))
+        drawn = difflib.unified_diff(before, after, branch, "here", lineterm="", n=_CONTEXT)
         lines = tuple(islice(drawn, _LINES))
     return ConflictingPath(path, here, there, mine_size, theirs_size, lines, rows, pixels_of(mine), pixels_of(theirs))
 

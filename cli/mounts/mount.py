@@ -147,8 +147,8 @@ def umount(invocation: Invocation, directories: tuple[str, ...], lazy: bool, for
             invocation.output.notice(
                 f"what was changed is kept: penstock diff {left} shows it, penstock commit {left} commits it"
             )
-    for error in failed[:-1]:
-        invocation.output.failure(to_form(error))
+    for each in failed[:-1]:
+        invocation.output.failure(to_form(each))
     if failed:
         raise failed[-1]
 
@@ -162,8 +162,8 @@ def mounts(invocation: Invocation, every: bool) -> None:
     left = unmounted_changes() if every else []
     if invocation.output.json:
         unmounted = [{"state": "unmounted", **asdict(each)} for each in left]
-        state = {True: "mounted", False: "dead"}
-        for document in [*({"state": state[each.alive], **asdict(each)} for each in found), *unmounted]:
+        mounted = [{"state": "mounted" if each.alive else "dead", **asdict(each)} for each in found]
+        for document in [*mounted, *unmounted]:
             invocation.output.record(document)
     elif found:
         rows = []
@@ -174,7 +174,7 @@ def mounts(invocation: Invocation, every: bool) -> None:
     else:
         invocation.output.notice("nothing is mounted")
     for each in found:
-        if not each.alive:
+        if not each.alive and not invocation.output.json:
             invocation.output.failure(to_form(dead_mount(each)))
     _tell_left(invocation.output, left)
     if not all(each.alive for each in found):

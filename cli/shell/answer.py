@@ -42,7 +42,7 @@ def answer_of(question: list[str]) -> Any:
     if kind == "commands":
         from penstock.cli.main import root
 
-        return _table(root, click.Context(root, info_name="penstock"))
+        return _table(root, click.Context(root, info_name="penstock", **root.context_settings))
     settings = load_settings()
     if kind == "remotes":
         return [(name, remote.url) for name, remote in sorted(settings.remotes.items())]

@@ -56,7 +56,8 @@ def ask(question: list[str]) -> Any:
         return None
     path = _path(folder, question)
     found = _read(path)
-    if found is not None and time.time() - found["at"] < _FRESH and found.get("stamp") == stamp(question):
+    now = stamp(question)
+    if found is not None and found.get("stamp") == now and (now or time.time() - found["at"] < _FRESH):
         return found["answer"]
     _start(path, question)
     until = time.monotonic() + _PATIENCE
