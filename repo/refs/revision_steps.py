@@ -8,22 +8,31 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from penstock.errors import NotFoundError, UsageError
-from penstock.manifest.records import parse_time
+from penstock.manifest.records import Commit, parse_time
 from penstock.repo.settings.revision import MoveNumber, MovesBack, Parent, Revision
 
-from .refs import Head, nearest
+from .refs import Head, Refs, nearest
 from .version_id import DEFAULT_BRANCH, VersionId
 
-if TYPE_CHECKING:
-    from .repository import Repository
-
-__all__ = ["step_back"]
+__all__ = ["Versions", "step_back"]
 
 
-def step_back(repository: Repository, revision: Revision, named: Callable[[str], VersionId]) -> VersionId:
+class Versions(Protocol):
+    """The versions of a dataset, which are stepped along: `Repository`."""
+
+    refs: Refs
+    dataset: str
+    handle: str
+
+    def commit(self, commit_id: bytes) -> Commit:
+        """Read a commit."""
+        ...
+
+
+def step_back(repository: Versions, revision: Revision, named: Callable[[str], VersionId]) -> VersionId:
     """Return where the steps of a revision lead; `named` finds what a ref alone stands for.
 
     NotFoundError: a version has no such parent, or a branch no such move. UsageError: a tag or a hash has no moves.
@@ -40,7 +49,7 @@ def step_back(repository: Repository, revision: Revision, named: Callable[[str],
     return version
 
 
-def _parent(repository: Repository, version: VersionId, number: int, name: str) -> VersionId:
+def _parent(repository: Versions, version: VersionId, number: int, name: str) -> VersionId:
     if version.commit is None:
         raise UsageError(
             f"what came before {name!r} cannot be said",
@@ -59,7 +68,7 @@ def _parent(repository: Repository, version: VersionId, number: int, name: str) 
     return VersionId(repository.commit(commit).top_hash, commit)
 
 
-def _moved(repository: Repository, branch: str, step: MoveNumber | MovesBack | dt.datetime) -> VersionId:
+def _moved(repository: Versions, branch: str, step: MoveNumber | MovesBack | dt.datetime) -> VersionId:
     refs = repository.refs
     head = refs.head(branch)
     if head is None:
@@ -88,12 +97,12 @@ def _moved(repository: Repository, branch: str, step: MoveNumber | MovesBack | d
     return VersionId(record.top_hash, record.commit)
 
 
-def _first_time(repository: Repository, branch: str) -> str:
+def _first_time(repository: Versions, branch: str) -> str:
     first = repository.refs.move_at(branch, 0)
     return f"it began on {first.record.time}" if first is not None else "its first is gone"
 
 
-def _at_time(repository: Repository, head: Head, when: dt.datetime) -> Head | None:
+def _at_time(repository: Versions, head: Head, when: dt.datetime) -> Head | None:
     """Return the last move of a branch that was made by then; None: it began later."""
     if parse_time(head.record.time) <= when:
         return head

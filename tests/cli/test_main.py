@@ -14,7 +14,9 @@ from click.testing import Result
 from penstock import __version__
 from penstock.cli.commands import Command, LazyGroup
 from penstock.cli.main import root
-from penstock.errors import ConflictError
+from penstock.cli.params import HANDLE, SIZE
+from penstock.errors import ConflictError, UsageError
+from penstock.repo.settings.handle import Handle
 
 Run = Callable[..., Result]
 
@@ -91,6 +93,47 @@ def test_a_wrong_command_line(arguments: list[str], words: str, run: Run) -> Non
         error = json.loads(run(*placed).stderr)["error"]
         assert error["kind"] == "usage"
         assert words in error["what"]
+
+
+def test_quiet_leaves_notices_out(run: Run) -> None:
+    assert run("remote", "list").stderr
+    assert run("remote", "list", "--quiet").stderr == ""
+    assert run("remote", "remove", "x", "-q").stderr.startswith("penstock: there is no remote")
+
+
+def test_arguments_become_values(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+    show = Command(
+        "exhibit",
+        params=[click.Argument(["handle"], type=HANDLE), click.Option(["--size"], type=SIZE)],
+        callback=lambda **values: seen.append(values),
+    )
+    monkeypatch.setitem(root.commands, "exhibit", show)
+    assert run("exhibit", "demo/x:main/a b", "--size", "2kB").exit_code == 0
+    assert seen == [{"handle": Handle("demo", "x", "main", "a b"), "size": 2000}]
+    wrong = run("exhibit", "demo/x:", "--size", "2kB")
+    assert wrong.exit_code == 2
+    assert "ref is empty" in wrong.stderr
+    assert "bucket/dataset[:ref][/subdir]" in run("exhibit", "--help").stdout
+    with pytest.raises(UsageError):
+        SIZE.convert("much", None, None)
+
+
+def test_swapped_arguments_and_paths_are_noticed(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "things").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert run("remote", "add", "demo", "./store").exit_code == 0
+    for arguments, fix in {
+        ("mount", "./mnt", "demo/x"): "penstock mount demo/x ./mnt",
+        ("mount", "things", "demo/x"): "penstock mount demo/x things",
+        ("push", "demo/x", "./things"): "penstock push ./things demo/x",
+        ("download", "things", "demo/x"): "penstock download demo/x things",
+    }.items():
+        told = run(*arguments)
+        assert told.exit_code == 2
+        assert f"fix: {fix}\n" in told.stderr
+    assert "is a path of this machine" in run("mount", "things/x/..", "./mnt").stderr
+    assert "penstock download" in run("pull").stderr
 
 
 def test_after_two_dashes_json_is_a_word(run: Run) -> None:

@@ -7,14 +7,20 @@ import os
 import pty
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TextIO
 
 import pytest
 
 from penstock.cli.progress import ProgressDisplay
+from penstock.cli.waiting import clear, wait_line
 from penstock.errors import CancelledError
+from penstock.progress import ProgressMeter
+from penstock.repo.push.directory_total import total_told
+from penstock.waits import waiting_for
 
 
 class Terminal:
@@ -105,3 +111,54 @@ def test_ctrl_c_ends_the_work_of_other_threads_too() -> None:
         with pytest.raises(CancelledError):
             stage.advance(1)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_what_is_waited_for_is_told_and_cleared_away(terminal: Terminal) -> None:
+    with wait_line(terminal.stream):
+        with waiting_for("s3.example to list \x1b[2J"):
+            until = time.monotonic() + 60
+            while b"(2 s)" not in terminal.shown:
+                assert time.monotonic() < until
+                time.sleep(0.05)
+        clear()
+    shown = terminal.close()
+    assert "penstock: waiting for s3.example to list \\e[2J" in shown
+    assert shown.endswith("\r\x1b[K")
+
+
+def test_a_display_tells_what_is_waited_for(terminal: Terminal) -> None:
+    with ProgressDisplay(terminal.stream) as progress, wait_line(terminal.stream), waiting_for("the store"):
+        progress.stage("uploading", total=2).advance()
+        until = time.monotonic() + 60
+        while b"waiting for the store" not in terminal.shown:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+    assert "penstock: waiting" not in terminal.close()  # once, not twice
+
+
+def test_a_narrow_terminal_has_no_room_for_a_bar(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    with ProgressDisplay(terminal.stream) as progress:
+        progress.stage("reading", total=5_000_000).advance(2_500_000)
+    shown = terminal.close()
+    assert "2.5 MB of 5 MB" in shown
+    assert "━" not in shown
+
+
+def test_a_directory_is_counted_beside_the_push(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x" * 10)
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "b").write_bytes(b"x" * 5)
+    (tmp_path / ".penstockignore").write_text("*.tmp\n")
+    (tmp_path / "c.tmp").write_bytes(b"x" * 100)
+    meter = ProgressMeter()
+    stage = meter.stage("reading")
+    with total_told(str(tmp_path), stage):
+        until = time.monotonic() + 60
+        while meter.states()[0].total is None:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+    assert meter.states()[0].total == 15 + len("*.tmp\n")
+    with total_told(str(tmp_path / "gone"), meter.stage("reading")):
+        pass  # the push tells of it
+    assert meter.states()[1].total is None

@@ -68,12 +68,14 @@ def demo(run: Run, tmp_path: Path) -> Demo:
 
 def test_log(demo: Demo) -> None:
     shown = demo.ok("log", "demo/things")
-    assert shown.startswith(f"commit {demo.second}\nAuthor:  Tester <t@example.org>\nDate:    20")
-    assert f"\n\n    second\n\ncommit {demo.first}\n" in shown
+    assert shown.startswith(f"commit {demo.second} (main)\nAuthor:  Tester <t@example.org>\nDate:    20")
+    assert f"\n\n    second\n\ncommit {demo.first} (v1)\n" in shown
     assert shown.endswith("\n    first\n    and more\n")
-    assert demo.ok("log", "demo/things", "--oneline") == f"{demo.second[:12]} second\n{demo.first[:12]} first\n"
-    assert demo.ok("log", "demo/things", "-n", "1", "--oneline") == f"{demo.second[:12]} second\n"
-    assert demo.ok("log", "demo/things:v1", "--oneline") == f"{demo.first[:12]} first\n"
+    assert demo.ok("log", "demo/things", "--oneline") == (
+        f"{demo.second[:12]} (main) second\n{demo.first[:12]} (v1) first\n"
+    )
+    assert demo.ok("log", "demo/things", "-n", "1", "--oneline") == f"{demo.second[:12]} (main) second\n"
+    assert demo.ok("log", "demo/things:v1", "--oneline") == f"{demo.first[:12]} (v1) first\n"
     newest, oldest = demo.lines("log", "demo/things")
     assert (newest["commit"], newest["parents"], newest["message"]) == (demo.second, [demo.first], "second")
     assert (oldest["parents"], oldest["entries"], oldest["bytes"]) == ([], 6, 8)

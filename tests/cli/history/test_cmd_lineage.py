@@ -27,6 +27,6 @@ def test_a_sample_leads_back_to_its_dataset(run: Run, tmp_path: Path, monkeypatc
     assert "  sample of" in lines
     assert f"{store}/photos  a" in lines
     assert lines[-1].endswith(": first")
-    steps = json.loads(run("lineage", f"{store}/few", "--json").stdout)
+    steps = [json.loads(line) for line in run("lineage", f"{store}/few", "--json").stdout.splitlines()]
     assert [step["dataset"] for step in steps] == ["few", "photos"]
     assert run("lineage", f"{store}/none").exit_code == 3
