@@ -132,7 +132,7 @@ def test_swapped_arguments_and_paths_are_noticed(run: Run, tmp_path: Path, monke
         told = run(*arguments)
         assert told.exit_code == 2
         assert f"fix: {fix}\n" in told.stderr
-    assert "is a path of this machine" in run("mount", "things/x/..", "./mnt").stderr
+    assert "is a path of this machine" in run("mount", "things", "./mnt").stderr
     assert "penstock download" in run("pull").stderr
 
 
