@@ -7,12 +7,14 @@ seen is added to what it says, so that a field which an answer lacked is require
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["FILE", "learn", "load", "save", "validator"]
+__all__ = ["FILE", "add", "learn", "load", "validator"]
 
 FILE = Path(__file__).resolve().parents[2] / "docs" / "json-schemas.json"
 _MOST_KEYS = 40
@@ -26,8 +28,18 @@ def load() -> dict[str, dict[str, Schema]]:
     return commands
 
 
-def save(commands: dict[str, dict[str, Schema]]) -> None:
-    """Write them, in order."""
+def add(seen: Iterable[tuple[str, str, Any]]) -> None:
+    """Have the file learn answers: commands, forms and values. Several processes may do so at once."""
+    with open(FILE.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        commands = load()
+        for name, form, value in seen:
+            forms = commands.setdefault(name, {})
+            forms[form] = learn(forms.get(form), value)
+        _save(commands)
+
+
+def _save(commands: dict[str, dict[str, Schema]]) -> None:
     document = {
         "$comment": "What commands answer with --json, by command and by form: one document, or a line each.",
         "commands": commands,
