@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from penstock.api.handles import Handle, check_revision, parse_handle
-from penstock.api.mounts.place import MountedVersion, Place, innermost_place, mounted_version
+from penstock.api.mounts.place import MountedVersion, MountPlace, innermost_place, mounted_version
 from penstock.errors import NotFoundError, UsageError
 
 from .invocation import Invocation
@@ -89,7 +89,7 @@ def copy_and_paths(invocation: Invocation, arguments: tuple[str, ...]) -> tuple[
     return first.directory, paths
 
 
-def _tell(invocation: Invocation, place: Place, what: str) -> None:
+def _tell(invocation: Invocation, place: MountPlace, what: str) -> None:
     if what == place.directory:
         invocation.output.notice(f"in {'the mount' if place.mounted else 'the unmounted changes'} at {place.directory}")
     else:

@@ -173,7 +173,7 @@ def _make_display(stream: TextIO) -> rich.progress.Progress:
             speed = "" if task.speed is None else f", {format_size(int(task.speed))}/s"
             return Text(format_size(int(task.completed)) + total + speed)
 
-    class Drawing(Progress):
+    class _Drawing(Progress):
         """The lines, and below them what is waited for."""
 
         def get_renderables(self) -> Iterable[RenderableType]:
@@ -186,4 +186,4 @@ def _make_display(stream: TextIO) -> rich.progress.Progress:
     if console.width >= _WIDE:
         columns[1:1] = [BarColumn()]
         columns.append(TimeRemainingColumn())
-    return Drawing(*columns, console=console, refresh_per_second=1 / _INTERVAL, transient=True)
+    return _Drawing(*columns, console=console, refresh_per_second=1 / _INTERVAL, transient=True)

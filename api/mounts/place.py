@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from penstock.api.handles import Handle, parse_handle
-from penstock.mountpoint.place import Place, innermost_place
+from penstock.mountpoint.innermost_place import MountPlace, innermost_place
 
 if TYPE_CHECKING:
     from penstock.api.settings import Settings
 
-__all__ = ["MountedVersion", "Place", "innermost_place", "mounted_version"]
+__all__ = ["MountPlace", "MountedVersion", "innermost_place", "mounted_version"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class MountedVersion:
         return replace(self.handle, ref=revision, subdir="")
 
 
-def mounted_version(place: Place, settings: Settings) -> MountedVersion:
+def mounted_version(place: MountPlace, settings: Settings) -> MountedVersion:
     """Return the version at a place. PenstockError: its mount does not answer, or its changes cannot be opened."""
     from penstock.api.mounts.workspace import Workspace
 

@@ -17,7 +17,7 @@ from penstock.cli.output import Output, Painted
 from penstock.cli.versions import SHORT, local_time, message_lines, revision_json
 from penstock.errors import UsageError
 
-from .graph import Graph
+from .log_graph import LogGraph
 
 __all__ = ["log_"]
 
@@ -68,7 +68,7 @@ def log_(
     if graph and where.strip("/"):
         raise UsageError("--graph with a path", why="it draws all that led to a version", fix="Leave one out.")
     refs: dict[str, list[str]] | None = None
-    drawing = Graph() if graph and not output.json else None
+    drawing = LogGraph() if graph and not output.json else None
     for number, revision in enumerate(dataset.log(handle.ref, where, limit=limit)):
         if refs is None:
             refs = dataset.names_by_commit(most=_MOST_REFS)
@@ -83,7 +83,7 @@ def log_(
 _Line = tuple[str | Painted, ...]
 
 
-def _write(output: Output, lines: list[_Line], revision: Revision, drawing: Graph | None) -> None:
+def _write(output: Output, lines: list[_Line], revision: Revision, drawing: LogGraph | None) -> None:
     if drawing is None:
         for line in lines:
             output.line(*line)

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 
 from .memory import ask
 
-__all__ = ["Item", "complete", "words_of"]
+__all__ = ["CompletionItem", "complete", "words_of"]
 
 _OURS = re.compile(rb"^\d+ \d+ \S+ \S+ (\S+) .*? - fuse\.penstock ")
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 
 
-class Item(NamedTuple):
+class CompletionItem(NamedTuple):
     """A value and its help; or of kind ``file`` or ``dir``, that those are due."""
 
     value: str
@@ -55,7 +55,7 @@ def words_of(line: str) -> tuple[list[str], str]:
     return words, "".join(word)
 
 
-def complete(line: str) -> list[Item]:
+def complete(line: str) -> list[CompletionItem]:
     """Return what the last word of a line can become."""
     words, text = words_of(line)
     known = ask(["commands"])
@@ -81,7 +81,7 @@ def _first_word(command: dict[str, Any], words: list[str]) -> int | None:
     return None
 
 
-def _items(command: dict[str, Any], words: list[str], text: str) -> list[Item]:
+def _items(command: dict[str, Any], words: list[str], text: str) -> list[CompletionItem]:
     options, positions, at = command["options"], 0, 0
     while at < len(words):
         option = options.get(words[at])
@@ -96,55 +96,58 @@ def _items(command: dict[str, Any], words: list[str], text: str) -> list[Item]:
         name, equals, value = text.partition("=")
         if equals and name in options:
             return [each._replace(value=f"{name}={each.value}") for each in _of_kind(options[name]["kind"], value)]
-        return [Item(each, option["help"]) for each, option in options.items()]
+        return [CompletionItem(each, option["help"]) for each, option in options.items()]
     if command["commands"]:
-        return [Item(name, each["help"]) for name, each in command["commands"].items()]
+        return [CompletionItem(name, each["help"]) for name, each in command["commands"].items()]
     arguments = command["arguments"]
     if not arguments or (positions >= len(arguments) and not command["many"]):
         return []
     return _of_kind(arguments[min(positions, len(arguments) - 1)], text)
 
 
-def _of_kind(kind: str, text: str) -> list[Item]:
+def _of_kind(kind: str, text: str) -> list[CompletionItem]:
     if kind.startswith("choice:"):
-        return [Item(each) for each in kind.removeprefix("choice:").split("|")]
+        return [CompletionItem(each) for each in kind.removeprefix("choice:").split("|")]
     if kind in ("file", "dir"):
-        return [Item("", kind=kind)]
+        return [CompletionItem("", kind=kind)]
     if kind == "remote":
         return _known(["remotes"])
     if kind == "mount":
-        return [*_mounts(), Item("", kind="dir")]
+        return [*_mounts(), CompletionItem("", kind="dir")]
     if kind == "handle":
         return _handles(text)
     if kind == "version":
         found = [] if text.startswith(("/", ".", "~")) else _handles(text)
-        return found or [Item("", kind="file")]
+        return found or [CompletionItem("", kind="file")]
     return []
 
 
-def _known(question: list[str]) -> list[Item]:
+def _known(question: list[str]) -> list[CompletionItem]:
     found = ask(question)
-    return [Item(str(value), str(told)) for value, told in found] if found else []
+    return [CompletionItem(str(value), str(told)) for value, told in found] if found else []
 
 
-def _handles(text: str) -> list[Item]:
+def _handles(text: str) -> list[CompletionItem]:
     scheme = "s3://" if text.startswith("s3://") else ""
     bucket, slash, rest = text.removeprefix(scheme).partition("/")
     bucket = scheme + bucket
     if not slash:
-        return [] if scheme else [Item(f"{each.value}/", each.help) for each in _known(["remotes"])]
+        return [] if scheme else [CompletionItem(f"{each.value}/", each.help) for each in _known(["remotes"])]
     component, inner, path = rest.partition("/")
     dataset, colon, _ = component.partition(":")
     if inner:
         folder, _, _ = path.rpartition("/")
         above = f"{bucket}/{component}/{folder}/" if folder else f"{bucket}/{component}/"
-        return [Item(above + each.value, each.help) for each in _known(["paths", above])]
+        return [CompletionItem(above + each.value, each.help) for each in _known(["paths", above])]
     if colon:
-        return [Item(f"{bucket}/{dataset}:{each.value}", each.help) for each in _known(["refs", f"{bucket}/{dataset}"])]
-    return [Item(f"{bucket}/{each.value}", each.help) for each in _known(["datasets", bucket])]
+        return [
+            CompletionItem(f"{bucket}/{dataset}:{each.value}", each.help)
+            for each in _known(["refs", f"{bucket}/{dataset}"])
+        ]
+    return [CompletionItem(f"{bucket}/{each.value}", each.help) for each in _known(["datasets", bucket])]
 
 
-def _mounts() -> list[Item]:
+def _mounts() -> list[CompletionItem]:
     """Return the mountpoints of Penstock's mounts, as the kernel lists them."""
     try:
         with open("/proc/self/mountinfo", "rb") as stream:
@@ -152,4 +155,4 @@ def _mounts() -> list[Item]:
     except OSError:
         return []
     plain = (_OCTAL.sub(lambda match: bytes([int(match.group(1), 8)]), each) for each in found)
-    return [Item(os.fsdecode(each), "mounted") for each in plain]
+    return [CompletionItem(os.fsdecode(each), "mounted") for each in plain]

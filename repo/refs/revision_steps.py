@@ -12,7 +12,7 @@ from typing import Protocol
 
 from penstock.errors import NotFoundError, UsageError
 from penstock.manifest.records import Commit, parse_time
-from penstock.repo.settings.revision import MoveNumber, MovesBack, Parent, Revision
+from penstock.repo.settings.revision import MoveNumber, MovesBack, Parent, SteppedRef
 
 from .refs import Head, Refs, nearest
 from .version_id import DEFAULT_BRANCH, VersionId
@@ -32,7 +32,7 @@ class Versions(Protocol):
         ...
 
 
-def step_back(repository: Versions, revision: Revision, named: Callable[[str], VersionId]) -> VersionId:
+def step_back(repository: Versions, revision: SteppedRef, named: Callable[[str], VersionId]) -> VersionId:
     """Return where the steps of a revision lead; `named` finds what a ref alone stands for.
 
     NotFoundError: a version has no such parent, or a branch no such move. UsageError: a tag or a hash has no moves.

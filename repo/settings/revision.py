@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from penstock.errors import UsageError
 
-__all__ = ["MoveNumber", "MovesBack", "Parent", "Revision", "Step", "parse_revision"]
+__all__ = ["MoveNumber", "MovesBack", "Parent", "Step", "SteppedRef", "parse_revision"]
 
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
 _WHOLE = re.compile(rf"({_NAME})?(#[0-9]{{1,15}}|@\{{[^{{}}/]{{1,40}}\}})?((?:~[0-9]{{0,6}}|\^[0-9]{{0,2}})*)")
@@ -61,14 +61,14 @@ Step = MoveNumber | MovesBack | dt.datetime | Parent
 
 
 @dataclass(frozen=True, slots=True)
-class Revision:
+class SteppedRef:
     """A ref's name, empty for the default branch, and the steps from it."""
 
     name: str
     steps: tuple[Step, ...]
 
 
-def parse_revision(text: str, *, now: dt.datetime | None = None) -> Revision | None:
+def parse_revision(text: str, *, now: dt.datetime | None = None) -> SteppedRef | None:
     """Return what a revision says; None: it is written like none. UsageError: it names a time, which is none.
 
     `now`, with its zone, is what ``yesterday`` and ``ago`` count from.
@@ -91,7 +91,7 @@ def parse_revision(text: str, *, now: dt.datetime | None = None) -> Revision | N
             steps += [Parent(1)] * int(digits or 1)
         elif digits != "0":
             steps.append(Parent(int(digits or 1)))
-    return Revision(name, tuple(steps))
+    return SteppedRef(name, tuple(steps))
 
 
 def _time(text: str, now: dt.datetime) -> dt.datetime:

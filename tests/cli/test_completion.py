@@ -16,7 +16,7 @@ from click.testing import Result
 
 from penstock.cli.entry import COMPLETE_VARIABLE
 from penstock.cli.shell.answer import answer_of
-from penstock.cli.shell.line import Item, complete, words_of
+from penstock.cli.shell.line import CompletionItem, complete, words_of
 from penstock.cli.shell.memory import keep
 
 Run = Callable[..., Result]
@@ -85,7 +85,10 @@ def test_buckets_datasets_refs_and_paths(run: Run, known: None, tmp_path: Path) 
     learn("paths", "demo/photos:v1/")
     learn("paths", "demo/photos:v1/2024/")
     assert values("penstock remote remove d") == ["data", "demo"]
-    assert complete("penstock mount d") == [Item("data/", "s3://bucket"), Item("demo/", f"file://{tmp_path}/store")]
+    assert complete("penstock mount d") == [
+        CompletionItem("data/", "s3://bucket"),
+        CompletionItem("demo/", f"file://{tmp_path}/store"),
+    ]
     assert values("penstock mount demo/p") == ["demo/photos"]
     assert values("penstock mount demo/photos:") == ["demo/photos:main", "demo/photos:v1"]
     assert values("penstock cat demo/photos:v1/") == ["demo/photos:v1/2024/", "demo/photos:v1/labels"]

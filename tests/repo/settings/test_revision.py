@@ -8,7 +8,7 @@ import pytest
 
 from penstock.errors import UsageError
 from penstock.repo.settings.handle import Handle, parse_handle
-from penstock.repo.settings.revision import MoveNumber, MovesBack, Parent, Revision, parse_revision
+from penstock.repo.settings.revision import MoveNumber, MovesBack, Parent, SteppedRef, parse_revision
 
 NOW = dt.datetime(2026, 11, 30, 14, 5, tzinfo=dt.UTC)
 
@@ -28,7 +28,7 @@ NOW = dt.datetime(2026, 11, 30, 14, 5, tzinfo=dt.UTC)
     ],
 )
 def test_what_a_revision_says(text: str, name: str, steps: tuple[object, ...]) -> None:
-    assert parse_revision(text, now=NOW) == Revision(name, steps)
+    assert parse_revision(text, now=NOW) == SteppedRef(name, steps)
     assert str(parse_handle(f"demo/photos:{text}/2024")) == f"demo/photos:{text}/2024"
     assert parse_handle(f"file:///srv/photos:{text}/a") == Handle("file:///srv", "photos", text, "a")
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-__all__ = ["Graph"]
+__all__ = ["LogGraph"]
 
 
-class Graph:
+class LogGraph:
     """Draws one history. `begin` is called for each version in turn, then `beside` for each more line about it."""
 
     def __init__(self) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from penstock.cli.history.graph import Graph
+from penstock.cli.history.log_graph import LogGraph
 
 MERGE = (("m", "cx"), ("c", "b"), ("x", "b"), ("b", "a"), ("a", ""))
 TWO = (("o", "mz"), ("m", "cx"), ("x", "b"), ("z", "b"), ("c", "b"), ("b", ""))
 
 
 def drawn(history: tuple[tuple[str, str], ...]) -> list[str]:
-    graph, lines = Graph(), []
+    graph, lines = LogGraph(), []
     for version, parents in history:
         before, star = graph.begin(version, parents)
         lines += [*before, f"{star} {version}"]
@@ -37,6 +37,6 @@ def test_lines_lead_from_versions_to_what_they_came_from(
 
 
 def test_lines_about_a_version_stand_beside_the_others() -> None:
-    graph = Graph()
+    graph = LogGraph()
     assert graph.begin("m", "cx") == ([], "*")
     assert [graph.beside() for _ in range(2)] == ["|\\", "| |"]

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from .kernel_mounts import enclosing
 from .overlay_notes import overlay_at
 
-__all__ = ["Place", "innermost_place", "real_path"]
+__all__ = ["MountPlace", "innermost_place", "real_path"]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class MountPlace:
     """A mountpoint, and the path in it that was asked about, empty for itself. `mounted`: False of changes left."""
 
     directory: str
@@ -30,7 +30,7 @@ def real_path(path: str) -> str:
     return os.path.join(os.path.realpath(os.path.dirname(whole)), os.path.basename(whole))
 
 
-def innermost_place(path: str = ".") -> Place | None:
+def innermost_place(path: str = ".") -> MountPlace | None:
     """Return what holds a path; None: no mount of Penstock's, and no directory where one has left changes."""
     real = real_path(path)
     mount = enclosing(real)
@@ -38,13 +38,13 @@ def innermost_place(path: str = ".") -> Place | None:
         real = os.path.realpath(real)  # a link to one
         mount = enclosing(real)
     if mount is not None:
-        return Place(mount.mountpoint, _within(mount.mountpoint, real), True)
+        return MountPlace(mount.mountpoint, _within(mount.mountpoint, real), True)
     at = real
     while (overlay := overlay_at(at)) is None or not _is_own(overlay):
         if at == "/":
             return None
         at = os.path.dirname(at)
-    return Place(at, _within(at, real), False)
+    return MountPlace(at, _within(at, real), False)
 
 
 def _is_own(overlay: str) -> bool:
