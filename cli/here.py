@@ -124,7 +124,11 @@ class _VersionType(HandleType):
         if invocation is None or value.startswith(_ADDRESSES):
             return super().convert(value, param, ctx)
         settings = invocation.settings()
+        if not value and (param is None or param.default != WHOLE):
+            return parse_handle(value)  # which says what is wrong with it
         if looks_local(value, settings):
+            if value and innermost_place(value) is None and not os.path.lexists(value):
+                return parse_handle(value)
             return version_here(invocation, value).version
         is_word = "/" not in value and value not in settings.remotes and self._words
         if (is_word or value.startswith(":")) and innermost_place() is not None:

@@ -114,7 +114,7 @@ def _run(invocation: Invocation, command: str) -> None:
         raise PenstockError(
             "the demo stopped",
             why=f"{command}: {said[0].removeprefix('penstock: ')}",
-            fix="; ".join(line.strip() for line in said[1:]) or "penstock doctor tells what this machine permits",
+            fix="Do what it says; penstock demo --remove takes away what is there already",
         )
 
 
