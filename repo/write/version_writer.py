@@ -163,9 +163,7 @@ class VersionWriter:
         See `open_content`.
         """
         stage = self._progress.stage("uploading")
-        return open_content(
-            self.session, base, stage, enter=enter, dry_run=self.dry_run, like=like, tried=self._tried
-        )
+        return open_content(self.session, base, stage, enter=enter, dry_run=self.dry_run, like=like, tried=self._tried)
 
     def empty(self) -> Manifest:
         """Return a version with nothing in it, whose one node is in the bucket."""
