@@ -107,7 +107,7 @@ def _run(invocation: Invocation, command: str) -> None:
     script = f'penstock() {{ {program} "$@"; }}\n{command}\n'
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, errors="replace", check=False)
     if not invocation.output.json:
-        for line in (done.stdout + done.stderr).splitlines():
+        for line in (done.stdout + done.stderr).expandtabs().splitlines():
             invocation.output.line(f"    {line}")
     if done.returncode not in (0, 1) or (done.returncode and "diff" not in command):
         said = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()
