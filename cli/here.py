@@ -154,7 +154,8 @@ def handle_beside(invocation: Invocation, text: str | Handle, directory: str, *,
     if isinstance(text, Handle):
         return text
     settings = invocation.settings()
-    if not looks_local(text, settings):
+    is_known = text.startswith(_ADDRESSES) or text.partition("/")[0] in settings.remotes
+    if is_known or (not looks_local(text, settings) and os.path.lexists(directory)):
         return parse_handle(text)
     if directory.partition("/")[0] in settings.remotes or directory.startswith(_ADDRESSES):
         right = (text, directory) if last else (directory, text)
