@@ -11,7 +11,7 @@ import click
 from penstock.api.handles import Handle
 from penstock.cli.commands import Command
 from penstock.cli.invocation import Invocation, pass_invocation
-from penstock.cli.params import HANDLE, complete_remote_names
+from penstock.cli.params import HANDLE, REMOTE_NAME
 from penstock.errors import PenstockError
 
 from .job import result_lines, waited
@@ -61,7 +61,7 @@ def _told(invocation: Invocation, shown: Mapping[str, Any]) -> None:
 )
 @click.argument("handle", type=HANDLE)
 @click.argument("spec", type=click.Path(exists=True, dir_okay=False), metavar="JSON")
-@click.option("--remote", required=True, metavar="NAME", shell_complete=complete_remote_names, help="Where it lies.")
+@click.option("--remote", required=True, metavar="NAME", type=REMOTE_NAME, help="Where it lies.")
 @click.option("--ignore-errors", is_flag=True, help="Register what is good, and name what is not.")
 @_STATE
 @pass_invocation
