@@ -32,12 +32,15 @@ def resize(input_dir: Path, output_dir: Path) -> dict[str, Path]:
 
     [path] = input_dir.iterdir()
     made = output_dir / f"{path.stem}.png"
-    with Image.open(path) as picture:
-        small = picture.convert("RGB")
-        small.thumbnail((SIDE, SIDE))
-        square = Image.new("RGB", (SIDE, SIDE))
-        square.paste(small)
-        square.save(made)
+    try:
+        with Image.open(path) as picture:
+            small = picture.convert("RGB")
+    except Image.DecompressionBombError:  # one of openclipart has 620 million pixels
+        return {}
+    small.thumbnail((SIDE, SIDE))
+    square = Image.new("RGB", (SIDE, SIDE))
+    square.paste(small)
+    square.save(made)
     return {made.name: made}
 
 

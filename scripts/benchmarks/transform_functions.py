@@ -25,10 +25,13 @@ def resize(input_dir: Path, output_dir: Path) -> dict[str, Path]:
     from PIL import Image
 
     [path] = input_dir.iterdir()
-    with Image.open(path) as picture:
-        small = picture.convert("RGBA")
-        small.thumbnail((64, 64))
-        small.save(output_dir / path.name)
+    try:
+        with Image.open(path) as picture:
+            small = picture.convert("RGBA")
+    except Image.DecompressionBombError:  # one of openclipart has 620 million pixels
+        return {}
+    small.thumbnail((64, 64))
+    small.save(output_dir / path.name)
     return {path.name: output_dir / path.name}
 
 
