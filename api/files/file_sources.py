@@ -33,8 +33,7 @@ from penstock.store.opening import open_store
 from penstock.store.options import StoreOptions
 
 from .file_address import EntryAddress, FileAddress, LocalAddress, ObjectAddress
-from .fsspec_files import FsspecFile, FsspecStore
-from .place_store import PlaceStore
+from .fsspec_files import FsspecFile, FsspecPlaces, PlaceStore
 
 __all__ = ["FetchedFile", "FileSources"]
 
@@ -78,7 +77,7 @@ class FileSources:
         """Return where files are sent to below an address: of a store, or one that fsspec knows."""
         if url.startswith(("s3://", "file://")):
             return self.store(url)
-        return FsspecStore(url, self.options.deadline)
+        return FsspecPlaces(url, self.options.deadline)
 
     def close(self) -> None:
         """Close what is open; it is opened again when it is needed."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from penstock.errors import (
     AccessError,
@@ -30,7 +30,7 @@ from penstock.errors import (
 from penstock.store.base import Buffer, ObjectInfo
 from penstock.store.durable import write_all
 
-__all__ = ["FsspecFacts", "FsspecFile", "FsspecStore"]
+__all__ = ["FsspecFacts", "FsspecFile", "FsspecPlaces", "PlaceStore"]
 
 T = TypeVar("T")
 
@@ -83,7 +83,34 @@ class FsspecFile:
             return watch.run(work)
 
 
-class FsspecStore:
+class PlaceStore(Protocol):
+    """Objects by key, as `store.base.Store` has them."""
+
+    url: str
+
+    def get(self, key: str, *, limit: int) -> bytes:
+        """Return an object of up to `limit` bytes. NotFoundError: there is none."""
+
+    def put(self, key: str, body: Buffer) -> None:
+        """Write an object."""
+
+    def put_file(self, key: str, descriptor: int, size: int, pool: Executor | None = None) -> None:
+        """Write the first `size` bytes of an open file as an object."""
+
+    def create(self, key: str, body: Buffer) -> bool:
+        """Write an object if there is none; whether there was none."""
+
+    def list(self, prefix: str = "", *, limit: int | None = None) -> Iterator[ObjectInfo]:
+        """Yield objects whose key starts with `prefix`, up to `limit` of them."""
+
+    def list_folders(self, prefix: str = "") -> Iterator[str]:
+        """Yield the names directly below a folder that have objects below them."""
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete objects; those already gone are no error."""
+
+
+class FsspecPlaces:
     """Objects below a URL of fsspec: a `PlaceStore`. UsageError: its library is not there."""
 
     def __init__(self, url: str, deadline: float) -> None:

@@ -25,7 +25,7 @@ import msgspec
 
 from penstock.errors import ConflictError, FormatTooNewError, IntegrityError, NotFoundError
 
-from .place_store import PlaceStore
+from .fsspec_files import PlaceStore
 
 __all__ = [
     "MARKER_FOLDER",

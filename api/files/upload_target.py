@@ -17,8 +17,8 @@ from penstock.progress import Stage
 from .file_address import UploadPlace
 from .file_sources import FileSources
 from .file_transfer import FileTransfer, log_transfer
+from .fsspec_files import PlaceStore
 from .output_files import OutputFile
-from .place_store import PlaceStore
 from .row_marker import (
     MARKER_FOLDER,
     IdState,

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Response
 
 from penstock.errors import NotFoundError
 
-from . import routes_admin, routes_browse, routes_curate, routes_files, routes_history, routes_rows
+from . import routes_admin, routes_browse, routes_curate, routes_files, routes_history, routes_row_table
 from .page_template import FOLDER
 
 __all__ = ["page_routers"]
@@ -23,7 +23,7 @@ _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 def page_routers() -> tuple[APIRouter, ...]:
     """Return the routes for browsers."""
-    pages = (routes_browse, routes_files, routes_history, routes_rows, routes_curate, routes_admin)
+    pages = (routes_browse, routes_files, routes_history, routes_row_table, routes_curate, routes_admin)
     return (router, *(each.router for each in pages))
 
 

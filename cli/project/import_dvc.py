@@ -10,7 +10,7 @@ from penstock.cli.commands import Command
 from penstock.cli.exits import ExitCode
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.project.dvc.dvc_project import find_dvc_project
-from penstock.project.dvc.history import ImportedHistory, import_history
+from penstock.project.dvc.history import DvcHistory, import_history
 from penstock.project.dvc.import_project import Imported, import_project
 from penstock.project.project import init_project
 from penstock.project.project_trust import trust_project
@@ -64,7 +64,7 @@ def import_dvc(
         raise click.exceptions.Exit(ExitCode.DIFFERS)
 
 
-def _tell(invocation: Invocation, report: Imported, history: ImportedHistory | None) -> None:
+def _tell(invocation: Invocation, report: Imported, history: DvcHistory | None) -> None:
     output = invocation.output
     if output.json:
         output.document(

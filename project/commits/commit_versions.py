@@ -28,7 +28,7 @@ from .work_state import MergeChoice, Pending
 if TYPE_CHECKING:
     from penstock.project.declared.declared_source import DeclaredSource
     from penstock.project.records.building import BuiltVersion
-    from penstock.project.records.draft import Merging, OpenCode, Workshop
+    from penstock.project.records.version_draft import Merging, OpenCode, Workshop
     from penstock.project.records.versions import Version
 
 __all__ = ["CommitVersions", "FileResult", "read_staged"]
@@ -117,13 +117,13 @@ class CommitVersions:
         if name in tied.datasets:
             return self._repository.version(name, tied.datasets[name])
         if was and was in tied.datasets:
-            from penstock.project.records.renamed_dataset import adopt
+            from penstock.project.records.versions import adopt
 
             return adopt(self._repository.opened().session, self._repository.version(was, tied.datasets[was]), name)
         return None
 
     def _mergings(self, file: str, name: str, lines: list[_Line]) -> list[Merging | None]:
-        from penstock.project.records.draft import Merging
+        from penstock.project.records.version_draft import Merging
 
         found: list[Merging | None] = []
         choice = self._state.choice
@@ -135,7 +135,7 @@ class CommitVersions:
 
     def _workshop(self, file: str) -> Workshop:
         from penstock.project.project_trust import require_trust
-        from penstock.project.records.draft import Workshop
+        from penstock.project.records.version_draft import Workshop
         from penstock.repo.write.authorship import default_author
         from penstock.repo.write.publish import Authorship
 
@@ -225,7 +225,7 @@ class CommitVersions:
             fetch_notes(self._root, remote)
         if join_notes(self._root) and not self._repository.missing(head):
             return True
-        from penstock.project.records.draft import NeedsCodeError
+        from penstock.project.records.version_draft import NeedsCodeError
 
         parents = parents_of(self._root, head)
         base = parents[0] if parents else None

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from penstock.errors import IntegrityError
 from penstock.project.stages.state.documents import Value, parse_document
 
-__all__ = ["DvcFile", "DvcHash", "LockedRun", "Origin", "Output", "parse_dvc_file", "parse_dvc_lock", "place_in"]
+__all__ = ["DvcFile", "DvcHash", "DvcOrigin", "DvcOutput", "LockedRun", "parse_dvc_file", "parse_dvc_lock", "place_in"]
 
 _MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?\Z")
 _KNOWN = frozenset({"outs", "deps", "md5", "wdir", "frozen", "cmd", "always_changed", "params"})
@@ -43,7 +43,7 @@ class DvcHash:
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class DvcOrigin:
     """Where an output was imported from: a path in a repository at a commit, or, without `url`, an address."""
 
     path: str
@@ -53,7 +53,7 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
+class DvcOutput:
     """What lies at a path from the project's root. `hash` None: DVC does not say. `in_git`: DVC left it to git."""
 
     path: str
@@ -67,8 +67,8 @@ class Output:
 class DvcFile:
     """A ``.dvc`` file: what it tracks, where that was imported from, the user's own keys. `command`: a stage of old."""
 
-    outputs: tuple[Output, ...]
-    origin: Origin | None = None
+    outputs: tuple[DvcOutput, ...]
+    origin: DvcOrigin | None = None
     command: str = ""
     dependencies: tuple[tuple[str, DvcHash | None], ...] = ()
     notes: Mapping[str, Value] = field(default_factory=dict)
@@ -81,7 +81,7 @@ class LockedRun:
     command: str
     dependencies: Mapping[str, DvcHash | None]
     parameters: Mapping[tuple[str, str], Value]
-    outputs: tuple[Output, ...]
+    outputs: tuple[DvcOutput, ...]
 
 
 def place_in(folder: str, path: str, told: str) -> str:
@@ -106,7 +106,7 @@ def parse_dvc_file(body: bytes, path: str) -> DvcFile:
         repository = each.get("repo")
         if isinstance(repository, dict):
             rev = repository.get("rev")
-            origin = Origin(
+            origin = DvcOrigin(
                 named,
                 _text(repository.get("url"), path),
                 rev if isinstance(rev, str) else None,
@@ -115,7 +115,7 @@ def parse_dvc_file(body: bytes, path: str) -> DvcFile:
         elif command:
             dependencies.append((place_in(folder, named, path), _hash(each, path)))
         else:
-            origin = Origin(named)
+            origin = DvcOrigin(named)
     notes = {key: value for key, value in table.items() if key not in _KNOWN}
     return DvcFile(outputs, origin, command, tuple(dependencies), notes)
 
@@ -143,7 +143,7 @@ def parse_dvc_lock(body: bytes, path: str) -> dict[str, LockedRun]:
     return found
 
 
-def _output(table: Mapping[str, Value], folder: str, told: str, *, placed: bool = True) -> Output:
+def _output(table: Mapping[str, Value], folder: str, told: str, *, placed: bool = True) -> DvcOutput:
     path = _text(table.get("path"), told)
     notes = {key: value for key, value in table.items() if key not in _KNOWN_OF_OUTPUT}
     if isinstance(table.get("files"), list):
@@ -151,7 +151,7 @@ def _output(table: Mapping[str, Value], folder: str, told: str, *, placed: bool 
             f"{told}: {path!r} is in a remote that keeps versions itself",
             why="its files are listed by their versions there, and have no hashes by which they could be found",
         )
-    return Output(
+    return DvcOutput(
         place_in(folder, path, told) if placed else path,
         _hash(table, told),
         table.get("isexec") is True,

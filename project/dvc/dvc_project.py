@@ -21,7 +21,7 @@ from penstock.repo.settings.remote import Remote
 from penstock.store.opening import open_store
 
 from .dvc_config import DvcConfig, parse_config
-from .dvc_files import Origin
+from .dvc_files import DvcOrigin
 from .dvc_objects import DvcObjects, NamedStore
 
 __all__ = ["DvcProject", "find_dvc_project", "open_objects", "source_stores"]
@@ -118,7 +118,7 @@ class SourceFiles:
 
 
 @contextmanager
-def source_stores(origin: Origin, found: DvcProject) -> Iterator[tuple[list[NamedStore], SourceFiles]]:
+def source_stores(origin: DvcOrigin, found: DvcProject) -> Iterator[tuple[list[NamedStore], SourceFiles]]:
     """Open what has the data of another repository that was imported from: its remotes, and its commit's own files.
 
     Errors as `fetched_commit`.

@@ -16,10 +16,10 @@ from penstock.project.stages.definition.stage import Stage, StageName, check_sta
 from penstock.project.stages.state.documents import MOST_BYTES, Value, parse_document
 from penstock.project.state_folder import STATE_FOLDER
 
-from .dvc_files import DvcFile, LockedRun, Origin, Output, parse_dvc_file, parse_dvc_lock
+from .dvc_files import DvcFile, DvcOrigin, DvcOutput, LockedRun, parse_dvc_file, parse_dvc_lock
 from .pipeline_file import DvcStage, parse_pipeline
 
-__all__ = ["CommitTree", "DvcState", "FileTree", "Tracked", "WorkTree", "read_state"]
+__all__ = ["CommitTree", "DvcState", "DvcWorkTree", "FileTree", "Tracked", "read_state"]
 
 _MOST = 16 << 20
 _POINTER = ".dvc"
@@ -44,7 +44,7 @@ def _is_dvc(path: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkTree:
+class DvcWorkTree:
     """The files that lie in a work tree, those that git ignores left out."""
 
     project: Project
@@ -106,9 +106,9 @@ class CommitTree:
 class Tracked:
     """An output, and what it belongs to: a ``.dvc`` file, with the origin of what it says, or a stage."""
 
-    output: Output
+    output: DvcOutput
     file: str = ""
-    origin: Origin | None = None
+    origin: DvcOrigin | None = None
     notes: Mapping[str, Value] = field(default_factory=dict)
     stage: StageName | None = None
 
@@ -180,7 +180,8 @@ def _take_file(state: DvcState, path: str, file: DvcFile) -> None:
         state.stages.append(DvcStage(name.name, folder, stage, kept, file.notes))
         hashes = {inside(each): found for each, found in file.dependencies}
         outputs = tuple(
-            Output(inside(each.path), each.hash, each.is_executable, each.in_git, each.notes) for each in file.outputs
+            DvcOutput(inside(each.path), each.hash, each.is_executable, each.in_git, each.notes)
+            for each in file.outputs
         )
         state.runs[name] = LockedRun(file.command, hashes, {}, outputs)
         return
@@ -201,5 +202,5 @@ def _take_run(state: DvcState, where: StageName, run: LockedRun) -> None:
             state.remarks.append(f"stage {where}: {path} has no MD5, so nothing says what it is")
             continue
         in_git = output.in_git or path in stage.in_git
-        placed = Output(path, output.hash, output.is_executable, in_git, output.notes)
+        placed = DvcOutput(path, output.hash, output.is_executable, in_git, output.notes)
         state.tracked.append(Tracked(placed, stage=where))

@@ -41,10 +41,10 @@ from penstock.repo.write.version_writer import VersionWriter
 
 from .dvc_project import DvcProject, open_objects
 from .dvc_state import CommitTree, DvcState, Tracked, read_state
+from .dvc_versions import DvcVersions
 from .import_project import taken_version, told_of
-from .versions import DvcVersions
 
-__all__ = ["ImportedHistory", "import_history"]
+__all__ = ["DvcHistory", "import_history"]
 
 _OPERATION = "import-dvc"
 _DOCUMENTS = (".dvc", ".yaml", ".yml", ".json", ".toml", ".lock")
@@ -52,7 +52,7 @@ _STATES = 64
 
 
 @dataclass(slots=True)
-class ImportedHistory:
+class DvcHistory:
     """What came of it: how many commits of git are versions, and their names. `failed`: what could not be taken."""
 
     remote: str
@@ -74,13 +74,13 @@ class _GitCommit:
 
 def import_history(
     project: Project, found: DvcProject, settings: Settings, progress: Progress = SILENT, *, remote: str | None = None
-) -> ImportedHistory:
+) -> DvcHistory:
     """Make what each commit of a repository tracks a version in a remote. Errors as `chosen_remote`."""
     if project.common is None:
         raise UsageError(f"{project.root} has no commits", why="it is no git repository")
     usable = project_settings(project, settings)
     name = chosen_remote(project, usable, remote)
-    report = ImportedHistory(name)
+    report = DvcHistory(name)
     who = Authorship(default_author(), "import of a project of DVC", _OPERATION)
     with (
         open_objects(found, project) as objects,
@@ -216,7 +216,7 @@ def _commits(project: Project) -> Iterator[_GitCommit]:
 
 
 def _name(
-    project: Project, made: dict[str, VersionId], target: BucketSession, who: Authorship, report: ImportedHistory
+    project: Project, made: dict[str, VersionId], target: BucketSession, who: Authorship, report: DvcHistory
 ) -> None:
     """Give versions the names that git has for their commits; a branch here goes before one of a remote of git."""
     assert project.common is not None
@@ -241,7 +241,7 @@ def _name(
 
 
 def _tag(
-    target: BucketSession, project: Project, name: str, version: VersionId, who: Authorship, report: ImportedHistory
+    target: BucketSession, project: Project, name: str, version: VersionId, who: Authorship, report: DvcHistory
 ) -> None:
     repository = target.repository(project.file.dataset)
     try:
@@ -260,7 +260,7 @@ def _stand(
     version: VersionId,
     who: Authorship,
     ours: set[bytes | None],
-    report: ImportedHistory,
+    report: DvcHistory,
 ) -> None:
     repository = target.repository(project.file.dataset)
     with VersionWriter(target, repository, LeaseKind.PUSH, who, branch=ref_name(name)) as writer:

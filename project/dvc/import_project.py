@@ -27,22 +27,22 @@ from penstock.repo.push.globs import GlobError, parse_glob
 from penstock.repo.settings.settings import Settings
 from penstock.repo.tracked.checkout import Checkout
 
-from .dvc_files import Output
+from .dvc_files import DvcOutput
 from .dvc_objects import DvcObjects, NamedStore
 from .dvc_project import DvcProject, open_objects, source_stores
-from .dvc_state import DvcState, Tracked, WorkTree, read_state
-from .notes import meta_of
+from .dvc_state import DvcState, DvcWorkTree, Tracked, read_state
+from .dvc_versions import DvcVersions
 from .stages import take_stages
-from .versions import DvcVersions
+from .user_notes import meta_of
 
-__all__ = ["Imported", "Taken", "import_project", "taken_version", "told_of"]
+__all__ = ["Imported", "TakenPath", "import_project", "taken_version", "told_of"]
 
 _IGNORE, _OUR_IGNORE = ".dvcignore", ".penstockignore"
 _MOST_IGNORED = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class TakenPath:
     """A path that was taken over, and what became of it where it lies; None: nothing was brought there."""
 
     path: str
@@ -57,7 +57,7 @@ class Imported:
     `files` are for git; `untrack` those that git is to let go of, since a stage makes them.
     """
 
-    taken: list[Taken] = field(default_factory=list)
+    taken: list[TakenPath] = field(default_factory=list)
     stages: list[str] = field(default_factory=list)
     remotes: list[str] = field(default_factory=list)
     failed: dict[str, PenstockError] = field(default_factory=dict)
@@ -71,7 +71,7 @@ def import_project(
 ) -> Imported:
     """Take over what the work tree's files of DVC say. With `checkout`, data that is missing comes into place."""
     report = Imported(remarks=list(found.remarks))
-    state = read_state(WorkTree(project))
+    state = read_state(DvcWorkTree(project))
     report.remarks += state.remarks
     versions: dict[str, Pointer] = {}
     with (
@@ -101,7 +101,7 @@ def import_project(
             done = None
             if checkout:
                 done = check_out_path(project, tracked.output.path, pointer, settings, progress)
-            report.taken.append(Taken(tracked.output.path, pointer, done))
+            report.taken.append(TakenPath(tracked.output.path, pointer, done))
         except PenstockError as error:
             report.failed[tracked.output.path] = error
     take_stages(project, state, versions, settings, report.stages, report.remarks, report.files)
@@ -124,7 +124,7 @@ def _others(state: DvcState, project: Project) -> set[str]:
     return {each.output.path for each in state.tracked} | pointer_paths(project)
 
 
-def _work_tree_files(project: Project, output: Output) -> Callable[[str], bytes | None]:
+def _work_tree_files(project: Project, output: DvcOutput) -> Callable[[str], bytes | None]:
     def read(below: str) -> bytes | None:
         return read_bounded(os.path.join(project.root, output.path, below).rstrip("/"), 1 << 30)
 

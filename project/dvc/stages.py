@@ -30,7 +30,7 @@ from penstock.repo.settings.settings import Settings
 from .dvc_files import DvcHash, LockedRun
 from .dvc_state import DvcState
 from .hashes import dvc_md5, fits, listing_hash
-from .notes import comment_of
+from .user_notes import comment_of
 
 __all__ = ["take_stages"]
 

@@ -24,13 +24,13 @@ from penstock.project.declared.declared_source import DeclaredSource
 
 from .changed_rows import ChangedRows
 from .dataset_schema import schema_of, write_schema
-from .draft import Draft, Merging, Workshop
 from .ingested_rows import take_ingest
 from .joined_records import join
 from .method_calls import act, check, derive
 from .published_version import publish_edits
 from .reshaped_rows import reshape
 from .row_edits import RowEdits
+from .version_draft import Merging, VersionDraft, Workshop
 from .versions import Version
 
 __all__ = ["BuiltVersion", "build"]
@@ -68,7 +68,7 @@ def build(
     try:
         with closing(ChangedRows(base, shop.files.folder)) as rows:
             try:
-                with closing(Draft(shop, source, declaration, rows, merging, only_known)) as draft:
+                with closing(VersionDraft(shop, source, declaration, rows, merging, only_known)) as draft:
                     _change(draft, again=again)
                 return _publish(draft)
             finally:
@@ -84,7 +84,7 @@ def _is_made(declaration: Declaration, base: Version) -> bool:
     return base.metadata == write_schema(schema, declaration.title, declaration.description)
 
 
-def _change(draft: Draft, *, again: bool) -> None:
+def _change(draft: VersionDraft, *, again: bool) -> None:
     """Take all steps but the last."""
     declaration, merging = draft.declaration, draft.merging
     if merging is not None:
@@ -100,7 +100,7 @@ def _change(draft: Draft, *, again: bool) -> None:
         check(draft, method)
 
 
-def _publish(draft: Draft) -> BuiltVersion:
+def _publish(draft: VersionDraft) -> BuiltVersion:
     shop, rows, declaration = draft.shop, draft.rows, draft.declaration
     added = removed = 0
     for _, old, new in rows.changed():

@@ -7,12 +7,12 @@ from penstock.project.declared.declaration import Method
 
 from .code_processes import CodeError
 from .data_record import DataRecord
-from .draft import Draft, form_of
+from .version_draft import VersionDraft, form_of
 
 __all__ = ["take_ingest"]
 
 
-def take_ingest(draft: Draft, method: Method, *, again: bool) -> None:
+def take_ingest(draft: VersionDraft, method: Method, *, again: bool) -> None:
     """Take in what an ingest brings: nothing, if the version before has it. With `again` it runs that has run before.
 
     CodeError: it failed, or a value does not fit its field; the records that came before are kept for the next time.
@@ -36,7 +36,7 @@ def take_ingest(draft: Draft, method: Method, *, again: bool) -> None:
             draft.rows.put(identity, record)
 
 
-def _is_here(draft: Draft, method: Method, name: str) -> bool:
+def _is_here(draft: VersionDraft, method: Method, name: str) -> bool:
     """Whether the files of what an ingest brought once are there: of a version that was never made, gc takes them."""
     kept = draft.shop.kept
     return all(
@@ -47,7 +47,7 @@ def _is_here(draft: Draft, method: Method, name: str) -> bool:
     )
 
 
-def _bring(draft: Draft, method: Method, name: str) -> None:
+def _bring(draft: VersionDraft, method: Method, name: str) -> None:
     kept = draft.shop.kept
     fields = draft.declaration.fields
     asks = any(each.name == "done" for each in method.parameters)

@@ -14,9 +14,9 @@ from penstock.project.declared.declaration import Field, Method
 
 from .code_processes import CodeError
 from .data_record import DataRecord, FileValue, Lineage, file_name
-from .draft import Draft, form_of
 from .kept_work import KeptValue
 from .messages import CallAnswer, FieldForm, MethodCall
+from .version_draft import VersionDraft, form_of
 
 __all__ = ["act", "check", "derive"]
 
@@ -24,7 +24,7 @@ _Rows = Iterator[tuple[str, DataRecord]]
 _LONGEST_ERROR = 2000
 
 
-def act(draft: Draft, method: Method) -> None:
+def act(draft: VersionDraft, method: Method) -> None:
     """Let a method drop or alter rows. CodeError: it failed for one."""
     column = draft.declaration.column(method.alters) if method.alters else None
     form = form_of(column) if column is not None else None
@@ -39,14 +39,14 @@ def act(draft: Draft, method: Method) -> None:
             draft.rows.put(answer.record, None, record)
 
 
-def check(draft: Draft, method: Method) -> None:
+def check(draft: VersionDraft, method: Method) -> None:
     """Let a method look at rows. CodeError: it raised for one."""
     changed = ((identity, new) for identity, _, new in draft.rows.changed() if new is not None)
     for _, answer in _answers(draft, method, None, draft.rows.all() if draft.is_changed(method) else changed):
         _refuse(draft, method, answer)
 
 
-def derive(draft: Draft, method: Method) -> None:
+def derive(draft: VersionDraft, method: Method) -> None:
     """Make a field, of the rows for which that was not done before. CodeError: it failed for one.
 
     Where errors are kept, such a row has none, and the error.
@@ -79,7 +79,7 @@ def derive(draft: Draft, method: Method) -> None:
         stage.advance(1)
 
 
-def _needing(draft: Draft, method: Method, form: FieldForm, works: dict[str, tuple[Lineage, str]]) -> _Rows:
+def _needing(draft: VersionDraft, method: Method, form: FieldForm, works: dict[str, tuple[Lineage, str]]) -> _Rows:
     """Yield the rows that a method has to be called for; what is remembered of earlier calls is taken.
 
     `works` is given what stands for each call that is to be made.
@@ -103,7 +103,7 @@ def _needing(draft: Draft, method: Method, form: FieldForm, works: dict[str, tup
 
 
 def _answers(
-    draft: Draft, method: Method, form: FieldForm | None, rows: _Rows
+    draft: VersionDraft, method: Method, form: FieldForm | None, rows: _Rows
 ) -> Iterator[tuple[DataRecord, CallAnswer]]:
     """Call a method for rows, and yield each with its answer; no process is started where there is nothing to call."""
     inflight: dict[str, DataRecord] = {}
@@ -132,7 +132,7 @@ def _answers(
         yield inflight.pop(answer.record), answer
 
 
-def _has_inputs(draft: Draft, method: Method, record: DataRecord) -> bool:
+def _has_inputs(draft: VersionDraft, method: Method, record: DataRecord) -> bool:
     """Whether a record has all that a method cannot do without."""
     for each in method.parameters:
         column = draft.declaration.column(each.name)
@@ -142,7 +142,7 @@ def _has_inputs(draft: Draft, method: Method, record: DataRecord) -> bool:
     return True
 
 
-def _call(draft: Draft, method: Method, identity: str, record: DataRecord) -> MethodCall | None:
+def _call(draft: VersionDraft, method: Method, identity: str, record: DataRecord) -> MethodCall | None:
     """Return what a method is called with for a record; None: an input is missing that it cannot do without."""
     if not _has_inputs(draft, method, record):
         return None
@@ -157,7 +157,7 @@ def _call(draft: Draft, method: Method, identity: str, record: DataRecord) -> Me
     return MethodCall(identity, values, files)
 
 
-def _refuse(draft: Draft, method: Method, answer: CallAnswer) -> None:
+def _refuse(draft: VersionDraft, method: Method, answer: CallAnswer) -> None:
     if answer.error:
         raise CodeError(
             f"{draft.declaration.file}:{method.line}: {method.name} failed for record {answer.record}: {answer.error}",
@@ -165,7 +165,7 @@ def _refuse(draft: Draft, method: Method, answer: CallAnswer) -> None:
         )
 
 
-def _checked(draft: Draft, method: Method, answer: CallAnswer, column: Field) -> Any:
+def _checked(draft: VersionDraft, method: Method, answer: CallAnswer, column: Field) -> Any:
     assert answer.value is not None
     try:
         return draft.value(answer.value, column)

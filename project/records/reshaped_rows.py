@@ -8,12 +8,12 @@ from penstock.project.declared.file_types import LOOKED_AT, check_format
 
 from .data_record import DataRecord, FileValue
 from .dataset_schema import convert, plain_type
-from .draft import Draft
+from .version_draft import VersionDraft
 
 __all__ = ["reshape"]
 
 
-def reshape(draft: Draft) -> None:
+def reshape(draft: VersionDraft) -> None:
     """Give rows the fields that the declaration has now. UsageError: a value does not fit the type of its field."""
     before = draft.before
     if before is None:
@@ -38,7 +38,7 @@ def reshape(draft: Draft) -> None:
             draft.rows.put(identity, new, record)
 
 
-def _fitted(draft: Draft, identity: str, record: DataRecord, column: Field) -> DataRecord:
+def _fitted(draft: VersionDraft, identity: str, record: DataRecord, column: Field) -> DataRecord:
     """Return a record whose field has another type now. UsageError: its value does not fit that."""
     value = record.value(column.name)
     if value is None:

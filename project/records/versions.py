@@ -1,4 +1,4 @@
-"""Versions of declared datasets as they lie in a bucket: read row by row, and compared. None is written here.
+"""Versions of declared datasets as they lie in a bucket: read row by row, compared, given a new name.
 
 `Version` is one, opened. Whoever has its bucket's session open may read it; nothing is held but what was asked for.
 """
@@ -15,6 +15,7 @@ from penstock.manifest.entry import Metadata, NodeRef, TreeEntry
 from penstock.manifest.metadata import parse_metadata
 from penstock.manifest.records import Manifest
 from penstock.manifest.tree import Tree
+from penstock.repo.bucket.object_keys import commit_key, manifest_key
 from penstock.repo.refs.repository import VersionId
 from penstock.repo.session.bucket_session import BucketSession
 
@@ -25,6 +26,7 @@ __all__ = [
     "FolderChange",
     "RecordChange",
     "Version",
+    "adopt",
     "folder_changes",
     "open_version",
     "record_changes",
@@ -178,3 +180,13 @@ def _differences(
     for change in changes(one, other, loads[0], loads[1]):
         if len(change.path) == 1:
             yield change.path[0], change.old, change.new
+
+
+def adopt(session: BucketSession, version: Version, dataset: str) -> Version:
+    """Return a version as one of another dataset in the same bucket. Its history stays with the old name."""
+    store = session.store
+    commit, top_hash = version.commit.hex(), version.id.top_hash.hex()
+    for key in (manifest_key, commit_key):
+        name = top_hash if key is manifest_key else commit
+        store.create(key(dataset, name), store.get(key(version.dataset, name)))
+    return open_version(session, dataset, version.commit)

@@ -14,7 +14,7 @@ from penstock.project.declared.declared_source import read_source
 from penstock.project.project import Project, work_tree_of
 from penstock.project.records.building import BuiltVersion, build
 from penstock.project.records.data_record import DataRecord
-from penstock.project.records.draft import Merging, Workshop
+from penstock.project.records.version_draft import Merging, Workshop
 from penstock.project.records.versions import Version
 from penstock.repo.write.publish import Authorship
 

@@ -14,7 +14,7 @@ from penstock.errors import MergeConflictError, NotFoundError, UsageError
 from penstock.progress import SILENT
 from penstock.project.commits.attached_database import attached_database, database_maker
 from penstock.project.records.code_processes import CodeError
-from penstock.project.records.draft import Merging
+from penstock.project.records.version_draft import Merging
 from penstock.project.records.versions import open_version
 from penstock.repo.gc.collect import collect
 

@@ -1,7 +1,7 @@
 """A version in the making: what it is made of, what has become of its rows so far, and the user's code, to be called.
 
-`Workshop` is where versions are made, the same for all; a `Draft` is one of them. `building` has the order of the
-steps, each of which is given the draft. One thread.
+`Workshop` is where versions are made, the same for all; a `VersionDraft` is one of them. `building` has the order
+of the steps, each of which is given the draft. One thread.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .messages import FieldForm, FileForm, ValueForm
 from .published_version import Attach, nothing_attached
 from .versions import Version
 
-__all__ = ["Draft", "Merging", "NeedsCodeError", "OpenCode", "Workshop", "form_of"]
+__all__ = ["Merging", "NeedsCodeError", "OpenCode", "VersionDraft", "Workshop", "form_of"]
 
 
 class NeedsCodeError(UsageError):
@@ -76,7 +76,7 @@ class Workshop:
 
 
 @dataclass(slots=True)
-class Draft:
+class VersionDraft:
     """A version in the making. `names`: fields that are called otherwise now; `stuck`: those whose inputs are gone.
 
     `calls`, `failed`: how often each method was called, and for how many records in vain.

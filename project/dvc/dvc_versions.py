@@ -30,7 +30,7 @@ from penstock.repo.tracked.addition import add_version
 from penstock.repo.tracked.survey import Suspect
 from penstock.repo.tracked.tracked_index import FileFacts
 
-from .dvc_files import DvcHash, Output
+from .dvc_files import DvcHash, DvcOutput
 from .dvc_objects import DvcObjects, NamedStore
 
 __all__ = ["DvcVersions"]
@@ -82,7 +82,7 @@ class DvcVersions:
 
     def version(
         self,
-        output: Output,
+        output: DvcOutput,
         more: Sequence[NamedStore] = (),
         in_git: Callable[[str], bytes | None] = lambda _: None,
         *,
@@ -108,11 +108,11 @@ class DvcVersions:
         kind = "directory" if wanted.is_directory else "file"
         return Pointer(kind, made.top_hash, made.root.entries, made.root.size)
 
-    def _key(self, output: Output) -> str:
+    def _key(self, output: DvcOutput) -> str:
         assert output.hash is not None
         return output.hash.md5 + ("x" if output.is_executable else "")
 
-    def _known(self, output: Output) -> Manifest | None:
+    def _known(self, output: DvcOutput) -> Manifest | None:
         row = self._notes.execute(
             "SELECT top FROM made WHERE path = ? AND md5 = ?", (output.path, self._key(output))
         ).fetchone()
@@ -121,12 +121,12 @@ class DvcVersions:
             return None
         return self._session.repository(dataset).manifest(row[0])
 
-    def _note(self, output: Output, top: bytes) -> None:
+    def _note(self, output: DvcOutput, top: bytes) -> None:
         self._notes.execute("INSERT OR REPLACE INTO made VALUES (?, ?, ?)", (output.path, self._key(output), top))
 
     def _make(
         self,
-        output: Output,
+        output: DvcOutput,
         listing: Listing,
         more: Sequence[NamedStore],
         in_git: Callable[[str], bytes | None],
@@ -172,7 +172,7 @@ def _differences(old: Listing, new: Listing) -> Iterator[tuple[Names, DvcHash | 
             yield names, None
 
 
-def _finding(names: Names, found: bytes, output: Output, here: bytes | None, top: bytes) -> Suspect:
+def _finding(names: Names, found: bytes, output: DvcOutput, here: bytes | None, top: bytes) -> Suspect:
     status = os.stat(found)
     kind = Kind.EXECUTABLE if output.is_executable else Kind.FILE
     facts = None
