@@ -108,9 +108,8 @@ class ProgressDisplay:
     """
 
     def __init__(self, stream: TextIO | None = None, *, shown: bool = True) -> None:
-        stream = sys.stderr if stream is None else stream
-        self._stream = stream
-        self._shown = shown and can_draw(stream)
+        self._stream: TextIO = sys.stderr if stream is None else stream
+        self._shown = shown and can_draw(self._stream)
         self._alone = ExitStack()
         self._drawing: rich.progress.Progress | None = None
         self._stages: list[_Line | _HiddenStage] = []

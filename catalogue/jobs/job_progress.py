@@ -30,6 +30,8 @@ class _Stage:
 class JobProgress:
     """A `Progress` of one step of a job, which is the part from `begin` to `end` of all of it."""
 
+    is_shown = True
+
     def __init__(self, running: RunningJob, begin: float = 0.0, end: float = 1.0) -> None:
         self._running = running
         self._begin = begin

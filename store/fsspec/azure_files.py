@@ -155,7 +155,7 @@ class AzureFiles(RemoteFiles):
     def explain(self, error: Exception, what: str) -> PenstockError | None:
         """See `RemoteFiles.explain`; Azure's client has tried again by itself what may go better."""
         why = str(error).split("\n", 1)[0][:300]
-        status = error.status_code if isinstance(error, HttpResponseError) else None
+        status = getattr(error, "status_code", None) if isinstance(error, HttpResponseError) else None
         if isinstance(error, ClientAuthenticationError) or status in (401, 403):
             return AccessError(what, why=why, fix=_LOGIN)
         if status is not None and 400 <= status < 500 and status not in (408, 429):

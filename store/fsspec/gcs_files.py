@@ -132,7 +132,7 @@ class GcsFiles(RemoteFiles):
     def explain(self, error: Exception, what: str) -> PenstockError | None:
         """See `RemoteFiles.explain`; gcsfs has tried again by itself what may go better."""
         why = f"{type(error).__name__}: {error}"[:300]
-        code = str(error.code) if isinstance(error, HttpError) else ""
+        code = str(getattr(error, "code", "")) if isinstance(error, HttpError) else ""
         is_refused = isinstance(error, OSError) and str(error).startswith("Forbidden")
         if code in ("401", "403") or is_refused or isinstance(error, google.auth.exceptions.GoogleAuthError):
             return AccessError(what, why=why, fix="gcloud auth application-default login; and look what may be read.")

@@ -140,9 +140,10 @@ class SshFiles(RemoteFiles):
 
     async def _real(self, path: str) -> str:
         """Return a path without links. SFTPNoSuchFile: there is no such thing. AccessError: it leads through a link."""
-        if self._root is None:
-            self._root = await self._sftp.realpath(self._spelt or "/")
-        real = posixpath.join(self._root, path[len(self._spelt) + 1 :]).rstrip("/") or "/"
+        root = self._root
+        if root is None:
+            root = self._root = str(await self._sftp.realpath(self._spelt or "/"))
+        real = posixpath.join(root, path[len(self._spelt) + 1 :]).rstrip("/") or "/"
         found = await self._sftp.realpath(real)
         if found != real:
             raise AccessError(

@@ -21,7 +21,7 @@ from penstock.cli.output import JsonValue, Output
 Run = Callable[..., Result]
 _MOST_LOOKED_AT = 500
 _HELD: frozenset[str] = frozenset()
-"""Commands whose shapes have been learned from all tests of the command line."""
+"""Commands whose answers are held against their shapes: none until each was learned from all tests."""
 _LEARNING = bool(os.environ.get("PENSTOCK_LEARN_JSON"))
 RunProcess = Callable[..., "subprocess.CompletedProcess[str]"]
 

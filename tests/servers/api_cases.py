@@ -52,7 +52,7 @@ def _ask(operation: Any, count: int, ask: Callable[[Any], None]) -> None:
         deadline=None,
         derandomize=True,
         phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
     )
     @given(case=operation.as_strategy())
     def run(case: Any) -> None:

@@ -110,7 +110,8 @@ def _dicom_picture(body: bytes, size: int, frame: int) -> Decoded:
 def _pixels(found: Dataset, frame: int) -> Any:
     """Return a frame as bytes of grey or colour: by its window, or from its darkest to its lightest."""
     import numpy as np
-    from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, pixel_array
+    from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
+    from pydicom.pixels.utils import pixel_array
 
     values: Any = pixel_array(found, index=frame)
     kind = str(found.get("PhotometricInterpretation", ""))
