@@ -56,6 +56,15 @@ class _TooLargeError(Exception):
     pass
 
 
+async def _let_pass(receive: Receive, most: int) -> None:
+    """Read what is left of a request, within bounds: a client that still sends when this closes hears no answer."""
+    while most > 0:
+        message = await receive()
+        most -= len(message.get("body", b""))
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            return
+
+
 class Guard:
     """An ASGI application around another."""
 
@@ -106,6 +115,8 @@ class Guard:
             form = {"kind": "usage", "what": "the request is too large", "why": f"{MOST_BODY} bytes are the most"}
             body = json.dumps({"error": {**form, "fix": "Send files in pieces.", "candidates": []}}).encode()
             start = [(b"content-type", b"application/json"), (b"connection", b"close")]
+            start.append((b"content-length", str(len(body)).encode()))
+            await _let_pass(receive, 4 * MOST_BODY - received)
             await sending({"type": "http.response.start", "status": 413, "headers": start})
             await sending({"type": "http.response.body", "body": body})
         finally:

@@ -10,7 +10,7 @@ import click
 
 from penstock.api.datasets.dataset import Dataset
 from penstock.api.datasets.push import hash_directory
-from penstock.api.handles import DEFAULT_BRANCH, Handle, dataset_alone
+from penstock.api.handles import DEFAULT_BRANCH, Handle, dataset_alone, parse_handle
 from penstock.api.settings import allowed_record
 from penstock.cli.commands import Command
 from penstock.cli.exits import ExitCode
@@ -116,7 +116,11 @@ def push_(
         raise click.UsageError("--modes and --xattrs go without --in-place")
     if workspace and in_place:
         raise click.UsageError("--workspace does not go with --in-place")
-    handle = handle_beside(invocation, handle, directory, last=True)
+    # What is registered in place has an address, so that none of the two is a path.
+    if not in_place:
+        handle = handle_beside(invocation, handle, directory, last=True)
+    elif not isinstance(handle, Handle):
+        handle = parse_handle(handle)
     alone = dataset_alone(handle)
     if handle.subdir:
         raise UsageError(

@@ -12,7 +12,7 @@ import pytest
 import penstock.api
 
 MODULES = [module.name for module in pkgutil.walk_packages(penstock.api.__path__, "penstock.api.")]
-MODULES.append("penstock.project.declared.runtime")
+MODULES += ["penstock.cli.progress", "penstock.project.declared.runtime"]
 NAMES = [name for name in MODULES if ".training" not in name]  # those need PyTorch, and have a test beside it
 
 

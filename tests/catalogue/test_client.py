@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 from servers.catalogue import running
+from servers.rgw import RadosGateway
 from trees.media import image, video
 
 import penstock
@@ -324,6 +325,13 @@ def test_what_does_no_harm_is_asked_for_again_and_nothing_else():
         finally:
             server.shutdown()
             thread.join()
+
+
+@pytest.fixture
+def gateway():
+    """The S3 server, one that gives out credentials of roles."""
+    with RadosGateway(gives_roles=True) as running:
+        yield running
 
 
 @pytest.mark.s3

@@ -350,7 +350,7 @@ def test_a_mount_of_another_version_is_named_as_such(pushed: LocalBucket, mounts
             replied.result(10)
         os.unlink(path)
         assert theirs in told.value.why
-        assert f"penstock umount {info.mountpoint}" in told.value.fix
+        assert f"penstock restart {info.mountpoint}" in told.value.fix
 
 
 def test_a_state_file_of_a_later_version_is_read_as_far_as_it_is_known(pushed: LocalBucket, mounts: Mount) -> None:

@@ -38,9 +38,13 @@ def test_pictures_are_made_small_and_read_through_a_mount(tmp_path: Path, monkey
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (100 + number, 90), (number * 20, 128, 0)).save(path)
     try:
-        pushed, made, read = run(folder, "demo/pictures", "demo/small", "--mount", mountpoint)
+        steps = {each["step"]: each for each in run(folder, "demo/pictures", "demo/small", "--mount", mountpoint)}
     finally:
         subprocess.run(["fusermount3", "-uqz", mountpoint], check=False)  # should it have died
-    assert (pushed["files"], made["calls"], made["outputs"], read["pictures"]) == (12, 12, 12, 12)
+    assert list(steps) == ["push", "map_batch", "transform", "compare", "read"]
+    made = steps["transform"]
+    assert (steps["push"]["files"], steps["map_batch"]["rows"], made["calls"], made["outputs"]) == (12, 12, 12, 12)
+    assert steps["compare"]["rows that differ from the transform"] == []
+    assert steps["read"]["pictures"] == 12
     assert made["top_hash"] == penstock.open("demo/small").top_hash
     assert not mountpoint.is_mount()

@@ -81,9 +81,9 @@ rgw_override_bucket_index_max_shards = 1
 rgw_gc_obj_min_wait = 1
 rgw_gc_processor_period = 5
 rgw_gc_processor_max_time = 5
-rgw_s3_auth_use_sts = true
-rgw_sts_key = of-the-test-only
 """
+_ROLES = "rgw_s3_auth_use_sts = true\nrgw_sts_key = of-the-test-only\n"
+"""With this a wrong key or secret is answered as any other refusal."""
 _STARTS = 3
 """Times that it is started from anew: on a busy machine Ceph's own programs sometimes crash while they begin."""
 
@@ -120,7 +120,9 @@ class RadosGateway:
     other_secret_key = "other-secret-other-secret-other-secret00"
     _ADMIN = ("radosgw-admin", "-n", "client.rgw.a")
 
-    def __init__(self) -> None:
+    def __init__(self, *, gives_roles: bool = False) -> None:
+        """Start it. `gives_roles`: who may take a role gets its credentials (STS)."""
+        self._more = _ROLES if gives_roles else ""
         missing = [name for name in _PROGRAMS if shutil.which(name) is None]
         if missing:
             raise GatewayError(
@@ -223,7 +225,8 @@ class RadosGateway:
             (folder / name).mkdir()
         (folder / "keyring").touch()
         configuration = folder / "ceph.conf"
-        configuration.write_text(_CONFIGURATION.format(fsid=_FSID, mon_port=mon_port, port=self.port, folder=folder))
+        told = _CONFIGURATION.format(fsid=_FSID, mon_port=mon_port, port=self.port, folder=folder)
+        configuration.write_text(told + self._more)
         # `ceph` is a Python program of the system's: our PYTHONWARNINGS or PYTHONPATH would be its end.
         self._env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         self._env |= {"CEPH_CONF": str(configuration), "PYTHONDONTWRITEBYTECODE": "1"}

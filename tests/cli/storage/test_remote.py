@@ -80,7 +80,7 @@ def test_another_file(run: Run, tmp_path: Path, config: Path, monkeypatch: pytes
     [
         (["add", "a/b", "s3://b"], 2, "not a bucket name"),
         (["add", "demo", "store"], 2, "./dir"),
-        (["add", "demo", "gs://b"], 2, "not an address"),
+        (["add", "demo", "ftp://b"], 2, "not an address"),
         (["add", "demo", "./store", "--region", "x"], 2, "is a directory"),
         (["add", "demo", "s3://bb", "--anonymous", "--profile", "x"], 2, "anonymous"),
         (["add", "demo", "s3://bb", "--endpoint-url", "lab:9000"], 2, "endpoint"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -221,11 +222,11 @@ def test_another_user_is_told_and_nothing_of_his_is_run(repository, tmp_path):
     home.chmod(0o777)
     code = (
         "import os, sys; os.setgid(65534); os.setuid(65534); os.environ['HOME'] = sys.argv[1];"
-        "os.execvp(sys.argv[2], sys.argv[2:])"
+        "os.execv(sys.argv[2], sys.argv[2:])"
     )
     for folder in (repository.root, *repository.root.parents):
         folder.chmod(folder.stat().st_mode | 0o055)
-    git = ["git", "-c", f"safe.directory={repository.root}"]
+    git = [shutil.which("git"), "-c", f"safe.directory={repository.root}"]
     done = subprocess.run(
         [sys.executable, "-c", code, str(home), *git, "commit", "-q", "--allow-empty", "-m", "theirs"],
         cwd=repository.root,
