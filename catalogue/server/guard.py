@@ -6,10 +6,12 @@ because both may hold what opens something. Plain ASGI: no task and no queue for
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -22,6 +24,8 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 MOST_BODY = 16 << 20
+_LET_PASS = 5.0
+"""Seconds for which what is too large is read and thrown away."""
 """Bytes of one request. What is larger comes in pieces."""
 
 _log = logging.getLogger("penstock.catalogue.requests")
@@ -58,11 +62,13 @@ class _TooLargeError(Exception):
 
 async def _let_pass(receive: Receive, most: int) -> None:
     """Read what is left of a request, within bounds: a client that still sends when this closes hears no answer."""
-    while most > 0:
-        message = await receive()
-        most -= len(message.get("body", b""))
-        if message["type"] != "http.request" or not message.get("more_body", False):
-            return
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_LET_PASS):
+            while most > 0:
+                message = await receive()
+                most -= len(message.get("body", b""))
+                if message["type"] != "http.request" or not message.get("more_body", False):
+                    return
 
 
 class Guard:
