@@ -24,9 +24,9 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 MOST_BODY = 16 << 20
+"""Bytes of one request. What is larger comes in pieces."""
 _LET_PASS = 5.0
 """Seconds for which what is too large is read and thrown away."""
-"""Bytes of one request. What is larger comes in pieces."""
 
 _log = logging.getLogger("penstock.catalogue.requests")
 _HEADERS = (
