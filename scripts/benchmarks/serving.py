@@ -25,7 +25,6 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from figures import Figures
-from servers.api_cases import ask_cases
 from world import World
 
 __all__ = ["bench_catalogue"]
@@ -247,6 +246,8 @@ def _any_request(world: World, figures: Figures, bucket: str) -> None:
     cases = 10_000 if world.full else 1000
     with _serving(world, bucket) as server:
         known = {"dataset": server.datasets()["clipart"]["dataset_hash"], "bucket": bucket}
+        from servers.api_cases import ask_cases  # brings schemathesis along, which no other benchmark needs
+
         report = ask_cases(server.url, cases, known)
         assert server.get("/health")[1] == 200
     for each in report.faults[:10]:
