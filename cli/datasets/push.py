@@ -117,10 +117,7 @@ def push_(
     if workspace and in_place:
         raise click.UsageError("--workspace does not go with --in-place")
     # What is registered in place has an address, so that none of the two is a path.
-    if not in_place:
-        handle = handle_beside(invocation, handle, directory, last=True)
-    elif not isinstance(handle, Handle):
-        handle = parse_handle(handle)
+    handle = parse_handle(str(handle)) if in_place else handle_beside(invocation, handle, directory, last=True)
     alone = dataset_alone(handle)
     if handle.subdir:
         raise UsageError(

@@ -52,7 +52,8 @@ class SshFiles(RemoteFiles):
     def __init__(self, system: SSHFileSystem, root: str, deadline: float) -> None:
         self._system: Any = system  # has no types
         self._spelt = root.rstrip("/")
-        self.loop = system.loop
+        loop: Any = system.loop
+        self.loop = loop
         self._sftp = self._now(self._channel(), deadline)
         self._root: str | None = None
         self._temporary: str | None = None
@@ -264,8 +265,11 @@ class SshFiles(RemoteFiles):
         await self._make_folder(place)
         folder = await self._real(place)
         probe = f"{folder}/{os.getpid()}-{secrets.token_hex(16)}"
-        async with await self._sftp.open(probe, "xb") as file:
+        file = await self._sftp.open(probe, "xb")
+        try:
             own = await file.stat()
+        finally:
+            await file.close()
         await self._sftp.remove(probe)
         owners = {own.uid, (await self._sftp.lstat(self._root or folder)).uid}
         owner = (await self._sftp.lstat(folder)).uid
