@@ -57,8 +57,8 @@ def sound(seconds: float = 2) -> bytes:
 
 def parquet(rows: int = 300) -> bytes:
     """Return a table of columns with several types."""
-    import pyarrow as pa
-    from pyarrow import parquet as form
+    import pyarrow as pa  # pyright: ignore[reportMissingImports]  # an extra
+    from pyarrow import parquet as form  # pyright: ignore[reportMissingImports]
 
     out = io.BytesIO()
     columns = {
