@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .commands import Command
+from .command_classes import Command
 from .entry import COMPLETE_VARIABLE
 from .invocation import Invocation, pass_invocation
 

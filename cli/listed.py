@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from penstock.cli.commands import Command
+from penstock.cli.command_classes import Command
 from penstock.cli.invocation import Invocation, pass_invocation
 
 __all__ = ["list_"]

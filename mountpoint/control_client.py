@@ -30,7 +30,7 @@ from .control_messages import (
     StatusRequest,
 )
 from .known_mounts import MountInfo, dead_mount, find_mount, mount_at, record_at
-from .registry import MountRecord
+from .mount_records import MountRecord
 
 __all__ = ["answers", "ask", "follow", "record_to_ask"]
 

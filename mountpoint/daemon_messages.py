@@ -14,7 +14,7 @@ from penstock.repo.settings.settings import Settings
 from penstock.wire import decode_message
 
 from .mount_options import MountOptions
-from .registry import MountRecord
+from .mount_records import MountRecord
 
 __all__ = ["DaemonAnswer", "MountFailed", "MountReady", "MountRequest", "decode_answer"]
 

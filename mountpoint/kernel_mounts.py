@@ -1,6 +1,6 @@
 """Mounts of Penstock in the kernel's table of mounts (`store.mount_table`), which looking at never touches.
 
-The table is the truth about mounts; state files (`registry`) only add to it. A mount whose daemon is dead is in
+The table is the truth about mounts; state files (`mount_records`) only add to it. A mount whose daemon is dead is in
 it like any other.
 """
 

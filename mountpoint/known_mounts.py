@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from penstock.errors import AccessError, NotFoundError, PenstockError
 
 from .kernel_mounts import KernelMount, enclosing, kernel_mounts, top_mount
-from .registry import MountRecord, dead_record, live_records
+from .mount_records import MountRecord, dead_record, live_records
 
 __all__ = [
     "MountInfo",

@@ -22,9 +22,9 @@ from penstock.mountpoint.detach import detach
 from penstock.mountpoint.kernel_mounts import top_mount
 from penstock.mountpoint.known_mounts import MountInfo, info_of
 from penstock.mountpoint.mount_options import MountOptions
+from penstock.mountpoint.mount_records import MountRecord, log_path
 from penstock.mountpoint.preflight import check_fuse, check_mountpoint, claimed
 from penstock.mountpoint.processes import end, start_time
-from penstock.mountpoint.registry import MountRecord, log_path
 from penstock.mountpoint.service_manager import notify
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.settings.settings import Settings

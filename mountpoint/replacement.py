@@ -14,8 +14,8 @@ from penstock.errors import ConflictError, PenstockError
 
 from .control_client import ask, record_to_ask
 from .control_messages import StatusRequest
+from .mount_records import MountRecord
 from .mount_status import MountStatus
-from .registry import MountRecord
 
 __all__ = ["replace_serving_process"]
 

@@ -15,9 +15,9 @@ from .control_client import answers
 from .detach import detach
 from .kernel_mounts import KernelMount, kernel_mounts, top_mount
 from .known_mounts import MountInfo, find_mount, is_dead, record_of
+from .mount_records import MountRecord, live_records, sweep
 from .overlay_notes import overlay_at, overlay_notes
 from .processes import end, holders, other_namespaces, wait_for_end
-from .registry import MountRecord, live_records, sweep
 
 if TYPE_CHECKING:
     from penstock.overlay.overlay import Overlay

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from penstock.api.handles import Handle, dataset_alone
-from penstock.cli.commands import Command, LazyGroup
+from penstock.cli.command_classes import Command, LazyGroup
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.params import HANDLE
 

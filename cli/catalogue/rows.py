@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from penstock.api.handles import Handle
-from penstock.cli.commands import Command
+from penstock.cli.command_classes import Command
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.params import HANDLE
 from penstock.errors import UsageError

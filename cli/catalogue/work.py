@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from penstock.api.handles import Handle
-from penstock.cli.commands import Command
+from penstock.cli.command_classes import Command
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.params import HANDLE, REMOTE_NAME
 from penstock.errors import PenstockError

@@ -6,7 +6,7 @@ import click
 
 from penstock.api.datasets.dataset import Dataset
 from penstock.api.handles import Handle, dataset_alone
-from penstock.cli.commands import Command
+from penstock.cli.command_classes import Command
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.params import HANDLE
 from penstock.cli.versions import tell_risk

@@ -8,7 +8,7 @@ import click
 
 from penstock.api.builder.hugging_face import import_hf as import_directory
 from penstock.api.handles import Handle, dataset_alone, format_size
-from penstock.cli.commands import Command
+from penstock.cli.command_classes import Command
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.params import HANDLE
 from penstock.cli.versions import tell_risk

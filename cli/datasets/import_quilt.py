@@ -8,7 +8,7 @@ import click
 
 from penstock.api.datasets.dataset import Dataset
 from penstock.api.handles import DEFAULT_BRANCH, dataset_alone, format_size, parse_handle, whole_version
-from penstock.cli.commands import Command
+from penstock.cli.command_classes import Command
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.versions import tell_risk
 

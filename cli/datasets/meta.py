@@ -13,7 +13,7 @@ from penstock.api.datasets.dataset import Dataset
 from penstock.api.datasets.new_version import NewVersion
 from penstock.api.handles import DEFAULT_BRANCH, Handle, dataset_alone, format_size
 from penstock.api.packages.package import Package
-from penstock.cli.commands import Command, LazyCommand, LazyGroup
+from penstock.cli.command_classes import Command, LazyCommand, LazyGroup
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.params import HANDLE
 from penstock.cli.versions import tell_risk

@@ -11,7 +11,7 @@ from penstock.api.datasets.dataset import Dataset
 from penstock.api.datasets.dataset_parts import PartReport
 from penstock.api.datasets.push import PushReport, SkippedFile
 from penstock.api.handles import DEFAULT_BRANCH, Handle, format_size, whole_version
-from penstock.cli.commands import Command
+from penstock.cli.command_classes import Command
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.output import Output
 from penstock.cli.params import HANDLE

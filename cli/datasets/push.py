@@ -12,7 +12,7 @@ from penstock.api.datasets.dataset import Dataset
 from penstock.api.datasets.push import hash_directory
 from penstock.api.handles import DEFAULT_BRANCH, Handle, dataset_alone, parse_handle
 from penstock.api.settings import allowed_record
-from penstock.cli.commands import Command
+from penstock.cli.command_classes import Command
 from penstock.cli.exits import ExitCode
 from penstock.cli.here import UNREAD_HANDLE, handle_beside
 from penstock.cli.invocation import Invocation, pass_invocation

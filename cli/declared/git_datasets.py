@@ -8,7 +8,7 @@ from typing import NoReturn
 import click
 
 from penstock import __version__
-from penstock.cli.commands import LazyCommand
+from penstock.cli.command_classes import LazyCommand
 from penstock.cli.main import Root, run
 
 __all__ = ["main", "root"]

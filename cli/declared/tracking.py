@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from penstock.cli.commands import Command
+from penstock.cli.command_classes import Command
 from penstock.cli.exits import ExitCode
 from penstock.cli.invocation import Invocation, pass_invocation
 

@@ -8,7 +8,7 @@ import click
 
 from penstock.api.datasets.dataset import Dataset
 from penstock.api.handles import Handle, handle_text
-from penstock.cli.commands import Command
+from penstock.cli.command_classes import Command
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.output import Output
 from penstock.cli.params import HANDLE

@@ -13,7 +13,7 @@ from penstock.api.mounts.place import innermost_place
 from penstock.api.packages.comparison import Comparison
 from penstock.api.packages.package import Package
 from penstock.api.settings import Settings
-from penstock.cli.commands import Command
+from penstock.cli.command_classes import Command
 from penstock.cli.exits import ExitCode
 from penstock.cli.here import VERSION, WHOLE, copy_and_paths, looks_local, version_here
 from penstock.cli.invocation import Invocation, pass_invocation

@@ -11,7 +11,7 @@ import click
 from penstock.api.handles import Handle
 from penstock.api.packages.package import Package
 from penstock.api.packages.package_lineage import LineageStep
-from penstock.cli.commands import Command
+from penstock.cli.command_classes import Command
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.params import HANDLE
 from penstock.cli.versions import local_time

@@ -10,7 +10,7 @@ import click
 from penstock.api.datasets.dataset import Dataset
 from penstock.api.datasets.versions import BranchMove, Revision, first_line
 from penstock.api.handles import DEFAULT_BRANCH, Handle, dataset_alone, format_size
-from penstock.cli.commands import Command
+from penstock.cli.command_classes import Command
 from penstock.cli.here import VERSION, WHOLE
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.output import Output, Painted

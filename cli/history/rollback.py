@@ -6,7 +6,7 @@ import click
 
 from penstock.api.datasets.versions import first_line
 from penstock.api.handles import DEFAULT_BRANCH, Handle, handle_text
-from penstock.cli.commands import Command
+from penstock.cli.command_classes import Command
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.params import HANDLE, side_options
 from penstock.cli.versions import SHORT, dataset_named, tell_risk

@@ -11,7 +11,7 @@ from penstock.api.datasets.versions import Revision
 from penstock.api.handles import Handle, format_size, whole_version
 from penstock.api.packages.comparison import ChangeCounts
 from penstock.api.packages.package import Package
-from penstock.cli.commands import Command
+from penstock.cli.command_classes import Command
 from penstock.cli.here import VERSION, WHOLE
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.list_limit import at_most

@@ -9,7 +9,7 @@ import click
 
 from penstock.api.handles import format_size
 from penstock.api.mounts.workspace import CommitResult, Workspace
-from penstock.cli.commands import Command
+from penstock.cli.command_classes import Command
 from penstock.cli.exits import ExitCode
 from penstock.cli.here import COPY, WHOLE
 from penstock.cli.invocation import Invocation, pass_invocation

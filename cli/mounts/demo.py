@@ -18,7 +18,7 @@ import click
 
 from penstock.api.mounts.mounts import mount_at
 from penstock.api.settings import Settings
-from penstock.cli.commands import Command
+from penstock.cli.command_classes import Command
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.errors import ConflictError, PenstockError, UsageError
 

@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from penstock.api.mounts.workspace import Workspace
-from penstock.cli.commands import Command
+from penstock.cli.command_classes import Command
 from penstock.cli.exits import ExitCode
 from penstock.cli.here import copy_and_paths
 from penstock.cli.invocation import Invocation, pass_invocation

@@ -19,7 +19,7 @@ from penstock.api.mounts.mounts import (
     unmounted_changes,
 )
 from penstock.api.mounts.mounts import mounts as list_mounts
-from penstock.cli.commands import Command
+from penstock.cli.command_classes import Command
 from penstock.cli.exits import ExitCode
 from penstock.cli.here import MOUNTPOINT, UNREAD_HANDLE, handle_beside
 from penstock.cli.invocation import Invocation, pass_invocation

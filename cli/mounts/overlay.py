@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from penstock.api.mounts.workspace import Finding, Workspace
-from penstock.cli.commands import Command, LazyGroup
+from penstock.cli.command_classes import Command, LazyGroup
 from penstock.cli.exits import ExitCode
 from penstock.cli.invocation import Invocation, pass_invocation
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from penstock.api.mounts.workspace import Workspace
-from penstock.cli.commands import Command
+from penstock.cli.command_classes import Command
 from penstock.cli.here import COPY, WHOLE
 from penstock.cli.invocation import Invocation, pass_invocation
 

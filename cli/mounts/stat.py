@@ -12,7 +12,7 @@ import click
 
 from penstock.api.handles import format_size
 from penstock.api.mounts.mounted_path import MountedPath, stat
-from penstock.cli.commands import Command
+from penstock.cli.command_classes import Command
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.output import JsonValue
 

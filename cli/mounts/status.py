@@ -13,7 +13,7 @@ from penstock.api.mounts.metrics import mount_metrics
 from penstock.api.mounts.mounts import dead_mount, mount_at, record_accesses
 from penstock.api.mounts.place import innermost_place
 from penstock.api.mounts.workspace import ChangeLine, CopyStatus, MountStatus, Workspace
-from penstock.cli.commands import Command
+from penstock.cli.command_classes import Command
 from penstock.cli.here import MOUNTPOINT, WHOLE, copy_and_paths
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.versions import painted_change

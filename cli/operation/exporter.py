@@ -8,7 +8,7 @@ import threading
 import click
 
 from penstock.api.mounts.metrics import serve_metrics
-from penstock.cli.commands import Command
+from penstock.cli.command_classes import Command
 from penstock.cli.invocation import Invocation, pass_invocation
 
 __all__ = ["exporter"]

@@ -6,7 +6,7 @@ import click
 import msgspec
 
 from penstock.api.mounts.mounts import mounts, restart
-from penstock.cli.commands import Command
+from penstock.cli.command_classes import Command
 from penstock.cli.exits import ExitCode
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.errors import PenstockError

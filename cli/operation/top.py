@@ -14,7 +14,7 @@ import click
 from penstock.api.handles import format_size
 from penstock.api.mounts.reports import MountReport, mount_reports
 from penstock.api.mounts.workspace import MountStatus
-from penstock.cli.commands import Command
+from penstock.cli.command_classes import Command
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.output import JsonValue
 from penstock.cli.text import escape

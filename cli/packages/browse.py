@@ -16,7 +16,7 @@ from penstock.api.packages.entry import Entry
 from penstock.api.packages.package import Package
 from penstock.api.packages.package_questions import MetadataFields
 from penstock.api.storage.bucket import Bucket
-from penstock.cli.commands import Command
+from penstock.cli.command_classes import Command
 from penstock.cli.here import HERE, VERSION, VERSION_OR_BUCKET
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.list_limit import agreed, at_most

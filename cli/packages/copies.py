@@ -10,7 +10,7 @@ import click
 from penstock.api.handles import Handle, format_size
 from penstock.api.packages.local_copies import REQUESTS, CopyChange, DownloadReport
 from penstock.api.packages.package import Package
-from penstock.cli.commands import Command
+from penstock.cli.command_classes import Command
 from penstock.cli.exits import ExitCode
 from penstock.cli.here import UNREAD_HANDLE, handle_beside
 from penstock.cli.invocation import Invocation, pass_invocation

@@ -15,7 +15,7 @@ from penstock.api.builder.builder_state import begin_builder, kept_builder
 from penstock.api.handles import Handle, handle_text
 from penstock.api.mounts.mounts import mount
 from penstock.api.packages.package import Package
-from penstock.cli.commands import Command, LazyGroup
+from penstock.cli.command_classes import Command, LazyGroup
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.output import Output
 from penstock.cli.params import HANDLE

@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from penstock.cli.commands import Command
+from penstock.cli.command_classes import Command
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.errors import UsageError
 from penstock.project.hooks.dispatcher import install_part, remove_part

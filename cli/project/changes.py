@@ -8,7 +8,7 @@ from dataclasses import asdict
 import click
 
 from penstock.api.handles import format_size
-from penstock.cli.commands import Command
+from penstock.cli.command_classes import Command
 from penstock.cli.exits import ExitCode
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.params import side_options

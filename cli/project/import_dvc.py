@@ -6,7 +6,7 @@ import shlex
 
 import click
 
-from penstock.cli.commands import Command
+from penstock.cli.command_classes import Command
 from penstock.cli.exits import ExitCode
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.project.dvc.dvc_project import find_dvc_project

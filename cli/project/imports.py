@@ -7,7 +7,7 @@ import os
 import click
 
 from penstock.api.handles import format_size
-from penstock.cli.commands import Command
+from penstock.cli.command_classes import Command
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.errors import NotFoundError
 from penstock.project.pointer_files import pointers, tracked_paths

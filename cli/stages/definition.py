@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
-from penstock.cli.commands import Command, LazyGroup
+from penstock.cli.command_classes import Command, LazyGroup
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.errors import UsageError
 from penstock.project.project import Project, find_project

@@ -7,7 +7,7 @@ from contextlib import closing
 
 import click
 
-from penstock.cli.commands import Command
+from penstock.cli.command_classes import Command
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.errors import AccessError, NotFoundError, UsageError
 from penstock.project.project import find_project

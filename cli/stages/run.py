@@ -12,15 +12,15 @@ from typing import Any
 
 import click
 
-from penstock.cli.commands import Command
+from penstock.cli.command_classes import Command
 from penstock.cli.exits import ExitCode
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.error_form import to_form
 from penstock.project.project import Project, find_project
 from penstock.project.stages.definition.stage import Stage, StageName
 from penstock.project.stages.execution.repro import ReproOptions, StageResult
+from penstock.project.stages.findings.staleness import Reason
 from penstock.project.stages.stage_tasks import define_stage, reproduce
-from penstock.project.stages.state.staleness import Reason
 
 from .definition import definition, folder_here, stage_of
 

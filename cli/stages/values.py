@@ -10,14 +10,14 @@ from contextlib import closing, contextmanager
 
 import click
 
-from penstock.cli.commands import Command, LazyGroup
+from penstock.cli.command_classes import Command, LazyGroup
 from penstock.cli.exits import ExitCode
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.errors import UsageError
 from penstock.project.project import find_project
+from penstock.project.stages.findings.documents import Value
 from penstock.project.stages.reports.revisions import ProjectRevision, Revisions
 from penstock.project.stages.reports.stage_values import ValueDifference, differences, metrics_of, parameters_of
-from penstock.project.stages.state.documents import Value
 
 __all__ = ["metrics", "params"]
 

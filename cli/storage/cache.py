@@ -9,7 +9,7 @@ import click
 from penstock.api.handles import format_size
 from penstock.api.settings import Settings
 from penstock.api.storage.block_cache import cache_info, clear_cache, verify_cache
-from penstock.cli.commands import Command, LazyGroup
+from penstock.cli.command_classes import Command, LazyGroup
 from penstock.cli.exits import ExitCode
 from penstock.cli.invocation import Invocation, pass_invocation
 

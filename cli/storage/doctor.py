@@ -9,7 +9,7 @@ import click
 from penstock.api.handles import Handle
 from penstock.api.storage.doctor import Check
 from penstock.api.storage.doctor import doctor as checks_of
-from penstock.cli.commands import Command
+from penstock.cli.command_classes import Command
 from penstock.cli.exits import ExitCode
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.params import HANDLE

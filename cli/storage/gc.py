@@ -11,7 +11,7 @@ import click
 from penstock.api.handles import Handle, format_size
 from penstock.api.storage.bucket import Bucket
 from penstock.api.storage.upkeep import Amount, GarbageReport
-from penstock.cli.commands import Command
+from penstock.cli.command_classes import Command
 from penstock.cli.exits import ExitCode
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.params import HANDLE

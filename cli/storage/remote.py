@@ -19,7 +19,7 @@ from penstock.api.settings import (
     remotes,
     remove_remote,
 )
-from penstock.cli.commands import Command, LazyGroup
+from penstock.cli.command_classes import Command, LazyGroup
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.output import JsonValue
 from penstock.cli.params import REMOTE_NAME

@@ -9,7 +9,7 @@ import click
 from penstock.api.handles import Handle, format_size
 from penstock.api.packages.package import Package
 from penstock.api.storage.upkeep import SHOWN_PATHS, VersionCheck
-from penstock.cli.commands import Command
+from penstock.cli.command_classes import Command
 from penstock.cli.exits import ExitCode
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.packages.copies import verify_directory

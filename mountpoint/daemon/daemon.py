@@ -18,7 +18,7 @@ _first = spawn() if __name__ == "__main__" else None
 from penstock.error_form import to_form  # noqa: E402  # see above
 from penstock.errors import PenstockError  # noqa: E402
 from penstock.mountpoint.daemon_messages import DaemonAnswer, MountFailed, MountReady, MountRequest  # noqa: E402
-from penstock.mountpoint.registry import MountRecord  # noqa: E402
+from penstock.mountpoint.mount_records import MountRecord  # noqa: E402
 from penstock.wire import MOST, decode_message, encode_message  # noqa: E402
 
 from .logs import start_log  # noqa: E402

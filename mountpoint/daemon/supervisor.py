@@ -37,7 +37,7 @@ from penstock.errors import AccessError, PenstockError
 from penstock.mountpoint.daemon_messages import MountRequest
 from penstock.mountpoint.detach import detach
 from penstock.mountpoint.kernel_mounts import kernel_mounts, top_mount
-from penstock.mountpoint.registry import MountRecord, Registration, sweep
+from penstock.mountpoint.mount_records import MountRecord, Registration, sweep
 
 from .device import can_resend, is_disconnected, resend
 from .restart_policy import Faults, Restarts

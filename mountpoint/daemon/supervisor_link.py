@@ -19,7 +19,7 @@ import msgspec
 
 from penstock.error_form import ErrorForm
 from penstock.mountpoint.daemon_messages import MountRequest
-from penstock.mountpoint.registry import MountRecord
+from penstock.mountpoint.mount_records import MountRecord
 from penstock.wire import decode_message, encode_message
 
 __all__ = ["Failed", "Link", "Mounted", "Moved", "Serving", "Start"]

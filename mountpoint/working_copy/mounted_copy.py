@@ -16,8 +16,8 @@ from penstock.mountpoint.control_messages import (
     Request,
     StatusRequest,
 )
+from penstock.mountpoint.mount_records import MountRecord
 from penstock.mountpoint.mount_status import MountStatus
-from penstock.mountpoint.registry import MountRecord
 from penstock.overlay.commit.commit_options import CommitOptions
 from penstock.overlay.commit.overlay_commit import CommitReport
 from penstock.overlay.commit.steps import RefreshReport

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from penstock.errors import IntegrityError
-from penstock.project.stages.state.documents import Value, parse_document
+from penstock.project.stages.findings.documents import Value, parse_document
 
 __all__ = ["DvcFile", "DvcHash", "DvcOrigin", "DvcOutput", "LockedRun", "parse_dvc_file", "parse_dvc_lock", "place_in"]
 

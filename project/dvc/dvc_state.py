@@ -13,7 +13,7 @@ from penstock.project.git import ask_git
 from penstock.project.project import Project
 from penstock.project.project_file import read_bounded
 from penstock.project.stages.definition.stage import Stage, StageName, check_stage
-from penstock.project.stages.state.documents import MOST_BYTES, Value, parse_document
+from penstock.project.stages.findings.documents import MOST_BYTES, Value, parse_document
 from penstock.project.state_folder import STATE_FOLDER
 
 from .dvc_files import DvcFile, DvcOrigin, DvcOutput, LockedRun, parse_dvc_file, parse_dvc_lock

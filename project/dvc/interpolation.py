@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Mapping
 
 from penstock.errors import IntegrityError, NotFoundError
-from penstock.project.stages.state.documents import Value
+from penstock.project.stages.findings.documents import Value
 
 __all__ = ["Context", "merged", "resolved", "resolved_text", "value_of"]
 

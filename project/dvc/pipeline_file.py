@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from penstock.errors import IntegrityError, PenstockError, UsageError
 from penstock.project.stages.definition.stage import Stage, StageName, check_stage
-from penstock.project.stages.state.documents import Value, parse_document
+from penstock.project.stages.findings.documents import Value, parse_document
 
 from .dvc_files import place_in
 from .interpolation import Context, merged, resolved, resolved_text, value_of

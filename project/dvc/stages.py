@@ -21,9 +21,9 @@ from penstock.project.stages.definition.pipeline import add_stage, load_pipeline
 from penstock.project.stages.definition.stage import Stage
 from penstock.project.stages.definition.stage_file import STAGES_FILE
 from penstock.project.stages.execution.at_work import open_workplace
-from penstock.project.stages.state.documents import canonical
-from penstock.project.stages.state.inputs import Inputs, refuse_links
-from penstock.project.stages.state.run_key import command_hash, run_key
+from penstock.project.stages.findings.documents import canonical
+from penstock.project.stages.findings.inputs import Inputs, refuse_links
+from penstock.project.stages.findings.run_key import command_hash, run_key
 from penstock.repo.push.ignore_rules import IgnoreRules
 from penstock.repo.settings.settings import Settings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from penstock.project.stages.state.documents import Value
+from penstock.project.stages.findings.documents import Value
 
 __all__ = ["comment_of", "meta_of"]
 

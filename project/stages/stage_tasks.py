@@ -18,8 +18,8 @@ from penstock.project.stages.execution.at_work import Workplace, open_workplace,
 from penstock.project.stages.execution.each_run import ItemRunner, LocalItems
 from penstock.project.stages.execution.plain_run import refuse_tracked
 from penstock.project.stages.execution.repro import Repro, ReproOptions, StageResult, Told, look_at
-from penstock.project.stages.state.inputs import refuse_links
-from penstock.project.stages.state.staleness import Reason, reasons
+from penstock.project.stages.findings.inputs import refuse_links
+from penstock.project.stages.findings.staleness import Reason, reasons
 
 if TYPE_CHECKING:
     from penstock.repo.settings.settings import Settings

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from penstock import __version__
-from penstock.cli.commands import Command, LazyGroup
+from penstock.cli.command_classes import Command, LazyGroup
 from penstock.cli.main import root
 
 __all__ = ["manual_pages"]

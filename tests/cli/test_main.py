@@ -12,7 +12,7 @@ import pytest
 from click.testing import Result
 
 from penstock import __version__
-from penstock.cli.commands import Command, LazyGroup
+from penstock.cli.command_classes import Command, LazyGroup
 from penstock.cli.main import root
 from penstock.cli.params import HANDLE, SIZE
 from penstock.errors import ConflictError, UsageError

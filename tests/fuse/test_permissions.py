@@ -16,7 +16,7 @@ from views.living import now
 
 from penstock.mountpoint.known_mounts import MountInfo
 from penstock.mountpoint.mount_options import MountOptions
-from penstock.mountpoint.registry import control_path
+from penstock.mountpoint.mount_records import control_path
 from penstock.mountpoint.unmount import unmount
 
 pytestmark = pytest.mark.fuse

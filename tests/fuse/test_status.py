@@ -34,9 +34,9 @@ from penstock.mountpoint.control_messages import (
 )
 from penstock.mountpoint.known_mounts import MountInfo
 from penstock.mountpoint.machine_checks import check_mounts
+from penstock.mountpoint.mount_records import live_records
 from penstock.mountpoint.mount_status import MountStatus
 from penstock.mountpoint.processes import start_time
-from penstock.mountpoint.registry import live_records
 from penstock.repo.settings.remote import Remote
 from penstock.repo.settings.settings import Settings
 from penstock.wire import encode_message

@@ -20,7 +20,7 @@ from penstock.manifest.build import TreeBuilder
 from penstock.manifest.entry import Extent, External, Kind, TreeEntry
 from penstock.manifest.hashing import content_hash
 from penstock.manifest.records import Manifest
-from penstock.mountpoint import registry
+from penstock.mountpoint import mount_records
 from penstock.repo.read.remembered_versions import Memory
 from penstock.repo.read.snapshot import open_snapshot
 from penstock.repo.refs.repository import Repository
@@ -293,7 +293,7 @@ def _remembered(folder: Path) -> Opened:
 @contextlib.contextmanager
 def _state_files(folder: Path) -> Opened:
     """State files of mounts, as another version or a crash may have left them. Sweeping removes nothing else."""
-    record = registry.MountRecord(
+    record = mount_records.MountRecord(
         pid=1 << 22,
         started=1,
         mountpoint=str(folder / "mnt"),
@@ -309,11 +309,11 @@ def _state_files(folder: Path) -> Opened:
     )
 
     def attempt(body: bytes) -> None:
-        registry.Registration(record).let_go()
+        mount_records.Registration(record).let_go()
         path = folder / "penstock" / "mounts" / f"{record.pid}-{record.started}.json"
         path.write_bytes(body)
-        registry.live_records()
-        registry.sweep()
+        mount_records.live_records()
+        mount_records.sweep()
         if path.exists():
             path.unlink()
             raise PenstockError("it was left")

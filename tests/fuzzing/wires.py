@@ -30,8 +30,8 @@ from penstock.mountpoint.detach import detach
 from penstock.mountpoint.known_mounts import list_mounts
 from penstock.mountpoint.mount import mount
 from penstock.mountpoint.mount_options import MountOptions
+from penstock.mountpoint.mount_records import control_path
 from penstock.mountpoint.processes import start_time, wait_for_end
-from penstock.mountpoint.registry import control_path
 from penstock.store.base import ByteRange, Store
 from penstock.store.opening import open_store
 from penstock.store.options import StoreOptions

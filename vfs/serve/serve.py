@@ -28,7 +28,7 @@ from penstock.mountpoint.daemon.supervisor_link import Link, Mounted, Moved, Ser
 from penstock.mountpoint.daemon_messages import MountRequest
 from penstock.mountpoint.kernel_mounts import SUBTYPE, KernelMount, fs_name, top_mount
 from penstock.mountpoint.processes import boot_id, start_time
-from penstock.mountpoint.registry import MountRecord, access_log_path, control_path
+from penstock.mountpoint.mount_records import MountRecord, access_log_path, control_path
 from penstock.overlay.tables.meta import Origin
 from penstock.repo.read.remembered_versions import Pin
 from penstock.repo.read.snapshot import Snapshot, open_snapshot

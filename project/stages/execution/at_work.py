@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from penstock.errors import AccessError, ConflictError
 from penstock.project.project import Project
 from penstock.project.project_file import read_bounded
-from penstock.project.stages.state.inputs import Inputs
+from penstock.project.stages.findings.inputs import Inputs
 from penstock.project.state_folder import replace_file
 from penstock.repo.tracked.tracked_index import TrackedIndex
 

@@ -27,7 +27,7 @@ from penstock.errors import CancelledError, PenstockError
 from penstock.manifest.hashing import ContentHasher
 from penstock.project.stages.definition.lock_file import MadeOutput
 from penstock.project.stages.definition.stage import Stage
-from penstock.project.stages.state.inputs import refuse_links
+from penstock.project.stages.findings.inputs import refuse_links
 
 from .command import Ended, StageCommand
 from .items import Item, ItemPlan, fill_command, make_items, plan_items

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from penstock.errors import ConflictError
 from penstock.project.stages.definition.path_patterns import fixed_part, is_pattern
 from penstock.project.stages.definition.stage import Stage
-from penstock.project.stages.state.run_key import input_key
+from penstock.project.stages.findings.run_key import input_key
 
 from .runs import MadeItem
 

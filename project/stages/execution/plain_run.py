@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from penstock.errors import PenstockError, UsageError
 from penstock.project.stages.definition.lock_file import MadeOutput
 from penstock.project.stages.definition.stage import Stage
-from penstock.project.stages.state.inputs import refuse_links
+from penstock.project.stages.findings.inputs import refuse_links
 
 from .command import Ended, StageCommand
 from .outputs import OutputStore

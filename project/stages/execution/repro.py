@@ -22,10 +22,10 @@ from penstock.project.project import Project, is_tracked_by_git
 from penstock.project.stages.definition.lock_file import Fingerprint, LockedStage, MadeOutput
 from penstock.project.stages.definition.pipeline import Pipeline
 from penstock.project.stages.definition.stage import Stage, StageName
-from penstock.project.stages.state.documents import MOST_BYTES, Value, canonical, parse_document, value_at
-from penstock.project.stages.state.inputs import Inputs, refuse_links
-from penstock.project.stages.state.run_key import command_hash, item_command_key, run_key
-from penstock.project.stages.state.staleness import Reason, StageFacts, only_outputs, reasons
+from penstock.project.stages.findings.documents import MOST_BYTES, Value, canonical, parse_document, value_at
+from penstock.project.stages.findings.inputs import Inputs, refuse_links
+from penstock.project.stages.findings.run_key import command_hash, item_command_key, run_key
+from penstock.project.stages.findings.staleness import Reason, StageFacts, only_outputs, reasons
 
 from .command import Ended
 from .each_run import EachRun, ItemRunner, LocalItems

@@ -20,7 +20,7 @@ from penstock.manifest.entry import TreeEntry
 from penstock.project.local_bucket import open_layered
 from penstock.project.pointer_changes import PointerChange, open_changes, pointer_changes
 from penstock.project.project import Project
-from penstock.project.stages.state.documents import Value
+from penstock.project.stages.findings.documents import Value
 from penstock.project.state_folder import replace_file
 from penstock.project.stored_version import open_version
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from penstock.errors import IntegrityError, UsageError
-from penstock.project.stages.state.documents import Value, table_rows
+from penstock.project.stages.findings.documents import Value, table_rows
 
 __all__ = ["Chart", "ChartLine", "as_page", "as_png", "make_charts"]
 

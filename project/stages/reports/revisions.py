@@ -23,7 +23,7 @@ from penstock.project.stages.definition.pipeline import stage_folders
 from penstock.project.stages.definition.stage import Stage
 from penstock.project.stages.definition.stage_file import MOST_BYTES as MOST_STAGES
 from penstock.project.stages.definition.stage_file import STAGES_FILE, parse_stages
-from penstock.project.stages.state.documents import MOST_BYTES, Value, parse_document
+from penstock.project.stages.findings.documents import MOST_BYTES, Value, parse_document
 
 if TYPE_CHECKING:
     from penstock.repo.session.bucket_session import BucketSession

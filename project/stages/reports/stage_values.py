@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from penstock.errors import NotFoundError
-from penstock.project.stages.state.documents import Value, numbers, value_at
+from penstock.project.stages.findings.documents import Value, numbers, value_at
 
 from .revisions import ProjectRevision
 

@@ -11,9 +11,9 @@ from penstock.project.stages.definition.path_patterns import expand, may_touch
 from penstock.project.stages.definition.stage import Stage, StageName
 from penstock.project.stages.execution.items import fill_command, make_items, plan_items
 from penstock.project.stages.execution.runs import MadeItem
+from penstock.project.stages.findings.run_key import command_hash, input_key, run_key
+from penstock.project.stages.findings.staleness import StageFacts, only_outputs, reasons
 from penstock.project.stages.reports.drawing import as_dot, as_mermaid, as_text, draw
-from penstock.project.stages.state.run_key import command_hash, input_key, run_key
-from penstock.project.stages.state.staleness import StageFacts, only_outputs, reasons
 
 
 def stage(name, reads=(), makes=(), folder="", **more):

@@ -7,11 +7,11 @@ import re
 import pytest
 
 from penstock.errors import IntegrityError, NotFoundError, UsageError
+from penstock.project.stages.findings.documents import canonical, parse_document, table_rows, value_at
 from penstock.project.stages.reports.change_report import PictureFolder, change_report
 from penstock.project.stages.reports.charts import as_page, as_png, make_charts
 from penstock.project.stages.reports.revisions import Revisions
 from penstock.project.stages.reports.stage_values import ValueDifference, differences, metrics_of, parameters_of
-from penstock.project.stages.state.documents import canonical, parse_document, table_rows, value_at
 from penstock.repo.settings.settings import Settings
 
 PNG = bytes.fromhex("89504e470d0a1a0a") + b"picture"

@@ -17,8 +17,8 @@ from penstock.mountpoint.daemon.supervisor_link import Failed, Link, Mounted, Mo
 from penstock.mountpoint.daemon_messages import MountFailed, MountReady, MountRequest, decode_answer
 from penstock.mountpoint.known_mounts import list_mounts
 from penstock.mountpoint.mount_options import MountOptions
+from penstock.mountpoint.mount_records import MountRecord, Registration, live_records, log_path, sweep
 from penstock.mountpoint.processes import boot_id, end, start_time, wait_for_end
-from penstock.mountpoint.registry import MountRecord, Registration, live_records, log_path, sweep
 from penstock.repo.settings.remote import Remote
 from penstock.repo.settings.settings import Settings
 from penstock.repo.settings.trust import Trust
