@@ -31,7 +31,7 @@ def bench_find(world: World, figures: Figures) -> None:
         ours.append(took)
         requests = world.proxy.counts().requests("GET")
         world.run("penstock", "umount", where)
-        with world.rclone_mount(copy) as there:
+        with world.rclone_mount(copy) as (there, _):
             took, listed_there = _find(world, there)
             theirs.append(took)
         # Names only: rclone leaves symlinks out, and a bucket without directories has no empty ones.

@@ -25,7 +25,7 @@ def cold_sequential(stage: Stage) -> None:
             ours.append(_read_large(stage, where).megabytes_per_second)
             if run == 0:
                 stage.world.run("cmp", stage.large, where / LARGE)
-        with stage.world.s3fs_mount(stage.plain_bucket) as where:
+        with stage.world.s3fs_mount(stage.plain_bucket) as (where, _):
             theirs.append(_read_large(stage, where).megabytes_per_second)
     add = stage.figures.add
     add("cold, 1 GiB from begin to end", median(ours), "MB/s")

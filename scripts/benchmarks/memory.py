@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Memory", "MemoryWatch"]
+__all__ = ["Memory", "MemoryWatch", "family"]
 
 _EVERY = 0.3
 _MB = 1e6
@@ -52,7 +52,7 @@ class MemoryWatch:
             thread.join()
 
     def _take(self, pid: int) -> None:
-        parts = [_memory_of(each) for each in _family(pid)]
+        parts = [_memory_of(each) for each in family(pid)]
         seen = Memory(sum(part.total for part in parts), sum(part.own for part in parts))
         if seen.total > self.most_total.total:
             self.most_total, self.total_in = seen, self.row
@@ -60,7 +60,8 @@ class MemoryWatch:
             self.most_own, self.own_in = seen, self.row
 
 
-def _family(pid: int) -> list[int]:
+def family(pid: int) -> list[int]:
+    """Return the ids of a process and of its descendants."""
     children: dict[int, list[int]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has ended meanwhile

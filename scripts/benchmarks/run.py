@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from cost import bench_cost
 from declared import bench_code
 from figures import Figure, Figures
 from file_batches import bench_files
@@ -29,6 +30,7 @@ BENCHMARKS: dict[str, tuple[Callable[[World, Figures], None], str]] = {
     "push": (bench_push, "push of openclipart, first and again, beside rclone copy"),
     "find": (bench_find, "mount and find over openclipart, beside rclone mount"),
     "read": (bench_read, "reading through mounts, cold and warm, beside rclone, s3fs, raw GETs, and the local disk"),
+    "cost": (bench_cost, "processor time of reads and of a push, nothing between, beside rclone, s3fs, aws, raw GETs"),
     "tree": (bench_tree, "a tree of ten million entries: build, mount, look up, find"),
     "packages": (
         bench_packages,

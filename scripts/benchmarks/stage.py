@@ -154,7 +154,7 @@ class Stage:
         """What rclone's mount does with its full cache; its listings are read before, to its favour."""
         first = self.order(1)
         few, many = first[:_ONE_READER_FILES], first[_ONE_READER_FILES:][:_SIXTEEN_READERS_FILES]
-        with self.world.rclone_mount(self.plain_bucket, "--vfs-cache-mode", "full") as where:
+        with self.world.rclone_mount(self.plain_bucket, "--vfs-cache-mode", "full") as (where, _):
             root = where / "clipart"
             self.world.run("find", root)
             one = self.read(root, few).rate

@@ -126,6 +126,17 @@ class World:
             "RCLONE_CONFIG_S_ENDPOINT": self.proxy.endpoint,
         }
 
+    @contextmanager
+    def no_latency(self) -> Iterator[None]:
+        """Have programs talk to the server itself until the block ends, with nothing between."""
+        own = self.environment
+        address = {"AWS_ENDPOINT_URL": self.gateway.endpoint, "RCLONE_CONFIG_S_ENDPOINT": self.gateway.endpoint}
+        self.environment = {**own, **address}
+        try:
+            yield
+        finally:
+            self.environment = own
+
     def forget_cache(self) -> None:
         """Empty the block cache and what else Penstock keeps between runs."""
         shutil.rmtree(self.environment["PENSTOCK_CACHE_DIR"], ignore_errors=True)
@@ -162,8 +173,8 @@ class World:
                 self.run("penstock", "umount", "--force", where)
 
     @contextmanager
-    def rclone_mount(self, bucket: str, *options: str) -> Iterator[Path]:
-        """Mount a bucket with rclone until the block ends."""
+    def rclone_mount(self, bucket: str, *options: str) -> Iterator[tuple[Path, int]]:
+        """Mount a bucket with rclone until the block ends: where, and the process that serves."""
         where = self._mountpoint("rclone")
         command: list[str | Path] = [
             "rclone",
@@ -175,23 +186,23 @@ class World:
             "ERROR",
             *options,
         ]
-        with self.serving(where, *command):
-            yield where
+        with self.serving(where, *command) as pid:
+            yield where, pid
 
     @contextmanager
-    def s3fs_mount(self, bucket: str, *options: str) -> Iterator[Path]:
-        """Mount a bucket with s3fs until the block ends, as it comes: without a disk cache."""
+    def s3fs_mount(self, bucket: str, *options: str) -> Iterator[tuple[Path, int]]:
+        """Mount a bucket with s3fs until the block ends, as it comes: without a disk cache. As `rclone_mount`."""
         where = self._mountpoint("s3fs")
         keys = self.scratch / "s3fs.keys"
         keys.touch(mode=0o600)
         keys.write_text(f"{self.gateway.access_key}:{self.gateway.secret_key}\n")
-        own = f"passwd_file={keys},url={self.proxy.endpoint},endpoint={self.gateway.region},use_path_request_style,ro"
-        with self.serving(where, "s3fs", bucket, where, "-f", "-o", ",".join([own, *options])):
-            yield where
+        own = f"passwd_file={keys},url={self.environment['AWS_ENDPOINT_URL']},endpoint={self.gateway.region},use_path_request_style,ro"
+        with self.serving(where, "s3fs", bucket, where, "-f", "-o", ",".join([own, *options])) as pid:
+            yield where, pid
 
     @contextmanager
-    def serving(self, where: Path, *command: str | Path) -> Iterator[None]:
-        """Run a program that mounts at `where` and serves in the foreground, until the block ends."""
+    def serving(self, where: Path, *command: str | Path) -> Iterator[int]:
+        """Run a program that mounts at `where` and serves in the foreground, until the block ends; its process id."""
         process = subprocess.Popen([str(word) for word in command], env=self.environment, stdout=subprocess.DEVNULL)
         try:
             deadline = time.monotonic() + 30
@@ -199,7 +210,7 @@ class World:
                 if process.poll() is not None or time.monotonic() > deadline:
                     sys.exit(f"{command[0]} did not mount")
                 time.sleep(0.05)
-            yield
+            yield process.pid
         finally:
             process.send_signal(signal.SIGINT)
             try:
