@@ -160,6 +160,15 @@ class Store(ABC):
         was asked for.
         """
 
+    def get_into(self, key: str, offset: int, memory: memoryview) -> int:
+        """Read a range of an object into `memory`, as many bytes as that has; return how many the object has of it.
+
+        As `get` with `checked`. What `memory` holds after an error means nothing.
+        """
+        body = self.get(key, ByteRange(offset, len(memory)), checked=True)
+        memory[: len(body)] = body
+        return len(body)
+
     @abstractmethod
     def begin(self, key: str, length: int, *, version_id: str | None = None) -> ObjectBeginning:
         """Return the first `length` bytes of an object (more than none), and what the store says of it: one request.

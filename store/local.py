@@ -100,6 +100,14 @@ class LocalStore(Store):
                 _compare(etag, os.fstat(descriptor), key)
             return body
 
+    def get_into(self, key: str, offset: int, memory: memoryview) -> int:
+        """See `Store.get_into`."""
+        with self._opened(key) as (descriptor, _):
+            done = 0
+            while done < len(memory) and (count := os.preadv(descriptor, [memory[done:]], offset + done)):
+                done += count
+            return done
+
     def begin(self, key: str, length: int, *, version_id: str | None = None) -> ObjectBeginning:
         """See `Store.begin`."""
         _refuse_version(version_id)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from penstock.errors import NotFoundError, PenstockError
 from penstock.store.base import WHOLE_LIMIT, Buffer, ByteRange, Level, ObjectBeginning, ObjectInfo, Store
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
 __all__ = ["ContentLayers", "LayeredStore", "open_layers"]
+
+_T = TypeVar("_T")
 
 
 class LayeredStore(Store):
@@ -72,17 +74,24 @@ class LayeredStore(Store):
         size: int | None = None,
     ) -> bytes:
         """Return an object's bytes from the first bucket that has it."""
+
+        def get(store: Store) -> bytes:
+            return store.get(key, byte_range, limit=limit, checked=checked, version_id=version_id, etag=etag, size=size)
+
+        return self._first(get)
+
+    def get_into(self, key: str, offset: int, memory: memoryview) -> int:
+        """Read a range of an object from the first bucket that has it."""
+        return self._first(lambda store: store.get_into(key, offset, memory))
+
+    def _first(self, get: Callable[[Store], _T]) -> _T:
         try:
-            return self._upper.get(
-                key, byte_range, limit=limit, checked=checked, version_id=version_id, etag=etag, size=size
-            )
+            return get(self._upper)
         except NotFoundError as error:
             missing = error
         for store in self.lower:
             try:
-                return store.get(
-                    key, byte_range, limit=limit, checked=checked, version_id=version_id, etag=etag, size=size
-                )
+                return get(store)
             except NotFoundError as error:
                 missing = error
         raise missing

@@ -7,6 +7,7 @@ Used in the process that serves a mount and in the processes that fetch for it (
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import msgspec
 
@@ -23,6 +24,8 @@ __all__ = ["RESTORE", "ReadExternal", "Region", "RegionPiece", "RegionReader", "
 
 ReadExternal = Callable[[External, ByteRange], bytes]
 """Reads a range of an object that does not belong to the bucket, by its own deadline: `Externals.get`."""
+
+_T = TypeVar("_T")
 
 RESTORE = "Restore the object from a copy of the bucket."
 _REGISTER = "Restore the object as it was, or make a version of what is there now, by a push with --in-place."
@@ -84,6 +87,17 @@ class RegionReader:
         self._counters = counters
         self._racing = racing
 
+    def read_into(self, region: Region, memory: memoryview) -> list[memoryview]:
+        """Return the blocks of a region of the bucket's own, checked, as parts of `memory`, which is as long.
+
+        Nothing is asked for twice. Raises as `read`.
+        """
+        assert isinstance(region.object, bytes)
+        key = object_keys.data_key(region.object)
+        count = self._bring(region.object, lambda: self._store.get_into(key, region.offset, memory))
+        self._count(region.object, region.offset, region.length, count)
+        return self._checked(region, memory)
+
     def read(self, region: Region) -> list[memoryview]:
         """Return the blocks of a region, checked.
 
@@ -100,6 +114,9 @@ class RegionReader:
         if region.is_identity:
             starts = [piece.offset - region.offset for piece in region.pieces]
             return [body[at : at + piece.length] for at, piece in zip(starts, region.pieces, strict=True)]
+        return self._checked(region, body)
+
+    def _checked(self, region: Region, body: memoryview) -> list[memoryview]:
         blocks = []
         for piece in region.pieces:
             at = piece.offset - region.offset
@@ -129,21 +146,31 @@ class RegionReader:
 
     def _get(self, found: bytes | External, offset: int, length: int) -> bytes:
         wanted = ByteRange(offset, length)
-        try:
+
+        def get() -> bytes:
             if isinstance(found, bytes):
-                body = self._store.get(object_keys.data_key(found), wanted, checked=True)
-            else:
-                body = self._read_external(found, wanted)
+                return self._store.get(object_keys.data_key(found), wanted, checked=True)
+            return self._read_external(found, wanted)
+
+        body = self._bring(found, get)
+        self._count(found, offset, length, len(body))
+        return body
+
+    def _bring(self, found: bytes | External, get: Callable[[], _T]) -> _T:
+        try:
+            return get()
         except (NotFoundError, ConflictError) as error:
             # Which way it has changed only the store's own reason says.
             why = f"{error.what}: {error.why}" if error.why else error.what
             fix = error.fix or (RESTORE if isinstance(found, bytes) else _REGISTER)
             raise IntegrityError(f"{self.describe(found)} cannot be read", why=why, fix=fix) from error
-        self._counters.add(gets=1, bytes_fetched=len(body))
-        if len(body) != length:
+
+    def _count(self, found: bytes | External, offset: int, length: int, came: int) -> None:
+        """Count an answer. IntegrityError when it is short."""
+        self._counters.add(gets=1, bytes_fetched=came)
+        if came != length:
             raise IntegrityError(
                 f"{self.describe(found)} cannot be read",
                 why=f"it ends before byte {offset + length}",
                 fix=RESTORE,
             )
-        return body

@@ -29,8 +29,9 @@ from penstock.repo.fetch.fetch_messages import (
     write_message,
 )
 from penstock.repo.fetch.memory import shares
-from penstock.repo.fetch.regions import ReadExternal, RegionReader
+from penstock.repo.fetch.regions import ReadExternal, Region, RegionReader
 from penstock.repo.fetch.request_counts import RequestCounts
+from penstock.repo.fetch.reused_memory import ReusedMemory
 from penstock.repo.settings.bucket_setup import BucketSetup
 
 from .bucket_session import BucketSession
@@ -38,6 +39,10 @@ from .bucket_session import BucketSession
 __all__ = ["main"]
 
 THREADS = 32
+_LARGE = 256 << 10
+"""Bytes of a region that is received into memory that was used before: smaller ones the allocator has ready."""
+_PIECE = 8 << 20
+"""Bytes of such memory: eight full blocks, as many as are asked for together."""
 
 
 def _failure(error: PenstockError) -> ErrorForm:
@@ -54,6 +59,7 @@ class _Fetcher:
         self._writing = threading.Lock()
         self._store = session.store
         self._externals = session.externals
+        self._memory = ReusedMemory(_PIECE, shares().fetching // 4 // _PIECE)
 
     def prepare(self) -> None:
         with suppress(PenstockError):  # the first request will say what is wrong
@@ -81,14 +87,25 @@ class _Fetcher:
         failure = None
         try:
             if self._cache.accepts():
-                blocks = RegionReader(self._store, read_external or self._externals.get, counters).read(request.region)
-                found = ((piece.digest, block) for piece, block in zip(pieces, blocks, strict=True))
-                kept = self._cache.put_many(found, checked=True)
+                kept = self._bring(
+                    request.region, RegionReader(self._store, read_external or self._externals.get, counters)
+                )
         except PenstockError as error:
             failure = _failure(error)
         except Exception as error:  # noqa: BLE001  # a fault in here must not leave a reader waiting
             failure = _failure(PenstockError(f"a fault while fetching: {type(error).__name__}", why=str(error)))
         self._send(FetchAnswer(request.number, kept, failure, counters.snapshot(), self._cache.mode))
+
+    def _bring(self, region: Region, reader: RegionReader) -> list[bool]:
+        """Put the blocks of a region into the cache; which of them it has taken."""
+        if region.is_outside or region.length < _LARGE:
+            return self._put(region, reader.read(region))
+        with self._memory.lent(region.length) as memory:
+            return self._put(region, reader.read_into(region, memory))
+
+    def _put(self, region: Region, blocks: list[memoryview]) -> list[bool]:
+        found = ((piece.digest, block) for piece, block in zip(region.pieces, blocks, strict=True))
+        return self._cache.put_many(found, checked=True)
 
     def _fail(self, request: FetchRequest, error: PenstockError) -> None:
         kept = [False] * len(request.region.pieces)

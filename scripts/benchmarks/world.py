@@ -196,7 +196,8 @@ class World:
         keys = self.scratch / "s3fs.keys"
         keys.touch(mode=0o600)
         keys.write_text(f"{self.gateway.access_key}:{self.gateway.secret_key}\n")
-        own = f"passwd_file={keys},url={self.environment['AWS_ENDPOINT_URL']},endpoint={self.gateway.region},use_path_request_style,ro"
+        address = self.environment["AWS_ENDPOINT_URL"]
+        own = f"passwd_file={keys},url={address},endpoint={self.gateway.region},use_path_request_style,ro"
         with self.serving(where, "s3fs", bucket, where, "-f", "-o", ",".join([own, *options])) as pid:
             yield where, pid
 

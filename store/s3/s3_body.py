@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from penstock.store.base import Buffer
 from penstock.store.retry import Deadline
@@ -23,7 +23,7 @@ from .http_range import BentAnswer
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
 
-__all__ = ["DeadlinePassed", "SentBody", "TooSlow", "TruncatedBody", "content_md5", "read_body"]
+__all__ = ["DeadlinePassed", "SentBody", "TooSlow", "TruncatedBody", "content_md5", "read_body", "read_body_into"]
 
 _PIECE = 256 * 1024
 
@@ -82,6 +82,33 @@ def read_body(
         raise TruncatedBody(f"{received} of {expected} bytes came")
     raw.release_conn()
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def read_body_into(raw: BaseHTTPResponse, deadline: Deadline, memory: memoryview, *, before: int = 0) -> None:
+    """Fill `memory` with a body that the server said has as many bytes. `before` and what it raises as `read_body`.
+
+    The bytes go from the socket to where they belong: urllib3's own `readinto` would make others of them first, in
+    memory that the kernel has to find anew for each answer. So the answer below urllib3's is read, which keeps count.
+    """
+    answer: Any = raw
+    received = 0
+    try:
+        with answer._error_catcher():  # noqa: SLF001 - so that faults are urllib3's as everywhere
+            while received < len(memory):
+                count = answer._fp.readinto(memory[received : received + _PIECE])  # noqa: SLF001
+                if not count:
+                    break
+                received += count
+                deadline.progress(before + received)
+                if deadline.remaining() <= 0 and received < len(memory):
+                    raise DeadlinePassed(f"{received} of {len(memory)} bytes had come")
+    except BaseException:
+        raw.close()  # as above
+        raise
+    if received != len(memory):
+        raw.close()
+        raise TruncatedBody(f"{received} of {len(memory)} bytes came")
+    raw.release_conn()
 
 
 class SentBody(io.RawIOBase):

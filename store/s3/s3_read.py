@@ -13,12 +13,12 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from penstock.store.base import ByteRange, ObjectBeginning, ObjectInfo
+from penstock.store.base import Buffer, ByteRange, ObjectBeginning, ObjectInfo
 from penstock.store.retry import Deadline
 
 from .etags import bare_etag
 from .http_range import BentAnswer, plan_answer, total_of
-from .s3_body import read_body
+from .s3_body import read_body, read_body_into
 from .s3_errors import content_range_of, status_of
 
 __all__ = ["Answer", "beginning", "read_range"]
@@ -38,14 +38,16 @@ def read_range(
     past_end: Callable[[], None] = lambda: None,
     most: int | None = None,
     checked: bool = False,
-) -> tuple[bytes, int | None]:
+    memory: memoryview | None = None,
+) -> tuple[Buffer, int | None]:
     """Return the bytes that the object has of `wanted`, at least one byte long, and the object's size if it was said.
 
     `get` asks for the range that a header names. `accept` raises when an answer is not of the object that is meant;
     `past_end` is called when the object ends before `wanted`. With `most`, an object that says it is larger is not
-    read: the answer is empty. `checked`: see `Store.get`.
+    read: the answer is empty. `checked`: see `Store.get`. With `memory`, which is as long as `wanted`, the bytes are
+    there, and what is returned is the part of it that they fill.
     """
-    parts: list[bytes] = []
+    parts: list[Buffer] = []
     at, end = wanted.offset, wanted.offset + wanted.length
     identity: tuple[str | None, int | None] | None = None
     while True:
@@ -59,7 +61,7 @@ def read_range(
                 raise BentAnswer(f"it refused bytes {at}-{end - 1} of an object of {total} bytes") from error
             if not parts:
                 past_end()
-            return b"".join(parts), total
+            return (b"".join(parts) if memory is None else memory[: at - wanted.offset]), total
         raw = answer["Body"]._raw_stream  # noqa: SLF001 - botocore's wrapper does not pass read1 through
         try:
             accept(answer)
@@ -78,8 +80,17 @@ def read_range(
             raw.close()
             return b"", plan.total
         before = at - wanted.offset
-        body = read_body(raw, deadline, plan.take, skip=plan.skip, expected=plan.expected, before=before)
+        body: Buffer
+        if memory is not None and not plan.skip and plan.expected == plan.take:
+            body = memory[before : before + plan.take]
+            read_body_into(raw, deadline, body, before=before)
+        else:
+            body = read_body(raw, deadline, plan.take, skip=plan.skip, expected=plan.expected, before=before)
+            if memory is not None:
+                memory[before : before + len(body)] = body
         if not plan.more:
+            if memory is not None:
+                return memory[: before + len(body)], plan.total
             return (b"".join([*parts, body]) if parts else body), plan.total
         parts.append(body)
         at += len(body)

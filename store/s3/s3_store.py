@@ -98,14 +98,52 @@ class S3Store(Store):
         size: int | None = None,
     ) -> bytes:
         """See `Store.get`. Any key that S3 has can be read, also one that `put` refuses."""
-        arguments = self._object(key)
-        if version_id:
-            arguments["VersionId"] = version_id
         wanted = byte_range if byte_range is not None else ByteRange(0, limit + 1)
         if not wanted.length:  # a range of nothing cannot be asked for: ask for one byte, to learn whether it is there
             wanted = ByteRange(wanted.offset, 1)
+        most = limit if byte_range is None else None
+        body, total = self._read(
+            key, wanted, most=most, checked=checked, version_id=version_id, etag=etag, size=size, memory=None
+        )
+        assert isinstance(body, bytes)  # as always without `memory`
+        if byte_range is None and max(len(body), total or 0) > limit:
+            raise too_large(f"{self.url}/{key}", limit)
+        return body if byte_range is None or byte_range.length else b""
 
-        def attempt(client: S3Client, deadline: Deadline) -> bytes:
+    def get_into(self, key: str, offset: int, memory: memoryview) -> int:
+        """See `Store.get_into`."""
+        if not memory:
+            return 0
+        body, _ = self._read(
+            key,
+            ByteRange(offset, len(memory)),
+            most=None,
+            checked=True,
+            version_id=None,
+            etag=None,
+            size=None,
+            memory=memory,
+        )
+        return len(body)
+
+    def _read(
+        self,
+        key: str,
+        wanted: ByteRange,
+        *,
+        most: int | None,
+        checked: bool,
+        version_id: str | None,
+        etag: str | None,
+        size: int | None,
+        memory: memoryview | None,
+    ) -> tuple[Buffer, int | None]:
+        """Return what `read_range` does."""
+        arguments = self._object(key)
+        if version_id:
+            arguments["VersionId"] = version_id
+
+        def attempt(client: S3Client, deadline: Deadline) -> tuple[Buffer, int | None]:
             def accept(answer: Mapping[str, Any]) -> None:
                 self._compare(key, etag, answer.get("ETag"), checked=checked)
                 sent = answer.get("VersionId")
@@ -119,18 +157,16 @@ class S3Store(Store):
                 if etag is not None:
                     self._compare(key, etag, ask(client.head_object, **arguments).get("ETag"), checked=checked)
 
-            body, total = read_range(
+            return read_range(
                 lambda asked: ask(client.get_object, **arguments, Range=asked),
                 wanted,
                 deadline,
                 accept=accept,
                 past_end=past_end,
-                most=limit if byte_range is None else None,
+                most=most,
                 checked=checked,
+                memory=memory,
             )
-            if byte_range is None and max(len(body), total or 0) > limit:
-                raise too_large(f"{self.url}/{key}", limit)
-            return body if byte_range is None or byte_range.length else b""
 
         return self._call("read", key, attempt)
 
@@ -146,6 +182,7 @@ class S3Store(Store):
                 deadline,
                 accept=lambda answer: told.update(answer),
             )
+            assert isinstance(data, bytes)  # as always without `memory`
             if total is None and len(data) == length:
                 raise BentAnswer("it does not say how large the object is")
             return beginning(key, data, len(data) if total is None else total, told)
