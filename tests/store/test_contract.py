@@ -159,6 +159,9 @@ def test_every_size_survives(store: Store, size: int) -> None:
 def test_a_range_is_that_slice(store: Store, offset: int, length: int) -> None:
     store.put("key", BODY)
     assert store.get("key", ByteRange(offset, length)) == BODY[offset : offset + length]
+    memory = bytearray(b"?" * (length + 1))
+    count = store.get_into("key", offset, memoryview(memory)[:length])
+    assert memory == BODY[offset : offset + length] + b"?" * (length + 1 - count)
 
 
 def test_a_range_of_nothing(store: Store) -> None:
@@ -178,6 +181,8 @@ def test_getting_what_is_not_there(store: Store, byte_range: ByteRange | None) -
     for key in ("nothing", "a", "a/b/c", "a/bc"):
         with pytest.raises(NotFoundError) as caught:
             store.get(key, byte_range)
+        with pytest.raises(NotFoundError):
+            store.get_into(key, 0, memoryview(bytearray(5)))
         assert store.url in caught.value.what or key in caught.value.what
 
 

@@ -62,6 +62,11 @@ def weakened(answer: Answer) -> None:
     answer.body = re.sub(rb"<ETag>", b"<ETag>W/", answer.body)
 
 
+def got_into(store: Store, offset: int, length: int) -> bytes:
+    memory = bytearray(length)
+    return bytes(memory[: store.get_into("key", offset, memoryview(memory))])
+
+
 # What is left out
 
 
@@ -79,6 +84,7 @@ def test_what_a_server_does_not_say_is_not_missed(store: Store, fault_proxy: Fau
     bend(fault_proxy, without(name))
     assert store.get("key") == BODY
     assert store.get("key", ByteRange(5, 70_000)) == BODY[5:70_005]
+    assert got_into(store, 5, 70_000) == BODY[5:70_005]
     assert store.get("key", ByteRange(len(BODY) + 5, 10)) == b""
     head = store.head("key")
     assert head is not None
@@ -168,9 +174,11 @@ def other_bytes(answer: Answer) -> None:
 @pytest.mark.regress
 def test_other_bytes_than_were_asked_for_are_refused(store: Store, fault_proxy: FaultProxy) -> None:
     bend(fault_proxy, other_bytes, method="GET")
-    with pytest.raises(StoreUnreachableError, match=r"3 times.*bytes 0-9/102400.*bytes 50-59 were asked.*proxy"):
-        store.get("key", ByteRange(50, 10))
-    assert fault_proxy.count("GET") == 3
+    for get in (lambda: store.get("key", ByteRange(50, 10)), lambda: got_into(store, 50, 10)):
+        before = fault_proxy.count("GET")
+        with pytest.raises(StoreUnreachableError, match=r"3 times.*bytes 0-9/102400.*bytes 50-59 were asked.*proxy"):
+            get()
+        assert fault_proxy.count("GET") == before + 3
 
 
 @pytest.mark.regress
@@ -191,6 +199,8 @@ def test_a_shorter_answer_is_asked_on(store: Store, fault_proxy: FaultProxy) -> 
     assert store.get("key", ByteRange(5, 80_000)) == BODY[5:80_005]
     assert fault_proxy.count("GET") == 3
     assert store.get("key", ByteRange(50_000, 80_000)) == BODY[50_000:]
+    assert got_into(store, 5, 80_000) == BODY[5:80_005]
+    assert got_into(store, 50_000, 80_000) == BODY[50_000:]
     assert store.get("key") == BODY
 
 
@@ -221,6 +231,7 @@ def test_what_an_answer_says_of_its_bytes(store: Store, fault_proxy: FaultProxy,
     wanted = ByteRange(5, 10)
     if said in ("bytes 5-14/*", "bytes 0-99/102400"):  # as good, or more than was asked for
         assert store.get("key", wanted) == BODY[5:15]
+        assert got_into(store, 5, 10) == BODY[5:15]
         return
     with pytest.raises(StoreUnreachableError, match="answered something else"):
         store.get("key", wanted)
@@ -275,8 +286,9 @@ def test_an_endless_answer_is_cut_at_what_was_asked_for(store: Store, fault_prox
         fault_proxy,
         "store.get('key', ByteRange(0, 10)) == bytes(10)",
         "store.get('key', ByteRange(1000, 70_000)) == bytes(70_000)",
+        "(store.get_into('key', 1000, memoryview(memory := bytearray(b'?' * 70_000))), memory == bytes(70_000))",
         "store.get('key', ByteRange(1 << 40, 10))",
-    )[:2] == ["True", "True"]
+    )[:3] == ["True", "True", "(70000, True)"]
     assert time.monotonic() - started < 20
 
 

@@ -98,7 +98,12 @@ def test_a_burst_is_ridden_out(store: Store, direct: Store, fault_proxy: FaultPr
 
 @pytest.mark.parametrize("fault", [Truncate(0), Truncate(1), Truncate(70_000)], ids=repr)
 def test_a_truncated_body_is_read_again(store: Store, fault_proxy: FaultProxy, fault: Fault) -> None:
-    for call in (lambda: store.get("key") == BODY, lambda: store.get("key", ByteRange(0, 99_999)) == BODY[:99_999]):
+    memory = bytearray(99_999)
+    for call in (
+        lambda: store.get("key") == BODY,
+        lambda: store.get("key", ByteRange(0, 99_999)) == BODY[:99_999],
+        lambda: store.get_into("key", 0, memoryview(memory)) == len(memory) and memory == BODY[:99_999],
+    ):
         armed = fault_proxy.fail(fault=fault, times=2)
         assert call()
         assert armed.struck == 2
@@ -191,10 +196,14 @@ def test_a_body_that_trickles(store: Store, fault_proxy: FaultProxy) -> None:
     """Each wait is short, so that no timeout ever strikes: 100 KiB at 4 KiB a second."""
     fault_proxy.fail(fault=Trickle(4096), times=1000)
     with impatient(store, fault_proxy, deadline=1.0) as given_up:
-        for byte_range in (None, ByteRange(0, len(BODY))):
+        for get in (
+            lambda: given_up.get("key"),
+            lambda: given_up.get("key", ByteRange(0, len(BODY))),
+            lambda: given_up.get_into("key", 0, memoryview(bytearray(len(BODY)))),
+        ):
             started = time.monotonic()
             with pytest.raises(StoreUnreachableError, match="bytes had come"):
-                given_up.get("key", byte_range)
+                get()
             assert 1 < time.monotonic() - started < 3.5
 
 
