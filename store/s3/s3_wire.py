@@ -52,6 +52,8 @@ _FIRST_BYTE = 3.0
 """Seconds that it has for that. A server that only was slow is asked a second time, and has its whole time then."""
 _FLOOR = 1024
 """Bytes a second, over one read timeout: below that an answer is given up, and asked for on another connection."""
+_SENT = 128 << 10
+"""Bytes of a body that are handed to the socket at once, within one timeout."""
 _LARGEST_LIST = 8 << 20
 """Bytes of a list, or another answer that is no object: a thousand keys of S3's length take half of it."""
 _LARGEST_COMPLAINT = 64 << 10
@@ -254,6 +256,7 @@ class _Pool:
     def _new_conn(self) -> Any:
         connection = super()._new_conn()  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
         connection.trust = self._trust
+        connection.blocksize = _SENT
         return connection
 
 
