@@ -1,18 +1,24 @@
-"""What the commands about versions share: how a handle is taken, how a version and a path are shown."""
+"""What the commands about versions share: how a handle is taken, how a version and a path are shown.
+
+Light: commands that ask a mount's daemon use it, too.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
-from penstock.api.datasets.dataset import Dataset
-from penstock.api.datasets.versions import Revision
 from penstock.api.handles import Handle, dataset_alone, format_size, whole_version
-from penstock.api.packages.comparison import ChangeCounts, PathChange
 
 from .invocation import Invocation
 from .output import JsonValue, Output, Painted
 from .text import quote_name
+
+if TYPE_CHECKING:
+    from penstock.api.datasets.dataset import Dataset
+    from penstock.api.datasets.versions import Revision
+    from penstock.api.packages.comparison import ChangeCounts, PathChange
 
 __all__ = [
     "SHORT",
@@ -32,6 +38,8 @@ SHORT = 12
 
 def dataset_named(handle: Handle, invocation: Invocation) -> Dataset:
     """Return the dataset of a handle that may name a version of it, but no path in one."""
+    from penstock.api.datasets.dataset import Dataset
+
     return Dataset(dataset_alone(whole_version(handle)), invocation.settings())
 
 

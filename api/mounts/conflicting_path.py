@@ -15,7 +15,7 @@ from itertools import islice
 
 from penstock.api.packages.package import Package
 from penstock.errors import PenstockError
-from penstock.overlay.commit.overlay_commit import PathConflict
+from penstock.overlay.outcomes import PathConflict
 
 __all__ = ["ConflictingPath", "Pixels", "RowChanges", "compare_sides", "pixels_of"]
 

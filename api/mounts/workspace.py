@@ -14,13 +14,9 @@ from penstock.api.handles import Handle, parse_handle
 from penstock.api.settings import Settings
 from penstock.manifest.entry import display_path, split_path
 from penstock.mountpoint.mount_status import CopyStatus, MountStatus
-from penstock.mountpoint.working_copy.change_lines import ChangeLine, DiscardLine
-from penstock.mountpoint.working_copy.overlay_check import rescue_overlay
 from penstock.mountpoint.working_copy.working_copy import WorkingCopy, open_working_copy
 from penstock.overlay.commit.commit_options import CommitOptions
-from penstock.overlay.commit.overlay_commit import CommitReport, PathConflict
-from penstock.overlay.commit.tree_edits import SpecialFile
-from penstock.overlay.inspection.inspection import Finding
+from penstock.overlay.outcomes import ChangeLine, CommitReport, DiscardLine, Finding, PathConflict, SpecialFile
 from penstock.progress import SILENT, Progress
 from penstock.repo.write.authorship import default_author
 
@@ -254,6 +250,10 @@ class Workspace:
             taken += found.kind == "taken"
             left += found.kind in ("left", "damaged")
             told(found)
+
+        from penstock.mountpoint.working_copy.overlay_check import (
+            rescue_overlay,
+        )  # works on an overlay: see open_working_copy
 
         directory = rescue_overlay(self.directory, os.fspath(to), self.settings, take)
         return RescueReport(directory, taken, left)

@@ -11,17 +11,19 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from penstock.errors import AccessError, IntegrityError, UsageError
 from penstock.manifest.entry import display_path
 from penstock.progress import SILENT, Progress
-from penstock.repo.local_copy.choice import EVERYTHING, Choice, choose
-from penstock.repo.local_copy.copy_task import REQUESTS, CopyReport, CopyStep, CopyTask
-from penstock.repo.local_copy.copy_verification import LocalDifference, differences
-from penstock.repo.local_copy.local_directory import LocalDirectory
+from penstock.repo.local_copy.choice import EVERYTHING, REQUESTS, Choice, choose
 
 from .package_entries import PackageEntries
+
+if TYPE_CHECKING:
+    # Most of what a `Package` is asked writes no files, and loads none of it.
+    from penstock.repo.local_copy.copy_task import CopyReport, CopyStep
+    from penstock.repo.local_copy.copy_verification import LocalDifference
 
 __all__ = ["REQUESTS", "CopyChange", "DirectoryCheck", "DirectoryDifference", "DownloadReport", "LocalCopies"]
 
@@ -207,6 +209,9 @@ class LocalCopies(PackageEntries):
         self, directory: str | os.PathLike[str], *, progress: Progress = SILENT
     ) -> Iterator[DirectoryDifference]:
         """Yield what `verify_directory` finds, in tree order, as it is found."""
+        from penstock.repo.local_copy.copy_verification import differences
+        from penstock.repo.local_copy.local_directory import LocalDirectory
+
         with closing(LocalDirectory(os.fspath(directory))) as local:
             stage = progress.stage("comparing", total=self._snapshot.root.size)
             for each in differences(self._snapshot, local, stage):
@@ -224,6 +229,9 @@ class LocalCopies(PackageEntries):
         dry_run: bool = False,
         tell: Callable[[CopyChange], None] | None = None,
     ) -> DownloadReport:
+        from penstock.repo.local_copy.copy_task import CopyTask
+        from penstock.repo.local_copy.local_directory import LocalDirectory
+
         if jobs < 1:
             raise UsageError(f"{jobs} jobs", why="one is the least", fix="Ask for 1 or more.")
         snapshot, place = self._snapshot, os.fspath(directory)

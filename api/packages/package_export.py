@@ -7,12 +7,6 @@ from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO
 
 from penstock.errors import UsageError
-from penstock.repo.export.finished_file import whole_file
-from penstock.repo.export.jsonl_file import write_jsonl
-from penstock.repo.export.metadata_columns import metadata_columns
-from penstock.repo.export.parquet_file import write_parquet
-from penstock.repo.query.summary import summarize
-from penstock.repo.read.entry_records import EntryRecords
 
 from .package_entries import PackageEntries
 
@@ -48,6 +42,13 @@ class PackageExport(PackageEntries):
         >>> penstock.open("demo/photos").export(jsonl="photos.jsonl")
         5
         """
+        from penstock.repo.export.finished_file import whole_file
+        from penstock.repo.export.jsonl_file import write_jsonl
+        from penstock.repo.export.metadata_columns import metadata_columns
+        from penstock.repo.export.parquet_file import write_parquet
+        from penstock.repo.query.summary import summarize
+        from penstock.repo.read.entry_records import EntryRecords
+
         if (jsonl is None) == (parquet is None):
             raise UsageError("name one file to write", fix="Say jsonl=FILE or parquet=FILE.")
         rows = map(_row, chain((self.entry(""),), self))

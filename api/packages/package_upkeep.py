@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from penstock.api.handles import Handle
 from penstock.api.settings import Settings
-from penstock.api.storage.block_cache import clear_cache
 from penstock.errors import UsageError
 from penstock.progress import SILENT, Progress
 
@@ -98,4 +97,6 @@ class PackageUpkeep(PackageEntries):
 
         Whatever was in it is fetched again when it is read: that costs time, never data.
         """
+        from penstock.api.storage.block_cache import clear_cache
+
         return clear_cache(self.settings)

@@ -39,7 +39,7 @@ def push(invocation: Invocation, paths: tuple[str, ...], remote: str | None) -> 
     with invocation.progress() as progress:
         report = push_versions(project, wanted, invocation.settings(), progress, remote=remote, only=bool(paths))
     if report.risk:
-        from penstock.cli.versions import tell_risk  # what tells of versions loads all that versions are
+        from penstock.cli.versions import tell_risk
 
         tell_risk(output, report.risk)
     if output.json:

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import msgspec
-
 from penstock.manifest.entry import Kind, NodeRef, display_path
 from penstock.manifest.update import EMPTY_DIRECTORY
 from penstock.overlay.commit.version_build import mounted_directory
 from penstock.overlay.discard import Restore
+from penstock.overlay.outcomes import ChangeLine, DiscardLine
 from penstock.overlay.tables.interface import ReadTables
 from penstock.overlay.tables.meta import Origin
 from penstock.overlay.tree.change_list import Line, status
@@ -20,27 +19,7 @@ from penstock.overlay.tree.lower import Lower
 from penstock.overlay.tree.namespace import Namespace
 from penstock.repo.read.snapshot import Snapshot
 
-__all__ = ["ChangeLine", "DiscardLine", "discard_line", "list_changes"]
-
-
-class ChangeLine(msgspec.Struct, frozen=True):
-    """One change, as ``status --json`` has it: see `change_list.Line`. Paths are text, with surrogate escapes."""
-
-    kind: str
-    path: str
-    old: str | None
-    directory: bool
-    modified: bool
-    old_size: int | None
-    size: int | None
-
-
-class DiscardLine(msgspec.Struct, frozen=True):
-    """What is done at a path: ``restored`` to what the version has, or ``removed``."""
-
-    kind: str
-    path: str
-    directory: bool
+__all__ = ["discard_line", "list_changes"]
 
 
 def list_changes(

@@ -12,10 +12,8 @@ from typing import TypeVar
 from penstock.errors import NotFoundError
 from penstock.mountpoint.mount_status import CopyStatus
 from penstock.overlay.commit.commit_options import CommitOptions
-from penstock.overlay.commit.overlay_commit import CommitReport
 from penstock.overlay.commit.steps import (
     OpenOverlay,
-    RefreshReport,
     Steps,
     commit_steps,
     discard_steps,
@@ -24,13 +22,13 @@ from penstock.overlay.commit.steps import (
     run_steps,
 )
 from penstock.overlay.disk import disk_told
-from penstock.overlay.inspection.inspection import Finding
+from penstock.overlay.outcomes import ChangeLine, CheckReport, CommitReport, DiscardLine, Finding, RefreshReport
 from penstock.progress import Progress
 from penstock.repo.read.snapshot import open_snapshot
 from penstock.repo.settings.settings import Settings
 
-from .change_lines import ChangeLine, DiscardLine, discard_line, list_changes
-from .overlay_check import CheckReport, check_overlay
+from .change_lines import discard_line, list_changes
+from .overlay_check import check_overlay
 from .overlay_directory import open_overlay, overlay_of, pin_of
 
 __all__ = ["DetachedCopy", "open_detached"]

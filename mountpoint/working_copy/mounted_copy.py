@@ -19,13 +19,8 @@ from penstock.mountpoint.control_messages import (
 from penstock.mountpoint.mount_records import MountRecord
 from penstock.mountpoint.mount_status import MountStatus
 from penstock.overlay.commit.commit_options import CommitOptions
-from penstock.overlay.commit.overlay_commit import CommitReport
-from penstock.overlay.commit.steps import RefreshReport
-from penstock.overlay.inspection.inspection import Finding
+from penstock.overlay.outcomes import ChangeLine, CheckReport, CommitReport, DiscardLine, Finding, RefreshReport
 from penstock.progress import SILENT, Progress
-
-from .change_lines import ChangeLine, DiscardLine
-from .overlay_check import CheckReport
 
 __all__ = ["MountedCopy"]
 

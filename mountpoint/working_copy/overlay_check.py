@@ -11,14 +11,13 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import msgspec
-
 from penstock.errors import ConflictError, PenstockError, UsageError
 from penstock.manifest.entry import BLOCK_SIZE, block_count
 from penstock.mountpoint.known_mounts import record_at
 from penstock.overlay.disk import disk_told
-from penstock.overlay.inspection.inspection import Finding, inspect, rescue
+from penstock.overlay.inspection.inspection import inspect, rescue
 from penstock.overlay.inspection.salvage import Salvage
+from penstock.overlay.outcomes import CheckReport, Finding
 from penstock.overlay.tables.meta import read_counters, read_origin
 from penstock.overlay.tables.schema import InodeRecord, decode_entry
 from penstock.overlay.tree.lower import Lower
@@ -27,17 +26,10 @@ from penstock.repo.settings.settings import Settings
 
 from .overlay_directory import overlay_of, pin_of
 
-__all__ = ["CheckReport", "check_overlay", "rescue_overlay"]
+__all__ = ["check_overlay", "rescue_overlay"]
 
 _log = logging.getLogger(__name__)
 Line = Callable[[Finding], None]
-
-
-class CheckReport(msgspec.Struct, frozen=True):
-    """Which overlay was looked through, and how many records in it are whole."""
-
-    directory: str
-    records: int
 
 
 def check_overlay(path: str, settings: Settings, line: Line) -> CheckReport:

@@ -13,16 +13,11 @@ from typing import Protocol
 from penstock.mountpoint.known_mounts import record_at
 from penstock.mountpoint.mount_status import CopyStatus
 from penstock.overlay.commit.commit_options import CommitOptions
-from penstock.overlay.commit.overlay_commit import CommitReport
-from penstock.overlay.commit.steps import RefreshReport
-from penstock.overlay.inspection.inspection import Finding
+from penstock.overlay.outcomes import ChangeLine, CheckReport, CommitReport, DiscardLine, Finding, RefreshReport
 from penstock.progress import Progress
 from penstock.repo.settings.settings import Settings
 
-from .change_lines import ChangeLine, DiscardLine
-from .detached_copy import DetachedCopy
 from .mounted_copy import MountedCopy
-from .overlay_check import CheckReport
 
 __all__ = ["WorkingCopy", "open_working_copy"]
 
@@ -68,4 +63,8 @@ def open_working_copy(directory: str, settings: Settings) -> WorkingCopy:
     NotFoundError: there is none. AccessError: there is a mount, and its daemon is not to be found.
     """
     record = record_at(directory)
-    return MountedCopy(directory, record) if record is not None else DetachedCopy(directory, settings)
+    if record is not None:
+        return MountedCopy(directory, record)
+    from .detached_copy import DetachedCopy  # all that works on an overlay, which the daemon of a mount has loaded
+
+    return DetachedCopy(directory, settings)

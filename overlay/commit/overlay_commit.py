@@ -20,12 +20,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
 
 from penstock.errors import ConflictError, PenstockError, StoreUnreachableError, UsageError
 from penstock.manifest import diff
 from penstock.manifest.entry import display_path
+from penstock.overlay.outcomes import CommitReport, PathConflict
 from penstock.overlay.overlay import Overlay
 from penstock.overlay.tables.intent import Intent, clear_intent, read_intent
 from penstock.overlay.tree.editor import Editor
@@ -44,59 +43,9 @@ from penstock.repo.write.version_writer import VersionWriter
 from .commit_options import CommitOptions
 from .recovery import moved, others
 from .settlement import Settlement, Settling
-from .tree_edits import SpecialFile
 from .version_build import Frozen, build_version
 
-__all__ = ["CommitReport", "OverlayCommit", "PathConflict"]
-
-
-class PathConflict(NamedTuple):
-    """A path that was changed here and by others: what was done ``here`` and ``there``; empty, the metadata of all."""
-
-    path: str
-    here: str
-    there: str
-
-
-Digest: TypeAlias = bytes
-"""Within `CommitReport` the name of the type is that of a field."""
-
-
-@dataclass(slots=True)
-class CommitReport:
-    """What a commit did, or would do. `commit` is None when nothing landed.
-
-    `changed`: whether there is anything to commit. If not, `branched` and `tagged` tell whether the version that the
-    overlay stands at was made the branch, and given the tag, that were asked for; `commit` is its id then.
-
-    `files` and `bytes` were read; what follows went to the bucket (of a dry run: would, as far as data is concerned).
-    `merged_with`: the commit of others that it was merged with, or would be, if any.
-    """
-
-    handle: str
-    branch: str
-    top_hash: Digest
-    commit: Digest | None = None
-    merged_with: Digest | None = None
-    changed: bool = False
-    branched: bool = False
-    tagged: bool = False
-    files: int = 0
-    bytes: int = 0
-    bytes_uploaded: int = 0
-    objects_uploaded: int = 0
-    metadata_bytes_uploaded: int = 0
-    metadata_objects_uploaded: int = 0
-    times: int = 0
-    times_dropped: int = 0
-    """Entries of which somebody set the modification time and changed nothing else: recorded, or not."""
-    skipped: list[SpecialFile] = field(default_factory=list)
-    """Paths of pipes and sockets, which no version holds, and which of the two each is."""
-    risk: str = ""
-    """What to warn of, see `WriteAccess.risk`."""
-    conflicts: list[PathConflict] = field(default_factory=list)
-    """Of a dry run: the first paths of `conflict_count` that would be in conflict with what others did."""
-    conflict_count: int = 0
+__all__ = ["OverlayCommit"]
 
 
 class OverlayCommit:

@@ -23,10 +23,9 @@ from enum import Enum, auto
 from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
-import msgspec
-
 from penstock.errors import ConflictError
 from penstock.overlay.discard import Discard, Restore
+from penstock.overlay.outcomes import CommitReport, RefreshReport
 from penstock.overlay.overlay import Overlay
 from penstock.overlay.tree.clean_records import Stale
 from penstock.overlay.tree.editor import Editor
@@ -38,14 +37,13 @@ from penstock.repo.settings.settings import Settings
 from .commit_options import CommitOptions
 from .discard_plan import plan_of
 from .layer_merge import LayerMerge
-from .overlay_commit import CommitReport, OverlayCommit
+from .overlay_commit import OverlayCommit
 from .recovery import Recovery
 from .refresh import newest
 from .settlement import Settling
 
 __all__ = [
     "OpenOverlay",
-    "RefreshReport",
     "RoundWork",
     "Rounds",
     "Step",
@@ -103,16 +101,6 @@ class OpenOverlay:
     editor: Editor
     version: Snapshot
     is_open: Callable[[int], bool]
-
-
-class RefreshReport(msgspec.Struct, frozen=True):
-    """Where a working copy stands after a refresh; `changes` counts the paths that came."""
-
-    handle: str
-    top_hash: bytes
-    commit: bytes | None
-    moved: bool
-    changes: int
 
 
 def run_steps(steps: Steps[_T], opened: OpenOverlay) -> _T:

@@ -16,6 +16,7 @@ from penstock.manifest.diff import same_content
 from penstock.manifest.entry import Extents, Kind, Metadata, TreeEntry, display_path
 from penstock.manifest.hashing import content_hash
 from penstock.manifest.update import Edit
+from penstock.overlay.outcomes import SpecialFile
 from penstock.overlay.tables.schema import InodeRecord, decode_entry
 from penstock.overlay.tree.changes import Changed
 from penstock.repo.write.data_pack import DataPack
@@ -23,14 +24,7 @@ from penstock.repo.write.pack_queue import PackQueue
 
 from .file_composer import Composer
 
-__all__ = ["EditStream", "SpecialFile"]
-
-
-class SpecialFile(NamedTuple):
-    """What a commit could not take: its path, and what it is."""
-
-    path: str
-    what: str
+__all__ = ["EditStream"]
 
 
 _MOST_SEVERAL = 65536

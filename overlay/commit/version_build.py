@@ -20,6 +20,7 @@ from penstock.manifest.records import Manifest, format_time
 from penstock.manifest.tree import Tree
 from penstock.manifest.update import EMPTY_DIRECTORY, update
 from penstock.overlay.content.file_content import FileContent, Segment
+from penstock.overlay.outcomes import SpecialFile
 from penstock.overlay.tables.durable_tables import Reader
 from penstock.overlay.tables.meta import ChangeCounters, Origin
 from penstock.overlay.tables.schema import InodeRecord
@@ -34,7 +35,7 @@ from penstock.repo.write.version_writer import VersionWriter
 from .file_composer import Composer
 from .kept_blocks import KeptBlocks
 from .settlement import Settlement
-from .tree_edits import EditStream, SpecialFile
+from .tree_edits import EditStream
 
 __all__ = ["Built", "Frozen", "build_version", "mounted_directory"]
 

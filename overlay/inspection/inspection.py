@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import NamedTuple
 
 import msgspec
 
@@ -18,6 +17,7 @@ from penstock.manifest.entry import Kind, display_path
 from penstock.manifest.tree import ROOT_INODE
 from penstock.overlay.content.file_content import FileContent
 from penstock.overlay.content.sums import blocks_of
+from penstock.overlay.outcomes import Finding
 from penstock.overlay.tables.checksum import CHECKSUM_BYTES, MODULUS, Tally, checksum_of, is_whole
 from penstock.overlay.tables.damage_log import record_text
 from penstock.overlay.tables.schema import (
@@ -36,21 +36,13 @@ from penstock.overlay.tables.table_view import Reader
 from penstock.overlay.tree.lower import Lower
 from penstock.overlay.tree.refusal import Refused
 
-__all__ = ["Finding", "ReadLower", "inspect", "inspect_snapshot", "rescue"]
+__all__ = ["ReadLower", "inspect", "inspect_snapshot", "rescue"]
 
 _PIECE = 1 << 20
 _LOST = b"lost+found"
 
 ReadLower = Callable[[InodeRecord, int, int], bytes]
 """Reads a range of what a version has of a file. PenstockError: it cannot."""
-
-
-class Finding(NamedTuple):
-    """One thing that was found at a path, or in the tables (an empty path). `kind`: damaged, taken, left, deleted."""
-
-    kind: str
-    path: str
-    why: str = ""
 
 
 class _Paths:

@@ -13,7 +13,10 @@ from penstock.errors import UsageError
 from penstock.manifest.entry import split_path
 from penstock.repo.push.globs import Glob, GlobError, parse_glob
 
-__all__ = ["EVERYTHING", "Choice", "Standing", "choose"]
+__all__ = ["EVERYTHING", "REQUESTS", "Choice", "Standing", "choose"]
+
+REQUESTS = 16
+"""Requests on their way at once, unless told otherwise."""
 
 
 class Standing(NamedTuple):

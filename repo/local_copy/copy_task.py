@@ -29,16 +29,14 @@ from penstock.repo.push.local_tree import threads
 from penstock.repo.read.block_plan import REQUEST
 from penstock.repo.read.snapshot import Snapshot
 
-from .choice import Choice
+from .choice import REQUESTS, Choice
 from .copy_verification import checked_pairs
 from .delivery import Batch, CopiedFile, Delivery, write_at
 from .local_directory import LocalDirectory, Names, Staging
 from .pairs import Pair, State, equal_blocks, is_blocking, pairs
 
-__all__ = ["REQUESTS", "CopyReport", "CopyStep", "CopyTask", "Placed"]
+__all__ = ["CopyReport", "CopyStep", "CopyTask", "Placed"]
 
-REQUESTS = 16
-"""Requests on their way at once, unless told otherwise."""
 _BATCH_BYTES = 128 << 20
 _BATCH_BLOCKS = 8192
 """What is fetched and synced together: one sync(2) for so much, and two of them in memory as plans."""

@@ -36,7 +36,7 @@ from penstock.mountpoint.mount_options import MountOptions
 from penstock.mountpoint.unmount import unmount
 from penstock.mountpoint.working_copy.working_copy import open_working_copy
 from penstock.overlay.commit.commit_options import CommitOptions
-from penstock.overlay.commit.overlay_commit import CommitReport
+from penstock.overlay.outcomes import CommitReport
 from penstock.progress import SILENT
 from penstock.repo.read.snapshot import open_snapshot
 from penstock.repo.settings.settings import Settings

@@ -14,10 +14,11 @@ from penstock.manifest.merge import Side
 from penstock.manifest.metadata import canonical_json
 from penstock.manifest.update import EMPTY_DIRECTORY
 from penstock.overlay.commit.commit_options import CommitOptions
-from penstock.overlay.commit.overlay_commit import CommitReport, OverlayCommit
+from penstock.overlay.commit.overlay_commit import OverlayCommit
 from penstock.overlay.commit.steps import OpenOverlay, commit_steps, run_steps
 from penstock.overlay.commit.version_build import mounted_directory
 from penstock.overlay.discard import Discard, plan_discard
+from penstock.overlay.outcomes import CommitReport
 from penstock.overlay.overlay import Overlay
 from penstock.overlay.tables.meta import Origin
 from penstock.overlay.tables.schema import InodeRecord, decode_entry

@@ -17,8 +17,8 @@ import trio
 
 from penstock.errors import IntegrityError, PenstockError
 from penstock.mountpoint.daemon_messages import MountRequest
-from penstock.mountpoint.overlay_notes import note_overlay, overlay_directory
 from penstock.mountpoint.mount_records import moved_path
+from penstock.mountpoint.overlay_notes import note_overlay, overlay_directory
 from penstock.mountpoint.working_copy.overlay_directory import adopt, open_overlay, pin_of, resumed
 from penstock.overlay.disk import directory_gone, disk_error
 from penstock.overlay.overlay import Overlay

@@ -27,8 +27,8 @@ from penstock.mountpoint.daemon.device import is_disconnected
 from penstock.mountpoint.daemon.supervisor_link import Link, Mounted, Moved, Serving, Start
 from penstock.mountpoint.daemon_messages import MountRequest
 from penstock.mountpoint.kernel_mounts import SUBTYPE, KernelMount, fs_name, top_mount
-from penstock.mountpoint.processes import boot_id, start_time
 from penstock.mountpoint.mount_records import MountRecord, access_log_path, control_path
+from penstock.mountpoint.processes import boot_id, start_time
 from penstock.overlay.tables.meta import Origin
 from penstock.repo.read.remembered_versions import Pin
 from penstock.repo.read.snapshot import Snapshot, open_snapshot

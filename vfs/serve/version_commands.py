@@ -27,11 +27,8 @@ from penstock.mountpoint.control_messages import (
     RefreshRequest,
 )
 from penstock.mountpoint.working_copy.change_lines import discard_line, list_changes
-from penstock.mountpoint.working_copy.overlay_check import CheckReport
-from penstock.overlay.commit.overlay_commit import CommitReport
 from penstock.overlay.commit.steps import (
     OpenOverlay,
-    RefreshReport,
     Rounds,
     RoundWork,
     Steps,
@@ -42,6 +39,7 @@ from penstock.overlay.commit.steps import (
     refresh_steps,
 )
 from penstock.overlay.inspection.inspection import inspect_snapshot
+from penstock.overlay.outcomes import CheckReport, CommitReport, RefreshReport
 from penstock.overlay.tables.meta import Origin
 from penstock.overlay.tree.clean_records import Stale
 from penstock.overlay.tree.lower import Lower

@@ -10,8 +10,8 @@ from contextlib import suppress
 from penstock import __version__
 from penstock.cache import CacheInfo
 from penstock.manifest.records import parse_time
-from penstock.mountpoint.mount_status import CacheStatus, MemoryStatus, MountStatus, SlowFile
 from penstock.mountpoint.mount_records import MountRecord
+from penstock.mountpoint.mount_status import CacheStatus, MemoryStatus, MountStatus, SlowFile
 from penstock.repo.read.snapshot import Snapshot
 from penstock.store.mount_table import network_disk
 
