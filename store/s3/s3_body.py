@@ -123,7 +123,7 @@ class SentBody(io.RawIOBase):
     def __len__(self) -> int:
         return len(self._body)
 
-    def read(self, size: int = -1, /) -> memoryview:  # type: ignore[override]  # the same bytes, where they are
+    def read(self, size: int = -1, /) -> memoryview:  # the same bytes, where they are
         """Return the next `size` bytes. Raises DeadlinePassed."""
         self._deadline.progress(self._position)
         if self._deadline.remaining() <= 0:
