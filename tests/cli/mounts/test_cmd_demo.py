@@ -28,7 +28,7 @@ def test_the_demo_shows_all_and_leaves_nothing(
     assert removed.exit_code == 0, removed.stderr
     assert not (home / "penstock-demo").exists()
     assert "demo" not in config.read_text()
-    assert "penstock-demo" not in run("mounts", "--all").stdout
+    assert str(home) not in run("mounts", "--all").stdout  # others on the machine may have theirs
 
 
 def test_what_is_no_demo_is_not_removed(run: Run, tmp_path: Path) -> None:

@@ -104,4 +104,4 @@ def test_changes_that_are_not_mounted_are_found_again(
     monkeypatch.chdir(other)
     assert run("diff").stdout == "D a\n"
     assert run("discard", "--yes").exit_code == 0
-    assert run("mounts", "--all", "--json").stdout == ""
+    assert str(tmp_path) not in run("mounts", "--all", "--json").stdout
