@@ -22,6 +22,7 @@ from penstock.api.packages.package import Package, pinned_package
 from penstock.api.per_process import PerProcess
 from penstock.api.settings import Settings
 from penstock.errors import PenstockError, UsageError
+from penstock.repo.local_copy.local_directory import local_error
 from penstock.repo.parts.part_reader import StoredPart, find_part, missing_objects
 from penstock.repo.parts.part_writer import PartWriter
 from penstock.repo.read.many_files import read_files
@@ -128,9 +129,7 @@ def _call(
         os.mkdir(output_dir)
         given.write(input_dir, contents)
     except OSError as error:
-        raise UsageError(
-            f"{given.key} cannot be put into a directory", why=error.strerror or str(error), fix="Check the disk."
-        ) from error
+        raise local_error(error, f"{given.key} cannot be put into a directory") from error
     values = {"input_dir": _path(input_dir), "output_dir": _path(output_dir), "key": given.key, **job.parameters}
     if job.wants_metadata:
         values["metadata"] = given.metadata(snapshot, job.by)

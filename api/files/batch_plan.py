@@ -41,8 +41,11 @@ class BatchTable:
     is_new_id: bool
 
     @classmethod
-    def read(cls, table: RowTable, files: Sequence[str] | None, id_column: str) -> BatchTable:
-        """Take the rows of a table. UsageError: its columns cannot be used, or two rows have one id."""
+    def read(cls, table: RowTable, files: Sequence[str] | None, id_column: str | None) -> BatchTable:
+        """Take the rows of a table; ids are in the column ``id``, if there is one, where no other is named.
+
+        UsageError: its columns cannot be used, or two rows have one id.
+        """
         names = [name for name in table.columns if name != ERROR]
         held = {name: table.values(name) for name in names}
         chosen = _file_columns(held, files)
@@ -52,6 +55,10 @@ class BatchTable:
             if name in _DIRECTORIES:
                 raise UsageError(f"a column is called {name!r}", why="functions are given that", fix="Rename it.")
         count = len(table.values(table.columns[0])) if table.columns else 0
+        if id_column is not None and id_column not in columns:
+            why = "it holds files" if id_column in names else f"there are {', '.join(map(repr, names))}"
+            raise UsageError(f"ids cannot be in a column {id_column!r}", why=why, fix="Name the one that has them.")
+        id_column = id_column or "id"
         is_new_id = id_column not in columns
         rows = []
         for number in range(count):

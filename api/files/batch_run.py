@@ -21,7 +21,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import Any
 
-from penstock.errors import CancelledError
+from penstock.errors import CancelledError, UsageError
 from penstock.lru import Lru
 from penstock.progress import Stage, raise_cancelled
 
@@ -36,10 +36,15 @@ _MOST_ELSEWHERE = 256
 
 
 def executor_of(given: Any) -> Executor | None:
-    """Return what calls go to: an executor, or that of a Dask client."""
+    """Return what calls go to: an executor, or that of a Dask client. UsageError: it is neither."""
     if given is not None and hasattr(given, "get_executor"):
         executor: Executor = given.get_executor(pure=False)
         return executor
+    if given is not None and not hasattr(given, "submit"):
+        raise UsageError(
+            f"a {type(given).__name__} is no executor",
+            fix="Give one of concurrent.futures, a client of Dask, or nothing: rows are then called one by one.",
+        )
     found: Executor | None = given
     return found
 

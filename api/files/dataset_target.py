@@ -16,22 +16,24 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from operator import attrgetter
 from typing import Any, NamedTuple, NoReturn
 
 from penstock.api.datasets.dataset_session import authorship
 from penstock.api.handles import DEFAULT_BRANCH, Handle, handle_text
-from penstock.api.packages.package import Package, open_package
 from penstock.api.settings import Settings
 from penstock.errors import ConflictError, NotFoundError, UsageError
-from penstock.manifest.entry import Kind, TreeEntry, split_path
-from penstock.manifest.metadata import canonical_json
+from penstock.manifest.entry import Kind, NodeRef, TreeEntry, split_path
+from penstock.manifest.metadata import canonical_json, parse_metadata
+from penstock.manifest.tree import Tree
 from penstock.manifest.update import EMPTY_DIRECTORY, Edit
 from penstock.progress import SILENT, Progress, Stage
 from penstock.repo.bucket.leases import LeaseKind
 from penstock.repo.push.directory_walk import LocalFile
-from penstock.repo.push.edits import VersionEdit, land_edits
+from penstock.repo.push.edits import VersionEdit, apply_edits
 from penstock.repo.refs.repository import dataset_of
 from penstock.repo.session.bucket_session import open_session
 from penstock.repo.write.publish import stands_at
@@ -71,6 +73,9 @@ class _Row(NamedTuple):
 class DatasetTarget:
     """Files in a dataset, on the branch that the handle names. `spool` is where they wait; None: they stay in place.
 
+    Open until it is closed. Without a `spool` all of it is one version that comes at once: then one lease holds from
+    the first look at the branch until that. Else each version has its own, and none is held while functions run.
+
     NotFoundError, AccessError, UsageError: the dataset cannot be written to.
     """
 
@@ -85,7 +90,6 @@ class DatasetTarget:
         assert handle.dataset is not None
         self._branch = handle.ref or DEFAULT_BRANCH
         self._handle = replace(handle, ref=self._branch)
-        self._settings = settings
         self._choice = choice
         self._spool = spool
         self._progress = progress
@@ -96,23 +100,40 @@ class DatasetTarget:
         self._finished: list[_Row] = []
         self._since = time.monotonic()
         self._versions: dict[str, str] = {}  # of each row, the handle of the version that has it
-        self._package: Package | None = None
-        self._check()
+        with ExitStack() as opening:
+            self._session = opening.enter_context(open_session(handle.bucket, settings))
+            look = opening if spool is None else opening.enter_context(ExitStack())
+            writer = self._begin(look)  # now, and not when all is done, it is seen whether it may be written to
+            self._held = writer if spool is None else None
+            self._base = writer.base()
+            self._commit = stands_at(writer.head).known_commit.hex() if writer.head is not None else ""
+            self._tree = Tree(self._base.root if self._base is not None else EMPTY_DIRECTORY, self._session.load)
+            self._folder = self._found_folder() if self._base is not None else None
+            if look is not opening:
+                look.close()
+            self._opened = opening.pop_all()
 
-    def _check(self) -> None:
-        """See now, and not when all is done, whether it may be written to."""
-        with open_session(self._handle.bucket, self._settings) as session, self._writer(session) as writer:
-            writer.check_names()
-            writer.hold()
-        try:
-            self._package = open_package(replace(self._handle, subdir=""), self._settings)
-        except NotFoundError:  # it begins with this
-            self._package = None
+    def close(self) -> None:
+        """Give back what is held, and let go of connections."""
+        self._opened.close()
 
-    def _writer(self, session: Any) -> VersionWriter:
+    def _begin(self, stack: ExitStack) -> VersionWriter:
+        """Look where the branch stands, under a lease: what that leads to stays there."""
         who = authorship(self._choice.author, self._choice.message or "files of rows", "push")
-        repository = session.repository(dataset_of(self._handle))
-        return VersionWriter(session, repository, LeaseKind.PUSH, who, branch=self._branch, progress=self._progress)
+        repository = self._session.repository(dataset_of(self._handle))
+        writer = stack.enter_context(
+            VersionWriter(self._session, repository, LeaseKind.PUSH, who, branch=self._branch, progress=self._progress)
+        )
+        writer.hold()
+        writer.check_names()
+        return writer
+
+    def _found_folder(self) -> NodeRef | None:
+        """Return the directory that rows lie in, as the version had it."""
+        try:
+            return self._tree.resolve(self._below)[1].directory
+        except NotFoundError:
+            return None
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("files for a dataset are published by one process")
@@ -123,7 +144,7 @@ class DatasetTarget:
     def states(self, ids: Sequence[str]) -> Mapping[str, IdState]:
         """See `UploadTarget.states`. What the version has; nothing is listed."""
         states: dict[str, IdState] = {}
-        for row_id in ids if self._package is not None else ():
+        for row_id in ids if self._folder is not None else ():
             note = self._note(row_id)
             if note is not None:
                 record = _record(row_id, note)
@@ -131,9 +152,11 @@ class DatasetTarget:
         return states
 
     def _note(self, row_id: str) -> Any:
-        assert self._package is not None
-        entry = self._package.find(self._path(row_id))
-        return None if entry is None else entry.metadata.get(_NOTE, False)
+        """Return what the version notes of a row: None: it does not have it, False: something else has its name."""
+        found = self._tree.find(self._folder, row_id.encode()) if self._folder is not None else None
+        if found is None:
+            return None
+        return parse_metadata(self._session.nodes.metadata(found[0].metadata)).get(_NOTE, False)
 
     def claim(self, row_id: str, state: IdState, who: RunIdentity, *, take_over: bool = False) -> None:  # noqa: ARG002
         """See `UploadTarget.claim`: who of two is the first shows when a version is published."""
@@ -146,11 +169,10 @@ class DatasetTarget:
 
     def record(self, row_id: str, state: IdState) -> RowRecord:  # noqa: ARG002
         """See `UploadTarget.record`."""
-        assert self._package is not None
         record = _record(row_id, self._note(row_id))
         assert record is not None
         with self._lock:
-            self._versions[row_id] = handle_text(self._handle, self._package.commit or self._package.top_hash)
+            self._versions[row_id] = handle_text(self._handle, self._commit)
         return record
 
     def send(
@@ -163,23 +185,29 @@ class DatasetTarget:
     ) -> dict[str, SentFile]:
         """See `UploadTarget.send`. They are linked, not copied, to where they wait."""
         taken: dict[str, LocalFile] = {}
-        target = str(replace(self._handle, subdir=self._path(row_id)))
-        told = is_logged()
+        folder = (*self._below, row_id.encode())
         for file in files:
-            path = file.path
-            if self._spool is not None:
-                path = os.path.join(self._spool, row_id, file.name)
-                os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-                with file.opened() as descriptor:
-                    _link(descriptor, path)
+            path = file.path if self._spool is None else self._keep(self._spool, row_id, file)
             kind = Kind.EXECUTABLE if file.status.st_mode & stat.S_IXUSR else Kind.FILE
-            taken[file.name] = LocalFile((), os.fsencode(path), kind, file.size, file.status.st_mtime_ns)
-            if told:
+            names = (*folder, *file.name.encode().split(b"/"))
+            taken[file.name] = LocalFile(names, os.fsencode(path), kind, file.size, file.status.st_mtime_ns)
+        if is_logged():
+            target = str(replace(self._handle, subdir=self._path(row_id)))
+            for file in files:
                 log_transfer(FileTransfer("upload", file.name, file.path, f"{target}/{file.name}", file.size, row))
-            stage.advance(file.size)
+        stage.advance(sum(file.size for file in files))
         with self._lock:
             self._taken[row_id] = taken
         return {file.name: SentFile(file.name, file.size) for file in files}
+
+    @staticmethod
+    def _keep(spool: str, row_id: str, file: OutputFile) -> str:
+        """Give a file a name where it waits; return that."""
+        path = os.path.join(spool, row_id, file.name)
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        with file.opened() as descriptor:
+            _link(descriptor, path)
+        return path
 
     def finish(self, record: RowRecord, before: RowRecord | None, metadata: Mapping[str, Any]) -> None:  # noqa: ARG002
         """See `UploadTarget.finish`."""
@@ -212,11 +240,15 @@ class DatasetTarget:
                     os.unlink(file.path)
 
     def _publish(self, rows: list[_Row]) -> str:
-        with open_session(self._handle.bucket, self._settings) as session, self._writer(session) as writer:
-            writer.check_names()
-            base = stands_at(writer.head) if writer.head is not None else None
-            report = land_edits(writer, base, self._edits(rows), progress=self._progress)
-            return report.landed.published.known_commit.hex()
+        with ExitStack() as stack:
+            writer, base = self._held, self._base
+            if writer is None:
+                writer = self._begin(stack)
+                base = writer.base()
+            commit = stands_at(writer.head).commit if writer.head is not None else None
+            metadata = base.metadata if base is not None else b""
+            made = apply_edits(writer, base, self._edits(rows), metadata, self._progress)
+            return writer.land(commit, made.manifest).published.known_commit.hex()
 
     def _edits(self, rows: list[_Row]) -> Iterator[VersionEdit]:
         for row in rows:
@@ -233,10 +265,8 @@ class DatasetTarget:
             entry = TreeEntry(folder[-1], Kind.DIRECTORY, metadata=metadata, directory=EMPTY_DIRECTORY)
             yield Edit(folder, entry)
             own = canonical_json(row.metadata)
-            named = {(*folder, *split_path(name)): file for name, file in row.files.items()}
-            for names in sorted(named):
-                file = named[names]
-                yield LocalFile(names, file.path, file.kind, file.size, file.mtime_ns, own)
+            for file in sorted(row.files.values(), key=attrgetter("names")):
+                yield replace(file, metadata=own) if own else file
 
     def url(self, row_id: str, name: str) -> str:
         """See `UploadTarget.url`: a handle of the very version."""

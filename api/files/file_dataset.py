@@ -17,12 +17,13 @@ import pickle
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, TypedDict, overload
 
+from penstock.api.handles import Handle
 from penstock.api.settings import Settings
 from penstock.errors import ConflictError, PenstockError, UsageError
 from penstock.progress import SILENT, Progress
@@ -36,7 +37,7 @@ from .batch_run import executor_of, is_of_this_machine, run_rows
 from .dataset_target import CommitChoice, DatasetTarget, check_choice
 from .fetch import fetch_into, fetch_private, prefixed
 from .file_address import FileAddress, UploadPlace, parse_file_address, parse_upload_place
-from .file_names import check_file_names, check_row_id
+from .file_names import check_named_files, check_row_id
 from .file_sources import FileSources
 from .file_transfer import FileTransfer, log_transfer
 from .function_call import promise_of
@@ -97,8 +98,8 @@ class FileDataset:
         deadline: float = 60.0,
         settings: Settings | None = None,
     ) -> None:
-        if transfers < 1:
-            raise UsageError(f"transfers={transfers} is none", fix="Give a number from 1 on.")
+        if not isinstance(transfers, int) or transfers < 1:
+            raise UsageError(f"transfers={transfers!r} is no number of them", fix="Give a number from 1 on.")
         options = StoreOptions(endpoint_url=endpoint_url, region=region, profile=profile, deadline=deadline)
         self._sources = FileSources(_with_credentials(options, credentials), settings or Settings.load())
         self._transfers = transfers
@@ -119,7 +120,7 @@ class FileDataset:
 
         UsageError: a name leads out of the directory, two of them clash, or an address is none.
         """
-        check_file_names(files)
+        check_named_files(files)
         found: dict[str, FileAddress] = {}
         for name, given in files.items():
             with prefixed(name):
@@ -174,6 +175,8 @@ class FileDataset:
         """
         row_id = check_row_id(id) if id is not None else str(uuid.uuid4())
         place = parse_upload_place(into_path)
+        if place.handle is not None and not dry_run:
+            return self._upload_version(place, place.handle, row_id, outputs, message, progress)
         files = given_files(outputs)
         if dry_run:
             planned = [
@@ -182,18 +185,34 @@ class FileDataset:
             ]
             return [log_transfer(each, dry_run=True) for each in planned]
         stage = progress.stage("uploading", total=sum(file.size for file in files))
-        if place.handle is not None:
-            dataset = DatasetTarget(place.handle, self._sources.settings, CommitChoice(message=message))
+        return self._upload(ObjectTarget(place, self._sources), row_id, files, stage, id is None, take_over)
+
+    def _upload_version(
+        self,
+        place: UploadPlace,
+        handle: Handle,
+        row_id: str,
+        outputs: Mapping[str, str | os.PathLike[str]],
+        message: str,
+        progress: Progress,
+    ) -> dict[str, str | Path]:
+        """Make one version of files. While these are looked at, the branch is."""
+        with ThreadPoolExecutor(1, "penstock-open") as pool, ExitStack() as stack:
+            choice = CommitChoice(message=message)
+            opening = pool.submit(DatasetTarget, handle, self._sources.settings, choice, None, progress)
+            stack.callback(lambda: opening.exception() or opening.result().close())
+            files = given_files(outputs, is_look=True)
+            dataset = opening.result()
             state = dataset.states([row_id]).get(row_id, NOTHING_NOTED)
             if state.done is not None:
                 raise _in_use(row_id, place)
             who = RunIdentity.mine()
             dataset.claim(row_id, state, who)
+            stage = progress.stage("uploading", total=sum(file.size for file in files))
             dataset.finish(RowRecord(row_id, dataset.send(row_id, files, None, stage, None)), None, {})
             dataset.flush()
             who.end()
             return {file.name: dataset.url(row_id, file.name) for file in files}
-        return self._upload(ObjectTarget(place, self._sources), row_id, files, stage, id is None, take_over)
 
     def _upload(
         self, target: ObjectTarget, row_id: str, files: Any, stage: Any, is_new: bool, take_over: bool
@@ -258,11 +277,15 @@ class FileDataset:
         UsageError: columns, function or options cannot be used so. What is wrong with a row alone is in ``error``.
         """
         options = _checked_options(upload_options)
-        if timeout is not None and not timeout > 0:
-            raise UsageError(f"timeout={timeout} is no time", fix="Give seconds, or None.")
+        if not callable(fn):
+            raise UsageError(f"a {type(fn).__name__} is no function", fix="Give one that takes directories.")
+        if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
+            raise UsageError(f"timeout={timeout!r} is no time", fix="Give seconds, or None.")
+        if not isinstance(ahead, int):
+            raise UsageError(f"ahead={ahead!r} is no number of rows", fix="Give 1, or more.")
         if on_error not in ("column", "raise"):
             raise UsageError(f"on_error={on_error!r} is no choice", fix='Choose "column" or "raise".')
-        batch = BatchTable.read(read_table(dataframe), files, options.get("id", "id"))
+        batch = BatchTable.read(read_table(dataframe), files, options.get("id"))
         plan = batch.plan(fn)
         place = parse_upload_place(options["into_path"])
         chosen = executor_of(executor)
@@ -277,7 +300,7 @@ class FileDataset:
         function = function_hash(fn, parameters, version).hex()
         run = RunIdentity.mine()
         try:
-            with WorkDirectory() as work:
+            with WorkDirectory() as work, ExitStack() as opened:
                 target: ObjectTarget | DatasetTarget
                 if place.handle is not None:
                     choice = CommitChoice(
@@ -286,6 +309,7 @@ class FileDataset:
                     spool = os.path.join(work.path, "finished")
                     os.mkdir(spool, 0o700)
                     target = DatasetTarget(place.handle, self._sources.settings, choice, spool, progress)
+                    opened.callback(target.close)
                 else:
                     target = ObjectTarget(place, self._sources)
                 batch = batch.with_states(target.states(batch.ids))
@@ -355,6 +379,8 @@ class Downloader:
         whole. When one cannot be fetched, none of them does. `dry_run`: what would be fetched is returned, and nothing
         is. Errors as `into_temp_dir`.
         """
+        if not isinstance(directory, str | os.PathLike):
+            raise UsageError(f"{directory!r} is no directory", fix="Name the one that files are to be in.")
         path = os.path.abspath(os.fspath(directory))
         if dry_run:
             found = [
@@ -413,6 +439,8 @@ class _CredentialsHolder:
 
 
 def _checked_options(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not isinstance(given, Mapping):
+        raise UsageError(f"upload_options={given!r} are no options", fix='Write {"into_path": "s3://bucket/prefix/"}.')
     known = UploadOptions.__annotations__
     if unknown := sorted(given.keys() - known):
         raise UsageError(f"upload_options has no {unknown[0]!r}", fix=f"There are {', '.join(known)}.")

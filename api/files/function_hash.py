@@ -43,6 +43,8 @@ def function_hash(
 
     UsageError: a parameter is no plain data (None, numbers, text, bytes, paths, and lists, sets and mappings of them).
     """
+    if parameters is not None and not isinstance(parameters, Mapping):
+        raise UsageError(f"a {type(parameters).__name__} gives parameters no names", fix='Write {"size": 64}.')
     given = []
     for name, value in sorted((parameters or {}).items()):
         try:

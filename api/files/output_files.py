@@ -13,11 +13,12 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from penstock.errors import AccessError, ConflictError, NotFoundError, PenstockError, UsageError
-from penstock.store.beneath import READ, open_beneath, open_root
+from penstock.store.beneath import READ, open_beneath
 
-from .file_names import check_file_names
+from .file_names import check_file_names, check_named_files
 
 __all__ = ["OutputFile", "given_files", "returned_files"]
 
@@ -63,13 +64,27 @@ def _facts(status: os.stat_result) -> tuple[int, ...]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def given_files(outputs: Mapping[str, object]) -> list[OutputFile]:
-    """Return files by their paths, as the caller names them; a link is followed. Errors name the file."""
-    check_file_names(outputs)
+def given_files(outputs: Mapping[str, object], *, is_look: bool = False) -> list[OutputFile]:
+    """Return files by their paths, as the caller names them; a link is followed. Errors name the file.
+
+    `is_look`: they are looked at, and not opened, for who opens each of them later in a way of their own.
+    """
+    check_named_files(outputs)
     files = []
     for name, given in outputs.items():
         path = os.path.abspath(_path(name, given))
-        files.append(_checked_file(name, os.path.realpath(path) if os.path.islink(path) else path, _open_plain))
+        try:
+            status = os.lstat(path)
+            if stat.S_ISLNK(status.st_mode):
+                path = os.path.realpath(path)
+                status = os.lstat(path)
+        except OSError as error:
+            raise _refused(name, path, error) from error
+        if is_look:
+            _check_kind(name, path, status)
+            files.append(OutputFile(name, path, status, partial(_open_given, path)))
+        else:
+            files.append(_checked_file(name, path, _open_given))
     return files
 
 
@@ -77,7 +92,8 @@ def given_files(outputs: Mapping[str, object]) -> list[OutputFile]:
 def returned_files(outputs: Mapping[str, object], directory: str) -> Iterator[list[OutputFile]]:
     """Return files that a function has returned; relative paths are from `directory`, its output directory.
 
-    UsageError: one lies outside of it, is a link or no file. NotFoundError: one is not there.
+    UsageError: one lies outside of it, is a link or no file, or the directory is not the one that it was given.
+    NotFoundError: one is not there.
     """
     check_file_names(outputs)
     with closing(_Root(directory)) as root:
@@ -99,7 +115,14 @@ class _Root:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._descriptor = open_root(path)
+        try:  # what the function left in its place may lead anywhere
+            self._descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise UsageError(
+                "the output directory is gone",
+                why="the function has removed it, or put something else in its place",
+                fix="Write into the directory that it is given.",
+            ) from error
 
     def open(self, path: str) -> int:
         return open_beneath(self._descriptor, path[len(self._path) + 1 :], READ)
@@ -108,24 +131,32 @@ class _Root:
         os.close(self._descriptor)
 
 
-def _open_plain(path: str) -> int:
-    return os.open(path, READ | os.O_CLOEXEC)
+def _open_given(path: str) -> int:
+    return os.open(path, READ | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
 def _checked_file(name: str, path: str, open_it: Callable[[str], int]) -> OutputFile:
     try:
-        descriptor = open_it(path)
+        status = _status(path, open_it)
     except OSError as error:
         raise _refused(name, path, error) from error
+    _check_kind(name, path, status)
+    return OutputFile(name, path, status, partial(open_it, path))
+
+
+def _status(path: str, open_it: Callable[[str], int]) -> os.stat_result:
+    descriptor = open_it(path)
     try:
-        status = os.fstat(descriptor)
+        return os.fstat(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _check_kind(name: str, path: str, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         is_folder = stat.S_ISDIR(status.st_mode)
         fix = "Return the files in it one by one: names may have folders." if is_folder else "Write a regular file."
         raise UsageError(f"{name}: {path!r} is {'a directory' if is_folder else 'no file'}", fix=fix)
-    return OutputFile(name, path, status, lambda: open_it(path))
 
 
 def _path(name: str, given: object) -> str:

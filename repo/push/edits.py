@@ -211,10 +211,11 @@ class PlacedEdits:
                 if isinstance(step, FileRead):
                     self._reading.advance(len(step.data))
                     extents, pages = self._files.place(step, partial(self._older, step.file.names))
-                    self._queue.put((step._replace(data=b""), pages), extents)
+                    self._queue.put((FileRead(step.file, step.size, step.hash, step.blocks, b""), pages), extents)
                 else:
                     self._queue.put(step)
-                yield from map(self._placed, self._queue.ready())
+                if self._queue.is_ready:
+                    yield from map(self._placed, self._queue.ready())
             yield from map(self._placed, self._queue.rest())
 
     def _placed(self, ready: tuple[_Waiting, Extents]) -> Edit:

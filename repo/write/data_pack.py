@@ -84,6 +84,14 @@ class DataPack:
 
     def placed(self, extents: Extents) -> Extents | None:
         """Name packs by their hashes; None while one of the extents lies in the pack that is being filled."""
+        if len(extents) == 1:  # of nearly every file
+            (extent,) = extents
+            number = _number(extent)
+            if number is None:
+                return extents
+            if number == len(self._hashes):
+                return None
+            return (Extent(self._hashes[number], extent.offset, extent.length),)
         for extent in extents:
             if isinstance(extent.object, bytes) and len(extent.object) == _STAND_IN:
                 break

@@ -54,15 +54,18 @@ class KnownPlaces:
         self._enter = enter
         self._sizes: dict[bytes, int] = {}
         self._foreseen: Sequence[bytes] = ()
+        self._absent: frozenset[bytes] = frozenset()  # of what is foreseen, what nothing is known of
         self._seen: dict[tuple[bytes, bytes], bytes | None] = {}
         self._complete = parent is None
 
     def foresee(self, contents: Sequence[bytes]) -> None:
         """Say what may be looked for next: the first of it that is, has all of it looked up at once."""
-        self._foreseen, self._seen = contents, {}
+        self._foreseen, self._seen, self._absent = contents, {}, frozenset()
 
     def find(self, content: bytes, size: int) -> Place | None:
         """Return where this content lies; None when it is nowhere, as far as is known."""
+        if content in self._absent and not (self._enter and self._parent is not None):
+            return None
         place = self._look(content, size)
         if place is None and self._enter and self._parent is not None:
             self._enter_parent()
@@ -113,6 +116,8 @@ class KnownPlaces:
             wanted = [content, *self._foreseen]
             found = self._index.get_many(namespace, wanted)
             self._seen |= {(namespace, each): value for each, value in zip(wanted, found, strict=True)}
+            if not self._like:
+                self._absent = frozenset(each for each, value in zip(wanted, found, strict=True) if value is None)
         return self._seen[namespace, content]
 
     def _put(self, places: Iterator[tuple[bytes, Place]]) -> None:
@@ -124,7 +129,7 @@ class KnownPlaces:
                 self._index.put_many(self._namespace, items)
                 items = []
         self._index.put_many(self._namespace, items)
-        self._seen = {}
+        self._seen, self._absent = {}, frozenset()
 
     def _enter_parent(self) -> None:
         parent, self._parent = self._parent, None

@@ -41,6 +41,11 @@ class PackQueue(Generic[T]):
             return None
         return self._pack.placed(extents) if extents else extents
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether something may wait no more: cheaper to ask than to begin with `ready`."""
+        return bool(self._waiting) and self._waits_for != self._pack.sealed
+
     def ready(self) -> Iterator[tuple[T, Extents]]:
         """Yield what waits no more, in order, with its extents where they really are."""
         while self._waiting and self._waits_for != self._pack.sealed:

@@ -1,7 +1,10 @@
-"""A store in a temporary directory that a user has called `demo`, with the dataset that docstrings tell of."""
+"""A store that a user has called `demo`, with the dataset that docstrings tell of; a disk that is soon full."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,3 +31,15 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         push(str(photos), parse_handle("demo/photos"), Settings.load(), Authorship("Ada", message, "push"), SILENT, tag)
         write(photos, {"2024/dog.jpg": b"dog"})
     return here
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Mount a file system of 4 MiB."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a file system")
+    path = tmp_path / "small"
+    path.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=700", "penstock-test", path], check=True)
+    yield path
+    subprocess.run(["umount", "-l", path], check=True)

@@ -24,6 +24,14 @@ def halve(input_dir: Path, output_dir: Path, key: str, calls: str) -> dict[str, 
     return {path.name: small, f"about/{path.name}.txt": told}
 
 
+def swell(input_dir: Path, output_dir: Path) -> dict[str, Path]:
+    """Make a large file of any."""
+    [path] = input_dir.iterdir()
+    made = output_dir / path.name
+    made.write_bytes(bytes(6 << 20))
+    return {path.name: made}
+
+
 def first_of_all(once: str) -> bool:
     """Whether nobody has asked before: of all processes one gets True."""
     try:

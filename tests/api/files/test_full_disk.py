@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
@@ -17,18 +15,6 @@ from penstock import FileDataset
 from penstock.errors import PenstockError
 
 MIB = 1 << 20
-
-
-@pytest.fixture
-def small_disk(here: Path) -> Iterator[Path]:
-    """Mount a file system of 4 MiB."""
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount a file system")
-    path = here.parent / "small"
-    path.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=700", "penstock-test", path], check=True)
-    yield path
-    subprocess.run(["umount", "-l", path], check=True)
 
 
 @pytest.fixture

@@ -202,6 +202,15 @@ def bad_functions() -> dict[str, tuple[Callable[..., Any], str]]:
         (output_dir / "d").symlink_to("/etc")
         return {"a": output_dir / "d" / "passwd"}
 
+    def its_directory_replaced(output_dir: Path) -> Any:
+        output_dir.rmdir()
+        output_dir.symlink_to("/etc")
+        return {"a": output_dir / "passwd"}
+
+    def its_directory_removed(output_dir: Path) -> Any:
+        output_dir.rmdir()
+        return {}
+
     def a_name_too_few(output_dir: Path) -> Two:
         return {"a": write(output_dir)}  # type: ignore[typeddict-item]
 
@@ -220,6 +229,8 @@ def bad_functions() -> dict[str, tuple[Callable[..., Any], str]]:
         "a path above": (lambda output_dir: {"a": output_dir / "../input/f.txt"}, "outside of the output directory"),
         "a link": (a_link, "symbolic link"),
         "a linked folder": (a_linked_folder, "symbolic link"),
+        "a link in its directory's place": (its_directory_replaced, "the output directory is gone"),
+        "its directory removed": (its_directory_removed, "the output directory is gone"),
         "a directory": (lambda output_dir: {"a": output_dir}, "is a directory"),
         "a file that is not there": (lambda output_dir: {"a": output_dir / "none"}, "there is no file"),
         "a name too few": (a_name_too_few, "no 'b'"),
@@ -266,7 +277,14 @@ def test_a_function_may_print_fork_and_change_the_directory(
         ({}, {}, "does not say where"),
         ({}, {"into_path": "./out", "more": 1}, "no 'more'"),
         ({}, {"into_path": "./out", "commit_every": 0}, "commit_every"),
+        ({}, "./out", "no options"),
+        ({}, {"into_path": "./out", "id": "none"}, "column 'none'"),
+        ({}, {"into_path": "./out", "id": "f.txt"}, "holds files"),
         ({"timeout": 0}, ONLY, "timeout"),
+        ({"timeout": "1 s"}, ONLY, "timeout"),
+        ({"ahead": "2"}, ONLY, "ahead"),
+        ({"executor": "threads"}, ONLY, "no executor"),
+        ({"parameters": [1]}, ONLY, "no names"),
         ({"on_error": "stop"}, ONLY, "on_error"),
         ({"files": ["none"]}, ONLY, "no column 'none'"),
         ({"files": "f.txt"}, ONLY, "no list"),
@@ -275,7 +293,7 @@ def test_a_function_may_print_fork_and_change_the_directory(
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_done(
-    here: Path, given: dict[str, Any], options: dict[str, Any], said: str
+    here: Path, given: dict[str, Any], options: Any, said: str
 ) -> None:
     with pytest.raises(UsageError, match=said):
         FileDataset().map_batch(frame(), rowfunctions.copy, options, **given)
@@ -295,6 +313,8 @@ def test_frames_that_cannot_be_used_are_refused(here: Path) -> None:
     ):
         with pytest.raises(UsageError, match=said):
             files.map_batch(bad, rowfunctions.copy, ONLY)
+    with pytest.raises(UsageError, match="no function"):
+        files.map_batch(frame(), "copy", ONLY)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="'colour'"):
         files.map_batch(frame(), lambda input_dir, colour: None, ONLY)
     assert not Path("out").exists()

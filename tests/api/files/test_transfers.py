@@ -113,6 +113,7 @@ def test_an_upload_that_fails_leaves_nothing_and_its_id(place: str) -> None:
         ({"a": Path("in/0.txt"), "b": Path("missing")}, NotFoundError),
         ({"a": Path("in")}, UsageError),
         ({"a": 7}, UsageError),
+        ([Path("in/0.txt")], UsageError),
         ({"../a": Path("in/0.txt")}, UsageError),
     ):
         with pytest.raises(error):
@@ -151,6 +152,10 @@ def test_what_cannot_be_fetched_is_named_and_nothing_is_left(here: Path, no_left
             pass
         with pytest.raises(error, match=said):
             files.downloader({**good, "b": bad}).into("target")
+    with pytest.raises(UsageError, match="what files are called"):
+        files.downloader([Path("in/0.txt")])  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="no directory"):
+        files.downloader(good).into(None)  # type: ignore[call-overload]
     assert list(Path("target").iterdir()) == []
     assert list(no_leftovers.iterdir()) == []
 
