@@ -16,7 +16,7 @@ import os
 import pickle
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -200,7 +200,7 @@ class FileDataset:
         with ThreadPoolExecutor(1, "penstock-open") as pool, ExitStack() as stack:
             choice = CommitChoice(message=message)
             opening = pool.submit(DatasetTarget, handle, self._sources.settings, choice, None, progress)
-            stack.callback(lambda: opening.exception() or opening.result().close())
+            stack.callback(_close_opened, opening)
             files = given_files(outputs, is_look=True)
             dataset = opening.result()
             state = dataset.states([row_id]).get(row_id, NOTHING_NOTED)
@@ -403,6 +403,11 @@ class Downloader:
             ThreadPoolExecutor(self._transfers, "penstock-parts") as parts,
         ):
             yield pool, parts
+
+
+def _close_opened(opening: Future[DatasetTarget]) -> None:
+    if opening.exception() is None:
+        opening.result().close()
 
 
 def _unpickled(sources: FileSources, transfers: int) -> FileDataset:
