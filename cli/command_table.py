@@ -49,6 +49,7 @@ COMMANDS = {
     "merge-pointer": LazyCommand("project.changes:merge_pointer", "Join what two branches did to tracked data."),
     "meta": LazyCommand("datasets.meta:meta", "Read and set metadata of files, directories and datasets."),
     "metrics": LazyCommand("stages.values:metrics", "Show metrics of stages, and what differs."),
+    "mirror": LazyCommand("storage.mirror:mirror", "Bring a dataset to another bucket, and keep it as it is here."),
     "mount": LazyCommand("mounts.mount:mount_", "Show a version as a read-only directory."),
     "mounts": LazyCommand("mounts.mount:mounts", "List what is mounted."),
     "overlay": LazyCommand("mounts.overlay:overlay", "Check what was changed in a mount, or rescue it."),

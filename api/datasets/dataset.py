@@ -20,6 +20,7 @@ from penstock.repo.history.log import find_published
 from penstock.repo.history.new_dataset import create_dataset
 from penstock.repo.write.publish import check_text
 
+from .dataset_mirror import DatasetMirror
 from .dataset_parts import DatasetParts
 from .dataset_pushes import DatasetPushes
 from .dataset_refs import DatasetRefs
@@ -29,7 +30,7 @@ from .versions import MergeReport, RefChange, RevertReport, Revision, merge_repo
 __all__ = ["Dataset"]
 
 
-class Dataset(DatasetRefs, DatasetPushes, DatasetParts):
+class Dataset(DatasetRefs, DatasetPushes, DatasetParts, DatasetMirror):
     """A dataset in a bucket, named ``bucket/dataset``. A handle: nothing is opened or asked before a method needs it.
 
     `ref` in what follows is a branch, tag, commit id or top hash (or the first 7 digits of one), tried in that order;

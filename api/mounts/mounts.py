@@ -6,13 +6,13 @@ What was changed in a writable one is `Workspace`'s.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, TypedDict, Unpack
 
 from penstock.api.handles import Handle, as_handle
 from penstock.api.settings import Settings
-from penstock.errors import PenstockError
+from penstock.errors import PenstockError, UsageError
 from penstock.mountpoint import mount as daemons
 from penstock.mountpoint import unmount as ending
 from penstock.mountpoint.control_client import ask
@@ -84,25 +84,28 @@ def mount(
     name: str | Handle,
     directory: str | os.PathLike[str],
     *,
+    also: Sequence[str] = (),
     settings: Settings | None = None,
     **options: Unpack[MountKeywords],
 ) -> MountInfo:
     """Show a version, or a directory of it, at a directory; return when the tree is readable.
 
     `name` is ``bucket/dataset[:ref][/subdir]``. The mount stays with the version that it names now. It outlives this
-    process, until `unmount`.
+    process, until `unmount`. `also` are other buckets that have the dataset (`Dataset.mirror`): the nearest is read
+    from, and another one when it fails.
 
     NotFoundError names what is near. ConflictError: something is mounted there. AccessError, IntegrityError,
     StoreUnreachableError, UsageError: each leaves nothing mounted.
     """
-    text, place = str(as_handle(name)), os.fspath(directory)
-    return daemons.mount(text, place, settings or Settings.load(), MountOptions(**options))
+    handle, place = as_handle(name), os.fspath(directory)
+    return daemons.mount(str(handle), place, _mirrored(settings, handle, also), MountOptions(**options))
 
 
 def mount_foreground(
     name: str | Handle,
     directory: str | os.PathLike[str],
     *,
+    also: Sequence[str] = (),
     settings: Settings | None = None,
     ready: Callable[[MountInfo], None] = lambda _: None,
     **options: Unpack[MountKeywords],
@@ -111,8 +114,30 @@ def mount_foreground(
 
     `ready` is called once the tree is readable. To be called from the main thread.
     """
-    text, place = str(as_handle(name)), os.fspath(directory)
-    daemons.mount_foreground(text, place, settings or Settings.load(), MountOptions(**options), ready=ready)
+    handle, place = as_handle(name), os.fspath(directory)
+    daemons.mount_foreground(
+        str(handle), place, _mirrored(settings, handle, also), MountOptions(**options), ready=ready
+    )
+
+
+def _mirrored(settings: Settings | None, handle: Handle, also: Sequence[str]) -> Settings:
+    """Return settings by which other buckets are read from as well. UsageError: one of them is none of this dataset."""
+    settings = settings or Settings.load()
+    if not also:
+        return settings
+    address = settings.locate_bucket(handle.bucket)[0]
+    names = []
+    for text in also:
+        other = as_handle(text)
+        if other.dataset not in (None, handle.dataset) or other.ref is not None or other.subdir:
+            raise UsageError(
+                f"{text!r} is no other bucket of {handle.dataset!r}",
+                why="a mirror has the name of the dataset, and all of its versions",
+                fix=f"Name the bucket: --also {other.bucket}",
+            )
+        if settings.locate_bucket(other.bucket)[0] != address:
+            names.append(other.bucket)
+    return replace(settings, also={**settings.also, address: tuple(dict.fromkeys(names))})
 
 
 def mounts() -> list[MountInfo]:

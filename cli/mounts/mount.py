@@ -40,6 +40,7 @@ __all__ = ["mount_", "mounts", "umount"]
         "penstock mount --foreground lab/photos:main ./photos",
         "penstock mount --record-trace epoch.trace demo/photos /mnt/photos",
         "penstock mount --writable demo/photos /mnt/edit",
+        "penstock mount --also far demo/photos /mnt/photos        # read from whichever is nearer",
     ),
 )
 @click.argument("handle", type=UNREAD_HANDLE)
@@ -63,6 +64,7 @@ __all__ = ["mount_", "mounts", "umount"]
 @click.option(
     "--log-format", type=click.Choice(["text", "json"]), default="text", help="Write the mount's log as lines of JSON."
 )
+@click.option("--also", multiple=True, metavar="BUCKET", help="Read from that mirror of the dataset as well.")
 @click.option("--record-trace", type=click.Path(dir_okay=False), metavar="FILE", help="Write what is read first there.")
 @pass_invocation
 def mount_(
@@ -83,6 +85,9 @@ def mount_(
     With --writable files can be changed, made, renamed and removed. Changes stay on this machine, also when it is
     unmounted, until `penstock commit` makes a version of them or `penstock discard` drops them; mounting at the same
     directory again finds them.
+
+    With --also, which can be given several times, the nearest of the buckets is read from, and another one when it does
+    not answer or has not got what it should. What a branch means, and what is committed, is the first bucket's.
     """
     if options["overlay_directory"] is not None and not options["writable"]:
         raise click.UsageError("--overlay-dir is for --writable")

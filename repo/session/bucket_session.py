@@ -15,6 +15,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, NoReturn, Protocol, TypeVar, overload
 
@@ -27,6 +28,7 @@ from penstock.repo.settings.bucket_setup import BucketSetup
 from penstock.repo.settings.settings import Settings
 from penstock.store.base import Store
 from penstock.store.opening import open_store
+from penstock.store.options import StoreOptions
 
 from .node_batches import NodeBatches
 from .nodes import Nodes
@@ -218,7 +220,18 @@ class BucketSession:
         return f"BucketSession({self.address!r})"
 
 
+_MIRRORED_DEADLINE = 10.0
+"""Seconds that one of several buckets of a data set has to answer, before another one is asked."""
+
+
 def _open(setup: BucketSetup) -> Store:
+    mirrors = setup.settings.also.get(setup.address, ())
+    if mirrors:
+        from penstock.repo.bucket.nearest_store import NearestStore
+
+        places = [(setup.address, setup.options), *map(setup.settings.locate_bucket, mirrors)]
+        stores = [open_store(address, _hurried(options)) for address, options in places]
+        return NearestStore(stores[0], stores[1:])
     store = open_store(setup.address, setup.options)
     names = setup.settings.beneath.get(setup.address, ())
     if not names:
@@ -226,6 +239,10 @@ def _open(setup: BucketSetup) -> Store:
     from penstock.repo.bucket.layered_store import open_layers
 
     return open_layers(store, lambda: [setup.settings.locate_bucket(name) for name in names])
+
+
+def _hurried(options: StoreOptions) -> StoreOptions:
+    return replace(options, deadline=min(options.deadline, _MIRRORED_DEADLINE))
 
 
 def open_session(

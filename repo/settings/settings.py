@@ -52,7 +52,8 @@ class Settings:
     """What holds for this process. `cache_size` in bytes; `remotes` by name.
 
     `store_options` are those of buckets that are no remotes: the defaults, unless a program sets others. `beneath`:
-    by the address of a bucket, the names of those that are asked for content which it does not have.
+    by the address of a bucket, the names of those that are asked for content which it does not have. `also`: likewise,
+    the names of those that mirror it, of which the nearest is asked.
     """
 
     config_path: Path
@@ -63,6 +64,7 @@ class Settings:
     commit_times: bool = False
     store_options: StoreOptions = field(default_factory=StoreOptions)
     beneath: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    also: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def load(
