@@ -94,7 +94,7 @@ def mirror_dataset(
     is no such dataset or branch. IntegrityError: the source is damaged. Else all of `penstock.errors` from either side;
     to do it again goes on where it ended.
     """
-    if source.store.place == target.store.place:
+    if _is_one(source, target):
         raise ConflictError(
             f"{target.address} is the bucket that {dataset!r} is in", fix="Name another bucket to mirror it to."
         )
@@ -117,6 +117,13 @@ def mirror_dataset(
         run = _Run(plan, outcome, progress, bring=bring, deep=deep)
         run.do(stack)
     return outcome
+
+
+def _is_one(source: BucketSession, target: BucketSession) -> bool:
+    try:
+        return source.store.place == target.store.place
+    except NotFoundError:  # a directory that is still to be made, or is not there: what is asked of it next says so
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,8 +208,7 @@ class _Plan:
         return ConflictError(
             f"{self.dataset!r} in {self.target.address} has a history of its own",
             why=shown,
-            fix="A mirror goes one way, and nothing else writes to it; nothing was changed. Mirror to another bucket, "
-            f"or bring what is there into {self.here.handle} first: mirror it into a third bucket, and merge.",
+            fix="A mirror goes one way, and nothing else writes to it; nothing was changed. Mirror to another bucket.",
         )
 
 

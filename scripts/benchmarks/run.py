@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from confidence import bench_confidence
 from cost import bench_cost
 from declared import bench_code
 from figures import Figure, Figures
@@ -50,6 +51,7 @@ BENCHMARKS: dict[str, tuple[Callable[[World, Figures], None], str]] = {
         bench_catalogue,
         "a server: pages of ten million entries, pictures, 50 clients, ranges beside the mount, requests at random",
     ),
+    "confidence": (bench_confidence, "mirrors beside rclone sync, and what else it takes to trust data"),
     "write": (bench_write, "changing a mount and committing it, beside rclone, git on the local disk, the plain disk"),
 }
 

@@ -1,0 +1,21 @@
+"""What it takes to trust data: rows that can be chosen by `--rows`, each a module."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from figures import Figures
+from mirroring import bench_mirror
+from world import World
+
+__all__ = ["bench_confidence"]
+
+_ROWS: dict[str, Callable[[World, Figures], None]] = {"mirror": bench_mirror}
+
+
+def bench_confidence(world: World, figures: Figures) -> None:
+    """Run the rows that are wanted."""
+    for name, row in _ROWS.items():
+        if re.search(world.rows, name):
+            row(world, figures)
