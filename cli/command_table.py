@@ -8,6 +8,7 @@ __all__ = ["COMMANDS", "WORDS"]
 
 COMMANDS = {
     "add": LazyCommand("project.tracked:add", "Track files and directories of a project."),
+    "approve": LazyCommand("history.protect:approve", "Say that one approves of a version."),
     "branch": LazyCommand("history.branches:branch", "List, make or delete branches."),
     "cache": LazyCommand("storage.cache:cache", "Look after the block cache: info, clear, verify."),
     "cat": LazyCommand("packages.browse:cat", "Write files of a version to standard output."),
@@ -56,6 +57,8 @@ COMMANDS = {
     "package": LazyCommand("packages.package:package", "Build a package step by step, or install one."),
     "params": LazyCommand("stages.values:params", "Tell how parameters of stages differ."),
     "plots": LazyCommand("stages.plots:plots", "Draw tables that stages made."),
+    "policy": LazyCommand("storage.policy:policy", "Say how long versions of a dataset are kept."),
+    "protect": LazyCommand("history.protect:protect", "Let a branch take no version that does not fit."),
     "pull": LazyCommand("project.exchange:pull", "Fetch what a project tracks, and check it out."),
     "push": LazyCommand(
         "datasets.push:push_", "Make a directory a version, or send what is tracked.", "project.exchange:push"

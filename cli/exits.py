@@ -73,6 +73,7 @@ _CODES = {
     "conflict": ExitCode.CONFLICT,
     "format_too_new": ExitCode.INTEGRITY,
     "integrity": ExitCode.INTEGRITY,
+    "protected": ExitCode.ACCESS,
     "access": ExitCode.ACCESS,
     "unreadable": ExitCode.DIFFERS,
     "unreachable": ExitCode.UNREACHABLE,

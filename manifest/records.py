@@ -19,7 +19,21 @@ from .hashing import HASH_SIZE, commit_id, documented_top_hash, top_hash
 from .metadata import canonical_json, parse_metadata
 from .rules import COUNT_LIMIT
 
-__all__ = ["FORMAT", "MAX_RECORD", "Commit", "DatasetInfo", "Manifest", "RefRecord", "format_time", "parse_time"]
+__all__ = [
+    "FORMAT",
+    "MAX_RECORD",
+    "BranchRules",
+    "CheckRule",
+    "Commit",
+    "DatasetInfo",
+    "HeldRules",
+    "Manifest",
+    "PolicyRecord",
+    "ProtectionRecord",
+    "RefRecord",
+    "format_time",
+    "parse_time",
+]
 
 FORMAT = 1
 _DOCUMENTED = 2
@@ -270,6 +284,16 @@ def _attachments(found: _CommitJson) -> NodeRef | None:
     return NodeRef(_hash(root.hash, "commit"), root.entries, root.size, _place(root, "commit"))
 
 
+class HeldRules(msgspec.Struct, frozen=True):
+    """What a move of a protected branch was held against: the number of the record of rules, and versions of others.
+
+    `against`: by what the rules call them, the top hashes that other data sets had.
+    """
+
+    rules: int
+    against: dict[str, str] = {}
+
+
 class _RefJson(msgspec.Struct, frozen=True):
     commit: str | None
     top_hash: str | None
@@ -277,12 +301,14 @@ class _RefJson(msgspec.Struct, frozen=True):
     time: str
     operation: str
     write_id: str
+    protection: HeldRules | msgspec.UnsetType = msgspec.UNSET
 
 
 class RefRecord(msgspec.Struct, frozen=True):
     """One move of a branch, or a tag. `commit` is None where the branch was deleted.
 
-    `write_id` is random: it tells whose record it is when an answer was lost.
+    `write_id` is random: it tells whose record it is when an answer was lost. `protection` says which rules the move
+    was held against; None: none.
     """
 
     commit: bytes | None
@@ -291,10 +317,13 @@ class RefRecord(msgspec.Struct, frozen=True):
     time: str
     operation: str
     write_id: str
+    protection: HeldRules | None = None
 
     def encode(self) -> bytes:
         """Write the record."""
-        return _encode(self)
+        held = msgspec.UNSET if self.protection is None else self.protection
+        fields = {name: _hex(value) for name, value in msgspec.structs.asdict(self).items()}
+        return _encode(_RefJson(**{**fields, "protection": held}))
 
     @classmethod
     def decode(cls, body: bytes) -> RefRecord:
@@ -304,7 +333,8 @@ class RefRecord(msgspec.Struct, frozen=True):
         if (commit is None) != (top_hash is None):
             raise IntegrityError("a ref is malformed", why="it names a commit or a top hash but not both")
         parse_time(found.time, "ref")
-        return cls(commit, top_hash, found.author, found.time, found.operation, found.write_id)
+        held = found.protection if isinstance(found.protection, HeldRules) else None
+        return cls(commit, top_hash, found.author, found.time, found.operation, found.write_id, held)
 
 
 class DatasetInfo(msgspec.Struct, frozen=True):
@@ -325,4 +355,63 @@ class DatasetInfo(msgspec.Struct, frozen=True):
         """Read the record."""
         found, _ = _decode(body, cls, "dataset record")
         parse_time(found.created, "dataset record")
+        return found
+
+
+class CheckRule(msgspec.Struct, frozen=True):
+    """One thing that is to hold: which kind of check, and what it is told. The kinds are `repo/protection`'s."""
+
+    check: str
+    settings: dict[str, Any] = {}
+
+
+class BranchRules(msgspec.Struct, frozen=True):
+    """What is to hold on a branch, since the record of this number.
+
+    `passed` is the commit that was found to fit when this was said, and `against` what it was compared with.
+    """
+
+    checks: tuple[CheckRule, ...]
+    since: int = 0
+    passed: str | None = None
+    against: dict[str, str] = {}
+
+
+class ProtectionRecord(msgspec.Struct, frozen=True):
+    """The rules of a data set, by branch: all of them, in each record."""
+
+    branches: dict[str, BranchRules]
+    author: str
+    time: str
+    write_id: str
+
+    def encode(self) -> bytes:
+        """Write the record."""
+        return _encode(self)
+
+    @classmethod
+    def decode(cls, body: bytes) -> ProtectionRecord:
+        """Read the record."""
+        found, _ = _decode(body, cls, "record of rules")
+        parse_time(found.time, "record of rules")
+        return found
+
+
+class PolicyRecord(msgspec.Struct, frozen=True):
+    """How long versions of a data set are kept, in words."""
+
+    policy: str
+    author: str
+    time: str
+    write_id: str
+
+    def encode(self) -> bytes:
+        """Write the record."""
+        return _encode(self)
+
+    @classmethod
+    def decode(cls, body: bytes) -> PolicyRecord:
+        """Read the record."""
+        found, _ = _decode(body, cls, "policy")
+        parse_time(found.time, "policy")
         return found

@@ -22,6 +22,7 @@ from .errors import (
     MergeConflictError,
     NotFoundError,
     PenstockError,
+    ProtectedError,
     StoreUnreachableError,
     UnreadableError,
     UsageError,
@@ -38,6 +39,7 @@ KINDS: Mapping[str, type[PenstockError]] = MappingProxyType(
         "conflict": ConflictError,
         "format_too_new": FormatTooNewError,
         "integrity": IntegrityError,
+        "protected": ProtectedError,
         "access": AccessError,
         "unreadable": UnreadableError,
         "unreachable": StoreUnreachableError,
@@ -67,14 +69,18 @@ def kind_of(error: PenstockError) -> str:
 
 def to_form(error: PenstockError) -> ErrorForm:
     """Return an error as it is told."""
-    candidates = error.candidates if isinstance(error, AmbiguousError | MergeConflictError | UnreadableError) else ()
+    candidates = (
+        error.candidates
+        if isinstance(error, AmbiguousError | MergeConflictError | ProtectedError | UnreadableError)
+        else ()
+    )
     return ErrorForm(kind_of(error), error.what, error.why, error.fix, candidates)
 
 
 def error_of(form: ErrorForm) -> PenstockError:
     """Return the error that was told."""
     kind = KINDS.get(form.kind, PenstockError)
-    if issubclass(kind, AmbiguousError | MergeConflictError | UnreadableError):
+    if issubclass(kind, AmbiguousError | MergeConflictError | ProtectedError | UnreadableError):
         return kind(form.what, candidates=form.candidates, why=form.why, fix=form.fix)
     return kind(form.what, why=form.why, fix=form.fix)
 

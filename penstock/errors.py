@@ -9,6 +9,7 @@
     ├── IntegrityError          bytes are not what their hash or the format says
     │   └── FormatTooNewError   written by a later Penstock
     ├── AccessError             the store or the machine refuses: credentials, permissions
+    │   └── ProtectedError      a branch's rules refuse a version; `candidates` lists what does not fit
     ├── UnreadableError         some of what was to be read cannot be; `candidates` lists it
     ├── StoreUnreachableError   no answer within the deadline, or the server failed for too long
     └── CancelledError          whoever asked for it wants it no more
@@ -32,6 +33,7 @@ __all__ = [
     "MergeConflictError",
     "NotFoundError",
     "PenstockError",
+    "ProtectedError",
     "StoreUnreachableError",
     "UnreadableError",
     "UsageError",
@@ -105,6 +107,14 @@ class FormatTooNewError(IntegrityError):
 
 class AccessError(PenstockError):
     """The store or the machine refuses: credentials, policy, file permissions."""
+
+
+class ProtectedError(AccessError):
+    """A protected branch does not take a version; `candidates` holds the first paths that do not fit, and why."""
+
+    def __init__(self, what: str, *, candidates: Sequence[str] = (), why: str = "", fix: str = "") -> None:
+        super().__init__(what, why=why, fix=fix)
+        self.candidates = tuple(candidates)
 
 
 class UnreadableError(PenstockError):

@@ -22,15 +22,17 @@ from penstock.repo.write.publish import check_text
 
 from .dataset_mirror import DatasetMirror
 from .dataset_parts import DatasetParts
+from .dataset_protection import DatasetProtection
 from .dataset_pushes import DatasetPushes
 from .dataset_refs import DatasetRefs
+from .dataset_retention import DatasetRetention
 from .dataset_session import authorship
 from .versions import MergeReport, RefChange, RevertReport, Revision, merge_report, ref_change, revision_of
 
 __all__ = ["Dataset"]
 
 
-class Dataset(DatasetRefs, DatasetPushes, DatasetParts, DatasetMirror):
+class Dataset(DatasetRefs, DatasetPushes, DatasetParts, DatasetMirror, DatasetProtection, DatasetRetention):
     """A dataset in a bucket, named ``bucket/dataset``. A handle: nothing is opened or asked before a method needs it.
 
     `ref` in what follows is a branch, tag, commit id or top hash (or the first 7 digits of one), tried in that order;

@@ -5,6 +5,7 @@ Sizes are bytes, hashes 64 hex digits.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -41,10 +42,12 @@ class Amount:
 class GarbageReport:
     """What `Bucket.gc` found and did. `versions` are those that something leads to, `garbage_versions` the others.
 
-    `needed` stays; `grace` is garbage too young to go. Of the `garbage`, `due` may go by now, the first of the rest in
-    `due_in` seconds, if any was noted; `deleted` is gone. `noncurrent` are versions that the bucket keeps of what was
-    deleted or written anew, None where it keeps none or nobody may look; `old_versions` those of them that are garbage.
-    The store would not delete `refused`, of which `refusals` names some. `stopped` says why not all was deleted.
+    Of these, `let_go` has by dataset those that go by the policy of the dataset while their commits stay, top hash and
+    time, the oldest first. `needed` stays; `grace` is garbage too young to go. Of the `garbage`, `due` may go by now,
+    the first of the rest in `due_in` seconds, if any was noted; `deleted` is gone. `noncurrent` are versions that the
+    bucket keeps of what was deleted or written anew, None where it keeps none or nobody may look; `old_versions`
+    those of them that are garbage. The store would not delete `refused`, of which `refusals` names some. `stopped`
+    says why not all was deleted.
     """
 
     bucket: str
@@ -52,6 +55,7 @@ class GarbageReport:
     datasets: int
     versions: int
     garbage_versions: int
+    let_go: Mapping[str, Sequence[tuple[str, str]]]
     needed: Amount
     grace: Amount
     garbage: Amount
@@ -141,6 +145,7 @@ def garbage_report(bucket: str, report: gc.GcReport, *, dry_run: bool) -> Garbag
         datasets=report.datasets,
         versions=report.versions,
         garbage_versions=report.garbage_versions,
+        let_go=report.let_go,
         needed=_amount(report.needed),
         grace=_amount(report.grace),
         garbage=_amount(report.garbage),

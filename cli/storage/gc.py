@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import click
@@ -156,11 +157,18 @@ def _found(report: GarbageReport) -> list[str]:
     ]
 
 
+def _span(versions: Sequence[tuple[str, str]]) -> str:
+    first, last = versions[0][1][:10], versions[-1][1][:10]
+    return first if first == last else f"{first} to {last}"
+
+
 def _tell(invocation: Invocation, report: GarbageReport, *, old_versions: bool) -> None:
     delete = not report.dry_run
     line, notice = invocation.output.line, invocation.output.notice
     for text in _found(report):
         line(text)
+    for name, versions in report.let_go.items():
+        line(f"  {name}: {len(versions)} versions of {_span(versions)} go by its policy; their commits stay")
     waiting = report.garbage.objects - report.due.objects
     if waiting:
         line(f"  due       {_amount(report.due)}; the rest waits to be found again")

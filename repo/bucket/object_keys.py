@@ -7,6 +7,10 @@
     .penstock/datasets/<name>/commits/<commit id>     a version in its history
     .penstock/datasets/<name>/heads/<branch>/<number> moves of a branch
     .penstock/datasets/<name>/tags/<tag>              a tag
+    .penstock/datasets/<name>/protection/<number>     rules of protected branches
+    .penstock/datasets/<name>/retention/<number>      how long versions are kept
+    .penstock/datasets/<name>/gone/<top hash>         that a version was let go by that, and its commit stays
+    .penstock/datasets/<name>/approvals/<commit>/<32 hex>   that somebody approves of a version
     .penstock/leases/<kind>/<32 hex>                  who relies on what the bucket holds (leases)
     .penstock/garbage/<64 hex>                        what `gc` found, for a later run (notes)
     .penstock/parts/<2 hex>/<64 hex>                  part of a version in the making, by its set (parts)
@@ -32,10 +36,12 @@ __all__ = [
     "PROBES",
     "ROOT",
     "RUNS",
+    "approval_prefix",
     "commit_key",
     "data_key",
     "dataset_prefix",
     "digest_of",
+    "gone_key",
     "head_prefix",
     "item_prefix",
     "lease_key",
@@ -46,6 +52,8 @@ __all__ = [
     "number_of",
     "part_key",
     "part_prefix",
+    "policy_prefix",
+    "protection_prefix",
     "run_key",
     "tag_key",
 ]
@@ -142,6 +150,26 @@ def commit_key(dataset: str, commit: str) -> str:
 def tag_key(dataset: str, tag: str) -> str:
     """Return the key of a tag."""
     return f"{dataset_prefix(dataset)}tags/{tag}"
+
+
+def protection_prefix(dataset: str) -> str:
+    """Return what the keys of the records of a dataset's rules start with."""
+    return f"{dataset_prefix(dataset)}protection/"
+
+
+def approval_prefix(dataset: str, commit: str) -> str:
+    """Return what the keys of the approvals of a commit start with."""
+    return f"{dataset_prefix(dataset)}approvals/{commit}/"
+
+
+def policy_prefix(dataset: str) -> str:
+    """Return what the keys of the records of a dataset's policy start with."""
+    return f"{dataset_prefix(dataset)}retention/"
+
+
+def gone_key(dataset: str, top_hash: str) -> str:
+    """Return the key of the record that a version was let go."""
+    return f"{dataset_prefix(dataset)}gone/{top_hash}"
 
 
 def number_key(prefix: str, number: int) -> str:

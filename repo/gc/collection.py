@@ -8,13 +8,17 @@ not due is kept in the same way: a commit that stays keeps its parents, its mani
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import replace
 
+import msgspec
+
 from penstock.errors import AccessError, ConflictError
 from penstock.manifest.descend import LoadNode
+from penstock.manifest.records import format_time
 from penstock.progress import Progress
 from penstock.repo.bucket import object_keys
 from penstock.repo.bucket.disk_sets import Marks
@@ -79,6 +83,10 @@ class Collection:
         report = GcReport(datasets=len(self._datasets))
         report.versions = sum(len(records.manifests) for records in self._datasets.values())
         report.garbage_versions = sum(len(records.garbage_manifests) for records in self._datasets.values())
+        for dataset, records in sorted(self._datasets.items()):
+            commits = sorted(records.let_go().values(), key=lambda commit: commit.time)
+            if commits:
+                report.let_go[dataset] = [(commit.top_hash.hex(), commit.time) for commit in commits]
         for records in self._datasets.values():
             for kind, found in _record_kinds(records):
                 for name, size in found.items():
@@ -180,7 +188,7 @@ class Collection:
             records = self._datasets.get(name)
             if records is None:
                 records = self._datasets[name] = DatasetRecords(self._store, name, self._pool)
-            records.look(found.get(name, DatasetListing()), self._cutoff, held)
+            records.look(found.get(name, DatasetListing()), self._cutoff, self._clock.now(), held)
             mark_trees(records.new_trees(), self._load, self._marks, self._marking)
 
     def _delete_some(self, alone: Round, report: GcReport) -> bool:
@@ -194,6 +202,7 @@ class Collection:
         for records in self._datasets.values():
             if names := sorted(records.garbage_manifests)[:_MOST]:
                 kind, found = f"manifests/{records.dataset}", records.garbage_manifests
+                self._note_gone(records, names)
                 self._delete_records(kind, found, names, report)
                 return True
         for kind, to_key in _KEYS.items():
@@ -202,6 +211,14 @@ class Collection:
                 self._marks.drop_garbage(kind, [digest for digest, _ in garbage])
                 return True
         return False
+
+    def _note_gone(self, records: DatasetRecords, names: list[bytes]) -> None:
+        """Say of versions that go while their commits stay that it was the policy, and no damage."""
+        time = format_time(dt.datetime.fromtimestamp(self._clock.now(), dt.UTC))
+        body = msgspec.json.format(msgspec.json.encode({"penstock": 1, "time": time}), indent=1)
+        kept = records.let_go()
+        keys = [object_keys.gone_key(records.dataset, name.hex()) for name in names if name in kept]
+        list(self._pool.map(lambda key: self._store.put(key, body), keys))
 
     def _delete_records(self, kind: str, found: dict[bytes, int], names: list[bytes], report: GcReport) -> None:
         folder, _, dataset = kind.partition("/")

@@ -23,7 +23,21 @@ __all__ = ["DatasetListing", "check_heads", "check_remembered", "hidden", "list_
 _LOOKS = 3
 _HEX = frozenset("0123456789abcdef")
 _REFS = ("heads/", "tags/")
-_KINDS = frozenset({"", "commits", "heads", "info", "manifests", "tags"})
+_KINDS = frozenset(
+    {
+        "",
+        "approvals",
+        "commits",
+        "gone",
+        "heads",
+        "info",
+        "manifests",
+        "protection",
+        "retention",
+        "runs",
+        "tags",
+    }
+)
 """Folders of a dataset. In another one a newer Penstock may keep what leads to versions."""
 
 
@@ -31,7 +45,9 @@ _KINDS = frozenset({"", "commits", "heads", "info", "manifests", "tags"})
 class DatasetListing:
     """What is listed of one dataset. `branches`: the moves of each from the newest on, as far as they were asked for.
 
-    `commits` and `manifests` by hash. `folders` holds what lies directly below ``heads/`` and ``tags/``.
+    `commits` and `manifests` by hash. `folders` holds what lies directly below ``heads/`` and ``tags/``. `policy` is
+    the newest record of how long versions are kept; `gone` are the top hashes of those that were let go by it;
+    `stamped` those, and commits, that runs were trained on.
     """
 
     branches: dict[str, list[ObjectInfo]] = field(default_factory=dict)
@@ -39,6 +55,9 @@ class DatasetListing:
     commits: dict[bytes, ObjectInfo] = field(default_factory=dict)
     manifests: dict[bytes, ObjectInfo] = field(default_factory=dict)
     folders: set[str] = field(default_factory=set)
+    policy: ObjectInfo | None = None
+    gone: set[bytes] = field(default_factory=set)
+    stamped: set[bytes] = field(default_factory=set)
 
     def refs(self) -> Iterator[str]:
         """Yield the keys of the newest record of each branch, and of the tags."""
@@ -162,6 +181,12 @@ def _list_flat(store: Store, cutoff: float) -> dict[str, DatasetListing]:
             continue
         if kind not in _KINDS:
             raise _unknown(store, info.key)
+        if kind == "retention" and record and listing.policy is None:
+            listing.policy = info
+        elif kind == "gone":
+            listing.gone |= _hashes(record)
+        elif kind == "runs":
+            listing.stamped |= _hashes(*record.split("/")[:2])
         for folder in _REFS:
             if rest.startswith(folder) and record:
                 first, slash, _ = record.partition("/")
@@ -171,6 +196,10 @@ def _list_flat(store: Store, cutoff: float) -> dict[str, DatasetListing]:
         elif kind == "heads" and "/" in record:
             _add_move(store, listing, name, info, cutoff)
     return found
+
+
+def _hashes(*names: str) -> set[bytes]:
+    return {bytes.fromhex(name) for name in names if len(name) == 64 and _HEX.issuperset(name)}
 
 
 def _add_move(store: Store, listing: DatasetListing, dataset: str, info: ObjectInfo, cutoff: float) -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from penstock.errors import ConflictError, IntegrityError, NotFoundError, UsageError
@@ -103,8 +103,8 @@ def mirror_dataset(
         if branch not in here.branches or source.repository(dataset).refs.head(branch) is None:
             source.repository(dataset).resolve(branch)  # raises, and says what there is
             raise UsageError(f"{branch!r} is no branch of {dataset!r}", fix="Name a branch, or the dataset alone.")
-        here = RefListing({branch: here.branches[branch]}, {}, here.info)
-        there = RefListing({name: info for name, info in there.branches.items() if name == branch}, {}, there.info)
+        here = replace(here, branches={branch: here.branches[branch]}, tags={})
+        there = replace(there, branches={name: at for name, at in there.branches.items() if name == branch}, tags={})
     elif not here.branches and not here.tags:
         source.repository(dataset).resolve(None)  # raises, and says what there is
     outcome = MirrorOutcome()
@@ -148,10 +148,12 @@ class _Plan:
         self.branches: list[_Move] = []
         self.tags: list[tuple[str, RefRecord]] = []
         self.info: DatasetInfo | None = None
+        self.records: list[str] = []
+        """Keys of rules and policies that are to be copied, oldest first."""
 
     @property
     def is_empty(self) -> bool:
-        return not (self.branches or self.tags or self.info)
+        return not (self.branches or self.tags or self.info or self.records)
 
     def compare(self, here: RefListing, there: RefListing) -> None:
         """Find what is new. ConflictError: the destination has a history of its own."""
@@ -170,12 +172,31 @@ class _Plan:
                 self.tags.append((name, record))
             elif (kept := read_record(self.target.store, other.key, RefRecord.decode)).commit != record.commit:
                 alien.append(f"tag {name}: it stands for {_short(kept)} there, and for {_short(record)} here")
+        alien += [
+            f"its {kind} is said there, and is not what the source says"
+            for kind in sorted(here.sequences.keys() | there.sequences.keys())
+            if not self._follow(kind, here.sequences.get(kind), there.sequences.get(kind))
+        ]
         if alien:
             raise self._another_history(alien)
         if here.info is not None and not (
             there.info is not None and is_same_record(self.source.store, here.info, self.target.store, there.info)
         ):
             self.info = read_record(self.source.store, here.info.key, DatasetInfo.decode)
+
+    def _follow(self, kind: str, here: ObjectInfo | None, there: ObjectInfo | None) -> bool:
+        """Note which records of a sequence are to be copied; False: the destination has others."""
+        prefix = f"{object_keys.dataset_prefix(self.dataset)}{kind}/"
+        last = object_keys.number_of(prefix, here.key) if here is not None else None
+        known = object_keys.number_of(prefix, there.key) if there is not None else -1
+        if last is None or known is None or known > last:
+            return False
+        if there is not None:
+            at = self.source.store.head(there.key)
+            if at is None or not is_same_record(self.source.store, at, self.target.store, there):
+                return False
+        self.records += [object_keys.number_key(prefix, number) for number in range(known + 1, last + 1)]
+        return True
 
     def _lives(self, info: ObjectInfo) -> bool:
         return read_record(self.target.store, info.key, RefRecord.decode).commit is not None
@@ -237,6 +258,8 @@ class _Run:
             stack.enter_context(closing(held))
         access = stack.enter_context(write_access(plan.there, LeaseKind.PUSH, plan.target.settings, plan.target.bucket))
         outcome.risk = access.risk
+        # The rules that the mirror has are those of the source, which has held its moves against them.
+        access = WriteAccess(access.lease, access.risk)
         commits = missing_commits(source, target, dataset, roots, plan.pool)
         outcome.versions = len(commits)
         if commits:
@@ -244,6 +267,9 @@ class _Run:
         if plan.info is not None:
             info = plan.info
             plan.there.refs.set_info(access, lambda _: info)
+            outcome.described = True
+        for key in plan.records:
+            access.create(target, key, source.get(key, limit=MAX_RECORD))
             outcome.described = True
         for move in plan.branches:
             plan.there.refs.move(access, move.branch, move.at, move.record)
@@ -257,7 +283,10 @@ class _Run:
         store, dataset = plan.target.store, plan.dataset
         new = {each.commit_id for each in commits}
         tops = list(dict.fromkeys(each.commit.top_hash for each in commits))
-        manifests = dict(zip(tops, plan.pool.map(self._manifest, tops), strict=True))
+        read = zip(tops, plan.pool.map(self._manifest, tops), strict=True)
+        manifests = {top: found for top, found in read if found is not None}
+        gone = [top for top in tops if top not in manifests]
+        tops = list(manifests)
         bases = {
             each.commit.top_hash: up for each in commits for up in each.commit.parents[:1] if up not in new
         }  # what stands on a version that is there
@@ -290,6 +319,9 @@ class _Run:
                 plan.there.manifest(top)  # the same content is there from other packs, which stay the ones in use
 
         list(plan.pool.map(create, tops))
+        for top in gone:
+            key = object_keys.gone_key(dataset, top.hex())
+            store.put(key, plan.source.store.get(key, limit=MAX_RECORD))
         for each in commits:
             key = object_keys.commit_key(dataset, each.commit_id.hex())
             if not access.create(store, key, each.body, contested=False):
@@ -298,7 +330,8 @@ class _Run:
                     fix="Something else has changed the object: restore it from a copy of the bucket.",
                 )
 
-    def _manifest(self, top: bytes) -> tuple[Manifest, bytes]:
+    def _manifest(self, top: bytes) -> tuple[Manifest, bytes] | None:
+        """Return a version's root, and its record as it is stored; None: it was let go by the policy of the dataset."""
         key = object_keys.manifest_key(self._plan.dataset, top.hex())
         bodies: list[bytes] = []
 
@@ -306,7 +339,13 @@ class _Run:
             bodies.append(body)
             return Manifest.decode(body, top)
 
-        manifest = require_record(self._plan.source.store, key, decode)
+        store = self._plan.source.store
+        try:
+            manifest = require_record(store, key, decode)
+        except IntegrityError:
+            if store.head(object_keys.gone_key(self._plan.dataset, top.hex())) is None:
+                raise
+            return None
         return manifest, bodies[-1]
 
     def _base(self, parent: bytes | None) -> Manifest | None:
@@ -315,7 +354,10 @@ class _Run:
             return None
         plan = self._plan
         top = plan.here.commit(parent).top_hash
-        here, body = self._manifest(top)
+        found = self._manifest(top)
+        if found is None:
+            return None
+        here, body = found
         key = object_keys.manifest_key(plan.dataset, top.hex())
         try:
             return here if plan.target.store.get(key, limit=MAX_RECORD) == body else None

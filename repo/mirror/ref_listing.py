@@ -26,11 +26,15 @@ _MD5 = re.compile(r"[0-9a-f]{32}\Z")
 
 @dataclass(slots=True)
 class RefListing:
-    """The newest record of each branch, deleted ones too, by the branch; tags by name; what is said of the dataset."""
+    """The newest record of each branch, deleted ones too, by the branch; tags by name; what is said of the dataset.
+
+    `sequences` has the newest record of rules and of policies, by the folder that they are in.
+    """
 
     branches: dict[str, ObjectInfo] = field(default_factory=dict)
     tags: dict[str, ObjectInfo] = field(default_factory=dict)
     info: ObjectInfo | None = None
+    sequences: dict[str, ObjectInfo] = field(default_factory=dict)
 
 
 def list_refs(store: Store, dataset: str) -> RefListing:
@@ -71,6 +75,9 @@ def _take(found: RefListing, store: Store, prefix: str, info: ObjectInfo) -> str
         return None
     if kind == "info" and name and found.info is None:
         found.info = info
+        return None
+    if kind in ("protection", "retention") and name and kind not in found.sequences:
+        found.sequences[kind] = info
         return None
     return f"{prefix}{kind}/{_LAST}"
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from penstock.errors import AccessError, ConflictError, IntegrityError, NotFoundError
-from penstock.manifest.records import MAX_RECORD, DatasetInfo, RefRecord
+from penstock.manifest.records import MAX_RECORD, DatasetInfo, PolicyRecord, ProtectionRecord, RefRecord
 from penstock.repo.bucket import object_keys
 from penstock.repo.bucket.promises import create_watched
 from penstock.repo.bucket.stored_records import read_record
@@ -26,7 +26,7 @@ from penstock.store.base import Store
 if TYPE_CHECKING:
     from penstock.repo.bucket.leases import Lease
 
-__all__ = ["Head", "Refs", "WriteAccess", "nearest", "write_id"]
+__all__ = ["Head", "Protection", "Refs", "WriteAccess", "nearest", "write_id"]
 
 T = TypeVar("T")
 
@@ -43,16 +43,37 @@ class Head:
     record: RefRecord
 
 
+Protection = tuple[int, ProtectionRecord]
+"""The rules of a dataset, and the number of their record."""
+
+
+def _unprotected() -> Protection | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class WriteAccess:
     """Leave to move the refs of a dataset, for as long as `lease` stands: `write_access` gives it.
 
     `risk` says what is wrong with the bucket's create-if-absent, where somebody writes all the same: then who made a
-    record looks after a while whether it is still theirs.
+    record looks after a while whether it is still theirs. `protection` gives the dataset's rules, None: there are none.
     """
 
     lease: Lease
     risk: str = ""
+    protection: Callable[[], Protection | None] = _unprotected
+
+    def check_move(self, dataset: str, branch: str, record: RefRecord) -> None:
+        """Refuse a move of a protected branch that nobody has held against its rules. AccessError."""
+        found = self.protection()
+        if found is None or branch not in found[1].branches:
+            return
+        if record.protection is None or record.protection.rules != found[0]:
+            raise AccessError(
+                f"branch {branch!r} of {dataset!r} is protected",
+                why="this move was not held against its rules",
+                fix=f"penstock protect DATASET:{branch} shows them; push, commit, merge and reset hold to them.",
+            )
 
     def create(self, store: Store, key: str, body: bytes, *, contested: bool = True) -> bool:
         """Make a record; False when another one is there. `contested`: others may make it with another body."""
@@ -158,6 +179,7 @@ class Refs:
                 raise self._moved(branch)
         else:
             number = expected.number + 1
+        access.check_move(self._dataset, branch, record)
         access.lease.check()
         if not access.create(self._store, object_keys.number_key(prefix, number), record.encode()):
             raise self._moved(branch)
@@ -197,6 +219,24 @@ class Refs:
         """Yield the names of tags."""
         prefix = object_keys.tag_key(self._dataset, "")
         return (found.key[len(prefix) :] for found in self._store.list(prefix) if found.key != prefix)
+
+    def protection(self) -> Protection | None:
+        """Return the rules of the dataset; None when there never were any."""
+        return self._newest(object_keys.protection_prefix(self._dataset), ProtectionRecord.decode)
+
+    def policy(self) -> tuple[int, PolicyRecord] | None:
+        """Return how long versions are kept, and the number of that record; None when nobody has said it."""
+        return self._newest(object_keys.policy_prefix(self._dataset), PolicyRecord.decode)
+
+    def protect(self, access: WriteAccess, expected: Protection | None, record: ProtectionRecord) -> int:
+        """Say what is to hold from now on; return the number. ConflictError: somebody else has said something since."""
+        number = expected[0] + 1 if expected is not None else 0
+        key = object_keys.number_key(object_keys.protection_prefix(self._dataset), number)
+        if not access.create(self._store, key, record.encode()):
+            raise ConflictError(
+                f"the rules of {self._dataset!r} have changed meanwhile", fix="Look at them, and run the command again."
+            )
+        return number
 
     def info(self) -> DatasetInfo | None:
         """Return what is said of the dataset; None when nothing was."""

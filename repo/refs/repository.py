@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from penstock.errors import AccessError, AmbiguousError, NotFoundError, UsageError
+from penstock.errors import AccessError, AmbiguousError, IntegrityError, NotFoundError, UsageError
 from penstock.manifest.records import Commit, Manifest, RefRecord
 from penstock.repo.bucket import object_keys
 from penstock.repo.bucket.stored_records import read_record, require_record
@@ -187,9 +187,21 @@ class Repository:
         return require_record(self.store, key, lambda body: Commit.decode(body, commit_id))
 
     def manifest(self, top_hash: bytes) -> Manifest:
-        """Read the root of a version's tree; IntegrityError when it is missing or not what it was."""
+        """Read the root of a version's tree; IntegrityError when it is missing or not what it was.
+
+        NotFoundError: it was let go, by the policy of the dataset.
+        """
         key = object_keys.manifest_key(self.dataset, top_hash.hex())
-        return require_record(self.store, key, lambda body: Manifest.decode(body, top_hash))
+        try:
+            return require_record(self.store, key, lambda body: Manifest.decode(body, top_hash))
+        except IntegrityError as error:
+            if self.store.head(object_keys.gone_key(self.dataset, top_hash.hex())) is None:
+                raise
+            raise NotFoundError(
+                f"version {top_hash.hex()[:12]} of {self.dataset!r} is not kept any more",
+                why="gc has let it go by the policy of the dataset; its commit is still in the log",
+                fix=f"penstock policy {self.handle} says what is kept.",
+            ) from error
 
 
 def dataset_of(handle: Handle) -> str:

@@ -6,7 +6,8 @@ accepted that it does not, and `gc` keeps away (`leases`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from penstock.errors import PenstockError, UsageError
@@ -15,7 +16,7 @@ from penstock.repo.bucket.leases import Lease, LeaseKind
 from penstock.repo.bucket.promises import Promises
 from penstock.repo.settings.settings import Settings
 
-from .refs import WriteAccess
+from .refs import Protection, WriteAccess
 from .repository import Repository
 
 __all__ = ["refusal", "write_access"]
@@ -28,11 +29,37 @@ def write_access(repository: Repository, kind: LeaseKind, settings: Settings, bu
     AccessError: it may not be written. UsageError: it does not hold to create-if-absent, and the remote does not say
     `unsafe`; if it does, `risk` says what to warn of.
     """
+    rules = _Asked(repository.refs.protection)  # while the lease is taken: it costs nobody any time
     with Lease(repository.store, repository.dataset, kind) as lease:
         broken = Promises(settings).broken(repository.store)
         if broken and not settings.accepts_risk(bucket):
             raise _unsafe(repository.store.url, broken, settings, bucket)
-        yield WriteAccess(lease, f"{repository.store.url} may lose versions: {broken}" if broken else "")
+        risk = f"{repository.store.url} may lose versions: {broken}" if broken else ""
+        yield WriteAccess(lease, risk, rules.answer)
+
+
+class _Asked:
+    """A question that a thread asks; whoever wants the answer waits for it."""
+
+    def __init__(self, ask: Callable[[], Protection | None]) -> None:
+        self._ask = ask
+        self._answer: Protection | None = None
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="penstock-rules", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._answer = self._ask()
+        except BaseException as error:  # noqa: BLE001  # it is raised where the answer is wanted
+            self._failure = error
+
+    def answer(self) -> Protection | None:
+        """Return the answer. Raises what the store has raised."""
+        self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+        return self._answer
 
 
 def refusal(repository: Repository, branch: str | None, settings: Settings, bucket: str) -> PenstockError | None:

@@ -22,7 +22,7 @@ from penstock.errors import AccessError
 
 from .user_folders import make_user_folder, user_folder
 
-__all__ = ["Trust", "allow_folder", "allowed_folders", "record_path"]
+__all__ = ["Trust", "allow_command", "allow_folder", "allowed_commands", "allowed_folders", "record_path"]
 
 _MOST_RECORD = 1 << 20
 
@@ -68,11 +68,26 @@ def record_path() -> str:
 
 def allowed_folders() -> tuple[str, ...]:
     """Return the folders in the record. AccessError: it is not safely the user's own, or cannot be read."""
-    path = record_path()
+    return tuple(line for line in _lines(record_path()) if line.startswith("/"))
+
+
+def allowed_commands() -> tuple[str, ...]:
+    """Return which commands of protected branches may be run on this machine, by hashes of their texts.
+
+    AccessError: the record is not safely the user's own, or cannot be read.
+    """
+    return tuple(_lines(_commands_path()))
+
+
+def _commands_path() -> str:
+    return os.path.join(user_folder("state"), "check-commands")
+
+
+def _lines(path: str) -> list[str]:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
-        return ()
+        return []
     except OSError as error:
         raise _unusable(path, error.strerror or str(error)) from error
     try:
@@ -86,7 +101,7 @@ def allowed_folders() -> tuple[str, ...]:
     finally:
         os.close(descriptor)
     # A line that a crash has cut off has no end.
-    return tuple(line for line in os.fsdecode(body).split("\n")[:-1] if line.startswith("/"))
+    return os.fsdecode(body).split("\n")[:-1]
 
 
 def allow_folder(folder: str) -> bool:
@@ -94,9 +109,17 @@ def allow_folder(folder: str) -> bool:
 
     False: they were already. AccessError: the record cannot be written.
     """
-    if folder in allowed_folders():
+    return _add_line(record_path(), folder)
+
+
+def allow_command(mark: str) -> bool:
+    """Let a command of protected branches be run on this machine, by the hash of its text. False: it was already."""
+    return _add_line(_commands_path(), mark)
+
+
+def _add_line(path: str, line: str) -> bool:
+    if line in _lines(path):
         return False
-    path = record_path()
     try:
         make_user_folder("state")
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -105,7 +128,7 @@ def allow_folder(folder: str) -> bool:
             size = os.fstat(descriptor).st_size
             cut = size and os.pread(descriptor, 1, size - 1) != b"\n"
             # One write, which O_APPEND keeps apart from those of others.
-            os.write(descriptor, (b"\n" if cut else b"") + os.fsencode(folder) + b"\n")
+            os.write(descriptor, (b"\n" if cut else b"") + os.fsencode(line) + b"\n")
             os.fsync(descriptor)
             _glanced.clear()
         finally:
@@ -117,5 +140,7 @@ def allow_folder(folder: str) -> bool:
 
 def _unusable(path: str, why: str) -> AccessError:
     return AccessError(
-        f"the list of allowed folders, {path}, cannot be used", why=why, fix="Check its owner and mode, or remove it."
+        f"the list of what is allowed here, {path}, cannot be used",
+        why=why,
+        fix="Check its owner and mode, or remove it.",
     )

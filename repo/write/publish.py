@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from penstock.errors import IntegrityError, UsageError
 from penstock.manifest.entry import NodeRef
 from penstock.manifest.hashing import commit_id
-from penstock.manifest.records import Commit, Manifest, RefRecord, format_time
+from penstock.manifest.records import Commit, HeldRules, Manifest, RefRecord, format_time
 from penstock.repo.bucket import object_keys
 from penstock.repo.refs.refs import Head, WriteAccess, write_id
 from penstock.repo.refs.repository import Repository, VersionId
@@ -65,9 +65,9 @@ def stands_at(head: Head) -> VersionId:
     return VersionId(top_hash, commit)
 
 
-def _record(authorship: Authorship, published: VersionId | None, time: str) -> RefRecord:
+def _record(authorship: Authorship, published: VersionId | None, time: str, held: HeldRules | None = None) -> RefRecord:
     commit, top_hash = (published.known_commit, published.top_hash) if published is not None else (None, None)
-    return RefRecord(commit, top_hash, authorship.author, time, authorship.operation, write_id())
+    return RefRecord(commit, top_hash, authorship.author, time, authorship.operation, write_id(), held)
 
 
 def publish(
@@ -79,11 +79,13 @@ def publish(
     authorship: Authorship,
     parents: Sequence[bytes] | None = None,
     attachments: NodeRef | None = None,
+    held: HeldRules | None = None,
 ) -> VersionId:
     """Make a manifest the next version of a branch that was seen at `head`. ConflictError: it moved meanwhile.
 
     `parents` are the ids of the commits that it comes from, the one that the branch stood at first; that one alone
     by default. All data and nodes of the manifest, and of the directory of `attachments`, are in the bucket already.
+    `held`: the rules of the branch that this was held against.
     """
     if parents is None:
         parents = (head.record.commit,) if head is not None and head.record.commit else ()
@@ -105,6 +107,7 @@ def publish(
             **environment(authorship.operation),
             **authorship.made_with,
             **({"write_id": authorship.mark} if authorship.mark else {}),
+            **({"protection": str(held.rules)} if held is not None else {}),
         },
         attachments,
     )
@@ -115,7 +118,7 @@ def publish(
             f"commit {published.known_commit.hex()} in {store.url} is not what its id says",
             fix="Something else has changed the object: restore it from a copy of the bucket.",
         )
-    repository.refs.move(access, branch, head, _record(authorship, published, time))
+    repository.refs.move(access, branch, head, _record(authorship, published, time, held))
     return published
 
 
@@ -144,9 +147,11 @@ def move_branch(
     head: Head | None,
     published: VersionId | None,
     authorship: Authorship,
+    held: HeldRules | None = None,
 ) -> None:
     """Move a branch to a version that is there already; to None: delete it. ConflictError: it moved meanwhile."""
-    repository.refs.move(access, branch, head, _record(authorship, published, format_time(dt.datetime.now(dt.UTC))))
+    time = format_time(dt.datetime.now(dt.UTC))
+    repository.refs.move(access, branch, head, _record(authorship, published, time, held))
 
 
 def tag_version(

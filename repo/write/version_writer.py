@@ -29,7 +29,7 @@ from penstock.errors import ConflictError
 from penstock.manifest.build import TreeBuilder
 from penstock.manifest.entry import NodeRef
 from penstock.manifest.merge import Choose, Merged
-from penstock.manifest.records import Manifest, RefRecord
+from penstock.manifest.records import HeldRules, Manifest, RefRecord
 from penstock.progress import SILENT, Progress
 from penstock.repo.bucket.leases import LeaseKind
 from penstock.repo.refs.ref_names import branch_head, new_tag, require_head
@@ -221,8 +221,9 @@ class VersionWriter:
             if self.tag is not None:
                 self.repository.commit(at.known_commit)  # is there still, should the branch have moved meanwhile
             return Landed(at, None, manifest, changed=False)
+        held = self._held(manifest, None, tuple(parents or ())[1:])
         published = publish(
-            self.repository, self.access, self.branch, self.head, manifest, self.authorship, parents, attachments
+            self.repository, self.access, self.branch, self.head, manifest, self.authorship, parents, attachments, held
         )
         return Landed(published, None, manifest, changed=True)
 
@@ -260,9 +261,22 @@ class VersionWriter:
     def move(self, to: VersionId | None) -> None:
         """Let the branch, which is to stand at `head`, stand at a version that is there; None: delete it.
 
-        ConflictError: it has moved.
+        ConflictError: it has moved. ProtectedError: the branch is protected, and the version is not as its rules want
+        it.
         """
-        move_branch(self.repository, self.access, self.branch, self.head, to, self.authorship)
+        manifest = self.repository.manifest(to.top_hash) if to is not None else None  # is there, and was not let go
+        held = self._held(manifest, to)
+        move_branch(self.repository, self.access, self.branch, self.head, to, self.authorship, held)
+
+    def _held(self, manifest: Manifest | None, to: VersionId | None, merged: Sequence[bytes] = ()) -> HeldRules | None:
+        """Hold what the branch is to stand at against its rules, if it has some. ProtectedError: it does not fit."""
+        found = self.access.protection()
+        if found is None or self.branch not in found[1].branches:
+            return None
+        from penstock.repo.protection.clearance import Proposal, clear
+
+        proposal = Proposal(self.branch, self.head, manifest, to, tuple(merged), self.authorship.author)
+        return clear(self.session, self.repository, self.access, found, proposal)
 
     def tag_version(self, version: VersionId) -> bool:
         """Give a version the tag, if one is asked for; whether it is. ConflictError: the tag stands for another one."""

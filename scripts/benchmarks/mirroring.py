@@ -1,4 +1,4 @@
-"""A mirror of openclipart from one endpoint to another, 25 ms on both sides, beside `rclone sync` of an object a file."""
+"""A mirror of openclipart between endpoints, 25 ms on both sides, beside `rclone sync` of an object a file."""
 
 from __future__ import annotations
 
