@@ -87,7 +87,17 @@ class NearestStore(Store):
             return self._first_that_answers(ask)
         return self._nearest(key, byte_range, ask)
 
-    def _nearest(self, key: str, byte_range: ByteRange | None, ask: Callable[[Store], bytes]) -> bytes:
+    def get_into(self, key: str, offset: int, memory: memoryview) -> int:
+        """See `Store.get_into`: of data and nodes, from the nearest bucket."""
+
+        def ask(store: Store) -> int:
+            return store.get_into(key, offset, memory)
+
+        if not key.startswith((DATA, NODES)):
+            return self._first_that_answers(ask)
+        return self._nearest(key, ByteRange(offset, len(memory)), ask)
+
+    def _nearest(self, key: str, byte_range: ByteRange | None, ask: Callable[[Store], T]) -> T:
         order = self._order(key, byte_range)
         failure: PenstockError | None = None
         for member in order:
