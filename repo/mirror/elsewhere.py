@@ -23,11 +23,11 @@ from penstock.repo.push.file_reader import PACKED_SIZE, PIECE_SIZE
 from penstock.repo.session.bucket_session import BucketSession
 from penstock.repo.write.version_content import open_content
 
-__all__ = ["Brought", "bring_elsewhere"]
+__all__ = ["BroughtFiles", "bring_elsewhere"]
 
 
 @dataclass(frozen=True, slots=True)
-class Brought:
+class BroughtFiles:
     """A version as it lies in the mirror, and what was copied for that: files, and bytes that were sent."""
 
     manifest: Manifest
@@ -37,7 +37,7 @@ class Brought:
 
 def bring_elsewhere(
     source: BucketSession, target: BucketSession, manifest: Manifest, progress: Progress
-) -> Brought | None:
+) -> BroughtFiles | None:
     """Copy what a version points to outside of its bucket; None: there is nothing that can be copied.
 
     All else of the version is in `target`. AccessError, IntegrityError: something cannot be read, or has changed.
@@ -70,7 +70,7 @@ def bring_elsewhere(
         raise IntegrityError(
             f"version {manifest.top_hash.hex()[:12]} came out as another one", why="this is a fault of Penstock's"
         )
-    return Brought(made, files, sent)
+    return BroughtFiles(made, files, sent)
 
 
 def _is_elsewhere(entry: TreeEntry) -> bool:

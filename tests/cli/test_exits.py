@@ -31,6 +31,7 @@ CODES = {
     "IntegrityError": (5, "integrity"),
     "FormatTooNewError": (5, "format_too_new"),
     "AccessError": (6, "access"),
+    "ProtectedError": (6, "protected"),
     "StoreUnreachableError": (7, "unreachable"),
     "UnreadableError": (1, "unreadable"),
     "CancelledError": (130, "cancelled"),
