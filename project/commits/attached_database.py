@@ -17,7 +17,7 @@ from penstock.project.records.file_store import FileStore, StoredFile
 from penstock.project.records.published_version import Attach
 from penstock.project.records.versions import Version
 
-from .sqlite_database import DATABASE, update_database
+from .sqlite_database import DATABASE, is_alike, update_database
 
 __all__ = ["attached_database", "database_maker"]
 
@@ -30,7 +30,7 @@ def database_maker(files: FileStore) -> Attach:
     def attach(before: Version | None, now: Version) -> Iterable[tuple[bytes, StoredFile]]:
         place = os.path.join(files.folder, f"database-{os.getpid()}")
         try:
-            old = attached_database(before, files) if before is not None and _is_alike(before, now) else None
+            old = attached_database(before, files) if before is not None and is_alike(before, now) else None
             if old is not None:
                 shutil.copyfile(old, place)
             versions = {now.dataset: before} if before is not None and old is not None else {}
@@ -48,12 +48,8 @@ def database_maker(files: FileStore) -> Attach:
     return attach
 
 
-def _is_alike(before: Version, now: Version) -> bool:
-    return (before.schema.table, before.schema.fields) == (now.schema.table, now.schema.fields)
-
-
-def attached_database(version: Version, files: FileStore) -> str | None:
-    """Return where the database of a version lies on this machine, fetched if need be; None: it has none."""
+def attached_database(version: Version, files: FileStore, *, fetched: bool = True) -> str | None:
+    """Return where the database of a version lies on this machine; None: it has none, or it was not to be `fetched`."""
     entry = version.attached(_NAME)
     if entry is None or not entry.extents:
         return None
@@ -63,6 +59,8 @@ def attached_database(version: Version, files: FileStore) -> str | None:
         with suppress(OSError):
             if os.stat(path).st_size == entry.size:
                 return path
+    if not fetched:
+        return None
     try:
         return files.path_of(bring_file(version.session, files, entry).object)
     except NotFoundError:

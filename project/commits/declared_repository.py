@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from penstock.errors import NotFoundError
+from penstock.errors import IntegrityError, NotFoundError
 from penstock.progress import SILENT, Progress
 from penstock.project.git import GitError, ask_git
 from penstock.project.project import Project, work_tree_of
 from penstock.project.project_trust import project_settings, read_trust
 from penstock.project.records.data_record import check_id
+from penstock.repo.bucket.object_keys import commit_key
 from penstock.repo.settings.settings import Settings
 
 from .git_texts import blobs_at, full_commit
@@ -142,11 +143,21 @@ class DeclaredRepository:
         return file not in here or here == tied.sources
 
     def version(self, dataset: str, tied: TiedVersion) -> Version:
-        """Open a version."""
+        """Open a version. NotFoundError: it is neither here nor in its remote."""
         from penstock.project.records.versions import open_version
 
         self.note_remote(tied.remote)
-        return open_version(self.opened().session, dataset, bytes.fromhex(tied.commit))
+        session = self.opened().session
+        try:
+            return open_version(session, dataset, bytes.fromhex(tied.commit))
+        except (NotFoundError, IntegrityError) as error:
+            if session.store.head(commit_key(dataset, tied.commit)) is not None:
+                raise
+            raise NotFoundError(
+                f"version {tied.top_hash[:12]} of {dataset} is not here",
+                why=f"nor in {tied.remote}: it was not pushed" if tied.remote else "it names no remote",
+                fix="Where it was made: git datasets push",
+            ) from error
 
     def versions(self, tied: TiedFile | None) -> dict[str, Version]:
         """Open the versions of a file, by the names of their datasets."""

@@ -72,6 +72,7 @@ def track(repository: DeclaredRepository, path: str) -> DeclaredSource:
         raise UsageError(f"{path} is no Python file", fix="Datasets are declared in Python.")
     if path not in repository.tracked():
         ask_git(repository.root, "config", "--local", "--add", TRACKED, path)
+    repository.state.forget_watched()
     if not ask_git(repository.root, "--literal-pathspecs", "ls-files", "--", path):
         ask_git(
             repository.root, "--literal-pathspecs", "add", "--intent-to-add", "--", path

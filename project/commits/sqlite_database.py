@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from typing import Any
+from urllib.parse import quote
 
 from penstock.errors import AccessError, ConflictError, IntegrityError
 from penstock.project.declared.declaration import FieldKind
@@ -20,9 +22,10 @@ from penstock.project.records.data_record import DataRecord, file_name
 from penstock.project.records.dataset_schema import Schema, SchemaField
 from penstock.project.records.versions import Version, record_changes
 
-__all__ = ["DATABASE", "is_ours", "update_database"]
+__all__ = ["DATABASE", "is_alike", "is_ours", "update_database"]
 
 DATABASE = "dataset.sqlite"
+_PATIENCE = 5.0
 _MARK = 0x50454E44
 """`PRAGMA application_id` of a database that we have made."""
 _TYPES = {
@@ -50,11 +53,18 @@ def is_ours(path: str) -> bool:
 
 
 def update_database(
-    path: str, before: Mapping[str, Version] | None, now: Mapping[str, Version], *, anew: bool = False
+    path: str,
+    before: Mapping[str, Version] | None,
+    now: Mapping[str, Version],
+    *,
+    anew: bool = False,
+    ready: str | None = None,
 ) -> None:
     """Bring a database from some versions to others, by the names of datasets; with none left, remove it.
 
-    `anew`: whatever it holds is made again. ConflictError: somebody else's file is there, or a program holds it.
+    `anew`: whatever it holds is made again. `ready`: a database of `now`, which is copied where all would be made.
+
+    ConflictError: somebody else's file is there, or a program holds it.
     """
     if not is_ours(path):
         raise ConflictError(
@@ -69,8 +79,11 @@ def update_database(
         if anew or before is None or not os.path.exists(path):
             _remove(path)
             before = {}
-        with closing(sqlite3.connect(path, timeout=5, isolation_level=None)) as database:
+        with closing(sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)) as database:
             database.execute("PRAGMA synchronous=OFF")
+            if ready is not None and not all(is_alike(before.get(name), version) for name, version in now.items()):
+                _copy(ready, database)
+                return
             database.execute(f"PRAGMA application_id={_MARK}")
             database.execute("BEGIN IMMEDIATE")
             for name in sorted(before.keys() - now.keys()):
@@ -100,10 +113,27 @@ def _remove(path: str) -> None:
             continue
 
 
+def is_alike(before: Version | None, now: Version) -> bool:
+    """Whether two versions have one table, whose rows alone differ."""
+    return before is not None and (before.schema.table, before.schema.fields) == (now.schema.table, now.schema.fields)
+
+
+def _copy(ready: str, database: sqlite3.Connection) -> None:
+    """Copy a database over another one, page by page. sqlite3.OperationalError: a program holds that."""
+    until = time.monotonic() + _PATIENCE
+
+    def watch(status: int, _left: int, _all: int) -> None:
+        if status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) and time.monotonic() > until:
+            raise sqlite3.OperationalError("database is locked")
+
+    with closing(sqlite3.connect(f"file:{quote(ready)}?immutable=1", uri=True)) as source:
+        source.backup(database, pages=4096, progress=watch)
+
+
 def _update_table(database: sqlite3.Connection, before: Version | None, now: Version) -> None:
     schema = now.schema
     table = _quoted(schema.table)
-    if before is None or (before.schema.table, before.schema.fields) != (schema.table, schema.fields):
+    if before is None or not is_alike(before, now):
         if before is not None:
             database.execute(f"DROP TABLE IF EXISTS {_quoted(before.schema.table)}")
         database.execute(f"DROP TABLE IF EXISTS {table}")

@@ -120,3 +120,8 @@ class WorkState:
         body = b"".join(os.fsencode(f":(top,literal){path}") + b"\n" for path in sorted(paths))
         if read_bounded(self._path("watched"), _MOST) != body:
             replace_file(self._path("watched"), body)
+
+    def forget_watched(self) -> None:
+        """Have the next commit look at everything: a file is tracked whose versions no commit has made."""
+        with suppress(FileNotFoundError):
+            os.unlink(self._path("watched"))

@@ -99,7 +99,7 @@ class WorkTree:
             self._give_way(path, file, databases, folders, report)
         if not is_mount_link(path):
             anew = look or _facts(path) != databases.get(file)
-            update_database(path, before, now, anew=anew)
+            update_database(path, before, now, anew=anew, ready=self._ready_database(now))
         databases.pop(file, None)
         if (facts := _facts(path)) is not None:
             databases[file] = facts
@@ -107,6 +107,14 @@ class WorkTree:
         report.removed += folders.report.removed
         report.absent += folders.report.absent
         report.kept += folders.report.kept
+
+    def _ready_database(self, now: Mapping[str, Version]) -> str | None:
+        """Return the database of what a file declares, if that is one dataset and it lies on this machine."""
+        if len(now) != 1:
+            return None
+        from .attached_database import attached_database
+
+        return attached_database(next(iter(now.values())), self._repository.opened().files, fetched=False)
 
     @cached_property
     def _is_mounted(self) -> bool:

@@ -102,13 +102,9 @@ def _change(draft: VersionDraft, *, again: bool) -> None:
 
 def _publish(draft: VersionDraft) -> BuiltVersion:
     shop, rows, declaration = draft.shop, draft.rows, draft.declaration
-    added = removed = 0
-    for _, old, new in rows.changed():
-        added += old is None
-        removed += new is None
+    added, removed = rows.counts()
     theirs = [draft.merging.theirs] if draft.merging is not None else []
     edits = RowEdits(rows, draft.schema, draft.names, shop.kept, theirs)
-    edits.plan()
     version = publish_edits(
         shop.session,
         declaration.name,

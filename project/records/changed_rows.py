@@ -9,17 +9,29 @@ from __future__ import annotations
 import os
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, NamedTuple
 
 import msgspec
 
-from .data_record import DataRecord, decode_record, encode_record
+from .data_record import DataRecord, FileValue, decode_record, encode_record
 from .versions import Version
 
-__all__ = ["ChangedRows"]
+__all__ = ["ChangedRows", "FileEdit"]
 
 _PAGE = 1000
 _encoder = msgspec.json.Encoder(order="sorted")
+_file_decoder = msgspec.json.Decoder(FileValue)
+
+
+class FileEdit(NamedTuple):
+    """What is to be at a path in a folder: a record's file with metadata; None: nothing. No name: the folder itself."""
+
+    folder: bytes
+    name: bytes
+    file: FileValue | None = None
+    metadata: bytes = b""
 
 
 def _body(record: DataRecord) -> bytes:
@@ -41,7 +53,8 @@ class ChangedRows:
         self._table.executescript(
             "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-16384; PRAGMA temp_store=FILE;"
             "CREATE TABLE rows (id TEXT PRIMARY KEY, old BLOB, new BLOB) WITHOUT ROWID;"
-            "CREATE TABLE edits (folder BLOB, name BLOB, id TEXT, PRIMARY KEY (folder, name)) WITHOUT ROWID;"
+            "CREATE TABLE edits (folder BLOB, name BLOB, file BLOB, metadata BLOB, PRIMARY KEY (folder, name)) "
+            "WITHOUT ROWID;"
             "BEGIN"
         )
 
@@ -64,11 +77,14 @@ class ChangedRows:
 
     def put(self, identity: str, record: DataRecord | None, old: DataRecord | None = None) -> None:
         """Let a row be this, None: nothing. `old` is what the base has, needed the first time."""
-        body = _body(record) if record is not None else None
-        done = self._table.execute("UPDATE rows SET new = ? WHERE id = ?", (body, identity))
-        if not done.rowcount:
-            before = _body(old) if old is not None else None
-            self._table.execute("INSERT INTO rows VALUES (?, ?, ?)", (identity, before, body))
+        self._table.execute(
+            "INSERT INTO rows VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET new = excluded.new",
+            (
+                identity,
+                _body(old) if old is not None else None,
+                _body(record) if record is not None else None,
+            ),
+        )
 
     def has(self, identity: str) -> bool:
         """Whether there is such a row by now."""
@@ -78,48 +94,62 @@ class ChangedRows:
         return self.base is not None and self.base.record(identity) is not None
 
     def touched(self) -> Iterator[tuple[str, DataRecord]]:
-        """Yield the rows that are here, by id; rows may be put meanwhile."""
-        for identity, _, new in self._pages():
-            if new is not None:
-                yield identity, decode_record(new, identity)
+        """Yield the rows that are here, by id; rows that were yielded may be put meanwhile."""
+        for identity, new in self._pages("id, new", "new IS NOT NULL"):
+            yield identity, decode_record(new, identity)
 
     def all(self) -> Iterator[tuple[str, DataRecord]]:
-        """Yield all rows, those of the base first; rows may be put meanwhile."""
+        """Yield all rows, those of the base first; rows that were yielded may be put meanwhile."""
         if self.base is not None:
-            for identity, record in self.base.records():
-                found = self._table.execute("SELECT new FROM rows WHERE id = ?", (identity,)).fetchone()
-                if found is None:
-                    yield identity, record
-                elif found[0] is not None:
-                    yield identity, decode_record(found[0], identity)
-        for identity, old, new in self._pages():
-            if old is None and new is not None:
-                yield identity, decode_record(new, identity)
+            of_base = self.base.records()
+            while page := list(islice(of_base, _PAGE)):
+                query = "SELECT id, new FROM rows WHERE id BETWEEN ? AND ?"
+                here = dict(self._table.execute(query, (page[0][0], page[-1][0])))
+                for identity, record in page:
+                    if identity not in here:
+                        yield identity, record
+                    elif (body := here[identity]) is not None:
+                        yield identity, decode_record(body, identity)
+        for identity, new in self._pages("id, new", "old IS NULL AND new IS NOT NULL"):
+            yield identity, decode_record(new, identity)
 
     def changed(self) -> Iterator[tuple[str, DataRecord | None, DataRecord | None]]:
-        """Yield the rows that differ from the base's: before, and now."""
-        for identity, old, new in self._pages():
-            if old != new:
-                yield (
-                    identity,
-                    decode_record(old, identity) if old is not None else None,
-                    decode_record(new, identity) if new is not None else None,
-                )
+        """Yield the rows that differ from the base's, by id: before, and now."""
+        for identity, old, new in self._pages("id, old, new", "old IS NOT new"):
+            yield (
+                identity,
+                decode_record(old, identity) if old is not None else None,
+                decode_record(new, identity) if new is not None else None,
+            )
 
-    def _pages(self) -> Iterator[tuple[str, bytes | None, bytes | None]]:
+    def counts(self) -> tuple[int, int]:
+        """Return how many rows are new, and how many are gone."""
+        query = "SELECT count(*) FILTER (WHERE old IS NULL), count(*) FILTER (WHERE new IS NULL) FROM rows"
+        added, removed = self._table.execute(f"{query} WHERE old IS NOT new").fetchone()
+        return int(added), int(removed)
+
+    def _pages(self, columns: str, condition: str) -> Iterator[tuple[Any, ...]]:
         last = ""
-        while page := self._table.execute(
-            "SELECT id, old, new FROM rows WHERE id > ? ORDER BY id LIMIT ?", (last, _PAGE)
-        ).fetchall():
+        query = f"SELECT {columns} FROM rows WHERE id > ? AND {condition} ORDER BY id LIMIT ?"  # noqa: S608  # all of it ours
+        while page := self._table.execute(query, (last, _PAGE)).fetchall():
             yield from page
             last = page[-1][0]
 
-    # The edits that make the new version of the base
+    # The edits of files that make the new version of the base
 
-    def note_edit(self, folder: bytes, name: bytes, identity: str) -> None:
-        """Note that something is to happen at a path."""
-        self._table.execute("INSERT OR IGNORE INTO edits VALUES (?, ?, ?)", (folder, name, identity))
+    def note_edits(self, edits: Iterable[FileEdit]) -> None:
+        """Note what is to happen at paths. What goes gives way to what is to be at its path."""
+        self._table.executemany(
+            "INSERT INTO edits VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET file = excluded.file, "
+            "metadata = excluded.metadata WHERE excluded.file IS NOT NULL",
+            [(each.folder, each.name, _file_body(each.file), each.metadata) for each in edits],
+        )
 
-    def edits(self) -> Iterator[tuple[bytes, bytes, str]]:
-        """Yield the paths that were noted, in tree order, each with its row's id."""
-        yield from self._table.execute("SELECT folder, name, id FROM edits ORDER BY folder, name")
+    def edits(self) -> Iterator[FileEdit]:
+        """Yield what was noted, in tree order."""
+        for folder, name, file, metadata in self._table.execute("SELECT * FROM edits ORDER BY folder, name"):
+            yield FileEdit(folder, name, _file_decoder.decode(file) if file is not None else None, metadata or b"")
+
+
+def _file_body(file: FileValue | None) -> bytes | None:
+    return _encoder.encode(file) if file is not None else None

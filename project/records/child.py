@@ -12,6 +12,7 @@ import ctypes
 import datetime as dt
 import enum
 import importlib.util
+import io
 import os
 import signal
 import sys
@@ -23,9 +24,10 @@ from types import ModuleType
 from typing import IO, Any
 
 from penstock.errors import AccessError, PenstockError, UsageError
+from penstock.manifest.entry import BLOCK_SIZE
 from penstock.project.declared.file_types import LOOKED_AT, check_format, suffix_of
 
-from .file_store import FileStore
+from .file_store import FileStore, StoredFile
 from .messages import (
     Broken,
     Brought,
@@ -173,42 +175,58 @@ class _Child:
             if field.optional:
                 return PlainForm(None)
             raise UsageError(f"{field.name} has no file", fix="Return one, or declare the field … | None.")
+        if isinstance(value, bytes | bytearray | memoryview):
+            return self._taken_bytes(memoryview(value).cast("B"), field)
+        if _is_picture(value):
+            body = io.BytesIO()
+            _save(value, body, field)
+            return self._taken_bytes(body.getbuffer(), field)
         try:
             path, is_ours = self._written(value, field)
         except OSError as error:
-            raise AccessError(
-                f"what was returned for {field.name} cannot be kept",
-                why=error.strerror or str(error),
-                fix=f"Make room: it goes to {self._setup.folder}",
-            ) from error
+            raise self._full(field, error) from error
         try:
-            with open(path, "rb") as stream:
-                head = stream.read(LOOKED_AT)
+            with open(path, "rb", buffering=0) as stream:
+                size = os.fstat(stream.fileno()).st_size
+                head = stream.read(BLOCK_SIZE if size <= BLOCK_SIZE and not is_ours else LOOKED_AT)
         except OSError as error:
             raise UsageError(
                 f"{field.name} is the file {path}, which cannot be read", why=error.strerror or str(error)
             ) from error
+        if size == len(head) and not is_ours:  # it is all of it
+            return self._taken_bytes(memoryview(head), field, path)
+        found = _checked(head[:LOOKED_AT], field, "what was returned" if is_ours else path)
+        return _form(self._files.take(path, suffix_of(found, head), move=is_ours))
+
+    def _taken_bytes(self, data: memoryview, field: FieldForm, what: str = "what was returned") -> FileForm:
+        head = bytes(data[:LOOKED_AT])
+        suffix = suffix_of(_checked(head, field, what), head)
+        if len(data) <= BLOCK_SIZE:
+            return _form(self._files.take_bytes(data, suffix))
+        place = self._new_place()
         try:
-            found = check_format(head, field.formats)
-        except UsageError as error:
-            what = f"{field.name} is {'what was returned' if is_ours else path}: {error.what}"
-            raise UsageError(what, why=error.why, fix=error.fix) from error
-        taken = self._files.take(path, suffix_of(found, head), move=is_ours)
-        return FileForm(taken.value, taken.object.hex(), taken.blocks.hex())
+            with open(place, "wb") as stream:
+                stream.write(data)
+        except OSError as error:
+            raise self._full(field, error) from error
+        return _form(self._files.take(place, suffix, move=True))
+
+    def _full(self, field: FieldForm, error: OSError) -> AccessError:
+        return AccessError(
+            f"what was returned for {field.name} cannot be kept",
+            why=error.strerror or str(error),
+            fix=f"Make room: it goes to {self._setup.folder}",
+        )
+
+    def _new_place(self) -> str:
+        return os.path.join(self._setup.folder, f"out-{os.getpid()}-{next(self._names)}")
 
     def _written(self, value: Any, field: FieldForm) -> tuple[str, bool]:
         """Return the path of what a method has returned, and whether the file is ours to move."""
         if isinstance(value, str | os.PathLike):
             return os.path.abspath(os.fsdecode(os.fspath(value))), False
-        place = os.path.join(self._setup.folder, f"out-{os.getpid()}-{next(self._names)}")
-        if isinstance(value, bytes | bytearray | memoryview):
-            with open(place, "wb") as stream:
-                stream.write(value)
-        elif hasattr(value, "save") and hasattr(value, "mode"):  # a picture of PIL
-            kind = next((_PICTURES[each] for each in field.formats if each in _PICTURES), "PNG")
-            own = str(getattr(value, "format", None) or "")
-            value.save(place, own if own in [_PICTURES.get(each) for each in field.formats] else kind)
-        elif hasattr(value, "read"):
+        place = self._new_place()
+        if hasattr(value, "read"):
             _copy(value, place)
         else:
             raise UsageError(
@@ -217,6 +235,28 @@ class _Child:
                 fix="Return one of these.",
             )
         return place, True
+
+
+def _checked(head: bytes, field: FieldForm, what: str) -> str:
+    """Return the type that a file is of, as it begins. UsageError: none of its field's; names what it is."""
+    try:
+        return check_format(head, field.formats)
+    except UsageError as error:
+        raise UsageError(f"{field.name} is {what}: {error.what}", why=error.why, fix=error.fix) from error
+
+
+def _form(taken: StoredFile) -> FileForm:
+    return FileForm(taken.value, taken.object.hex(), taken.blocks.hex())
+
+
+def _is_picture(value: Any) -> bool:
+    return hasattr(value, "save") and hasattr(value, "mode")  # of PIL; its frames may be read, too
+
+
+def _save(picture: Any, body: io.BytesIO, field: FieldForm) -> None:
+    kind = next((_PICTURES[each] for each in field.formats if each in _PICTURES), "PNG")
+    own = str(getattr(picture, "format", None) or "")
+    picture.save(body, own if own in [_PICTURES.get(each) for each in field.formats] else kind)
 
 
 def _copy(stream: Any, place: str) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from itertools import islice
@@ -42,6 +43,8 @@ from .messages import (
 __all__ = ["CodeError", "CodeProcesses"]
 
 _BATCH = 16
+_LARGEST_BATCH = 256
+_BATCH_SECONDS = 0.1
 _PATIENCE = 10.0
 
 
@@ -188,28 +191,30 @@ class CodeProcesses:
         """
         source = iter(calls)
         first = tuple(islice(source, _BATCH))
-        if not first:
-            return
-        second = tuple(islice(source, _BATCH))
-        if not second:
+        second = tuple(islice(source, _BATCH)) if first else ()
+        if second:
+            yield from self._in_parallel(method, field, [first, second], source)
+        elif first:
             process = self._process(0)
             process.say(MethodCalls(method, field, first))
             yield from _answers(process.hear())
-            return
-        yield from self._in_parallel(method, field, iter([first, second]), source)
 
     def _in_parallel(
-        self, method: str, field: FieldForm | None, begun: Iterator[tuple[MethodCall, ...]], rest: Iterator[MethodCall]
+        self, method: str, field: FieldForm | None, begun: list[tuple[MethodCall, ...]], rest: Iterator[MethodCall]
     ) -> Iterator[CallAnswer]:
         processes = [self._process(number) for number in range(self._width)]
         waiting: queue.Queue[tuple[MethodCall, ...] | None] = queue.Queue(2 * self._width)
         done: queue.Queue[tuple[CallAnswer, ...] | BaseException] = queue.Queue()
+        batches = _Batches(begun, rest)
 
         def serve(process: _Process) -> None:
             try:
                 while (batch := waiting.get()) is not None:
+                    since = time.monotonic()
                     process.say(MethodCalls(method, field, batch))
-                    done.put(_answers(process.hear()))
+                    answers = _answers(process.hear())
+                    batches.took(len(batch), time.monotonic() - since)
+                    done.put(answers)
             except (PenstockError, OSError, ValueError, AssertionError) as error:
                 done.put(error)
 
@@ -220,7 +225,6 @@ class CodeProcesses:
             each.start()
         sent = 0
         try:
-            batches = _batches(begun, rest)
             batch = next(batches, None)
             while batch is not None or sent:
                 while batch is not None and sent < 2 * self._width:
@@ -244,10 +248,24 @@ class CodeProcesses:
                 each.join(_PATIENCE)
 
 
-def _batches(begun: Iterator[tuple[MethodCall, ...]], rest: Iterator[MethodCall]) -> Iterator[tuple[MethodCall, ...]]:
-    yield from begun
-    while batch := tuple(islice(rest, _BATCH)):
-        yield batch
+class _Batches(Iterator[tuple[MethodCall, ...]]):
+    """Calls in batches, larger ones where they are quick: to hand one over costs as much as some quick calls."""
+
+    def __init__(self, begun: list[tuple[MethodCall, ...]], rest: Iterator[MethodCall]) -> None:
+        self._begun = iter(begun)
+        self._rest = rest
+        self._size = _BATCH
+
+    def __next__(self) -> tuple[MethodCall, ...]:
+        batch = next(self._begun, None) or tuple(islice(self._rest, self._size))
+        if not batch:
+            raise StopIteration
+        return batch
+
+    def took(self, count: int, seconds: float) -> None:
+        """Be told how long a batch took. From any thread."""
+        if seconds:
+            self._size = max(_BATCH, min(_LARGEST_BATCH, int(count * _BATCH_SECONDS / seconds)))
 
 
 def _answers(found: FromChild) -> tuple[CallAnswer, ...]:

@@ -9,15 +9,28 @@ machine; it stays when fields are made, renamed or removed.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 from blake3 import blake3
 
 from penstock.errors import IntegrityError, UsageError
+from penstock.manifest.entry import MAX_METADATA
 from penstock.manifest.metadata import canonical_json
 
-__all__ = ["RECORDS", "DataRecord", "FileValue", "Lineage", "decode_record", "encode_record", "file_name", "record_id"]
+__all__ = [
+    "RECORDS",
+    "DataRecord",
+    "FileValue",
+    "Lineage",
+    "check_id",
+    "decode_record",
+    "encode_record",
+    "file_name",
+    "plain_json",
+    "record_id",
+]
 
 RECORDS = b".records"
 """The folder of the records themselves."""
@@ -104,11 +117,35 @@ class DataRecord(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 _decoder = msgspec.json.Decoder(DataRecord)
+_encoder = msgspec.json.Encoder(order="sorted")
+_ALIKE = (str, int, type(None))  # and bool, which is an int
+
+
+def plain_json(value: dict[str, Any], *given: Mapping[str, Any]) -> bytes:
+    """Write an object as canonical JSON, in a tenth of the time where what is in `given` is text and whole numbers.
+
+    `given` are the mappings in it whose values are not ours. UsageError: as of `canonical_json`.
+    """
+    return _written(value, given) or canonical_json(msgspec.to_builtins(value))
 
 
 def encode_record(record: DataRecord) -> bytes:
     """Write a record as canonical JSON: equal records are equal bytes. UsageError: metadata cannot hold a value."""
-    return canonical_json(msgspec.to_builtins(record))
+    given = (record.values, *[each.of for each in record.made.values()])
+    return _written(record, given) or canonical_json(msgspec.to_builtins(record))
+
+
+def _written(value: object, given: Iterable[Mapping[str, Any]]) -> bytes | None:
+    """Write what both writers of JSON write alike, which floats are not; None: it is something else, or too much."""
+    for mapping in given:
+        for each in mapping.values():
+            if not isinstance(each, _ALIKE):
+                return None
+    try:
+        body = _encoder.encode(value)
+    except (OverflowError, msgspec.MsgspecError, UnicodeEncodeError):
+        return None
+    return body if len(body) <= MAX_METADATA else None
 
 
 def decode_record(body: bytes, name: str) -> DataRecord:
@@ -123,7 +160,7 @@ def record_id(ingest: str, files: dict[str, FileValue], values: dict[str, Any], 
     """Return the id of what an ingest brought for the `occurrence`-th time, counted from 0."""
     content = {"ingest": ingest, "occurrence": occurrence, "values": values}
     content["files"] = {name: each.hash for name, each in files.items()}
-    body = canonical_json(content)
+    body = plain_json(content, values)
     return blake3(body, derive_key_context="penstock 1 declared record").hexdigest()[:_ID_DIGITS]
 
 

@@ -10,6 +10,7 @@ returned, which whoever publishes a version calls before. Any number of processe
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import shutil
 from dataclasses import dataclass
@@ -76,12 +77,37 @@ class FileStore:
             ) from error
         return StoredFile(FileValue(digest.hex(), size, suffix), whole, blocks)
 
-    def _place(self, temporary: str, digest: bytes) -> None:
+    def take_bytes(self, data: bytes | bytearray | memoryview, suffix: str) -> StoredFile:
+        """Take a file that is in memory, of a block at most. AccessError: as of `take`."""
+        digest = content_hash(data)
         target = self.path_of(digest)
+        temporary = os.path.join(self.folder, f"bytes-{os.getpid()}")
+        try:
+            self._make_folder(target)
+            if not os.path.exists(target):
+                with open(temporary, "wb", buffering=0) as stream:
+                    if stream.write(data) != len(data):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                    os.fchmod(stream.fileno(), 0o444)
+                os.rename(temporary, target)
+        except OSError as error:
+            _forget(temporary)
+            raise AccessError(
+                f"a file of {len(data)} bytes cannot be kept",
+                why=error.strerror or str(error),
+                fix=f"Make room: it goes to {self.bucket}",
+            ) from error
+        return StoredFile(FileValue(digest.hex(), len(data), suffix), digest, b"")
+
+    def _make_folder(self, target: str) -> None:
         folder = os.path.dirname(target)
         if folder not in self._made:
             os.makedirs(folder, exist_ok=True)
             self._made.add(folder)
+
+    def _place(self, temporary: str, digest: bytes) -> None:
+        target = self.path_of(digest)
+        self._make_folder(target)
         if os.path.exists(target):
             os.unlink(temporary)
         else:

@@ -15,8 +15,10 @@ import os
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
+from itertools import groupby
+from operator import itemgetter
 
 import msgspec
 
@@ -86,8 +88,8 @@ class KeptWork:
         """Write what waits: from here on it is kept, whatever happens to this process."""
         if self._waiting:
             self._table.execute("BEGIN IMMEDIATE")
-            for statement, values in self._waiting:
-                self._table.execute(statement, values)
+            for statement, group in groupby(self._waiting, itemgetter(0)):
+                self._table.executemany(statement, [values for _, values in group])
             self._table.execute("COMMIT")
             self._waiting.clear()
             self._contents.clear()
@@ -143,13 +145,14 @@ class KeptWork:
 
     # Derived values
 
-    def find(self, work: str) -> KeptValue | None:
-        """Return what a method returned for such inputs; None: it has not been called, or the file is gone."""
-        found = self._table.execute("SELECT value FROM made WHERE work = ?", (work,)).fetchone()
-        if found is None:
-            return None
-        value = _decoder.decode(found[0])
-        return value if value.file is None or self.has_file(value.file) else None
+    def find(self, works: Sequence[str]) -> dict[str, KeptValue]:
+        """Return what methods returned for such inputs; not of those not called yet, or whose file is gone."""
+        if not works:
+            return {}
+        marks = ", ".join("?" * len(works))
+        query = f"SELECT work, value FROM made WHERE work IN ({marks})"  # noqa: S608  # question marks
+        found = {work: _decoder.decode(body) for work, body in self._table.execute(query, works)}
+        return {work: each for work, each in found.items() if each.file is None or self.has_file(each.file)}
 
     def keep(self, work: str, value: KeptValue) -> None:
         """Keep what a method returned."""

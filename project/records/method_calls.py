@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import msgspec
 from blake3 import blake3
 
 from penstock.errors import UsageError
-from penstock.manifest.metadata import canonical_json
 from penstock.project.declared.declaration import Field, Method
 
 from .code_processes import CodeError
-from .data_record import DataRecord, FileValue, Lineage, file_name
+from .data_record import DataRecord, FileValue, Lineage, file_name, plain_json
 from .kept_work import KeptValue
 from .messages import CallAnswer, FieldForm, MethodCall
 from .version_draft import VersionDraft, form_of
@@ -22,6 +22,8 @@ __all__ = ["act", "check", "derive"]
 
 _Rows = Iterator[tuple[str, DataRecord]]
 _LONGEST_ERROR = 2000
+_PAGE = 256
+"""Rows for which it is asked at once what is remembered."""
 
 
 def act(draft: VersionDraft, method: Method) -> None:
@@ -84,22 +86,27 @@ def _needing(draft: VersionDraft, method: Method, form: FieldForm, works: dict[s
 
     `works` is given what stands for each call that is to be made.
     """
-    for identity, record in draft.considered(method):
-        made = _lineage(method, record)
-        if record.made.get(method.name) == made:
-            continue
-        if not _has_inputs(draft, method, record):
-            if record.value(method.name) is not None or method.name in record.error:
+    needs = _inputs(draft, method)
+    rows = draft.considered(method)
+    while page := list(islice(rows, _PAGE)):
+        asked: list[tuple[str, DataRecord, Lineage, str]] = []
+        for identity, record in page:
+            made = _lineage(method, record)
+            if record.made.get(method.name) == made:
+                continue
+            if _has(record, needs):
+                asked.append((identity, record, made, _work(made, form)))
+            elif record.value(method.name) is not None or method.name in record.error:
                 draft.rows.put(identity, record.with_value(method.name, None), record)
-            continue
-        work = _work(made, form)
-        kept = draft.shop.kept.find(work)
-        if kept is not None:
-            value = kept.file if kept.file is not None else kept.plain
-            draft.rows.put(identity, record.with_value(method.name, value, made), record)
-            continue
-        works[identity] = made, work
-        yield identity, record
+        known = draft.shop.kept.find([work for *_, work in asked])
+        for identity, record, made, work in asked:
+            kept = known.get(work)
+            if kept is not None:
+                value = kept.file if kept.file is not None else kept.plain
+                draft.rows.put(identity, record.with_value(method.name, value, made), record)
+            else:
+                works[identity] = made, work
+                yield identity, record
 
 
 def _answers(
@@ -107,13 +114,13 @@ def _answers(
 ) -> Iterator[tuple[DataRecord, CallAnswer]]:
     """Call a method for rows, and yield each with its answer; no process is started where there is nothing to call."""
     inflight: dict[str, DataRecord] = {}
+    needs = _inputs(draft, method)
 
     def calls() -> Iterator[MethodCall]:
         for identity, record in rows:
-            call = _call(draft, method, identity, record)
-            if call is not None:
+            if _has(record, needs):
                 inflight[identity] = record
-                yield call
+                yield _call(draft, method, identity, record)
 
     made = calls()
     first = next(made, None)
@@ -132,20 +139,22 @@ def _answers(
         yield inflight.pop(answer.record), answer
 
 
-def _has_inputs(draft: VersionDraft, method: Method, record: DataRecord) -> bool:
-    """Whether a record has all that a method cannot do without."""
+def _inputs(draft: VersionDraft, method: Method) -> list[str]:
+    """Return the fields that a method cannot do without."""
+    needed = []
     for each in method.parameters:
         column = draft.declaration.column(each.name)
-        may_lack = each.has_default or each.name == "id" or (column is not None and column.type.optional)
-        if not may_lack and record.value(each.name) is None:
-            return False
-    return True
+        if not each.has_default and each.name != "id" and (column is None or not column.type.optional):
+            needed.append(each.name)
+    return needed
 
 
-def _call(draft: VersionDraft, method: Method, identity: str, record: DataRecord) -> MethodCall | None:
-    """Return what a method is called with for a record; None: an input is missing that it cannot do without."""
-    if not _has_inputs(draft, method, record):
-        return None
+def _has(record: DataRecord, needs: list[str]) -> bool:
+    return all(record.value(name) is not None for name in needs)
+
+
+def _call(draft: VersionDraft, method: Method, identity: str, record: DataRecord) -> MethodCall:
+    """Return what a method is called with for a record that has what it needs."""
     values: dict[str, Any] = {}
     files: dict[str, tuple[str, str]] = {}
     for parameter in method.parameters:
@@ -180,5 +189,5 @@ def _lineage(method: Method, record: DataRecord) -> Lineage:
 
 def _work(made: Lineage, form: FieldForm) -> str:
     """Return what stands for a call: the same code, the same inputs, the same types of what is to come of it."""
-    body = canonical_json({"by": made.by, "of": made.of, "formats": list(form.formats)})
+    body = plain_json({"by": made.by, "of": made.of, "formats": list(form.formats)}, made.of)
     return blake3(body, derive_key_context="penstock 1 declared work").hexdigest()

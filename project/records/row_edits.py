@@ -5,22 +5,20 @@ Work goes by the rows that changed. A folder that is renamed moves by reference.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
-import msgspec
 from msgspec import structs
 
 from penstock.errors import IntegrityError
 from penstock.manifest.build import with_blocks
 from penstock.manifest.entry import Kind, TreeEntry
 from penstock.manifest.hashing import content_hash
-from penstock.manifest.metadata import canonical_json
 from penstock.manifest.update import Edit
 from penstock.repo.write.version_content import VersionContent
 
-from .changed_rows import ChangedRows
-from .data_record import RECORDS, DataRecord, encode_record, file_name
+from .changed_rows import ChangedRows, FileEdit
+from .data_record import RECORDS, DataRecord, encode_record, file_name, plain_json
 from .dataset_schema import Schema
 from .kept_work import KeptWork
 from .versions import Version
@@ -54,36 +52,36 @@ class RowEdits:
         self._moved = {new: old for old, new in moved.items()}
         self._files = sorted(now)
 
-    def plan(self) -> None:
-        """Note which paths are touched: see `ChangedRows.note_edit`."""
-        note = self._rows.note_edit
-        if self._rows.base is None:
-            note(RECORDS, b"", "")
-        for folder in (*self._gone, *self._new, *self._moved):
-            note(folder.encode(), b"", "")
-        for identity, before, now in self._rows.changed():
-            note(RECORDS, identity.encode(), identity)
-            old = before.renamed(self._names) if before is not None else DataRecord("")
-            new = now if now is not None else DataRecord("")
-            for name in self._files:
-                one, other = old.files.get(name), new.files.get(name)
-                if one is None and other is None:
-                    continue
-                told = _told(old, name) != _told(new, name)
-                if one is not None and (other is None or other != one):
-                    note(name.encode(), file_name(identity, one).encode(), identity)
-                if other is not None and (one != other or told):
-                    note(name.encode(), file_name(identity, other).encode(), identity)
-
     def edits(self, content: VersionContent) -> Generator[Edit, None, None]:
-        """Yield the edits, in tree order."""
-        for folder, name, identity in self._rows.edits():
-            if not name:
-                yield self._folder(folder)
-            elif folder == RECORDS:
-                yield Edit((RECORDS, name), self._record(name, identity), missing_ok=True)
+        """Yield the edits, in tree order: records, whose folder is the first one, and then what they said of files."""
+        rows = self._rows
+        if rows.base is None:
+            yield self._folder(RECORDS)
+        folders = {each.encode() for each in (*self._gone, *self._new, *self._moved)}
+        rows.note_edits(FileEdit(each, b"") for each in sorted(folders))
+        for identity, before, now in rows.changed():
+            rows.note_edits(self._of_files(identity, before, now))
+            name = identity.encode()
+            entry = _record_entry(name, now) if now is not None else None
+            yield Edit((RECORDS, name), entry, missing_ok=True)
+        for edit in rows.edits():
+            if edit.name:
+                yield Edit((edit.folder, edit.name), self._file(edit, content), missing_ok=True)
             else:
-                yield Edit((folder, name), self._file(folder, name, identity, content), missing_ok=True)
+                yield self._folder(edit.folder)
+
+    def _of_files(self, identity: str, before: DataRecord | None, now: DataRecord | None) -> Iterator[FileEdit]:
+        old = before if before is not None else _NOTHING
+        if self._names:
+            old = old.renamed(self._names)
+        new = now if now is not None else _NOTHING
+        for name in self._files:
+            one, other = old.files.get(name), new.files.get(name)
+            if one is not None and one != other:
+                yield FileEdit(name.encode(), file_name(identity, one).encode())
+            if other is not None and (one != other or _told(old, name) != _told(new, name)):
+                metadata = plain_json({"record": identity, **_told(new, name)}, *_given(new, name))
+                yield FileEdit(name.encode(), file_name(identity, other).encode(), other, metadata)
 
     def _folder(self, folder: bytes) -> Edit:
         name = folder.decode()
@@ -94,24 +92,16 @@ class RowEdits:
         directory = base.folder(old.encode()) if old is not None and base is not None else None
         return Edit((folder,), TreeEntry(folder, Kind.DIRECTORY, directory=directory))
 
-    def _record(self, name: bytes, identity: str) -> TreeEntry | None:
-        record = self._rows.get(identity)
-        if record is None:
+    def _file(self, edit: FileEdit, content: VersionContent) -> TreeEntry | None:
+        value = edit.file
+        if value is None:
             return None
-        return TreeEntry(name, Kind.FILE, 0, content_hash(b""), metadata=encode_record(record))
-
-    def _file(self, folder: bytes, name: bytes, identity: str, content: VersionContent) -> TreeEntry | None:
-        record = self._rows.get(identity)
-        field = folder.decode()
-        value = record.files.get(field) if record is not None else None
-        if record is None or value is None or file_name(identity, value).encode() != name:
-            return None
-        metadata = canonical_json({"record": identity, **_told(record, field)})
+        field, folder, name = edit.folder.decode(), edit.folder, edit.name
         old = self._moved.get(field, field).encode()
         for version in self._versions:
             found = version.find(old, name) or (version.find(folder, name) if folder != old else None)
             if found is not None and found.hash.hex() == value.hash:
-                return structs.replace(found, metadata=metadata)
+                return structs.replace(found, metadata=edit.metadata)
         stored = self._kept.stored(value)
         if stored is None:
             raise IntegrityError(
@@ -119,12 +109,28 @@ class RowEdits:
                 why="what this machine remembers of it is gone",
                 fix="Run the ingest again: git datasets run --again",
             )
-        entry = stored.entry(name, metadata)
+        entry = stored.entry(name, edit.metadata)
         return with_blocks(entry, stored.blocks, content.write) if stored.blocks else entry
+
+
+_NOTHING = DataRecord("")
+_EMPTY = content_hash(b"")
+
+
+def _record_entry(name: bytes, record: DataRecord) -> TreeEntry:
+    return TreeEntry(name, Kind.FILE, 0, _EMPTY, metadata=encode_record(record))
 
 
 def _told(record: DataRecord, field: str) -> dict[str, Any]:
     """Return what the metadata of a file says of its record, beside the id: its values, and how the file was made."""
-    made = record.made.get(field)
     told: dict[str, Any] = {"values": record.values} if record.values else {}
-    return {**told, "made": msgspec.to_builtins(made)} if made is not None else told
+    if (made := record.made.get(field)) is not None:
+        told["made"] = made
+    return told
+
+
+def _given(record: DataRecord, field: str) -> Iterator[dict[str, Any]]:
+    """Yield the mappings in it whose values are anybody's."""
+    yield record.values
+    if (made := record.made.get(field)) is not None:
+        yield made.of

@@ -99,6 +99,14 @@ class Snapshot:
             self._commit = self.repository.commit(self.version.commit)
         return self._commit
 
+    def attachments(self) -> NodeRef | None:
+        """Return the directory of what is attached to the version's commit; None: nothing is, or not here.
+
+        A directory of a version has nothing attached, nor has a version that was named by its top hash.
+        """
+        commit = self.commit()
+        return commit.attachments if commit is not None and not parse_handle(self.handle).subdir else None
+
     def find(self, path: str) -> TreeEntry:
         """Return the entry at a path; NotFoundError names what is near."""
         names = split_path(path)

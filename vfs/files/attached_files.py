@@ -1,39 +1,42 @@
 """Files that are attached to a version's commit, as a mount shows them: at the root, after all that the version has.
 
-Their inodes follow the last one of the version's, so that no inode of the version depends on them. They are files
-alone; a name that the version itself has is the version's. Pure but for the nodes that are asked for.
+Their inodes lie above all others and are named by content, so that one stands for the same bytes whichever version the
+mount is brought to, and no inode of a version depends on them. They are files alone; a name that the version itself has
+is the version's. Pure but for the nodes that are asked for.
 """
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import NamedTuple
 
 from penstock.manifest.entry import NodeRef, TreeEntry
-from penstock.manifest.tree import ROOT_INODE, Inode, LoadNode, Tree
+from penstock.manifest.tree import Inode, LoadNode, Tree
 
-__all__ = ["AttachedFile", "attached_files"]
+__all__ = ["FIRST_ATTACHED_INODE", "AttachedFile", "attached_files"]
 
+_HASHED_BITS = 40
+FIRST_ATTACHED_INODE = (1 << 49) - (1 << _HASHED_BITS)
+"""What a handle can name (`file_handles`) ends with them; what is new in a mount begins far below."""
 _MOST = 64
 
 
 class AttachedFile(NamedTuple):
-    """One of them: where it is listed, counted from the version's first entry, its inode, and what it is."""
+    """One of them: its number in the listing of them, its inode, and what it is."""
 
-    position: int
+    number: int
     inode: Inode
     entry: TreeEntry
 
 
-def attached_files(root: NodeRef, attachments: NodeRef | None, load: LoadNode) -> list[AttachedFile]:
-    """Return the files that are attached to the version whose tree is `root`; `load` as for `Tree`."""
+def attached_files(root: NodeRef | None, attachments: NodeRef | None, load: LoadNode) -> list[AttachedFile]:
+    """Return the files that are attached, but for names that the tree at `root` has; `load` as for `Tree`."""
     if attachments is None:
         return []
-    tree = Tree(root, load)
+    tree = Tree(attachments, load)
     found = []
-    for at, entry in Tree(attachments, load).children(attachments):
-        if at >= _MOST:
-            break
-        if entry.is_file and tree.find(root, entry.name) is None:
-            position = root.entries + at
-            found.append(AttachedFile(position, Inode(ROOT_INODE + 1 + position), entry))
+    for number, (_, entry) in enumerate(islice(tree.children(attachments), _MOST)):
+        if entry.is_file and (root is None or tree.find(root, entry.name) is None):
+            inode = FIRST_ATTACHED_INODE + int.from_bytes(entry.hash[: _HASHED_BITS // 8], "big")
+            found.append(AttachedFile(number, Inode(inode), entry))
     return found

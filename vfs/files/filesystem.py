@@ -55,6 +55,8 @@ _DIRECTORIES = 16384
 """Directories kept by inode, at about 500 bytes each."""
 _BATCH = 128
 """Entries made ready at once by `readdir`: 16 KiB of names and attributes in the kernel's form, 0.5 ms of work."""
+_ONCE_ATTACHED = 1024
+"""Attached files that are remembered for who has them open, after the mount was brought to another version."""
 _CHILDREN = 2
 """Offset in a directory of its first child; 0 and 1 are ``.`` and ``..``."""
 
@@ -140,6 +142,8 @@ class ReadOnlyFileSystem:
     ) -> None:
         self._attachments = attachments
         self._attached: list[AttachedFile] | None = None
+        self._once_attached: dict[int, TreeEntry] = {}
+        self._covers: NodeRef | None = source.root
         self._source = source
         self._umask = umask
         self._workers = workers
@@ -182,23 +186,36 @@ class ReadOnlyFileSystem:
         except NodeMissing:
             return await self._asker.ask(lambda load: question(Tree(self._source.root, load)))
 
+    def attach(self, attachments: NodeRef | None) -> None:
+        """Show what is attached to another version from now on; files that are open stay what they are.
+
+        Which of the names the version has itself is for who lies over it to say.
+        """
+        self._attachments, self._attached, self._covers = attachments, None, None
+
     async def attached(self) -> list[AttachedFile]:
         """Return what is attached to the version's commit, in the order in which it is listed."""
-        if self._attached is None:
-            root, attachments = self._source.root, self._attachments
+        while self._attached is None:
+            root, attachments = self._covers, self._attachments
             try:
-                self._attached = await self._asker.ask(lambda load: attached_files(root, attachments, load))
+                found = await self._asker.ask(lambda load, of=root, what=attachments: attached_files(of, what, load))
             except (IntegrityError, NotFoundError) as error:  # the version is whole without
                 _log.warning("what is attached to the version is not shown: %s", error)
-                self._attached = []
+                found = []
+            if attachments is self._attachments:
+                self._attached = found
+                if len(self._once_attached) > _ONCE_ATTACHED:
+                    self._once_attached.clear()
+                self._once_attached.update((each.inode, each.entry) for each in found)
         return self._attached
 
     async def _entry(self, inode: int) -> TreeEntry:
         if not 0 <= inode - ROOT_INODE <= self._source.root.entries:
-            for each in await self.attached():
-                if each.inode == inode:
-                    return each.entry
-            raise Refusal(errno.ESTALE)
+            await self.attached()
+            entry = self._once_attached.get(inode)
+            if entry is None:
+                raise Refusal(errno.ESTALE)
+            return entry
         entry = await self._ask(lambda tree: tree.by_inode(Inode(inode)))
         if inode == ROOT_INODE and self._source.root_metadata:
             return msgspec.structs.replace(entry, metadata=self._source.root_metadata)
@@ -359,10 +376,10 @@ class ReadOnlyFileSystem:
                 DirectoryItem(
                     each.entry.name,
                     attributes_of(each.inode, each.entry, self._epoch_ns, self._umask),
-                    each.position + 1 + _CHILDREN,
+                    self._source.root.entries + each.number + 1 + _CHILDREN,
                 )
                 for each in await self.attached()
-                if each.position >= start - _CHILDREN
+                if self._source.root.entries + each.number >= start - _CHILDREN
             ]
         stream.begin, stream.ready = start, items
         return items

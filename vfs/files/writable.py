@@ -28,12 +28,13 @@ from penstock.manifest.tree import ROOT_INODE, NodeMissing
 from penstock.overlay.content.layers import LOWER, ZEROS
 from penstock.overlay.overlay import Overlay
 from penstock.overlay.tables.schema import FIRST_NEW_INODE, InodeRecord, decode_entry
-from penstock.overlay.tree.namespace import MergedItem, MergedNode, Namespace
+from penstock.overlay.tree.namespace import UPPER_OFFSET, MergedItem, MergedNode, Namespace
 from penstock.vfs.ahead.large_file_rules import Readahead
 from penstock.vfs.source.source import Source
 from penstock.vfs.source.tree_queries import TreeQueries
 from penstock.vfs.source.workers import Workers
 
+from .attached_files import FIRST_ATTACHED_INODE
 from .attributes import Attributes, FileSystemSize, attributes_of, attributes_of_record, holes_of
 from .errnos import Refusal
 from .file_handles import FileHandle, inode_of
@@ -58,6 +59,8 @@ _CHANGING = 64
 _PASSED = 4096
 """Names that a step of the event loop passes over, in a directory whose names were removed."""
 _CHILDREN = 2
+_ATTACHED_OFFSET = UPPER_OFFSET + (1 << 61)
+"""Offset in the root of what is attached to the version: behind all that was added to it."""
 _UNIT = 4096
 
 
@@ -145,7 +148,18 @@ class WritableFileSystem:
         if name in (b".", b".."):
             return await self.getattr(parent if name == b"." else await self._parent(parent))
         found = await self.ask(lambda view: view.lookup(parent, name))
-        return self._attributes(found) if found is not None else None
+        if found is None:
+            attached = await self._attached(parent, name)
+            return await self.getattr(attached) if attached else None
+        return self._attributes(found)
+
+    async def _attached(self, parent: int, name: bytes) -> int:
+        """Return the inode of a file that is attached to the version; 0: no such is shown by this name."""
+        if parent == ROOT_INODE:
+            for each in await self._lower.attached():
+                if each.entry.name == name and await self.ask(lambda view: view.lookup(parent, name)) is None:
+                    return each.inode
+        return 0
 
     async def _parent(self, inode: int) -> int:
         if inode == ROOT_INODE:
@@ -157,10 +171,15 @@ class WritableFileSystem:
 
     async def getattr(self, inode: int) -> Attributes:
         """Return the attributes of an inode. ESTALE: there is none with this number."""
+        if inode >= FIRST_ATTACHED_INODE:
+            found = await self._lower.getattr(inode)
+            return msgspec.structs.replace(found, mode=found.mode & ~0o222)
         return self._attributes(await self._known(inode))
 
     async def readlink(self, inode: int) -> bytes:
         """Return what a symlink points to. EINVAL: it is none."""
+        if inode >= FIRST_ATTACHED_INODE:
+            return await self._lower.readlink(inode)
         node = await self._node(inode)
         if node.kind is not Kind.SYMLINK:
             raise Refusal(errno.EINVAL)
@@ -169,7 +188,11 @@ class WritableFileSystem:
         return found.target
 
     async def open(self, inode: int, flags: int) -> FileHandle:
-        """Open a file. EISDIR, ELOOP: it is no file."""
+        """Open a file. EISDIR, ELOOP: it is no file. EPERM: to write what is attached to the version."""
+        if inode >= FIRST_ATTACHED_INODE:
+            if flags & os.O_ACCMODE != os.O_RDONLY or flags & os.O_TRUNC:
+                raise Refusal(errno.EPERM)
+            return self._opened(inode, await self._lower.open(inode, flags))
         node = await self._node(inode)
         if not node.is_file:
             raise Refusal(errno.EISDIR if node.is_directory else errno.ELOOP)
@@ -189,7 +212,7 @@ class WritableFileSystem:
         inode = inode_of(handle)
         node = self.overlay.node(inode)
         if node is None:
-            if inode < FIRST_NEW_INODE:
+            if inode < FIRST_NEW_INODE or inode >= FIRST_ATTACHED_INODE:
                 return await self._lower.read(handle, offset, size)
             node = await self._node(inode)
             assert node.entry is not None
@@ -267,6 +290,7 @@ class WritableFileSystem:
         atime_ns: int | None = None,
     ) -> Attributes:
         """Change attributes; return what they are then. EINVAL: the size of what is no file; EFBIG."""
+        _refuse_attached(inode)
         node = await self._node(inode)
         if size is not None:
             if not node.is_file:
@@ -310,6 +334,7 @@ class WritableFileSystem:
 
     async def link(self, inode: int, parent: int, name: bytes, thread: int) -> Attributes:
         """Give an inode one more name. EEXIST, ENAMETOOLONG, ENOENT, EPERM: a directory."""
+        _refuse_attached(inode)
         asked = note("link", thread, inode, parent, name)
         done = self._resent.take(asked)
         await self._check_free(parent, name)
@@ -351,7 +376,7 @@ class WritableFileSystem:
 
     async def _check_free(self, parent: int, name: bytes) -> None:
         """Refuse a name that stands for what is attached to the version: it is made anew with each commit. EPERM."""
-        if parent == ROOT_INODE and any(each.entry.name == name for each in await self._lower.attached()):
+        if await self._attached(parent, name):
             raise Refusal(errno.EPERM)
 
     async def _grow(self, make: Callable[[Namespace], MergedNode]) -> MergedNode:
@@ -379,6 +404,7 @@ class WritableFileSystem:
         asked = note(operation, thread, parent, name)
         done = self._resent.take(asked)
         self._is_changing(parent)
+        await self._check_free(parent, name)
         if operation == "rmdir" and (found := await self.ask(lambda view: view.lookup(parent, name))) is not None:
             await self._pass_hidden(found.inode)
 
@@ -400,6 +426,7 @@ class WritableFileSystem:
         done = self._resent.take(asked)
         self._is_changing(parent)
         self._is_changing(new_parent)
+        await self._check_free(parent, name)
         await self._check_free(new_parent, new_name)
 
         def move(view: Namespace) -> None:
@@ -438,6 +465,8 @@ class WritableFileSystem:
 
     async def path(self, inode: int) -> bytes:
         """Return the path of an inode from the root. ESTALE: there is none with this number, or no more."""
+        if inode >= FIRST_ATTACHED_INODE:
+            return await self._lower.path(inode)
         found = await self.ask(lambda view: view.path(inode))
         if found is None:
             raise Refusal(errno.ESTALE)
@@ -446,7 +475,8 @@ class WritableFileSystem:
     async def describe(self, handle: int, offset: int, size: int) -> tuple[bytes, bool]:
         """Return the path of an open file, and whether a range of it is on this machine."""
         inode = inode_of(handle)
-        if self.overlay.node(inode) is None and inode < FIRST_NEW_INODE:
+        is_below = inode < FIRST_NEW_INODE or inode >= FIRST_ATTACHED_INODE
+        if self.overlay.node(inode) is None and is_below:
             return await self._lower.describe(handle, offset, size)
         return await self.path(inode), True
 
@@ -472,6 +502,11 @@ class WritableFileSystem:
         most = _BATCH if changed_at is None or time.monotonic() - changed_at > _LATELY else _BATCH_AMONG_CHANGES
         for item in await self.ask(lambda view: _batch(view, inode, begin, most)):
             listed.append(Listed(item.name, self._attributes(item.node), item.next))
+        if inode == ROOT_INODE and len(listed) <= max(_CHILDREN - start, 0):  # all else was listed
+            for each in await self._lower.attached():
+                at = _ATTACHED_OFFSET + each.number
+                if at >= start and await self._attached(inode, each.entry.name):
+                    listed.append(Listed(each.entry.name, await self.getattr(each.inode), at + 1))
         return listed
 
     async def _pass_hidden(self, inode: int) -> None:
@@ -502,10 +537,14 @@ class WritableFileSystem:
 
     async def listxattr(self, inode: int) -> list[bytes]:
         """Return the names of an inode's extended attributes."""
+        if inode >= FIRST_ATTACHED_INODE:
+            return await self._lower.listxattr(inode)
         return listed(await self._extended_attributes(inode, META))
 
     async def getxattr(self, inode: int, name: bytes) -> bytes:
         """Return an extended attribute. ENODATA: there is no such."""
+        if inode >= FIRST_ATTACHED_INODE:
+            return await self._lower.getxattr(inode, name)
         if not name.startswith(PREFIX):
             raise Refusal(errno.ENODATA)
         if name == META:
@@ -551,6 +590,7 @@ class WritableFileSystem:
     async def _edit_metadata(self, inode: int, name: bytes, value: bytes | None, flags: int) -> None:
         if is_fixed(name):
             return  # who copies a file back sets what its copy was told: it is not so for that
+        _refuse_attached(inode)
         node = await self._node(inode)
         if node.kind is Kind.SYMLINK:
             raise Refusal(errno.EPERM)
@@ -559,6 +599,12 @@ class WritableFileSystem:
         while (now := self.editor.record_of(node).metadata) != known:  # somebody else was quicker
             known, metadata = now, await self._metadata(now)
         self.editor.change(node, metadata=with_extended_attribute(metadata, name, value, flags))
+
+
+def _refuse_attached(inode: int) -> None:
+    """Refuse to change what is attached to the version. EPERM."""
+    if inode >= FIRST_ATTACHED_INODE:
+        raise Refusal(errno.EPERM)
 
 
 def _batch(view: Namespace, inode: int, begin: int, most: int) -> list[MergedItem]:

@@ -120,6 +120,7 @@ class _Serving:
         before = start.record.refused if start.record is not None else None
         self._check = LandingCheck(snapshot, request.settings, workers, before)
         self._attachments: NodeRef | None = None
+        self._readable: ReadOnlyFileSystem | None = None
         self._failure: PenstockError | None = None
 
     async def run(self, session: int | None) -> None:
@@ -144,7 +145,7 @@ class _Serving:
         uid = os.getuid() if options.uid is None else options.uid
         gid = os.getgid() if options.gid is None else options.gid
         umask = DEFAULT_UMASK if options.umask is None else options.umask
-        readable = ReadOnlyFileSystem(
+        readable = self._readable = ReadOnlyFileSystem(
             self._snapshot,
             nursery,
             self._workers,
@@ -220,8 +221,16 @@ class _Serving:
         # Threads of their own: those of readers may all be waiting for a store that does not answer.
         announcements = Announcements(self._snapshot, operations.file_system.follower, Workers(4))
         commands = MountCommands(vitals, operations, Workers(2), access_log_path(record.mountpoint), announcements)
+        assert self._readable is not None  # made with the operations
         versioning = VersionCommands(
-            self._upper, operations, self._snapshot, self._request.settings, self._workers, jobs, self._on_move
+            self._upper,
+            self._readable,
+            operations,
+            self._snapshot,
+            self._request.settings,
+            self._workers,
+            jobs,
+            self._on_move,
         )
         table = commands.table() | versioning.table()
         versioning.recover()
@@ -303,13 +312,12 @@ def _full_name(snapshot: Snapshot) -> str:
 def _told(snapshot: Snapshot) -> tuple[int, NodeRef | None]:
     """Return what the version's commit says: its time, in nanoseconds since 1970, and what is attached to it.
 
-    0 and None when it was named by its top hash. A directory of a version has nothing that is attached.
+    0 and None when it was named by its top hash.
     """
     commit = snapshot.commit()
     if commit is None:
         return 0, None
-    attachments = commit.attachments if snapshot.root == snapshot.manifest.root else None
-    return round(parse_time(commit.time).timestamp()) * 1_000_000_000, attachments
+    return round(parse_time(commit.time).timestamp()) * 1_000_000_000, snapshot.attachments()
 
 
 async def _read_root(file_system: FileSystem) -> None:

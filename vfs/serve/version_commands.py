@@ -7,6 +7,7 @@ half-done. What the kernel remembers and what is true no longer is invalidated.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar
@@ -15,7 +16,8 @@ import msgspec
 import pyfuse3
 import trio
 
-from penstock.errors import ConflictError
+from penstock.errors import ConflictError, PenstockError
+from penstock.manifest.tree import ROOT_INODE
 from penstock.mountpoint.control_messages import (
     CancelRequest,
     ChangesRequest,
@@ -45,6 +47,7 @@ from penstock.overlay.tree.clean_records import Stale
 from penstock.overlay.tree.lower import Lower
 from penstock.repo.read.snapshot import Snapshot
 from penstock.repo.settings.settings import Settings
+from penstock.vfs.files.filesystem import ReadOnlyFileSystem
 from penstock.vfs.files.upper_layer import UpperLayer
 from penstock.vfs.files.writable import WritableFileSystem
 from penstock.vfs.fuse.listing_flag import ListingFlag
@@ -57,6 +60,7 @@ from .jobs import Job, Jobs, blocking, wait_for_takers
 __all__ = ["VersionCommands"]
 
 _T = TypeVar("_T")
+_log = logging.getLogger(__name__)
 
 
 class VersionCommands:
@@ -65,6 +69,7 @@ class VersionCommands:
     def __init__(
         self,
         upper: UpperLayer,
+        readable: ReadOnlyFileSystem,
         operations: FuseOperations,
         snapshot: Snapshot,
         settings: Settings,
@@ -74,6 +79,7 @@ class VersionCommands:
     ) -> None:
         """Begin. `moved` is told when the mount is at another version."""
         self._upper = upper
+        self._readable = readable
         self._operations = operations
         self._snapshot = snapshot
         self._settings = settings
@@ -227,6 +233,20 @@ class VersionCommands:
                 await self._workers.run(_forget, work.stale, detour)
         if overlay.origin is not None and overlay.origin != before:
             self._moved(overlay.origin)
+            await self._attach()
+
+    async def _attach(self) -> None:
+        """Show what is attached to the version that the mount is at now, and have the kernel forget what was."""
+        names = {each.entry.name for each in await self._readable.attached()}
+        self._readable.attach(None)
+        try:
+            self._readable.attach(await self._workers.run(self._snapshot.attachments))
+        except PenstockError as error:  # the version is whole without
+            _log.warning("what is attached to the version is not shown: %s", error)
+        names |= {each.entry.name for each in await self._readable.attached()}
+        detour = self._operations.detour
+        if names and detour is not None:
+            await self._workers.run(_forget, [Stale(ROOT_INODE, name, 0) for name in sorted(names)], detour)
 
 
 def _forget(stale: Sequence[Stale], detour: ListingFlag) -> None:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from views.datasets_in_git import new_repository
 
 from penstock.errors import StoreUnreachableError
 from penstock.project.records.cluster_code import open_cluster
@@ -29,6 +30,35 @@ def cluster():
         n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None, protocol="tcp", host="127.0.0.1"
     ) as made:
         yield made
+
+
+WHERE = (
+    "import os\nfrom penstock import dataset, ingest\n@dataset(remote='demo')\nclass Numbers:\n    number: int\n"
+    "    @ingest\n    def load():\n        return ([1, 2, 3],)\n"
+    "    def where(number: int) -> str:\n        return os.environ.get('ON_CLUSTER', 'here')\n"
+)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.timeout(300)
+def test_a_user_says_where_methods_run(tmp_path, cluster, monkeypatch):
+    repository = new_repository(tmp_path / "repository", tmp_path / "home")
+    monkeypatch.setenv("ON_CLUSTER", "there")  # of the workers, which are threads of this process
+    repository.write(WHERE)
+    repository.datasets("track", "index.py")
+    address = cluster.scheduler_address.replace("tcp://", "dask://")
+    assert "executor cannot be 'dask'" in repository.datasets("config", "executor", "dask", fails=True)
+    repository.datasets("config", "executor", address)
+    assert repository.datasets("config", "executor").strip() == address
+    repository.git("commit", "-q", "index.py", "-m", "one")
+    assert repository.rows('SELECT number, "where" FROM Numbers ORDER BY number') == [
+        (1, "there"),
+        (2, "there"),
+        (3, "there"),
+    ]
+    repository.datasets("config", "executor", "processes")
+    repository.commit(WHERE.replace("'here'", "'at home'"))
+    assert {row[0] for row in repository.rows('SELECT "where" FROM Numbers')} == {"at home"}
 
 
 @pytest.mark.filterwarnings("ignore")

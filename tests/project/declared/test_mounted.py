@@ -94,12 +94,65 @@ def test_a_mount_of_any_version_has_its_database(clone, tmp_path):
             (place / "dataset.sqlite").write_bytes(b"")
     finally:
         clone.run("python", "-m", "penstock", "umount", str(place))
+    clone.run("python", "-m", "penstock", "mount", "store/Letters:main/text", str(place))
+    try:  # its paths lead from the root of the version: in a directory of it they would lead nowhere
+        assert "dataset.sqlite" not in os.listdir(place)
+    finally:
+        clone.run("python", "-m", "penstock", "umount", str(place))
+
+
+def columns(place):
+    with closing(sqlite3.connect(place / "dataset.sqlite")) as database:
+        return [row[1] for row in database.execute("PRAGMA table_info('Letters')")]
+
+
+def test_a_mount_that_is_brought_to_another_version_has_the_database_of_that(clone, tmp_path):
+    place = tmp_path / "mnt"
+    place.mkdir()
+    clone.run("python", "-m", "penstock", "mount", "store/Letters:main", str(place))
+    try:
+        assert columns(place) == ["id", "letter", "text"]
+        with (place / "dataset.sqlite").open("rb") as before:
+            first = before.read(4096)
+            clone.commit(TEXT + DERIVED)
+            clone.git("push", "-q")
+            clone.run("python", "-m", "penstock", "refresh", str(place))
+            assert columns(place) == ["id", "letter", "text", "twice"]
+            assert os.listdir(place).count("dataset.sqlite") == 1
+            before.seek(0)
+            assert before.read(4096) == first
+        clone.git("checkout", "-q", "HEAD~1")
+        with pytest.raises(OSError, match=r"Read-only|not permitted"):
+            (place / "dataset.sqlite").write_bytes(b"")
+    finally:
+        clone.run("python", "-m", "penstock", "umount", str(place))
+
+
+def test_a_writable_mount_has_the_database_of_its_version(clone, tmp_path):
+    place = tmp_path / "mnt"
+    place.mkdir()
     clone.run("python", "-m", "penstock", "mount", "-w", "store/Letters:main", str(place))
     try:
-        with pytest.raises(PermissionError):
-            (place / "dataset.sqlite").write_bytes(b"mine")
+        assert sorted(os.listdir(place)) == [".records", "dataset.sqlite", "text"]
+        assert columns(place) == ["id", "letter", "text"]
+        assert (place / "dataset.sqlite").stat().st_mode & 0o222 == 0
         (place / "text" / "dataset.sqlite").write_bytes(b"mine")
-        with pytest.raises(PermissionError):
-            (place / "text" / "dataset.sqlite").rename(place / "dataset.sqlite")
+        for change in (
+            lambda: (place / "dataset.sqlite").write_bytes(b"mine"),
+            lambda: (place / "dataset.sqlite").unlink(),
+            lambda: (place / "dataset.sqlite").rename(place / "other"),
+            lambda: (place / "dataset.sqlite").chmod(0o600),
+            lambda: os.link(place / "dataset.sqlite", place / "other"),
+            lambda: (place / "text" / "dataset.sqlite").rename(place / "dataset.sqlite"),
+        ):
+            with pytest.raises(PermissionError):
+                change()
+        (place / "text" / "dataset.sqlite").unlink()
+        assert columns(place) == ["id", "letter", "text"]
+        # what was changed in the mount is in no database: the next version has none, until git makes one
+        (place / "more.txt").write_bytes(b"more")
+        clone.run("python", "-m", "penstock", "commit", str(place), "-m", "more")
+        assert sorted(os.listdir(place)) == [".records", "more.txt", "text"]
+        assert not (place / "dataset.sqlite").exists()
     finally:
         clone.run("python", "-m", "penstock", "umount", str(place))
