@@ -8,7 +8,7 @@ import dataclasses
 from .complaint import DeclarationError
 from .declaration import FieldKind, FieldType
 from .file_types import FORMATS
-from .modules import Module
+from .modules import Module, Modules
 
 __all__ = ["read_type"]
 
@@ -25,31 +25,35 @@ _SCALARS = {
 }
 _ENUMS = frozenset({"enum.Enum", "enum.StrEnum", "enum.IntEnum"})
 _MOST_CHOICES = 10_000
+_MOST_STEPS = 8
+"""Modules through which an Enum may be imported."""
 _FIX = (
     "A field is File[png | jpg], str, int, float, bool, datetime, an Enum, a Literal, or JSON; "
     '"| None" when it may be missing.'
 )
 
 
-def read_type(module: Module, node: ast.expr) -> FieldType:
-    """Return the type that an annotation says. DeclarationError: it is none of those that a field can have."""
+def read_type(module: Module, modules: Modules, node: ast.expr) -> FieldType:
+    """Return the type that an annotation says; an Enum may be in one of `modules`.
+
+    DeclarationError: it is none of those that a field can have.
+    """
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         try:
             inner = ast.parse(node.value, mode="eval").body
         except SyntaxError as error:
             raise _unreadable(module, node) from error
-        return read_type(module, ast.copy_location(inner, node))
+        return read_type(module, modules, ast.copy_location(inner, node))
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
-        return _union(module, node)
+        return _union(module, modules, node)
     if isinstance(node, ast.Subscript):
-        return _subscript(module, node)
+        return _subscript(module, modules, node)
     name = module.resolve(node)
     if name in _SCALARS:
         return FieldType(_SCALARS[name])
-    if isinstance(node, ast.Name) and node.id in module.definitions:
-        found = _enumeration(module, node.id)
-        if found is not None:
-            return found
+    found = _enumeration(*_defined(module, modules, node))
+    if found is not None:
+        return found
     if name == "penstock.File":
         raise _complaint(
             module, node, "File without a type", "a field says which files it holds", "Write File[png], say."
@@ -57,20 +61,20 @@ def read_type(module: Module, node: ast.expr) -> FieldType:
     raise _unreadable(module, node)
 
 
-def _union(module: Module, node: ast.BinOp) -> FieldType:
+def _union(module: Module, modules: Modules, node: ast.BinOp) -> FieldType:
     for one, other in ((node.left, node.right), (node.right, node.left)):
         if isinstance(other, ast.Constant) and other.value is None:
-            return dataclasses.replace(read_type(module, one), optional=True)
+            return dataclasses.replace(read_type(module, modules, one), optional=True)
     raise _unreadable(module, node)
 
 
-def _subscript(module: Module, node: ast.Subscript) -> FieldType:
+def _subscript(module: Module, modules: Modules, node: ast.Subscript) -> FieldType:
     name = module.resolve(node.value)
     if name == "penstock.File":
         formats = tuple(dict.fromkeys(_formats(module, node.slice)))
         return FieldType(FieldKind.FILE, formats)
     if name == "typing.Optional":
-        return dataclasses.replace(read_type(module, node.slice), optional=True)
+        return dataclasses.replace(read_type(module, modules, node.slice), optional=True)
     if name == "typing.Literal":
         each = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
         values = [found.value for found in each if isinstance(found, ast.Constant)]
@@ -110,8 +114,24 @@ def _formats(module: Module, node: ast.expr) -> list[str]:
     )
 
 
+def _defined(module: Module, modules: Modules, node: ast.expr) -> tuple[Module, str]:
+    """Return the module of the repository in which a name is defined, and what it is called there; empty: none."""
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        found = module.imports.get(node.value.id)
+        there = modules.imported(module, found) if found is not None else None
+        return (there[0], node.attr) if there is not None and not there[1] else (module, "")
+    name = node.id if isinstance(node, ast.Name) else ""
+    for _ in range(_MOST_STEPS):
+        found = module.imports.get(name) if name not in module.definitions else None
+        there = modules.imported(module, found) if found is not None else None
+        if there is None:
+            break
+        module, name = there
+    return module, name
+
+
 def _enumeration(module: Module, name: str) -> FieldType | None:
-    statement = module.definitions[name][-1]
+    statement = module.definitions[name][-1] if name in module.definitions else None
     if not isinstance(statement, ast.ClassDef) or not _ENUMS.intersection(map(module.resolve, statement.bases)):
         return None
     values: list[str | int] = []

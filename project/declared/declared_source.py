@@ -198,7 +198,7 @@ class _Class:
                 raise self._complaint(
                     node, f"{name} has a value", "fields have types alone; values come with records", "Leave it out."
                 )
-        return Field(name, read_type(self._module, node.annotation), node.lineno, was)
+        return Field(name, read_type(self._module, self._modules, node.annotation), node.lineno, was)
 
     def _was_of(self, node: ast.expr) -> str:
         if isinstance(node, ast.Call) and self._module.resolve(node.func) == "penstock.was":
@@ -223,7 +223,11 @@ class _Class:
         role = roles[0] if roles else (Role.CHECK if _returns_none(node) else Role.DERIVED)
         mark = next((marks[name] for name, each in _ROLES.items() if each is role and name in marks), None)
         version = self._version(mark) if role is Role.DERIVED else None
-        made = read_type(self._module, node.returns) if role in (Role.DERIVED, Role.ALTER) and node.returns else None
+        made = (
+            read_type(self._module, self._modules, node.returns)
+            if role in (Role.DERIVED, Role.ALTER) and node.returns
+            else None
+        )
         if role is Role.DERIVED and made is None:
             raise self._complaint(
                 node,

@@ -96,6 +96,21 @@ def test_scalars_have_the_types_of_columns():
     assert found.column("k").type.formats == ("tar.gz", "csv")
 
 
+def test_an_enumeration_may_be_in_another_module_of_the_repository():
+    kinds = "import enum\nclass Kind(enum.StrEnum):\n    CAT = enum.auto()\n    DOG = 'hound'\n"
+    for heading, name in (
+        ("from kinds import Kind\n", "Kind"),
+        ("from more import Kind as K\n", "K | None"),
+        ("import kinds\n", "kinds.Kind"),
+    ):
+        found = read(
+            f"{HEAD}{heading}@dataset()\nclass Pets:\n    kind: {name}\n", kinds=kinds, more="from kinds import Kind"
+        )
+        assert found.declarations[0].fields[0].type.choices == ("cat", "hound")
+    with pytest.raises(DeclarationError, match="no field can be Kind"):
+        read(f"{HEAD}from kinds import Kind\n@dataset()\nclass Pets:\n    kind: Kind\n", kinds="class Kind: pass")
+
+
 def test_derived_fields_come_after_what_they_are_made_of():
     found = one(
         "    def b(a: File[png]) -> int:\n        return 1\n"
