@@ -173,9 +173,10 @@ def _send_attachments(version: Version, files: FileStore, there: Store, report: 
             key = data_key(extent.object) if isinstance(extent.object, bytes) else ""
             if key and there.head(key) is None:
                 with open(files.path_of(bytes(extent.object)), "rb") as stream:  # type: ignore[arg-type]
-                    there.put_file(key, stream.fileno(), entry.size)
+                    size = os.fstat(stream.fileno()).st_size
+                    there.put_file(key, stream.fileno(), size)
                 report.objects += 1
-                report.bytes += entry.size
+                report.bytes += size
     for pack in packs:
         if there.head(node_key(pack)) is None:
             there.put(node_key(pack), here.get(node_key(pack)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 
 from msgspec import structs
@@ -20,7 +21,7 @@ from .declared_repository import DeclaredRepository
 from .folders import FolderReport, Folders, is_mount_link
 from .git_texts import blobs_at
 from .ignore_lines import add_ignored
-from .sqlite_database import DATABASE, is_ours, update_database
+from .sqlite_database import DATABASE, is_alike, is_ours, update_database
 from .ties import TiedFile, TiedVersion
 from .work_state import Applied
 
@@ -99,7 +100,9 @@ class WorkTree:
             self._give_way(path, file, databases, folders, report)
         if not is_mount_link(path):
             anew = look or _facts(path) != databases.get(file)
-            update_database(path, before, now, anew=anew, ready=self._ready_database(now))
+            is_much = anew or any(not is_alike(before.get(name), each) for name, each in now.items())
+            with self._ready_database(now) if is_much else nullcontext() as ready:
+                update_database(path, before, now, anew=anew, ready=ready)
         databases.pop(file, None)
         if (facts := _facts(path)) is not None:
             databases[file] = facts
@@ -108,10 +111,10 @@ class WorkTree:
         report.absent += folders.report.absent
         report.kept += folders.report.kept
 
-    def _ready_database(self, now: Mapping[str, Version]) -> str | None:
+    def _ready_database(self, now: Mapping[str, Version]) -> AbstractContextManager[str | None]:
         """Return the database of what a file declares, if that is one dataset and it lies on this machine."""
         if len(now) != 1:
-            return None
+            return nullcontext()
         from .attached_database import attached_database
 
         return attached_database(next(iter(now.values())), self._repository.opened().files, fetched=False)

@@ -14,7 +14,7 @@ from penstock.repo.session.bucket_session import BucketSession
 
 from .file_store import FileStore, StoredFile
 
-__all__ = ["bring_file"]
+__all__ = ["bring_file", "fetch_file"]
 
 _AT_ONCE = 8
 
@@ -26,10 +26,7 @@ def bring_file(session: BucketSession, files: FileStore, entry: TreeEntry) -> St
     """
     place = os.path.join(files.folder, f"brought-{os.getpid()}-{entry.hash.hex()[:16]}")
     try:
-        with open(place, "wb") as stream:
-            for first in range(0, block_count(entry.size), _AT_ONCE):
-                count = min(_AT_ONCE, block_count(entry.size) - first)
-                stream.writelines(session.blocks.fetch(entry, first, count))
+        fetch_file(session, entry, place)
         taken = files.take(place, "", move=True)
     except OSError as error:
         raise AccessError(
@@ -41,3 +38,11 @@ def bring_file(session: BucketSession, files: FileStore, entry: TreeEntry) -> St
     if taken.value.hash != entry.hash.hex():
         raise IntegrityError(f"{entry.name!r} is not what its version says", fix="penstock verify tells more.")
     return taken
+
+
+def fetch_file(session: BucketSession, entry: TreeEntry, place: str) -> None:
+    """Write a file of a version to `place`, its blocks checked. Errors as of `bring_file`; OSError: no room."""
+    with open(place, "wb") as stream:
+        for first in range(0, block_count(entry.size), _AT_ONCE):
+            count = min(_AT_ONCE, block_count(entry.size) - first)
+            stream.writelines(session.blocks.fetch(entry, first, count))

@@ -32,16 +32,20 @@ assert _STEP % BLOCK_SIZE == 0
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file that was taken: what a record says of it, the object that it is, the hashes of its blocks if several."""
+    """A file that was taken: what a record says of it, the object that it is, the hashes of its blocks if several.
+
+    `extents`: where its bytes lie, of one that is no object by itself.
+    """
 
     value: FileValue
     object: bytes
     blocks: bytes
+    extents: tuple[Extent, ...] = ()
 
     def entry(self, name: bytes, metadata: bytes) -> TreeEntry:
         """Return the entry for it; block hashes have still to be put where they belong (`with_blocks`)."""
         size = self.value.size
-        extents = (Extent(self.object, 0, size),) if size else ()
+        extents = self.extents or ((Extent(self.object, 0, size),) if size else ())
         return TreeEntry(name, Kind.FILE, size, bytes.fromhex(self.value.hash), metadata=metadata, extents=extents)
 
 
@@ -98,6 +102,11 @@ class FileStore:
                 fix=f"Make room: it goes to {self.bucket}",
             ) from error
         return StoredFile(FileValue(digest.hex(), len(data), suffix), digest, b"")
+
+    def take_spliced(self, path: str, extents: tuple[Extent, ...]) -> StoredFile:
+        """Take a file whose bytes lie in objects that were taken before: `path` is read for its hashes alone."""
+        whole, digest, size, blocks = _hash(path)
+        return StoredFile(FileValue(digest.hex(), size, ""), whole, blocks, extents)
 
     def _make_folder(self, target: str) -> None:
         folder = os.path.dirname(target)

@@ -198,7 +198,7 @@ class ReadOnlyFileSystem:
         while self._attached is None:
             root, attachments = self._covers, self._attachments
             try:
-                found = await self._asker.ask(lambda load, of=root, what=attachments: attached_files(of, what, load))
+                found = await self._asker.ask(partial(attached_files, root, attachments))
             except (IntegrityError, NotFoundError) as error:  # the version is whole without
                 _log.warning("what is attached to the version is not shown: %s", error)
                 found = []

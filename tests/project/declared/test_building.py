@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -310,11 +311,50 @@ def test_a_database_goes_along_with_each_version_and_gc_keeps_it(photos):
     session = photos.shop.session
     collect(session.store, session.load, SILENT, grace=0, delete=True, agree=lambda _: True)
     version = open_version(session, "Photos", photos.version.commit)
-    path = attached_database(version, photos.shop.files)
-    with closing(sqlite3.connect(path)) as database:
+    with (
+        attached_database(version, photos.shop.files) as path,
+        closing(sqlite3.connect(path)) as database,
+    ):
         rows = database.execute("SELECT label, image FROM Photos ORDER BY label").fetchall()
     assert [row[0] for row in rows] == ["p0", "p1", "p2", "p3"]
     assert sorted(row[1] for row in rows) == [f"image/{name}" for name in photos.names("image")]
     # and is made of that of the version before, which has gone with nothing
     photos.build(HEAD + FIELDS + INGEST.replace("'load')", "'load3')") + NOTE, version, shop=shop)
-    assert attached_database(photos.version, photos.shop.files) is not None
+    with attached_database(photos.version, photos.shop.files) as path:
+        assert path is not None
+
+
+MANY = (
+    "from penstock import dataset, ingest\n@dataset(remote='demo')\nclass Many:\n    number: int\n    text: str\n"
+    "    @ingest\n    def {name}():\n        return [(each, 'x' * 200) for each in range({first}, {last})]\n"
+)
+
+
+def test_of_a_database_the_pages_are_kept_that_are_other_ones(bench):
+    shop = dataclasses.replace(bench.shop, attach=database_maker(bench.shop.files))
+    bench.build(MANY.format(name="load", first=0, last=1000), shop=shop)
+    sizes, kept = [], []
+    for number in range(3):
+        first = 1000 + number
+        bench.build(MANY.format(name=f"load{number}", first=first, last=first + 1), shop=shop)
+        entry = bench.version.attached(b"dataset.sqlite")
+        sizes.append(entry.size)
+        # what is new of it is one object of few pages; the rest lies where it lay
+        newest = {each.object for each in entry.extents} - {each for it in kept for each in it}
+        kept.append({each.object for each in entry.extents})
+        if number:
+            assert len(newest) == 1
+        assert sum(os.stat(shop.files.path_of(each)).st_size for each in newest) < sizes[0] * 2
+        with attached_database(bench.version, shop.files) as path, closing(sqlite3.connect(path)) as database:
+            assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            rows = database.execute("SELECT count(*), max(number) FROM Many").fetchone()
+        assert rows == (1001 + number, first)
+        blocks = bench.shop.session.blocks.fetch(entry, 0, 1)
+        assert len(b"".join(blocks)) == entry.size
+    assert len(kept[-1]) > 2
+    assert min(sizes) > 200_000
+    # where an object of it is gone it is made whole again
+    os.unlink(shop.files.path_of(next(iter(kept[-1] - kept[0]))))
+    bench.build(MANY.format(name="last", first=2000, last=2001), shop=shop)
+    with attached_database(bench.version, shop.files) as path, closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT count(*) FROM Many").fetchone() == (1004,)

@@ -58,6 +58,11 @@ def letters(repository, folder="text"):
     return sorted((repository.root / folder / name).read_bytes() for name in repository.names(folder))
 
 
+def columns(place):
+    with closing(sqlite3.connect(place / "dataset.sqlite")) as database:
+        return [row[1] for row in database.execute("PRAGMA table_info('Letters')")]
+
+
 def test_a_clone_has_its_data_lazily_and_goes_on_from_there(clone, tmp_path):
     assert os.path.islink(clone.root / "text")
     assert not (clone.root / ".penstock" / "bucket" / ".penstock" / "data").exists()
@@ -80,7 +85,7 @@ def test_a_clone_has_its_data_lazily_and_goes_on_from_there(clone, tmp_path):
     assert all(os.path.islink(clone.root / "text" / name) for name in clone.names("text"))
 
 
-def test_a_mount_of_any_version_has_its_database(clone, tmp_path):
+def test_a_mount_of_a_version_has_its_database_writable_or_not(clone, tmp_path):
     place = tmp_path / "mnt"
     place.mkdir()
     clone.run("python", "-m", "penstock", "mount", "store/Letters:main", str(place))
@@ -99,38 +104,6 @@ def test_a_mount_of_any_version_has_its_database(clone, tmp_path):
         assert "dataset.sqlite" not in os.listdir(place)
     finally:
         clone.run("python", "-m", "penstock", "umount", str(place))
-
-
-def columns(place):
-    with closing(sqlite3.connect(place / "dataset.sqlite")) as database:
-        return [row[1] for row in database.execute("PRAGMA table_info('Letters')")]
-
-
-def test_a_mount_that_is_brought_to_another_version_has_the_database_of_that(clone, tmp_path):
-    place = tmp_path / "mnt"
-    place.mkdir()
-    clone.run("python", "-m", "penstock", "mount", "store/Letters:main", str(place))
-    try:
-        assert columns(place) == ["id", "letter", "text"]
-        with (place / "dataset.sqlite").open("rb") as before:
-            first = before.read(4096)
-            clone.commit(TEXT + DERIVED)
-            clone.git("push", "-q")
-            clone.run("python", "-m", "penstock", "refresh", str(place))
-            assert columns(place) == ["id", "letter", "text", "twice"]
-            assert os.listdir(place).count("dataset.sqlite") == 1
-            before.seek(0)
-            assert before.read(4096) == first
-        clone.git("checkout", "-q", "HEAD~1")
-        with pytest.raises(OSError, match=r"Read-only|not permitted"):
-            (place / "dataset.sqlite").write_bytes(b"")
-    finally:
-        clone.run("python", "-m", "penstock", "umount", str(place))
-
-
-def test_a_writable_mount_has_the_database_of_its_version(clone, tmp_path):
-    place = tmp_path / "mnt"
-    place.mkdir()
     clone.run("python", "-m", "penstock", "mount", "-w", "store/Letters:main", str(place))
     try:
         assert sorted(os.listdir(place)) == [".records", "dataset.sqlite", "text"]
@@ -154,5 +127,26 @@ def test_a_writable_mount_has_the_database_of_its_version(clone, tmp_path):
         clone.run("python", "-m", "penstock", "commit", str(place), "-m", "more")
         assert sorted(os.listdir(place)) == [".records", "more.txt", "text"]
         assert not (place / "dataset.sqlite").exists()
+    finally:
+        clone.run("python", "-m", "penstock", "umount", str(place))
+
+
+def test_a_mount_that_is_brought_to_another_version_has_the_database_of_that(clone, tmp_path):
+    place = tmp_path / "mnt"
+    place.mkdir()
+    clone.run("python", "-m", "penstock", "mount", "store/Letters:main", str(place))
+    try:
+        assert columns(place) == ["id", "letter", "text"]
+        with (place / "dataset.sqlite").open("rb") as before:
+            first = before.read(4096)
+            clone.commit(TEXT + DERIVED)
+            clone.git("push", "-q")
+            clone.run("python", "-m", "penstock", "refresh", str(place))
+            assert columns(place) == ["id", "letter", "text", "twice"]
+            assert os.listdir(place).count("dataset.sqlite") == 1
+            before.seek(0)
+            assert before.read(4096) == first
+        with pytest.raises(OSError, match=r"Read-only|not permitted"):
+            (place / "dataset.sqlite").write_bytes(b"")
     finally:
         clone.run("python", "-m", "penstock", "umount", str(place))
