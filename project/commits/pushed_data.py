@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from penstock.errors import UsageError
+from penstock.errors import NotFoundError, PenstockError, UsageError
 from penstock.project.git import GitError, ask_git, git_succeeds
 from penstock.project.push_notes import note_pushed
 
@@ -71,9 +71,18 @@ def _send(
         )
     opened = repository.opened()
     version = repository.version(dataset, TiedVersion(commit, ""))
-    done = send_version(
-        opened.session, opened.files, opened.kept, repository.settings, version, place, branch, repository.progress
-    )
+    try:
+        done = send_version(
+            opened.session, opened.files, opened.kept, repository.settings, version, place, branch, repository.progress
+        )
+    except PenstockError as error:
+        if "://" in place or place in repository.settings.remotes:
+            raise
+        raise NotFoundError(
+            f"the data of {dataset} cannot be sent to {place!r}",
+            why=f"no remote is called so, and as a bucket of S3 it cannot be used: {error}",
+            fix=f"penstock remote add {place} ADDRESS",
+        ) from error
     note_pushed(repository.project, place, [version.id.top_hash])
     if done.versions:
         yield f"{dataset}: {done.versions} versions sent to {place}, {done.objects} objects, {done.bytes:,} bytes"

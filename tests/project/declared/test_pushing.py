@@ -80,6 +80,15 @@ def test_all_versions_that_led_to_a_commit_are_pushed_with_it(repository, tmp_pa
         assert top_hash(clone) == tops[most - 1]
 
 
+def test_a_remote_that_nobody_has_named_is_told(repository):
+    repository.commit(TEXT.replace("store", "nowhere").format(numbers=[1, 4]))
+    branch = repository.git("branch", "--show-current").strip()
+    said = repository.git("push", "-u", "origin", branch, fails=True)
+    assert "cannot be sent to 'nowhere'" in said
+    assert "penstock remote add nowhere ADDRESS" in said
+    assert branch not in repository.git("ls-remote", "origin")
+
+
 def test_a_branch_with_a_slash_in_its_name(repository):
     repository.git("switch", "-q", "-C", "feature/more-of_it")
     repository.commit(TEXT.format(numbers=[1, 7]))
