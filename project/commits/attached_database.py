@@ -10,15 +10,18 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from penstock.errors import AccessError, IntegrityError, NotFoundError
 from penstock.project.records.fetched_file import fetch_file
 from penstock.project.records.file_store import FileStore, StoredFile
-from penstock.project.records.published_version import Attach
 from penstock.project.records.versions import Version
 
 from .changed_pages import assemble, is_here, take_changes
 from .sqlite_database import DATABASE, is_alike, update_database
+
+if TYPE_CHECKING:
+    from penstock.project.records.published_version import Attach  # what writes versions: a checkout needs none of it
 
 __all__ = ["attached_database", "database_maker"]
 
