@@ -90,6 +90,8 @@ def _push(output: Output, rest: Sequence[str]) -> None:
         if len(told) == 4 and set(told[1]) != {"0"}:  # else a ref is deleted
             branch = told[2].removeprefix("refs/heads/") if told[2].startswith("refs/heads/") else None
             refs.append(PushedRef(told[1], branch, told[3] if set(told[3]) != {"0"} else None))
+    if not refs:  # git sends nothing: it is up to date, or refuses what would not move forward
+        return
     with _opened(output) as repository:
         for line in push_commits(repository, rest[0] if rest else "origin", refs):
             output.notice(line)

@@ -7,7 +7,7 @@ datasets, or one that it imports, is part of what happens.
     post-commit, post-merge, post-checkout, reference-transaction
                                         the commit is tied to them, and they are shown
     post-rewrite                        commits that took the place of others are tied
-    pre-push                            data is sent before commits
+    pre-push                            data is sent before commits: of a new branch, or of commits that have versions
 
 `git reset --hard` runs no post-checkout, but reference-transaction, once HEAD has moved.
 """
@@ -19,7 +19,7 @@ import sys
 
 from penstock.project.hooks.dispatcher import HookPart
 
-from .ties import NOTES, REMOTES
+from .ties import NOTES
 
 __all__ = ["DATASETS_PART", "datasets_part"]
 
@@ -80,9 +80,21 @@ printf '%s\\n' "$lines" | datasets rewrite "$1"
 """
 
 _PUSH = f"""\
-notes=$(git rev-parse -q --verify {NOTES}) || exit 0
-[ "$notes" = "$(git rev-parse -q --verify "{REMOTES}$1")" ] && exit 0
-datasets push "$1"
+git rev-parse -q --verify {NOTES} >/dev/null || exit 0
+lines=$(cat)
+needed=
+while read -r ref tip there before; do
+    case "$tip" in *[!0]*) ;; *) continue ;; esac
+    case "$before" in
+        *[!0]*) told=$(git log --format=%N --notes={NOTES} "$before..$tip" -- 2>/dev/null) || needed=1 ;;
+        *) needed=1 ;;
+    esac
+    [ -n "$told" ] && needed=1
+done <<LINES
+$lines
+LINES
+[ -n "$needed" ] || exit 0
+printf '%s\\n' "$lines" | datasets push "$1"
 """
 
 

@@ -76,6 +76,7 @@ def test_all_versions_that_led_to_a_commit_are_pushed_with_it(repository, tmp_pa
     clone.datasets("trust")
     for back, most in ((0, 4), (1, 3), (2, 2)):
         clone.git("checkout", "-q", f"origin/{branch}~{back}")
+        clone.datasets("pull")
         assert numbers(clone) == list(range(1, most + 1))
         assert top_hash(clone) == tops[most - 1]
 
@@ -89,11 +90,16 @@ def test_a_remote_that_nobody_has_named_is_told(repository):
     assert branch not in repository.git("ls-remote", "origin")
 
 
-def test_a_branch_with_a_slash_in_its_name(repository):
-    repository.git("switch", "-q", "-C", "feature/more-of_it")
+def test_each_branch_is_pushed_with_its_data_whatever_is_in_its_name(repository):
+    branch = repository.git("branch", "--show-current").strip()
+    repository.commit(TEXT.format(numbers=[1, 6]))
+    first = top_hash(repository)
+    repository.git("switch", "-q", "-C", "feature/more-of_it", "one")
     repository.commit(TEXT.format(numbers=[1, 7]))
+    repository.git("push", "-q", "-u", "origin", branch)
     repository.git("push", "-q", "-u", "origin", "feature/more-of_it")
-    assert there(repository, "feature-more-of_it")[0] == top_hash(repository)
+    assert there(repository, branch)[0] == first
+    assert there(repository, "feature-more-of_it")[0] == top_hash(repository) != first
     assert there(repository, "main") == there(repository, "feature-more-of_it")[1:]
 
 
