@@ -248,7 +248,11 @@ class DatasetTarget:
             commit = stands_at(writer.head).commit if writer.head is not None else None
             metadata = base.metadata if base is not None else b""
             made = apply_edits(writer, base, self._edits(rows), metadata, self._progress)
-            return writer.land(commit, made.manifest).published.known_commit.hex()
+            try:
+                landed = writer.publish(made.manifest)
+            except ConflictError:  # the branch has moved since it was looked at
+                landed = writer.land(commit, made.manifest)
+            return landed.published.known_commit.hex()
 
     def _edits(self, rows: list[_Row]) -> Iterator[VersionEdit]:
         for row in rows:

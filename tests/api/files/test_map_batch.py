@@ -475,3 +475,28 @@ def test_an_id_in_a_dataset_that_something_else_has_is_in_use(here: Path) -> Non
         assert (folder / "a").read_text() == "file 0"
     with pytest.raises(ConflictError, match="in use"):
         files.upload_files({"a": Path("in/0.txt")}, "demo/made", id="new")
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_what_others_do_to_the_branch_meanwhile_is_merged_with(
+    is_new: bool, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from penstock.api.files import dataset_target
+
+    files = FileDataset()
+    if not is_new:
+        files.upload_files({"a": Path("in/0.txt")}, "demo/made", id="first")
+    apply_edits = dataset_target.apply_edits
+
+    def overtaken(*given: Any) -> Any:
+        made = apply_edits(*given)
+        monkeypatch.setattr(dataset_target, "apply_edits", apply_edits)
+        files.upload_files({"a": Path("in/1.txt")}, "demo/made", id="theirs")
+        return made
+
+    monkeypatch.setattr(dataset_target, "apply_edits", overtaken)
+    sent = files.upload_files({"a": Path("in/2.txt")}, "demo/made", id="ours")
+    expected = {"theirs/a", "ours/a"} if is_new else {"first/a", "theirs/a", "ours/a"}
+    assert {entry.key for entry in penstock.open("demo/made").glob("*/a")} == expected
+    with files.downloader({"a": sent["a"]}).into_temp_dir() as folder:
+        assert (folder / "a").read_text() == "file 2"
