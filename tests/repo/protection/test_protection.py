@@ -248,3 +248,20 @@ def test_a_mirror_has_the_rules_of_its_source(world: World, tmp_path: Path, new_
     dataset(there).protect(["size:10000"])
     with pytest.raises(ConflictError, match="history of its own"):
         run()
+
+
+@pytest.mark.s3
+def test_on_the_real_server(s3_world: World) -> None:
+    push(s3_world, GOOD, "one")
+    s3_world.push(s3_world.plant({b"held": b"secret"}, "test"), dataset="test")
+    dataset(s3_world).protect(["size:100", "leak:test", "pairs:labels/*.json=images/*.jpg"])
+    assert refused(s3_world, GOOD | {b"x": b"secret"}, "two") == ["x: test has the same content"]
+    made = push(s3_world, GOOD | {b"x": b"fine"}, "three")
+    assert s3_world.repository().refs.head("main").record.protection.rules == 0
+    push(s3_world, GOOD | {b"y": b"fine, too"}, "four", "review")
+    dataset(s3_world).protect(["approval"])
+    review = s3_world.repository().resolve("review")
+    with pytest.raises(ProtectedError):
+        s3_world.reset_branch("main", review)
+    dataset(s3_world).approve("review", author=BOB)
+    assert s3_world.reset_branch("main", review).commit == made.commit

@@ -26,7 +26,7 @@ from penstock.repo.session.bucket_session import open_session
 from penstock.repo.session.nodes import Nodes
 from penstock.repo.settings.handle import parse_handle
 from penstock.repo.verify.verification import verify
-from penstock.store.base import Buffer
+from penstock.store.base import Buffer, Store
 from penstock.store.local import LocalStore
 
 World = Any  # see conftest
@@ -34,7 +34,7 @@ World = Any  # see conftest
 HOUR = 3600.0
 
 
-def gc(store: LocalStore, grace: float = HOUR, **options: Any) -> GcReport:
+def gc(store: Store, grace: float = HOUR, **options: Any) -> GcReport:
     load = Nodes(store, None, RequestCounts()).load
     return collect(store, load, SILENT, grace=grace, **{"delete": True, **options})
 
@@ -195,6 +195,19 @@ def test_a_mirror_has_what_was_kept_and_the_policy(
         copy.open("main~2")
     gc(copy.store(), grace=-60)
     assert is_sound(copy, "main~1")
+
+
+@pytest.mark.s3
+def test_on_the_real_server(s3_world: World) -> None:
+    pushed = fill(s3_world, 4)
+    dataset(s3_world).set_retention("keep last 1, tags for ever")
+    report = gc(s3_world.store(), grace=-60)
+    assert len(report.let_go["things"]) == 2
+    assert set(there(s3_world)) == {pushed[1].top_hash.hex(), pushed[3].top_hash.hex()}
+    assert is_sound(s3_world, "main")
+    assert is_sound(s3_world, "v1")
+    with pytest.raises(NotFoundError, match="not kept any more"):
+        s3_world.open("main~1")
 
 
 class FatalStore(LocalStore):
