@@ -86,17 +86,22 @@ def is_same_record(source: Store, one: ObjectInfo, target: Store, other: ObjectI
     """Whether two records say the same, byte by byte: by what the stores say of them, or else by reading them."""
     if one.size != other.size:
         return False
-    if _told(one) is not None and _told(one) == _told(other):
+    told, other_told = _told(one), _told(other)
+    if told is not None and told == other_told:
         return True
-    bodies = (source.get(one.key, limit=MAX_RECORD), target.get(other.key, limit=MAX_RECORD))
-    return bodies[0] == bodies[1]
+    body = source.get(one.key, limit=MAX_RECORD) if told is None or other_told is not None else None
+    if body is not None and _md5(body) == other_told:
+        return True
+    other_body = target.get(other.key, limit=MAX_RECORD)
+    if body is None and _md5(other_body) == told:
+        return True
+    return (body if body is not None else source.get(one.key, limit=MAX_RECORD)) == other_body
+
+
+def _md5(body: bytes) -> str:
+    return hashlib.md5(body, usedforsecurity=False).hexdigest()
 
 
 def _told(info: ObjectInfo) -> str | None:
     """Return the MD5 of an object, where its ETag is one."""
     return info.etag if info.etag and not info.is_weak and _MD5.match(info.etag) else None
-
-
-def is_told_by(info: ObjectInfo, body: bytes) -> bool:
-    """Whether a store says of an object that it is this body."""
-    return info.size == len(body) and _told(info) == hashlib.md5(body, usedforsecurity=False).hexdigest()
