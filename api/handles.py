@@ -16,6 +16,7 @@ __all__ = [
     "GRAMMAR",
     "Handle",
     "as_handle",
+    "bucket_for",
     "check_ref_name",
     "check_revision",
     "dataset_alone",
@@ -33,6 +34,22 @@ DEFAULT_BRANCH = "main"
 def as_handle(name: str | Handle) -> Handle:
     """Return a handle, parsed if need be. UsageError: it cannot be one."""
     return name if isinstance(name, Handle) else parse_handle(name)
+
+
+def bucket_for(name: str | Handle, dataset: str | None) -> str | None:
+    """Return the bucket that is named where one is wanted, alone or with this data set in it.
+
+    None: it is something else. ``file:///dir`` is the directory itself here, for which ``file:///dir/`` is written where
+    it might be a data set.
+    """
+    handle = as_handle(name)
+    if handle.ref is not None or handle.subdir:
+        return None
+    if handle.dataset in (None, dataset):
+        return handle.bucket
+    if handle.bucket.startswith("file://"):
+        return f"{handle.bucket.rstrip('/')}/{handle.dataset}"
+    return None
 
 
 def dataset_alone(handle: Handle) -> Handle:

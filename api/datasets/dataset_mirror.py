@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from penstock.api.handles import Handle, as_handle
+from penstock.api.handles import Handle, as_handle, bucket_for
 from penstock.errors import StoreUnreachableError, UsageError
 from penstock.progress import SILENT, Progress
 from penstock.repo.session.bucket_session import open_session
@@ -116,14 +116,14 @@ class DatasetMirror(DatasetSession):
             end.wait(every)
 
     def _destination(self, to: str | Handle) -> str:
-        handle = as_handle(to)
-        if handle.dataset not in (None, self._name) or handle.ref is not None or handle.subdir:
+        bucket = bucket_for(to, self._name)
+        if bucket is None:
             raise UsageError(
-                f"{str(handle)!r} is no bucket to mirror to",
+                f"{str(to)!r} is no bucket to mirror to",
                 why="a mirror has the name of the dataset",
-                fix=f"Name the bucket: {handle.bucket}",
+                fix=f"Name the bucket: {as_handle(to).bucket}",
             )
-        return handle.bucket
+        return bucket
 
 
 def _report(name: str, to: str, outcome: MirrorOutcome) -> MirrorReport:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypedDict, Unpack
 
-from penstock.api.handles import Handle, as_handle
+from penstock.api.handles import Handle, as_handle, bucket_for
 from penstock.api.settings import Settings
 from penstock.errors import PenstockError, UsageError
 from penstock.mountpoint import mount as daemons
@@ -128,15 +128,15 @@ def _mirrored(settings: Settings | None, handle: Handle, also: Sequence[str]) ->
     address = settings.locate_bucket(handle.bucket)[0]
     names = []
     for text in also:
-        other = as_handle(text)
-        if other.dataset not in (None, handle.dataset) or other.ref is not None or other.subdir:
+        other = bucket_for(text, handle.dataset)
+        if other is None:
             raise UsageError(
                 f"{text!r} is no other bucket of {handle.dataset!r}",
                 why="a mirror has the name of the dataset, and all of its versions",
-                fix=f"Name the bucket: --also {other.bucket}",
+                fix=f"Name the bucket: --also {as_handle(text).bucket}",
             )
-        if settings.locate_bucket(other.bucket)[0] != address:
-            names.append(other.bucket)
+        if settings.locate_bucket(other)[0] != address:
+            names.append(other)
     return replace(settings, also={**settings.also, address: tuple(dict.fromkeys(names))})
 
 

@@ -8,7 +8,7 @@ import click
 
 from penstock.api.datasets.dataset import Dataset
 from penstock.api.datasets.dataset_mirror import MirrorReport
-from penstock.api.handles import Handle, dataset_alone, format_size, whole_version
+from penstock.api.handles import Handle, bucket_for, dataset_alone, format_size, whole_version
 from penstock.api.storage.bucket import Bucket
 from penstock.cli.command_classes import Command
 from penstock.cli.exits import ExitCode
@@ -66,11 +66,12 @@ def mirror(
     """
     settings, output = invocation.settings(), invocation.output
     if every:
-        if handle.dataset is not None or to.dataset is not None or watch:
+        source, target = bucket_for(handle, None), bucket_for(to, None)
+        if source is None or target is None or watch:
             raise UsageError(
                 "--all is about two buckets, once", fix=f"penstock mirror --all {handle.bucket} {to.bucket}"
             )
-        _mirror_all(invocation, Bucket(handle, settings), to, bring=bring, deep=deep)
+        _mirror_all(invocation, Bucket(Handle(source), settings), Handle(target), bring=bring, deep=deep)
         return
     dataset = Dataset(dataset_alone(whole_version(handle)), settings)
     with invocation.progress() as progress:
