@@ -39,8 +39,8 @@ def as_handle(name: str | Handle) -> Handle:
 def bucket_for(name: str | Handle, dataset: str | None) -> str | None:
     """Return the bucket that is named where one is wanted, alone or with this data set in it.
 
-    None: it is something else. ``file:///dir`` is the directory itself here, for which ``file:///dir/`` is written where
-    it might be a data set.
+    None: it is something else. ``file:///dir`` is the directory itself here, for which ``file:///dir/`` is written
+    where it might be a data set.
     """
     handle = as_handle(name)
     if handle.ref is not None or handle.subdir:
