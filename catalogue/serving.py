@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import signal
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
@@ -20,7 +21,7 @@ from penstock.api.settings import Settings
 from penstock.catalogue.datasets.bucket_catalogue import BucketCatalogues
 from penstock.catalogue.jobs.job_work import make_workers
 from penstock.catalogue.page.page_context import page_life
-from penstock.catalogue.page.page_routes import page_routers
+from penstock.catalogue.page.page_routes import page_routers, plain_routes
 from penstock.catalogue.server.app import make_app
 from penstock.catalogue.server.context import ServerContext
 from penstock.catalogue.state.database import Database, open_database
@@ -31,7 +32,7 @@ from penstock.catalogue.state.signing_secret import SigningSecret
 from penstock.catalogue.state.upload_table import UploadTable
 from penstock.errors import NotFoundError, UsageError
 
-__all__ = ["make_context", "make_server", "serve"]
+__all__ = ["listening_socket", "make_context", "make_server", "serve"]
 
 _LAST = 10
 """Seconds for requests that are under way when the server is to end."""
@@ -48,11 +49,12 @@ def make_context(
     integrations: Sequence[str] = (),
     workers: int = 2,
     role: str = "",
+    prepares: bool = False,
 ) -> ServerContext:
     """Return what the requests of a server share. UsageError: no bucket; trusting where others reach it.
 
     `integrations` are remotes that every key that writes may register data from; `workers`: jobs that run at once;
-    `role`: of the store, for whoever asks for credentials.
+    `role`: of the store, for whoever asks for credentials; `prepares`: see `ServerContext`.
     """
     if not buckets:
         raise UsageError("no bucket to serve", fix="Name one: penstock serve BUCKET")
@@ -81,6 +83,7 @@ def make_context(
         address.rstrip("/"),
         frozenset(integrations),
         role,
+        prepares,
     )
 
 
@@ -93,7 +96,7 @@ def _is_loopback(host: str) -> bool:
 
 def make_server(context: ServerContext, host: str, port: int) -> uvicorn.Server:
     """Return the server, which `run` runs; `should_exit` ends it."""
-    app: FastAPI = make_app(context, page_routers(), page_life)
+    app: FastAPI = make_app(context, page_routers(), page_life, plain_routes())
     config = uvicorn.Config(
         app,
         host=host,
@@ -108,6 +111,18 @@ def make_server(context: ServerContext, host: str, port: int) -> uvicorn.Server:
         ws="none",
     )
     return uvicorn.Server(config)
+
+
+def listening_socket(server: uvicorn.Server) -> socket.socket:
+    """Return the socket of a server: from here on who connects is answered, if not at once.
+
+    What is written is sent at once, on each of its connections: head and body of an answer are written one after the
+    other, and the second would wait until the client has said that it has the first, which it does after 40 ms.
+    """
+    bound = server.config.bind_socket()
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    bound.listen()
+    return bound
 
 
 def serve(
@@ -143,14 +158,13 @@ def serve(
             integrations=integrations,
             workers=workers,
             role=role,
+            prepares=True,
         )
         stack.enter_context(closing(context.catalogues))
         server = make_server(context, host, port)
-        sockets = [server.config.bind_socket()]
-        stack.enter_context(closing(sockets[0]))
-        sockets[0].listen()  # from here on who connects is answered, if not at once
-        bound = sockets[0].getsockname()[1]
+        listening = stack.enter_context(closing(listening_socket(server)))
+        bound = listening.getsockname()[1]
         ready(f"http://{f'[{host}]' if ':' in host else host}:{bound}")
         # Once it has ended, uvicorn sends this process again what had asked it to end: that is done.
         signal.signal(signal.SIGTERM, lambda *_: None)
-        server.run(sockets)
+        server.run([listening])

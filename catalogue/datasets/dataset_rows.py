@@ -55,11 +55,14 @@ class DatasetRows:
 
     def _current(self) -> RowIndex:
         """Return the index, with the rows that the branch has now."""
-        with self.package() as package:
-            before, now = self._index.top_hash(), package.top_hash
-            if before == now:
+        dataset, before = self._handle.dataset or "", self._index.top_hash()
+        if before is not None:  # mostly nothing has changed: that is known without opening the version
+            head = self._catalogue.session.repository(dataset).refs.head(DEFAULT_BRANCH)
+            if head is not None and head.record.top_hash is not None and head.record.top_hash.hex() == before:
                 return self._index
-            if before is not None and self._follow(before, package):
+        with self.package() as package:
+            now = package.top_hash
+            if before == now or (before is not None and self._follow(before, package)):
                 return self._index
             self._index.replace(None, now, (), _rows(package))
         return self._index

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from penstock.catalogue.page.content.decoding_pool import DecodingPool
 from penstock.catalogue.page.content.pictures import Pictures
 from penstock.catalogue.page.content.shown_numbers import Numbers
 from penstock.catalogue.server.context import ServerContext
+from penstock.errors import PenstockError
 from penstock.lru import Lru
 
 from .open_versions import OpenVersions
+from .page_template import load_templates
 from .staged_changes import StagingArea
 
 __all__ = ["PageContext", "page_context_of", "page_life"]
 
 _NUMBERS = 256
+_PICTURE_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,16 @@ class PageContext:
     staging: StagingArea
     numbers: Lru[str, Numbers]
     """Of versions, by their names."""
+    sent_pictures: Lru[tuple[str, bytes], Response]
+    """Small pictures of versions that never change, by dataset and query: who may read that dataset may have them."""
+
+    def prepare(self, context: ServerContext) -> None:
+        """Make ready what the first page would wait for: buckets that are open, templates, processes that decode."""
+        self.pool.start()
+        load_templates()
+        for catalogue in context.buckets.values():
+            with suppress(PenstockError):  # whoever asks for it first is told
+                catalogue.session.cache  # noqa: B018  # it is opened by being asked for
 
     def close(self) -> None:
         """End processes and close versions."""
@@ -47,7 +61,7 @@ def make_page_context(context: ServerContext) -> PageContext:
     pool = DecodingPool()
     pictures = Pictures(os.path.join(folder, "pictures"), pool)
     staging = StagingArea(os.path.join(folder, "staged"))
-    return PageContext(OpenVersions(context.catalogues.settings), pool, pictures, staging, Lru(_NUMBERS))
+    return PageContext(OpenVersions(), pool, pictures, staging, Lru(_NUMBERS), Lru(_PICTURE_BYTES))
 
 
 @asynccontextmanager
@@ -57,6 +71,8 @@ async def page_life(app: FastAPI) -> AsyncIterator[None]:
     assert isinstance(context, ServerContext)
     pages = make_page_context(context)
     app.state.pages = pages
+    if context.prepares:
+        threading.Thread(target=pages.prepare, args=(context,), name="penstock-prepare", daemon=True).start()
     try:
         yield
     finally:

@@ -8,13 +8,14 @@ from __future__ import annotations
 from functools import cache
 
 from fastapi import APIRouter, Response
+from starlette.routing import Route
 
 from penstock.errors import NotFoundError
 
 from . import routes_admin, routes_browse, routes_curate, routes_files, routes_history, routes_row_table
 from .page_template import FOLDER
 
-__all__ = ["page_routers"]
+__all__ = ["page_routers", "plain_routes"]
 
 router = APIRouter(include_in_schema=False)
 
@@ -25,6 +26,11 @@ def page_routers() -> tuple[APIRouter, ...]:
     """Return the routes for browsers."""
     pages = (routes_browse, routes_files, routes_history, routes_row_table, routes_curate, routes_admin)
     return (router, *(each.router for each in pages))
+
+
+def plain_routes() -> tuple[Route, ...]:
+    """Return the routes that are asked for so often that they are looked for first, by themselves."""
+    return (Route("/dataset/{dataset}/picture", routes_files.picture, methods=["GET"]),)
 
 
 @cache

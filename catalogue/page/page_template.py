@@ -13,7 +13,7 @@ from penstock.catalogue.page.content.shown_text import ago, counted, read_key, s
 
 from .visitor import Visitor
 
-__all__ = ["FOLDER", "render"]
+__all__ = ["FOLDER", "load_templates", "render"]
 
 FOLDER = files("penstock.catalogue.page")
 
@@ -41,6 +41,12 @@ _templates.filters.update(
     ago=_ago, counted=counted, moment=_moment, read=read_key, shown=shown_name, sized=sized, written=written_key
 )
 _templates.globals.update(url=url_of)
+
+
+def load_templates() -> None:
+    """Compile all templates, which the first page that uses one would wait for."""
+    for name in _templates.list_templates():
+        _templates.get_template(name)
 
 
 def render(

@@ -54,7 +54,7 @@ class Place:
     @cached_property
     def package(self) -> Package:
         """The version, looked up now. NotFoundError: there is none."""
-        return self.pages.versions.find(self.catalogue.bucket, self.name, self.at)
+        return self.pages.versions.find(self.catalogue, self.name, self.at)
 
     @cached_property
     def exact(self) -> str:

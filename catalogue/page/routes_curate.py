@@ -193,7 +193,7 @@ def commit(
     found = staging.find(who, place.hash)
     if found is None:
         raise UsageError("nothing is staged", fix="Change something first.")
-    base = place.pages.versions.find(place.catalogue.bucket, place.name, found.base)
+    base = place.pages.versions.find(place.catalogue, place.name, found.base)
     target = Handle(place.catalogue.bucket, place.name, found.branch)
     try:
         made = staging.commit(

@@ -9,22 +9,28 @@ from __future__ import annotations
 import base64
 
 from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import run_in_threadpool
 
+from penstock.catalogue.orm.dataset import DatasetScope
 from penstock.catalogue.page.content.decoders import LAST_FRAME, PICTURE_SIZES
 from penstock.catalogue.page.content.file_kinds import RAW_POLICY, disposition, kind_of_file, type_sent
 from penstock.catalogue.server.answers import json_answer
 from penstock.catalogue.server.byte_range import asked_range
+from penstock.catalogue.server.callers import caller_of
 from penstock.catalogue.server.file_answer import FileAnswer
 from penstock.errors import NotFoundError, UsageError
 
+from .page_context import page_context_of
 from .page_route import PageRoute, Visiting
 from .place import Place, place_of, values_of
+from .visitor import Visitor
 
-__all__ = ["frame_of", "router"]
+__all__ = ["frame_of", "picture", "router"]
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 _SHOWN = "no picture"
+_PICTURE = "image/webp"
 
 
 def _headers(place: Place, *, seconds: int = 31_536_000) -> dict[str, str]:
@@ -90,9 +96,26 @@ def frames(request: Request, visitor: Visiting, dataset: str) -> Response:
     return json_answer({**head, "image": strip}, headers={"cache-control": _headers(place)["cache-control"]})
 
 
-@router.get("/dataset/{dataset}/picture")
-def picture(request: Request, visitor: Visiting, dataset: str) -> Response:
-    """Send a small picture of an image; where none can be made, one that says so."""
+async def picture(request: Request) -> Response:
+    """Send a small picture of an image; where none can be made, one that says so.
+
+    A plain route: a grid asks for sixty at once. What was sent of a version by its own name is sent again from memory.
+    """
+    caller = await caller_of(request)
+    dataset = request.path_params["dataset"]
+    pages = page_context_of(request)
+    name = (dataset, request.scope["query_string"])
+    kept = pages.sent_pictures.get(name)
+    if kept is not None:
+        caller.require(DatasetScope.READ, dataset)
+        return kept
+    place, answer = await run_in_threadpool(_picture, request, Visitor(caller), dataset)
+    if place.at == place.exact and place.hash == dataset and answer.media_type == _PICTURE:
+        pages.sent_pictures.put(name, answer, len(answer.body))
+    return answer
+
+
+def _picture(request: Request, visitor: Visitor, dataset: str) -> tuple[Place, Response]:
     place = place_of(request, visitor, dataset)
     said = values_of(request).get("size", "")
     size = int(said) if said in {str(each) for each in PICTURE_SIZES} else PICTURE_SIZES[0]
@@ -101,11 +124,11 @@ def picture(request: Request, visitor: Visiting, dataset: str) -> Response:
         raise NotFoundError(f"no file {place.key!r}")
     made = place.pages.pictures.of(entry, size, frame_of(request))
     if made.body:
-        return Response(made.body, media_type="image/webp", headers=_headers(place))
+        return place, Response(made.body, media_type=_PICTURE, headers=_headers(place))
     body = (
         '<svg xmlns="http://www.w3.org/2000/svg" width="320" height="320" viewBox="0 0 320 320">'
         '<rect width="320" height="320" fill="#8883"/><path d="M120 120l80 80m0-80l-80 80" stroke="#888" '
         f'stroke-width="10" stroke-linecap="round"/><text x="160" y="260" font-family="sans-serif" font-size="20" '
         f'fill="#888" text-anchor="middle">{_SHOWN}</text></svg>'
     )
-    return Response(body, media_type="image/svg+xml", headers=_headers(place, seconds=60))
+    return place, Response(body, media_type="image/svg+xml", headers=_headers(place, seconds=60))

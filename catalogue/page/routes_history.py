@@ -123,7 +123,7 @@ def diff(request: Request, visitor: Visiting, dataset: str) -> Response:
 
 def _old(place: Place, wanted: str, parent: str) -> Package | None:
     ref = wanted or parent
-    return place.pages.versions.find(place.catalogue.bucket, place.name, ref) if ref else None
+    return place.pages.versions.find(place.catalogue, place.name, ref) if ref else None
 
 
 def _command(place: Place, old: Package | None) -> str:

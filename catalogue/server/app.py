@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from fastapi import APIRouter, FastAPI, Response
 from fastapi.concurrency import run_in_threadpool
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.routing import Route
 
 from penstock import __version__
 
@@ -36,8 +37,9 @@ def make_app(
     context: ServerContext,
     pages: Sequence[APIRouter] = (),
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
+    first: Sequence[Route] = (),
 ) -> FastAPI:
-    """Return the application; `pages` are routes for browsers."""
+    """Return the application; `pages` are routes for browsers, `first` those that are asked for most."""
     metrics = RequestMetrics()
 
     @asynccontextmanager
@@ -56,6 +58,8 @@ def make_app(
     app.state.context = context
     app.state.metrics = metrics
     add_error_answers(app)
+
+    app.router.routes[:0] = first
 
     @app.get("/health", tags=["server"])
     async def health() -> dict[str, str]:

@@ -23,7 +23,16 @@ from penstock.errors import AccessError
 
 from .context import ServerContext, context_of
 
-__all__ = ["COOKIE", "CSRF_FIELD", "CSRF_HEADER", "Asking", "NotSignedInError", "TooManyError", "session_of"]
+__all__ = [
+    "COOKIE",
+    "CSRF_FIELD",
+    "CSRF_HEADER",
+    "Asking",
+    "NotSignedInError",
+    "TooManyError",
+    "caller_of",
+    "session_of",
+]
 
 COOKIE = "penstock_session"
 CSRF_HEADER = "x-csrf-token"

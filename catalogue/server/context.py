@@ -28,6 +28,7 @@ class ServerContext:
 
     `address`: how users reach the server, empty: as they say themselves. `integrations`: remotes that keys may register
     data from which are no admin's. `role`: of the store, whose credentials are given out, cut down.
+    `prepares`: what first requests would wait for is made ready when the server begins.
     """
 
     catalogues: BucketCatalogues
@@ -43,6 +44,7 @@ class ServerContext:
     address: str = ""
     integrations: frozenset[str] = frozenset()
     role: str = ""
+    prepares: bool = False
     failures: AttemptLimit = field(default_factory=lambda: AttemptLimit(10, 0.2))
     """Sign-ins that failed, by the address that they came from."""
     pace: AttemptLimit = field(default_factory=lambda: AttemptLimit(2000, 500))

@@ -10,13 +10,14 @@ import http.client
 import json
 import os
 import random
+import re
 import signal
 import statistics
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ _SCREEN = 60
 _CLIENTS, _RATE = 50, 50
 _LARGE = 256 << 20
 _RANGES = 48
+_MANY = 100_000
 
 
 @dataclass(frozen=True)
@@ -88,26 +90,37 @@ def _serving(world: World, bucket: str) -> Iterator[_Server]:
 
 
 def bench_catalogue(world: World, figures: Figures) -> None:
-    """Measure each row in turn, each with a server of its own."""
+    """Measure the rows whose names the world's pattern matches, each with a server of its own."""
+    rows = {name: row for name, row in _ROWS.items() if re.search(world.rows, name)}
+    if not rows:
+        sys.exit(f"no row matches {world.rows}; there are {', '.join(_ROWS)}")
+    for name, row in rows.items():
+        print(f"catalogue: {name}", file=sys.stderr)
+        row(world, figures)
+
+
+def _clipart(world: World) -> str:
+    """Return a bucket with the dataset clipart."""
+    bucket = world.bucket()
+    world.run("penstock", "push", world.clipart, f"{bucket}/clipart")
+    return bucket
+
+
+def _large_file(world: World, bucket: str) -> None:
+    """Push one large file into a bucket, as the dataset large."""
+    folder = world.scratch / "large"
+    if not folder.exists():
+        folder.mkdir()
+        with (folder / "large.mp4").open("wb") as file:
+            chance = random.Random(0)
+            for _ in range(_LARGE >> 20):
+                file.write(chance.randbytes(1 << 20))
+    world.run("penstock", "push", folder, f"{bucket}/large")
+
+
+def _first_pages(world: World, figures: Figures) -> None:
     bucket = world.bucket()
     world.run(sys.executable, Path(__file__).parent / "trees.py", bucket, str(world.entries))
-    _first_pages(world, figures, bucket)
-    folder = world.scratch / "large"
-    folder.mkdir()
-    with (folder / "large.mp4").open("wb") as file:
-        chance = random.Random(0)
-        for _ in range(_LARGE >> 20):
-            file.write(chance.randbytes(1 << 20))
-    second = world.bucket()
-    world.run("penstock", "push", folder, f"{second}/large")
-    world.run("penstock", "push", world.clipart, f"{second}/clipart")
-    _pictures(world, figures, second)
-    _many_clients(world, figures, second)
-    _ranges(world, figures, second)
-    _any_request(world, figures, second)
-
-
-def _first_pages(world: World, figures: Figures, bucket: str) -> None:
     with _serving(world, bucket) as server:
         (about,) = server.datasets().values()
         path = f"/dataset/{about['dataset_hash']}"
@@ -128,7 +141,9 @@ def _first_pages(world: World, figures: Figures, bucket: str) -> None:
             figures.add("  again, its nodes cached", again, "s", at_most=0.3)
 
 
-def _pictures(world: World, figures: Figures, bucket: str) -> None:
+def _pictures(world: World, figures: Figures) -> None:
+    """Ask for the pictures of a screen as a browser does: by six connections, each for one after the other."""
+    bucket = _clipart(world)
     with _serving(world, bucket) as server:
         about = server.datasets()["clipart"]
         names = sorted(
@@ -136,21 +151,75 @@ def _pictures(world: World, figures: Figures, bucket: str) -> None:
         )
         place = f"/dataset/{about['dataset_hash']}/picture?at={about['top_hash']}&path="
 
-        def screen() -> float:
+        def screen(names: list[str]) -> float:
+            left = iter(names[:_SCREEN])
+
+            def fetch(_: int) -> set[int]:
+                connection = server.connect()
+                return {server.ask(connection, place + quote(name))[1] for name in left}
+
             begin = time.perf_counter()
-            with ThreadPoolExecutor(6) as browser:  # as many connections as a browser has
-                answers = list(browser.map(lambda name: server.get(place + quote(name)), names[:_SCREEN]))
-            assert {status for _, status, _ in answers} == {200}
-            return time.perf_counter() - begin
+            with ThreadPoolExecutor(6) as browser:
+                statuses = list(browser.map(fetch, range(6)))
+            took = time.perf_counter() - begin
+            assert set().union(*statuses) == {200}
+            return took
 
         world.proxy.reset()
-        figures.add(f"pictures of a screen of {_SCREEN} images, cold", screen(), "s", at_most=2)
+        figures.add(f"pictures of a screen of {_SCREEN} images, cold", screen(names), "s", at_most=2)
         figures.add("  requests to the store for them", world.proxy.counts().requests(), "")
-        figures.add("  again", min(screen() for _ in range(3)), "s", at_most=0.2)
+        figures.add("  again", min(screen(names) for _ in range(3)), "s", at_most=0.2)
 
 
-def _many_clients(world: World, figures: Figures, bucket: str) -> None:
+def _many_rows(world: World, figures: Figures) -> None:
+    """List and filter the rows of a dataset that has 100,000, as programs and as people do."""
+    bucket = world.bucket()
+    world.run(sys.executable, Path(__file__).parent / "trees.py", bucket, str(_MANY))
+    world.run(sys.executable, __file__, bucket)
+    with _serving(world, bucket) as server:
+        about = server.datasets()["tree"]
+        base = f"/api/datasets/{about['dataset_hash']}/rows"
+        begin = time.perf_counter()
+        status, total = server.get(base)[1], json.loads(server.get(base)[2])["total"]
+        assert (status, total) == (200, _MANY)
+        figures.add(f"{_MANY:,} rows, asked for the first time", time.perf_counter() - begin, "s")
+        connection = server.connect()
+        for name, path in (
+            ("listed", f"{base}?limit=100"),
+            ("filtered by a part of the title", f"{base}?title_like=%2577%25&limit=100"),
+            ("filtered by type and width, the largest first", f"{base}?data_type=image&min_width=900&sort=-size"),
+            ("as a page", f"/dataset/{about['dataset_hash']}/rows?title=77&sort=-size"),
+        ):
+            took = []
+            for _ in range(9):
+                seconds, status, _ = server.ask(connection, path)
+                assert status == 200
+                took.append(seconds)
+            figures.add(f"  {name}", statistics.median(took), "s", at_most=0.2)
+
+
+def _make_rows(bucket: str) -> None:
+    """Make a data row of each file of the dataset tree, as if all had been looked into."""
+    import datetime as dt
+
+    import penstock
+    from penstock.catalogue.datasets.dataset_rows import built_row
+    from penstock.catalogue.rows.probe_messages import Facts
+    from penstock.catalogue.rows.row_metadata import ROW, new_row
+
+    now, chance = dt.datetime.now(dt.UTC), random.Random(0)
+    files = [entry.key for entry in penstock.Package(f"{bucket}/tree") if entry.is_file()]
+    metas = {
+        key: {ROW: built_row(new_row(Facts("image", chance.randrange(100, 2000), 700), key.rpartition("/")[2], now))}
+        for key in files
+    }
+    penstock.Dataset(f"{bucket}/tree").set_meta_many(metas, message="Rows")
+
+
+def _many_clients(world: World, figures: Figures) -> None:
     """Have clients list, filter and read ranges, at a steady rate in all, whatever the answers take."""
+    bucket = _clipart(world)
+    _large_file(world, bucket)
     seconds = 60 if world.full else 20
     with _serving(world, bucket) as server:
         datasets = server.datasets()
@@ -205,8 +274,10 @@ def _many_clients(world: World, figures: Figures, bucket: str) -> None:
         figures.add("  memory at the end, beside a third of the time", grown, "x", at_most=1.15)
 
 
-def _ranges(world: World, figures: Figures, bucket: str) -> None:
+def _ranges(world: World, figures: Figures) -> None:
     """Read the same ranges of a large file in turn, through the server and the mount, whose page cache is dropped."""
+    bucket = world.bucket()
+    _large_file(world, bucket)
     with _serving(world, bucket) as server, world.penstock_mount(f"{bucket}/large") as (where, _):
         about = server.datasets()["large"]
         path = f"/dataset/{about['dataset_hash']}/raw?at={about['top_hash']}&path=large.mp4"
@@ -242,7 +313,8 @@ def _ranges(world: World, figures: Figures, bucket: str) -> None:
             os.close(file)
 
 
-def _any_request(world: World, figures: Figures, bucket: str) -> None:
+def _any_request(world: World, figures: Figures) -> None:
+    bucket = _clipart(world)
     cases = 10_000 if world.full else 1000
     with _serving(world, bucket) as server:
         known = {"dataset": server.datasets()["clipart"]["dataset_hash"], "bucket": bucket}
@@ -255,3 +327,17 @@ def _any_request(world: World, figures: Figures, bucket: str) -> None:
     figures.add("cases of the interface, by schemathesis", report.cases, "", at_least=0.75 * cases)
     figures.add("  errors of the server, and no answer", len(report.faults), "", at_most=0)
     figures.add("  slowest answer", report.slowest, "s", at_most=30)
+
+
+_ROWS: dict[str, Callable[[World, Figures], None]] = {
+    "pages": _first_pages,
+    "pictures": _pictures,
+    "rows": _many_rows,
+    "clients": _many_clients,
+    "ranges": _ranges,
+    "cases": _any_request,
+}
+
+
+if __name__ == "__main__":
+    _make_rows(sys.argv[1])

@@ -13,7 +13,7 @@ from typing import Any
 import urllib3
 
 from penstock.catalogue.server.context import ServerContext
-from penstock.catalogue.serving import make_context, make_server
+from penstock.catalogue.serving import listening_socket, make_context, make_server
 from penstock.catalogue.state.database import open_database
 from penstock.repo.settings.settings import Settings
 
@@ -68,8 +68,7 @@ def running(
         )
         stack.enter_context(closing(context.catalogues))
         server = make_server(context, "127.0.0.1", 0)
-        bound = server.config.bind_socket()
-        bound.listen()
+        bound = listening_socket(server)
         thread = threading.Thread(target=server.run, args=([bound],))
         thread.start()
         site = Site(context, f"http://127.0.0.1:{bound.getsockname()[1]}")

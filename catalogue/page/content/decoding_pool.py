@@ -93,10 +93,21 @@ class DecodingPool:
 
     def __init__(self, count: int = 2, seconds: float = _SECONDS) -> None:
         self._seconds = seconds
+        self._count = count
         self._places = threading.BoundedSemaphore(count)
         self._lock = threading.Lock()
         self._idle: list[_Decoder] = []
         self._is_closed = False
+
+    def start(self) -> None:
+        """Start the processes now, for whoever comes first."""
+        decoders = [_Decoder() for _ in range(self._count)]
+        with self._lock:
+            if not self._is_closed:
+                self._idle += decoders
+                return
+        for decoder in decoders:
+            decoder.end()
 
     @contextmanager
     def _decoder(self) -> Iterator[_Decoder]:

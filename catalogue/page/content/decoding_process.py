@@ -8,6 +8,7 @@ Of a video it asks for what it needs, by an answer that says ``wanted``, and goe
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import os
@@ -85,6 +86,7 @@ def main() -> None:
         given = read_frame(requests)
         return given[1] if given is not None else sys.exit(0)
 
+    importlib.import_module("PIL.Image")  # nearly every task wants it: before there is one, nobody waits for it
     while (asked := read_frame(requests)) is not None:
         write_frame(answers, *_answer(*asked, fetch))
 
