@@ -148,7 +148,7 @@ def doubled(named):
 
 AS_OTHERS_CALL_IT = {
     # For who imports `penstock.torch` in place of torch's; and what a key opens behind a server.
-    "Dataset": ["api/datasets/dataset.py", "catalogue/client/served_dataset.py", "penstock/torch.py"],
+    "Dataset": ["api/datasets/dataset.py", "catalogue/client/catalogue_dataset.py", "penstock/torch.py"],
     # A step of a pipeline is called so everywhere, and so is a part of long work.
     "Stage": ["penstock/progress.py", "project/stages/definition/stage.py"],
     # What the catalogue's users know it as, and a record of the format.

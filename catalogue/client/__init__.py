@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from .catalogue import Catalogue
-from .catalogue_dataset import CatalogueDataset
-from .served_dataset import Dataset
-from .user_client import UserClient
+from .catalogue_dataset import Dataset
+from .user_client import Catalogue, UserClient
 
-__all__ = ["Catalogue", "CatalogueDataset", "Dataset", "UserClient"]
+__all__ = ["Catalogue", "Dataset", "UserClient"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -16,28 +16,21 @@ from penstock.catalogue.datasets.bucket_catalogue import BucketCatalogues
 from penstock.catalogue.jobs.job_requests import ReencodeResult
 from penstock.catalogue.jobs.job_work import REENCODE, make_workers
 from penstock.catalogue.jobs.job_workers import JobWorkers
-from penstock.catalogue.state.database import Database, open_database
+from penstock.catalogue.state.database import Database
 from penstock.catalogue.state.job_table import JobStatus, JobTable, NotedJob
 
 __all__ = ["LocalJobs"]
 
 
 class LocalJobs:
-    """The jobs of this user on some buckets. `state` is the folder of their table, by default the user's own."""
+    """The jobs of this user on some buckets. `database` opens the state that their table is in."""
 
-    def __init__(self, catalogues: BucketCatalogues, state: str | None = None) -> None:
+    def __init__(self, catalogues: BucketCatalogues, database: Callable[[], Database]) -> None:
         self._catalogues = catalogues
-        self._state = state
+        self._database = database
         self._owner = f"uid {os.getuid()}"
         self._threads: dict[int, tuple[threading.Thread, JobWorkers]] = {}
         self._lock = threading.Lock()
-        self._opened: Database | None = None
-
-    def _database(self) -> Database:
-        with self._lock:
-            if self._opened is None:
-                self._opened = open_database(self._state)
-            return self._opened
 
     def submit(self, kind: str, dataset: str, request: bytes) -> int:
         """Begin a job, and return its number."""
@@ -105,11 +98,7 @@ class LocalJobs:
         }
 
     def close(self) -> None:
-        """Leave what this process works on to whoever asks next, and close the table."""
+        """Leave what this process works on to whoever asks next."""
         for thread, workers in list(self._threads.values()):
             workers.close()
             thread.join()
-        with self._lock:
-            if self._opened is not None:
-                self._opened.close()
-                self._opened = None

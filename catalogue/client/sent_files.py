@@ -1,18 +1,51 @@
-"""Files sent to a server in pieces, each gone on with where it ended, whoever was cut off."""
+"""Files that a user adds; and how they are sent to a server: in pieces, each gone on with where it ended."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
-from penstock.errors import ConflictError, NotFoundError, UnreadableError
+from penstock.catalogue.datasets.given_files import GivenFile
+from penstock.errors import ConflictError, NotFoundError, UnreadableError, UsageError
+from penstock.manifest.entry import Kind
 from penstock.progress import Progress, Stage
+from penstock.repo.push.directory_walk import LocalFile, Skipped, walk_directory
 
 from .server_connection import ServerConnection
 
-__all__ = ["send_file"]
+__all__ = ["AddedFiles", "AddedKind", "files_below", "send_file"]
+
+AddedKind = Literal["video", "image", "file", "image_group", "dicom_series", "folder"]
 
 _PIECE = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class AddedFiles:
+    """Files that become rows of a kind, in one version. `title` is of a group, `folder` where they are to be."""
+
+    kind: AddedKind
+    files: Sequence[GivenFile]
+    title: str = ""
+    folder: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.files:
+            raise UsageError("no file is named", fix="Name at least one.")
+
+
+def files_below(directory: str | os.PathLike[str]) -> dict[str, str]:
+    """Return the files below a directory, as a push would take them, by their paths in it. NotFoundError, UsageError.
+
+    Symlinks are left out: what they lead to may lie anywhere.
+    """
+    skipped: list[Skipped] = []
+    steps = walk_directory(os.fspath(directory), skipped.append)
+    files = (each for each in steps if isinstance(each, LocalFile) and each.kind is Kind.FILE)
+    return {os.fsdecode(b"/".join(each.names)): os.fsdecode(each.path) for each in files}
 
 
 def send_file(connection: ServerConnection, dataset: str, path: str, name: str, progress: Progress) -> str:

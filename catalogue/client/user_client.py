@@ -1,10 +1,10 @@
-"""A user of a server: datasets made, listed and opened, and keys of those who are given some.
+"""A user of a catalogue: datasets made, listed and opened, and keys of those who are given some.
 
     client = UserClient.create_with_ssh_private_key("~/.ssh/id_ed25519", url="https://host")
     created = client.create_dataset("Example Title", StorageLocation.AWS)
     dataset = client.get_dataset(created["dataset_hash"])
 
-Blocking, thread-safe.
+`Catalogue` has the same calls, on buckets directly. Blocking, thread-safe.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ import os
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import quote
 
-import msgspec
-
+from penstock.api.settings import Settings
+from penstock.catalogue.datasets.dataset_filter import DatasetFilter, parse_time
 from penstock.catalogue.orm.dataset import (
     CloudIntegration,
     CreatedDataset,
-    DatasetInfo,
     DatasetPage,
     DatasetScope,
-    DatasetUserRole,
     ListedDataset,
     StorageLocation,
 )
 from penstock.catalogue.orm.dataset_api_keys import DatasetAPIKey
 from penstock.errors import NotFoundError, UnreadableError, UsageError
 
-from .served_dataset import Dataset
+from .bucket_driver import BucketDriver
+from .catalogue_dataset import Dataset
+from .drivers import CatalogueDriver
 from .server_connection import ServerConnection
+from .server_driver import ServerDriver
 
-__all__ = ["UserClient"]
+__all__ = ["Catalogue", "UserClient"]
 
 _URL = "PENSTOCK_URL"
 _BEGIN = "PRIVATE KEY-----"
@@ -45,17 +45,13 @@ Time = str | dt.datetime
 class UserClient:
     """Whoever a key, or a private key, is of."""
 
-    def __init__(self, connection: ServerConnection) -> None:
-        self._connection = connection
+    def __init__(self, driver: CatalogueDriver) -> None:
+        self._driver = driver
 
-    @classmethod
+    @staticmethod
     def create_with_ssh_private_key(
-        cls,
-        ssh_private_key: str | os.PathLike[str],
-        password: str | None = None,
-        *,
-        url: str | None = None,
-    ) -> Self:
+        ssh_private_key: str | os.PathLike[str], password: str | None = None, *, url: str | None = None
+    ) -> UserClient:
         """Sign requests with a private key of SSH: its file, or its text. An admin has registered the public one.
 
         `url` is the server's, by default of ``PENSTOCK_URL``. NotFoundError: there is no such file. UsageError: it is
@@ -65,12 +61,12 @@ class UserClient:
 
         said = os.fspath(ssh_private_key)
         text = said if _BEGIN in said else _text_of(os.path.expanduser(said))
-        return cls(ServerConnection(_server(url), signer=SshSigner(text, password)))
+        return UserClient(ServerDriver(ServerConnection(_server(url), signer=SshSigner(text, password))))
 
-    @classmethod
-    def create_with_key(cls, key: str, *, url: str | None = None) -> Self:
+    @staticmethod
+    def create_with_key(key: str, *, url: str | None = None) -> UserClient:
         """Use a key of the server."""
-        return cls(ServerConnection(_server(url), key=key))
+        return UserClient(ServerDriver(ServerConnection(_server(url), key=key)))
 
     # Datasets
 
@@ -83,13 +79,7 @@ class UserClient:
         name: str | None = None,
     ) -> CreatedDataset:
         """Make a dataset in the first bucket of a kind of storage. ConflictError: the name is taken."""
-        body = {
-            "title": dataset_title,
-            "storage": int(dataset_type) if dataset_type is not None else None,
-            "description": dataset_description,
-            "name": name,
-        }
-        return msgspec.convert(self._connection.ask("POST", "/api/datasets", body), CreatedDataset)
+        return self._driver.create(dataset_title, dataset_type, dataset_description, name)
 
     def get_datasets(
         self,
@@ -103,46 +93,30 @@ class UserClient:
         edited_after: Time | None = None,
     ) -> list[ListedDataset]:
         """Return the datasets that fit, by title; in what is *like*, ``%`` stands for any text, ``_`` for a letter."""
-        query = {
-            "title_eq": title_eq,
-            "title_like": title_like,
-            "desc_eq": desc_eq,
-            "desc_like": desc_like,
-            "created_before": _time(created_before),
-            "created_after": _time(created_after),
-            "edited_before": _time(edited_before),
-            "edited_after": _time(edited_after),
-        }
+        times = (created_before, created_after, edited_before, edited_after)
+        wanted = DatasetFilter(title_eq, title_like, desc_eq, desc_like, *map(_time, times))
         found: list[ListedDataset] = []
         cursor: str | None = None
         while True:
-            page, roles = self._page({**query, "sort": "title", "limit": 1000, "cursor": cursor})
-            found += [ListedDataset(dataset=info, user_role=roles[info.bucket]) for info in page.datasets]
+            page = self._driver.page(wanted, "title", 1000, cursor)
+            found += [ListedDataset(dataset=info, user_role=page.roles[info.bucket]) for info in page.datasets]
             cursor = page.cursor
             if cursor is None:
                 return found
 
-    def page(self, *, sort: str = "title", limit: int = 100, cursor: str | None = None, **wanted: str) -> DatasetPage:
+    def page(
+        self, wanted: DatasetFilter | None = None, *, sort: str = "title", limit: int = 100, cursor: str | None = None
+    ) -> DatasetPage:
         """Return a page of the datasets that fit, in an order: ``title``, ``created``, ``edited``, ``size``."""
-        return self._page({**wanted, "sort": sort, "limit": limit, "cursor": cursor})[0]
-
-    def _page(self, query: dict[str, Any]) -> tuple[DatasetPage, dict[str, DatasetUserRole]]:
-        told = self._connection.ask("GET", "/api/datasets", query=query)
-        infos = msgspec.convert(told["datasets"], tuple[DatasetInfo, ...])
-        roles = {bucket: DatasetUserRole(role) for bucket, role in told["roles"].items()}
-        return DatasetPage(infos, told["cursor"]), roles
+        return self._driver.page(wanted or DatasetFilter(), sort, limit, cursor)
 
     def get_dataset(self, dataset_hash: str) -> Dataset:
         """Return a dataset by its hash or name. NotFoundError: there is none. AccessError: it is not this user's."""
-        told = self._connection.ask("GET", f"/api/datasets/{dataset_hash}")
-        info = msgspec.convert(told["dataset"], DatasetInfo)
-        url = f"{self._connection.url}/{quote(info.bucket)}/{quote(info.name)}"
-        return Dataset(url, connection=self._connection)
+        return Dataset(self._driver.dataset(dataset_hash))
 
     def get_cloud_integrations(self) -> list[CloudIntegration]:
-        """Return the remotes of the server that this user may register data from."""
-        found = self._connection.ask("GET", "/api/integrations")["integrations"]
-        return msgspec.convert(found, list[CloudIntegration])
+        """Return the remotes that this user may register data from."""
+        return self._driver.integrations()
 
     # Keys
 
@@ -158,29 +132,22 @@ class UserClient:
 
         `lifetime` in seconds, None: until it is revoked.
         """
-        body = {
-            "dataset": dataset_hash,
-            "title": api_key_title,
-            "scopes": [DatasetScope(each).value for each in dataset_scopes],
-            "lifetime": lifetime,
-        }
-        return _key(self._connection.ask("POST", "/api/keys", body))
+        return self._driver.create_key(dataset_hash, api_key_title, dataset_scopes, lifetime)
 
     def get_or_create_dataset_api_key(self, dataset_hash: str) -> DatasetAPIKey:
         """Make the master key of a dataset, which may read and write; the one before opens nothing from now on.
 
         Keys are kept as hashes: one that is there cannot be given out again, so it is made anew.
         """
-        return _key(self._connection.ask("POST", "/api/keys/master", {"dataset": dataset_hash}))
+        return self._driver.master_key(dataset_hash)
 
     def get_dataset_api_keys(self, dataset_hash: str) -> list[DatasetAPIKey]:
         """Return the keys of a dataset that are valid, without their secrets: `api_key` is the public id."""
-        found = self._connection.ask("GET", "/api/keys", query={"dataset": dataset_hash})["keys"]
-        return msgspec.convert(found, list[DatasetAPIKey])
+        return self._driver.keys(dataset_hash)
 
     def revoke_dataset_api_key(self, api_key: str) -> None:
         """Let a key, by its public id, open nothing from now on. NotFoundError: there is none."""
-        self._connection.ask("DELETE", f"/api/keys/{api_key}")
+        self._driver.revoke_key(api_key)
 
     def register_ssh_key(
         self,
@@ -192,26 +159,18 @@ class UserClient:
         admin: bool = False,
     ) -> str:
         """Let whoever has the private half of an SSH key use the server; return its fingerprint. For admins."""
-        body = {
-            "public": public,
-            "scopes": [DatasetScope(each).value for each in scopes],
-            "title": title,
-            "dataset": dataset_hash,
-            "is_admin": admin,
-        }
-        return str(self._connection.ask("POST", "/api/ssh-keys", body)["fingerprint"])
+        return self._driver.register_ssh_key(public, scopes, title, dataset_hash, admin)
 
     def storage_credentials(self, bucket: str, seconds: int = 3600) -> dict[str, Any]:
         """Return credentials of the store that read a bucket for a while, past the server; see docs/CATALOGUE.md.
 
-        AccessError: the key is of one dataset. UsageError: the server gives none out.
+        AccessError: the key is of one dataset. UsageError: none are given out.
         """
-        told = self._connection.ask("POST", f"/store/{bucket}/credentials", {"seconds": seconds})
-        return msgspec.convert(told, dict[str, Any])
+        return self._driver.storage_credentials(bucket, seconds)
 
     def close(self) -> None:
-        """Let go of connections."""
-        self._connection.close()
+        """Let go of what is open; on buckets, long work that is not done is left to whoever asks next."""
+        self._driver.close()
 
     def __enter__(self) -> Self:
         return self
@@ -222,12 +181,27 @@ class UserClient:
         self.close()
 
 
-def _key(told: dict[str, Any]) -> DatasetAPIKey:
-    return msgspec.convert({**told["key"], "secret": told["secret"]}, DatasetAPIKey)
+class Catalogue(UserClient):
+    """The same calls, on buckets directly. `author` is who changes something, by default as git has it.
+
+    `state` is the folder of jobs and keys, by default the user's own: a server that has the same knows both.
+    """
+
+    def __init__(
+        self, buckets: Sequence[str], settings: Settings | None = None, *, author: str = "", state: str | None = None
+    ) -> None:
+        super().__init__(BucketDriver(buckets, settings or Settings.load(), author, state))
+
+    @classmethod
+    def open(cls, *buckets: str, settings: Settings | None = None, author: str = "", state: str | None = None) -> Self:
+        """Open buckets by what they are called here."""
+        return cls(buckets, settings, author=author, state=state)
 
 
-def _time(said: Time | None) -> str | None:
-    return said.isoformat() if isinstance(said, dt.datetime) else said
+def _time(said: Time | None) -> dt.datetime | None:
+    if isinstance(said, str):
+        return parse_time(said)
+    return said if said is None or said.tzinfo is not None else said.replace(tzinfo=dt.UTC)
 
 
 def _server(url: str | None) -> str:

@@ -22,13 +22,14 @@ from penstock.api.per_process import PerProcess
 from penstock.api.settings import Settings
 from penstock.catalogue.orm.dataset import CreatedDataset, DatasetInfo, DatasetUserRole, StorageLocation
 from penstock.errors import AccessError, ConflictError, NotFoundError, PenstockError, UsageError
+from penstock.lru import Lru
 from penstock.manifest.hashing import content_hash
 from penstock.manifest.records import RefRecord
 from penstock.manifest.records import parse_time as parse_record_time
 from penstock.repo.bucket import object_keys
 from penstock.repo.bucket.stored_records import read_record
 from penstock.repo.refs.refs import nearest
-from penstock.repo.refs.repository import Repository, datasets_in
+from penstock.repo.refs.repository import Repository, VersionId, datasets_in
 from penstock.repo.session.bucket_session import BucketSession, open_session
 from penstock.repo.write.authorship import default_author
 
@@ -36,6 +37,9 @@ __all__ = ["BucketCatalogue", "BucketCatalogues", "name_of_title", "named_hash",
 
 _TOGETHER = 16
 _ROLE_SECONDS = 60.0
+_REMEMBERED = 10_000
+_Newest = tuple[str, str | None, float | None, int] | None
+"""Key, ETag, time and size of a record."""
 _NO_NAME = re.compile(r"[^a-z0-9._-]+")
 
 
@@ -67,6 +71,8 @@ class BucketCatalogue:
         self.address = settings.locate_bucket(bucket)[0].rstrip("/")
         self._session: PerProcess[BucketSession] = PerProcess(partial(open_session, bucket, settings))
         self._role: tuple[float, DatasetUserRole] | None = None
+        self._versions: Lru[tuple[str, str | None], tuple[_Newest, VersionId]] = Lru(_REMEMBERED)
+        self._infos: Lru[str, tuple[tuple[_Newest, _Newest], DatasetInfo]] = Lru(_REMEMBERED)
         self._lock = threading.Lock()
 
     @property
@@ -105,8 +111,41 @@ class BucketCatalogue:
         except NotFoundError:
             return None
 
+    def _newest(self, prefix: str) -> _Newest:
+        """Return what a listing says of the newest record of a ref: while it says the same, that is the same."""
+        for found in self.session.store.list(prefix, limit=2):
+            if found.key != prefix and (found.etag or found.modified):
+                return found.key, found.etag, found.modified, found.size
+        return None
+
+    def version(self, name: str, ref: str | None) -> VersionId:
+        """Return what a ref of a dataset leads to now; where a branch has not moved, that is known from one listing.
+
+        Errors as `Repository.resolve`.
+        """
+        newest = self._newest(object_keys.head_prefix(name, ref or DEFAULT_BRANCH))
+        known = self._versions.get((name, ref))
+        if known is not None and newest is not None and known[0] == newest:
+            return known[1]
+        found = self.session.repository(name).resolve(ref)
+        self._versions.put((name, ref), (newest, found))
+        return found
+
     def info(self, name: str) -> DatasetInfo:
-        """Return what is said of a dataset. NotFoundError: there is none of this name, or it has no version."""
+        """Return what is said of a dataset. NotFoundError: there is none of this name, or it has no version.
+
+        Its records are read again where the listings of them say something else than the last time.
+        """
+        prefix = object_keys.dataset_prefix(name)
+        newest = self._newest(object_keys.head_prefix(name, DEFAULT_BRANCH)), self._newest(f"{prefix}info/")
+        known = self._infos.get(name)
+        if known is not None and newest[0] is not None and known[0] == newest:
+            return known[1]
+        found = self._read_info(name)
+        self._infos.put(name, (newest, found))
+        return found
+
+    def _read_info(self, name: str) -> DatasetInfo:
         repository = self.session.repository(name)
         head = repository.refs.head(DEFAULT_BRANCH)
         if head is None or head.record.top_hash is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -23,12 +24,12 @@ from penstock.catalogue.rows.probe import Prober
 from penstock.catalogue.rows.probe_messages import Facts, Unknown
 from penstock.catalogue.rows.row_index import IndexedRow, RowFilter, RowIndex
 from penstock.catalogue.rows.row_metadata import ROW, StoredRow, new_row, stored_row
-from penstock.errors import IntegrityError, NotFoundError, PenstockError, UnreadableError, UsageError
+from penstock.errors import ConflictError, IntegrityError, NotFoundError, PenstockError, UnreadableError, UsageError
 from penstock.progress import SILENT, Progress
 
 from .bucket_catalogue import BucketCatalogue
 from .dataset_filter import read_cursor, write_cursor
-from .given_files import GivenFile, clean_name, fetcher, free_key, group_title, probed_file, top_paths
+from .given_files import GivenFile, clean_name, fetcher, free_key, group_title, look_into, probed_file, top_paths
 
 __all__ = ["DatasetRows", "ReportedRows", "built_row"]
 
@@ -57,9 +58,9 @@ class DatasetRows:
         """Return the index, with the rows that the branch has now."""
         dataset, before = self._handle.dataset or "", self._index.top_hash()
         if before is not None:  # mostly nothing has changed: that is known without opening the version
-            head = self._catalogue.session.repository(dataset).refs.head(DEFAULT_BRANCH)
-            if head is not None and head.record.top_hash is not None and head.record.top_hash.hex() == before:
-                return self._index
+            with suppress(NotFoundError):  # it is told in more words when the version is opened
+                if self._catalogue.version(dataset, DEFAULT_BRANCH).top_hash.hex() == before:
+                    return self._index
         with self.package() as package:
             now = package.top_hash
             if before == now or (before is not None and self._follow(before, package)):
@@ -187,6 +188,41 @@ class DatasetRows:
         self.push(builder, f"Add {stored.title}", progress)
         return self.find(stored.uid)
 
+    def add_folder(
+        self,
+        files: Sequence[GivenFile],
+        *,
+        folder: str = "",
+        named: Callable[[int], str] = lambda _: "",
+        progress: Progress = SILENT,
+    ) -> list[DataRow]:
+        """Add files at their keys, in one version; return the rows of those that are images, videos or DICOM.
+
+        ConflictError: something is there already.
+        """
+        above = f"{folder.strip('/')}/" if folder.strip("/") else ""
+        builder, uids, now = self.new_version(), [], dt.datetime.now(dt.UTC)
+        taken = [key for given in files if (key := f"{above}{given.key}") in builder]
+        if taken:
+            shown = ", ".join(taken[:5]) + (", ..." if len(taken) > 5 else "")
+            raise ConflictError(
+                f"{len(taken)} of {len(files)} files are there already", why=shown, fix="Add elsewhere."
+            )
+        looking = progress.stage("looking", total=len(files), unit="items")
+        with Prober() as prober:
+            for number, given in enumerate(files):
+                found = look_into(prober, given.path)
+                meta = None
+                if isinstance(found, Facts):
+                    stored = new_row(found, given.title or given.named, now, uid=named(number))
+                    meta = {ROW: built_row(stored)}
+                    uids.append(stored.uid)
+                builder.set(f"{above}{given.key}", given.path, meta)
+                looking.advance(1)
+        self.push(builder, f"Add {len(files)} file{'s' if len(files) > 1 else ''}", progress)
+        rows = self._current().find(uids)
+        return [rows[uid] for uid in uids]
+
     def add_image_groups(
         self,
         files: Sequence[GivenFile],
@@ -306,6 +342,19 @@ class DatasetRows:
             made = dataset.set_meta_many(metas, update=True, message=f"Index {added} files", author=self._author)
             top_hash = made.top_hash
         return ReportedRows(added, unknown, top_hash)
+
+    def commit(
+        self, files: Mapping[str, str], deleted: Sequence[str], message: str, progress: Progress = SILENT
+    ) -> str:
+        """Add files by their keys, as they are, and delete others, in one version; return its top hash."""
+        with self.new_version() as builder:
+            for key in deleted:
+                if key in builder:
+                    builder.delete(key)
+            for key, path in files.items():
+                builder.set(key, path)
+            self.push(builder, message, progress)
+            return builder.top_hash or ""
 
     def new_version(self) -> PackageBuilder:
         """Return the next version in the making, which holds what the branch has now."""

@@ -17,19 +17,24 @@ from penstock.catalogue.rows.probe_messages import Facts, Unknown
 from penstock.errors import NotFoundError, UnreadableError
 from penstock.manifest.entry import BLOCK_SIZE
 
-__all__ = ["GivenFile", "clean_name", "fetcher", "free_key", "group_title", "probed_file", "top_paths"]
+__all__ = ["GivenFile", "clean_name", "fetcher", "free_key", "group_title", "look_into"]
+__all__ += ["probed_file", "top_paths"]
 
 _MOST_BLOCKS = HEADER_BUDGET // BLOCK_SIZE
 _NO_PATH = re.compile(r"[/\x00-\x1f\x7f]+")
 
 
 class GivenFile(msgspec.Struct, frozen=True):
-    """A file of this disk that is to be a row. `title`: by default its name; `name`: by default that of the path."""
+    """A file of this disk that is to be a row. `title`: by default its name; `name`: by default that of the path.
+
+    `key`: where it is to be in the version, of files that keep their places.
+    """
 
     path: str
     title: str = ""
     client_metadata: dict[str, Any] = {}
     name: str = ""
+    key: str = ""
 
     @property
     def named(self) -> str:
@@ -66,8 +71,8 @@ def fetcher(entry: Entry, exact: bool) -> Callable[[int, int], bytes]:
     return fetch
 
 
-def probed_file(prober: Prober, path: str, kinds: set[DataType], *, exact: bool = False) -> Facts:
-    """Return what a file of this disk is. UnreadableError: nothing of these kinds. NotFoundError: it is not there."""
+def look_into(prober: Prober, path: str, *, exact: bool = False) -> Facts | Unknown:
+    """Return what a file of this disk is. UnreadableError: it cannot be read. NotFoundError: it is not there."""
     try:
         with open(path, "rb") as stream:
 
@@ -75,11 +80,16 @@ def probed_file(prober: Prober, path: str, kinds: set[DataType], *, exact: bool 
                 stream.seek(offset)
                 return stream.read(length)
 
-            facts = prober.probe(os.fstat(stream.fileno()).st_size, fetch, exact=exact)
+            return prober.probe(os.fstat(stream.fileno()).st_size, fetch, exact=exact)
     except FileNotFoundError as error:
         raise NotFoundError(f"no file {path!r}", fix="Name a file that is there.") from error
     except OSError as error:
         raise UnreadableError(f"{path!r} cannot be read", candidates=[f"{path}: {error.strerror}"]) from error
+
+
+def probed_file(prober: Prober, path: str, kinds: set[DataType], *, exact: bool = False) -> Facts:
+    """Return what a file of this disk is. UnreadableError: nothing of these kinds. NotFoundError: it is not there."""
+    facts = look_into(prober, path, exact=exact)
     if isinstance(facts, Unknown) or DataType(facts.kind) not in kinds:
         wanted = " or ".join(sorted(each.value for each in kinds))
         why = facts.why if isinstance(facts, Unknown) else f"it is of the kind {facts.kind}"

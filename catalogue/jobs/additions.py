@@ -36,8 +36,9 @@ def add_uploads(running: RunningJob, rows: DatasetRows, request: AddRequest, upl
     def named(number: int) -> str:
         return named_hash("added", str(job.id), repr(job.created), str(number))
 
-    if request.kind != "commit" and named(0) in rows.find_many([named(0)]):
-        return _result(rows, list(rows.find_many([named(number) for number in range(len(request.files))]).values()))
+    made = rows.find_many([named(number) for number in range(len(request.files))]) if request.kind != "commit" else {}
+    if made:
+        return _result(rows, list(made.values()))
     found = [uploads.find(each.upload, job.owner) for each in request.files]
     checking = JobProgress(running, 0.0, 0.3).stage("checking", total=sum(each.size for each in found))
     for each in found:
@@ -65,13 +66,18 @@ def _added(
     progress: JobProgress,
 ) -> list[DataRow]:
     given = [
-        GivenFile(upload.path, said.title, said.client_metadata, upload.name)
+        GivenFile(upload.path, said.title, said.client_metadata, upload.name, said.key)
         for upload, said in zip(found, request.files, strict=True)
     ]
     if request.kind == "image_group":
         return rows.add_image_groups(given, title=request.title, folder=request.folder, named=named, progress=progress)
     if request.kind == "dicom_series":
         return rows.add_dicom_series(given, title=request.title, folder=request.folder, named=named, progress=progress)
+    if request.kind == "folder":
+        for each in given:
+            if not each.key:
+                raise UsageError(f"{each.name!r} has no key", fix="Say where it is to be in the version.")
+        return rows.add_folder(given, folder=request.folder, named=named, progress=progress)
     if len(given) != 1:
         raise UsageError(f"{len(given)} files as one {request.kind}", fix="Add them one by one.")
     kinds = _KINDS[request.kind]
@@ -79,13 +85,8 @@ def _added(
 
 
 def _commit(rows: DatasetRows, request: AddRequest, found: list[ReceivedFile], progress: JobProgress) -> str:
-    with rows.new_version() as builder:
-        for key in request.deleted:
-            if key in builder:
-                builder.delete(key)
-        for upload, said in zip(found, request.files, strict=True):
-            if not said.key:
-                raise UsageError(f"{upload.name!r} has no key", fix="Say where it is to be in the version.")
-            builder.set(said.key, upload.path)
-        rows.push(builder, request.message or "Commit over HTTP", progress)
-        return builder.top_hash or ""
+    for upload, said in zip(found, request.files, strict=True):
+        if not said.key:
+            raise UsageError(f"{upload.name!r} has no key", fix="Say where it is to be in the version.")
+    files = {said.key: upload.path for upload, said in zip(found, request.files, strict=True)}
+    return rows.commit(files, request.deleted, request.message or "Commit over HTTP", progress)

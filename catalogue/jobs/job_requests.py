@@ -9,6 +9,8 @@ import msgspec
 __all__ = [
     "AddRequest",
     "AddResult",
+    "IndexRequest",
+    "IndexResult",
     "PrivateRequest",
     "PrivateResult",
     "ReencodeRequest",
@@ -58,7 +60,7 @@ class PrivateResult(msgspec.Struct, frozen=True):
 
 
 class UploadedFile(msgspec.Struct, frozen=True):
-    """A file that was uploaded. `key`: where it is to be, of a commit."""
+    """A file that was uploaded. `key`: where it is to be, of a commit or a folder."""
 
     upload: str
     title: str = ""
@@ -69,7 +71,7 @@ class UploadedFile(msgspec.Struct, frozen=True):
 class AddRequest(msgspec.Struct, frozen=True):
     """Files to be added in one version: as rows of a kind, or of a commit, which also deletes, as what they are."""
 
-    kind: Literal["video", "image", "file", "image_group", "dicom_series", "commit"]
+    kind: Literal["video", "image", "file", "image_group", "dicom_series", "folder", "commit"]
     files: tuple[UploadedFile, ...] = ()
     title: str = ""
     folder: str = ""
@@ -83,3 +85,18 @@ class AddResult(msgspec.Struct, frozen=True):
 
     rows: tuple[str, ...] = ()
     top_hash: str = ""
+
+
+class IndexRequest(msgspec.Struct, frozen=True):
+    """Rows are to be made of files that are none yet; `exact`: videos are decoded, and their frames counted."""
+
+    exact: bool = False
+    author: str = ""
+
+
+class IndexResult(msgspec.Struct, frozen=True):
+    """How many became rows, and those that are none, with why, as far as they are few."""
+
+    indexed: int
+    unknown: dict[str, str]
+    top_hash: str

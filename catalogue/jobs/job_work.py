@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
-from penstock.catalogue.datasets.bucket_catalogue import BucketCatalogues, named_hash
+from penstock.catalogue.datasets.bucket_catalogue import BucketCatalogue, BucketCatalogues, named_hash
 from penstock.catalogue.datasets.dataset_rows import DatasetRows
 from penstock.catalogue.datasets.private_data import add_private_data
 from penstock.catalogue.datasets.private_spec import parse_spec
@@ -23,14 +23,14 @@ from penstock.errors import NotFoundError, UnreadableError
 
 from .additions import add_uploads
 from .job_progress import JobProgress
-from .job_requests import AddRequest, PrivateRequest, PrivateResult, ReencodeRequest
+from .job_requests import AddRequest, IndexRequest, IndexResult, PrivateRequest, PrivateResult, ReencodeRequest
 from .job_workers import JobFailedError, JobWorkers
 from .reencoding import reencode
 from .running_job import RunningJob
 
-__all__ = ["ADD", "PRIVATE", "REENCODE", "make_workers"]
+__all__ = ["ADD", "INDEX", "PRIVATE", "REENCODE", "make_workers"]
 
-REENCODE, PRIVATE, ADD = "re-encode", "private data", "add"
+REENCODE, PRIVATE, ADD, INDEX = "re-encode", "private data", "add", "index"
 _FORGET = 60.0
 
 T = TypeVar("T")
@@ -49,6 +49,8 @@ def make_workers(catalogues: BucketCatalogues, database: Database, count: int = 
         if job.kind == ADD:
             added = _read(job, AddRequest)
             return add_uploads(running, DatasetRows(found, name, added.author), added, uploads)
+        if job.kind == INDEX:
+            return _indexed(running, found, name, _read(job, IndexRequest))
         private = _read(job, PrivateRequest)
         return _registered(running, DatasetRows(found, name, private.author), catalogues, private)
 
@@ -64,7 +66,7 @@ def _knower(catalogues: BucketCatalogues) -> Callable[[NotedJob], bool]:
     foreign: dict[str, float] = {}
 
     def knows(job: NotedJob) -> bool:
-        if job.kind not in (REENCODE, PRIVATE, ADD) or foreign.get(job.dataset, 0.0) > time.monotonic():
+        if job.kind not in (REENCODE, PRIVATE, ADD, INDEX) or foreign.get(job.dataset, 0.0) > time.monotonic():
             return False
         try:
             catalogues.find(job.dataset)
@@ -74,6 +76,12 @@ def _knower(catalogues: BucketCatalogues) -> Callable[[NotedJob], bool]:
         return True
 
     return knows
+
+
+def _indexed(running: RunningJob, found: BucketCatalogue, name: str, request: IndexRequest) -> bytes:
+    rows = DatasetRows(found, name, request.author)
+    done = rows.index(exact=request.exact, progress=JobProgress(running))
+    return msgspec.json.encode(IndexResult(done.added, done.unknown, done.top_hash))
 
 
 def _registered(running: RunningJob, rows: DatasetRows, catalogues: BucketCatalogues, request: PrivateRequest) -> bytes:

@@ -107,10 +107,14 @@ class ListedDataset(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class DatasetPage:
-    """A page of a list of datasets; `cursor` asks for the next one, None: it was the last."""
+    """A page of a list of datasets; `cursor` asks for the next one, None: it was the last.
+
+    `roles` says what one may do in each of their buckets.
+    """
 
     datasets: tuple[DatasetInfo, ...]
     cursor: str | None
+    roles: Mapping[str, DatasetUserRole] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,13 +34,13 @@ class OpenVersions:
         found = self._known(wanted) if ref is not None and len(ref) == _HASH_DIGITS else None
         if found is not None:
             return found
-        repository = catalogue.session.repository(dataset)
-        version = repository.resolve(wanted.ref)
+        version = catalogue.version(dataset, wanted.ref)
         exact = replace(wanted, ref=(version.commit or version.top_hash).hex())
         found = self._known(exact)
         if found is not None:
             return found
-        pin = Pin.whole(version, repository.manifest(version.top_hash), None)
+        manifest = catalogue.session.repository(dataset).manifest(version.top_hash)
+        pin = Pin.whole(version, manifest, None)
         package = pinned_package(exact, catalogue.settings, pin)
         with self._lock:
             package = self._open.setdefault(exact, package)

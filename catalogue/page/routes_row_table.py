@@ -10,8 +10,8 @@ from fastapi.responses import RedirectResponse
 
 from penstock.api.handles import DEFAULT_BRANCH
 from penstock.catalogue.datasets.dataset_rows import DatasetRows
-from penstock.catalogue.jobs.job_requests import ReencodeRequest
-from penstock.catalogue.jobs.job_work import REENCODE
+from penstock.catalogue.jobs.job_requests import IndexRequest, ReencodeRequest
+from penstock.catalogue.jobs.job_work import INDEX, REENCODE
 from penstock.catalogue.orm.dataset import DataRow, DatasetScope, DataType
 from penstock.catalogue.page.content.file_kinds import has_thumbnail
 from penstock.catalogue.page.content.shown_text import shell_line
@@ -79,6 +79,17 @@ def re_encode(request: Request, visitor: Visiting, dataset: str, uid: Annotated[
     body = msgspec.json.encode(ReencodeRequest((row.uid,), author_of(visitor.caller)))
     workers = context_of(request).workers
     workers.table.submit(REENCODE, visitor.caller.name, place.hash, body)
+    workers.wake()
+    return RedirectResponse("/jobs", 303)
+
+
+@router.post("/dataset/{dataset}/index")
+def index(request: Request, visitor: Visiting, dataset: str) -> Response:
+    """Begin to make rows of the files that are none yet."""
+    place = place_of(request, visitor, dataset, DatasetScope.WRITE)
+    body = msgspec.json.encode(IndexRequest(author=author_of(visitor.caller)))
+    workers = context_of(request).workers
+    workers.table.submit(INDEX, visitor.caller.name, place.hash, body)
     workers.wake()
     return RedirectResponse("/jobs", 303)
 

@@ -11,8 +11,14 @@ from fastapi import APIRouter, Body, Query, Request, Response
 from penstock.catalogue.datasets.dataset_rows import DatasetRows
 from penstock.catalogue.datasets.private_data import integrations
 from penstock.catalogue.datasets.private_spec import parse_spec
-from penstock.catalogue.jobs.job_requests import AddRequest, PrivateRequest, ReencodeRequest, ReencodeResult
-from penstock.catalogue.jobs.job_work import ADD, PRIVATE, REENCODE
+from penstock.catalogue.jobs.job_requests import (
+    AddRequest,
+    IndexRequest,
+    PrivateRequest,
+    ReencodeRequest,
+    ReencodeResult,
+)
+from penstock.catalogue.jobs.job_work import ADD, INDEX, PRIVATE, REENCODE
 from penstock.catalogue.orm.dataset import CloudIntegration, DataRow, DatasetScope
 from penstock.catalogue.state.caller import Caller
 from penstock.catalogue.state.job_table import JobStatus, NotedJob
@@ -84,6 +90,15 @@ def re_encode(
     body = msgspec.json.encode(ReencodeRequest(videos, author_of(asking)))
     ignored = [uid for uid in wanted if uid not in there]
     return _submitted(context, asking, REENCODE, found.hash_of(name), body, ignored=ignored)
+
+
+@router.post("/datasets/{dataset}/index")
+def index(request: Request, asking: Asking, dataset: str, exact: Annotated[bool, Body(embed=True)] = False) -> Response:
+    """Begin to make rows of files that are none yet; `exact`: videos are decoded, and their frames counted."""
+    context = context_of(request)
+    found, name = opened(context, asking, dataset, DatasetScope.WRITE)
+    body = msgspec.json.encode(IndexRequest(exact, author_of(asking)))
+    return _submitted(context, asking, INDEX, found.hash_of(name), body)
 
 
 @router.post("/datasets/{dataset}/additions")

@@ -28,7 +28,6 @@ def list_datasets(
     output = invocation.output
     rows, cursor = [], None
     with Catalogue.open(bucket, settings=invocation.settings()) as catalogue:
-        role = catalogue.role(bucket)
         while True:
             page = catalogue.page(wanted, sort=sort, limit=1000, cursor=cursor)
             for info in page.datasets:
@@ -45,13 +44,15 @@ def list_datasets(
                             "entries": info.entries,
                             "bytes": info.bytes,
                             "top_hash": info.top_hash,
-                            "user_role": role.name,
+                            "user_role": page.roles[bucket].name,
                         }
                     )
                 else:
                     name = f"{info.bucket}/{info.name}"
                     edited = f"{info.last_edited_at:%Y-%m-%d %H:%M}"
-                    rows.append((name, str(info.entries), format_size(info.bytes), edited, role.name, info.title))
+                    rows.append(
+                        (name, str(info.entries), format_size(info.bytes), edited, page.roles[bucket].name, info.title)
+                    )
             cursor = page.cursor
             if cursor is None:
                 break

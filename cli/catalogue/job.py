@@ -13,11 +13,10 @@ from penstock.cli.command_classes import Command, LazyGroup
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.params import HANDLE
 
-from .extra import catalogue_extra
 from .meant_dataset import opened_dataset
 
 if TYPE_CHECKING:
-    from penstock.catalogue.client import CatalogueDataset, Dataset
+    from penstock.catalogue.client import Dataset
 
 __all__ = ["job", "result_lines", "waited"]
 
@@ -73,12 +72,10 @@ def show(invocation: Invocation, handle: Handle, task: int, wait: bool, state: s
         invocation.output.line(line)
 
 
-def waited(invocation: Invocation, dataset: CatalogueDataset | Dataset, task: int) -> Mapping[str, Any]:
+def waited(invocation: Invocation, dataset: Dataset, task: int) -> Mapping[str, Any]:
     """Wait for a job with its progress shown, and return it."""
-    with catalogue_extra():
-        from penstock.catalogue.client.tasks import wait_for
     with invocation.progress() as progress:
-        return wait_for(lambda: dataset.go_on_with_task(task), progress)
+        return dataset.wait_for_task(task, progress=progress)
 
 
 def result_lines(shown: Mapping[str, Any]) -> list[str]:
@@ -89,6 +86,8 @@ def result_lines(shown: Mapping[str, Any]) -> list[str]:
         f"{made['source']} -> {made['data_hash']} {made['bucket_path']} {made['signed_url'] or ''}".rstrip()
         for made in result.get("videos", ())
     ]
+    if "indexed" in result:
+        lines += [f"{result['indexed']} new rows, {len(result['unknown'])} files that are none"]
     lines += [f"added {uid}" for uid in (*result.get("added", ()), *result.get("rows", ()))]
     lines += [f"there already: {uid}" for uid in result.get("present", ())]
     lines += [f"{what}: {why}" for what, why in (result.get("errors") or {}).items()]

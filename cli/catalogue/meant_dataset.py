@@ -12,15 +12,13 @@ from penstock.cli.invocation import Invocation
 from .extra import catalogue_extra
 
 if TYPE_CHECKING:
-    from penstock.catalogue.client import CatalogueDataset, Dataset
+    from penstock.catalogue.client import Dataset
 
 __all__ = ["opened_dataset"]
 
 
 @contextmanager
-def opened_dataset(
-    invocation: Invocation, handle: Handle, *, state: str | None = None
-) -> Iterator[CatalogueDataset | Dataset]:
+def opened_dataset(invocation: Invocation, handle: Handle, *, state: str | None = None) -> Iterator[Dataset]:
     """Open ``bucket/dataset``, or ``https://host/bucket/dataset`` with the key of the environment.
 
     `state` is where jobs without a server are noted.

@@ -18,7 +18,7 @@ from penstock.errors import UsageError
 from .meant_dataset import opened_dataset
 
 if TYPE_CHECKING:
-    from penstock.catalogue.client import CatalogueDataset, Dataset
+    from penstock.catalogue.client import Dataset
     from penstock.catalogue.orm.dataset import DataRow
 
 __all__ = ["index", "rows", "upload"]
@@ -60,7 +60,7 @@ def rows(
         invocation.output.notice(f"{len(page.rows)} of {page.total}")
 
 
-def _delete(invocation: Invocation, dataset: CatalogueDataset | Dataset, deleted: tuple[str, ...]) -> None:
+def _delete(invocation: Invocation, dataset: Dataset, deleted: tuple[str, ...]) -> None:
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         gone = dataset.delete_data(deleted)
@@ -99,13 +99,9 @@ def _show(invocation: Invocation, found: tuple[DataRow, ...]) -> None:
 def index(invocation: Invocation, handle: Handle, exact: bool) -> None:
     """Make data rows of the images, videos and DICOM files of a dataset, in a new version.
 
-    Of each file at most 2 MiB are fetched.
+    Of each file at most 2 MiB are fetched. Behind a server (https://host/bucket/dataset) the server does it.
     """
     with opened_dataset(invocation, handle) as dataset, invocation.progress() as progress:
-        from penstock.catalogue.client import Dataset
-
-        if isinstance(dataset, Dataset):
-            raise UsageError("files behind a server are not looked into", fix="penstock index BUCKET/DATASET")
         done = dataset.index(exact=exact, progress=progress)
     if invocation.output.json:
         invocation.output.document(msgspec.to_builtins(done))
@@ -115,13 +111,17 @@ def index(invocation: Invocation, handle: Handle, exact: bool) -> None:
 
 @click.command(
     cls=Command,
-    examples=("penstock upload demo/films clip.mp4", "penstock upload demo/scans a.png b.png --group --title scan"),
+    examples=(
+        "penstock upload demo/films clip.mp4",
+        "penstock upload demo/scans a.png b.png --group --title scan",
+        "penstock upload demo/films ./folder",
+    ),
 )
 @click.argument("handle", type=HANDLE)
-@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--group", is_flag=True, help="Images, as one ordered group for each resolution.")
 @click.option("--dicom", is_flag=True, help="DICOM files, one row for each series.")
-@click.option("--plain", is_flag=True, help="To a server: files as they are, and no rows of them.")
+@click.option("--plain", is_flag=True, help="Files as they are, and no rows of them.")
 @click.option("--title", default="", metavar="TEXT", help="Of one file, or of the group.")
 @click.option("-m", "--message", default="", metavar="TEXT", help="Why, with --plain.")
 @click.option("--folder", default="", metavar="PATH", help="Where in the dataset.")
@@ -139,15 +139,14 @@ def upload(
 ) -> None:
     """Add videos and images to a dataset as data rows: of a bucket, or behind a server with PENSTOCK_KEY.
 
+    A directory is added whole, in one version: its images, videos and DICOM files become rows, all else stays files.
     What was cut off goes on where it ended when it is called again.
     """
+    above = f"{folder.strip('/')}/" if folder.strip("/") else ""
+    if (group or dicom or plain) and any(path.is_dir() for path in files):
+        raise UsageError("a directory is no single file", fix="Name its files, or leave the option out.")
     with opened_dataset(invocation, handle) as dataset, invocation.progress() as progress:
         if plain:
-            from penstock.catalogue.client import Dataset
-
-            if not isinstance(dataset, Dataset):
-                raise UsageError("files are pushed into a bucket", fix="penstock push FILE BUCKET/DATASET")
-            above = f"{folder.strip('/')}/" if folder.strip("/") else ""
             top_hash = dataset.commit(
                 {f"{above}{path.name}": path for path in files}, message=message, progress=progress
             )
@@ -158,5 +157,10 @@ def upload(
         elif dicom:
             made = dataset.create_dicom_series(files, title=title, folder=folder, progress=progress)
         else:
-            made = [dataset.upload_file(path, title=title, folder=folder, progress=progress) for path in files]
+            made = []
+            for path in files:
+                if path.is_dir():
+                    made += dataset.upload_folder(path, folder=folder, progress=progress)
+                else:
+                    made.append(dataset.upload_file(path, title=title, folder=folder, progress=progress))
     _show(invocation, tuple(made))

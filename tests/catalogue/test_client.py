@@ -95,7 +95,7 @@ def test_requests_that_a_private_key_signs_are_believed(closed, admin, tmp_path,
         row = dataset.upload_image(image(tmp_path / "a.png"), client_metadata={"site": "A"})
         assert dataset.data_rows == [row]
         assert "Ada (key ssh:" in next(penstock.Dataset("demo/example-title").log()).author
-        closed.ask("DELETE", f"/api/ssh-keys/{name}", key=admin._connection.key)
+        closed.ask("DELETE", f"/api/ssh-keys/{name}", key=admin._driver._connection.key)
         with pytest.raises(AccessError):
             client.get_datasets()
 
@@ -224,8 +224,8 @@ def test_a_key_that_does_not_write_changes_nothing(closed, tmp_path):
     client_of(closed, "films", WRITE).commit({"a.txt": image(tmp_path / "a.png")})
     top_hash = penstock.open("demo/films").top_hash
     for dataset in (client_of(closed, "films", READ), client_of(closed, "other", READ, WRITE)):
-        dataset._found = None
-        foreign = Dataset(f"{closed.url}/demo/films", key=dataset._connection.key)
+        dataset._driver._hash = ""
+        foreign = Dataset(f"{closed.url}/demo/films", key=dataset._driver._connection.key)
         for forbidden in (
             lambda foreign=foreign: foreign.upload_image(tmp_path / "a.png"),
             lambda foreign=foreign: foreign.commit({}, delete=["a.txt"]),
@@ -405,7 +405,7 @@ def test_a_version_that_is_shown_by_a_key_is_left_by_gc(closed, tmp_path, monkey
         except PenstockError:
             return False
 
-    with as_reader(closed, client_of(closed, "films", READ)._connection.key) as store:
+    with as_reader(closed, client_of(closed, "films", READ)._driver._connection.key) as store:
         lease = held_version(store, "films", LeaseKind.MOUNT, [bytes.fromhex(shown)])
         assert [each.holds for each in leases(bucket)] == [(bytes.fromhex(shown),)]
         penstock.Bucket("demo").gc(delete=True, grace=0, agree=lambda report: True)
@@ -417,8 +417,8 @@ def test_a_version_that_is_shown_by_a_key_is_left_by_gc(closed, tmp_path, monkey
 
 
 def test_a_key_takes_and_gives_back_leases_of_its_own_dataset_alone(closed, monkeypatch):
-    ours = client_of(closed, "films", READ)._connection.key
-    theirs = client_of(closed, "other", READ)._connection.key
+    ours = client_of(closed, "films", READ)._driver._connection.key
+    theirs = client_of(closed, "other", READ)._driver._connection.key
     bucket = closed.context.buckets["demo"].session.store
     name = object_keys.lease_key(LeaseKind.MOUNT, "0" * 32)
     path = f"/store/demo/o/{name}"

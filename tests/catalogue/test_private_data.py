@@ -123,7 +123,7 @@ def test_what_is_wrong_is_told_of_each_item_and_the_rest_is_added_when_asked_for
 @pytest.mark.s3
 def test_work_that_was_done_and_not_noted_is_done_once(lab, dataset):
     spec = parse_spec({**spec_of(lab), "skip_duplicate_urls": False})
-    rows, settings = dataset._rows, Settings.load()
+    rows, settings = dataset._driver._rows, Settings.load()
     first, second = (
         add_private_data(rows, settings, "lab", spec, named=lambda place: f"the row of {place}") for _ in range(2)
     )

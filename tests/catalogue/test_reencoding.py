@@ -229,7 +229,7 @@ def test_a_job_of_a_server_that_was_killed_goes_on_in_the_next(demo, tmp_path):
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
         url = json.loads(server.stdout.readline())["url"]
         client = Dataset(f"{url}/demo/films", key="none")
-        client._connection.key = None
+        client._driver._connection.key = None
         task = client.re_encode_data([row.uid for row in rows])
         database = open_database(str(state))
         for _ in range(1200):
