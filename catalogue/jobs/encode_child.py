@@ -1,8 +1,8 @@
 """The process that re-encodes one video: ``python -m penstock.catalogue.jobs.encode_child BYTES``.
 
 What comes out has H.264, yuv420p, one rate, and no frame that is shown at another place than it is decoded at: frame n
-is the n-th that a decoder gives of the source, whatever times the source gives its frames. It is shown upright, without
-sound, and of even width and height: the last column or row is doubled where need be.
+is the n-th that a decoder gives of the source, whatever times the source gives its frames. It is shown upright, and of
+even width and height: the last column or row is doubled where need be. Its sound keeps its own times (`encode_sound`).
 
 It has bounds on memory, time and what it may write, and reads the source by asking for it (`asked_file`).
 """
@@ -16,6 +16,7 @@ from fractions import Fraction
 from typing import Any, BinaryIO
 
 from penstock.catalogue.jobs.encode_messages import Encode, Encoded, Frames
+from penstock.catalogue.jobs.encode_sound import Sound
 from penstock.catalogue.rows.asked_file import AskedFile, asker, bound_process, demuxing_options
 from penstock.catalogue.rows.probe_messages import Unknown, read_message, write_message
 
@@ -50,17 +51,25 @@ def main() -> None:
 
 
 class _Decoder:
-    """Gives the frames of a video in the order in which they are shown; `lost` counts what could not be decoded."""
+    """Gives the frames of a video in the order in which they are shown; `lost` counts what could not be decoded.
 
-    def __init__(self, container: Any, video: Any) -> None:
+    Packets of its sound, which come between them, go to `sound`.
+    """
+
+    def __init__(self, container: Any, video: Any, sound: Sound | None) -> None:
         self._container = container
         self._video = video
+        self._sound = sound
         self.lost = 0
 
     def __iter__(self) -> Iterator[Any]:
         from av.error import InvalidDataError
 
-        for packet in self._container.demux(self._video):
+        streams = [self._video] if self._sound is None else [self._video, self._sound.source]
+        for packet in self._container.demux(*streams):
+            if self._sound is not None and packet.stream.type == "audio":
+                self._sound.take(packet)
+                continue
             try:
                 frames = packet.decode()
             except InvalidDataError:
@@ -83,7 +92,8 @@ def _encode(stream: BinaryIO, path: str, answers: BinaryIO) -> Encoded | Unknown
             return Unknown(f"frames of {video.width} x {video.height} are not encoded")
         video.thread_count = 2
         rate = _rate(video)
-        decoder, count = _Decoder(container, video), 0
+        sound = Sound(container.streams.audio[0]) if container.streams.audio else None
+        decoder, count = _Decoder(container, video, sound), 0
         with av.open(path, "w", format="mp4", options={"movflags": "faststart"}) as made:
             output: Any = None
             upright: Any = None
@@ -93,6 +103,8 @@ def _encode(stream: BinaryIO, path: str, answers: BinaryIO) -> Encoded | Unknown
                 picture = upright(frame)
                 if output is None:
                     output = _stream(made, encoder, rate, picture, video)
+                    if sound is not None:  # both are there before anything is written
+                        sound.begin(made, float(frame.time or 0.0))
                 picture.pts, picture.time_base, picture.pict_type = count, 1 / rate, 0
                 for packet in output.encode(picture):
                     made.mux(packet)
@@ -103,6 +115,8 @@ def _encode(stream: BinaryIO, path: str, answers: BinaryIO) -> Encoded | Unknown
                 return Unknown("no frame of it can be decoded")
             for packet in output.encode(None):
                 made.mux(packet)
+            if sound is not None:
+                sound.end()
             return Encoded(count, output.width, output.height, float(rate), decoder.lost)
 
 

@@ -122,7 +122,7 @@ def _dicom(place: Place, entry: Entry, metadata: dict[str, object], frame: int) 
     source = place.exact_url("picture", entry.key, size=1600, frame=frame) if picture.body else ""
     if entry.size > MOST_SENT:
         return EntryView("dicom", note=picture.note, metadata=metadata)
-    head, _ = place.pages.pool.ask({"task": "tags"}, entry.read())
+    head, _ = place.pages.pool.ask({"task": "tags"}, entry.read)
     tags = tuple((str(name), str(value)) for name, value in head.get("tags", ()))
     note = picture.note or str(head.get("note", ""))
     shapes = shapes_of(place, entry, metadata)
@@ -137,7 +137,7 @@ def _table(place: Place, entry: Entry, metadata: dict[str, object]) -> EntryView
         return EntryView("table", table=table, note=note, metadata=metadata)
     if entry.size > MOST_SENT:
         return EntryView("other", note=f"Tables of up to {sized(MOST_SENT)} are shown here.", metadata=metadata)
-    head, body = place.pages.pool.ask({"task": "table", "rows": MOST_ROWS}, entry.read())
+    head, body = place.pages.pool.ask({"task": "table", "rows": MOST_ROWS}, entry.read)
     if "note" in head:
         return EntryView("other", note=str(head["note"]), metadata=metadata)
     rows = int(head["rows"])

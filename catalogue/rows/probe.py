@@ -23,14 +23,16 @@ __all__ = ["HEADER_BUDGET", "Prober"]
 HEADER_BUDGET = 2 << 20
 _SECONDS = 30.0
 _EXACT_SECONDS = 600.0
+_MEMORY = 2 << 30
 _SMALL = 4096
 """What is smaller counts as that much: a file that is read byte by byte ends, too."""
 
 
 class Prober:
-    """Asks what files are. Its process is started when it is first needed."""
+    """Asks what files are. Its process, with so many bytes of memory, is started when it is first needed."""
 
-    def __init__(self, *, seconds: float = _SECONDS) -> None:
+    def __init__(self, *, seconds: float = _SECONDS, memory: int = _MEMORY) -> None:
+        self._memory = memory
         self._seconds = seconds
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -72,7 +74,7 @@ class Prober:
         if self._child is None or self._child.poll() is not None:
             self.close()
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "penstock.catalogue.rows.probe_child"],
+                [sys.executable, "-m", "penstock.catalogue.rows.probe_child", str(self._memory)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""The process that looks into files that come from outside: ``python -m penstock.catalogue.rows.probe_child``.
+"""The process that looks into files that come from outside: ``python -m penstock.catalogue.rows.probe_child BYTES``.
 
 Decoders are large programs in C, and files come from anybody. So this process has bounds on memory, time and files,
 and asks the one that started it for bytes by offset and length; it has nothing else of the file. What kills it kills
@@ -16,13 +16,12 @@ from penstock.catalogue.rows.probe_messages import Facts, Probe, Unknown, read_m
 
 __all__ = ["main"]
 
-_MEMORY = 2 << 30
 _CPU_SECONDS = 600
 
 
 def main() -> None:
     """Answer questions until there are no more."""
-    bound_process(_MEMORY, _CPU_SECONDS, 0)
+    bound_process(int(sys.argv[1]), _CPU_SECONDS, 0)
     source, target = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr  # what a library prints is no answer
     fetch = asker(source, target)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from penstock.catalogue.rows.asked_file import demuxing_options
 
+from .table_rows import cell_text
+
 if TYPE_CHECKING:
     from PIL import Image
     from pydicom import Dataset
@@ -147,7 +149,10 @@ def table(body: bytes, rows: int) -> Decoded:
     file = parquet.ParquetFile(io.BytesIO(body))
     groups = file.iter_batches(batch_size=rows, columns=file.schema_arrow.names[:60], use_threads=False)
     first = next(groups, None)
-    records = first.to_pylist() if first is not None else []
+    records = [
+        {name: cell_text(value) for name, value in record.items()}  # a value may be as long as memory is large
+        for record in (first.to_pylist() if first is not None else ())
+    ]
     said = {"rows": file.metadata.num_rows, "columns": len(file.schema_arrow.names)}
     return said, json.dumps(records, default=str).encode()
 

@@ -22,6 +22,9 @@ __all__ = ["MOST_SENT", "DecodingPool"]
 
 MOST_SENT = 96 << 20
 """Bytes of a file that is decoded."""
+_MEMORY = 2 << 30
+_MOST_ANSWERED = 32 << 20
+"""Bytes that a process answers; what is more was not made by it as it should be."""
 _MOST_FETCHED = 512 << 20
 """Bytes that are fetched for one task."""
 _SECONDS = 15.0
@@ -33,10 +36,10 @@ _VARIABLES = ("PATH", "LD_LIBRARY_PATH", "LANG", "VIRTUAL_ENV", "PYTHONPATH")
 class _Decoder:
     """One process."""
 
-    def __init__(self) -> None:
+    def __init__(self, memory: int) -> None:
         environment = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "penstock.catalogue.page.content.decoding_process"],
+            [sys.executable, "-m", "penstock.catalogue.page.content.decoding_process", str(memory)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -57,7 +60,7 @@ class _Decoder:
         try:
             write_frame(_of(self._process.stdin), head, body)
             while True:
-                answer = read_frame(_of(self._process.stdout))
+                answer = read_frame(_of(self._process.stdout), _MOST_ANSWERED)
                 wanted = answer[0].get("wanted") if answer is not None else None
                 if wanted is None or fetch is None:
                     return answer
@@ -89,9 +92,10 @@ def _of(stream: IO[bytes] | None) -> Any:
 
 
 class DecodingPool:
-    """At most `count` processes; closed with `close`."""
+    """At most `count` processes, each with so many bytes of memory; closed with `close`."""
 
-    def __init__(self, count: int = 2, seconds: float = _SECONDS) -> None:
+    def __init__(self, count: int = 2, seconds: float = _SECONDS, memory: int = _MEMORY) -> None:
+        self._memory = memory
         self._seconds = seconds
         self._count = count
         self._places = threading.BoundedSemaphore(count)
@@ -101,7 +105,7 @@ class DecodingPool:
 
     def start(self) -> None:
         """Start the processes now, for whoever comes first."""
-        decoders = [_Decoder() for _ in range(self._count)]
+        decoders = [_Decoder(self._memory) for _ in range(self._count)]
         with self._lock:
             if not self._is_closed:
                 self._idle += decoders
@@ -114,7 +118,7 @@ class DecodingPool:
         with self._places:
             with self._lock:
                 decoder = self._idle.pop() if self._idle else None
-            decoder = decoder or _Decoder()
+            decoder = decoder or _Decoder(self._memory)
             is_good = False
             try:
                 yield decoder
@@ -127,13 +131,16 @@ class DecodingPool:
                 if not is_kept:
                     decoder.end()
 
-    def ask(self, head: dict[str, Any], body: bytes = b"", fetch: Fetch | None = None) -> tuple[dict[str, Any], bytes]:
+    def ask(
+        self, head: dict[str, Any], body: bytes | Callable[[], bytes] = b"", fetch: Fetch | None = None
+    ) -> tuple[dict[str, Any], bytes]:
         """Have something decoded. The answer's head has a ``note`` where it could not be.
 
+        Where `body` is called for its bytes, that is done once a process is free: no more of them are held than those.
         `fetch` gives bytes by offset and length to a task that asks for them; what it raises ends the task.
         """
         with self._decoder() as decoder:
-            answer = decoder.ask(head, body, self._seconds, fetch)
+            answer = decoder.ask(head, body() if callable(body) else body, self._seconds, fetch)
             if answer is None:
                 decoder.tasks = _TASKS
                 return {"note": "decoding it took too long, or broke its process", "is_late": True}, b""

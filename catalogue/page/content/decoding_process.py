@@ -20,13 +20,12 @@ from penstock.catalogue.rows.asked_file import AskedFile, bound_process
 
 __all__ = ["read_frame", "write_frame"]
 
-_MEMORY = 2 << 30
 _CPU_SECONDS = 120
 _MOST_HEAD = 1 << 20
 
 
-def read_frame(stream: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
-    """Return a head and the bytes behind it; None: the stream has ended."""
+def read_frame(stream: BinaryIO, most: int | None = None) -> tuple[dict[str, Any], bytes] | None:
+    """Return a head and the bytes behind it; None: the stream has ended. ValueError: there are more than `most`."""
     start = stream.read(4)
     if len(start) < 4:
         return None
@@ -37,6 +36,8 @@ def read_frame(stream: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
     head = json.loads(raw)
     if len(raw) < length or not isinstance(head, dict) or not isinstance(head.get("length"), int):
         raise ValueError("this is no frame")
+    if head["length"] < 0 or (most is not None and head["length"] > most):
+        raise ValueError("a frame is too large")
     body = stream.read(head["length"])
     if len(body) < head["length"]:
         raise ValueError("a frame was cut short")
@@ -75,7 +76,7 @@ def _answer(head: dict[str, Any], body: bytes, fetch: Callable[[int, int], bytes
 
 def main() -> None:
     """Bound what may be used, and answer until the other end is closed."""
-    bound_process(_MEMORY, _CPU_SECONDS, 0)
+    bound_process(int(sys.argv[1]), _CPU_SECONDS, 0)
     os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"
     os.nice(5)
     requests, answers = sys.stdin.buffer, sys.stdout.buffer

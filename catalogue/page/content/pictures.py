@@ -29,6 +29,8 @@ _FORM = 2
 """Counted up when pictures are made in another way."""
 _MOST_BYTES = 1 << 30
 _LOOK_AFTER = 2000
+_SMALL = 2 << 20
+"""Bytes of an image that is fetched while others are decoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,8 @@ class Pictures:
             return kept
         if entry.size > MOST_SENT:
             return Picture(b"", 0, 0, "the file is too large to be shown small")
-        head, body = self._pool.ask({"task": "picture", "size": size, "frame": frame}, entry.read())
+        source = entry.read() if entry.size <= _SMALL else entry.read
+        head, body = self._pool.ask({"task": "picture", "size": size, "frame": frame}, source)
         made = _picture(head, body)
         if not head.get("is_late"):
             self._keep(path, made)
