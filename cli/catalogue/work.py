@@ -30,7 +30,7 @@ _STATE = click.option("--state", metavar="DIR", help="Where jobs without a serve
 def reencode(invocation: Invocation, handle: Handle, hashes: tuple[str, ...], state: str | None) -> None:
     """Re-encode videos, named by their data hashes: H.264 at one rate, so that frame n is frame n in every browser.
 
-    Each becomes a new row beside its source, without sound. Ended early, `penstock job show --wait` goes on with it.
+    Each becomes a new row beside its source, with its sound. Ended early, `penstock job show --wait` goes on with it.
     """
     with opened_dataset(invocation, handle, state=state) as dataset:
         with warnings.catch_warnings(record=True) as said:

@@ -24,7 +24,7 @@ from servers.rgw import RadosGateway
 from trees.media import image, video
 
 import penstock
-from penstock.catalogue.client import Dataset, UserClient
+from penstock.catalogue.client import Catalogue, Dataset, UserClient
 from penstock.catalogue.client.server_connection import ServerConnection
 from penstock.catalogue.orm.dataset import DatasetScope, DatasetUserRole, StorageLocation
 from penstock.catalogue.state.signed_request import SshSigner
@@ -218,6 +218,47 @@ def test_a_key_that_writes_uploads_changes_commits_and_deletes(closed, tmp_path)
         dataset.upload_video(tmp_path / "notes.txt")
     with pytest.raises(NotFoundError):
         dataset.upload_video(tmp_path / "none.mp4")
+
+
+def test_a_folder_is_added_whole_and_looked_into_by_a_bucket_and_by_a_server_alike(closed, tmp_path, demo):
+    folder = tmp_path / "folder"
+    (folder / "sub").mkdir(parents=True)
+    video(folder / "sub" / "clip.mp4")
+    image(folder / "shot.png")
+    (folder / "notes.txt").write_text("hello")
+    (folder / "link.png").symlink_to(folder / "shot.png")
+    catalogue = Catalogue.open(demo, state=str(tmp_path / "own-state"))
+    for dataset in (client_of(closed, "films", READ, WRITE), catalogue.get_dataset("other")):
+        rows = dataset.upload_folder(folder, folder="in")
+        assert sorted(row.path for row in rows) == ["in/shot.png", "in/sub/clip.mp4"]
+        files = [entry.key for entry in dataset.package() if entry.is_file()]
+        assert files == ["in/notes.txt", "in/shot.png", "in/sub/clip.mp4"]
+        name = dataset.info().name
+        assert len(list(penstock.Dataset(f"demo/{name}").log())) == 2
+        with pytest.raises(PenstockError) as refused:
+            dataset.upload_folder(folder, folder="in")
+        assert "3 of 3 files are there already" in str(refused.value)
+        dataset.commit({"more.png": folder / "shot.png"}, message="Plain")
+        assert dataset.index().added == 1
+        assert [row.path for row in dataset.data_rows] == ["in/shot.png", "in/sub/clip.mp4", "more.png"]
+    with pytest.raises(NotFoundError):
+        catalogue.get_dataset("other").upload_folder(tmp_path / "none")
+    reader = client_of(closed, "films", READ)
+    with pytest.raises(AccessError):
+        reader.index()
+    catalogue.close()
+
+
+def test_keys_are_made_on_a_bucket_as_on_a_server(closed, tmp_path, demo):
+    with Catalogue.open(demo, state=str(tmp_path / "state")) as catalogue:  # the state of the server
+        made = catalogue.create_dataset_api_key("films", "for Bea", [READ])
+        assert Dataset(f"{closed.url}/demo/films", key=made.secret).title == "Films"
+        assert [each.api_key for each in catalogue.get_dataset_api_keys("films")] == [made.api_key]
+        catalogue.revoke_dataset_api_key(made.api_key)
+        with pytest.raises(AccessError):
+            Dataset(f"{closed.url}/demo/films", key=made.secret).info()
+        with pytest.raises(UsageError, match="gives out no credentials"):
+            catalogue.storage_credentials("demo")
 
 
 def test_a_key_that_does_not_write_changes_nothing(closed, tmp_path):

@@ -11,7 +11,7 @@ import time
 
 import pytest
 from servers.catalogue import running
-from trees.media import frames_of, image, video
+from trees.media import film, frames_of, image, samples_of, video
 
 import penstock
 from penstock.catalogue.client import Catalogue, Dataset
@@ -51,6 +51,19 @@ def test_frame_n_is_frame_n_whatever_times_the_source_has(tmp_path):
     steps = {later[3] - earlier[3] for earlier, later in itertools.pairwise(after)}
     assert (len(steps), after[0][3]) == (1, 0)
     assert max(told) == 30
+
+
+@pytest.mark.parametrize(
+    ("sound", "suffix", "start"), [("aac", "mp4", 0), ("pcm_s16le", "mkv", 0), ("flac", "mkv", 480)]
+)
+def test_a_video_keeps_its_sound_beside_the_frame_that_it_was_beside(tmp_path, sound, suffix, start):
+    source = film(tmp_path / f"source.{suffix}", sound, start=start)
+    made = encoded(source, tmp_path / "made.mp4")
+    assert (made.frames, len(frames_of(tmp_path / "made.mp4"))) == (25, 25)
+    (_, before, loud_before), (codec, after, loud_after) = samples_of(source), samples_of(tmp_path / "made.mp4")
+    assert codec == "aac"
+    assert after == pytest.approx(before - start / 1000, abs=0.1)
+    assert loud_after == pytest.approx(loud_before - start / 1000, abs=0.05)
 
 
 def test_a_video_of_odd_size_that_is_shown_turned_comes_upright_and_even(tmp_path):

@@ -11,7 +11,7 @@ import av
 import numpy as np
 from PIL import Image
 
-__all__ = ["frames_of", "image", "video"]
+__all__ = ["film", "frames_of", "image", "samples_of", "video"]
 
 
 def image(path: Path, size: tuple[int, int] = (64, 48), **options: Any) -> Path:
@@ -53,3 +53,42 @@ def frames_of(path: Path) -> list[tuple[int, int, int, int]]:
             grey = round(float(frame.to_ndarray(format="gray").mean()))
             shown.append((frame.width, frame.height, grey, frame.pts))
         return shown
+
+
+def film(path: Path, sound: str, *, frames: int = 25, start: int = 0) -> Path:
+    """Write a video with sound of a codec, loud in its second half; it begins `start` ms before the pictures."""
+    rate = 48_000
+    with av.open(str(path), "w") as container:
+        pictures: Any = container.add_stream("mpeg4", rate=25)
+        pictures.width, pictures.height, pictures.pix_fmt = 64, 48, "yuv420p"
+        pictures.codec_context.time_base = fractions.Fraction(1, 1000)
+        voice: Any = container.add_stream(sound, rate=rate, layout="stereo")
+        early = rate * start // 1000
+        total = early + frames * rate // 25
+        wave = np.zeros((1, 2 * total), np.int16)
+        wave[0, total:] = (9000 * np.sin(np.arange(total) / 20)).astype(np.int16)
+        part = av.AudioFrame.from_ndarray(wave, format="s16", layout="stereo")
+        part.sample_rate, part.pts, part.time_base = rate, 0, fractions.Fraction(1, rate)
+        packets = [*voice.encode(part), *voice.encode(None)]
+        for number in range(frames):
+            grey = np.full((48, 64, 3), 8 * number % 256, np.uint8)
+            frame = av.VideoFrame.from_ndarray(grey, format="rgb24")
+            frame.pts, frame.time_base = start + number * 40, fractions.Fraction(1, 1000)
+            packets += pictures.encode(frame)
+        for packet in [*packets, *pictures.encode(None)]:
+            container.mux(packet)
+    return path
+
+
+def samples_of(path: Path) -> tuple[str, float, float]:
+    """Return the codec of a file's sound, how long it lasts, and when it becomes loud, in seconds."""
+    with av.open(str(path)) as container:
+        stream = container.streams.audio[0]
+        parts = [
+            frame.to_ndarray()[0].astype(float) for frame in container.decode(stream)
+        ]  # one channel, or all in turn
+        whole = np.abs(np.concatenate(parts))
+        if not stream.format.is_planar:
+            whole = whole[:: stream.channels]
+        loud = int(np.argmax(whole > whole.max() / 4))
+        return stream.codec_context.name, len(whole) / stream.rate, loud / stream.rate
