@@ -236,6 +236,18 @@ def test_a_store_that_goes_away_is_told_on_the_page_and_missed_no_more_when_it_i
         assert [each for each in view.faults if each.startswith("script")] == []
 
 
+def test_files_are_looked_into_from_the_page_of_rows(view: Visit, site: Site) -> None:
+    page = view.page
+    page.goto(f"{_place(site, 'plain')}/rows")
+    expect(page.get_by_text("No file of this dataset was looked into yet")).to_be_visible()
+    page.get_by_role("button", name="Look into new files").click()
+    expect(page.get_by_role("cell", name="index", exact=True).first).to_be_visible()
+    page.reload()
+    job = site.context.workers.table.list()[0]
+    assert job.kind == "index"
+    site.context.workers.table.cancel(job.id)  # of 300 files: that it is done is another test's
+
+
 def test_a_video_is_encoded_again_from_its_page_and_the_job_is_cancelled_by_who_began_it(site: Site) -> None:
     catalogue = site.context.catalogues.buckets["demo"]
     rows = DatasetRows(catalogue, "kinds")
