@@ -21,6 +21,8 @@ __all__ = ["DEFAULT_BRANCH", "Repository", "VersionId", "datasets_in"]
 _SHORTEST_PREFIX = 7
 _HASH_DIGITS = 64
 _MOST_CANDIDATES = 20
+_SERVERS = ("https://", "http://")
+"""What addresses of servers of the catalogue begin with."""
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -92,6 +94,8 @@ class Repository:
             head = self.refs.head(name)
             found = _version_of(head.record if head is not None else self.refs.tag(name), name)
         except AccessError as error:
+            if self.store.url.startswith(_SERVERS):
+                raise  # it lists for every key that reads: there is nothing else to try, and each try counts as a guess
             return self._unlisted(name, error)
         if found is not None:
             return found

@@ -63,8 +63,10 @@ def test_a_version_is_read_with_nothing_but_a_key(shared):
 
 
 def test_a_key_of_one_dataset_opens_no_other_by_its_name(shared):
-    with pytest.raises(AccessError):
+    with pytest.raises(AccessError, match="refuses") as refused:
         penstock.open(f"{shared.url}/demo/theirs")
+    assert "this key does not open" in str(refused.value)
+    assert "s3:" not in str(refused.value)
     with pytest.raises(AccessError):
         penstock.open(f"{shared.url}/other/ours")
     assert penstock.Bucket(f"{shared.url}/demo").datasets() == ["ours"]
