@@ -99,7 +99,9 @@ def create_dataset(
 
 def author_of(caller: Caller) -> str:
     """Return how a caller is named as the author of a version; empty: as whoever runs the server."""
-    return "" if caller.name == "local" else f"{caller.title} (key {caller.name})"
+    if caller.name == "local":
+        return ""
+    return f"{caller.title} (key {caller.name})" if caller.title != caller.name else f"key {caller.name}"
 
 
 def _storage(number: int | None) -> StorageLocation | None:
