@@ -274,6 +274,12 @@ class Leaf:
         logical = self._logical
         return logical.kinds[at], logical.sizes[at], self.hash(at), self._sparse[0].get(at, b"")
 
+    def facts(self) -> Iterator[tuple[bytes, int, int, bytes]]:
+        """Yield name, kind, size and hash of each entry without making it."""
+        hashes = self._logical.hashes
+        digests = (hashes[at : at + HASH_SIZE] for at in range(0, len(hashes), HASH_SIZE))
+        return zip(self.names, self._logical.kinds, self._logical.sizes, digests, strict=True)
+
     def count_alike(self, at: int, other: Leaf, there: int) -> int:
         """Count entries from `at` on that have the name and the content of those in another leaf from `there` on."""
         most = min(len(self.names) - at, len(other.names) - there)

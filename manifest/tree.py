@@ -135,6 +135,37 @@ class Tree:
                 elif leaf.kind(at) is not Kind.SYMLINK:
                     yield range(inode, inode + 1)
 
+    def leaves(self, enter: Callable[[NodeRef], bool]) -> Iterator[tuple[Inode, Inode, Leaf]]:
+        """Yield leaves of the tree: the inode of their directory, the one that their first entry has, the leaf.
+
+        A directory is gone into if `enter` says so: what it says no to costs nothing, also where a tree of a few nodes
+        names them over and over. The entry at an index has the inode of the first one and that index's position more.
+        """
+        stack = [self._leaves_and_below(ROOT_INODE, self.root, enter)]
+        while stack:
+            for found in stack[-1]:
+                if len(found) == 3:
+                    yield found
+                    continue
+                check_depth(len(stack))
+                stack.append(self._leaves_and_below(*found, enter))
+                break
+            else:
+                stack.pop()
+
+    def _leaves_and_below(
+        self, parent: Inode, directory: NodeRef, enter: Callable[[NodeRef], bool]
+    ) -> Iterator[tuple[Inode, Inode, Leaf] | tuple[Inode, NodeRef]]:
+        for before, leaf, _ in self._leaves(directory, None):
+            first = Inode(parent + 1 + before)
+            yield parent, first, leaf
+            if leaf.holds_files_only:
+                continue
+            for at, position in zip(range(len(leaf)), leaf.positions, strict=False):
+                below = leaf.directory(at)
+                if below is not None and enter(below):
+                    yield Inode(first + position), below
+
     def _descend(self, inode: Inode) -> Iterator[tuple[Leaf, int]]:
         """Yield the way from the root (not included) to the entry with this number: leaves, and indices in them."""
         below = inode - ROOT_INODE

@@ -35,6 +35,8 @@ __all__ = [
     "JobState",
     "JobStateRequest",
     "Question",
+    "ReadersAnswer",
+    "ReadersRequest",
     "RefreshRequest",
     "Request",
     "RequestRefusal",
@@ -83,6 +85,20 @@ class AnnounceAnswer(msgspec.Struct, frozen=True):
     """So many of the paths were found in time; the others are to be sent again."""
 
     taken: int
+
+
+class ReadersRequest(_Request, frozen=True, tag="readers"):
+    """Which versions has a process opened files of, itself or by those that it has started? By `ReadersAnswer`."""
+
+    process: int
+    started: int
+
+
+class ReadersAnswer(msgspec.Struct, frozen=True):
+    """Top hashes and commits, in hex. `changed`: there are changes that are in no version."""
+
+    versions: list[tuple[str, str | None]]
+    changed: bool
 
 
 class CommitRequest(_Request, frozen=True, tag="commit"):
@@ -145,6 +161,7 @@ Request: TypeAlias = (
     StatusRequest
     | AccessLogRequest
     | AnnounceRequest
+    | ReadersRequest
     | CommitRequest
     | ChangesRequest
     | RefreshRequest

@@ -15,7 +15,10 @@ from dataclasses import dataclass
 
 from .kernel_mounts import KernelMount
 
-__all__ = ["Holder", "boot_id", "end", "holders", "other_namespaces", "start_time", "wait_for_end"]
+__all__ = ["Holder", "ancestors", "boot_id", "end", "holders", "other_namespaces", "start_time", "wait_for_end"]
+
+
+_MOST_ANCESTORS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,22 @@ def start_time(pid: int) -> int | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return None if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def ancestors(thread: int) -> list[tuple[int, int]]:
+    """Return the process of a thread, the one that has started it, and so on: ids, and start times."""
+    found: list[tuple[int, int]] = []
+    try:
+        with open(f"/proc/{thread}/status", "rb") as stream:
+            process = int(stream.read(4096).partition(b"\nTgid:")[2].partition(b"\n")[0])
+        while process > 0 and len(found) < _MOST_ANCESTORS:
+            with open(f"/proc/{process}/stat", "rb") as stream:
+                fields = stream.read().rpartition(b")")[2].split()
+            found.append((process, int(fields[19])))
+            process = int(fields[1])
+    except (FileNotFoundError, ProcessLookupError, ValueError):  # it has ended meanwhile
+        return found
+    return found
 
 
 def wait_for_end(pid: int, started: int, timeout: float) -> bool:

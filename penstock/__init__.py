@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from penstock.api.mounts.workspace import Workspace
     from penstock.api.packages.entry import Entry
     from penstock.api.packages.package import Package
+    from penstock.api.runs.recording import record_run
+    from penstock.api.runs.reproduction import reproduce
+    from penstock.api.runs.stamp import stamp
     from penstock.api.settings import Settings, add_remote, remotes, remove_remote
     from penstock.api.storage.block_cache import cache_info, clear_cache, verify_cache
     from penstock.api.storage.bucket import Bucket
@@ -114,8 +117,11 @@ _HOMES = {
     "mount_foreground": "api.mounts.mounts:mount_foreground",
     "mounts": "api.mounts.mounts:mounts",
     "open": "project.sources.opened:open_version",
+    "record_run": "api.runs.recording:record_run",
     "remotes": "api.settings:remotes",
     "remove_remote": "api.settings:remove_remote",
+    "reproduce": "api.runs.reproduction:reproduce",
+    "stamp": "api.runs.stamp:stamp",
     "stat": "api.mounts.mounted_path:stat",
     "unmount": "api.mounts.mounts:unmount",
     "verify_cache": "api.storage.block_cache:verify_cache",
@@ -146,8 +152,11 @@ __all__ = [  # noqa: RUF022  # as in `_HOMES`
     "mount_foreground",
     "mounts",
     "open",
+    "record_run",
     "remotes",
     "remove_remote",
+    "reproduce",
+    "stamp",
     "stat",
     "unmount",
     "verify_cache",

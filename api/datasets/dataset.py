@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from penstock.api.handles import DEFAULT_BRANCH, handle_text
-from penstock.errors import NotFoundError
+from penstock.errors import MergeConflictError, NotFoundError
 from penstock.manifest.entry import display_path, split_path
 from penstock.progress import SILENT, Progress
 from penstock.repo.history import log as history
@@ -26,13 +26,22 @@ from .dataset_protection import DatasetProtection
 from .dataset_pushes import DatasetPushes
 from .dataset_refs import DatasetRefs
 from .dataset_retention import DatasetRetention
+from .dataset_runs import DatasetRuns
 from .dataset_session import authorship
 from .versions import MergeReport, RefChange, RevertReport, Revision, merge_report, ref_change, revision_of
 
 __all__ = ["Dataset"]
 
 
-class Dataset(DatasetRefs, DatasetPushes, DatasetParts, DatasetMirror, DatasetProtection, DatasetRetention):
+class Dataset(
+    DatasetRefs,
+    DatasetPushes,
+    DatasetParts,
+    DatasetMirror,
+    DatasetProtection,
+    DatasetRetention,
+    DatasetRuns,
+):
     """A dataset in a bucket, named ``bucket/dataset``. A handle: nothing is opened or asked before a method needs it.
 
     `ref` in what follows is a branch, tag, commit id or top hash (or the first 7 digits of one), tried in that order;
@@ -136,6 +145,7 @@ class Dataset(DatasetRefs, DatasetPushes, DatasetParts, DatasetMirror, DatasetPr
         theirs: Sequence[str] = (),
         author: str | None = None,
         text: bool = False,
+        rows: Sequence[str] = (),
         dry_run: bool = False,
         progress: Progress = SILENT,
     ) -> MergeReport:
@@ -143,18 +153,28 @@ class Dataset(DatasetRefs, DatasetPushes, DatasetParts, DatasetMirror, DatasetPr
 
         Paths that only one side has changed since both were one are taken from that side. What both have changed is a
         conflict: MergeConflictError names the paths, and nothing has changed. `ours` are paths (``/`` for all) at and
-        below which the branch's state is kept then, `theirs` those where that of `ref` is taken. With `text`, lines of
-        files that both have changed are joined, as git does it.
+        below which the branch's state is kept then, `theirs` those where that of `ref` is taken. With `rows`, tables
+        that both have changed (CSV, TSV, JSON lines) are joined row by row, known by these columns; a row that both
+        changed is a conflict, and named. With `text`, lines of files are joined, as git does it.
         """
         from penstock.repo.history.branch_merge import join
         from penstock.repo.history.side_choice import choice
 
-        from .text_merge import TextMerge
+        from .content_merge import ContentMerge, Join
+        from .table_merge import TableMerge
+        from .text_merge import joined_text
 
         choose = choice(ours, theirs)
+        tables = TableMerge(rows) if rows else None
+        joins: list[Join] = [*([tables] if tables is not None else []), *([joined_text] if text else [])]
         who = authorship(author, message or f"Merge {ref} into {into}", "merge")
         with self._writing(who, into, dry_run=dry_run) as writer:
             source = find_published(writer.repository, ref)
-            joiner = TextMerge(writer, progress) if text else None
-            done = join(writer, source.known_commit, choose, joiner)
+            joiner = ContentMerge(writer, joins, progress) if joins else None
+            try:
+                done = join(writer, source.known_commit, choose, joiner)
+            except MergeConflictError as error:
+                if tables is not None and (told := tables.explain()):
+                    error.why = f"{error.why}; {told}"
+                raise
             return merge_report(into, source, done, writer.risk, joiner.paths if joiner is not None else ())

@@ -6,18 +6,22 @@ surrogates; hashes are 64 hex digits, sizes bytes.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
-from typing import Literal, Self
+from typing import BinaryIO, Literal, Self
 
 from penstock.api.datasets.push import SkippedFile, skipped
-from penstock.manifest.entry import display_path
+from penstock.errors import AccessError
+from penstock.manifest.entry import TreeEntry, display_path
 from penstock.manifest.records import Manifest
 from penstock.progress import Progress
 from penstock.repo.history.comparison import Contents, Difference, Tally, compare, differences, name_uncompared, tally
 
+from .content_differences import ContentDifferences, OpenFile
 from .entry import EntryKind, kind_name
 
 __all__ = ["ChangeCounts", "ChangeKind", "Comparison", "PathChange", "of_directory"]
@@ -64,7 +68,7 @@ class ChangeCounts:
         return bool(self.added or self.modified or self.deleted or self.renamed or self.uncompared)
 
 
-class Comparison(Mapping[str, str | list[str]]):
+class Comparison(ContentDifferences, Mapping[str, str | list[str]]):
     """What differs from an old state to a new one. `skipped` is what a local directory has and no version can hold.
 
     As a mapping it has the paths that are ``added``, ``modified`` and ``deleted`` (what was renamed is in two of them,
@@ -74,7 +78,7 @@ class Comparison(Mapping[str, str | list[str]]):
     Made by `Package.diff` and `Package.changes`; to be closed, or used in a ``with``, when one side is a directory.
     """
 
-    __slots__ = ("_closing", "_content_only", "_mapping", "_names", "_new", "_old", "_top_hash", "skipped")
+    __slots__ = ("_closing", "_content_only", "_files", "_mapping", "_names", "_new", "_old", "_top_hash", "skipped")
 
     def __init__(
         self,
@@ -86,8 +90,10 @@ class Comparison(Mapping[str, str | list[str]]):
         content_only: bool = False,
         skipped: Sequence[SkippedFile] = (),
         closing: ExitStack | None = None,
+        files: tuple[OpenFile, OpenFile] | None = None,
     ) -> None:
         self._top_hash = top_hash
+        self._files = files
         self._mapping: dict[str, str | list[str]] | None = None
         self._old = old
         self._new = new
@@ -164,7 +170,9 @@ class Comparison(Mapping[str, str | list[str]]):
         self.close()
 
 
-def of_directory(old: Contents, directory: str, names: tuple[bytes, ...], progress: Progress) -> Comparison:
+def of_directory(
+    old: Contents, directory: str, names: tuple[bytes, ...], progress: Progress, open_old: OpenFile
+) -> Comparison:
     """Compare a version's content with a directory on disk, which has no metadata, at and below a path in both."""
     from penstock.repo.push.local_tree import local_tree  # what reads files: two versions need none of it
 
@@ -173,7 +181,24 @@ def of_directory(old: Contents, directory: str, names: tuple[bytes, ...], progre
         new = Contents(tree.root, load, lambda refs: [load(ref) for ref in refs])
         left = skipped(tree.skipped)
         whole = Manifest(tree.root).top_hash.hex()
-        return Comparison(old, new, names, top_hash=whole, content_only=True, skipped=left, closing=stack.pop_all())
+        return Comparison(
+            old,
+            new,
+            names,
+            top_hash=whole,
+            content_only=True,
+            skipped=left,
+            closing=stack.pop_all(),
+            files=(open_old, partial(_open_local, os.fsencode(directory))),
+        )
+
+
+def _open_local(directory: bytes, path: tuple[bytes, ...], _: TreeEntry) -> BinaryIO:
+    place = os.path.join(directory, *path)
+    try:
+        return open(place, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW))
+    except OSError as error:
+        raise AccessError(f"cannot read {os.fsdecode(place)!r}", why=error.strerror or str(error)) from error
 
 
 def _as_value(difference: Difference) -> PathChange:

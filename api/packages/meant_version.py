@@ -5,12 +5,13 @@ from __future__ import annotations
 from msgspec import structs
 
 from penstock.api.handles import Handle
+from penstock.api.opened import OpenedVersion, note_version
 from penstock.api.settings import Settings
 from penstock.errors import NotFoundError
 from penstock.repo.read.remembered_versions import Pin
 from penstock.repo.read.snapshot import Snapshot, open_snapshot
 
-__all__ = ["MeantVersion", "open_meant"]
+__all__ = ["MeantVersion", "open_meant", "opened_version"]
 
 
 class MeantVersion:
@@ -57,4 +58,12 @@ def open_meant(handle: Handle, settings: Settings, meant: MeantVersion) -> Snaps
         if handle.subdir:
             meant.pin = structs.replace(meant.pin, root=snapshot.root, metadata=snapshot.root_metadata)
     snapshot.session.nodes.begin_narrow()
+    note_version(opened_version(handle, snapshot))
     return snapshot
+
+
+def opened_version(handle: Handle, snapshot: Snapshot) -> OpenedVersion:
+    """Return which version a handle has opened, as a stamp has it."""
+    commit = snapshot.commit_id.hex() if snapshot.commit_id is not None else None
+    where = snapshot.bucket_url, snapshot.dataset, snapshot.top_hash.hex()
+    return OpenedVersion(str(handle), *where, commit, handle.subdir)

@@ -27,6 +27,7 @@ from .package_export import PackageExport
 from .package_history import PackageHistory
 from .package_lineage import PackageLineage
 from .package_questions import PackageQuestions
+from .package_similarity import PackageSimilarity
 from .package_subsets import PackageSubsets
 from .package_upkeep import PackageUpkeep
 
@@ -49,7 +50,14 @@ _OF_BUILDERS = frozenset(("add", "delete", "move", "move_dir_contents", "set", "
 
 
 class Package(
-    DocumentNames, PackageHistory, PackageLineage, PackageQuestions, PackageSubsets, PackageExport, PackageUpkeep
+    DocumentNames,
+    PackageHistory,
+    PackageLineage,
+    PackageQuestions,
+    PackageSimilarity,
+    PackageSubsets,
+    PackageExport,
+    PackageUpkeep,
 ):
     """A version, named ``bucket/dataset[:ref][/subdir]``: immutable, and a handle.
 

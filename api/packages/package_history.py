@@ -6,17 +6,19 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
 from penstock.errors import AccessError
 from penstock.manifest.entry import split_path
 from penstock.progress import SILENT, Progress
 
-from .entry import EntryKind, kind_name
+from .entry import Entry, EntryKind, kind_name
+from .entry_file import EntryFile
 from .package_entries import PackageEntries
 
 if TYPE_CHECKING:
     from penstock.api.datasets.versions import Revision
+    from penstock.manifest.entry import TreeEntry
     from penstock.manifest.records import Commit
     from penstock.repo.history.comparison import Contents
 
@@ -146,7 +148,8 @@ class PackageHistory(PackageEntries):
             parent = repository.commit(commit.parents[0])
             root = repository.manifest(parent.top_hash).root
         before = Contents(root, session.load, session.load_many)
-        return Comparison(before, replace(before, root=snapshot.manifest.root), top_hash=self.top_hash)
+        after = replace(before, root=snapshot.manifest.root)
+        return Comparison(before, after, top_hash=self.top_hash, files=(self._open_file, self._open_file))
 
     def diff(self, other: Self | str | os.PathLike[str], path: str = "", *, progress: Progress = SILENT) -> Comparison:
         """Compare the version with another one, at and below `path`, or with what a push of a directory would make.
@@ -164,11 +167,16 @@ class PackageHistory(PackageEntries):
         from .comparison import Comparison, of_directory
 
         if not isinstance(other, PackageHistory):
-            return of_directory(self._contents(), os.fspath(other), split_path(path), progress)
+            return of_directory(self._contents(), os.fspath(other), split_path(path), progress, self._open_file)
         with ThreadPoolExecutor(1, "penstock-diff") as pool:  # each is six requests, one after the other
             looking = pool.submit(other._contents)  # noqa: SLF001  # of the same class
             there = looking.result()
-            return Comparison(self._contents(), there, split_path(path), top_hash=other.top_hash)
+            files = (self._open_file, other._open_file)  # noqa: SLF001  # of the same class
+            return Comparison(self._contents(), there, split_path(path), top_hash=other.top_hash, files=files)
+
+    def _open_file(self, names: tuple[bytes, ...], entry: TreeEntry) -> BinaryIO:
+        """Open a file of the version, or of another one in its bucket."""
+        return cast("BinaryIO", EntryFile(Entry(self, names, entry)))
 
     def _contents(self) -> Contents:
         from penstock.repo.history.comparison import Contents

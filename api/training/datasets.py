@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping, MutableSequence, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
-from hashlib import blake2b
 from typing import Any
 
 from penstock.api.packages.package import Package
@@ -39,10 +38,11 @@ class _Epochs:
     _reached: int
     """The place behind the one that was given out last, in this process."""
 
-    def _begin(self, order: EpochOrder) -> None:
+    def _begin(self, files: VersionFiles, order: EpochOrder) -> None:
         self._order = order
         self._mark = self._new_mark()
         self._reached = 0
+        files.note((order.shuffle, order.seed, order.rank, order.ranks, order.drop_last), self._mark)
 
     def _new_mark(self) -> MutableSequence[int]:
         return [0, 0, 0]
@@ -113,10 +113,6 @@ class _Epochs:
         epoch, turns, taken = map(int, self._mark)
         self._reached = taken
         return replace(self._order, epoch=epoch), turns, taken
-
-
-def _digest(files: VersionFiles) -> str:
-    return blake2b(files.version.encode() + files.numbers.digest(), digest_size=16).hexdigest()
 
 
 class FileSequence:
@@ -209,10 +205,10 @@ class EpochSampler(_Epochs):
     ) -> None:
         self._files = dataset.files
         self._ahead = shares().reading if ahead is None else ahead
-        self._begin(EpochOrder(len(dataset), shuffle, seed, 0, *self._ranks(rank, ranks), drop_last))
+        self._begin(dataset.files, EpochOrder(len(dataset), shuffle, seed, 0, *self._ranks(rank, ranks), drop_last))
 
     def _files_digest(self) -> str:
-        return _digest(self._files)
+        return self._files.digest()
 
     def __iter__(self) -> Iterator[int]:
         """Yield the numbers of this epoch."""
@@ -268,7 +264,9 @@ class FileStream(_Epochs):
         self._batch = batch_size
         self._ahead = shares().reading if ahead is None else ahead
         # Which files there are is found out here, once, and not in every worker that is forked.
-        self._begin(EpochOrder(len(self.files.numbers), shuffle, seed, 0, *self._ranks(rank, ranks), drop_last))
+        self._begin(
+            self.files, EpochOrder(len(self.files.numbers), shuffle, seed, 0, *self._ranks(rank, ranks), drop_last)
+        )
 
     @property
     def package(self) -> Package:
@@ -276,7 +274,7 @@ class FileStream(_Epochs):
         return self.files.package
 
     def _files_digest(self) -> str:
-        return _digest(self.files)
+        return self.files.digest()
 
     def __iter__(self) -> Generator[Any, None, None]:
         """Yield this worker's files of this epoch, decoded and transformed."""

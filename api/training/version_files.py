@@ -9,12 +9,15 @@ Blocking, and thread-safe once that is known. What is open belongs to each proce
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from hashlib import blake2b
 from itertools import islice
 from typing import Any, NamedTuple
 
+from penstock.api.opened import OpenedFiles, note_files
 from penstock.api.packages.entry import Entry
+from penstock.api.packages.meant_version import opened_version
 from penstock.api.packages.package import Package, open_package
 from penstock.errors import NotFoundError, UsageError
 from penstock.manifest import entry as tree
@@ -89,7 +92,21 @@ class VersionFiles:
                 f"no file of {package.name} fits the filter" if fits is not None else f"no file in {package.name}",
                 fix="`ls` of the package shows what there is.",
             )
+        self._numbers = numbers
+        self.note(None, (0,))
         return numbers
+
+    def digest(self) -> str:
+        """Return a hash of the version, and of which of its files these are."""
+        return blake2b(self.version.encode() + self.numbers.digest(), digest_size=16).hexdigest()
+
+    def note(self, order: tuple[bool, int, int, int, bool] | None, mark: Sequence[int]) -> None:
+        """Have stamps of this process tell of these files; the first number of `mark` is the epoch."""
+        package, wanted = self.package, self._wanted
+        version = opened_version(package.handle, package._snapshot)  # noqa: SLF001  # of the same face
+        text = wanted if isinstance(wanted, str) else None
+        function = getattr(wanted, "__qualname__", repr(wanted)) if callable(wanted) else None
+        note_files(OpenedFiles(version, len(self.numbers), text, function, self.digest(), order), mark)
 
     def locate(self, numbers: Iterable[int]) -> Iterator[Found]:
         """Yield files in the order of their numbers, looked up some at a time."""

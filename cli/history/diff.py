@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 from dataclasses import asdict, replace
+from typing import Any
 
 import click
 
@@ -23,6 +24,8 @@ from penstock.cli.params import VERSION_TEXT
 from penstock.cli.versions import change_line, counts_line, painted_change
 from penstock.errors import UsageError
 
+from .contents import content_options, tell_contents, wants_contents
+
 __all__ = ["diff"]
 
 _SHOWN = 20
@@ -35,6 +38,8 @@ _SHOWN = 20
         "penstock diff demo/photos:v1 main 2024        # the same dataset, and only a folder of it",
         "penstock diff demo/photos:main ./photos       # what a push would change",
         "penstock diff demo/photos:v1 v2 --stat",
+        "penstock diff demo/photos:v1 v2 labels.csv --rows --key image     # rows added, removed, changed",
+        "penstock diff demo/photos:v1 v2 --images changed.html",
         "penstock diff /mnt/edit                       # what was changed there since the last commit",
         "penstock diff                                 # the same, in the mount",
         "penstock diff main~1 main                     # in a mount: two versions of its dataset",
@@ -50,20 +55,33 @@ _SHOWN = 20
     is_flag=True,
     help="List what is in new directories of a mount, and more than 10,000,000 lines, too.",
 )
+@content_options
 @pass_invocation
-def diff(invocation: Invocation, first: str, new: str, path: str, stat: bool, every: bool) -> None:
+def diff(
+    invocation: Invocation, /, first: str, new: str, path: str, stat: bool, every: bool, most: int, **contents: Any
+) -> None:
     """List what differs from version A to B: another version, a ref of the same dataset, or a local directory.
 
     Lines begin with A (added), M (modified), D (deleted) or R (renamed). A directory begins with / or . and a push
     of it is what B is taken to be; nothing is uploaded. ? is a file of the right size that cannot be compared by
     contents: it is pinned by its identity, and was never read here. The exit code is 0 when nothing differs, else 1.
 
+    --rows, --text and --images look into the files that both sides have: rows of tables (penstock[parquet]) by a --key,
+    lines, and a page with pictures before and after (penstock[similarity]).
+
     Where A is a path in a writable mount, or nothing is named in one, what was changed there since the last commit is
     listed; what comes after a mountpoint is a path in it then. In a mount, A and B may be refs of its dataset, and A
     alone is compared with the version that is mounted.
     """
+    within = wants_contents(**contents)
     settings = invocation.settings()
     if looks_local(first, settings) and not (new and _names_version(new, settings)):
+        if within:
+            raise UsageError(
+                "contents are compared between versions",
+                why=f"{first or 'this'} is a mount, whose changes are no version yet",
+                fix="Name a version and the mount: penstock diff DATASET:REF ./MOUNT --rows",
+            )
         directory, paths = copy_and_paths(invocation, (os.path.expanduser(first), *filter(None, (new,))))
         if tell_changes(invocation, directory, paths[0] if paths else "", stat=stat, every=every):
             raise click.exceptions.Exit(ExitCode.DIFFERS)
@@ -77,6 +95,8 @@ def diff(invocation: Invocation, first: str, new: str, path: str, stat: bool, ev
     with ExitStack() as stack:
         found = stack.enter_context(_compared(invocation, stack, old, new, path))
         differs = _tell_counts(invocation, found) if stat else _list(invocation, found, every=every)
+        if within:
+            tell_contents(invocation, found, most=most, **contents)
     if differs:
         raise click.exceptions.Exit(ExitCode.DIFFERS)
     invocation.output.notice("No changes")

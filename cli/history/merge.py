@@ -25,6 +25,7 @@ __all__ = ["merge"]
         "penstock merge demo/photos:fixes --into main --dry-run",
         "penstock merge demo/photos:fixes --into main --theirs labels.csv --ours raw",
         "penstock merge demo/photos:fixes --into main --text",
+        "penstock merge demo/photos:fixes --into main --rows image    # tables, by the column image",
     ),
 )
 @click.argument("handle", type=HANDLE)
@@ -32,6 +33,7 @@ __all__ = ["merge"]
 @click.option("-m", "--message", default="", metavar="TEXT", help="Say what this merge is.")
 @click.option("--author", metavar="NAME", help="Who made it; as git has it by default.")
 @side_options
+@click.option("--rows", metavar="KEY", help="Join tables row by row, known by these columns: a,b.")
 @click.option("--text", is_flag=True, help="Join lines of text that both have changed, as git does it.")
 @click.option("--dry-run", is_flag=True, help="Tell what would come of it; change nothing.")
 @pass_invocation
@@ -43,6 +45,7 @@ def merge(
     author: str | None,
     ours: tuple[str, ...],
     theirs: tuple[str, ...],
+    rows: str | None,
     text: bool,
     dry_run: bool,
 ) -> None:
@@ -51,7 +54,7 @@ def merge(
     Paths that only one side has changed since both were one are taken from that side. What both have changed is a
     conflict: exit code 4, the paths are named, and nothing has happened. --ours and --theirs settle conflicts, all of
     them or those at a PATH and below it; --text joins what both have changed in files of text, unless it is the same
-    lines.
+    lines; --rows joins tables (CSV, TSV, JSON lines) by a key, unless it is the same row, which is named then.
     """
     dataset = dataset_named(handle, invocation)
     if handle.ref is None:
@@ -68,6 +71,7 @@ def merge(
             theirs=theirs,
             author=author,
             text=text,
+            rows=tuple(filter(None, (rows or "").split(","))),
             dry_run=dry_run,
             progress=progress,
         )
@@ -89,7 +93,7 @@ def _as_line(done: MergeReport, branch: str, source: str, dry_run: bool) -> str:
         return f"{branch} {'would move' if dry_run else 'has moved'} forward to {where}"
     counts = f"changes from {source}: {done.from_theirs}, of its own: {done.from_ours}"
     if done.joined:
-        counts += f", lines joined in: {', '.join(map(quote_name, done.joined[:5]))}"
+        counts += f", joined: {', '.join(map(quote_name, done.joined[:5]))}"
         counts += f" and {len(done.joined) - 5} more" if len(done.joined) > 5 else ""
     if done.settled:
         counts += f", conflicts settled: {done.settled}"

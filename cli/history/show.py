@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 import click
 
@@ -18,6 +19,8 @@ from penstock.cli.list_limit import at_most
 from penstock.cli.output import JsonValue
 from penstock.cli.versions import change_line, counts_line, local_time, message_lines, painted_change, revision_json
 
+from .contents import content_options, tell_contents, wants_contents
+
 __all__ = ["show"]
 
 _MOST = 1_000_000
@@ -30,14 +33,20 @@ _MOST = 1_000_000
         "penstock show demo/photos",
         "penstock show demo/photos:v1 --stat          # every path that it changed",
         "penstock show demo/photos:4f2a9c1 --json",
+        "penstock show demo/photos --rows --key image # rows of tables that it changed",
     ),
 )
 @click.argument("handle", type=VERSION, default=WHOLE)
 @click.option("--stat", is_flag=True, help="List what it changed, as `diff` does.")
+@content_options
 @pass_invocation
-def show(invocation: Invocation, handle: Handle, stat: bool) -> None:
-    """Show one version, and how much it changed in its first parent."""
+def show(invocation: Invocation, /, handle: Handle, stat: bool, most: int, **contents: Any) -> None:
+    """Show one version, and how much it changed in its first parent.
+
+    --rows, --text and --images look into the files that it changed, as of `diff`.
+    """
     output = invocation.output
+    within = wants_contents(**contents)
     with Package(whole_version(handle), invocation.settings()) as package:
         revision = package.revision()
         changes = package.changes()
@@ -53,6 +62,8 @@ def show(invocation: Invocation, handle: Handle, stat: bool) -> None:
             if stat:
                 document["paths"] = [asdict(each) for each in listed]
             output.document(document)
+            if within:
+                tell_contents(invocation, changes, most=most, **contents)
             return
         for line in _lines(revision, counts):
             output.line(line)
@@ -60,6 +71,9 @@ def show(invocation: Invocation, handle: Handle, stat: bool) -> None:
             output.line()
         for each in listed:
             output.line(*painted_change(change_line(each)))
+        if within:
+            output.line()
+            tell_contents(invocation, changes, most=most, **contents)
 
 
 def _environment_lines(environment: Mapping[str, str]) -> list[str]:

@@ -11,6 +11,7 @@
     .penstock/datasets/<name>/retention/<number>      how long versions are kept
     .penstock/datasets/<name>/gone/<top hash>         that a version was let go by that, and its commit stays
     .penstock/datasets/<name>/approvals/<commit>/<32 hex>   that somebody approves of a version
+    .penstock/datasets/<name>/runs/<top>/<id>/<hash>  what was trained on a version: its top hash, its commit (or 0s)
     .penstock/leases/<kind>/<32 hex>                  who relies on what the bucket holds (leases)
     .penstock/garbage/<64 hex>                        what `gc` found, for a later run (notes)
     .penstock/parts/<2 hex>/<64 hex>                  part of a version in the making, by its set (parts)
@@ -56,6 +57,9 @@ __all__ = [
     "protection_prefix",
     "run_key",
     "tag_key",
+    "training_key",
+    "training_parts",
+    "training_prefix",
 ]
 
 ROOT = ".penstock/"
@@ -70,6 +74,7 @@ RUNS = ROOT + "runs/"
 COPIES = ROOT + "copies/"
 """Not under the hash of what they hold, for nobody here has seen their bytes: under that of the address copied from."""
 _LAST = (1 << 64) - 1
+_NO_COMMIT = bytes(32)
 
 
 def data_key(digest: bytes) -> str:
@@ -170,6 +175,30 @@ def policy_prefix(dataset: str) -> str:
 def gone_key(dataset: str, top_hash: str) -> str:
     """Return the key of the record that a version was let go."""
     return f"{dataset_prefix(dataset)}gone/{top_hash}"
+
+
+def training_prefix(dataset: str, top_hash: bytes | None = None) -> str:
+    """Return what the keys of records of what was trained start with: on one version, or on any."""
+    return f"{dataset_prefix(dataset)}runs/{f'{top_hash.hex()}/' if top_hash is not None else ''}"
+
+
+def training_key(dataset: str, top_hash: bytes, commit: bytes | None, digest: bytes) -> str:
+    """Return the key of a record of what was trained on a version, by the hash of the record's bytes."""
+    return f"{training_prefix(dataset, top_hash)}{(commit or _NO_COMMIT).hex()}/{digest.hex()}"
+
+
+def training_parts(dataset: str, key: str) -> tuple[bytes, bytes | None, bytes] | None:
+    """Return the top hash, the commit and the record's own hash from such a key; None when it is none."""
+    try:
+        top_hash, commit, digest = map(bytes.fromhex, key[len(training_prefix(dataset)) :].split("/"))
+    except ValueError:
+        return None
+    known = commit if commit != _NO_COMMIT else None
+    return (
+        (top_hash, known, digest)
+        if key == training_key(dataset, top_hash, known, digest) and len(top_hash + commit + digest) == 96
+        else None
+    )
 
 
 def number_key(prefix: str, number: int) -> str:

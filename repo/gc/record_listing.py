@@ -185,8 +185,11 @@ def _list_flat(store: Store, cutoff: float) -> dict[str, DatasetListing]:
             listing.policy = info
         elif kind == "gone":
             listing.gone |= _hashes(record)
-        elif kind == "runs":
-            listing.stamped |= _hashes(*record.split("/")[:2])
+        elif kind == "runs" and not info.key.endswith("/"):
+            parts = object_keys.training_parts(name, info.key)
+            if parts is None:
+                raise _unknown(store, info.key)
+            listing.stamped.update(filter(None, parts[:2]))
         for folder in _REFS:
             if rest.startswith(folder) and record:
                 first, slash, _ = record.partition("/")

@@ -101,5 +101,5 @@ def join(
 
 _WAY_OUT = (
     "Choose with --ours (what the branch has) or --theirs (what is merged into it), for all or one PATH each; --text "
-    "joins lines"
+    "joins lines, --rows KEY tables"
 )

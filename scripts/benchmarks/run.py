@@ -51,7 +51,10 @@ BENCHMARKS: dict[str, tuple[Callable[[World, Figures], None], str]] = {
         bench_catalogue,
         "a server: pages of ten million entries, pictures, 50 clients, ranges beside the mount, requests at random",
     ),
-    "confidence": (bench_confidence, "mirrors beside rclone sync, and what else it takes to trust data"),
+    "confidence": (
+        bench_confidence,
+        "mirrors beside rclone sync, duplicates of a million entries, pictures that look alike, rows of tables",
+    ),
     "write": (bench_write, "changing a mount and committing it, beside rclone, git on the local disk, the plain disk"),
 }
 

@@ -26,6 +26,7 @@ from penstock.vfs.files.xattrs import PREFIX
 
 from .access_log import AccessLog
 from .listing_flag import ListingFlag
+from .readers import Readers
 from .slow_reads import SLOW, SlowReads
 
 __all__ = ["FuseOperations", "answering"]
@@ -55,8 +56,8 @@ def answering(handler: _Handler) -> _Handler:
 class FuseOperations(pyfuse3.Operations):
     """Answers the kernel. `initialized` is set when it has sent its first request.
 
-    `bytes_read` counts what it was given of files; `access_log` is written to while there is one; `detour` is there
-    once the session is.
+    `bytes_read` counts what it was given of files; `access_log` is written to while there is one; `readers` and
+    `detour` are there once the session is.
     """
 
     supports_dot_lookup = True
@@ -71,6 +72,7 @@ class FuseOperations(pyfuse3.Operations):
         self.bytes_read = 0
         self._slow = SlowReads()
         self.access_log: AccessLog | None = None
+        self.readers: Readers | None = None
         self.detour: ListingFlag | None = None
 
     def arrived(self) -> None:
@@ -131,6 +133,8 @@ class FuseOperations(pyfuse3.Operations):
         """Open a file; pages that the kernel has of it are kept."""
         begun = time.monotonic()
         handle = await self._fs.open(inode, flags)
+        if self.readers is not None:
+            self.readers.note(ctx.pid, begun)
         if self.access_log is not None:
             self.access_log.write("open", await self._path(inode), begun=begun)
         return FileInfo(fh=handle, keep_cache=True)

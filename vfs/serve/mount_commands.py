@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 
 import msgspec
 import trio
@@ -16,6 +17,8 @@ from penstock.mountpoint.control_messages import (
     AccessLogAnswer,
     AccessLogRequest,
     AnnounceRequest,
+    ReadersAnswer,
+    ReadersRequest,
     StatusRequest,
 )
 from penstock.mountpoint.mount_status import MountStatus, SlowFile
@@ -37,7 +40,10 @@ _NAMES_WITHIN = 0.5
 
 
 class MountCommands:
-    """The commands of one mount. `access_log` is where accesses go when they are asked for."""
+    """The commands of one mount.
+
+    `access_log` is where accesses go when they are asked for; `is_dirty` says whether there are changes.
+    """
 
     def __init__(
         self,
@@ -46,12 +52,14 @@ class MountCommands:
         workers: Workers,
         access_log: str,
         announcements: Announcements,
+        is_dirty: Callable[[], bool],
     ) -> None:
         self._vitals = vitals
         self._operations = operations
         self._workers = workers
         self._access_log = access_log
         self._announcements = announcements
+        self._is_dirty = is_dirty
 
     def table(self) -> dict[type[msgspec.Struct], ControlCommand]:
         """Return the commands by the classes of their requests."""
@@ -59,6 +67,7 @@ class MountCommands:
             StatusRequest: self._status,
             AccessLogRequest: self._switch_access_log,
             AnnounceRequest: self._announcements.take,
+            ReadersRequest: self._read_by,
         }
 
     async def _status(self, _: object, __: int) -> MountStatus:
@@ -82,3 +91,8 @@ class MountCommands:
             log.close()
             _log.info("accesses are not written any more")
         return AccessLogAnswer(self._access_log if request.on else None)
+
+    async def _read_by(self, request: ReadersRequest, _: int) -> ReadersAnswer:
+        readers = self._operations.readers
+        versions = readers.versions(request.process, request.started) if readers is not None else []
+        return ReadersAnswer(versions, self._is_dirty())

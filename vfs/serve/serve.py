@@ -39,6 +39,7 @@ from penstock.vfs.files.upper_layer import UpperLayer
 from penstock.vfs.fuse.kernel_settings import tune
 from penstock.vfs.fuse.listing_flag import ListingFlag
 from penstock.vfs.fuse.operations import FuseOperations
+from penstock.vfs.fuse.readers import Readers
 from penstock.vfs.fuse.request_wait import wait_by_looking
 from penstock.vfs.fuse.session import attach, mount, read_greeting
 from penstock.vfs.fuse.writable_operations import WritableOperations
@@ -220,7 +221,9 @@ class _Serving:
         )
         # Threads of their own: those of readers may all be waiting for a store that does not answer.
         announcements = Announcements(self._snapshot, operations.file_system.follower, Workers(4))
-        commands = MountCommands(vitals, operations, Workers(2), access_log_path(record.mountpoint), announcements)
+        operations.readers = Readers(lambda: _shown_version(self._snapshot))
+        log = access_log_path(record.mountpoint)
+        commands = MountCommands(vitals, operations, Workers(2), log, announcements, self._upper.is_dirty)
         assert self._readable is not None  # made with the operations
         versioning = VersionCommands(
             self._upper,
@@ -307,6 +310,10 @@ async def _end_on_signal(scope: trio.CancelScope) -> None:
 def _full_name(snapshot: Snapshot) -> str:
     """Return the handle with the ref that it leaves out."""
     return str(replace(parse_handle(snapshot.handle), ref=snapshot.version.ref))
+
+
+def _shown_version(snapshot: Snapshot) -> tuple[str, str | None]:
+    return snapshot.top_hash.hex(), snapshot.commit_id.hex() if snapshot.commit_id is not None else None
 
 
 def _told(snapshot: Snapshot) -> tuple[int, NodeRef | None]:

@@ -349,7 +349,7 @@ def test_lines_that_both_changed_are_joined(demo: Demo, run: Run) -> None:
     demo.push({"table": "".join(["first\n", *lines[1:]]), "bytes": "\0"}, "there")
     demo.push({"table": "".join([*lines[:-1], "last\n"]), "bytes": "\0"}, "here", ref="side")
     assert demo.fails(4, "merge", "demo/things:side")["candidates"][0].startswith("table: ")
-    assert "lines joined in: table" in demo.ok("merge", "demo/things:side", "--text", "--dry-run")
+    assert "joined: table" in demo.ok("merge", "demo/things:side", "--text", "--dry-run")
     assert demo.json("merge", "demo/things:side", "--text")["joined"] == ["table"]
     assert demo.ok("cat", "demo/things/table") == "".join(["first\n", *lines[1:-1], "last\n"])
     demo.push({"table": "mine\n", "bytes": "\0a"}, "here again", ref="side")

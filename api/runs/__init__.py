@@ -1,0 +1,1 @@
+"""What this process has opened, as a stamp for what it makes; runs recorded by it, and mounted again."""

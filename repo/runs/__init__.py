@@ -1,0 +1,1 @@
+"""What was trained on which versions: stamps of processes, and records of runs in the buckets of their datasets."""

@@ -1,0 +1,1 @@
+"""Tables in files, CSV, JSON lines and Parquet, compared row by row in memory that does not grow with them."""
