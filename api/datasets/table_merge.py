@@ -111,6 +111,7 @@ def _lines(path: str, body: bytes, key: Key) -> Iterator[tuple[int, Key, bytes]]
 
 def _records(path: str, body: bytes, key: Key, delimiter: str) -> Iterator[tuple[int, Key | None, bytes]]:
     places: list[int] | None = None
+    width = 0
     for number, raw in enumerate(_raw_records(body), 0):
         text = raw.decode("utf-8", "surrogateescape")
         try:

@@ -10,7 +10,7 @@ Needs Pillow and numpy: ``penstock[similarity]``.
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import Any, cast
 
 __all__ = ["MOST_PIXELS", "TooLargeError", "difference", "hash_of", "small_picture"]
 
@@ -39,7 +39,7 @@ def _opened(body: bytes, size: int) -> tuple[Any, tuple[int, int], str]:
         if image.size[0] * image.size[1] > MOST_PIXELS:
             raise TooLargeError(f"{pixels[0] * pixels[1] / 1e6:,.0f} megapixels are too many to decode")
         if image.mode.startswith(("I", "F")):
-            low, high = image.getextrema()
+            low, high = cast("tuple[float, float]", image.getextrema())  # of one band
             scale = 255 / ((high - low) or 1)
             image = image.convert("F").point(lambda value: value * scale - low * scale).convert("L")
         elif image.mode in ("P", "PA", "LA", "1", "CMYK", "YCbCr", "LAB", "HSV"):
@@ -100,7 +100,7 @@ def difference(before: bytes, after: bytes) -> tuple[bytes, float]:
     changed = ImageChops.difference(old, new)
     strongest = np.asarray(changed).max(axis=2)
     share = float((strongest > 8).mean())
-    return _png(changed.point(lambda value: min(255, value * 3))), share
+    return _png(changed.point([min(255, value * 3) for value in range(256)] * 3)), share
 
 
 def _png(image: Any) -> bytes:
