@@ -128,6 +128,7 @@ def push_versions(
     with (
         closing(open_layered(project, settings, remote=name)) as source,
         closing(open_session(name, usable, cached=False)) as target,
+        target.locations(),  # once, and not for each version
         VersionWriter(
             target, target.repository(dataset), LeaseKind.PUSH, who, branch=branch, progress=progress
         ) as writer,

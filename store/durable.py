@@ -55,8 +55,10 @@ def write_all(descriptor: int, body: Buffer) -> None:
 class DurableFolders:
     """Makes folders below a root, and knows which ones need no more syncing. Folders are named as keys are.
 
-    A folder that is there may have been made a moment ago by another process that has not synced it yet, so the
-    first use of each folder syncs the way to it, once in this process. Thread-safe: the set only forgets too much.
+    A folder that is there may have been made a moment ago by another process that has not synced it yet, so an empty
+    one has the way to it synced, once in this process. In one that holds something, whoever put that there has done so
+    before: nothing is named, and no folder made, in a folder that is not durable. The folder of temporary files need
+    not outlive anything. Thread-safe: the set only forgets too much.
     """
 
     __slots__ = ("_durable",)
@@ -74,7 +76,12 @@ class DurableFolders:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(name, dir_fd=parent)
                 opened = open_beneath(parent, name, _FOLDER)
-                os.fsync(parent)
+                try:
+                    if folder != TEMPORARY_FOLDER and _is_empty(opened):
+                        os.fsync(parent)
+                except BaseException:
+                    os.close(opened)
+                    raise
         else:
             opened = open_beneath(root, "", _FOLDER)
         if len(self._durable) >= _REMEMBERED_FOLDERS:
@@ -97,6 +104,11 @@ class DurableFolders:
                 return  # not empty, gone already, a symbolic link, a mount point: it can stay
             self._durable.discard(folder)
             folder = above
+
+
+def _is_empty(folder: int) -> bool:
+    with os.scandir(folder) as names:
+        return next(names, None) is None
 
 
 def make_private(path: str) -> None:

@@ -94,6 +94,8 @@ class BucketSession:
         self._set_aside = set_aside
         self._lock = threading.RLock()
         self._closed = False
+        self._locations: LocationIndex | None = None
+        self._location_users = 0
         with ExitStack() as opening:  # what was opened is closed again, should the rest fail
             if fetchers and cached:
                 from penstock.repo.fetch.fetch_pool import FetchPool
@@ -126,12 +128,23 @@ class BucketSession:
 
     @contextmanager
     def locations(self) -> Iterator[LocationIndex]:
-        """Open the index of what lies where in buckets, for as long as it is used.
+        """Open the index of what lies where in buckets, for as long as it is used: within such a block, the same one.
 
         No longer, because one that was open when the machine went down is not believed after that.
         """
-        with closing(self.settings.open_locations()) as index:
+        with self._lock:
+            if self._locations is None:
+                self._locations = self.settings.open_locations()
+            index = self._locations
+            self._location_users += 1
+        try:
             yield index
+        finally:
+            with self._lock:
+                self._location_users -= 1
+                if not self._location_users:
+                    self._locations = None
+                    index.close()
 
     @_Part
     def externals(self) -> Externals:

@@ -121,6 +121,13 @@ def test_a_folder_that_another_process_made_is_synced_too(
     events.clear()
     store.put("a/other", b"")
     assert [path for what, path in events if what == "sync"][1:] == [str(folder / "a")]
+    (folder / "b/empty").mkdir(parents=True)
+    events.clear()
+    LocalStore(folder).put("a/third", b"")  # whoever put something there has synced the way to it
+    assert [path for what, path in events if what == "sync"][1:] == [str(folder / "a")]
+    events.clear()
+    LocalStore(folder).put("b/empty/key", b"")
+    assert [path for what, path in events if what == "sync"][1:] == [str(folder / "b"), str(folder / "b/empty")]
 
 
 _WRITER = """

@@ -132,6 +132,8 @@ def test_processes_end_when_the_bucket_cannot_be_opened(settings: Settings) -> N
 def test_the_index_of_locations_is_open_while_it_is_used(session: BucketSession, settings: Settings) -> None:
     with session.locations() as index:
         index.put_many(b"space", [(b"content", b"place")])
+        with session.locations() as same:
+            assert same is index
         assert open_files_below(settings.cache_directory / "locations")
     assert open_files_below(settings.cache_directory / "locations") == []
     with session.locations() as index:
