@@ -1,8 +1,10 @@
 """Another repository's project, read without its history: its penstock.toml, its pointers, the remotes it names.
 
 One commit is fetched into a folder that goes again, with no file of it written anywhere and no program of it run: what
-is read are blobs of at most 64 KiB. What it names is trusted as far as the user has said so: a remote that he, or a
-project that he trusts, has with the same address and options; or, for this address, by `penstock trust URL`.
+is read are blobs of at most 64 KiB. (A server that gives out none but the newest of branches and tags is asked for all
+of its history, large blobs aside, where an older one is needed.) What it names is trusted as far as the user has said
+so: a remote that he, or a project that he trusts, has with the same address and options; or, for this address, by
+`penstock trust URL`.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import unquote
 
 from penstock.errors import AccessError, NotFoundError, UsageError
-from penstock.project.git import GitError, ask_git, git_line
+from penstock.project.git import GitError, ask_git, git_answer, git_line
 from penstock.project.pointer import SUFFIX, Pointer, parse_pointer
 from penstock.project.project import Project
 from penstock.project.project_file import PROJECT_FILE, ProjectFile, parse_project_file
@@ -29,6 +31,7 @@ __all__ = ["GitSource", "fetched_commit", "open_source", "source_remotes"]
 _MOST_BLOB = 1 << 20
 _MOST_PATHS = 64 << 20
 _REV = re.compile(r"[A-Za-z0-9_][^\s~^:?*\[\\\x00-\x1f\x7f]{0,254}")
+_COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _ALLOWED = "file:git:http:https:ssh"
 
 
@@ -87,29 +90,39 @@ def fetched_commit(url: str, rev: str | None = None, *, base: str = ".") -> Iter
     place = _address(url, base)
     if rev is not None and not _REV.fullmatch(rev):
         raise UsageError(f"{rev!r} is no revision", fix="Name a branch, a tag or a commit.")
-    environment = {"GIT_ALLOW_PROTOCOL": _ALLOWED}
     with tempfile.TemporaryDirectory(prefix="penstock-git-") as directory:
         ask_git(directory, "init", "-q", "--bare", "--template=", ".")
-        wanted = rev or "HEAD"
-        fetch = ["-c", "core.hooksPath=/dev/null", "fetch", "-q", "--no-tags", "--depth", "1"]
         try:
-            ask_git(
-                directory,
-                *fetch,
-                f"--filter=blob:limit={_MOST_BLOB}",
-                "--",
-                place,
-                wanted,
-                environment=environment,
-                patience=300.0,
-            )
+            commit = _fetched(directory, place, rev or "HEAD")
         except GitError as error:
             raise NotFoundError(
-                f"{wanted!r} of {url} cannot be fetched",
+                f"{rev or 'HEAD'!r} of {url} cannot be fetched",
                 why=error.why,
                 fix="Check the address and the revision; git fetch says the same.",
             ) from error
-        yield directory, git_line(directory, "rev-parse", "--verify", "FETCH_HEAD^{commit}"), place
+        yield directory, commit, place
+
+
+def _fetched(directory: str, place: str, wanted: str) -> str:
+    """Fetch one commit into a git directory; return its id. GitError: it cannot be had."""
+    try:
+        _fetch(directory, place, "--depth", "1", wanted=wanted)
+    except GitError:
+        # Without version 2 of its protocol (plain sshd) a server gives commits that are the newest of something alone.
+        if not _COMMIT.fullmatch(wanted):
+            raise
+        _fetch(directory, place, wanted="+refs/*:refs/from/*")
+        found = git_answer(directory, "rev-parse", "--verify", "-q", f"{wanted}^{{commit}}")
+        if found is None:
+            raise
+        return found
+    return git_line(directory, "rev-parse", "--verify", "FETCH_HEAD^{commit}")
+
+
+def _fetch(directory: str, place: str, *options: str, wanted: str) -> None:
+    fetch = ("-c", "core.hooksPath=/dev/null", "fetch", "-q", "--no-tags", f"--filter=blob:limit={_MOST_BLOB}")
+    environment = {"GIT_ALLOW_PROTOCOL": _ALLOWED}
+    ask_git(directory, *fetch, *options, "--", place, wanted, environment=environment, patience=300.0)
 
 
 def _address(url: str, base: str) -> str:

@@ -327,7 +327,7 @@ class CopyTask:
             job.result()
         if batch.whole:
             with self._directory.explained("write into", ()):
-                staging.sync()
+                staging.sync([file.name for file in batch.whole])
         while batch.whole:
             file = batch.whole.popleft()
             self._directory.put(file.names, staging, file.name)

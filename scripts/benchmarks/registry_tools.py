@@ -81,7 +81,8 @@ class Penstock:
     @property
     def environment(self) -> dict[str, str]:
         """Variables of its commands."""
-        return {**self.world.environment, **_WHO}
+        kept = {name: value for name, value in self.world.environment.items() if name != "PYTHONPATH"}
+        return {**kept, **_WHO}
 
     def begin(self) -> None:
         """Make a git repository, and a project of it."""

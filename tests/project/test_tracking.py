@@ -260,3 +260,28 @@ def test_a_damaged_object_here_is_not_sent(project, raw, settings, tmp_path):
     with pytest.raises(IntegrityError, match="damaged"):
         push_versions(project, {"raw": pointer}, settings)
     assert data_objects(tmp_path / "far") == []
+
+
+def test_files_that_come_are_on_disk_before_they_have_their_names(project, raw, settings, monkeypatch):
+    write_tree(raw, FILES)
+    pointer = add_path(project, "raw", settings).pointer
+    os.unlink(raw / "a/x")
+    os.unlink(raw / "big")
+    events: list[tuple[str, str]] = []
+    fsync, rename = os.fsync, os.rename
+
+    def synced(descriptor):
+        events.append(("sync", os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}"))))
+        fsync(descriptor)
+
+    def renamed(source, target, **folders):
+        events.append(("name", os.path.basename(source)))
+        rename(source, target, **folders)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", synced)
+        patch.setattr(os, "rename", renamed)
+        assert check_out_path(project, "raw", pointer, settings).fetched == 2
+    made = [name for what, name in events if what == "name" and name.startswith(("file-", "part-"))]
+    assert len(made) == 2
+    assert all(events.index(("sync", name)) < events.index(("name", name)) for name in made)

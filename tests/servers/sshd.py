@@ -1,4 +1,7 @@
-"""OpenSSH's server on loopback, for the user who runs the tests: a host key, one key that may log in, SFTP only."""
+"""OpenSSH's server on loopback, for the user who runs the tests: a host key, one key that may log in, and one service.
+
+That is SFTP, or what `service` says; as most servers do, it takes no variables from who logs in.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from typing import Self
 
 from .ports import LOOPBACK, reserve_port
 
-__all__ = ["SshServer"]
+__all__ = ["GIT", "SshServer"]
 
 _CONFIG = """
 ListenAddress {host}
@@ -27,16 +30,21 @@ UsePAM no
 StrictModes no
 PermitRootLogin prohibit-password
 Subsystem sftp internal-sftp
-ForceCommand internal-sftp
+ForceCommand {service}
 MaxStartups 100
 """
+
+
+GIT = """git-shell -c "$SSH_ORIGINAL_COMMAND\""""
+"""The service of repositories: what `git fetch` asks for, and nothing else."""
 
 
 class SshServer:
     """A server that runs until its block ends; `home` is given what a client needs below ``.ssh``."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, service: str = "internal-sftp") -> None:
         self._folder = folder
+        self._service = service
         self._reserved = reserve_port()
         self.port: int = self._reserved.getsockname()[1]
         self._process: subprocess.Popen[bytes] | None = None
@@ -46,7 +54,7 @@ class SshServer:
             command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self._folder / name)]
             subprocess.run(command, check=True)
         config = self._folder / "config"
-        config.write_text(_CONFIG.format(host=LOOPBACK, port=self.port, folder=self._folder))
+        config.write_text(_CONFIG.format(host=LOOPBACK, port=self.port, folder=self._folder, service=self._service))
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where it parts privileges; it wants it there
         program = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
@@ -87,6 +95,11 @@ class SshServer:
         (folder / "known_hosts").write_text(f"[{LOOPBACK}]:{self.port} {host[0]} {host[1]}\n")
         shutil.copy(self._folder / "user", folder / "id_ed25519")
 
+    def client(self, home: Path) -> str:
+        """Return the command that logs in with what `let_in` gave a home; by itself ssh(1) looks into the user's."""
+        own = f"-o UserKnownHostsFile={home}/.ssh/known_hosts -o IdentitiesOnly=yes -i {home}/.ssh/id_ed25519"
+        return f"ssh -F /dev/null -o BatchMode=yes {own}"
+
     def address(self, directory: Path) -> str:
-        """Return the address of a directory as a store."""
+        """Return the address of a directory as a store, or of a repository."""
         return f"ssh://{getpass.getuser()}@{LOOPBACK}:{self.port}{directory}"
