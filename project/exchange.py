@@ -334,9 +334,8 @@ def fetch_versions(
     """
     count = 0
     imports = [pointer for pointer in pointers.values() if pointer.imported is not None]
-    for pointer in imports:
-        _sources().bring_import(project, pointer, settings, progress)
-    if len(imports) < len(pointers):
+    own = [pointer for pointer in pointers.values() if pointer.imported is None]
+    if own:
         remote = chosen_remote(project, project_settings(project, settings), remote)
     came: list[bytes] = []
 
@@ -347,7 +346,9 @@ def fetch_versions(
         store = session.store
         assert isinstance(store, LayeredStore)
         stage = progress.stage("fetching")
-        for pointer in pointers.values():
+        for pointer in (*own, *imports):  # so that of what is its own, and imported as well, it is known where it was
+            if pointer.imported is not None:
+                _sources().bring_import(project, pointer, settings, progress)
             version = open_version(session, project.file.dataset, pointer.top)
             key = object_keys.manifest_key(version.dataset, version.top_hash.hex())
             if pointer.imported is None and store.upper.head(key) is None:

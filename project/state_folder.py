@@ -26,6 +26,7 @@ __all__ = ["STATE_FOLDER", "exclude_state", "open_state", "remark_state", "repla
 
 STATE_FOLDER = ".penstock"
 _MARK = "mark"
+_EMPTY = ("objects", "refs")
 _EXCLUDED = b"/.penstock/\n"
 
 
@@ -42,8 +43,9 @@ def open_state(directory: str) -> str:
             facts = _checked(path)
             if _read_mark(path) == _mark_of(facts):
                 return path
-            # Builders of packages make such a folder as well; what is in it then is theirs, and nothing of ours.
-            if any(not name.startswith("package") for name in os.listdir(path)):
+            # Builders of packages make such a folder as well; what is in it then is theirs, and nothing of ours. And
+            # whoever was killed, or found the disk full, while he made it, has left no more than its beginning.
+            if not all(name.startswith("package") or _is_beginning(path, name) for name in os.listdir(path)):
                 raise AccessError(
                     f"{path} is not used",
                     why="you have not made it here: it came with the repository, or was copied",
@@ -108,9 +110,19 @@ def exclude_state(common: str) -> None:
 def _shield(path: str) -> None:
     """Have `git clean` take the folder for a repository of its own: it holds the only copy of what was not pushed."""
     git = os.path.join(path, ".git")
-    for name in ("objects", "refs"):
+    for name in _EMPTY:
         os.makedirs(os.path.join(git, name), exist_ok=True)
     replace_file(os.path.join(git, "HEAD"), b"ref: refs/heads/main\n")
+
+
+def _is_beginning(path: str, name: str) -> bool:
+    if name != ".git":
+        return name.startswith(f"{_MARK}.")
+    shield = os.path.join(path, name)
+    return not os.path.islink(shield) and all(
+        each.startswith("HEAD") or (each in _EMPTY and not os.listdir(os.path.join(shield, each)))
+        for each in os.listdir(shield)
+    )
 
 
 def _checked(path: str) -> os.stat_result:

@@ -149,7 +149,8 @@ def _as_json(found: PathStatus) -> JsonValue:
 
 def _tell(invocation: Invocation, found: PathStatus) -> None:
     output = invocation.output
-    pushed = "" if found.pushed or found.pointer is None else "  (not pushed from here)"
+    is_kept = found.pushed or found.pointer is None or found.pointer.imported is not None
+    pushed = "" if is_kept else "  (not pushed from here)"
     if found.state == "clean":
         if pushed:
             output.line(f"{found.path}: clean{pushed}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import signal
 import threading
 from collections.abc import Iterator
@@ -51,7 +52,8 @@ def run(invocation: Invocation, /, command: tuple[str, ...], force: bool, **fiel
     define_stage(project, stage, replace=force)
     _reproduce(invocation, project, (str(stage.where),), stage.where.folder, ReproOptions())
     if not invocation.output.json:
-        invocation.output.notice("for git: git add penstock.stages.toml penstock.lock .gitignore")
+        ignored = dict.fromkeys(posixpath.join(posixpath.dirname(path), ".gitignore") for path in stage.made)
+        invocation.output.notice(f"for git: git add {' '.join(['penstock.stages.toml', 'penstock.lock', *ignored])}")
 
 
 @click.command(

@@ -95,6 +95,22 @@ def test_a_state_folder_that_came_with_a_repository_is_not_believed(repository, 
         init_project(str(repository))
 
 
+@pytest.mark.parametrize(
+    "left", [(), (".git/objects/",), (".git/refs/", ".git/HEAD"), (".git/HEAD.7.tmp",), ("mark.7.tmp",)]
+)
+def test_a_state_folder_whose_maker_was_killed_is_made_to_its_end(repository, left):
+    for name in ("", *left):
+        path = repository / ".penstock" / name
+        if name.endswith("/") or not name:
+            path.mkdir(parents=True)
+        else:
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(b"")
+    project = init_project(str(repository))[0]
+    assert project.state == str(repository / ".penstock")
+    assert find_project(str(repository)).state == project.state
+
+
 def test_a_project_is_found_from_within_and_named_when_there_is_none(project, tmp_path):
     deep = os.path.join(project.root, "a/b")
     os.makedirs(deep)

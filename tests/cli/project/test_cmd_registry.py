@@ -161,6 +161,7 @@ def test_an_import_makes_the_folder_it_names_and_follows_its_branch(registry, tm
     commit(other, "update")
     run_in(clone, "penstock", "pull")
     assert {name: body for name, body in tree_of(clone / place).items() if body != "/"} == FIRST
+    assert "not pushed" not in run_in(clone, "penstock", "status")  # an import stays where it came from
     run_in(clone, "penstock", "get", str(registry), f"{RAW}/a", "-o", "copied")
     assert tree_of(clone / "copied") == {"1.png": b"one", "2.png": b"two"}
 
@@ -296,3 +297,13 @@ def test_branches_that_each_ran_a_stage_merge_and_nothing_runs_twice(registry):
     assert sorted(os.listdir(registry / "out")) == ["1", "2", "3", "4"]
     assert sorted((registry / "log").read_text().split()) == ["1", "2", "3", "4"]
     assert not (registry / ".penstock/kept").exists()
+
+
+def test_what_git_is_to_be_given_after_a_run_is_all_that_is_new(registry):
+    write_tree(registry, {"work/in": b"a"})
+    commit(registry, "input")
+    told = run_in(registry / "work", "penstock", "run", "-n", "up", "-d", "in", "-o", "data/out", "cp in data/out")
+    words = told.partition("for git: ")[2].splitlines()[0].split()
+    assert words[:2] == ["git", "add"]
+    run_in(registry / "work", *words)
+    assert "??" not in run_in(registry, "git", "status", "--short", "-uall")
