@@ -32,7 +32,7 @@ from penstock.project.git import git_answer
 from penstock.project.local_bucket import bucket_lock, open_layered
 from penstock.project.pointer import Pointer
 from penstock.project.project import Project
-from penstock.project.project_trust import check_reachable, project_settings
+from penstock.project.project_trust import asked_as_nobody, check_reachable, project_settings
 from penstock.project.push_notes import note_pushed, pushed_tops
 from penstock.project.stages.execution.runs import send_runs
 from penstock.project.stored_version import open_version
@@ -349,7 +349,8 @@ def fetch_versions(
         for pointer in (*own, *imports):  # so that of what is its own, and imported as well, it is known where it was
             if pointer.imported is not None:
                 _sources().bring_import(project, pointer, settings, progress)
-            version = open_version(session, project.file.dataset, pointer.top)
+            with asked_as_nobody(project, settings):
+                version = open_version(session, project.file.dataset, pointer.top)
             key = object_keys.manifest_key(version.dataset, version.top_hash.hex())
             if pointer.imported is None and store.upper.head(key) is None:
                 came.append(pointer.top)

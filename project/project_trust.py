@@ -11,7 +11,8 @@ ever stands in the place of one that the user has named so himself.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -27,6 +28,7 @@ from penstock.repo.settings.user_folders import make_user_folder, user_folder
 
 __all__ = [
     "ProjectTrust",
+    "asked_as_nobody",
     "check_reachable",
     "forget_trust",
     "project_settings",
@@ -173,6 +175,19 @@ def usable_remote(remote: Remote, trust: ProjectTrust) -> Remote | None:
     return replace(
         remote, anonymous=True, profile=None, request_payer=False, unsafe=False, sse=None, sse_kms_key_id=None
     )
+
+
+@contextmanager
+def asked_as_nobody(project: Project, settings: Settings) -> Iterator[None]:
+    """Say, where a remote refuses what is asked in the block, that it was asked without credentials, if it was."""
+    try:
+        yield
+    except AccessError as error:
+        trust = read_trust(project)
+        if all(trust.knows(each) for name, each in project.file.remotes.items() if name not in settings.remotes):
+            raise
+        why = f"{error.why}; it was asked without your credentials, for you have not said that you trust the project"
+        raise AccessError(error.what, why=why, fix=_FIX) from error
 
 
 def check_reachable(project: Project, settings: Settings, name: str) -> None:

@@ -30,7 +30,7 @@ def test_a_registry_in_a_bucket_is_pushed_pulled_and_changed_by_what_differs(
     run_in(path, "git", "commit", "-q", "-a", "-m", "two")
     clone = tmp_path / "clone"
     run_in(tmp_path, "git", "clone", "-q", str(path), str(clone))
-    run_in(clone, "penstock", "pull", code=6)  # without the user's credentials: refused
+    assert "penstock trust" in run_in(clone, "penstock", "pull", code=6)  # without the user's credentials: refused
     run_in(clone, "penstock", "trust")
     run_in(clone, "penstock", "pull")
     assert tree_of(clone / "raw") == tree_of(path / "raw")
