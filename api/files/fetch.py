@@ -75,7 +75,7 @@ def fetch_into(
         try:
             sizes = dict(zip(files, pool.map(fetch, files), strict=True))
             with _on_disk(directory.path):
-                staging.sync()
+                staging.sync(list(temporary.values()))
             for name in files:
                 directory.put(_parts(name), staging, temporary[name])
                 path = directory.told(_parts(name))
