@@ -36,7 +36,11 @@ def canonical_json(value: Any) -> bytes:
     if value is None or value == {}:
         return b""
     if not isinstance(value, dict):
-        raise UsageError("metadata must be a JSON object", why=f"it is a {type(value).__name__}")
+        raise UsageError(
+            "metadata that is no JSON object",
+            why=f"it is a {type(value).__name__}",
+            fix='Give names and values: {"label": "cat"}.',
+        )
     try:
         body = _encode(value).encode("utf-8")
     except (ValueError, TypeError, RecursionError) as error:

@@ -38,7 +38,7 @@ from penstock.repo.refs.repository import VersionId, dataset_of
 
 from .builder_keys import Conflicts, check_identity, choice, key_names, key_of_path, said_metadata, shown_local
 from .builder_pushes import BuilderPushes
-from .builder_sources import BuilderSource, Sources
+from .builder_sources import BuilderSource, Sources, nested
 
 __all__ = ["PackageBuilder"]
 
@@ -408,7 +408,7 @@ class PackageBuilder(BuilderPushes):
                         "remote",
                         now.size,
                     )
-        for each in self._sources:
+        for each in nested(self._sources):
             found = tree.find(split_path(each.key))
             place = each.shown_place.rstrip("/") + "/..." if each.is_directory else each.shown_place
             state = "local" if each.is_local else "remote"

@@ -39,18 +39,19 @@ def choice(conflicts: Conflicts | None) -> Choose | None:
     return lambda _: side
 
 
-def said_metadata(key: str, meta: Mapping[str, Any]) -> bytes:
+def said_metadata(key: str, meta: Any) -> bytes:
     """Return metadata that a user gives for a key as canonical JSON.
 
     UsageError, which names the key: it is no JSON, or has a name that is Penstock's.
     """
-    for name in meta:
+    value = dict(meta) if isinstance(meta, Mapping) else meta
+    for name in value if isinstance(value, dict) else ():
         if isinstance(name, str) and name.startswith(RESERVED):
             raise UsageError(
                 f"metadata named {name!r}", why=f"what begins with {RESERVED!r} is Penstock's", fix="Rename it."
             )
     try:
-        return canonical_json(dict(meta))
+        return canonical_json(value)
     except UsageError as error:
         whose = repr(key) if key else "the version"
         raise UsageError(f"{error.what}, for {whose}", why=error.why, fix=error.fix) from error

@@ -26,7 +26,7 @@ from penstock.repo.refs.repository import dataset_of
 from penstock.repo.settings.handle import check_ref_name
 
 from .builder_keys import Conflicts, choice
-from .builder_sources import BuilderSource, Sources
+from .builder_sources import BuilderSource, Sources, nested
 
 if TYPE_CHECKING:
     from .draft_package import DraftPackage
@@ -49,7 +49,7 @@ class DataReport:
     """What `PackageBuilder.push_data` did: files that were not in the bucket, bytes that were sent for them.
 
     `objects` were written; `copied` were copied by the server, without a byte passing here; `left` stay where they lie
-    although a prefix was named, because they are pinned by identity.
+    although a prefix was named, because they are pinned by identity, or in S3 where the version's bucket is not.
     """
 
     files: int
@@ -102,8 +102,9 @@ class BuilderPushes:
 
     @property
     def transfers(self) -> tuple[Transfer, ...]:
-        """What the last `push_data` did for each of the sources."""
-        return tuple(self._transfers)
+        """What the last `push_data` did for each of the sources that it brought somewhere, or had brought before."""
+        done = {each.source: each for each in self._transfers}
+        return tuple(done[each] for each in nested(done))
 
     @property
     def local_key(self) -> str | None:
@@ -147,14 +148,14 @@ class BuilderPushes:
         self._name_bucket(bucket)
         draft = self._draft
         draft.look()
-        moved: dict[BuilderSource, int] = dict.fromkeys(self._sources, 0)
+        moved: dict[BuilderSource, int] = {}
         places: dict[BuilderSource, str] = {}
         holder = self._sources.holders()
 
         def count(path: tuple[bytes, ...], amount: int, address: str | None) -> None:
             source = holder(display_path(path))
             if source is not None:
-                moved[source] += amount
+                moved[source] = moved.get(source, 0) + amount
                 if address is not None and not source.is_directory:
                     places[source] = address
 
@@ -174,7 +175,9 @@ class BuilderPushes:
             below = f"{prefix.strip('/')}/{source.key}".strip("/") if prefix is not None else ".penstock/data"
             slash = "/" if source.is_directory or prefix is None else ""
             where = places.get(source, f"{store}/{below}{slash}")
-            self._transfers.append(Transfer(source, where, moved[source], source.kind != "local"))
+            if source.kind != "local" and source not in moved and source.where != where:  # it was left where it lies
+                return None
+            self._transfers.append(Transfer(source, where, moved.get(source, 0), source.kind != "local"))
             return where
 
         self._sources.placed(place)

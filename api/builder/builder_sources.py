@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["BuilderSource", "Sources", "within"]
+__all__ = ["BuilderSource", "Sources", "nested", "within"]
 
 _MOST_FILES = 1000
 
@@ -135,6 +135,22 @@ _NONE: _Numbered = (-1, None)
 
 def _number(found: _Numbered) -> int:
     return found[0]
+
+
+def nested(sources: Iterable[BuilderSource]) -> list[BuilderSource]:
+    """Return parts in the order of adding, but those within another right behind it: what replaces a part of it."""
+    listed = list(sources)
+    first: dict[str, int] = {}
+    for number, each in enumerate(listed):
+        if each.is_directory:
+            first.setdefault(each.key, number)
+
+    def place(number: int) -> tuple[int, int]:
+        key = listed[number].key
+        above = {key[:end] for end, letter in enumerate(key) if letter == "/"} | ({""} if key else set())
+        return min([number, *(first[each] for each in above if each in first)]), number
+
+    return [listed[number] for number in sorted(range(len(listed)), key=place)]
 
 
 def within(key: str, above: str) -> bool:

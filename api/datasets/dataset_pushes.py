@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from penstock.api.handles import DEFAULT_BRANCH
 from penstock.errors import UsageError
 from penstock.manifest.entry import split_path
+from penstock.manifest.metadata import canonical_json
 from penstock.progress import SILENT, Progress
 from penstock.repo.write.authorship import default_author
 
@@ -243,8 +244,8 @@ class DatasetPushes(DatasetSession):
         )
 
 
-def _changed_meta(
-    meta: Mapping[str, Any], update: bool, gone: frozenset[str], before: dict[str, Any]
-) -> Mapping[str, Any]:
+def _changed_meta(meta: Any, update: bool, gone: frozenset[str], before: dict[str, Any]) -> Mapping[str, Any]:
+    if not isinstance(meta, Mapping):
+        canonical_json(meta)  # raises
     kept = {name: value for name, value in before.items() if name not in gone} if update else {}
     return {**kept, **meta}

@@ -35,7 +35,8 @@ def text_table(name: str, facts: Sequence[tuple[str, str]], entries: Iterable[En
 
 def _where(entry: Entry) -> str:
     if entry.is_directory():
-        return f"{entry.entries:,} entries, {format_size(entry.size)}"
+        noun = "entry" if entry.entries == 1 else "entries"
+        return f"{entry.entries:,} {noun}, {format_size(entry.size)}"
     if entry.kind == "symlink":
         return ascii(entry.target)
     places = entry.physical_keys

@@ -10,7 +10,7 @@ from dataclasses import asdict
 import click
 
 from penstock.api.builder.builder import PackageBuilder
-from penstock.api.builder.builder_sources import BuilderSource
+from penstock.api.builder.builder_sources import BuilderSource, nested
 from penstock.api.builder.builder_state import begin_builder, kept_builder
 from penstock.api.handles import Handle, handle_text
 from penstock.api.mounts.mounts import mount
@@ -143,7 +143,7 @@ def status(invocation: Invocation) -> None:
 
 
 def _tell_sources(output: Output, sources: Sequence[BuilderSource]) -> None:
-    output.table(("", each.shown_key, "->", each.shown_place) for each in sources)
+    output.table(("", each.shown_key, "->", each.shown_place) for each in nested(sources))
 
 
 @package.command("build-manifest", cls=Command, examples=("penstock package build-manifest",))
@@ -189,7 +189,8 @@ def push_data(invocation: Invocation, prefix: str | None, local_files_only: bool
         exists = "" if each.bytes else " (data exists, skipping)"
         output.line(f"{verb} {each.source.origin} to {each.where}{dots}{exists}")
     if sent.left:
-        output.notice(f"{sent.left} objects stay where they lie: they are pinned by identity, and nobody has read them")
+        objects = f"{sent.left} object{' stays where it lies' if sent.left == 1 else 's stay where they lie'}"
+        output.notice(f"{objects}: pinned by identity, which nobody has read, or in S3, beside a bucket that is not")
 
 
 @package.command(

@@ -148,9 +148,13 @@ def _tasks(
             work = partial(_read_and_put, places, elsewhere, path, entry)
         elif not local_only:
             work = elsewhere.copy_of(places, path, entry)
-            sent.left += entry.is_identity
+            sent.left += work is None and _is_elsewhere(entry, places.address_of(places.key_of(path)))
         if work is not None:
             yield partial(_done, work, path, entry), 0
+
+
+def _is_elsewhere(entry: TreeEntry, place: str) -> bool:
+    return any(isinstance(each.object, External) and each.object.uri != place for each in entry.extents)
 
 
 def _done(work: Callable[[], Placed], path: Path, entry: TreeEntry) -> list[tuple[Path, TreeEntry, Placed]]:

@@ -276,7 +276,7 @@ def _both_have(path: Path, shown: list[str], merged: object) -> BothHaveError:
     place = display_path(path) or "the root"
     error = BothHaveError(
         f"{count} {'key is' if count == 1 else 'keys are'} there already, with something else",
-        why=f"what is added at {place} would replace it",
+        why=f"{shown[0]}; what is added at {place} would replace it",
         fix='Choose with conflicts="ours" (what is there) or conflicts="theirs" (what is added), or delete it first.',
         candidates=[*shown, *([f"and {count - len(shown)} more"] if count > len(shown) else [])],
     )

@@ -154,7 +154,11 @@ def _unknown(name: str, names: set[str]) -> UsageError:
     fix = f"Did you mean {' or '.join(map(repr, near))}?" if near else ""
     if not fix and names:
         fix = f"There are: {', '.join(sorted(names)[:20])}."
-    return UsageError(f"no entry has a field {name!r}", why="it is asked for", fix=fix)
+    return UsageError(
+        f"no entry has a field {name!r}",
+        why="it is asked for",
+        fix=fix or "No entry has metadata; there are: path, name, size, hash.",
+    )
 
 
 @functools.cache

@@ -237,11 +237,16 @@ class VersionWriter:
         names those that are left. ConflictError: the branch was overtaken by others ten times in a row.
         """
         self.check_tag(manifest)
-        return until_it_stands(lambda: self._land(base, manifest, choose))
+        # Where the branch was seen to stand at the base, it stands there still if its next record can be made.
+        seen = [self.head] if self.head is not None and stands_at(self.head).commit == base else []
+        return until_it_stands(lambda: self._land(seen.pop() if seen else self._look(), base, manifest, choose))
 
-    def _land(self, base: bytes | None, manifest: Manifest, choose: Choose | None) -> Landed:
+    def _look(self) -> Head | None:
+        self.head = branch_head(self.repository, self.branch)
+        return self.head
+
+    def _land(self, head: Head | None, base: bytes | None, manifest: Manifest, choose: Choose | None) -> Landed:
         repository = self.repository
-        head = self.head = branch_head(repository, self.branch)
         if head is None:
             return self.publish(manifest, () if base is None else (base,))
         at = stands_at(head)

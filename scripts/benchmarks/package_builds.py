@@ -15,13 +15,14 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from figures import Figures
 from quilt_peer import key
 from world import World
 
-__all__ = ["bench_builds"]
+__all__ = ["bench_keys", "bench_listed", "bench_pushers", "bench_unread"]
 
 _KEYS = (50_000, 200_000)
 _MANY_KEYS = 1_000_000
@@ -32,26 +33,17 @@ _ROUNDS = 100
 _HERE = os.path.dirname(os.path.abspath(__file__))
 
 
-def bench_builds(world: World, figures: Figures) -> None:
-    """Measure all of it, with a bucket on this disk: what is measured is this machine's work."""
-    _bench_keys(world, figures)
-    _bench_unread(world, figures)
-    _bench_listed(world, figures)
-    _bench_pushers(world, figures)
-
-
-def _bench_keys(world: World, figures: Figures) -> None:
-    folder = world.scratch / "keys"
-    folder.mkdir()
-    for number in range(_FILES):
-        (folder / str(number)).write_bytes(str(number).encode())
+def bench_keys(world: World, figures: Figures) -> None:
+    """Set keys one by one, in a bucket on this disk: what is measured is this machine's work."""
+    folder = _small_files(world)
     for count in (*_KEYS, _MANY_KEYS) if world.full else _KEYS:
         worked, megabytes = _ask(world, "keys", f"{count} {world.disk_bucket}", str(folder))
         figures.add(f"{count:,} keys set one by one, CPU", worked, "s")
         figures.add("  memory", megabytes, "MB", at_most=500)
 
 
-def _bench_unread(world: World, figures: Figures) -> None:
+def bench_unread(world: World, figures: Figures) -> None:
+    """Have objects that lie in S3 be a package, left there and not read, and ask it."""
     count = min(_UNREAD, world.entries)
     bucket = world.bucket()
     world.run(sys.executable, os.path.abspath(__file__), "fill", str(count), f"{world.gateway.endpoint} {bucket}")
@@ -79,7 +71,7 @@ def _bench_unread(world: World, figures: Figures) -> None:
         figures.add("    quilt3's memory", peer[question][1], "MB")
 
 
-def _bench_listed(world: World, figures: Figures) -> None:
+def bench_listed(world: World, figures: Figures) -> None:
     """Have a listing replayed that no server here could be filled with in time."""
     count = _LISTED if world.full else _FEW_LISTED
     command = [sys.executable, os.path.join(_HERE, "listing_server.py"), str(count)]
@@ -97,10 +89,20 @@ def _bench_listed(world: World, figures: Figures) -> None:
     figures.add("  memory", megabytes, "MB", at_most=500)
 
 
-def _bench_pushers(world: World, figures: Figures) -> None:
-    seconds, lost = _ask(world, "pushers", f"{_ROUNDS} {world.disk_bucket}", str(world.scratch / "keys"))
+def bench_pushers(world: World, figures: Figures) -> None:
+    """Count what is lost of what two push at once."""
+    folder = _small_files(world)
+    seconds, lost = _ask(world, "pushers", f"{_ROUNDS} {world.disk_bucket}", str(folder))
     figures.add(f"two who push at once, {_ROUNDS} rounds: pushes lost", lost, "", at_most=0)
     figures.add("  a round", seconds / _ROUNDS, "s")
+
+
+def _small_files(world: World) -> Path:
+    folder = world.scratch / "keys"
+    folder.mkdir(exist_ok=True)
+    for number in range(_FILES):
+        (folder / str(number)).write_bytes(str(number).encode())
+    return folder
 
 
 def _ask(world: World, what: str, count: str, folder: str) -> tuple[float, float]:

@@ -10,7 +10,7 @@ import sys
 import time
 
 from figures import Figures
-from package_builds import bench_builds
+from package_builds import bench_keys, bench_listed, bench_pushers, bench_unread
 from package_rows import bench_history, bench_imports, bench_loader, bench_quilt_push
 from world import World
 
@@ -28,7 +28,10 @@ def bench_packages(world: World, figures: Figures) -> None:
         "import": bench_imports,
         "browse": _bench_browsing,
         "copy": _bench_copies,
-        "build": bench_builds,
+        "build-keys": bench_keys,
+        "build-in-place": bench_unread,
+        "build-listed": bench_listed,
+        "pushers": bench_pushers,
         "first-push": bench_quilt_push,
         "history": bench_history,
         "loader": bench_loader,

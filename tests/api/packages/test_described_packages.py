@@ -115,6 +115,7 @@ def test_bad_metadata_changes_nothing_and_is_named(photos: penstock.Dataset) -> 
     cases = [
         ({"2024/cat.jpg": {"x": float("nan")}}, UsageError, "2024/cat.jpg"),
         ({"2024/cat.jpg": {"x": "y" * (1 << 20)}}, UsageError, "2024/cat.jpg"),
+        ({"2024/cat.jpg": ["x"]}, UsageError, "2024/cat.jpg"),
         ({"2024/cta.jpg": {"x": 1}}, NotFoundError, "2024/cta.jpg"),
         ({"2024": {"x": 1}, "/2024/": {"x": 2}}, UsageError, "2024"),
         ({}, UsageError, "path"),

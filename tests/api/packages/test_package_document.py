@@ -17,7 +17,7 @@ from penstock.errors import PenstockError
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "documents" / "packages.md"
 WORDS = {
-    '"s3://bucket"': ('"bucket"', "the bucket of this test is a directory, under the name"),
+    '"s3://bucket"': ('"bucket"', "the bucket of this test is a directory, or one of another name, and called so"),
     '"s3://bucket/': ('"bucket/', "the same"),
     "%time ": ("", "a magic of notebooks, which only measures"),
     '"/dataset"': ('"./dataset"', "a slip of the document: it was downloaded to ./dataset"),
@@ -61,9 +61,18 @@ def test_the_samples_are_parsed_whole() -> None:
     assert len(samples()) == len([line for line in fenced if line.startswith("> ")])
 
 
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.s3)])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Give the address of the bucket: a directory, or one of the S3 server."""
+    if request.param == "local":
+        return str(tmp_path / "bucket")
+    request.getfixturevalue("aws_environment")
+    return f"s3://{request.getfixturevalue('bucket')}"
+
+
 @pytest.mark.filterwarnings("ignore:.*has no README")
-def test_each_statement_in_python_does_what_the_document_says(world: Path) -> None:
-    penstock.add_remote("bucket", str(world.parent / "bucket"))
+def test_each_statement_in_python_does_what_the_document_says(world: Path, place: str) -> None:
+    penstock.add_remote("bucket", place)
     write(
         world,
         {

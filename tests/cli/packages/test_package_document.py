@@ -43,6 +43,12 @@ LINES = {
     ),
 }
 """Lines of the document that say something else here: what, and why."""
+LOCAL_LINES = {
+    r"^Copying s3://otherbucket/abc/validation/ to .*": ("", "no local bucket can copy from S3: it stays, and is said"),
+    r"^Copying s3://bucket/data/dataset/v0/val2017/ to .*": ("", "so it was not brought there before, either"),
+    r"^val2017/ -> s3://bucket/data/dataset/v0/val2017/$": ("val2017/ -> s3://otherbucket/abc/validation/", "as above"),
+}
+"""More of them where the bucket is a directory."""
 MORE = {r"^Linking bucket/dataset:main to manifest HASH$": "a branch moves with every version, and that is said"}
 """Lines that are printed beyond the document's."""
 
@@ -83,8 +89,14 @@ def test_the_document_is_parsed_whole() -> None:
 
 @pytest.mark.s3
 @pytest.mark.fuse
+@pytest.mark.parametrize("is_local", [False, True])
 def test_each_statement_of_the_command_line_does_what_the_document_says(
-    run: Run, gateway: RadosGateway, aws_environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run,
+    gateway: RadosGateway,
+    aws_environment: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_local: bool,
 ) -> None:
     here = tmp_path / "here"
     here.mkdir()
@@ -94,8 +106,12 @@ def test_each_statement_of_the_command_line_does_what_the_document_says(
     monkeypatch.setenv("PENSTOCK_AUTHOR", "Ada <ada@example.org>")
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(here.parent / "run"))
     (here.parent / "run").mkdir(mode=0o700)
-    for bucket in ("bucket", "otherbucket"):
-        gateway.make_bucket(bucket)
+    bucket = f"file://{tmp_path}/bucket" if is_local else "s3://bucket"
+    for name in ["otherbucket"] if is_local else ["bucket", "otherbucket"]:
+        gateway.make_bucket(name)
+    if is_local:
+        assert run("remote", "add", "bucket", bucket).exit_code == 0
+    lines = LINES | LOCAL_LINES if is_local else LINES
     files = {
         "README.md": "# Data",
         "train2017/1.jpg": "one",
@@ -131,29 +147,35 @@ def test_each_statement_of_the_command_line_does_what_the_document_says(
                 installed.append(rest[2])
                 assert (here / rest[2] / "a/b").read_text() == "earlier"
             expected = [line for line in map(normal, each.printed) if line]
-            for pattern, (ours, reason) in LINES.items():
+            for pattern, (ours, reason) in lines.items():
                 assert reason
                 for at, line in enumerate(expected):
                     changed = re.sub(pattern, ours, line)
                     if changed != line:
                         used.add(pattern)
                         expected[at] = normal(changed)
-            errors = [line.removeprefix("penstock: ") for line in done.stderr.splitlines() if "warning" not in line]
+            expected = [line.replace("s3://bucket/", f"{bucket}/") for line in expected if line]
+            errors = [
+                line.removeprefix("penstock: ")
+                for line in done.stderr.splitlines()
+                if "warning" not in line and "stays where it lies" not in line
+            ]
             printed = [normal(line) for line in [*done.stdout.splitlines(), *errors[:1]] if line.strip()]
             printed = [re.sub(r"^Pushing manifest to .*", "Pushing manifest to MANIFEST", line) for line in printed]
             for pattern in MORE:
                 more = [line for line in printed if re.match(pattern, line) and line not in expected]
                 used.update(pattern for _ in more)
                 printed = [line for line in printed if line not in more]
-            assert sorted(printed) == sorted(expected), each.words
+            assert printed == expected, each.words
             assert done.exit_code == (2 if errors else 0)
     finally:
         for place in installed:
             run("umount", place)
-    assert used == {*LINES, *MORE}
+    assert used == {*lines, *MORE}
     package = penstock.Package("bucket/dataset")
     assert package.read("train2017/1.jpg") == b"better"
     assert penstock.Package("bucket/dataset:v0").read("train2017/1.jpg") == b"one"
-    assert package["val2017/1.jpg"].physical_keys[0].uri == "s3://bucket/data/dataset/v0/val2017/1.jpg"
+    copy = "s3://otherbucket/abc/validation/1.jpg" if is_local else "s3://bucket/data/dataset/v0/val2017/1.jpg"
+    assert package["val2017/1.jpg"].physical_keys[0].uri == copy
     assert package.read("val2017/1.jpg") == b"valid"
     assert package.verify(deep=True).sound
