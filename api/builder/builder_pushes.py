@@ -213,7 +213,7 @@ class BuilderPushes:
         if not draft.tree.root.entries and draft.tree.base is None and not allow_empty:
             raise UsageError(
                 "there is nothing in the version yet",
-                fix="Add a file or directory, or use allow_empty=True if this is intentional.",
+                fix="Add a file or directory; if this is intentional, allow_empty=True or --force-allow-empty says so.",
             )
         self._check_local(allow_local_files)
         if not allow_missing_readme and not any(draft.tree.find((name.encode(),)) for name in _READMES):

@@ -277,7 +277,7 @@ def _both_have(path: Path, shown: list[str], merged: object) -> BothHaveError:
     error = BothHaveError(
         f"{count} {'key is' if count == 1 else 'keys are'} there already, with something else",
         why=f"{shown[0]}; what is added at {place} would replace it",
-        fix='Choose with conflicts="ours" (what is there) or conflicts="theirs" (what is added), or delete it first.',
+        fix='Choose conflicts="ours" or --ours (what is there), or "theirs" or --theirs (what is added).',
         candidates=[*shown, *([f"and {count - len(shown)} more"] if count > len(shown) else [])],
     )
     error.paths = tuple(each.path for each in conflicts)

@@ -73,7 +73,8 @@ class WaitingEntries:
         """Raise ConflictError where no file can be: there is a directory, or a file above it."""
         found = self._find(path)
         if isinstance(found, TreeEntry) and found.kind is Kind.DIRECTORY:
-            below = f"{found.entries} entries lie" if found.entries else "what was added lies"
+            count = found.entries
+            below = f"{count} entr{'y lies' if count == 1 else 'ies lie'}" if count else "what was added lies"
             raise ConflictError(
                 f"{display_path(path)!r} is a directory, and cannot be a file as well",
                 why=f"{below} below it",
