@@ -148,13 +148,9 @@ def _tasks(
             work = partial(_read_and_put, places, elsewhere, path, entry)
         elif not local_only:
             work = elsewhere.copy_of(places, path, entry)
-            sent.left += work is None and _is_elsewhere(entry, places.address_of(places.key_of(path)))
+            sent.left += entry.is_identity or (work is None and elsewhere.has_outside(entry))
         if work is not None:
             yield partial(_done, work, path, entry), 0
-
-
-def _is_elsewhere(entry: TreeEntry, place: str) -> bool:
-    return any(isinstance(each.object, External) and each.object.uri != place for each in entry.extents)
 
 
 def _done(work: Callable[[], Placed], path: Path, entry: TreeEntry) -> list[tuple[Path, TreeEntry, Placed]]:
@@ -186,6 +182,11 @@ class _Elsewhere:
             opened = self._session.externals.open(address) if address.startswith("s3://") else open_store(address)
             store = self._stores.setdefault(address, self._stack.enter_context(opened))
         return store
+
+    def has_outside(self, entry: TreeEntry) -> bool:
+        """Whether bytes of an entry lie as objects of another bucket."""
+        own = self._session.store.url.rstrip("/") + "/"
+        return any(isinstance(each.object, External) and not each.object.uri.startswith(own) for each in entry.extents)
 
     def copy_of(self, places: ObjectPlaces, path: Path, entry: TreeEntry) -> Callable[[], Placed] | None:
         """Return what copies the object that an entry points to, None: it is no whole object of the same server."""
