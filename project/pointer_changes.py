@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
+from penstock.api.packages.comparison import PathChange
+from penstock.api.packages.entry import kind_name
 from penstock.errors import NotFoundError, UsageError
 from penstock.manifest.diff import Change, diff
 from penstock.project.git import GitError, ask_git, git_line
@@ -119,6 +121,24 @@ class _Changes:
             for pointer in (change.old, change.new)
         )
         return diff(old, new, session.load, session.load)
+
+    def files(self, change: PointerChange) -> Iterator[PathChange]:
+        """Yield the files among what differs, as a comparison of versions tells them, by their paths in the project."""
+        for each in self.changes(change):
+            old, new = each.old, each.new
+            some = new or old
+            if some is None or some.directory is not None:
+                continue
+            yield PathChange(
+                "added" if old is None else "deleted" if new is None else "modified",
+                "/".join((change.path, *map(os.fsdecode, each.path))),
+                None,
+                kind_name(some),
+                old.size if old is not None else None,
+                new.size if new is not None else None,
+                old.shown_hash if old is not None else None,
+                new.shown_hash if new is not None else None,
+            )
 
     def close(self) -> None:
         self._session.close()

@@ -150,7 +150,10 @@ def upload(
             top_hash = dataset.commit(
                 {f"{above}{path.name}": path for path in files}, message=message, progress=progress
             )
-            invocation.output.line(top_hash)
+            if invocation.output.json:
+                invocation.output.document({"top_hash": top_hash})
+            else:
+                invocation.output.line(top_hash)
             return
         if group:
             made = dataset.create_image_group(files, title=title, folder=folder, progress=progress)

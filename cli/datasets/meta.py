@@ -59,13 +59,13 @@ def meta_get(invocation: Invocation, handle: Handle, path: str, keys: tuple[str,
     with Package(Handle(handle.bucket, handle.dataset, handle.ref), invocation.settings()) as package:
         found = package.get_metadata(_joined(handle, path))
     if not keys:
-        invocation.output.document(found)
+        invocation.output.record(found)
     for key in keys:
         if key not in found:
             raise NotFoundError(
                 f"{path or 'the dataset'} has no metadata {key!r}", fix=f"It has: {', '.join(sorted(found)) or 'none'}."
             )
-        invocation.output.document(found[key])
+        invocation.output.record(found[key])
 
 
 @click.command(

@@ -141,7 +141,8 @@ def split(
             progress=progress,
         )
     if invocation.output.json:
-        invocation.output.document({name: asdict(version) for name, version in made.items()})
+        for name, version in made.items():
+            invocation.output.record({"part": name, **asdict(version), "risk": version.risk or None})
         return
     for version in made.values():
         tell_new_version(invocation, version)

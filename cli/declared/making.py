@@ -29,22 +29,20 @@ def run_(invocation: Invocation, again: bool) -> None:
         results = CommitVersions(repository).run(again=again)
         follow(repository)
         if invocation.output.json:
-            invocation.output.document(
-                [
-                    {
-                        "file": each.file,
-                        "dataset": name,
-                        "top_hash": built.version.id.top_hash.hex(),
-                        "records": built.version.count,
-                        "added": built.added,
-                        "removed": built.removed,
-                        "calls": built.calls,
-                        "failed": built.failed,
-                    }
-                    for each in results
-                    for name, built in each.built.items()
-                ]
-            )
+            for each in results:
+                for name, built in each.built.items():
+                    invocation.output.record(
+                        {
+                            "file": each.file,
+                            "dataset": name,
+                            "top_hash": built.version.id.top_hash.hex(),
+                            "records": built.version.count,
+                            "added": built.added,
+                            "removed": built.removed,
+                            "calls": built.calls,
+                            "failed": built.failed,
+                        }
+                    )
         else:
             for line in made_lines(results):
                 invocation.output.line(line)

@@ -79,6 +79,8 @@ def checkout(invocation: Invocation, records: tuple[str, ...], side: str | None)
     with opened_repository(invocation) as repository:
         if side is not None:
             repository.choose("ours" if side == "ours" else "theirs", records)
+            if invocation.output.json:
+                invocation.output.document({"made": 0, "removed": 0, "kept": [], "absent": 0})
             return
         head = repository.head()
         if head is None:

@@ -76,9 +76,6 @@ def schema(invocation: Invocation, file: str | None) -> None:
     with opened_repository(invocation) as repository:
         paths = [path_in(repository, file)] if file else repository.require_tracked()
         sources = [read_file(repository, path) for path in paths]
-    if invocation.output.json:
-        invocation.output.document([_declared(each) for each in sources])
-        return
     for source in sources:
         _tell_source(invocation, source)
 
@@ -102,6 +99,7 @@ def _declared(source: DeclaredSource) -> dict[str, Any]:
 
 def _tell_source(invocation: Invocation, source: DeclaredSource) -> None:
     if invocation.output.json:
+        invocation.output.record(_declared(source))
         return
     for each in source.declarations:
         title = f": {each.title}" if each.title else ""
@@ -139,7 +137,7 @@ def config(invocation: Invocation, name: str, value: str | None) -> None:
                 WorkTree(repository).show(head, look=True)
         found = repository.setting(name)
     if invocation.output.json:
-        invocation.output.document({name: found})
+        invocation.output.document({"name": name, "value": found})
     else:
         invocation.output.line(found)
 
@@ -152,9 +150,10 @@ def doctor(invocation: Invocation) -> None:
 
     with opened_repository(invocation) as repository:
         findings = list(examine(repository))
-    if invocation.output.json:
-        invocation.output.document([{"what": each.what, "ok": each.is_well, "fix": each.fix} for each in findings])
-    for each in findings if not invocation.output.json else ():
+    for each in findings:
+        if invocation.output.json:
+            invocation.output.record({"what": each.what, "ok": each.is_well, "fix": each.fix})
+            continue
         invocation.output.line(f"{'ok     ' if each.is_well else 'warning'} {each.what}")
         if not each.is_well and each.fix:
             invocation.output.line(f"        fix: {each.fix}")

@@ -55,7 +55,8 @@ def pull(invocation: Invocation) -> None:
 
 
 def _tell(invocation: Invocation, lines: list[str]) -> None:
-    if invocation.output.json:
-        invocation.output.document(lines)
-    for line in lines if not invocation.output.json else ():
-        invocation.output.line(line)
+    for line in lines:
+        if invocation.output.json:
+            invocation.output.record({"told": line})
+        else:
+            invocation.output.line(line)

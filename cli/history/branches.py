@@ -66,7 +66,8 @@ def branch(
         done = f"{handle_text(handle, name)} is at {found.commit}"
     tell_risk(output, found.risk)
     if output.json:
-        output.document({"branch": name, "commit": found.commit, "top_hash": found.top_hash, "deleted": delete})
+        facts = {"commit": found.commit, "top_hash": found.top_hash, "time": None, "message": None}
+        output.record({"branch": name, **facts, "deleted": delete})
     else:
         output.line(done)
 
@@ -75,7 +76,7 @@ def _list_branches(dataset: Dataset, output: Output) -> None:
     found = dataset.branches()
     if output.json:
         for each in found:
-            output.record(asdict(each))
+            output.record({**asdict(each), "deleted": False})
     else:
         output.table(
             (quote_name(each.branch), each.commit[:SHORT], local_time(each.time), each.message) for each in found
@@ -114,7 +115,8 @@ def tag(invocation: Invocation, handle: Handle, name: str | None, delete: bool, 
     found = dataset.tag(name, handle.ref, author=author)
     tell_risk(output, found.risk)
     if output.json:
-        output.document({"tag": name, "commit": found.commit, "top_hash": found.top_hash})
+        facts = {"commit": found.commit, "top_hash": found.top_hash, "time": None, "author": None}
+        output.record({"tag": name, **facts})
     else:
         output.line(f"{handle_text(handle, name)} is {found.commit}")
 
@@ -123,7 +125,7 @@ def _list_tags(dataset: Dataset, output: Output) -> None:
     found = dataset.tags()
     if output.json:
         for each in found:
-            output.record({"tag": each.tag, "commit": each.commit, "top_hash": each.top_hash, "time": each.time})
+            output.record(asdict(each))
     else:
         output.table(
             (quote_name(each.tag), (each.commit or "")[:SHORT], local_time(each.time), each.author) for each in found

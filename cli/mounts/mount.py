@@ -166,7 +166,14 @@ def mounts(invocation: Invocation, every: bool) -> None:
     found = list_mounts()
     left = unmounted_changes() if every else []
     if invocation.output.json:
-        unmounted = [{"state": "unmounted", **asdict(each)} for each in left]
+        unmounted = [
+            {
+                "state": "unmounted",
+                **asdict(MountInfo(each.mountpoint or "", each.handle or "", False, overlay=each.overlay)),
+                "why": each.why or None,
+            }
+            for each in left
+        ]
         mounted = [{"state": "mounted" if each.alive else "dead", **asdict(each)} for each in found]
         for document in [*mounted, *unmounted]:
             invocation.output.record(document)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
+from dataclasses import asdict
 
 import click
 import msgspec
@@ -16,10 +17,10 @@ from penstock.api.mounts.workspace import ChangeLine, CopyStatus, MountStatus, W
 from penstock.cli.command_classes import Command
 from penstock.cli.here import MOUNTPOINT, WHOLE, copy_and_paths
 from penstock.cli.invocation import Invocation, pass_invocation
-from penstock.cli.versions import painted_change
+from penstock.cli.versions import change_line, painted_change
 from penstock.errors import PenstockError
 
-from .changed import change_line
+from .changed import as_change
 
 __all__ = ["status"]
 
@@ -95,7 +96,7 @@ def _tell(invocation: Invocation, directory: str, path: str) -> None:
                 raise
             failure = error  # what the mount says of itself is wanted then all the more
     if output.json:
-        changes = [msgspec.structs.asdict(line) for line in shown]
+        changes = [asdict(as_change(line)) for line in shown]
         state = "dead" if dead is not None else "mounted" if mount is not None else "unmounted"
         output.document({"state": state, **msgspec.to_builtins(found), "changed": count, "changes": changes})
         if dead is not None:
@@ -110,7 +111,7 @@ def _tell(invocation: Invocation, directory: str, path: str) -> None:
     if failure is not None:
         raise failure
     for line in shown:
-        output.line(*painted_change(change_line(line)))
+        output.line(*painted_change(change_line(as_change(line))))
     if count > len(shown):
         output.notice(f"and {count - len(shown)} more: penstock diff {directory}")
     if found.overlay is not None:

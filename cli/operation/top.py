@@ -53,7 +53,8 @@ def top(invocation: Invocation, interval: float, once: bool) -> None:
         time.sleep(interval)
         after = _Look(time.monotonic(), mount_reports())
         if output.json:
-            output.document([_facts(each, before, after) for each in after.reports])
+            for each in after.reports:
+                output.record(_facts(each, before, after))
         else:
             output.table(_rows(before, after), headers=_HEADERS, right=_RIGHT)
             for line in _slow_lines(after):
@@ -145,11 +146,14 @@ def _saved(status: MountStatus) -> int:
 def _facts(report: MountReport, before: _Look, after: _Look) -> dict[str, JsonValue]:
     status = report.status
     if status is None:
-        return {"mountpoint": report.mountpoint, "alive": False, "trouble": str(report.trouble)}
+        names = ("handle", "read_per_second", "fetched_per_second", "hit_rate", "saved", "open_files", "memory")
+        unknown = {**dict.fromkeys(names), "slowest": []}
+        return {"mountpoint": report.mountpoint, "alive": False, "trouble": str(report.trouble), **unknown}
     read, fetched = _rates(before.by_mountpoint().get(report.mountpoint), status, after.at - before.at)
     return {
         "mountpoint": report.mountpoint,
         "alive": True,
+        "trouble": "",
         "handle": status.handle,
         "read_per_second": round(read),
         "fetched_per_second": round(fetched),

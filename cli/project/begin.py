@@ -93,7 +93,9 @@ def trust(invocation: Invocation, url: str | None, show: bool, forget: bool) -> 
         {"name": each.name, "url": each.url, "trusted": found.knows(each)} for each in project.file.remotes.values()
     ]
     if invocation.output.json:
-        invocation.output.document({"project": project.root, "runs": found.runs, "remotes": remotes})
+        invocation.output.document(
+            {"project": project.root, "repository": None, "runs": found.runs, "remotes": remotes}
+        )
         return
     invocation.output.line(f"{project.root}: {'trusted' if found.runs else 'not trusted'}")
     for each in remotes:
@@ -112,7 +114,7 @@ def _trust_source(invocation: Invocation, url: str, *, show: bool, forget: bool)
             {"name": each.name, "url": each.url, "trusted": found.knows(each)} for each in source.file.remotes.values()
         ]
     if invocation.output.json:
-        invocation.output.document({"repository": source.url, "remotes": remotes})
+        invocation.output.document({"project": None, "repository": source.url, "runs": False, "remotes": remotes})
         return
     for each in remotes:
         said = "with your credentials" if each["trusted"] else "not trusted"

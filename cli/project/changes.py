@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import asdict
 
 import click
 
 from penstock.api.handles import format_size
+from penstock.api.packages.comparison import ChangeCounts
 from penstock.cli.command_classes import Command
 from penstock.cli.exits import ExitCode
 from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.params import side_options
+from penstock.cli.versions import change_line, counts_line, painted_change
 from penstock.project.local_gc import collect_local, find_cleared
 from penstock.project.pointer import pointer_path, read_pointer, write_pointer
 from penstock.project.pointer_changes import open_changes, pointer_changes, revisions
@@ -60,6 +63,8 @@ def diff(
     split = is_path.index(True) if True in is_path else len(arguments)
     old, new = revisions(project, arguments[:split])
     if markdown:
+        if output.json:
+            raise click.UsageError("--markdown goes alone: it has a format of its own.")
         from penstock.project.stages.reports.change_report import PictureFolder, change_report
 
         folder = PictureFolder(pictures, pictures_url or pictures) if pictures is not None else None
@@ -71,24 +76,23 @@ def diff(
     found = pointer_changes(project, old, new, project_paths(project, arguments[split:]))
     with open_changes(project, invocation.settings()) as opened:
         for change in found:
-            counts = {"A": 0, "M": 0, "D": 0}
-            for each in opened.changes(change):
-                letter = "A" if each.old is None else "D" if each.new is None else "M"
-                entry = each.new or each.old
-                assert entry is not None
-                if entry.directory is not None:
+            counts: Counter[str] = Counter()
+            came = went = 0
+            for each in opened.files(change):
+                counts[each.change] += 1
+                came += each.new_size or 0
+                went += each.old_size or 0
+                if stat:
                     continue
-                counts[letter] += 1
-                if not stat:
-                    path = "/".join((change.path, *map(os.fsdecode, each.path)))
-                    if output.json:
-                        output.record({"change": letter, "path": path, "size": entry.size})
-                    else:
-                        output.line(f"{letter} {path}")
+                if output.json:
+                    output.record(asdict(each))
+                else:
+                    output.line(*painted_change(change_line(each)))
+            told = ChangeCounts(counts["added"], counts["modified"], counts["deleted"], 0, came, went)
             if stat and output.json:
-                output.record({"path": change.path, **counts})
+                output.record({"path": change.path, **asdict(told)})
             elif stat:
-                output.line(f"{change.path}: {counts['A']} added, {counts['M']} modified, {counts['D']} deleted")
+                output.line(f"{change.path}: {counts_line(told)}")
     if found:
         raise click.exceptions.Exit(ExitCode.DIFFERS)
     output.notice("No changes")
@@ -158,7 +162,7 @@ def merge_pointer(
     file = os.path.join(project.root, pointer_path(inside))
     write_pointer(file, merged.pointer)
     if invocation.output.json:
-        invocation.output.document({"path": inside, "top_hash": merged.pointer.top.hex()})
+        invocation.output.document({"path": inside, "top_hash": merged.pointer.top.hex(), "both": []})
     else:
         invocation.output.line(f"{inside}: {merged.ours} changes of ours, {merged.theirs} of theirs")
         invocation.output.notice(f"git add {pointer_path(inside)}; penstock checkout {inside} brings the data")
@@ -177,7 +181,7 @@ def _merge_lock(invocation: Invocation, project: Project, path: str, driver: tup
     replace_file(target, merged)
     output = invocation.output
     if output.json:
-        output.document({"path": inside, "both": both})
+        output.document({"path": inside, "top_hash": None, "both": both})
         return
     for name in both:
         output.notice(f"{inside}: both sides have run {name}: penstock repro brings it up to date")

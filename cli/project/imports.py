@@ -55,7 +55,7 @@ def import_(
     if done.files and not invocation.output.json and project.git is not None:
         invocation.output.notice("to track the changes with git: git add " + " ".join(done.files))
     if not no_checkout:
-        check_out_paths(invocation, project, [target])
+        check_out_paths(invocation, project, [target], told=False)
 
 
 @click.command(cls=Command, examples=("penstock update", "penstock update data/inputs/01 --rev v2"))
@@ -76,7 +76,7 @@ def update(invocation: Invocation, paths: tuple[str, ...], rev: str | None, no_c
         if done.changed:
             moved.append(os.path.join(project.root, path))
     if moved and not no_checkout:
-        check_out_paths(invocation, project, moved)
+        check_out_paths(invocation, project, moved, told=False)
     if not wanted:
         invocation.output.notice("nothing here was imported: penstock import URL PATH")
 

@@ -28,9 +28,23 @@ def take_in(invocation: Invocation, project: Project, path: str) -> list[str]:
     """Take in what was changed in a mounted directory; return the files that git is to be given."""
     with invocation.progress() as progress:
         before, after, changed = add_mounted(project, path, invocation.settings(), progress)
+    files = [pointer_path(path)] if after.top != before.top else []
     if invocation.output.json:
-        invocation.output.record({"path": path, "top_hash": after.top.hex(), "changed": changed})
+        invocation.output.record(
+            {
+                "path": path,
+                "top_hash": after.top.hex(),
+                "entries": after.entries,
+                "bytes": after.bytes,
+                "changed": changed,
+                "added": None,
+                "modified": None,
+                "removed": None,
+                "bytes_read": None,
+                "files": files,
+            }
+        )
     else:
         what = f"{changed} change{'' if changed == 1 else 's'}" if changed else "nothing changed"
         invocation.output.line(f"{path}: {what}")
-    return [pointer_path(path)] if after.top != before.top else []
+    return files

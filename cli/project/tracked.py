@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["LINK", "add", "checkout", "project_paths", "status"]
 
 _SHOWN = 50
+_NAMES = {"A": "added", "M": "modified", "D": "deleted"}
 LINK = click.option(
     "--link/--copy", default=None, help="Files are read-only links into the local bucket, or copies; as before."
 )
@@ -71,6 +72,7 @@ def add(invocation: Invocation, paths: tuple[str, ...], link: bool | None, force
                     "top_hash": added.pointer.top.hex(),
                     "entries": added.pointer.entries,
                     "bytes": added.pointer.bytes,
+                    "changed": found.added + found.modified + found.removed,
                     "added": found.added,
                     "modified": found.modified,
                     "removed": found.removed,
@@ -125,7 +127,18 @@ def _tell_stages(invocation: Invocation, project: Project) -> bool:
     for each in stage_status(project, invocation.settings, output.notice):
         stale = stale or bool(each.reasons)
         if output.json:
-            output.record({"stage": str(each.name), "stale": list(map(str, each.reasons))})
+            output.record(
+                {
+                    "path": None,
+                    "stage": str(each.name),
+                    "state": "stale" if each.reasons else "clean",
+                    "why": "; ".join(map(str, each.reasons)),
+                    "top_hash": None,
+                    "pushed": [],
+                    "counts": {},
+                    "changes": [],
+                }
+            )
         elif each.reasons:
             output.line(f"stage {each.name}: stale")
             for reason in each.reasons:
@@ -138,12 +151,13 @@ def _tell_stages(invocation: Invocation, project: Project) -> bool:
 def _as_json(found: PathStatus) -> JsonValue:
     return {
         "path": found.path,
+        "stage": None,
         "state": found.state,
         "why": found.why,
         "top_hash": found.pointer.top.hex() if found.pointer is not None else None,
         "pushed": sorted(found.pushed),
-        "counts": found.counts,
-        "changes": [{"change": each.change, "path": each.path} for each in found.changes],
+        "counts": {_NAMES[letter]: count for letter, count in found.counts.items()},
+        "changes": [{"change": _NAMES[each.change], "path": each.path} for each in found.changes],
     }
 
 
@@ -217,8 +231,9 @@ def check_out_paths(
     parts: Sequence[str] = (),
     link: bool | None = None,
     remote: str | None = None,
+    told: bool = True,
 ) -> None:
-    """Check paths out, and tell what was done."""
+    """Check paths out, and tell what was done; programs not, where something else is what they are `told`."""
     from penstock.project.pointer_files import pointers, tracked_paths
     from penstock.project.tracking import check_out_path
 
@@ -229,7 +244,8 @@ def check_out_paths(
             done = check_out_path(
                 project, path, pointer, settings, progress, force=force, paths=parts, remote=remote, link=link
             )
-        _tell_done(invocation, path, done)
+        if told or not invocation.output.json:
+            _tell_done(invocation, path, done)
         edited += len(done.edited)
     if edited:
         raise click.exceptions.Exit(ExitCode.DIFFERS)

@@ -38,11 +38,11 @@ def doctor(invocation: Invocation, handle: Handle | None, write: bool) -> None:
     checks = []
     for check in checks_of(handle, write=write, settings=invocation.settings()):
         checks.append(check)
-        if not invocation.output.json:
+        if invocation.output.json:
+            invocation.output.record(asdict(check))
+        else:
             _tell(invocation, check)
     good = all(check.state != "warning" for check in checks)
-    if invocation.output.json:
-        invocation.output.document({"ok": good, "checks": [asdict(check) for check in checks]})
     if not good:
         raise click.exceptions.Exit(ExitCode.DIFFERS)
 

@@ -92,14 +92,14 @@ def add(
         its = add_project_remote(project, name, url, invocation.settings(), default=default, replace=force, **given)
         path = os.path.join(project.root, PROJECT_FILE)
         if invocation.output.json:
-            invocation.output.document({"config": path, "default": default, **_as_json(its)})
+            invocation.output.document({"config": path, "default": default, "trusted": True, **_as_json(its)})
         else:
             invocation.output.line(f"{name} is {its.url}, in {path}{', the default' if default else ''}")
         return
     added = add_remote(name, url, config=invocation.config, replace=force, **options)
     path = str(find_config(invocation.config))
     if invocation.output.json:
-        invocation.output.document({"config": path, **_as_json(added)})
+        invocation.output.document({"config": path, "default": False, "trusted": True, **_as_json(added)})
     else:
         invocation.output.line(f"{name} is {added.url}, in {path}")
 
@@ -118,14 +118,12 @@ def list_(invocation: Invocation) -> None:
     theirs = list(its.remotes.values()) if its is not None else []
     default = its.remote if its is not None else None
     if invocation.output.json:
-        document: dict[str, JsonValue] = {
-            "config": str(settings.config_path),
-            "remotes": [_as_json(each) for each in found],
-        }
-        if its is not None:
-            document["project"] = [{**_as_json(each), "trusted": trust.knows(each)} for each in theirs]
-            document["default"] = default
-        invocation.output.document(document)
+        config = str(settings.config_path)
+        for each in found:
+            invocation.output.record({"config": config, "default": False, "trusted": True, **_as_json(each)})
+        for each in theirs:
+            facts = {"default": each.name == default, "trusted": trust.knows(each)}
+            invocation.output.record({"config": os.path.join(project.root, PROJECT_FILE), **facts, **_as_json(each)})
     elif found or theirs:
         rows = [(each.name, each.url, _options_text(each)) for each in found]
         for each in theirs:
@@ -166,7 +164,7 @@ def remove(invocation: Invocation, name: str) -> None:
     except NotFoundError:
         removed = remove_remote(name, config=invocation.config)
     if invocation.output.json:
-        invocation.output.document({"config": str(path), **_as_json(removed)})
+        invocation.output.document({"config": path, "default": False, "trusted": True, **_as_json(removed)})
     else:
         invocation.output.line(f"{name} was {removed.url}; it is no longer in {path}")
 

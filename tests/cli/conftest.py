@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import click
 import pytest
 from click.testing import CliRunner, Result
-from views import json_shapes
+from views.json_shapes import held_to_shapes
 
 from penstock.cli.main import root
-from penstock.cli.output import JsonValue, Output
 
 Run = Callable[..., Result]
-_MOST_LOOKED_AT = 500
-_HELD: frozenset[str] = frozenset()
-"""Commands whose answers are held against their shapes: none until each was learned from all tests."""
-_LEARNING = bool(os.environ.get("PENSTOCK_LEARN_JSON"))
 RunProcess = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -71,39 +63,5 @@ def run_process() -> RunProcess:
 @pytest.fixture(autouse=True)
 def shapes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Hold what commands answer in JSON against docs/json-schemas.json, or have that learn it."""
-    learning = _LEARNING
-    known = json_shapes.load() if not learning else {}
-    validators: dict[tuple[str, str], Any] = {}
-    seen: list[tuple[str, str, Any]] = []
-    looked = 0
-
-    def look(form: str, value: object) -> None:
-        nonlocal looked
-        context = click.get_current_context(silent=True)
-        looked += 1
-        if context is None or context.find_root().command is not root or looked > _MOST_LOOKED_AT:
-            return
-        names: list[str] = []
-        while context.parent is not None:
-            names.insert(0, context.command.name or "")
-            context = context.parent
-        name, plain = " ".join(names), json.loads(json.dumps(value))
-        if learning:
-            seen.append((name, form, plain))
-        elif name in _HELD and form in known.get(name, {}):
-            if (name, form) not in validators:
-                validators[name, form] = json_shapes.validator(known[name][form])
-            validators[name, form].validate(plain)
-
-    def held(form: str, real: Callable[[Output, JsonValue], None]) -> Callable[[Output, JsonValue], None]:
-        def write(output: Output, value: JsonValue) -> None:
-            look(form, value)
-            real(output, value)
-
-        return write
-
-    monkeypatch.setattr(Output, "document", held("document", Output.document))
-    monkeypatch.setattr(Output, "record", held("line", Output.record))
-    yield
-    if seen:
-        json_shapes.add(seen)
+    with held_to_shapes(monkeypatch):
+        yield

@@ -94,7 +94,7 @@ def test_top_tells_what_mounts_do(pushed: LocalBucket, mounts: Mount) -> None:
     table = subprocess.run([*PENSTOCK, "top", "--once", "-d", "0.2"], capture_output=True, text=True, check=True).stdout
     assert info.mountpoint in table
     answered = subprocess.run([*PENSTOCK, "top", "--json", "-d", "0.2"], capture_output=True, check=True).stdout
-    (found,) = [each for each in json.loads(answered) if each["mountpoint"] == info.mountpoint]
+    (found,) = [each for each in map(json.loads, answered.splitlines()) if each["mountpoint"] == info.mountpoint]
     assert found["alive"]
     assert found["handle"] == "demo/data"
 

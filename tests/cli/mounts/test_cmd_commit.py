@@ -188,9 +188,10 @@ def test_status_and_diff(run: Run, mount: Callable[..., Path]) -> None:
     told = run("diff", str(place), "--json")
     assert told.exit_code == 1
     lines = [json.loads(line) for line in told.stdout.splitlines()]
-    assert [(line["kind"], line["path"], line["old"]) for line in lines] == [("M", "a", None), ("R", "moved", "sub")]
+    found = [(line["change"], line["path"], line["old_path"]) for line in lines]
+    assert found == [("modified", "a", None), ("renamed", "moved", "sub")]
     assert run("diff", str(place), "moved").stdout == "R sub/ -> moved/\n"
-    assert run("diff", str(place), "--stat").stdout == "1 modified, 1 renamed; +14 B\n"
+    assert run("diff", str(place), "--stat").stdout == "0 added, 1 modified, 0 deleted, 1 renamed (+19 B, -5 B)\n"
 
 
 def test_discard(run: Run, mount: Callable[..., Path]) -> None:

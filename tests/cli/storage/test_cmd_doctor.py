@@ -19,14 +19,13 @@ def small_cache(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_machine(run: Run) -> None:
     told = run("doctor", "--json")
-    document = json.loads(told.stdout)
-    wrong = [check["name"] for check in document["checks"] if check["state"] == "warning"]
-    assert document["ok"] == (not wrong)
+    checks = [json.loads(line) for line in told.stdout.splitlines()]
+    wrong = [check for check in checks if check["state"] == "warning"]
     assert told.exit_code == (1 if wrong else 0)
     text = run("doctor")
     assert text.exit_code == told.exit_code
     assert text.stdout.count("costs: ") == text.stdout.count("fix:   ") == len(wrong)
-    for check in document["checks"]:
+    for check in checks:
         assert f"{check['state']:<8} {check['name']}:" in text.stdout
 
 
@@ -35,8 +34,8 @@ def test_a_bucket(run: Run, tmp_path: Path) -> None:
     (tmp_path / "data" / "a").write_bytes(b"1")
     assert run("remote", "add", "demo", str(tmp_path / "store")).exit_code == 0
     assert run("push", str(tmp_path / "data"), "demo/things").exit_code == 0
-    found = json.loads(run("doctor", "--write", "demo/things", "--json").stdout)
-    states = {check["name"]: check["state"] for check in found["checks"]}
+    found = map(json.loads, run("doctor", "--write", "demo/things", "--json").stdout.splitlines())
+    states = {check["name"]: check["state"] for check in found}
     for name in ("reachable", "listing", "reading", "writing", "conditional writes", "deleting"):
         assert states[name] == "ok"
     absent = run("doctor", "demo/thinks")

@@ -6,11 +6,16 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import Result
 
 Run = Callable[..., Result]
+
+
+def listed(result: Result) -> list[Any]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
 
 
 def test_add_list_remove(run: Run, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,21 +38,20 @@ def test_add_list_remove(run: Run, config: Path, tmp_path: Path, monkeypatch: py
         "sse_kms_key_id": "k",
         "deadline": 5.0,
     }
-    assert json.loads(added.stdout) == {"config": str(config), **lab}
+    known = {"config": str(config), "default": False, "trusted": True}
+    assert json.loads(added.stdout) == {**known, **lab}
     assert not (tmp_path / "store").exists()
 
     lines = run("remote", "list").stdout.splitlines()
     assert lines[0].split() == ["NAME", "URL", "OPTIONS"]
     assert lines[1].split() == ["demo", f"file://{tmp_path}/store"]
     assert "request_payer" in lines[2]
-    assert json.loads(run("remote", "list", "--json").stdout) == {
-        "config": str(config),
-        "remotes": [{"name": "demo", "url": f"file://{tmp_path}/store"}, lab],
-    }
+    demo = {"name": "demo", "url": f"file://{tmp_path}/store"}
+    assert listed(run("remote", "list", "--json")) == [{**known, **demo}, {**known, **lab}]
 
     assert run("remote", "remove", "lab").exit_code == 0
     assert json.loads(run("remote", "remove", "demo", "--json").stdout)["name"] == "demo"
-    assert json.loads(run("remote", "list", "--json").stdout)["remotes"] == []
+    assert listed(run("remote", "list", "--json")) == []
     assert run("remote", "list").stdout == ""
     assert "no remotes" in run("remote", "list").stderr
 
@@ -60,7 +64,7 @@ def test_a_name_that_is_taken(run: Run) -> None:
     assert "s3://one" in refused.stderr
     assert "--force" in refused.stderr
     assert run("remote", "add", "--force", "demo", "s3://two").exit_code == 0
-    assert json.loads(run("remote", "list", "--json").stdout)["remotes"] == [{"name": "demo", "url": "s3://two"}]
+    assert [each["url"] for each in listed(run("remote", "list", "--json"))] == ["s3://two"]
 
 
 def test_another_file(run: Run, tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,9 +73,8 @@ def test_another_file(run: Run, tmp_path: Path, config: Path, monkeypatch: pytes
     assert run("--config", str(named), "remote", "add", "a", "s3://a1").exit_code == 0
     monkeypatch.setenv("PENSTOCK_CONFIG", str(set_))
     assert run("remote", "add", "b", "s3://b1").exit_code == 0
-    assert json.loads(run("remote", "list", "--json").stdout)["remotes"] == [{"name": "b", "url": "s3://b1"}]
-    listed = run("--config", str(named), "remote", "list", "--json")
-    assert json.loads(listed.stdout)["remotes"] == [{"name": "a", "url": "s3://a1"}]
+    assert [each["url"] for each in listed(run("remote", "list", "--json"))] == ["s3://b1"]
+    assert [each["url"] for each in listed(run("--config", str(named), "remote", "list", "--json"))] == ["s3://a1"]
     assert not config.exists()
 
 
