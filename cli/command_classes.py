@@ -136,21 +136,21 @@ def common_options() -> list[click.Parameter]:
             is_flag=True,
             expose_value=False,
             callback=_set_json,
-            help="Answer, and tell errors, in JSON.",
+            help="Print answers and errors as JSON.",
         ),
         click.Option(
             ["-v", "--verbose"],
             count=True,
             expose_value=False,
             callback=_set_verbose,
-            help="Tell more; twice, everything.",
+            help="Print more; give it twice for everything.",
         ),
         click.Option(
             ["-q", "--quiet"],
             is_flag=True,
             expose_value=False,
             callback=_set_quiet,
-            help="Show no progress and no notices: only the answer, and errors.",
+            help="Print only the answer and errors, no progress or notices.",
         ),
     ]
 

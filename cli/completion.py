@@ -79,8 +79,8 @@ _SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 def completion(invocation: Invocation, shell: str) -> None:
     """Print the completion script of SHELL: bash, zsh or fish.
 
-    It completes commands, options, buckets, datasets, refs, paths in a version, and mounts. What a store has is
-    remembered, and asked for anew in the background: a slow store does not make the shell wait.
+    It completes commands, options, buckets, datasets, refs, paths in a version, and mounts. Answers of stores are
+    remembered and refreshed in the background, so that a slow store never makes the shell wait.
     """
     script = _SCRIPTS[shell].replace("VARIABLE", COMPLETE_VARIABLE)
     if invocation.output.json:

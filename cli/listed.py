@@ -23,14 +23,28 @@ __all__ = ["list_"]
     ),
 )
 @click.argument("source", metavar="BUCKET|GIT_URL")
-@click.option("--rev", metavar="REV", help="Of a repository: a branch, tag or commit; HEAD by default.")
-@click.option("--title", metavar="PATTERN", help="Of a bucket: only these titles; % is any text, _ a letter.")
-@click.option("--description", metavar="PATTERN", help="Of a bucket: only these descriptions.")
-@click.option("--created-before", metavar="TIME")
-@click.option("--created-after", metavar="TIME")
-@click.option("--edited-before", metavar="TIME")
-@click.option("--edited-after", metavar="TIME", help="Of a bucket; times as 2026-11-30 or 2026-11-30T14:05.")
-@click.option("--sort", default="title", show_default=True, metavar="FIELD", help="title, created, edited or size.")
+@click.option("--rev", metavar="REV", help="For a repository: the branch, tag or commit to look at (default: HEAD).")
+@click.option(
+    "--title",
+    metavar="PATTERN",
+    help="For a bucket: only titles that match; % stands for any text, _ for one character.",
+)
+@click.option("--description", metavar="PATTERN", help="For a bucket: only descriptions that match.")
+@click.option("--created-before", metavar="TIME", help="For a bucket: only datasets created before TIME.")
+@click.option("--created-after", metavar="TIME", help="For a bucket: only datasets created after TIME.")
+@click.option("--edited-before", metavar="TIME", help="For a bucket: only datasets last edited before TIME.")
+@click.option(
+    "--edited-after",
+    metavar="TIME",
+    help="For a bucket: only datasets last edited after TIME, such as 2026-11-30 or 2026-11-30T14:05.",
+)
+@click.option(
+    "--sort",
+    default="title",
+    show_default=True,
+    metavar="FIELD",
+    help="Sort by title, created, edited or size; -FIELD reverses the order.",
+)
 @pass_invocation
 def list_(
     invocation: Invocation,
@@ -44,7 +58,7 @@ def list_(
     edited_after: str | None,
     sort: str,
 ) -> None:
-    """List the datasets of a bucket, or what the project in a git repository offers, without cloning it."""
+    """List the datasets of a bucket, or the data that a git repository's project tracks, without cloning it."""
     if source in invocation.settings().remotes or source.startswith("s3://"):
         from penstock.cli.catalogue.datasets import list_datasets
 

@@ -80,12 +80,12 @@ class Root(LazyGroup):
     "--config",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Read and write settings there, not in the user's configuration folder.",
+    help="Use this settings file instead of the default one.",
 )
 @pass_invocation
 @click.pass_context
 def root(context: click.Context, invocation: Invocation, config: Path | None) -> None:
-    """Mount versions of datasets that live in object storage as plain files."""
+    """Version datasets in object storage, and mount them as plain files."""
     invocation.config = config
     if context.invoked_subcommand is None:
         click.echo(context.get_help())

@@ -16,14 +16,14 @@ __all__ = ["HANDLE", "OCTAL", "REMOTE_NAME", "SIZE", "VERSION_TEXT", "HandleType
 
 def side_options(function: click.decorators.FC) -> click.decorators.FC:
     """Give a command the options --ours and --theirs: each alone, or with a path, any number of times."""
-    for side, what in (("--theirs", "what is brought in"), ("--ours", "what the branch has")):
+    for side, what in (("--theirs", "the version that is merged in"), ("--ours", "the version that the branch has")):
         function = click.option(
             side,
             multiple=True,
             is_flag=False,
             flag_value="/",
             metavar="[PATH]",
-            help=f"Settle conflicts (at PATH and below) with {what}.",
+            help=f"Resolve conflicts (all, or those at and below PATH) with {what}.",
         )(function)
     return function
 

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = ["job", "result_lines", "waited"]
 
-_STATE = click.option("--state", metavar="DIR", help="Where jobs without a server are noted.")
+_STATE = click.option("--state", metavar="DIR", help="Directory with the state of jobs that run without a server.")
 
 
 @click.group(cls=LazyGroup, examples=("penstock job list demo/films", "penstock job show demo/films 3"))
 def job() -> None:
-    """Ask how re-encoding and other long work is doing, or end it."""
+    """Show or cancel re-encoding and other long-running jobs."""
 
 
 @job.command("list", cls=Command, examples=("penstock job list demo/films",))
@@ -33,7 +33,7 @@ def job() -> None:
 @_STATE
 @pass_invocation
 def list_(invocation: Invocation, handle: Handle, state: str | None) -> None:
-    """List the newest jobs, of this user or key."""
+    """List the newest jobs of this user or key."""
     with opened_dataset(invocation, handle, state=state) as dataset:
         found = dataset.tasks()
     if invocation.output.json:
@@ -57,11 +57,11 @@ def list_(invocation: Invocation, handle: Handle, state: str | None) -> None:
 @job.command(cls=Command, examples=("penstock job show demo/films 3", "penstock job show demo/films 3 --wait"))
 @click.argument("handle", type=HANDLE)
 @click.argument("task", type=click.IntRange(1))
-@click.option("--wait", is_flag=True, help="Until it is done; one that nobody is at any more goes on.")
+@click.option("--wait", is_flag=True, help="Wait until the job is done; resume it if it was interrupted.")
 @_STATE
 @pass_invocation
 def show(invocation: Invocation, handle: Handle, task: int, wait: bool, state: str | None) -> None:
-    """Tell how a job is doing, and what came of it."""
+    """Show the progress and the result of a job."""
     with opened_dataset(invocation, handle, state=state) as dataset:
         shown = dataset.task(task) if not wait else waited(invocation, dataset, task)
     if invocation.output.json:
@@ -100,7 +100,7 @@ def result_lines(shown: Mapping[str, Any]) -> list[str]:
 @_STATE
 @pass_invocation
 def cancel(invocation: Invocation, handle: Handle, task: int, state: str | None) -> None:
-    """End a job; what it has made so far stays."""
+    """Cancel a job; results so far are kept."""
     with opened_dataset(invocation, handle, state=state) as dataset:
         dataset.cancel_task(task)
     if invocation.output.json:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["key"]
 
-_STATE = click.option("--state", metavar="DIR", help="Where the server keeps its keys.")
+_STATE = click.option("--state", metavar="DIR", help="Directory where the server keeps its keys.")
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -62,7 +62,7 @@ def _seconds(_: click.Context, __: click.Parameter, text: str | None) -> float |
 
 @click.group(cls=LazyGroup, examples=("penstock key create --admin --title mine", "penstock key list"))
 def key() -> None:
-    """Make, list and revoke keys that open datasets on a server."""
+    """Create, list and revoke keys that give access to datasets on a server."""
 
 
 @key.command(
@@ -74,9 +74,11 @@ def key() -> None:
 )
 @click.argument("handle", type=HANDLE, required=False)
 @click.option("--scope", "scopes", multiple=True, type=click.Choice(["READ", "WRITE"]), help="READ by default.")
-@click.option("--title", default="", metavar="TEXT", help="What it is for.")
-@click.option("--expires", callback=_seconds, metavar="TIME", help="30d, 12h, 15m: never by default.")
-@click.option("--admin", is_flag=True, help="It makes datasets and keys, and reads and writes.")
+@click.option("--title", default="", metavar="TEXT", help="What the key is for.")
+@click.option(
+    "--expires", callback=_seconds, metavar="TIME", help="Lifetime, such as 30d, 12h or 15m (default: unlimited)."
+)
+@click.option("--admin", is_flag=True, help="Also allow creating datasets and keys.")
 @_STATE
 @pass_invocation
 def create(
@@ -88,7 +90,7 @@ def create(
     admin: bool,
     state: str | None,
 ) -> None:
-    """Make a key, of one dataset or of all that a server has, and print it: this once."""
+    """Create a key for one dataset or all datasets of a server, and print it. It is not shown again."""
     with _state(state) as database:
         from penstock.catalogue.state.key_table import KeyTable
 
@@ -114,8 +116,8 @@ def create(
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
 @click.argument("handle", type=HANDLE, required=False)
 @click.option("--scope", "scopes", multiple=True, type=click.Choice(["READ", "WRITE"]), help="READ by default.")
-@click.option("--title", default="", metavar="TEXT", help="Whose it is.")
-@click.option("--admin", is_flag=True, help="They make datasets and keys, and read and write.")
+@click.option("--title", default="", metavar="TEXT", help="Whose key it is.")
+@click.option("--admin", is_flag=True, help="Also allow creating datasets and keys.")
 @_STATE
 @pass_invocation
 def add_ssh(
@@ -127,7 +129,7 @@ def add_ssh(
     admin: bool,
     state: str | None,
 ) -> None:
-    """Let whoever has the private half of an SSH key sign requests; FILE is the public one."""
+    """Accept requests signed with an SSH key; FILE is the public key."""
     with _state(state) as database:
         from penstock.catalogue.state.signed_request import SshKeyTable
 
@@ -146,12 +148,12 @@ def add_ssh(
     examples=("penstock key credentials https://data.example.org/demo", 'eval "$(penstock key credentials URL)"'),
 )
 @click.argument("url")
-@click.option("--expires", default="1h", callback=_seconds, metavar="TIME", help="15m to 12h.")
+@click.option("--expires", default="1h", callback=_seconds, metavar="TIME", help="Lifetime, from 15m to 12h.")
 @pass_invocation
 def credentials(invocation: Invocation, url: str, expires: float) -> None:
-    """Ask a server for credentials of its store that read a bucket for a while, with PENSTOCK_KEY.
+    """Get temporary S3 credentials for reading a bucket from a server, using PENSTOCK_KEY.
 
-    What is printed is for a shell: variables that every S3 client knows.
+    They are printed as shell variables that every S3 client understands.
     """
     with catalogue_extra():
         from penstock.catalogue.client import UserClient
@@ -179,7 +181,7 @@ def credentials(invocation: Invocation, url: str, expires: float) -> None:
 @_STATE
 @pass_invocation
 def list_(invocation: Invocation, state: str | None) -> None:
-    """List the keys that are valid."""
+    """List all valid keys."""
     with _state(state) as database:
         from penstock.catalogue.state.key_table import KeyTable
 
@@ -216,7 +218,7 @@ def list_(invocation: Invocation, state: str | None) -> None:
 @_STATE
 @pass_invocation
 def revoke(invocation: Invocation, name: str, state: str | None) -> None:
-    """Let a key open nothing from now on."""
+    """Revoke a key."""
     with _state(state) as database:
         from penstock.catalogue.state.key_table import KeyTable
 

@@ -28,11 +28,19 @@ __all__ = ["index", "rows", "upload"]
     cls=Command, examples=("penstock rows demo/photos", "penstock rows demo/photos --type video --sort -duration")
 )
 @click.argument("handle", type=HANDLE)
-@click.option("--type", "kind", type=click.Choice(["image", "video", "img_group", "dicom"]), help="Only these.")
-@click.option("--title", metavar="PATTERN", help="Only these: % is any text, _ a letter.")
-@click.option("--sort", default="path", show_default=True, metavar="FIELD", help="-FIELD: from the largest on.")
-@click.option("-n", "--limit", default=100, show_default=True, type=click.IntRange(1, 1000), help="At most so many.")
-@click.option("--delete", "deleted", multiple=True, metavar="HASH", help="Take these rows out, in a new version.")
+@click.option(
+    "--type", "kind", type=click.Choice(["image", "video", "img_group", "dicom"]), help="Only rows of this type."
+)
+@click.option("--title", metavar="PATTERN", help="Only titles that match; % stands for any text, _ for one character.")
+@click.option(
+    "--sort", default="path", show_default=True, metavar="FIELD", help="Sort by FIELD; -FIELD reverses the order."
+)
+@click.option(
+    "-n", "--limit", default=100, show_default=True, type=click.IntRange(1, 1000), help="List at most N rows."
+)
+@click.option(
+    "--delete", "deleted", multiple=True, metavar="HASH", help="Delete this row, in a new version; can be repeated."
+)
 @pass_invocation
 def rows(
     invocation: Invocation,
@@ -43,9 +51,9 @@ def rows(
     limit: int,
     deleted: tuple[str, ...],
 ) -> None:
-    """List the data rows of a dataset: images, videos, groups of images, DICOM series.
+    """List the data rows of a dataset: images, videos, image groups, DICOM series.
 
-    `penstock index` makes rows of files that were pushed. What was deleted comes back with `penstock revert`.
+    `penstock index` creates rows for pushed files. `penstock revert` brings deleted rows back.
     """
     with opened_dataset(invocation, handle) as dataset:
         from penstock.catalogue.orm.dataset import DataType
@@ -94,10 +102,10 @@ def _show(invocation: Invocation, found: tuple[DataRow, ...]) -> None:
 
 @click.command(cls=Command, examples=("penstock index demo/photos", "penstock index demo/films --exact"))
 @click.argument("handle", type=HANDLE)
-@click.option("--exact", is_flag=True, help="Decode videos and count their frames: headers lie.")
+@click.option("--exact", is_flag=True, help="Decode videos to count their frames, instead of trusting headers.")
 @pass_invocation
 def index(invocation: Invocation, handle: Handle, exact: bool) -> None:
-    """Make data rows of the images, videos and DICOM files of a dataset, in a new version.
+    """Create data rows for the images, videos and DICOM files of a dataset, in a new version.
 
     Of each file at most 2 MiB are fetched. Behind a server (https://host/bucket/dataset) the server does it.
     """
@@ -137,7 +145,7 @@ def upload(
     message: str,
     folder: str,
 ) -> None:
-    """Add videos and images to a dataset as data rows: of a bucket, or behind a server with PENSTOCK_KEY.
+    """Upload videos and images to a dataset as data rows, in a bucket or, with PENSTOCK_KEY, to a server.
 
     A directory is added whole, in one version: its images, videos and DICOM files become rows, all else stays files.
     What was cut off goes on where it ended when it is called again.

@@ -18,14 +18,31 @@ __all__ = ["serve_"]
     examples=("penstock serve demo --trust-loopback", "penstock serve lab demo --host 0.0.0.0 --port 8800"),
 )
 @click.argument("buckets", nargs=-1, required=True, metavar="BUCKET...")
-@click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Where to listen.")
-@click.option("--port", default=8800, show_default=True, type=click.IntRange(0, 65535), help="0: any that is free.")
-@click.option("--url", default="", metavar="URL", help="How users reach it, behind a proxy.")
-@click.option("--state", metavar="DIR", help="Where keys, sessions and jobs are kept.")
-@click.option("--trust-loopback", is_flag=True, help="Whoever is on this machine is an admin, without a key.")
-@click.option("--integration", multiple=True, metavar="REMOTE", help="Keys that write may register data from it.")
-@click.option("--role", default="", metavar="ARN", help="Give out credentials of this role of the store, to read.")
-@click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64), help="Jobs that run at once.")
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Address to listen on.")
+@click.option(
+    "--port",
+    default=8800,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port to listen on; 0 picks a free one.",
+)
+@click.option("--url", default="", metavar="URL", help="Public address, if the server is behind a proxy.")
+@click.option("--state", metavar="DIR", help="Directory for keys, sessions and jobs.")
+@click.option("--trust-loopback", is_flag=True, help="Treat everybody on this machine as an admin, without a key.")
+@click.option(
+    "--integration",
+    multiple=True,
+    metavar="REMOTE",
+    help="Allow keys with write access to register data from this remote.",
+)
+@click.option("--role", default="", metavar="ARN", help="Hand out read credentials of this role of the store.")
+@click.option(
+    "--workers",
+    default=2,
+    show_default=True,
+    type=click.IntRange(1, 64),
+    help="Number of jobs that run at the same time.",
+)
 @pass_invocation
 def serve_(
     invocation: Invocation,
@@ -39,10 +56,10 @@ def serve_(
     role: str,
     workers: int,
 ) -> None:
-    """Serve the catalogue of buckets: pages for people, and an interface for programs.
+    """Serve a catalogue of the datasets in buckets: web pages for people, and an API for programs.
 
-    It runs until it is ended (SIGTERM, Ctrl-C). Requests are logged on standard error, a line of JSON each.
-    `penstock key create --admin` makes the first key.
+    The server runs until SIGTERM or Ctrl-C. Each request is logged on standard error as a line of JSON.
+    `penstock key create --admin` creates the first key.
     """
     output = invocation.output
 

@@ -19,7 +19,7 @@ from .meant_dataset import opened_dataset
 
 __all__ = ["reencode", "register"]
 
-_STATE = click.option("--state", metavar="DIR", help="Where jobs without a server are noted.")
+_STATE = click.option("--state", metavar="DIR", help="Directory with the state of jobs that run without a server.")
 
 
 @click.command(cls=Command, examples=("penstock reencode demo/films HASH", "penstock rows demo/films --type video"))
@@ -28,7 +28,7 @@ _STATE = click.option("--state", metavar="DIR", help="Where jobs without a serve
 @_STATE
 @pass_invocation
 def reencode(invocation: Invocation, handle: Handle, hashes: tuple[str, ...], state: str | None) -> None:
-    """Re-encode videos, named by their data hashes: H.264 at one rate, so that frame n is frame n in every browser.
+    """Re-encode videos, named by their data hashes, as H.264 with a constant rate and exact frame numbers in browsers.
 
     Each becomes a new row beside its source, with its sound. Ended early, `penstock job show --wait` goes on with it.
     """
@@ -61,14 +61,14 @@ def _told(invocation: Invocation, shown: Mapping[str, Any]) -> None:
 )
 @click.argument("handle", type=HANDLE)
 @click.argument("spec", type=click.Path(exists=True, dir_okay=False), metavar="JSON")
-@click.option("--remote", required=True, metavar="NAME", type=REMOTE_NAME, help="Where it lies.")
-@click.option("--ignore-errors", is_flag=True, help="Register what is good, and name what is not.")
+@click.option("--remote", required=True, metavar="NAME", type=REMOTE_NAME, help="Remote that holds the objects.")
+@click.option("--ignore-errors", is_flag=True, help="Register valid objects, and list the others.")
 @_STATE
 @pass_invocation
 def register(
     invocation: Invocation, handle: Handle, spec: str, remote: str, ignore_errors: bool, state: str | None
 ) -> None:
-    """Make data rows of objects where they lie: nothing is copied, at most 2 MiB of each are read.
+    """Register objects as data rows without copying them; at most 2 MiB of each are read.
 
     JSON is {"videos": [{"objectUrl": "s3://bucket/key", "title": "...", "clientMetadata": {}}], "images": [...],
     "image_groups": [{"title": "...", "objectUrl_0": "..."}], "skip_duplicate_urls": true}.

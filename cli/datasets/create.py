@@ -23,15 +23,15 @@ __all__ = ["create"]
     ),
 )
 @click.argument("handle", type=HANDLE)
-@click.option("--title", default="", metavar="TEXT", help="Title, for people who look for it.")
-@click.option("--description", default="", metavar="TEXT", help="What it is.")
-@click.option("--author", metavar="NAME", help="Who made it; as git has it by default.")
+@click.option("--title", default="", metavar="TEXT", help="Title, for people who search.")
+@click.option("--description", default="", metavar="TEXT", help="Description.")
+@click.option("--author", metavar="NAME", help="Author of the version (default: as in git).")
 @pass_invocation
 def create(invocation: Invocation, handle: Handle, title: str, description: str, author: str | None) -> None:
-    """Make a dataset, with an empty first version.
+    """Create a dataset with an empty first version.
 
-    Not needed before a push, which makes what is missing; of use to describe a dataset, or to mount one that is still
-    to be filled.
+    You do not need this before a push, which creates the dataset. Use it to describe a dataset, or to mount one that is
+    still empty.
     """
     alone = dataset_alone(handle)
     if handle.ref is not None or handle.subdir:

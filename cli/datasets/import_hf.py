@@ -27,17 +27,18 @@ __all__ = ["import_hf"]
 )
 @click.argument("source", metavar="DIR|URL")
 @click.argument("handle", type=HANDLE, metavar="BUCKET/DATASET[:BRANCH]")
-@click.option("-t", "--tag", metavar="NAME", help="Give the version this tag.")
-@click.option("-m", "--message", default="", help="What is said of the version.")
-@click.option("--author", metavar="NAME", help="Who does it; as git has it by default.")
+@click.option("-t", "--tag", metavar="NAME", help="Tag the version.")
+@click.option("-m", "--message", default="", metavar="TEXT", help="Describe the version.")
+@click.option("--author", metavar="NAME", help="Author to record (default: as in git).")
 @pass_invocation
 def import_hf(
     invocation: Invocation, source: str, handle: Handle, tag: str | None, message: str, author: str | None
 ) -> None:
-    """Make a data set of Hugging Face a version: a clone, a snapshot in the hub's cache, what save_to_disk wrote.
+    """Import a Hugging Face dataset: a clone, a snapshot in the hub's cache, or the output of save_to_disk.
 
-    The head of README.md becomes metadata of the version, rows of metadata.csv, .jsonl and .parquet that of the files
-    that they name. Files stay as they are; links of a snapshot are followed to its blobs, and no others that lead out.
+    The YAML header of README.md becomes metadata of the version; rows of metadata.csv, .jsonl and .parquet become
+    metadata of the files that they name. Files are kept as they are. Of symbolic links that leave the directory, only a
+    snapshot's links to its blobs are followed.
     """
     dataset_alone(handle)
     with invocation.progress() as progress:

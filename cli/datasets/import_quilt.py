@@ -25,9 +25,9 @@ __all__ = ["import_quilt"]
 )
 @click.argument("registry")
 @click.argument("names", nargs=-1, required=True, metavar="[PACKAGE] BUCKET/DATASET[:BRANCH]")
-@click.option("--require-versioned", is_flag=True, help="Refuse objects in buckets that keep no versions.")
-@click.option("--identity", is_flag=True, help="Read no object of S3: pin it by its version, or by size and ETag.")
-@click.option("--author", metavar="NAME", help="Who does it; as git has it by default.")
+@click.option("--require-versioned", is_flag=True, help="Refuse objects in buckets without versioning.")
+@click.option("--identity", is_flag=True, help="Do not read S3 objects; pin them by version, or by size and ETag.")
+@click.option("--author", metavar="NAME", help="Author to record (default: as in git).")
 @pass_invocation
 def import_quilt(
     invocation: Invocation,
@@ -37,12 +37,12 @@ def import_quilt(
     identity: bool,
     author: str | None,
 ) -> None:
-    """Make all revisions of a package in REGISTRY versions of a dataset: history, times, messages, metadata, tags.
+    """Import all revisions of a Quilt package in REGISTRY, with history, times, messages, metadata and tags.
 
-    The package need not be named where there is only one. Entries stay where they lie; each is read once and
-    checked against quilt's hash, which is kept in its metadata. With --identity objects of S3 are not read, and so
-    not checked: they are pinned by the version that quilt names, else by size and ETag. Files of this machine are
-    read only where the settings trust their folder ([trust] local). Run again, it adds what is new.
+    You can leave out the package if there is only one. Objects stay where they are; each is read once and checked
+    against Quilt's hash, which is kept in its metadata. With --identity S3 objects are neither read nor checked: they
+    are pinned by the version that Quilt names, or by size and ETag. Files on this machine are only read in folders that
+    the settings trust ([trust] local). Run it again to add new revisions.
     """
     if not 1 <= len(names) <= 2:
         raise click.UsageError("give REGISTRY, a package, and the dataset")

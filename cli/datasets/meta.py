@@ -22,9 +22,9 @@ from penstock.errors import NotFoundError, UsageError
 __all__ = ["meta", "meta_get", "meta_rm", "meta_set", "tell_new_version"]
 
 _MOST_LINE = 4 << 20
-_MESSAGE = click.option("-m", "--message", default="", metavar="TEXT", help="Say why.")
-_TAG = click.option("--tag", metavar="NAME", help="Give the new version a tag, too.")
-_AUTHOR = click.option("--author", metavar="NAME", help="Who does it; as git has it by default.")
+_MESSAGE = click.option("-m", "--message", default="", metavar="TEXT", help="Describe the change.")
+_TAG = click.option("--tag", metavar="NAME", help="Also tag the new version.")
+_AUTHOR = click.option("--author", metavar="NAME", help="Author to record (default: as in git).")
 
 meta = LazyGroup(
     "meta",
@@ -33,7 +33,7 @@ meta = LazyGroup(
         "rm": LazyCommand("datasets.meta:meta_rm", "Remove metadata of a path."),
         "set": LazyCommand("datasets.meta:meta_set", "Set metadata of a path."),
     },
-    help="Read and set metadata of files, directories and datasets. Setting it makes a new version, and sends no data.",
+    help="Read and change metadata of files, directories and datasets. A change makes a new version and sends no data.",
     examples=(
         "penstock meta set demo/photos 2024/cat.jpg label=cat year=2024",
         "penstock meta get demo/photos 2024/cat.jpg",
@@ -52,9 +52,9 @@ meta = LazyGroup(
 @click.argument("keys", nargs=-1)
 @pass_invocation
 def meta_get(invocation: Invocation, handle: Handle, path: str, keys: tuple[str, ...]) -> None:
-    """Print the metadata of PATH, without one that of the dataset, as JSON; with KEYS, the values of these, one a line.
+    """Print the metadata of PATH (default: of the dataset) as JSON; with KEYS, only their values, one per line.
 
-    JSON is what it prints with and without --json.
+    The output is JSON with and without --json.
     """
     with Package(Handle(handle.bucket, handle.dataset, handle.ref), invocation.settings()) as package:
         found = package.get_metadata(_joined(handle, path))
@@ -81,9 +81,11 @@ def meta_get(invocation: Invocation, handle: Handle, path: str, keys: tuple[str,
 @click.argument("handle", type=HANDLE)
 @click.argument("path", required=False)
 @click.argument("values", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--file", "file", type=click.File("rb"), metavar="FILE", help="A JSON object: all that it is to have.")
 @click.option(
-    "--lines", type=click.File("rb"), metavar="FILE", help='For many paths: lines {"path": …, "metadata": …}.'
+    "--file", "file", type=click.File("rb"), metavar="FILE", help="Replace all metadata by the JSON object in FILE."
+)
+@click.option(
+    "--lines", type=click.File("rb"), metavar="FILE", help='Set many paths from JSON lines {"path": …, "metadata": …}.'
 )
 @_MESSAGE
 @_TAG
@@ -100,11 +102,10 @@ def meta_set(
     tag: str | None,
     author: str | None,
 ) -> None:
-    """Set metadata of PATH, or of the dataset: PATH /. A new version of the branch, main by default, has it.
+    """Set metadata of PATH, or of the dataset with PATH /, in a new version of the branch (default: main).
 
-    A VALUE is JSON where it can be read so, else text; `-` as FILE is standard input. What is not named stays as it is,
-    but with --file, which says all. With --lines many paths are set in one version, and what each is said to have is
-    all that it has. No data is sent.
+    VALUE is parsed as JSON if possible, and is text otherwise; `-` as FILE is standard input. Keys that you do not name
+    are kept. --file and --lines replace all metadata of a path; --lines sets many paths in one version.
     """
     if (path is None) != (lines is not None) or (path is not None and bool(values) == (file is not None)):
         raise click.UsageError("give PATH and KEY=VALUE, or PATH and --file, or --lines")
@@ -151,7 +152,7 @@ def meta_rm(
     tag: str | None,
     author: str | None,
 ) -> None:
-    """Remove KEYS from the metadata of PATH, or all of it. PATH / is the dataset."""
+    """Remove KEYS, or all metadata, from PATH. PATH / is the dataset."""
     with invocation.progress() as progress:
         made = _dataset(invocation, handle).set_meta(
             _joined(handle, path),

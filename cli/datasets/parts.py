@@ -52,11 +52,11 @@ PART = _PartType()
     ),
 )
 @click.argument("handle", type=HANDLE)
-@click.option("--run", required=True, metavar="NAME", help="What the parts were pushed as.")
-@click.option("--drop-metadata", is_flag=True, help="Leave out the metadata that the branch has.")
-@click.option("-m", "--message", default="", metavar="TEXT", help="Say what this version is.")
-@click.option("--tag", metavar="NAME", help="Give the version a tag, too.")
-@click.option("--author", metavar="NAME", help="Who made it; as git has it by default.")
+@click.option("--run", required=True, metavar="NAME", help="Name that the parts were pushed with.")
+@click.option("--drop-metadata", is_flag=True, help="Do not keep the metadata of the branch.")
+@click.option("-m", "--message", default="", metavar="TEXT", help="Describe the version.")
+@click.option("--tag", metavar="NAME", help="Also tag the version.")
+@click.option("--author", metavar="NAME", help="Author of the version (default: as in git).")
 @pass_invocation
 def merge_parts(
     invocation: Invocation,
@@ -67,10 +67,10 @@ def merge_parts(
     tag: str | None,
     author: str | None,
 ) -> None:
-    """Make the parts of a push that was divided the next version of a dataset.
+    """Publish the parts of a divided push as the next version of a dataset.
 
-    The version is the one that a single `penstock push` of the directory would have made. When a part is missing, or
-    was pushed with other options, nothing happens, and it is named. What was merged already is not merged again.
+    The result is the version that a single `penstock push` of the directory would have made. If a part is missing, or
+    was pushed with different options, it is named and nothing happens. Merging twice does no harm.
     """
     alone = Handle(whole_version(handle).bucket, handle.dataset)
     dataset = Dataset(alone, invocation.settings())

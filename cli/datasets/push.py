@@ -29,7 +29,7 @@ _DIRECTORY = click.Path(file_okay=True, dir_okay=True)
 
 def _kept_options(command: _Callback) -> _Callback:
     """Add what says which attributes of files count."""
-    command = click.option("--xattrs", is_flag=True, help="Keep extended attributes of users.")(command)
+    command = click.option("--xattrs", is_flag=True, help="Keep user extended attributes.")(command)
     return click.option("--modes", is_flag=True, help="Keep permission bits.")(command)
 
 
@@ -48,17 +48,23 @@ def _kept_options(command: _Callback) -> _Callback:
 )
 @click.argument("directory", type=_DIRECTORY)
 @click.argument("handle", type=UNREAD_HANDLE)
-@click.option("--in-place", is_flag=True, help="Copy nothing: point to the files where they lie.")
-@click.option("--skip-unreadable", is_flag=True, help="With --in-place: leave out objects that cannot be read.")
-@click.option("--workspace", is_flag=True, help="Record git commit, container and installed packages, too.")
-@click.option("--require-versioned", is_flag=True, help="With --in-place: refuse objects that have no version.")
-@click.option("--identity", is_flag=True, help="With --in-place: read no object, pin it by size and ETag.")
-@click.option("--drop-metadata", is_flag=True, help="Leave out the metadata that the branch has.")
-@click.option("--part", "share", type=PART, metavar="I/N", help="Send part I of N; merge-parts publishes them.")
-@click.option("--run", metavar="NAME", help="With --part: what the parts belong to, such as the job's id.")
-@click.option("-m", "--message", default="", metavar="TEXT", help="Say what this version is.")
-@click.option("--tag", metavar="NAME", help="Give the version a tag, too.")
-@click.option("--author", metavar="NAME", help="Who made it; as git has it by default.")
+@click.option("--in-place", is_flag=True, help="Copy nothing; point to the files where they are.")
+@click.option("--skip-unreadable", is_flag=True, help="With --in-place: skip objects that cannot be read.")
+@click.option("--workspace", is_flag=True, help="Also record the git commit, container and installed packages.")
+@click.option("--require-versioned", is_flag=True, help="With --in-place: refuse objects without a version.")
+@click.option("--identity", is_flag=True, help="With --in-place: do not read objects; pin them by size and ETag.")
+@click.option("--drop-metadata", is_flag=True, help="Do not keep the metadata of the branch.")
+@click.option(
+    "--part",
+    "share",
+    type=PART,
+    metavar="I/N",
+    help="Send only part I of N; `penstock merge-parts` publishes all parts.",
+)
+@click.option("--run", metavar="NAME", help="With --part: a name that all parts share, such as a job id.")
+@click.option("-m", "--message", default="", metavar="TEXT", help="Describe the version.")
+@click.option("--tag", metavar="NAME", help="Also tag the version.")
+@click.option("--author", metavar="NAME", help="Author of the version (default: as in git).")
 @_kept_options
 @pass_invocation
 def push_(
@@ -79,30 +85,29 @@ def push_(
     modes: bool,
     xattrs: bool,
 ) -> None:
-    """Make what is in DIRECTORY the next version of a dataset.
+    """Publish the contents of DIRECTORY as the next version of a dataset.
 
-    The handle names the branch, main by default; dataset and branch are made when they are not there. Only what the
-    bucket does not have yet is uploaded. Files that .penstockignore names (as .gitignore does for git) are left out;
-    symlinks are kept as they are; sockets, pipes and devices are named and skipped. Of permission bits it is kept
-    whether a file may be run; with --modes and --xattrs they and attributes are, and the top hash tells them. Metadata
-    of the branch stays, of the dataset and of each path that is still there; --drop-metadata leaves it out.
+    The handle names the branch (default: main). The dataset and the branch are created if needed, and only data that
+    the bucket does not have yet is uploaded. Files that match .penstockignore (which works like .gitignore) are left
+    out. Symlinks are kept; sockets, pipes and devices are listed and skipped. Of the permission bits, only the
+    executable bit is kept; --modes and --xattrs keep all bits and attributes, which then count in the top hash. Metadata
+    of the dataset, and of paths that still exist, is kept unless you give --drop-metadata.
 
-    With --in-place DIRECTORY may be s3://bucket/prefix as well. Files are read once for their hashes and registered
-    where they are; when one changes later, reading it through the dataset is an error. A directory on this machine
-    can be registered in a local bucket only, and is noted as one that data sets may read from. Objects that cannot
-    be read, such as archived ones, are named, and nothing is published: exit code 1. With --skip-unreadable the others
-    are.
+    With --in-place, DIRECTORY can also be s3://bucket/prefix. Files are read once to hash them, and registered where
+    they are. If one changes later, reading it through the dataset fails. A directory on this machine can only be
+    registered in a local bucket, and is then noted as one that datasets may read. If objects cannot be read, such as
+    archived ones, they are listed, nothing is published, and the exit code is 1; --skip-unreadable publishes the rest.
 
-    With --identity objects are not even read: a listing says their sizes and ETags, and these are what the version
-    pins. Reading one that was changed since is an error; that the store gives out the right bytes, nothing proves.
+    With --identity, objects are not even read: the version pins the sizes and ETags from a listing. Reading an object
+    that has changed since then fails, but nothing proves that the store returns the right bytes.
 
-    With --workspace the version says what DIRECTORY was worked on with, and `penstock show` prints it: git commit,
-    branch and remote, container image (of Docker: what PENSTOCK_CONTAINER_IMAGE says), Python, installed packages.
-    Nothing of it holds passwords; .git is left out.
+    With --workspace, the version records what DIRECTORY was made with, and `penstock show` prints it: git commit,
+    branch and remote, container image (for Docker, from PENSTOCK_CONTAINER_IMAGE), Python, and installed packages.
+    Passwords are never recorded, and .git is left out.
 
-    With --part many processes push a directory that all of them see, each its share of the files, which a hash of the
-    path says; `penstock merge-parts` makes one version of them. --run names what belongs together: a new name each
-    time, such as "$SLURM_ARRAY_JOB_ID". A part that failed is sent again, and what it had sent is found.
+    With --part, several processes that see the same directory each push a share of its files; `penstock merge-parts`
+    publishes them as one version. --run is a name that all parts share, and that is new for each push, such as
+    "$SLURM_ARRAY_JOB_ID". If a part fails, run it again; data that was already sent is not sent twice.
     """
     if (share is None) != (run is None):
         raise click.UsageError("--part and --run go together")
@@ -203,10 +208,10 @@ def push_(
 def hash_(invocation: Invocation, directory: str, modes: bool, xattrs: bool) -> None:
     """Print the top hash that DIRECTORY would have as a version.
 
-    Nothing is uploaded and no bucket is needed. Two directories with the same names, bytes, symlinks and executable
-    bits have the same top hash, on any machine; times and owners do not count, and modes and attributes only when asked
-    for, as with push. A directory has no metadata: a version of the same files that has some has another top hash.
-    `penstock diff D DIR` tells whether the files are the same.
+    Nothing is uploaded, and no bucket is needed. Directories with the same names, contents, symlinks and executable
+    bits have the same top hash on every machine. Times and owners do not count; modes and attributes count only if you ask
+    for them, as with push. A version with metadata has a different top hash than its plain files; use
+    `penstock diff HANDLE DIRECTORY` to compare just the files.
     """
     with invocation.progress() as progress:
         found = hash_directory(directory, modes=modes, xattrs=xattrs, progress=progress)

@@ -16,12 +16,12 @@ from .meta import tell_new_version
 
 __all__ = ["sample", "split"]
 
-_SEED = click.option("--seed", type=int, default=0, show_default=True, help="The same seed chooses the same files.")
-_STRATIFY = click.option("--stratify", metavar="FIELD", help="Each value of it keeps its share.")
-_WHERE = click.option("--where", metavar="EXPRESSION", help="Only of files that this is true for, as `penstock find`.")
-_MESSAGE = click.option("-m", "--message", default="", metavar="TEXT", help="Say what it is for.")
-_TAG = click.option("--tag", metavar="NAME", help="Give the new version a tag, too.")
-_AUTHOR = click.option("--author", metavar="NAME", help="Who made it; as git has it by default.")
+_SEED = click.option("--seed", type=int, default=0, show_default=True, help="The same seed selects the same files.")
+_STRATIFY = click.option("--stratify", metavar="FIELD", help="Keep the share of each value of FIELD.")
+_WHERE = click.option("--where", metavar="EXPRESSION", help="Only files for which this is true, as in `penstock find`.")
+_MESSAGE = click.option("-m", "--message", default="", metavar="TEXT", help="Describe the version.")
+_TAG = click.option("--tag", metavar="NAME", help="Also tag the new version.")
+_AUTHOR = click.option("--author", metavar="NAME", help="Author of the version (default: as in git).")
 
 
 def _package(invocation: Invocation, handle: Handle) -> Package:
@@ -36,8 +36,10 @@ def _package(invocation: Invocation, handle: Handle) -> Package:
     ),
 )
 @click.argument("handle", type=HANDLE)
-@click.option("--n", "count", type=click.IntRange(min=0), metavar="N", help="So many files, by chance; else all.")
-@click.option("--to", type=HANDLE, required=True, help="The dataset, in the same bucket, that they are to be.")
+@click.option(
+    "--n", "count", type=click.IntRange(min=0), metavar="N", help="Number of files to pick at random (default: all)."
+)
+@click.option("--to", type=HANDLE, required=True, help="Dataset to create, in the same bucket.")
 @_SEED
 @_STRATIFY
 @_WHERE
@@ -57,9 +59,9 @@ def sample(
     tag: str | None,
     author: str | None,
 ) -> None:
-    """Make some of the files of a version a dataset of their own: N by chance, or those that --where is true for.
+    """Create a dataset from some files of a version: N random ones, or those that match --where.
 
-    No data is copied. What it was made from, and how, stands in the dataset's metadata as derived_from.
+    No data is copied. The new dataset records its origin in its metadata, as derived_from.
     """
     with _package(invocation, handle) as package, invocation.progress() as progress:
         made = package.sample(
@@ -85,14 +87,14 @@ def sample(
     ),
 )
 @click.argument("handle", type=HANDLE)
-@click.option("--train", type=float, metavar="SHARE", help="The share of the part `train`.")
-@click.option("--val", type=float, metavar="SHARE", help="That of `val`.")
-@click.option("--test", type=float, metavar="SHARE", help="That of `test`.")
-@click.option("--part", "parts", multiple=True, metavar="NAME=SHARE", help="Another part; may be given again.")
-@click.option("--to", type=HANDLE, help="Call the datasets so, with a dash and the part; as this one by default.")
+@click.option("--train", type=float, metavar="SHARE", help="Share of the part `train`.")
+@click.option("--val", type=float, metavar="SHARE", help="Share of the part `val`.")
+@click.option("--test", type=float, metavar="SHARE", help="Share of the part `test`.")
+@click.option("--part", "parts", multiple=True, metavar="NAME=SHARE", help="Another part; can be repeated.")
+@click.option("--to", type=HANDLE, help="Base name of the new datasets, NAME-PART (default: this dataset's name).")
 @_SEED
 @_STRATIFY
-@click.option("--group", metavar="FIELD", help="Files with the same value of it stay in one part.")
+@click.option("--group", metavar="FIELD", help="Keep files with the same value of FIELD in one part.")
 @_WHERE
 @_MESSAGE
 @_TAG
@@ -114,9 +116,9 @@ def split(
     tag: str | None,
     author: str | None,
 ) -> None:
-    """Divide the files of a version among new datasets in the same bucket, by chance and in proportion.
+    """Split the files of a version at random into new datasets in the same bucket, by the given shares.
 
-    No data is copied. What they were made from, and how, stands in the metadata of each as derived_from.
+    No data is copied. Each new dataset records its origin in its metadata, as derived_from.
     """
     given = {"train": train, "val": val, "test": test}
     shares = {name: share for name, share in given.items() if share is not None}

@@ -14,18 +14,18 @@ from penstock.cli.main import Root, run
 __all__ = ["main", "root"]
 
 _COMMANDS = {
-    "checkout": LazyCommand("declared.showing:checkout", "Have folders and databases show what the commit has."),
-    "config": LazyCommand("declared.tracking:config", "Read or set how this repository's datasets are made."),
-    "doctor": LazyCommand("declared.tracking:doctor", "Check what datasets of this repository rest on."),
-    "log": LazyCommand("declared.showing:log_", "Show the versions that commits have."),
+    "checkout": LazyCommand("declared.showing:checkout", "Update folders and databases to HEAD."),
+    "config": LazyCommand("declared.tracking:config", "Show or change settings of this repository's datasets."),
+    "doctor": LazyCommand("declared.tracking:doctor", "Check this repository's datasets for problems."),
+    "log": LazyCommand("declared.showing:log_", "Show the versions of datasets by commit."),
     "pull": LazyCommand("declared.transfer:pull", "Fetch the files of the datasets."),
     "push": LazyCommand("declared.transfer:push", "Send versions to the remotes of the datasets."),
-    "run": LazyCommand("declared.making:run_", "Make what a commit would make, now."),
+    "run": LazyCommand("declared.making:run_", "Build the data of a commit now."),
     "schema": LazyCommand("declared.tracking:schema", "Show what a file declares."),
-    "status": LazyCommand("declared.showing:status", "Tell what a commit would do, and what is not as it should be."),
-    "track": LazyCommand("declared.tracking:track", "Have commits of a file make versions of its datasets."),
-    "trust": LazyCommand("declared.tracking:trust", "Let this repository's code run, and its data follow git."),
-    "untrack": LazyCommand("declared.tracking:untrack", "Have git do no more for a file."),
+    "status": LazyCommand("declared.showing:status", "Show what a commit would do, and any problems."),
+    "track": LazyCommand("declared.tracking:track", "Build datasets whenever a file is committed."),
+    "trust": LazyCommand("declared.tracking:trust", "Trust this repository to run its code."),
+    "untrack": LazyCommand("declared.tracking:untrack", "Stop building the datasets of a file."),
 }
 
 
@@ -39,7 +39,7 @@ _COMMANDS = {
 @click.version_option(__version__, message="git-datasets %(version)s")
 @click.pass_context
 def root(context: click.Context) -> None:
-    """Datasets as code: a committed file describes the state of its database and data folders."""
+    """Datasets as code: a committed file declares a dataset, and git commits build it."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 

@@ -14,12 +14,12 @@ __all__ = ["run_"]
 
 
 @click.command("run", cls=Command, examples=("git datasets run", "git datasets run --again"))
-@click.option("--again", is_flag=True, help="Run ingests once more, and give HEAD what comes of it.")
+@click.option("--again", is_flag=True, help="Run the ingests again, and replace the data of HEAD.")
 @pass_invocation
 def run_(invocation: Invocation, again: bool) -> None:
-    """Make the data of HEAD, if it was committed without; else what a commit of what is staged would make.
+    """Build the data of HEAD if it is missing; otherwise what a commit of the staged changes would build.
 
-    What was made is kept: the commit that follows makes nothing twice.
+    The results are kept, so that the commit does not build anything twice.
     """
     from penstock.project.commits.commit_versions import CommitVersions
     from penstock.project.commits.work_tree import follow

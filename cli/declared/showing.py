@@ -17,9 +17,9 @@ __all__ = ["checkout", "log_", "status"]
 @click.command(cls=Command, examples=("git datasets status",))
 @pass_invocation
 def status(invocation: Invocation) -> None:
-    """Tell what HEAD has, what a commit of what is staged would change, and what was changed in the folders.
+    """Show the data of HEAD, what a commit of the staged changes would do, and edits in the data folders.
 
-    Nothing is run. Exit code 1 when something is to be done.
+    Nothing is run. The exit code is 1 if there is something to do.
     """
     from penstock.project.commits.dataset_survey import survey
 
@@ -35,10 +35,10 @@ def status(invocation: Invocation) -> None:
 
 
 @click.command("log", cls=Command, examples=("git datasets log", "git datasets log -n 5"))
-@click.option("-n", "count", type=int, default=20, help="So many commits at most.")
+@click.option("-n", "count", type=int, default=20, help="Show at most N commits.")
 @pass_invocation
 def log_(invocation: Invocation, count: int) -> None:
-    """Show the commits that changed data: the version of each dataset, and how many records it has."""
+    """Show the commits that changed data, with the version and the number of records of each dataset."""
     from penstock.project.commits.dataset_survey import commits_with_versions
 
     with opened_repository(invocation) as repository:
@@ -63,13 +63,15 @@ def log_(invocation: Invocation, count: int) -> None:
 
 @click.command(cls=Command, examples=("git datasets checkout", "git datasets checkout --ours"))
 @click.argument("records", nargs=-1)
-@click.option("--ours", "side", flag_value="ours", help="In a merge, take what HEAD has of RECORDS, by id, or of all.")
-@click.option("--theirs", "side", flag_value="theirs", help="In a merge, take what is merged in.")
+@click.option(
+    "--ours", "side", flag_value="ours", help="In a merge, keep HEAD's side of RECORDS (ids), or of all records."
+)
+@click.option("--theirs", "side", flag_value="theirs", help="In a merge, take the other side.")
 @pass_invocation
 def checkout(invocation: Invocation, records: tuple[str, ...], side: str | None) -> None:
-    """Have folders and databases show what HEAD has.
+    """Update folders and databases to the data of HEAD.
 
-    In a merge, --ours or --theirs settles records that both sides changed: of RECORDS, or of all. Then commit.
+    In a merge, --ours or --theirs resolves records that both sides changed: RECORDS, or all. Then commit.
     """
     from penstock.project.commits.commit_versions import CommitVersions
     from penstock.project.commits.work_tree import WorkTree

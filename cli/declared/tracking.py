@@ -22,9 +22,9 @@ __all__ = ["config", "doctor", "schema", "track", "trust", "untrack"]
 @click.argument("file", type=click.Path())
 @pass_invocation
 def track(invocation: Invocation, file: str) -> None:
-    """Have commits of FILE make versions of the datasets that it declares.
+    """Build the datasets that FILE declares whenever it is committed.
 
-    Hooks are installed beside those that are there, and git ignores the folders that will be made. Nothing is run now.
+    This installs git hooks beside existing ones, and ignores the data folders in git. Nothing is run yet.
     """
     from penstock.project.commits.setup import track as track_file
 
@@ -38,7 +38,7 @@ def track(invocation: Invocation, file: str) -> None:
 @click.argument("file", type=click.Path())
 @pass_invocation
 def untrack(invocation: Invocation, file: str) -> None:
-    """Have git do no more for FILE; its folders and database go, and versions that were made stay."""
+    """Stop building the datasets of FILE, and remove its folders and database. Existing versions are kept."""
     from penstock.project.commits.setup import untrack as untrack_file
 
     with opened_repository(invocation) as repository:
@@ -52,9 +52,9 @@ def untrack(invocation: Invocation, file: str) -> None:
 @click.command(cls=Command, examples=("git datasets trust",))
 @pass_invocation
 def trust(invocation: Invocation) -> None:
-    """Let this repository run the code of its datasets, and have their data follow git: once for each clone.
+    """Trust this repository to run the code of its datasets, and keep their data in step with git.
 
-    Read what it would run first: git datasets schema.
+    Do this once per clone. First read what it would run: git datasets schema.
     """
     from penstock.project.commits.setup import trust as trust_repository
 
@@ -70,7 +70,7 @@ def trust(invocation: Invocation) -> None:
 @click.argument("file", type=click.Path(), required=False)
 @pass_invocation
 def schema(invocation: Invocation, file: str | None) -> None:
-    """Show what FILE, or each tracked file, declares: fields, and the methods that would run. Nothing is run."""
+    """Show the fields and methods that FILE, or each tracked file, declares. Nothing is run."""
     from penstock.project.commits.setup import read_file
 
     with opened_repository(invocation) as repository:
@@ -118,13 +118,13 @@ def _tell_source(invocation: Invocation, source: DeclaredSource) -> None:
 @click.argument("value", required=False)
 @pass_invocation
 def config(invocation: Invocation, name: str, value: str | None) -> None:
-    """Read or set how datasets of this repository are made.
+    """Show or change the settings for building this repository's datasets.
 
-    errors: `refuse` a commit when a record's field cannot be made (the default), or `keep` the error in its place.
+    errors: `refuse` the commit if a field cannot be built (default), or `keep` the error in its place.
 
-    executor: `processes` of this machine (the default), or a Dask cluster, `dask://HOST:PORT`.
+    executor: `processes` on this machine (default), or a Dask cluster, `dask://HOST:PORT`.
 
-    folders: `links` to files on this machine (the default), or a `mount`, which fetches what is read.
+    folders: `links` to local files (default), or a `mount` that fetches files when they are read.
     """
     from penstock.project.commits.setup import write_setting
     from penstock.project.commits.work_tree import WorkTree
@@ -145,7 +145,7 @@ def config(invocation: Invocation, name: str, value: str | None) -> None:
 @click.command(cls=Command, examples=("git datasets doctor",))
 @pass_invocation
 def doctor(invocation: Invocation) -> None:
-    """Check what datasets of this repository rest on: hooks, trust, versions, folders. Exit code 1: not all is well."""
+    """Check hooks, trust, versions and folders of this repository's datasets. The exit code is 1 for problems."""
     from penstock.project.commits.setup import examine
 
     with opened_repository(invocation) as repository:

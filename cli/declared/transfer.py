@@ -17,9 +17,9 @@ __all__ = ["pull", "push"]
 @click.argument("remote", default="origin")
 @pass_invocation
 def push(invocation: Invocation, remote: str) -> None:
-    """Send the versions of HEAD, and those before it, to the remotes of the datasets; then the notes to git's REMOTE.
+    """Send the versions of HEAD and its history to the remotes of the datasets, and the notes to git's REMOTE.
 
-    `git push` does it by itself.
+    `git push` does this automatically.
     """
     from penstock.project.commits.git_texts import full_commit
     from penstock.project.commits.pushed_data import PushedRef, push_commits
@@ -37,7 +37,7 @@ def push(invocation: Invocation, remote: str) -> None:
 @click.command(cls=Command, examples=("git datasets pull",))
 @pass_invocation
 def pull(invocation: Invocation) -> None:
-    """Fetch the files of HEAD's datasets that are not on this machine, and have folders be links to them."""
+    """Fetch missing files of HEAD's datasets, and link them into the data folders."""
     from penstock.project.commits.pushed_data import pull_files
     from penstock.project.commits.setup import write_setting
     from penstock.project.commits.work_tree import WorkTree, follow

@@ -18,7 +18,7 @@ from penstock.errors import UsageError
 
 __all__ = ["branch", "tag"]
 
-_AUTHOR = click.option("--author", metavar="NAME", help="Who does it; as git has it by default.")
+_AUTHOR = click.option("--author", metavar="NAME", help="Author to record (default: as in git).")
 
 
 @click.command(
@@ -34,7 +34,7 @@ _AUTHOR = click.option("--author", metavar="NAME", help="Who does it; as git has
 @click.argument("name", required=False)
 @click.argument("start", required=False)
 @click.option("-d", "--delete", is_flag=True, help="Delete the branch NAME; its versions stay.")
-@click.option("--force", is_flag=True, help="Delete main, even.")
+@click.option("--force", is_flag=True, help="Allow deleting main.")
 @_AUTHOR
 @pass_invocation
 def branch(
@@ -46,10 +46,10 @@ def branch(
     force: bool,
     author: str | None,
 ) -> None:
-    """List the branches of a dataset, make branch NAME at the version START, or delete it.
+    """List the branches of a dataset, create the branch NAME at the version START, or delete it.
 
-    START is a branch, tag, commit or top hash; by default what the handle names, main if it says nothing. A deleted
-    branch is still in `penstock log --reflog`.
+    START is a branch, tag, commit or top hash (default: the version that the handle names, or main). A deleted branch
+    stays visible in `penstock log --reflog`.
     """
     output = invocation.output
     if delete and (name is None or start is not None):
@@ -93,13 +93,13 @@ def _list_branches(dataset: Dataset, output: Output) -> None:
 )
 @click.argument("handle", type=HANDLE)
 @click.argument("name", required=False)
-@click.option("-d", "--delete", is_flag=True, help="Refused: tags are for ever.")
+@click.option("-d", "--delete", is_flag=True, help="Not possible: tags are permanent.")
 @_AUTHOR
 @pass_invocation
 def tag(invocation: Invocation, handle: Handle, name: str | None, delete: bool, author: str | None) -> None:
-    """List the tags of a dataset, or give the version that the handle names the tag NAME.
+    """List the tags of a dataset, or tag the version that the handle names as NAME.
 
-    A tag never moves and is never deleted: what was published under a name stays what it was.
+    Tags are permanent: they cannot be moved or deleted, so that whoever cites one can rely on it.
     """
     output = invocation.output
     if delete:

@@ -48,12 +48,12 @@ _SHOWN = 20
 @click.argument("first", type=VERSION_TEXT, metavar="[A]", default=WHOLE)
 @click.argument("new", type=VERSION_TEXT, metavar="[B]", default="")
 @click.argument("path", default="")
-@click.option("--stat", is_flag=True, help="Count what differs, and list nothing.")
+@click.option("--stat", is_flag=True, help="Print only counts.")
 @click.option(
     "--all",
     "every",
     is_flag=True,
-    help="List what is in new directories of a mount, and more than 10,000,000 lines, too.",
+    help="Also list the contents of new directories in a mount, and more than 10,000,000 lines.",
 )
 @content_options
 @pass_invocation
@@ -62,9 +62,10 @@ def diff(
 ) -> None:
     """List what differs from version A to B: another version, a ref of the same dataset, or a local directory.
 
-    Lines begin with A (added), M (modified), D (deleted) or R (renamed). A directory begins with / or . and a push
-    of it is what B is taken to be; nothing is uploaded. ? is a file of the right size that cannot be compared by
-    contents: it is pinned by its identity, and was never read here. The exit code is 0 when nothing differs, else 1.
+    Lines start with A (added), M (modified), D (deleted) or R (renamed). Write a directory with a leading / or . to
+    compare with what a push of it would publish; nothing is uploaded. A ? marks a file of the right size whose content
+    cannot be compared: the version pins it by identity, and it was never read here. The exit code is 1 if there are
+    differences, and 0 otherwise.
 
     --rows, --text and --images look into the files that both sides have: rows of tables (penstock[parquet]) by a --key,
     lines, and a page with pictures before and after (penstock[similarity]).
@@ -90,7 +91,7 @@ def diff(
     old = VERSION.convert(first, None, click.get_current_context())
     if not new:
         if innermost_place() is None or "/" in first:
-            raise click.UsageError("there is nothing to compare it with: name a version, a ref or a directory")
+            raise click.UsageError("name a version, a ref or a directory to compare with")
         new = str(version_here(invocation).version.ref)  # the version that is mounted
     with ExitStack() as stack:
         found = stack.enter_context(_compared(invocation, stack, old, new, path))

@@ -32,10 +32,10 @@ __all__ = ["lineage"]
 @click.argument("path", default="")
 @pass_invocation
 def lineage(invocation: Invocation, handle: Handle, path: str) -> None:
-    """Show what a version was made from, step by step back to the source; with PATH, a file of it.
+    """Show what a version, or a file PATH in it, was made from, step by step back to the source.
 
-    Versions that a transform, a sample or a split has made say from which version and how: function and its hash,
-    parameters, versions of libraries. What is not there any more is told.
+    Versions made by a transform, a sample or a split record the version they came from and how: the function and its
+    hash, parameters, and library versions. Sources that no longer exist are marked.
     """
     with Package(handle, invocation.settings()) as package:
         steps = package.lineage(path)

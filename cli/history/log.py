@@ -37,10 +37,10 @@ _MOST_REFS = 1000
 )
 @click.argument("handle", type=VERSION, default=WHOLE)
 @click.argument("path", default="")
-@click.option("-n", "--limit", type=click.IntRange(min=1), metavar="N", help="Show N versions at the most.")
-@click.option("--oneline", is_flag=True, help="One line a version.")
-@click.option("--graph", is_flag=True, help="Draw which version came from which.")
-@click.option("--reflog", is_flag=True, help="Show the moves of the branch, not the versions.")
+@click.option("-n", "--limit", type=click.IntRange(min=1), metavar="N", help="Show at most N versions.")
+@click.option("--oneline", is_flag=True, help="Print one line per version.")
+@click.option("--graph", is_flag=True, help="Draw the history as a graph.")
+@click.option("--reflog", is_flag=True, help="Show how the branch moved, instead of versions.")
 @pass_invocation
 def log_(
     invocation: Invocation,
@@ -51,10 +51,10 @@ def log_(
     graph: bool,
     reflog: bool,
 ) -> None:
-    """Show the versions that led to one, the newest first, with the branches and tags that stand there.
+    """Show the history of a version, newest first, with the branches and tags that point to each version.
 
-    With PATH, only those that changed what is there. A path in the handle means the same. Times are this machine's; in
-    JSON they are in UTC. In a mount, by default what led to the version that is mounted.
+    With PATH (or a path in the handle), only versions that changed it are shown. Times are in the local time zone, in
+    JSON in UTC. Inside a mount, the default is the mounted version.
     """
     where = "/".join(filter(None, (handle.subdir, path)))
     output = invocation.output

@@ -29,9 +29,11 @@ __all__ = ["merge"]
     ),
 )
 @click.argument("handle", type=HANDLE)
-@click.option("--into", "branch", default=DEFAULT_BRANCH, show_default=True, metavar="BRANCH", help="Branch to move.")
-@click.option("-m", "--message", default="", metavar="TEXT", help="Say what this merge is.")
-@click.option("--author", metavar="NAME", help="Who made it; as git has it by default.")
+@click.option(
+    "--into", "branch", default=DEFAULT_BRANCH, show_default=True, metavar="BRANCH", help="Branch to merge into."
+)
+@click.option("-m", "--message", default="", metavar="TEXT", help="Describe the merge.")
+@click.option("--author", metavar="NAME", help="Author of the version (default: as in git).")
 @side_options
 @click.option("--rows", metavar="KEY", help="Join tables row by row, known by these columns: a,b.")
 @click.option("--text", is_flag=True, help="Join lines of text that both have changed, as git does it.")
@@ -49,7 +51,7 @@ def merge(
     text: bool,
     dry_run: bool,
 ) -> None:
-    """Merge the version that the handle names, with all that led to it, into a branch.
+    """Merge the version that the handle names, with its history, into a branch.
 
     Paths that only one side has changed since both were one are taken from that side. What both have changed is a
     conflict: exit code 4, the paths are named, and nothing has happened. --ours and --theirs settle conflicts, all of

@@ -23,13 +23,13 @@ __all__ = ["reset", "revert"]
 )
 @click.argument("handle", type=HANDLE)
 @click.argument("to")
-@click.option("--author", metavar="NAME", help="Who does it; as git has it by default.")
+@click.option("--author", metavar="NAME", help="Author to record (default: as in git).")
 @pass_invocation
 def reset(invocation: Invocation, handle: Handle, to: str, author: str | None) -> None:
-    """Let a branch stand at the version TO: a branch, tag, commit or top hash of the dataset, older or not.
+    """Move a branch to the version TO: a branch, tag, commit or top hash of the dataset, older or newer.
 
-    Where it stood before is in `penstock log --reflog`, and can be mounted and reset to until `penstock gc` takes what
-    nothing leads to any more.
+    `penstock log --reflog` shows where the branch was before. That version can still be mounted and reset to, until
+    `penstock gc` deletes what no branch or tag leads to.
     """
     branch = handle.ref or DEFAULT_BRANCH
     done = dataset_named(handle, invocation).reset(to, branch=branch, author=author)
@@ -60,8 +60,8 @@ def reset(invocation: Invocation, handle: Handle, to: str, author: str | None) -
 )
 @click.argument("handle", type=HANDLE)
 @click.argument("commit")
-@click.option("-m", "--message", default="", metavar="TEXT", help="Say why.")
-@click.option("--author", metavar="NAME", help="Who does it; as git has it by default.")
+@click.option("-m", "--message", default="", metavar="TEXT", help="Describe the reason.")
+@click.option("--author", metavar="NAME", help="Author to record (default: as in git).")
 @side_options
 @pass_invocation
 def revert(
@@ -73,10 +73,10 @@ def revert(
     ours: tuple[str, ...],
     theirs: tuple[str, ...],
 ) -> None:
-    """Make a version that undoes what one COMMIT changed in its first parent, and keeps all that came after.
+    """Create a version that undoes the changes of one COMMIT and keeps everything that came after.
 
-    A path that was changed again since is a conflict: exit code 4, and nothing has happened. --ours keeps what the
-    branch has, --theirs takes what was there before the commit.
+    A path that has changed again since then is a conflict: nothing happens, and the exit code is 4. --ours keeps what
+    the branch has, --theirs takes what was there before the commit.
     """
     branch = handle.ref or DEFAULT_BRANCH
     dataset = dataset_named(handle, invocation)

@@ -32,15 +32,13 @@ _SHOWN = 20
     ),
 )
 @click.argument("directory", type=COPY, default=WHOLE)
-@click.option("-m", "--message", default="", metavar="TEXT", help="Say what this version is.")
-@click.option("--branch", metavar="NAME", help="Land there; by default on the branch that is mounted.")
-@click.option("--tag", metavar="NAME", help="Give the version a tag, too.")
-@click.option("--author", metavar="NAME", help="Who made it; as git has it by default.")
+@click.option("-m", "--message", default="", metavar="TEXT", help="Describe the version.")
+@click.option("--branch", metavar="NAME", help="Commit to this branch (default: the mounted one).")
+@click.option("--tag", metavar="NAME", help="Also tag the version.")
+@click.option("--author", metavar="NAME", help="Author of the version (default: as in git).")
 @side_options
-@click.option(
-    "--times/--no-times", default=None, help="Record modification times that were set, where nothing else was changed."
-)
-@click.option("--dry-run", is_flag=True, help="Tell what would be sent; change nothing.")
+@click.option("--times/--no-times", default=None, help="Also record modification times of files with no other change.")
+@click.option("--dry-run", is_flag=True, help="Show what would be sent, and change nothing.")
 @pass_invocation
 def commit_(
     invocation: Invocation,
@@ -54,18 +52,16 @@ def commit_(
     times: bool | None,
     dry_run: bool,
 ) -> None:
-    """Make what was changed in the mount at DIRECTORY, by default the one here, the next version.
+    """Commit the changes in the mount at DIRECTORY (default: the one you are in) as a new version.
 
-    Only blocks that changed are sent. The mount stays in use meanwhile and goes on, clean, at the new version; files
-    that are open stay open. What was unmounted with changes in it can be committed as well.
+    Only changed blocks are sent. The mount stays usable during the commit and then shows the new version; open files
+    stay open. You can also commit the changes of a directory that is no longer mounted.
 
-    When others have moved the branch meanwhile, what they changed is merged in; where both changed the same path, it
-    is a conflict: nothing happens, and the paths are named. --ours keeps what was changed here, --theirs what they
-    have.
+    If others have moved the branch in the meantime, their changes are merged in. If both sides changed the same path,
+    that is a conflict: nothing is committed, and the paths are listed. --ours keeps your side, --theirs the other.
 
-    Modification times are recorded of what else has changed, and with --times (or [commit] times = true in the
-    settings) of all for which they were set. Permission bits and attributes are kept; named pipes and sockets are named
-    and left out.
+    Modification times are recorded for files that have other changes too, and with --times (or [commit] times = true
+    in the settings) for all. Permission bits and attributes are kept. Named pipes and sockets are listed and skipped.
     """
     workspace = Workspace(directory, invocation.settings())
     with invocation.progress() as progress:

@@ -27,13 +27,13 @@ _LINE_COLOURS = {"+": "green", "-": "red", "@": "cyan"}
     examples=("penstock conflicts /mnt/edit", "penstock conflicts --branch fixes", "penstock conflicts --json"),
 )
 @click.argument("directory", type=COPY, default=WHOLE)
-@click.option("--branch", metavar="NAME", help="Where it is to land; by default the branch that is mounted.")
+@click.option("--branch", metavar="NAME", help="Compare with this branch (default: the mounted one).")
 @pass_invocation
 def conflicts(invocation: Invocation, directory: str, branch: str | None) -> None:
-    """Show both sides of each path that was changed in the mount at DIRECTORY, and by others on the branch meanwhile.
+    """Show both sides of each path that you changed in the mount at DIRECTORY and others changed on the branch.
 
-    Sizes, lines of text, rows of CSV, and the size of images. Nothing is changed. Exit code 4 when there are conflicts:
-    a commit settles them with --ours PATH (what was changed here) or --theirs PATH.
+    It compares sizes, lines of text, rows of CSV and image sizes, and changes nothing. The exit code is 4 if there are
+    conflicts. To resolve them, commit with --ours PATH (your side) or --theirs PATH.
     """
     output = invocation.output
     found = Workspace(directory, invocation.settings()).conflicts(branch=branch)

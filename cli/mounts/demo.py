@@ -38,10 +38,10 @@ _EDITED = "zone.tab"
 @click.option("--remove", is_flag=True, help="Unmount the demo and delete its directory.")
 @pass_invocation
 def demo(invocation: Invocation, directory: str, remove: bool) -> None:
-    """Push real files into a store in DIRECTORY, mount them, change them, and make a new version; each step is told.
+    """Push real files into a local store, mount them, change them, commit the changes, and explain each step.
 
-    DIRECTORY is made, by default ~/penstock-demo. The files are those that tell this machine the time around the
-    world, or else a part of its Python. It stays mounted, to be looked at, until it is removed.
+    Everything happens in DIRECTORY, which is created (default: ~/penstock-demo). The files are this machine's time
+    zone data, or else a part of its Python. They stay mounted, so that you can look around, until you remove the demo.
     """
     place = os.path.realpath(os.path.expanduser(directory))
     if remove:

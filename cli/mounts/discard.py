@@ -28,16 +28,16 @@ __all__ = ["discard_"]
     ),
 )
 @click.argument("named", nargs=-1, metavar="[DIRECTORY] [PATH]...")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask before everything is given up.")
-@click.option("--dry-run", is_flag=True, help="Tell what would be put back; change nothing.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask before discarding everything.")
+@click.option("--dry-run", is_flag=True, help="Show what would be discarded, and change nothing.")
 @pass_invocation
 def discard_(invocation: Invocation, named: tuple[str, ...], yes: bool, dry_run: bool) -> None:
-    """Put paths in the mount at DIRECTORY back to the last commit, with all below them; by default everything.
+    """Reset paths in the mount at DIRECTORY to the last commit, including everything below them (default: all paths).
 
-    After DIRECTORY a PATH is one in the mount, as `penstock status` tells it; without it, as of the working directory.
-    What was added is removed, what was deleted or changed is restored, and of what was renamed both ends are put back
-    when either is named. What programs have open they can read on. Works on what was unmounted with changes in it as
-    well. There is no way back from it.
+    If you name DIRECTORY, each PATH is relative to it, as `penstock status` prints it; otherwise it is relative to the
+    working directory. Added files are removed; deleted and changed ones are restored. Naming either end of a rename
+    undoes the rename. Programs can keep reading files that they have open. This also works on changes that are not
+    mounted. It cannot be undone.
     """
     directory, paths = copy_and_paths(invocation, named)
     if not paths and not yes and not dry_run and not _agreed(directory):
@@ -59,8 +59,8 @@ def discard_(invocation: Invocation, named: tuple[str, ...], yes: bool, dry_run:
 def _agreed(directory: str) -> bool:
     if not sys.stdin.isatty():
         raise UsageError(
-            f"everything that was changed in {directory} would be given up",
+            f"all changes in {directory} would be discarded",
             why="there is no terminal to ask at",
             fix="Add --yes if that is what you want, or name the paths.",
         )
-    return click.confirm(f"Give up everything that was changed in {directory}?", err=True)
+    return click.confirm(f"Discard all changes in {directory}?", err=True)

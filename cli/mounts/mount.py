@@ -45,27 +45,30 @@ __all__ = ["mount_", "mounts", "umount"]
 )
 @click.argument("handle", type=UNREAD_HANDLE)
 @click.argument("directory", type=click.Path())
-@click.option("-f", "--foreground", is_flag=True, help="Serve in this process, until it is interrupted or unmounted.")
-@click.option("--cache-dir", type=click.Path(path_type=Path), metavar="DIR", help="Keep blocks there.")
-@click.option("--cache-size", type=SIZE, metavar="SIZE", help="Keep so many bytes of them at the most, as 50GB.")
-@click.option("--allow-other", is_flag=True, help="Let other users in.")
-@click.option("--uid", type=click.IntRange(min=0), metavar="N", help="Who owns the files; you by default.")
-@click.option("--gid", type=click.IntRange(min=0), metavar="N", help="Which group owns the files.")
-@click.option("--umask", type=OCTAL, metavar="BITS", help="Permission bits that files lack; 022 by default.")
-@click.option("-w", "--writable", is_flag=True, help="Take changes, kept on this machine until a commit.")
+@click.option("-f", "--foreground", is_flag=True, help="Serve from this process until it is interrupted or unmounted.")
+@click.option("--cache-dir", type=click.Path(path_type=Path), metavar="DIR", help="Keep cached blocks in DIR.")
+@click.option("--cache-size", type=SIZE, metavar="SIZE", help="Limit the cache to SIZE, for example 50GB.")
+@click.option("--allow-other", is_flag=True, help="Let other users access the mount.")
+@click.option("--uid", type=click.IntRange(min=0), metavar="N", help="User id that owns the files (default: yours).")
+@click.option("--gid", type=click.IntRange(min=0), metavar="N", help="Group id that owns the files (default: yours).")
+@click.option("--umask", type=OCTAL, metavar="BITS", help="Permission bits to remove from files (default: 022).")
+@click.option("-w", "--writable", is_flag=True, help="Allow changes, which stay on this machine until you commit them.")
 @click.option(
     "--overlay-dir",
     "overlay_directory",
     type=click.Path(resolve_path=True),
     metavar="DIR",
-    help="Keep the changes there.",
+    help="Keep the changes in DIR.",
 )
-@click.option("--non-empty", is_flag=True, help="Mount over a directory that holds files.")
+@click.option("--non-empty", is_flag=True, help="Allow mounting over a directory that is not empty.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="Format of the mount's log.")
 @click.option(
-    "--log-format", type=click.Choice(["text", "json"]), default="text", help="Write the mount's log as lines of JSON."
+    "--record-trace",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Record in FILE what is read, for `penstock warm --from-trace`.",
 )
-@click.option("--also", multiple=True, metavar="BUCKET", help="Read from that mirror of the dataset as well.")
-@click.option("--record-trace", type=click.Path(dir_okay=False), metavar="FILE", help="Write what is read first there.")
+@click.option("--also", multiple=True, metavar="BUCKET", help="Also read from this mirror of the dataset; can be repeated.")
 @pass_invocation
 def mount_(
     invocation: Invocation,
@@ -77,17 +80,17 @@ def mount_(
     cache_size: int | None,
     **options: Any,
 ) -> None:
-    """Show a version, or a folder of it, as a directory.
+    """Mount a version, or a folder of it, as a directory.
 
-    Returns when the tree is readable; a process in the background serves it until `penstock umount`. The mount stays
-    with the version that the handle names now, whatever is pushed later.
+    The command returns when the files can be read; a background process serves them until `penstock umount`. The mount
+    keeps showing the version that the handle names now, whatever is pushed later.
 
-    With --writable files can be changed, made, renamed and removed. Changes stay on this machine, also when it is
-    unmounted, until `penstock commit` makes a version of them or `penstock discard` drops them; mounting at the same
-    directory again finds them.
+    With --writable you can change, create, rename and remove files. The changes stay on this machine, even after
+    unmounting, until `penstock commit` makes them a version or `penstock discard` drops them. Mounting at the same
+    directory again brings them back.
 
-    With --also, which can be given several times, the nearest of the buckets is read from, and another one when it does
-    not answer or has not got what it should. What a branch means, and what is committed, is the first bucket's.
+    With --also, the nearest of the buckets is read from, and another one if it does not answer or lacks an object. The
+    first bucket decides what a branch means, and takes commits.
     """
     if options["overlay_directory"] is not None and not options["writable"]:
         raise click.UsageError("--overlay-dir is for --writable")
@@ -121,14 +124,14 @@ def _tell(output: Output, made: MountInfo) -> None:
     examples=("penstock umount /mnt/photos", "penstock umount --lazy /mnt/photos"),
 )
 @click.argument("directories", nargs=-1, required=True, type=MOUNTPOINT)
-@click.option("-l", "--lazy", is_flag=True, help="Out of sight now; gone when its last user is done.")
-@click.option("-f", "--force", is_flag=True, help="Now, whoever still uses it: they get errors.")
+@click.option("-l", "--lazy", is_flag=True, help="Detach now, and unmount when the last program that uses it is done.")
+@click.option("-f", "--force", is_flag=True, help="Unmount even if programs still use it; they get errors.")
 @pass_invocation
 def umount(invocation: Invocation, directories: tuple[str, ...], lazy: bool, force: bool) -> None:
-    """Unmount what Penstock has mounted at each DIRECTORY; also what a dead mount has left behind.
+    """Unmount each DIRECTORY where Penstock has mounted something, including dead mounts.
 
-    Changes that were not committed stay on this machine: they can be committed as they are, and mounting at the
-    same directory goes on with them. One that cannot be unmounted keeps no other one from it.
+    Uncommitted changes stay on this machine: you can commit them without mounting, or mount at the same directory
+    again to continue. If one directory cannot be unmounted, the others still are.
     """
     settings = invocation.settings()
     failed: list[PenstockError] = []
@@ -159,10 +162,10 @@ def umount(invocation: Invocation, directories: tuple[str, ...], lazy: bool, for
 
 
 @click.command(cls=Command, examples=("penstock mounts", "penstock mounts --all", "penstock mounts --json"))
-@click.option("-a", "--all", "every", is_flag=True, help="List changes that are not mounted and not committed, too.")
+@click.option("-a", "--all", "every", is_flag=True, help="Also list uncommitted changes that are not mounted.")
 @pass_invocation
 def mounts(invocation: Invocation, every: bool) -> None:
-    """List what is mounted. Exit code 1 when a mount is dead."""
+    """List all mounts. The exit code is 1 if a mount is dead."""
     found = list_mounts()
     left = unmounted_changes() if every else []
     if invocation.output.json:

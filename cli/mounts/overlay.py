@@ -19,7 +19,7 @@ __all__ = ["overlay"]
 )
 @click.pass_context
 def overlay(context: click.Context) -> None:
-    """Look after what was changed in writable mounts: check, rescue."""
+    """Check the uncommitted changes of writable mounts, or rescue them from a damaged disk."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
@@ -34,10 +34,10 @@ def overlay(context: click.Context) -> None:
 @click.argument("directory", type=click.Path())
 @pass_invocation
 def check(invocation: Invocation, directory: str) -> None:
-    """Check every record and every byte of what was changed in the mount at DIRECTORY, by their checksums.
+    """Check the checksums of all uncommitted changes in the mount at DIRECTORY.
 
-    DIRECTORY is a mountpoint, also one that is unmounted, or the directory of an overlay. What is damaged is named,
-    with its path. Nothing is changed. Exit code 5 when something is damaged.
+    DIRECTORY is a mountpoint (mounted or not) or the directory of an overlay. Damage is listed by path; nothing is
+    changed. The exit code is 5 if something is damaged.
     """
     output = invocation.output
 
@@ -67,11 +67,11 @@ def check(invocation: Invocation, directory: str) -> None:
 @click.argument("to", type=click.Path(file_okay=False))
 @pass_invocation
 def rescue(invocation: Invocation, directory: str, to: str) -> None:
-    """Write what was changed in the mount at DIRECTORY, and is whole, to the directory TO, which is made or empty.
+    """Copy all undamaged changes of the unmounted DIRECTORY to TO, a new or empty directory.
 
-    DIRECTORY is a mountpoint where nothing is mounted any more, or the directory of an overlay, which stays as it is.
-    Files lie below TO as they did in the mount; what has lost its place is in TO/lost+found. What could not be taken
-    out is named, and what was deleted. Exit code 1 when something was left.
+    DIRECTORY is a mountpoint that is no longer mounted, or the directory of an overlay; it is not changed. Files keep
+    their paths below TO; files whose path is lost go to TO/lost+found. Deleted files, and changes that could not be
+    rescued, are listed. The exit code is 1 if something could not be rescued.
     """
     output = invocation.output
 

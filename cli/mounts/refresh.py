@@ -20,14 +20,13 @@ __all__ = ["refresh_"]
     examples=("penstock refresh /mnt/edit", "penstock refresh --rebase /mnt/edit"),
 )
 @click.argument("directory", type=COPY, default=WHOLE)
-@click.option("--rebase", is_flag=True, help="Keep changes that nobody else made something of.")
+@click.option("--rebase", is_flag=True, help="Carry uncommitted changes over, unless others changed the same paths.")
 @pass_invocation
 def refresh_(invocation: Invocation, directory: str, rebase: bool) -> None:
-    """Have the mount at DIRECTORY, by default the one here, show the version that its branch is at now.
+    """Update the mount at DIRECTORY (default: the one you are in) to the newest version of its branch.
 
-    Files that are open stay open; one that others changed shows what they made of it. A mount never moves by itself.
-    With changes that are not committed it does not move, but for --rebase, and then only when others changed none of
-    the same paths.
+    Open files stay open; those that others changed show the new content. A mount never updates on its own. A mount with
+    uncommitted changes is only updated with --rebase, and only if others changed none of the same paths.
     """
     report = Workspace(directory, invocation.settings()).refresh(rebase=rebase)
     if invocation.output.json:

@@ -29,11 +29,11 @@ _SHOWN = 5
 @click.argument("path", type=click.Path())
 @pass_invocation
 def stat_(invocation: Invocation, path: str) -> None:
-    """Tell what PATH, in a mount, is: its version and hash, what of it is cached, where its bytes lie, its metadata.
+    """Describe PATH in a mount: its version, hash, cached share, storage location and metadata.
 
-    A program can ask for the same by name, as extended attributes: user.penstock.top_hash, .commit, .hash, .cached,
-    .physical, and user.penstock.handle and .bytes_fetched of the mountpoint. They are not listed, so that nothing
-    copies them.
+    Programs can read the same as extended attributes: user.penstock.top_hash, .commit, .hash, .cached, .physical, and
+    on the mountpoint user.penstock.handle and .bytes_fetched. They do not show up in listings of attributes, so that
+    copying a file does not copy them.
     """
     found = stat(path)
     if invocation.output.json:

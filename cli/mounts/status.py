@@ -37,14 +37,14 @@ _SHOWN = 50
     ),
 )
 @click.argument("path", type=MOUNTPOINT, default=WHOLE)
-@click.option("--metrics", is_flag=True, help="Print what Prometheus reads.")
-@click.option("--access-log", type=click.Choice(["on", "off"]), help="Begin or end to write down every open and read.")
+@click.option("--metrics", is_flag=True, help="Print metrics in the Prometheus format.")
+@click.option("--access-log", type=click.Choice(["on", "off"]), help="Start or stop logging every open and read.")
 @pass_invocation
 def status(invocation: Invocation, path: str, metrics: bool, access_log: str | None) -> None:
-    """Tell how the mount at PATH, or around it, is doing: version, hits and misses, what was fetched, memory, cache.
+    """Show the state of the mount at or around PATH: version, cache hits, bytes fetched, memory, damage.
 
-    Of a writable mount, also when it is unmounted, what was changed since the last commit follows, a line each: A
-    (added), M (modified), D (deleted), R (renamed). `penstock diff PATH` lists it alone.
+    For a writable mount, mounted or not, the changes since the last commit follow, one per line: A (added), M
+    (modified), D (deleted), R (renamed). `penstock diff PATH` lists only those.
     """
     output = invocation.output
     directory, inner = _meant(invocation, path)

@@ -40,14 +40,14 @@ class _AddressType(click.ParamType[tuple[str, int]]):
     default="127.0.0.1:9402",
     show_default=True,
     metavar="HOST:PORT",
-    help="Where to answer; port 0 is any that is free.",
+    help="Address to listen on; port 0 picks a free one.",
 )
 @pass_invocation
 def exporter(invocation: Invocation, listen: tuple[str, int]) -> None:
-    """Serve the metrics of all mounts of this machine to Prometheus, at /metrics.
+    """Serve the metrics of your mounts on this machine to Prometheus, at /metrics.
 
-    Root sees the mounts of root, a user those of that user. A mount that does not answer is there with penstock_up 0.
-    It runs until it is ended (SIGTERM, Ctrl-C), and tells systemd when it is ready (Type=notify).
+    You see your own mounts; root sees those of root. A mount that does not answer is reported with penstock_up 0. The
+    exporter runs until SIGTERM or Ctrl-C, and notifies systemd when it is ready (Type=notify).
     """
     output = invocation.output
     host, port = listen

@@ -18,13 +18,13 @@ __all__ = ["restart_"]
     "restart", cls=Command, examples=("penstock restart /mnt/photos", "penstock restart --all     # after an upgrade")
 )
 @click.argument("directories", nargs=-1, type=click.Path())
-@click.option("-a", "--all", "every", is_flag=True, help="All mounts of yours.")
+@click.option("-a", "--all", "every", is_flag=True, help="Restart all your mounts.")
 @pass_invocation
 def restart_(invocation: Invocation, directories: tuple[str, ...], every: bool) -> None:
-    """Have the Penstock that is installed now serve mounts, without unmounting them.
+    """Let the Penstock that is installed now take over mounts, without unmounting them.
 
-    Programs that read from them wait for a moment, and files that they have open stay open. A mount that is at work on
-    a commit is left as it is. The exit code is 1 when one of several could not be restarted.
+    Programs that are reading wait for a moment; their open files stay open. A mount that is busy with a commit is left
+    alone. The exit code is 1 if one of several mounts could not be restarted.
     """
     if every == bool(directories):
         raise click.UsageError("name mounts, or --all")

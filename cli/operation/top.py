@@ -39,13 +39,21 @@ class _Look:
 
 
 @click.command(cls=Command, examples=("penstock top", "penstock top --interval 5", "penstock top --once"))
-@click.option("-d", "--interval", type=click.FloatRange(0.2, 3600), default=2.0, show_default=True, metavar="SECONDS")
-@click.option("--once", is_flag=True, help="Look twice, print what was between, and end.")
+@click.option(
+    "-d",
+    "--interval",
+    type=click.FloatRange(0.2, 3600),
+    default=2.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time between updates.",
+)
+@click.option("--once", is_flag=True, help="Print the activity of one interval, and exit.")
 @pass_invocation
 def top(invocation: Invocation, interval: float, once: bool) -> None:
-    """Show what all mounts are doing: bytes a second, hits, what the cache has saved, and which files were waited for.
+    """Watch the activity of all mounts: throughput, cache hits, bytes saved, and the slowest files.
 
-    Ctrl-C ends it. Without a terminal, and with --json, it looks once (as --once).
+    Press Ctrl-C to quit. Without a terminal, or with --json, it prints one interval and exits, as with --once.
     """
     output = invocation.output
     before = _Look(time.monotonic(), mount_reports())

@@ -44,11 +44,11 @@ def _whole(invocation: Invocation, handle: Handle) -> Package:
     ),
 )
 @click.argument("handle", type=VERSION_OR_BUCKET, default=HERE)
-@click.option("-l", "--long", is_flag=True, help="Show kind, size, time and hash; with --json, everything.")
-@click.option("-r", "--recursive", is_flag=True, help="Go into directories, too.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Show N entries at the most.")
-@click.option("--all", "every", is_flag=True, help="List more than 10,000,000 entries, too, and do not ask.")
-@click.option("--after", metavar="NAME", help="Begin behind this name of the directory.")
+@click.option("-l", "--long", is_flag=True, help="Show kind, size, time and hash; with --json, all fields.")
+@click.option("-r", "--recursive", is_flag=True, help="Also list subdirectories.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="List at most N entries.")
+@click.option("--all", "every", is_flag=True, help="List even more than 10,000,000 entries, without asking.")
+@click.option("--after", metavar="NAME", help="Start after this name in the directory.")
 @pass_invocation
 def ls(
     invocation: Invocation,
@@ -61,7 +61,7 @@ def ls(
 ) -> None:
     """List a directory of a version, or the datasets of a bucket.
 
-    In a mount, by default the version that it stands at, in the working directory; `:main~1` is another one there.
+    Inside a mount, the default is the mounted version at the working directory; `:main~1` names another version of it.
     """
     output = invocation.output
     if handle.dataset is None:
@@ -132,14 +132,14 @@ def entry_record(entry: Entry, long: bool) -> dict[str, JsonValue]:
     ),
 )
 @click.argument("handle", type=VERSION, default=HERE)
-@click.option("--schema", is_flag=True, help="Tell the fields of the files' metadata: types, shares, values.")
+@click.option("--schema", is_flag=True, help="Summarize the files' metadata fields: types, shares, values.")
 @pass_invocation
 def info(invocation: Invocation, handle: Handle, schema: bool) -> None:
-    """Tell what a version is: its hashes, size, author and message, and the refs of the dataset.
+    """Describe a version: its hashes, size, author and message, and the refs of the dataset.
 
-    In a mount, by default the version that it stands at, or a path in it: `penstock info labels.csv`.
+    Inside a mount, the default is the mounted version; you can also name a path in it: `penstock info labels.csv`.
 
-    With --schema, what metadata its files have, which takes one look at each of them.
+    With --schema, summarize the metadata of its files instead; this reads the metadata of each file.
     """
     with _whole(invocation, handle) as package:
         if schema:
@@ -187,7 +187,7 @@ def _tell_fields(invocation: Invocation, found: MetadataFields) -> None:
 @click.argument("handles", type=VERSION, nargs=-1, required=True)
 @pass_invocation
 def cat(invocation: Invocation, handles: tuple[Handle, ...]) -> None:
-    """Write the bytes of files of a version to standard output, verified block by block."""
+    """Print the contents of files in a version, verified block by block."""
     invocation.output.finish()
     for handle in handles:
         with _whole(invocation, handle) as package:

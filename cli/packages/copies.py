@@ -27,7 +27,11 @@ _TOLD = {
 }
 _DONE = {"fetched": "added", "replaced": "replaced", "mode": "mode changed", "removed": "removed"}
 _JOBS = click.option(
-    "--jobs", type=click.IntRange(min=1), default=REQUESTS, show_default=True, help="Requests at a time, at the most."
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=REQUESTS,
+    show_default=True,
+    help="Largest number of parallel requests.",
 )
 
 
@@ -42,18 +46,18 @@ _JOBS = click.option(
 )
 @click.argument("handle", type=UNREAD_HANDLE)
 @click.argument("directory", type=click.Path(file_okay=True), metavar="DIR")
-@click.option("--path", "paths", multiple=True, metavar="PATH", help="Only this file or folder; may be given again.")
-@click.option("--include", multiple=True, metavar="PATTERN", help="Only what this fits; may be given again.")
+@click.option("--path", "paths", multiple=True, metavar="PATH", help="Only this file or folder; can be repeated.")
+@click.option("--include", multiple=True, metavar="PATTERN", help="Only files that match; can be repeated.")
 @_JOBS
 @pass_invocation
 def download(
     invocation: Invocation, handle: Handle, directory: str, paths: tuple[str, ...], include: tuple[str, ...], jobs: int
 ) -> None:
-    """Write the files of a version into a directory.
+    """Copy the files of a version into a directory.
 
-    What is there already is hashed and not fetched again; files with another content are replaced, and what the version
-    does not have stays. Every byte is verified, and no name shows a file that is not whole. Cut off, it goes on where
-    it was when it is run again. Patterns are as in ignore files.
+    Files that are already there are hashed and not fetched again; those with different content are replaced. Files that
+    the version does not have are kept. Every byte is verified, and incomplete files are never visible. If it is
+    interrupted, run it again to continue. Patterns work as in ignore files.
     """
     package = Package(handle_beside(invocation, handle, directory), invocation.settings())
     with package, invocation.progress() as progress:
@@ -71,14 +75,15 @@ def download(
 )
 @click.argument("handle", type=UNREAD_HANDLE)
 @click.argument("directory", type=click.Path(file_okay=True), metavar="DIR")
-@click.option("--delete", is_flag=True, help="Remove what the version does not have, and what is in its way.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--delete", is_flag=True, help="Delete files that the version does not have.")
+@click.option("--dry-run", is_flag=True, help="Show what would be done, and change nothing.")
 @_JOBS
 @pass_invocation
 def sync(invocation: Invocation, handle: Handle, directory: str, delete: bool, dry_run: bool, jobs: int) -> None:
-    """Have a directory hold what a version holds, and with --delete nothing else.
+    """Make a directory match a version; with --delete, exactly.
 
-    As `penstock download`; each change is listed. What the directory's ignore files leave out of a push is not deleted.
+    This works like `penstock download` and lists each change. Files that the directory's ignore files exclude from a
+    push are never deleted.
     """
     output = invocation.output
 

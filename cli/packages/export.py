@@ -21,11 +21,11 @@ __all__ = ["export"]
     examples=("penstock export demo/photos:v1 --jsonl photos.jsonl", "penstock export demo/photos --parquet p.parquet"),
 )
 @click.argument("handle", type=HANDLE)
-@click.option("--jsonl", type=click.Path(), metavar="FILE", help="Write lines of JSON; - is standard output.")
-@click.option("--parquet", type=click.Path(), metavar="FILE", help="Write a Parquet file (penstock[parquet]).")
+@click.option("--jsonl", type=click.Path(), metavar="FILE", help="Write JSON lines to FILE; - is standard output.")
+@click.option("--parquet", type=click.Path(), metavar="FILE", help="Write a Parquet file (needs penstock[parquet]).")
 @pass_invocation
 def export(invocation: Invocation, handle: Handle, jsonl: str | None, parquet: str | None) -> None:
-    """Write a table of all entries of a version: path, kind, size, hash, time, metadata, and where their bytes lie."""
+    """Write a table of all entries of a version: path, kind, size, hash, time, metadata and storage location."""
     if parquet == "-":
         raise click.UsageError("--parquet writes a file; --jsonl - writes to standard output")
     with Package(handle, invocation.settings()) as package:

@@ -31,19 +31,19 @@ def _package(invocation: Invocation, handle: Handle) -> Package:
 )
 @click.argument("handle", type=HANDLE)
 @click.argument("prefix", default="")
-@click.option("--where", metavar="EXPRESSION", help="Only files that this is true for.")
-@click.option("--all", "every", is_flag=True, help="List more than 10,000,000 files, too.")
+@click.option("--where", metavar="EXPRESSION", help="Only files for which the expression is true.")
+@click.option("--all", "every", is_flag=True, help="List even more than 10,000,000 files.")
 @pass_invocation
 def find(invocation: Invocation, handle: Handle, prefix: str, where: str | None, every: bool) -> None:
-    r"""List the files of a version, at and below PREFIX, that an expression over their metadata is true for.
+    r"""Find files of a version, at and below PREFIX, by an expression over their metadata.
 
     \b
-    == != < <= > >=        of numbers or texts; == and != of any values
-    VALUE in LIST          [a, b], or a field that is a list; a text in a text
+    == != < <= > >=        compare numbers or texts; == and != any values
+    VALUE in LIST          [a, b], or a field that is a list; or a text in a text
     FIELD like "*.jpg"     exists FIELD         and, or, not, ( )
 
-    A field is path, name, size, hash, or one of the metadata: label, camera.iso, boxes.0, meta.size, meta."two words".
-    Sizes may be written 1MB. A field that no file has is an error.
+    A field is path, name, size, hash, or a metadata field: label, camera.iso, boxes.0, meta.size, meta."two words".
+    You can write sizes as 1MB. Naming a field that no file has is an error.
     """
     below = "/".join(filter(None, (handle.subdir, prefix.strip("/"))))
     with _package(invocation, handle) as package:
@@ -63,13 +63,17 @@ def find(invocation: Invocation, handle: Handle, prefix: str, where: str | None,
     ),
 )
 @click.argument("handle", type=HANDLE)
-@click.option("--schema", type=click.Path(), metavar="FILE", help="A JSON Schema that each file's metadata has to fit.")
-@click.option("--rules", type=click.Path(), metavar="FILE", help="Rules of folders, types, counts, pairs (JSON, TOML).")
+@click.option(
+    "--schema", type=click.Path(), metavar="FILE", help="JSON Schema that the metadata of each file must match."
+)
+@click.option(
+    "--rules", type=click.Path(), metavar="FILE", help="Rules about folders, types, counts and pairs (JSON or TOML)."
+)
 @pass_invocation
 def validate(invocation: Invocation, handle: Handle, schema: str | None, rules: str | None) -> None:
-    """Tell what in a version is not as it should be, path by path; exit code 1 if there is anything.
+    """Check a version against a metadata schema or rules, and list the problems by path.
 
-    Types are told by content, of which only the first bytes are looked at.
+    File types are detected from the first bytes of each file. The exit code is 1 if there are problems.
     """
     count = 0
     with _package(invocation, handle) as package:

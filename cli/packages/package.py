@@ -25,8 +25,8 @@ from penstock.errors import UsageError
 __all__ = ["package"]
 
 _SHORT = 9
-_OURS = click.option("--ours", "conflicts", flag_value="ours", help="Where both have a key, keep what is there.")
-_THEIRS = click.option("--theirs", "conflicts", flag_value="theirs", help="Where both have a key, take what is new.")
+_OURS = click.option("--ours", "conflicts", flag_value="ours", help="If both sides have a key, keep the existing one.")
+_THEIRS = click.option("--theirs", "conflicts", flag_value="theirs", help="If both sides have a key, take the new one.")
 
 
 @click.group(
@@ -43,7 +43,7 @@ _THEIRS = click.option("--theirs", "conflicts", flag_value="theirs", help="Where
 def package(context: click.Context) -> None:
     """Build a package step by step: init, add, set, status, build-manifest, push-data, push-manifest; or install one.
 
-    What is being built is kept in .penstock/ of the working directory.
+    The state of the build is kept in .penstock/ in the working directory.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
@@ -51,10 +51,10 @@ def package(context: click.Context) -> None:
 
 @package.command(cls=Command, examples=("penstock package init demo/photos",))
 @click.argument("handle", type=HANDLE)
-@click.option("--force", is_flag=True, help="Give up what is being built here already.")
+@click.option("--force", is_flag=True, help="Discard an unfinished build in this directory.")
 @pass_invocation
 def init(invocation: Invocation, handle: Handle, force: bool) -> None:
-    """Begin to build a version of a dataset in this directory."""
+    """Start building a version of a dataset in this directory."""
     begin_builder(os.curdir, handle, invocation.settings(), force=force)
     _tell(invocation.output, f"New PackageBuilder {handle_text(handle)} created", {"name": str(handle)})
 
@@ -73,10 +73,10 @@ def init(invocation: Invocation, handle: Handle, force: bool) -> None:
 @_THEIRS
 @pass_invocation
 def add(invocation: Invocation, key: str, source: str | None, conflicts: str | None) -> None:
-    """Add a file, a directory, or objects of S3: SOURCE as KEY, or KEY as what it is called.
+    """Add the file, directory or S3 objects at SOURCE under KEY; without SOURCE, KEY is both path and key.
 
-    Files are read for their hashes now; their bytes are sent by push-data, and have to be the same then. Objects of S3
-    stay where they lie; a final slash means all below a prefix.
+    Files are hashed now and sent by push-data; they must not change in between. S3 objects stay where they are; a
+    trailing slash means all objects below a prefix.
     """
     place = source if source is not None else key
     with kept_builder(os.curdir, invocation.settings()) as builder, invocation.progress() as progress:
@@ -104,7 +104,7 @@ def add(invocation: Invocation, key: str, source: str | None, conflicts: str | N
 @click.argument("source")
 @pass_invocation
 def set_(invocation: Invocation, key: str, source: str) -> None:
-    """Let KEY stand for a file of this disk, or an object of S3."""
+    """Set KEY to a local file or an S3 object."""
     with kept_builder(os.curdir, invocation.settings()) as builder:
         builder.set(key, source)
     _tell(invocation.output, f"Setting logical key {key} as {source}", {"key": key, "source": source})
@@ -113,7 +113,7 @@ def set_(invocation: Invocation, key: str, source: str) -> None:
 @package.command(cls=Command, examples=("penstock package status", "penstock package status --json"))
 @pass_invocation
 def status(invocation: Invocation) -> None:
-    """Tell what is being built: its name, its hash, and where its parts come from."""
+    """Show the current build: its name, hash, and the sources of its parts."""
     output = invocation.output
     with kept_builder(os.curdir, invocation.settings(), changes=False) as builder:
         if output.json:
@@ -149,7 +149,7 @@ def _tell_sources(output: Output, sources: Sequence[BuilderSource]) -> None:
 @package.command("build-manifest", cls=Command, examples=("penstock package build-manifest",))
 @pass_invocation
 def build_manifest(invocation: Invocation) -> None:
-    """Print the top hash of what was gathered."""
+    """Compute and print the top hash of the build."""
     with kept_builder(os.curdir, invocation.settings()) as builder:
         _build(builder, invocation)
         top_hash = builder.top_hash
@@ -170,11 +170,11 @@ def _build(builder: PackageBuilder, invocation: Invocation) -> None:
     cls=Command,
     examples=("penstock package push-data", "penstock package push-data --prefix=data/photos/v0/ --local-files-only"),
 )
-@click.option("--prefix", metavar="KEY", help="One object a file below it; without it, files are put into packs.")
-@click.option("--local-files-only", is_flag=True, help="Leave what lies in other buckets where it is.")
+@click.option("--prefix", metavar="KEY", help="Store each file as one object below KEY, instead of in packs.")
+@click.option("--local-files-only", is_flag=True, help="Leave objects in other buckets where they are.")
 @pass_invocation
 def push_data(invocation: Invocation, prefix: str | None, local_files_only: bool) -> None:
-    """Bring the bytes of what was added to the bucket. What it has already is not sent again."""
+    """Upload the contents of the build. Data that the bucket already has is not sent again."""
     output = invocation.output
     with kept_builder(os.curdir, invocation.settings()) as builder, invocation.progress() as progress:
         builder.push_data(prefix=prefix, local_files_only=local_files_only, progress=progress)
@@ -198,11 +198,11 @@ def push_data(invocation: Invocation, prefix: str | None, local_files_only: bool
     cls=Command,
     examples=("penstock package push-manifest -t v1", 'penstock package push-manifest -m "more labels"'),
 )
-@click.option("-t", "--tag", metavar="NAME", help="A tag for the version; a branch of that name moves instead.")
-@click.option("-m", "--message", default="", metavar="TEXT", help="Say what this version is.")
-@click.option("--author", metavar="NAME", help="Who made it; as git has it by default.")
-@click.option("--force-allow-local-files", is_flag=True, help="Let it point to files of this machine.")
-@click.option("--force-allow-empty", is_flag=True, help="Let it hold nothing.")
+@click.option("-t", "--tag", metavar="NAME", help="Tag the version; if a branch has this name, move the branch.")
+@click.option("-m", "--message", default="", metavar="TEXT", help="Describe the version.")
+@click.option("--author", metavar="NAME", help="Author of the version (default: as in git).")
+@click.option("--force-allow-local-files", is_flag=True, help="Allow entries that point to files on this machine.")
+@click.option("--force-allow-empty", is_flag=True, help="Allow an empty package.")
 @_OURS
 @_THEIRS
 @pass_invocation
@@ -215,10 +215,10 @@ def push_manifest(
     force_allow_empty: bool,
     conflicts: str | None,
 ) -> None:
-    """Make what was gathered the next version of its branch.
+    """Publish the build as the next version of its branch.
 
-    What others changed there meanwhile is merged in. A path that both changed is a conflict, exit code 4, unless --ours
-    (the branch's) or --theirs (what is pushed) says whose is kept.
+    Changes that others made there in the meantime are merged in. A path that both sides changed is a conflict (exit
+    code 4), unless you choose --ours (the branch) or --theirs (the build).
     """
     output = invocation.output
     with kept_builder(os.curdir, invocation.settings()) as builder:
@@ -263,11 +263,11 @@ def push_manifest(
     ),
 )
 @click.argument("handle", type=HANDLE)
-@click.option("--location", required=True, metavar="DIR", help="Where its files are to be.")
-@click.option("--lazy-download", is_flag=True, help="Mount it: what is read is fetched then.")
+@click.option("--location", required=True, metavar="DIR", help="Directory for the files.")
+@click.option("--lazy-download", is_flag=True, help="Mount it, and fetch only what is read.")
 @pass_invocation
 def install(invocation: Invocation, handle: Handle, location: str, lazy_download: bool) -> None:
-    """Have a version's files in a directory: downloaded, or with --lazy-download mounted (umount ends that)."""
+    """Install a version into a directory: download it, or mount it with --lazy-download (undo with umount)."""
     settings = invocation.settings()
     if lazy_download:
         os.makedirs(location, exist_ok=True)

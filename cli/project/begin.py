@@ -25,14 +25,14 @@ __all__ = ["init", "trust"]
     cls=Command, examples=("penstock init", "penstock init --hooks        # data follows git checkout, reset, merge")
 )
 @click.argument("directory", required=False)
-@click.option("--dataset", metavar="NAME", help="What its versions are called in remotes; as the folder by default.")
-@click.option("--hooks/--no-hooks", default=None, help="Have data follow git; or take the hooks out again.")
+@click.option("--dataset", metavar="NAME", help="Name of the dataset in remotes (default: the folder's name).")
+@click.option("--hooks/--no-hooks", default=None, help="Install or remove git hooks that keep data in step with git.")
 @pass_invocation
 def init(invocation: Invocation, directory: str | None, dataset: str | None, hooks: bool | None) -> None:
-    """Make this git repository a project, which tracks data by pointer files.
+    """Turn this git repository into a project that tracks data by pointer files.
 
-    It gets penstock.toml, for everybody who clones it, and .penstock/, which git ignores. A directory that is in no
-    repository becomes a project, too, without branches and hooks. Nothing is sent anywhere.
+    This creates penstock.toml, which is shared with everybody who clones it, and .penstock/, which git ignores. A
+    directory outside of a repository can be a project too, without branches and hooks. Nothing is sent anywhere.
     """
     if directory is not None and not os.path.isdir(directory):
         raise UsageError(
@@ -70,15 +70,15 @@ def init(invocation: Invocation, directory: str | None, dataset: str | None, hoo
     ),
 )
 @click.argument("url", required=False)
-@click.option("--show", is_flag=True, help="Only tell what would be trusted.")
-@click.option("--forget", is_flag=True, help="Take back what was said.")
+@click.option("--show", is_flag=True, help="Only show what would be trusted.")
+@click.option("--forget", is_flag=True, help="Revoke the trust.")
 @pass_invocation
 def trust(invocation: Invocation, url: str | None, show: bool, forget: bool) -> None:
-    """Trust the project here: its remotes as they stand, and what its stages and datasets as code run.
+    """Trust the project here: its current remotes, and the code of its stages and datasets.
 
-    Until then, a project that was cloned has its S3 remotes asked without credentials, its directories of this machine
-    not at all, and runs nothing. A remote that is changed later is asked about anew. With URL, of a git repository that
-    data is imported from: its remotes, and nothing of it is run.
+    Before that, Penstock accesses the S3 remotes of a cloned project without credentials, does not read its local
+    directories, and runs none of its code. If a remote changes later, it must be trusted again. With URL, trust the
+    remotes of a git repository that you import data from; its code is never run.
     """
     if url is not None:
         _trust_source(invocation, url, show=show, forget=forget)

@@ -40,10 +40,10 @@ __all__ = ["diff", "gc", "merge_pointer"]
     ),
 )
 @click.argument("arguments", nargs=-1, metavar="[REV [REV]] [PATH…]")
-@click.option("--stat", is_flag=True, help="Count what differs, and list nothing.")
-@click.option("--markdown", is_flag=True, help="Write a report for a pull request: counts, values, pictures.")
-@click.option("--pictures", metavar="FOLDER", type=click.Path(), help="With --markdown: write pictures there.")
-@click.option("--pictures-url", metavar="URL", help="With --pictures: where that folder will be seen.")
+@click.option("--stat", is_flag=True, help="Print only counts.")
+@click.option("--markdown", is_flag=True, help="Write a report for a pull request, with counts, values and pictures.")
+@click.option("--pictures", metavar="FOLDER", type=click.Path(), help="With --markdown: write the pictures to FOLDER.")
+@click.option("--pictures-url", metavar="URL", help="With --pictures: the address where FOLDER will be visible.")
 @pass_invocation
 def diff(
     invocation: Invocation,
@@ -53,10 +53,11 @@ def diff(
     pictures: str | None,
     pictures_url: str | None,
 ) -> None:
-    """List what differs in the tracked data between two commits of git: A (added), M (modified), D (deleted).
+    """List the differences in tracked data between two git commits: A (added), M (modified), D (deleted).
 
-    With one revision, between it and the pointers of the work tree; A...B is what B has changed since both were one.
-    Of versions, `penstock diff D:v1 D:v2`; of a mount, `penstock diff DIRECTORY`. Exit code 1 when something differs.
+    With one revision, compare it with the pointers in the work tree; A...B lists what B changed since their common
+    ancestor. To compare versions, use `penstock diff D:v1 D:v2`; for a mount, `penstock diff DIRECTORY`. The exit code
+    is 1 if there are differences.
     """
     project, output = find_project(), invocation.output
     is_path = [os.path.lexists(pointer_path(each)) or each.endswith(".penstock") for each in arguments]
@@ -99,12 +100,12 @@ def diff(
 
 
 @click.command(cls=Command, examples=("penstock gc", "penstock gc --delete"))
-@click.option("--delete/--dry-run", "delete", default=False, help="Delete it; without, only tell.")
+@click.option("--delete/--dry-run", "delete", default=False, help="Delete it (default: only report).")
 @pass_invocation
 def gc(invocation: Invocation, delete: bool) -> None:
-    """Clear the local bucket of the project here of what its remotes have; what was not pushed always stays.
+    """Delete local data of the project here that its remotes have. Data that was not pushed is never deleted.
 
-    Of a bucket, `penstock gc BUCKET` deletes what no version in it needs.
+    To clean up a bucket, use `penstock gc BUCKET`.
     """
     project, output = find_cleared(), invocation.output
     with invocation.progress() as progress:
@@ -127,9 +128,7 @@ def gc(invocation: Invocation, delete: bool) -> None:
     examples=("penstock merge-pointer raw/01", "penstock merge-pointer raw/01 --ours labels.csv --theirs images"),
 )
 @click.argument("path")
-@click.option(
-    "--driver", nargs=3, type=click.Path(), metavar="BASE OURS THEIRS", help="As git's merge driver calls it."
-)
+@click.option("--driver", nargs=3, type=click.Path(), metavar="BASE OURS THEIRS", help="For git's merge driver.")
 @side_options
 @pass_invocation
 def merge_pointer(
@@ -139,11 +138,12 @@ def merge_pointer(
     ours: tuple[str, ...],
     theirs: tuple[str, ...],
 ) -> None:
-    """Join what two branches did to a tracked directory, where git has left a conflict in its pointer.
+    """Merge two branches' changes to a tracked directory after git reports a conflict in its pointer.
 
-    Files that one side changed are taken from it. A file that both changed is named, exit code 4, and nothing has
-    changed; --ours and --theirs settle it, for all or by path. `penstock init --hooks` has git do this by itself. Of
-    penstock.lock, stages are joined; one that both sides have run is run, or taken, by the next `penstock repro`.
+    Files that only one side changed are taken from that side. If both sides changed a file, it is listed, nothing
+    happens, and the exit code is 4; resolve it with --ours or --theirs, for all files or by path. `penstock init
+    --hooks` lets git do this by itself. In penstock.lock, stages are merged; a stage that both sides have run is
+    brought up to date by the next `penstock repro`.
     """
     project, settings = find_project(), invocation.settings()
     if os.path.basename(path) == LOCK_FILE:

@@ -17,7 +17,7 @@ from .tracked import LINK, check_out_paths, project_paths
 
 __all__ = ["fetch", "pull", "push"]
 
-_REMOTE = click.option("--remote", metavar="NAME", help="Another remote than the project's default.")
+_REMOTE = click.option("--remote", metavar="NAME", help="Use this remote instead of the project's default.")
 
 
 @click.command(cls=Command, examples=("penstock push", "penstock push raw/01", "penstock push --remote backup"))
@@ -25,10 +25,10 @@ _REMOTE = click.option("--remote", metavar="NAME", help="Another remote than the
 @_REMOTE
 @pass_invocation
 def push(invocation: Invocation, paths: tuple[str, ...], remote: str | None) -> None:
-    """Send what the project here tracks to its remote: all of it, or the paths that are named.
+    """Send the tracked data of the project here to its remote: everything, or the given paths.
 
-    What is there is not sent again, and what was imported stays where it came from. To make any directory a version:
-    `penstock push DIRECTORY BUCKET/DATASET`.
+    Data that is already there is not sent again; imported data stays at its source. To publish any directory as a
+    version, use `penstock push DIRECTORY BUCKET/DATASET`.
     """
     project, output = find_project(), invocation.output
     found = pointers(project, tracked_paths(project, project_paths(project, paths)))
@@ -62,8 +62,14 @@ def push(invocation: Invocation, paths: tuple[str, ...], remote: str | None) -> 
     examples=("penstock pull", "penstock pull raw/01 --path train/", "penstock pull --remote backup"),
 )
 @click.argument("paths", nargs=-1)
-@click.option("--path", "parts", multiple=True, metavar="PATH", help="Only what is at and below it in what is named.")
-@click.option("--force", is_flag=True, help="What was edited gives way; it is kept in .penstock/kept.")
+@click.option(
+    "--path",
+    "parts",
+    multiple=True,
+    metavar="PATH",
+    help="Only this path inside the tracked directories; can be repeated.",
+)
+@click.option("--force", is_flag=True, help="Overwrite edited files; they are kept in .penstock/kept.")
 @LINK
 @_REMOTE
 @pass_invocation
@@ -75,9 +81,10 @@ def pull(
     link: bool | None,
     remote: str | None,
 ) -> None:
-    """Fetch what the project here tracks, and check it out: all of it, or the paths that are named.
+    """Fetch the tracked data of the project here and check it out: everything, or the given paths.
 
-    What is here already is not fetched again; what was edited stays, and is named. Cut off, it goes on where it was.
+    Data that is already here is not fetched again. Edited files are kept and listed. If it is interrupted, run it again
+    to continue.
     """
     project = find_project()
     settings = invocation.settings()
@@ -92,7 +99,7 @@ def pull(
 @_REMOTE
 @pass_invocation
 def fetch(invocation: Invocation, paths: tuple[str, ...], remote: str | None) -> None:
-    """Fetch what the project here tracks into its local bucket, and check nothing out: it can be, then, offline."""
+    """Fetch tracked data into the project's local bucket, for a later checkout that works offline."""
     project, output = find_project(), invocation.output
     wanted = pointers(project, tracked_paths(project, project_paths(project, paths)))
     with invocation.progress() as progress:

@@ -31,20 +31,20 @@ _SHOWN = 50
 )
 @click.argument("directory", default=".")
 @click.option(
-    "--trust", is_flag=True, help="Read DVC's remotes with your credentials, and places of this machine that it names."
+    "--trust", is_flag=True, help="Access DVC's remotes with your credentials, and local paths that it names."
 )
-@click.option("--all-commits", is_flag=True, help="Send what each commit tracks to the remote, as a version.")
-@click.option("--remote", metavar="NAME", help="With --all-commits: another remote than the project's default.")
-@click.option("--no-checkout", is_flag=True, help="Bring no data into place.")
+@click.option("--all-commits", is_flag=True, help="Also push the data of each commit to the remote, as a version.")
+@click.option("--remote", metavar="NAME", help="With --all-commits: use this remote instead of the project's default.")
+@click.option("--no-checkout", is_flag=True, help="Do not check out any data.")
 @pass_invocation
 def import_dvc(
     invocation: Invocation, directory: str, trust: bool, all_commits: bool, remote: str | None, no_checkout: bool
 ) -> None:
-    """Take over what a project of DVC tracks: pointers, stages and their lock, beside DVC's own files.
+    """Convert a DVC project: create pointers, stages and their lock beside DVC's own files.
 
-    Contents come from its cache, its remotes, and the repositories that it imports from; each is held against its MD5.
-    Nothing of DVC's is touched, and nothing of it is run. What could not be taken is named: exit code 1. To do it
-    again is safe: what was taken is not read again.
+    Contents come from DVC's cache, its remotes, and the repositories that it imports from; each is checked against its
+    MD5. DVC's files are not changed, and none of its stages are run. What could not be converted is listed, and the
+    exit code is 1. You can run it again; contents that were converted are not read again.
     """
     found = find_dvc_project(directory, trusted=trust)
     project, is_new = init_project(found.directory)

@@ -18,8 +18,8 @@ from .tracked import check_out_paths, project_paths
 
 __all__ = ["get", "import_", "list_project", "update"]
 
-_REV = click.option("--rev", metavar="REV", help="A branch, tag or commit; the repository's HEAD by default.")
-_NO_CHECKOUT = click.option("--no-checkout", is_flag=True, help="Write the pointer alone: no data is copied.")
+_REV = click.option("--rev", metavar="REV", help="Branch, tag or commit (default: the repository's HEAD).")
+_NO_CHECKOUT = click.option("--no-checkout", is_flag=True, help="Only write the pointer, and copy no data.")
 
 
 @click.command(
@@ -32,18 +32,18 @@ _NO_CHECKOUT = click.option("--no-checkout", is_flag=True, help="Write the point
 )
 @click.argument("url")
 @click.argument("path")
-@click.option("-o", "--out", metavar="DIR", default=".", help="The folder for it, made if need be; here by default.")
-@click.option("--name", metavar="NAME", help="What it is called there; as PATH by default.")
+@click.option("-o", "--out", metavar="DIR", default=".", help="Folder to put it in, created if needed (default: here).")
+@click.option("--name", metavar="NAME", help="Name in that folder (default: as in PATH).")
 @_REV
 @_NO_CHECKOUT
 @pass_invocation
 def import_(
     invocation: Invocation, url: str, path: str, out: str, name: str | None, rev: str | None, no_checkout: bool
 ) -> None:
-    """Track here what the project in the git repository URL tracks at PATH, or a directory in it.
+    """Track data here that the project in the git repository URL tracks at PATH.
 
-    A pointer with the address, the revision and the version is written. The data stays in that project's remote, and is
-    checked out from there; nothing of the repository's history is cloned. `penstock update` goes on with its branch.
+    This writes a pointer with the address, revision and version. The data stays in that project's remote and is checked
+    out from there; the repository's history is not cloned. `penstock update` follows its branch.
     """
     project, settings = find_project(), invocation.settings()
     target = os.path.join(out, name or os.path.basename(path.rstrip("/")))
@@ -64,7 +64,7 @@ def import_(
 @_NO_CHECKOUT
 @pass_invocation
 def update(invocation: Invocation, paths: tuple[str, ...], rev: str | None, no_checkout: bool) -> None:
-    """Bring imports to what their branches have now: all of them, or those that are named."""
+    """Update all imports, or the given paths, to the newest revision of their branches."""
     project, settings = find_project(), invocation.settings()
     found = pointers(project, tracked_paths(project, project_paths(project, paths)))
     wanted = [path for path, pointer in found.items() if paths or pointer.imported is not None]
@@ -132,11 +132,11 @@ def list_project(invocation: Invocation, url: str, rev: str | None) -> None:
 )
 @click.argument("url")
 @click.argument("path")
-@click.option("-o", "--out", metavar="DIR", help="The directory for its files; as PATH is called by default.")
+@click.option("-o", "--out", metavar="DIR", help="Directory for the files (default: the name of PATH).")
 @_REV
 @pass_invocation
 def get(invocation: Invocation, url: str, path: str, out: str | None, rev: str | None) -> None:
-    """Copy what the project in the git repository URL tracks at PATH, without tracking it here."""
+    """Copy the data that the project in the git repository URL tracks at PATH, without tracking it here."""
     target = out or os.path.basename(path.rstrip("/"))
     package = open_source_path(url, path, invocation.settings(), rev=rev, project=_project())
     with package, invocation.progress() as progress:

@@ -25,7 +25,9 @@ __all__ = ["LINK", "add", "checkout", "project_paths", "status"]
 _SHOWN = 50
 _NAMES = {"A": "added", "M": "modified", "D": "deleted"}
 LINK = click.option(
-    "--link/--copy", default=None, help="Files are read-only links into the local bucket, or copies; as before."
+    "--link/--copy",
+    default=None,
+    help="Check out read-only links into the local bucket, or copies (default: as before).",
 )
 
 
@@ -39,13 +41,13 @@ def project_paths(project: Project, paths: Sequence[str]) -> list[str]:
 )
 @click.argument("paths", nargs=-1, required=True)
 @LINK
-@click.option("--force", is_flag=True, help="Take what is there though the pointer has moved on.")
+@click.option("--force", is_flag=True, help="Add the files even if the pointer has changed in the meantime.")
 @pass_invocation
 def add(invocation: Invocation, paths: tuple[str, ...], link: bool | None, force: bool) -> None:
-    """Track files and directories: a pointer PATH.penstock for git, a line in .gitignore, the content kept here.
+    """Track files and directories: create a pointer PATH.penstock for git, and ignore PATH in .gitignore.
 
-    Added again, only what changed since is read, and told. Nothing in the directories is touched, unless --link asks
-    for it. What was added stays in .penstock/ of this repository until it was pushed.
+    Add a path again to record its changes; only changed files are read. Nothing in it is modified, unless you give
+    --link. The contents are kept in .penstock/ of this repository until they are pushed.
     """
     from penstock.project.pointer_files import tracked_paths
     from penstock.project.tracking import add_path
@@ -93,9 +95,9 @@ def add(invocation: Invocation, paths: tuple[str, ...], link: bool | None, force
 @click.argument("paths", nargs=-1)
 @pass_invocation
 def status(invocation: Invocation, paths: tuple[str, ...]) -> None:
-    """Tell how what the project here tracks is beside its pointers: A (added), M (modified), D (deleted) paths.
+    """Compare the tracked data of the project here with its pointers: A (added), M (modified), D (deleted).
 
-    Of a mount, `penstock status DIRECTORY` tells how that is doing. Exit code 1 when something differs.
+    For a mount, use `penstock status DIRECTORY`. The exit code is 1 if there are differences.
     """
     from penstock.project.project_status import project_status
 
@@ -191,11 +193,17 @@ def _tell(invocation: Invocation, found: PathStatus) -> None:
     ),
 )
 @click.argument("paths", nargs=-1)
-@click.option("--force", is_flag=True, help="What was edited gives way; it is kept in .penstock/kept.")
-@click.option("--path", "parts", multiple=True, metavar="PATH", help="Only what is at and below it in what is named.")
+@click.option("--force", is_flag=True, help="Overwrite edited files; they are kept in .penstock/kept.")
+@click.option(
+    "--path",
+    "parts",
+    multiple=True,
+    metavar="PATH",
+    help="Only this path inside the tracked directories; can be repeated.",
+)
 @LINK
-@click.option("--mount", is_flag=True, help="Mount it, writable, in place of a directory.")
-@click.option("--follow", is_flag=True, help="As the hooks do: bring what differs from git's pointers, quietly.")
+@click.option("--mount", is_flag=True, help="Mount the data, writable, instead of copying it.")
+@click.option("--follow", is_flag=True, help="For git hooks: update what differs from the pointers, quietly.")
 @pass_invocation
 def checkout(
     invocation: Invocation,
@@ -206,10 +214,10 @@ def checkout(
     mount: bool,
     follow: bool,
 ) -> None:
-    """Bring what the project tracks to the versions of its pointers, all of it or the paths that are named.
+    """Check out the versions that the pointers name: everything that the project tracks, or the given paths.
 
-    What is there already stays. A file that was edited is left as it is, and named: exit code 1. What is not in the
-    local bucket is fetched from a remote.
+    Files that are up to date are left alone. Edited files are kept and listed, and the exit code is 1. Data that is not
+    in the local bucket is fetched from a remote.
     """
     project = find_project()
     if follow:

@@ -25,20 +25,43 @@ __all__ = ["definition", "folder_here", "stage", "stage_of"]
 T = TypeVar("T", bound=Callable[..., Any])
 
 _OPTIONS = (
-    click.option("-n", "--name", required=True, metavar="NAME", help="What the stage is called."),
-    click.option("-d", "--dep", "dependencies", multiple=True, metavar="PATH", help="What it reads; may be a pattern."),
-    click.option("-o", "--out", "outputs", multiple=True, metavar="PATH", help="What it makes: a file or directory."),
+    click.option("-n", "--name", required=True, metavar="NAME", help="Name of the stage."),
     click.option(
-        "-p", "--param", "parameters", multiple=True, metavar="[FILE:]KEY[,KEY…]", help="Values it depends on."
+        "-d",
+        "--dep",
+        "dependencies",
+        multiple=True,
+        metavar="PATH",
+        help="Path or pattern that the command reads; can be repeated.",
     ),
-    click.option("-m", "--metric", "metrics", multiple=True, metavar="FILE", help="A file of numbers that it makes."),
-    click.option("--plot", "plots", multiple=True, metavar="FILE", help="A table that it makes, to be drawn."),
     click.option(
-        "--each", default="", metavar="PATH", help="Run the command for each file there, as {input} and {output}."
+        "-o",
+        "--out",
+        "outputs",
+        multiple=True,
+        metavar="PATH",
+        help="File or directory that the command writes; can be repeated.",
     ),
-    click.option("--suffix", default="", metavar=".EXT", help="With --each: the suffix of what is made."),
-    click.option("--may-skip", is_flag=True, help="With --each: an input may have no output."),
-    click.option("--force", is_flag=True, help="Replace a stage of the same name."),
+    click.option(
+        "-p",
+        "--param",
+        "parameters",
+        multiple=True,
+        metavar="[FILE:]KEY[,KEY…]",
+        help="Parameters that the stage depends on.",
+    ),
+    click.option(
+        "-m", "--metric", "metrics", multiple=True, metavar="FILE", help="File with numbers that the command writes."
+    ),
+    click.option(
+        "--plot", "plots", multiple=True, metavar="FILE", help="Table that the command writes, for `penstock plots`."
+    ),
+    click.option(
+        "--each", default="", metavar="PATH", help="Run the command for each file below PATH, as {input} and {output}."
+    ),
+    click.option("--suffix", default="", metavar=".EXT", help="With --each: the suffix of output files."),
+    click.option("--may-skip", is_flag=True, help="With --each: allow inputs without an output."),
+    click.option("--force", is_flag=True, help="Replace an existing stage."),
     click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="CMD…"),
 )
 
@@ -121,7 +144,7 @@ def _keys(text: str) -> list[str]:
     ),
 )
 def stage() -> None:
-    """Add a stage to those of this folder, or list them."""
+    """Add a stage to this folder, or list stages."""
 
 
 @stage.command(
@@ -133,10 +156,10 @@ def stage() -> None:
 @definition
 @pass_invocation
 def add(invocation: Invocation, /, command: tuple[str, ...], force: bool, **fields: Any) -> None:
-    """Write a stage into penstock.stages.toml of this folder. It is run by `penstock repro`.
+    """Add a stage to penstock.stages.toml in this folder. `penstock repro` runs it.
 
-    Paths are relative to this folder. CMD is run by the shell, in this folder; several words are taken as they are,
-    one is taken as a line of the shell.
+    Paths are relative to this folder. CMD is run by the shell in this folder; several words are passed on as they are,
+    a single word is a shell command line.
     """
     project = find_project()
     made = stage_of(project, command=command, **fields)
@@ -152,7 +175,7 @@ def add(invocation: Invocation, /, command: tuple[str, ...], force: bool, **fiel
 @stage.command("list", cls=Command, examples=("penstock stage list", "penstock stage list --json"))
 @pass_invocation
 def list_(invocation: Invocation) -> None:
-    """List the stages of the project, in the order in which they would run."""
+    """List the stages of the project in the order in which they run."""
     graph = load_pipeline(find_project()).graph
     output = invocation.output
     stages = [graph.stages[name] for name in graph.order()]

@@ -21,12 +21,12 @@ __all__ = ["dag"]
     examples=("penstock dag", "penstock dag --mermaid --data >> README.md", "penstock dag train --dot | dot -Tsvg"),
 )
 @click.argument("targets", nargs=-1, metavar="[TARGET]…")
-@click.option("--mermaid", "form", flag_value="mermaid", help="Write a flowchart for Mermaid.")
-@click.option("--dot", "form", flag_value="dot", help="Write a digraph for Graphviz.")
-@click.option("--data", is_flag=True, help="Draw what stages read and make, too.")
+@click.option("--mermaid", "form", flag_value="mermaid", help="Write a Mermaid flowchart.")
+@click.option("--dot", "form", flag_value="dot", help="Write a Graphviz digraph.")
+@click.option("--data", is_flag=True, help="Also draw the files that stages read and write.")
 @pass_invocation
 def dag(invocation: Invocation, targets: tuple[str, ...], form: str | None, data: bool) -> None:
-    """Draw the stages of this folder, or those named, with all that they need. At the root, all stages."""
+    """Draw the stages of this folder, or the given ones, with all that they depend on; at the root, all stages."""
     project = find_project()
     pipeline = load_pipeline(project)
     drawing = draw(pipeline.graph, pipeline.chosen(targets, folder_here(project)), data=data)

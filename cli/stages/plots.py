@@ -26,10 +26,14 @@ __all__ = ["plots"]
     ),
 )
 @click.argument("files", nargs=-1, metavar="[FILE]…", type=click.Path())
-@click.option("--rev", "revs", multiple=True, metavar="REV", help="Draw it as of this revision; several at once.")
-@click.option("-x", "across", metavar="COLUMN", help="What it is drawn over; step or epoch, or the rows.")
-@click.option("-y", "up", multiple=True, metavar="COLUMN", help="What is drawn; all numbers by default.")
-@click.option("-o", "--out", default="plots.html", type=click.Path(), help="A page (.html) or a picture (.png).")
+@click.option("--rev", "revs", multiple=True, metavar="REV", help="Draw the state at this revision; can be repeated.")
+@click.option("-x", "across", metavar="COLUMN", help="Column of the x axis (default: step or epoch, else row numbers).")
+@click.option(
+    "-y", "up", multiple=True, metavar="COLUMN", help="Column to draw; can be repeated (default: all numbers)."
+)
+@click.option(
+    "-o", "--out", default="plots.html", type=click.Path(), help="Output file: a page (.html) or a picture (.png)."
+)
 @pass_invocation
 def plots(
     invocation: Invocation,
@@ -39,7 +43,7 @@ def plots(
     up: tuple[str, ...],
     out: str,
 ) -> None:
-    """Draw FILEs (CSV, TSV, JSON, YAML) of this work tree, or of revisions of git, into one page or picture."""
+    """Plot FILEs (CSV, TSV, JSON, YAML) from the work tree or from git revisions, on one page or picture."""
     if not out.endswith((".html", ".png")):
         raise UsageError(f"{out!r} is neither a page nor a picture", fix="Give it a name that ends in .html or .png.")
     project = find_project()

@@ -40,12 +40,12 @@ __all__ = ["repro", "run"]
 @definition
 @pass_invocation
 def run(invocation: Invocation, /, command: tuple[str, ...], force: bool, **fields: Any) -> None:
-    """Add a stage to this folder, and run it, with what it needs.
+    """Add a stage to this folder, and run it and the stages that it depends on.
 
-    CMD runs in this folder, where penstock.stages.toml and penstock.lock are written; paths are relative to it. It is
-    run by the shell: several words are taken as they are, one is taken as a line of the shell. With --each it runs once
-    for each file, and only for those that it was never run for: {input} and {output} say which; {path}, {name} and
-    {stem}, where they are used, make the name of the input part of what its output depends on.
+    CMD runs in this folder, where penstock.stages.toml and penstock.lock are written; paths are relative to it. The
+    shell runs CMD: several words are passed on as they are, a single word is a shell command line. With --each, CMD
+    runs once per file, and only for files that it has not processed before; {input} and {output} stand for the paths.
+    If CMD uses {path}, {name} or {stem}, its output also depends on the name of the input.
     """
     project = find_project()
     stage = stage_of(project, command=command, **fields)
@@ -66,12 +66,17 @@ def run(invocation: Invocation, /, command: tuple[str, ...], force: bool, **fiel
     ),
 )
 @click.argument("targets", nargs=-1, metavar="[TARGET]…")
-@click.option("-j", "--jobs", type=click.IntRange(1, 1024), help="Stages, and items of them, that run at once.")
-@click.option("--dry", is_flag=True, help="Say what would run, and why; run nothing.")
-@click.option("--force", is_flag=True, help="Run what is named, or this folder's, also where nothing changed.")
-@click.option("--pull", is_flag=True, help="Bring tracked data that stages need and that is not here.")
-@click.option("--keep-going", is_flag=True, help="When a stage fails, run all that does not need it.")
-@click.option("--dask", metavar="ADDRESS", help="Run the items of per-file stages on this Dask cluster.")
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(1, 1024),
+    help="Number of stages, and of their items, that run at the same time.",
+)
+@click.option("--dry", is_flag=True, help="Show what would run and why, and run nothing.")
+@click.option("--force", is_flag=True, help="Run the targets even if nothing has changed.")
+@click.option("--pull", is_flag=True, help="Fetch missing tracked data that stages need.")
+@click.option("--keep-going", is_flag=True, help="If a stage fails, still run stages that do not depend on it.")
+@click.option("--dask", metavar="ADDRESS", help="Run the items of --each stages on this Dask cluster.")
 @pass_invocation
 def repro(
     invocation: Invocation,
@@ -83,10 +88,10 @@ def repro(
     keep_going: bool,
     dask: str | None,
 ) -> None:
-    """Run the stages that a change reaches. TARGET: a stage, FOLDER:STAGE, an output, or a folder.
+    """Run the stages that a change affects. TARGET is a stage, FOLDER:STAGE, an output, or a folder.
 
-    Without -j one stage runs at a time, and as many items of a per-file stage as there are processors. The exit code is
-    1 when a stage failed; --dry: when anything would run.
+    Without -j, one stage runs at a time, and as many items of an --each stage as there are processors. The exit code is
+    1 if a stage failed or, with --dry, if anything would run.
     """
     project = find_project()
     options = ReproOptions(dry=dry, force=force, pull=pull, keep_going=keep_going)

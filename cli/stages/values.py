@@ -24,20 +24,22 @@ __all__ = ["metrics", "params"]
 
 @click.group(cls=LazyGroup, examples=("penstock metrics show", "penstock metrics diff main"))
 def metrics() -> None:
-    """Show metrics that stages made, or how they differ between versions."""
+    """Show the metrics that stages wrote, or compare them between revisions."""
 
 
 @click.group(cls=LazyGroup, examples=("penstock params diff", "penstock params diff v1 v2"))
 def params() -> None:
-    """Tell how parameters of stages differ between versions."""
+    """Compare the parameters of stages between revisions."""
 
 
 @metrics.command(cls=Command, examples=("penstock metrics show", "penstock metrics show --rev v1 scores.json"))
 @click.argument("files", nargs=-1, metavar="[FILE]…", type=click.Path())
-@click.option("--rev", "revs", multiple=True, metavar="REV", help="As of this revision of git; several at once.")
+@click.option(
+    "--rev", "revs", multiple=True, metavar="REV", help="Show the values at this git revision; can be repeated."
+)
 @pass_invocation
 def show(invocation: Invocation, files: tuple[str, ...], revs: tuple[str, ...]) -> None:
-    """Show the metrics of all stages, or of FILEs: JSON, YAML, TOML, or CSV."""
+    """Show the metrics of all stages, or from FILEs (JSON, YAML, TOML or CSV)."""
     output = invocation.output
     with _revisions(invocation) as revisions:
         shown = [revisions.at(rev) for rev in revs] or [revisions.work_tree()]
@@ -61,10 +63,10 @@ def show(invocation: Invocation, files: tuple[str, ...], revs: tuple[str, ...]) 
 @metrics.command("diff", cls=Command, examples=("penstock metrics diff", "penstock metrics diff main HEAD --all"))
 @click.argument("old", default="HEAD")
 @click.argument("new", required=False)
-@click.option("--all", "every", is_flag=True, help="Show what is equal, too.")
+@click.option("--all", "every", is_flag=True, help="Also show equal values.")
 @pass_invocation
 def metrics_diff(invocation: Invocation, old: str, new: str | None, every: bool) -> None:
-    """Tell how metrics differ from OLD (HEAD) to NEW (the work tree). The exit code is 1 when any does."""
+    """Compare metrics between OLD (HEAD) and NEW (the work tree). The exit code is 1 if any differ."""
     with _revisions(invocation) as revisions:
         before, after = _two(revisions, old, new)
         _tell(invocation, differences(metrics_of(before), metrics_of(after), every=every))
@@ -73,10 +75,10 @@ def metrics_diff(invocation: Invocation, old: str, new: str | None, every: bool)
 @params.command("diff", cls=Command, examples=("penstock params diff", "penstock params diff main HEAD"))
 @click.argument("old", default="HEAD")
 @click.argument("new", required=False)
-@click.option("--all", "every", is_flag=True, help="Show what is equal, too.")
+@click.option("--all", "every", is_flag=True, help="Also show equal values.")
 @pass_invocation
 def params_diff(invocation: Invocation, old: str, new: str | None, every: bool) -> None:
-    """Tell how parameters of stages differ from OLD (HEAD) to NEW (the work tree). The exit code is 1 when any does."""
+    """Compare parameters between OLD (HEAD) and NEW (the work tree). The exit code is 1 if any differ."""
     with _revisions(invocation) as revisions:
         before, after = _two(revisions, old, new)
         _tell(invocation, differences(parameters_of(before), parameters_of(after), every=every))

@@ -23,7 +23,7 @@ __all__ = ["cache"]
 )
 @click.pass_context
 def cache(context: click.Context) -> None:
-    """Look after the block cache: info, clear, verify."""
+    """Inspect, empty or check the block cache."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
@@ -31,7 +31,7 @@ def cache(context: click.Context) -> None:
 @cache.command(cls=Command, examples=("penstock cache info", "penstock cache info --json"))
 @pass_invocation
 def info(invocation: Invocation) -> None:
-    """Tell where the cache is, how full, and whether it works."""
+    """Show where the cache is, how full it is, and whether it works."""
     found = cache_info(invocation.settings())
     if invocation.output.json:
         invocation.output.document({**asdict(found), "directory": str(found.directory)})
@@ -46,7 +46,7 @@ def info(invocation: Invocation) -> None:
 @cache.command(cls=Command, examples=("penstock cache clear",))
 @pass_invocation
 def clear(invocation: Invocation) -> None:
-    """Remove every block from the cache. Mounts that are using it go on, and fetch again."""
+    """Remove all blocks from the cache. Mounts keep working and fetch them again."""
     settings = invocation.settings()
     freed = clear_cache(settings)
     if invocation.output.json:
@@ -59,7 +59,7 @@ def clear(invocation: Invocation) -> None:
 @cache.command(cls=Command, examples=("penstock cache verify",))
 @pass_invocation
 def verify(invocation: Invocation) -> None:
-    """Read every block and check it; bad ones are dropped, to be fetched again. Exit code 1 when there was one."""
+    """Check every cached block, and drop damaged ones. The exit code is 1 if there were any."""
     settings = invocation.settings()
     report = verify_cache(settings)
     if invocation.output.json:

@@ -26,12 +26,14 @@ __all__ = ["doctor"]
     ),
 )
 @click.argument("handle", type=HANDLE, required=False)
-@click.option("--write", is_flag=True, help="Make and delete an object below .penstock/probe/ of the bucket.")
+@click.option(
+    "--write", is_flag=True, help="Also test writing, with objects below .penstock/probe/ that are deleted again."
+)
 @pass_invocation
 def doctor(invocation: Invocation, handle: Handle | None, write: bool) -> None:
-    """Check what this machine lets Penstock do and, with HANDLE, what a bucket does.
+    """Check whether this machine and, with HANDLE, a bucket work well with Penstock.
 
-    Says of each thing that is wrong what it costs and what would mend it. Exit code 1 when anything is wrong.
+    Each problem is listed with its consequences and a fix. The exit code is 1 if there are problems.
     """
     if write and handle is None:
         raise click.UsageError("--write needs a bucket to write to.")

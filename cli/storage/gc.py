@@ -53,15 +53,17 @@ DURATION = _DurationType()
     ),
 )
 @click.argument("handle", type=HANDLE)
-@click.option("--delete/--dry-run", "delete", default=False, help="Note it and delete what is due; without, only tell.")
+@click.option(
+    "--delete/--dry-run", "delete", default=False, help="Record garbage, and delete what is due (default: only report)."
+)
 @click.option(
     "--grace",
     type=DURATION,
     default="24h",
     show_default=True,
     metavar="TIME",
-    help="Keep what is younger than that, or was not noted that long ago: 90m, 24h, 7d. With 0s nothing is noted, "
-    "and all goes at once.",
+    help="Keep objects that are younger, or were recorded more recently: 90m, 24h, 7d. With 0s everything is deleted "
+    "at once, without recording it first.",
 )
 @click.option(
     "--wait",
@@ -70,12 +72,12 @@ DURATION = _DurationType()
     default="60s",
     show_default=True,
     metavar="TIME",
-    help="Wait so long for pushes and commits to end.",
+    help="How long to wait for running pushes and commits.",
 )
-@click.option("--versions", "old_versions", is_flag=True, help="Old versions of what is garbage, too.")
-@click.option("--without-refs", is_flag=True, help="The bucket is meant to hold no branch and no tag.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask before all goes at once.")
-@click.option("--forget", is_flag=True, help="Only drop what earlier runs noted.")
+@click.option("--versions", "old_versions", is_flag=True, help="Also delete old object versions of garbage.")
+@click.option("--without-refs", is_flag=True, help="Confirm that the bucket has no branches or tags.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask before deleting everything at once.")
+@click.option("--forget", is_flag=True, help="Only drop the records of earlier runs.")
 @pass_invocation
 def gc(
     invocation: Invocation,
@@ -88,15 +90,15 @@ def gc(
     yes: bool,
     forget: bool,
 ) -> None:
-    """Find what no version in a bucket needs, and with --delete delete it.
+    """Find what no version in a bucket needs, and with --delete, delete it.
 
-    Needed is all that a branch or tag leads to, with its whole history; where a branch stood within the grace period;
-    what a mount or overlay shows; and whatever was written within the grace period. Data is shared by the datasets of
-    a bucket, so a handle of a dataset means its bucket. Pushes and commits may run at the same time: gc waits for
-    them, they wait for gc. When it ended before all was deleted: exit code 1.
+    Everything stays that a branch or tag leads to, including its history; what a branch pointed to within the grace
+    period; what a mount or overlay uses; and what was written within the grace period. Datasets of a bucket share data,
+    so a dataset's handle stands for its whole bucket. Pushes and commits can run at the same time. The exit code is 1
+    if not everything could be deleted.
 
-    What is found for the first time is not deleted but noted, in the bucket. A later run deletes it when it finds it
-    again, the grace period after it was noted. So run this every day.
+    Garbage that is found for the first time is only recorded, in the bucket. A later run deletes it if it finds it
+    again after the grace period. So run this command daily.
     """
     if handle.ref is not None or handle.subdir:
         raise UsageError(

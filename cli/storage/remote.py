@@ -43,7 +43,7 @@ __all__ = ["remote"]
 )
 @click.pass_context
 def remote(context: click.Context) -> None:
-    """Give buckets names: add, list, remove; and say where a project pushes to: default."""
+    """Give buckets short names, and choose where a project pushes to."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
@@ -61,30 +61,36 @@ def remote(context: click.Context) -> None:
 )
 @click.argument("name")
 @click.argument("url")
-@click.option("--endpoint-url", metavar="URL", help="Where the service is, if not Amazon's; the Azure account.")
-@click.option("--profile", metavar="NAME", help="Profile in the AWS configuration to take credentials from.")
+@click.option(
+    "--endpoint-url", metavar="URL", help="Address of the service, if it is not Amazon's; for Azure, of the account."
+)
+@click.option("--profile", metavar="NAME", help="AWS profile to take credentials from.")
 @click.option("--region", metavar="NAME", help="Region of the bucket.")
-@click.option("--addressing-style", type=click.Choice(ADDRESSING_STYLES), help="Where the bucket's name goes.")
+@click.option(
+    "--addressing-style",
+    type=click.Choice(ADDRESSING_STYLES),
+    help="Put the bucket name in the path or in the host name.",
+)
 @click.option("--anonymous", is_flag=True, help="Do not sign requests: for public buckets.")
-@click.option("--request-payer", is_flag=True, help="Accept to pay for requests to a requester-pays bucket.")
-@click.option("--sse", type=click.Choice(ENCRYPTIONS), help="Have the server encrypt what is written.")
+@click.option("--request-payer", is_flag=True, help="Agree to pay for requests to a requester-pays bucket.")
+@click.option("--sse", type=click.Choice(ENCRYPTIONS), help="Ask the server to encrypt what is written.")
 @click.option("--sse-kms-key-id", metavar="ID", help="Key for --sse aws:kms.")
-@click.option("--deadline", type=float, metavar="SECONDS", help="Longest that one call may take, with its retries.")
-@click.option("--unsafe", is_flag=True, help="Write to it even if it may lose versions; see docs/STORES.md.")
-@click.option("--force", is_flag=True, help="Replace a remote of that name.")
-@click.option("-d", "--default", "default", is_flag=True, help="For the project here: where its data goes.")
-@click.option("--project", "of_project", is_flag=True, help="For the project here, in its penstock.toml.")
+@click.option("--deadline", type=float, metavar="SECONDS", help="Time limit for one call, including retries.")
+@click.option("--unsafe", is_flag=True, help="Allow writing even if the server may lose versions; see docs/STORES.md.")
+@click.option("--force", is_flag=True, help="Replace an existing remote.")
+@click.option("-d", "--default", "default", is_flag=True, help="Make it the default remote of the project here.")
+@click.option("--project", "of_project", is_flag=True, help="Add it to the penstock.toml of the project here.")
 @pass_invocation
 def add(
     invocation: Invocation, /, name: str, url: str, force: bool, default: bool, of_project: bool, **options: Any
 ) -> None:
-    """Let NAME stand for the bucket at URL.
+    """Use NAME as the name of the bucket at URL.
 
     URL is s3://bucket[/prefix], or a directory: file:///dir or a path; or, with extras, gs://bucket[/prefix],
-    az://container[/prefix], ssh://[user@]host[:port]/dir. From then on NAME/dataset is a handle, and
-    NAME hides an S3 bucket that is called the same. Nothing is created or contacted yet.
+    az://container[/prefix], ssh://[user@]host[:port]/dir. From then on you can write NAME/dataset as a handle; NAME
+    takes precedence over an S3 bucket with the same name. Nothing is created or contacted yet.
 
-    With -d or --project it is a remote of the project here, for everybody who clones it, and not one of yours.
+    With -d or --project the remote belongs to the project here, and everybody who clones it has it too.
     """
     if default or of_project:
         project = find_project()
@@ -107,7 +113,7 @@ def add(
 @remote.command("list", cls=Command, examples=("penstock remote list", "penstock remote list --json"))
 @pass_invocation
 def list_(invocation: Invocation) -> None:
-    """List the remotes and how each is reached."""
+    """List the remotes and their options."""
     settings = invocation.settings()
     found = list(remotes(settings).values())
     try:
@@ -138,7 +144,7 @@ def list_(invocation: Invocation) -> None:
 @click.argument("name", required=False)
 @pass_invocation
 def default(invocation: Invocation, name: str | None) -> None:
-    """Tell where the project here pushes to, or let it be NAME."""
+    """Show the default remote of the project here, or set it to NAME."""
     project = find_project()
     if name is not None:
         set_default_remote(project, name, invocation.settings())
@@ -155,7 +161,7 @@ def default(invocation: Invocation, name: str | None) -> None:
 @click.argument("name", type=REMOTE_NAME)
 @pass_invocation
 def remove(invocation: Invocation, name: str) -> None:
-    """Forget the remote NAME, the project's or yours. The bucket and what is in it stay."""
+    """Remove the remote NAME, the project's or yours. The bucket and its contents are not touched."""
     path = str(find_config(invocation.config))
     try:
         project = find_project()

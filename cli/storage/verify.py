@@ -31,24 +31,24 @@ __all__ = ["verify_"]
 )
 @click.argument("handle", type=HANDLE)
 @click.argument("directory", default="", metavar="[DIR]")
-@click.option("--deep", is_flag=True, help="Read every byte and compare its hash; without, names and sizes.")
+@click.option("--deep", is_flag=True, help="Read and hash every byte, instead of checking names and sizes only.")
 @click.option(
     "--repair",
     type=click.Path(file_okay=True, dir_okay=True),
     metavar="DIR",
-    help="Put back what is damaged from files in DIR, found by hash.",
+    help="Repair damaged data from files in DIR, matched by hash.",
 )
 @pass_invocation
 def verify_(invocation: Invocation, handle: Handle, directory: str, deep: bool, repair: str | None) -> None:
-    """Check that a version is in its bucket as it was published; or a directory, that it is what a version says.
+    """Check that a version is intact in its bucket, or that the directory DIR is an exact copy of it.
 
-    Every node is read, and every object is there and long enough; with --deep every byte is read from the store and
-    hashed. What is wrong is named, with the paths that it affects: exit code 5; 1 when there are only objects that the
-    store does not give out, such as archived ones. With --repair, data objects that are
-    damaged or missing are made anew, as far as a local directory holds the same content.
+    Every tree node is read, and every object must exist and be long enough; with --deep every byte is read and hashed.
+    Damage is listed with the affected paths and a remedy. The exit code is 5 if there is damage, and 1 if the store only
+    refuses to deliver objects, such as archived ones. --repair rebuilds damaged or missing data from local files with
+    the same content.
 
-    With DIR, every file in that directory is read and hashed instead. What is missing, modified, or not in the version
-    is named: exit code 1.
+    With DIR, every file in that directory is read and hashed instead. Missing, modified and additional files are
+    listed, and the exit code is 1.
     """
     if directory:
         if deep or repair is not None:

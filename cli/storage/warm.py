@@ -28,18 +28,21 @@ _SHOWN = 5
     ),
 )
 @click.argument("handle", type=HANDLE)
-@click.option("--path", "paths", multiple=True, metavar="PATH", help="Only this file or folder; may be given again.")
-@click.option("--from-trace", type=click.Path(dir_okay=False), metavar="FILE", help="What a mount's readers touched.")
+@click.option("--path", "paths", multiple=True, metavar="PATH", help="Only this file or folder; can be repeated.")
+@click.option(
+    "--from-trace",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Only what a mount's readers used, recorded by --record-trace.",
+)
 @pass_invocation
 def warm_(invocation: Invocation, handle: Handle, paths: tuple[str, ...], from_trace: str | None) -> None:
-    """Fetch a version, or paths in it, into the cache before it is read.
+    """Fetch a version, or paths in it, into the cache ahead of time.
 
-    What is there is not fetched again. When the cache is full it ends and keeps what it has: exit code 1. Objects that
-    the store does not give out, such as archived ones, are named, and the rest is fetched: exit code 1. What was warmed
-    can be mounted and read while the store cannot be reached.
+    Cached data is not fetched again. If the cache gets full, or the store refuses to deliver objects, such as archived
+    ones, the rest is kept and the exit code is 1. What is in the cache can be mounted and read offline.
 
-    With --from-trace, what `penstock mount --record-trace` has written down is fetched, in that order, as far as this
-    version has it.
+    With --from-trace, files that `penstock mount --record-trace` recorded are fetched in the recorded order.
     """
     if from_trace is not None and paths:
         raise click.UsageError("--path and --from-trace exclude each other")
