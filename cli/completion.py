@@ -77,7 +77,7 @@ _SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 @click.argument("shell", type=click.Choice(tuple(_SCRIPTS)))
 @pass_invocation
 def completion(invocation: Invocation, shell: str) -> None:
-    """Print the completion script of SHELL: bash, zsh or fish.
+    """Print the completion script for SHELL: bash, zsh or fish.
 
     It completes commands, options, buckets, datasets, refs, paths in a version, and mounts. Answers of stores are
     remembered and refreshed in the background, so that a slow store never makes the shell wait.

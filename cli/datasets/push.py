@@ -90,8 +90,8 @@ def push_(
     The handle names the branch (default: main). The dataset and the branch are created if needed, and only data that
     the bucket does not have yet is uploaded. Files that match .penstockignore (which works like .gitignore) are left
     out. Symlinks are kept; sockets, pipes and devices are listed and skipped. Of the permission bits, only the
-    executable bit is kept; --modes and --xattrs keep all bits and attributes, which then count in the top hash. Metadata
-    of the dataset, and of paths that still exist, is kept unless you give --drop-metadata.
+    executable bit is kept; --modes and --xattrs keep all bits and attributes, which then count in the top hash.
+    Metadata of the dataset, and of paths that still exist, is kept unless you give --drop-metadata.
 
     With --in-place, DIRECTORY can also be s3://bucket/prefix. Files are read once to hash them, and registered where
     they are. If one changes later, reading it through the dataset fails. A directory on this machine can only be
@@ -209,8 +209,8 @@ def hash_(invocation: Invocation, directory: str, modes: bool, xattrs: bool) -> 
     """Print the top hash that DIRECTORY would have as a version.
 
     Nothing is uploaded, and no bucket is needed. Directories with the same names, contents, symlinks and executable
-    bits have the same top hash on every machine. Times and owners do not count; modes and attributes count only if you ask
-    for them, as with push. A version with metadata has a different top hash than its plain files; use
+    bits have the same top hash on every machine. Times and owners do not count; modes and attributes count only if you
+    ask for them, as with push. A version with metadata has a different top hash than its plain files; use
     `penstock diff HANDLE DIRECTORY` to compare just the files.
     """
     with invocation.progress() as progress:

@@ -43,7 +43,7 @@ def verify_(invocation: Invocation, handle: Handle, directory: str, deep: bool, 
     """Check that a version is intact in its bucket, or that the directory DIR is an exact copy of it.
 
     Every tree node is read, and every object must exist and be long enough; with --deep every byte is read and hashed.
-    Damage is listed with the affected paths and a remedy. The exit code is 5 if there is damage, and 1 if the store only
+    Damage is listed with the affected paths and a remedy. The exit code is 5 for damage, and 1 if the store only
     refuses to deliver objects, such as archived ones. --repair rebuilds damaged or missing data from local files with
     the same content.
 
