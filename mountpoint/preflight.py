@@ -15,7 +15,7 @@ from pathlib import Path
 
 from penstock.errors import AccessError, ConflictError, NotFoundError, PenstockError, UsageError
 
-from .detach import detach
+from .detach import MOUNT_TABLE, detach
 from .kernel_mounts import KernelMount, top_mount
 from .known_mounts import is_dead
 from .mount_options import MountOptions
@@ -58,6 +58,12 @@ def check_fuse(options: MountOptions) -> None:
             "mounting is not permitted",
             why=f"fusermount3 mounts for users with a name, and user {os.geteuid()} has none here",
             fix=f"As root: echo penstock:x:{user}::{os.environ.get('HOME') or '/'}:/bin/sh >> /etc/passwd",
+        )
+    elif not os.path.exists(MOUNT_TABLE):  # minimal systems and chroots lack it
+        raise AccessError(
+            "mounting is not permitted",
+            why=f"there is no {MOUNT_TABLE}: fusermount3 would mount, and never unmount what it does not find there",
+            fix=f"As root: ln -s ../proc/self/mounts {MOUNT_TABLE}",
         )
     elif options.allow_other and not other_users_allowed():
         raise AccessError(

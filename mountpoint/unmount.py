@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from penstock.errors import AccessError, ConflictError, PenstockError
 
 from .control_client import answers
-from .detach import detach
+from .detach import MOUNT_TABLE, detach
 from .kernel_mounts import KernelMount, kernel_mounts, top_mount
 from .known_mounts import MountInfo, find_mount, is_dead, record_of
 from .mount_records import MountRecord, live_records, sweep
@@ -187,6 +187,12 @@ def _detach(mount: KernelMount, *, lazy: bool) -> None:
             if error.errno == errno.EPERM:
                 raise AccessError(
                     f"{mount.mountpoint} cannot be unmounted", why="another user mounted it", fix="Do it as root."
+                ) from error
+            if error.errno == errno.ENOENT:
+                raise AccessError(
+                    f"{mount.mountpoint} cannot be unmounted",
+                    why=f"fusermount3 looks for it in {MOUNT_TABLE}, which is not there",
+                    fix=f"As root: ln -s ../proc/self/mounts {MOUNT_TABLE}",
                 ) from error
             raise PenstockError(f"{mount.mountpoint} cannot be unmounted", why=str(error.strerror)) from error
 

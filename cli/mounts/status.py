@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import click
 import msgspec
 
-from penstock.api.handles import format_size
+from penstock.api.handles import format_size, parse_handle
 from penstock.api.mounts.metrics import mount_metrics
 from penstock.api.mounts.mounts import dead_mount, mount_at, record_accesses
 from penstock.api.mounts.place import innermost_place
@@ -17,7 +17,7 @@ from penstock.api.mounts.workspace import ChangeLine, CopyStatus, MountStatus, W
 from penstock.cli.command_classes import Command
 from penstock.cli.here import MOUNTPOINT, WHOLE, copy_and_paths
 from penstock.cli.invocation import Invocation, pass_invocation
-from penstock.cli.versions import change_line, painted_change
+from penstock.cli.versions import SHORT, change_line, painted_change
 from penstock.errors import PenstockError
 
 from .changed import as_change
@@ -154,5 +154,8 @@ def _mount_lines(found: MountStatus) -> Iterator[tuple[str, str]]:
         yield "cache", f"{format_size(cache.bytes)} of {format_size(cache.max_bytes)}, {cache.mode}"
     for text in found.trouble:
         yield "trouble", text
+    if any("cannot be read" in text for text in found.trouble):
+        version = replace(parse_handle(found.handle), ref=(found.commit or found.top_hash)[:SHORT], subdir="")
+        yield "remedy", f"penstock verify {version} --deep lists all damage, and what to do"
     if found.access_log is not None:
         yield "accesses", found.access_log

@@ -22,7 +22,7 @@ from penstock.manifest.records import Manifest
 from penstock.progress import Progress
 from penstock.repo.bucket import object_keys
 from penstock.repo.bucket.disk_sets import Marks
-from penstock.repo.fetch.regions import describe_object
+from penstock.repo.fetch.regions import RESTORE, describe_object
 from penstock.repo.gc.mark import DATA_MARK, place_of
 from penstock.repo.refs.repository import dataset_of
 from penstock.repo.session.bucket_session import BucketSession, open_session
@@ -98,7 +98,7 @@ def verify(
         checking = _Checking(session, marks, pool, progress)
         report = VersionReport(str(handle), version.top_hash, root.entries, root.size)
         repairing = Repair(repair, session.store) if repair is not None else None
-        checking.check(manifest, report, repairing, deep=deep)
+        checking.check(manifest, report, repairing, handle, deep=deep)
         return report
 
 
@@ -116,7 +116,9 @@ class _Checking:
         self._node_damages: dict[str, Damage] = {}
         self._bad_frames: dict[tuple[bytes, int], Damage] = {}
 
-    def check(self, manifest: Manifest, report: VersionReport, repair: Repair | None, *, deep: bool) -> None:
+    def check(
+        self, manifest: Manifest, report: VersionReport, repair: Repair | None, handle: Handle, *, deep: bool
+    ) -> None:
         """Do all of it."""
         root = manifest.root
         self._note_document(manifest.metadata)
@@ -136,7 +138,27 @@ class _Checking:
             for entry in self._files(root):
                 repair.want(entry, self._block_hash, self._damages)
             repair.run(self._damages)
+        self._name_remedies(handle)
         report.damages = [*self._node_damages.values(), *self._damages.objects.values()]
+
+    def _name_remedies(self, handle: Handle) -> None:
+        """Say of each damaged object what to do about it; of what the store refuses, it has said so itself."""
+        dataset = replace(handle, ref=None, subdir="")
+        for name, damage in self._damages.objects.items():
+            if damage.fix or damage.repaired:
+                continue
+            if isinstance(name, External):
+                # What was registered is what is left of the address without a path of the version.
+                ends = (path for path in damage.paths if name.uri.endswith(f"/{path}"))
+                source = next((name.uri[: -len(path) - 1] for path in ends), "SOURCE")
+                damage.fix = (
+                    "Put the file back as it was, or make what is there now the next version: "
+                    f"penstock push --in-place {source} {dataset}"
+                )
+            else:
+                damage.fix = f"From a directory that still has the files: penstock verify {handle} --deep --repair DIR"
+        for damage in self._node_damages.values():
+            damage.fix = damage.fix or RESTORE
 
     def _check_nodes(self, root: NodeRef, report: VersionReport) -> None:
         def visit(ref: NodeRef) -> bool:

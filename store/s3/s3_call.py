@@ -6,7 +6,7 @@ What an attempt does is the caller's; that it is bounded, retried and explained 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -112,8 +112,10 @@ class BucketCalls:
                 raise
             # Otherwise it may not be looked at, but it is there: the object alone is missing.
 
-    def ask_why(self, client: S3Client, error: ClientError) -> None:
-        """Raise the reason why a HEAD was refused, if a GET can tell: the answer to HEAD has no body for it."""
+    def ask_why(self, client: S3Client, error: ClientError, arguments: Mapping[str, Any]) -> None:
+        """Raise the reason why a HEAD of an object was refused, if a GET can tell: HEAD has no body for it."""
         if status_of(error) in _REFUSALS:
             payer: dict[str, Any] = {"RequestPayer": "requester"} if self.options.request_payer else {}
             ask(client.list_objects_v2, Bucket=self.bucket, MaxKeys=1, **payer)
+        if status_of(error) == 400:  # of this object alone, as of one with a key of its owner's
+            ask(client.get_object, **arguments, Range="bytes=0-0")["Body"].close()

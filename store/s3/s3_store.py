@@ -244,7 +244,7 @@ class S3Store(Store):
                 if status_of(error) == 404:
                     self._calls.check_bucket(client)
                     return None
-                self._calls.ask_why(client, error)
+                self._calls.ask_why(client, error, arguments)
                 raise
             found: Mapping[str, Any] = answer
             size, modified = found.get("ContentLength"), found.get("LastModified")

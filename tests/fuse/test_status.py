@@ -358,3 +358,20 @@ def test_a_state_file_of_a_later_version_is_read_as_far_as_it_is_known(pushed: L
     file = Path(socket_of(info)).with_suffix(".json")
     file.write_text(json.dumps({**json.loads(file.read_text()), "of_tomorrow": 1}))
     assert ask(info.mountpoint, StatusRequest(), MountStatus).handle == info.handle
+
+
+def test_damage_in_the_store_shows_until_it_is_repaired(pushed: LocalBucket, mounts: Mount) -> None:
+    info = mounts()
+    data = list(Path(pushed.settings.remotes["demo"].url.removeprefix("file://")).rglob("data/*/*"))
+    kept = {path: path.read_bytes() for path in data}
+    for path in data:
+        path.write_bytes(bytes(len(kept[path])))
+    big = Path(info.mountpoint, "big.bin")
+    with pytest.raises(OSError, match="Input/output error"):
+        big.read_bytes()
+    (told,) = ask(info.mountpoint, StatusRequest(), MountStatus).trouble
+    assert told.startswith("big.bin cannot be read: ")
+    for path, body in kept.items():
+        path.write_bytes(body)
+    assert big.read_bytes() == BIG
+    assert ask(info.mountpoint, StatusRequest(), MountStatus).trouble == []

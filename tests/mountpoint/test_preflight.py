@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from penstock.errors import AccessError, NotFoundError, PenstockError, UsageError
+from penstock.mountpoint.detach import detach
 from penstock.mountpoint.mount_options import MountOptions
 from penstock.mountpoint.preflight import check_fuse, check_mountpoint, mount_failure
 from penstock.mountpoint.unmount import unmount
@@ -85,6 +87,35 @@ def test_other_users_need_what_they_need(tmp_path: Path) -> None:
     assert "apt install fuse3" in as_nobody("os.environ['PATH'] = '/nowhere'; preflight.check_fuse(MountOptions())")
     told = as_nobody("preflight.check_fuse(MountOptions(allow_other=True))")
     assert "user_allow_other" in told
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_without_a_table_of_mounts_nothing_is_mounted_that_could_not_be_unmounted() -> None:
+    told = as_nobody("preflight.MOUNT_TABLE = '/nowhere/mtab'; preflight.check_fuse(MountOptions())")
+    assert "ln -s ../proc/self/mounts /nowhere/mtab" in told
+
+
+@pytest.mark.parametrize(
+    ("said", "number"),
+    [
+        ("fusermount3: failed to open /etc/mtab: No such file or directory", errno.ENOENT),
+        ("fusermount3: entry for /mnt not found in /etc/mtab", errno.EPERM),
+        ("fusermount3: failed to unmount /mnt: Device or resource busy", errno.EBUSY),
+        ("fusermount3: failed to unmount /mnt: Invalid argument", errno.EINVAL),
+        ("fusermount3: could not determine username", errno.EIO),
+    ],
+)
+def test_what_fusermount3_says_is_not_taken_for_something_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, number: int
+) -> None:
+    program = tmp_path / "fusermount3"
+    program.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(OSError, match=said) as caught:
+        detach("/mnt", lazy=False)
+    assert caught.value.errno == number
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can lose the capability")

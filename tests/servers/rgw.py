@@ -76,6 +76,7 @@ osd_class_default_list = *
 rgw_data = {folder}/rgw
 rgw_frontends = beast endpoint=127.0.0.1:{port} tcp_nodelay=1
 rgw_thread_pool_size = 64
+rgw_crypt_require_ssl = false
 rgw_rados_pool_pg_num_min = 1
 rgw_override_bucket_index_max_shards = 1
 rgw_gc_obj_min_wait = 1

@@ -17,7 +17,7 @@ import pyfuse3
 import trio
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, ReaddirToken, RequestContext, StatvfsData
 
-from penstock.errors import PenstockError
+from penstock.errors import ConflictError, IntegrityError, NotFoundError, PenstockError
 from penstock.vfs.files.attributes import Attributes
 from penstock.vfs.files.errnos import Refusal, errno_of
 from penstock.vfs.files.file_handles import inode_of
@@ -34,6 +34,9 @@ __all__ = ["FuseOperations", "answering"]
 _FOR_EVER = 10 * 365 * 86400
 _MOST_NAME = 255
 _BLOCK = 1 << 20
+_DAMAGE = (IntegrityError, NotFoundError, ConflictError)
+"""What a read fails with when the store no longer has what the version promises."""
+_MOST_DAMAGED = 32
 _Handler = TypeVar("_Handler", bound=Callable[..., Awaitable[Any]])
 
 
@@ -71,6 +74,7 @@ class FuseOperations(pyfuse3.Operations):
         self.initialized = trio.Event()
         self.bytes_read = 0
         self._slow = SlowReads()
+        self._damaged: dict[int, str] = {}
         self.access_log: AccessLog | None = None
         self.readers: Readers | None = None
         self.detour: ListingFlag | None = None
@@ -147,15 +151,29 @@ class FuseOperations(pyfuse3.Operations):
         if self.access_log is not None:
             return await self._read_logged(self.access_log, fh, off, size)
         begun = time.monotonic()
-        found = await self._fs.read(fh, off, size)
+        try:
+            found = await self._fs.read(fh, off, size)
+        except _DAMAGE as error:
+            self._note_damage(fh, error)
+            raise
         self._count(fh, found, begun)
         return found
 
     def _count(self, fh: int, found: bytes | memoryview, begun: float) -> None:
         self.bytes_read += len(found)
+        if self._damaged:  # it may have been repaired
+            self._damaged.pop(inode_of(fh), None)
         waited = time.monotonic() - begun
         if waited > SLOW:
             self._slow.note(inode_of(fh), waited)
+
+    def _note_damage(self, fh: int, error: PenstockError) -> None:
+        if len(self._damaged) < _MOST_DAMAGED:
+            self._damaged[inode_of(fh)] = error.reason
+
+    async def damaged_files(self) -> list[tuple[bytes, str]]:
+        """Return the paths of files whose last read found damage in the store, and what it found; some of them."""
+        return [(await self._path(inode), why) for inode, why in list(self._damaged.items())]
 
     async def slowest_files(self, count: int) -> list[tuple[bytes, float]]:
         """Return the paths of files that were waited for longest, with seconds, the longest first."""
@@ -173,6 +191,8 @@ class FuseOperations(pyfuse3.Operations):
             found = await self._fs.read(fh, off, size)
         except (PenstockError, Refusal) as raised:
             error = str(raised)
+            if isinstance(raised, _DAMAGE):
+                self._note_damage(fh, raised)
             raise
         finally:
             log.write("read", path, begun=begun, offset=off, size=len(found), hit=hit, error=error)

@@ -73,10 +73,13 @@ class MountCommands:
     async def _status(self, _: object, __: int) -> MountStatus:
         log = self._operations.access_log
         slowest: list[SlowFile] = []
+        damaged: list[str] = []
         with trio.move_on_after(_NAMES_WITHIN):  # a store that does not answer is what one asks the status for
             for path, seconds in await self._operations.slowest_files(_SLOWEST):
                 slowest.append(SlowFile(os.fsdecode(path), round(seconds, 3)))
-        return await self._workers.run(self._vitals.status, log.path if log is not None else None, slowest)
+            for path, why in await self._operations.damaged_files():
+                damaged.append(f"{os.fsdecode(path)} cannot be read: {why}")
+        return await self._workers.run(self._vitals.status, log.path if log is not None else None, slowest, damaged)
 
     async def _switch_access_log(self, request: AccessLogRequest, _: int) -> AccessLogAnswer:
         log = self._operations.access_log

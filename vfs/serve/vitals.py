@@ -67,8 +67,8 @@ class Vitals:
         self._busy = busy
         self._begun = parse_time(record.since)
 
-    def status(self, access_log: str | None, slowest: list[SlowFile]) -> MountStatus:
-        """Say how it is doing. Blocking: it looks at the cache's disk."""
+    def status(self, access_log: str | None, slowest: list[SlowFile], damaged: list[str]) -> MountStatus:
+        """Say how it is doing; `damaged` tells of files. Blocking: it looks at the cache's disk."""
         record, snapshot = self._record, self._snapshot
         counts = snapshot.counters()
         fetchers = snapshot.fetchers
@@ -84,7 +84,7 @@ class Vitals:
             top_hash=snapshot.top_hash.hex(),
             commit=snapshot.commit_id.hex() if snapshot.commit_id is not None else None,
             overlay=record.overlay,
-            trouble=self._trouble(),
+            trouble=[*self._trouble(), *damaged],
             refused=self._refused(),
             offline=snapshot.offline,
             since=record.since,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -56,3 +58,24 @@ def test_without_credentials_a_remote_is_named(
     told = run("push", "--in-place", f"s3://{public}/images", "demo/x")
     assert told.exit_code == 6
     assert f"penstock remote add {public} s3://{public} --anonymous" in told.stderr
+
+
+def test_an_object_with_a_customers_key_says_what_it_is(run: Run, gateway: RadosGateway, public: str) -> None:
+    key = bytes(range(32))
+    headers = {
+        "x-amz-server-side-encryption-customer-algorithm": "AES256",
+        "x-amz-server-side-encryption-customer-key": base64.b64encode(key).decode(),
+        "x-amz-server-side-encryption-customer-key-md5": base64.b64encode(hashlib.md5(key).digest()).decode(),
+    }
+    assert gateway.request("PUT", f"/{public}/images/secret.png", body=b"picture", headers=headers).status == 200
+    added = run(
+        *("remote", "add", "pub", f"s3://{public}", "--anonymous"),
+        *("--endpoint-url", gateway.endpoint, "--region", "us-east-1", "--addressing-style", "path"),
+    )
+    assert added.exit_code == 0
+    told = run("push", "--in-place", "pub/images", "demo/images")
+    assert told.exit_code == 1
+    assert "secret.png: " in told.stderr
+    assert "encrypted with a customer's key (SSE-C)" in told.stderr
+    assert run("push", "--in-place", "--skip-unreadable", "pub/images", "demo/images").exit_code == 1
+    assert run("ls", "demo/images").stdout == "a.png\n"

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 from prometheus_client.parser import text_string_to_metric_families
+from views.living import kill
+
+from penstock.mountpoint.known_mounts import list_mounts
 
 pytestmark = pytest.mark.fuse
 Run = Callable[..., Result]
@@ -62,6 +65,39 @@ def test_the_access_log(run: Run, mounted: str) -> None:
     off = run("status", mounted, "--access-log", "off", "--json")
     assert json.loads(off.stdout) == {"access_log": None}
     assert [json.loads(line)["op"] for line in path.read_text().splitlines()] == ["open", "read"]
+
+
+@pytest.mark.parametrize("options", [(), ("-w",)])
+def test_a_dead_mount_says_that_it_is_why_and_where_its_log_is(
+    run: Run, mounted: str, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    there = tmp_path / "dead"
+    there.mkdir()
+    made = run("mount", *options, "demo/things", str(there), "--json")
+    assert made.exit_code == 0, made.stderr
+    if options:
+        (there / "a").write_bytes(b"changed\n")
+    (info,) = (each for each in list_mounts() if each.mountpoint == str(there))
+    kill(info)
+    told = run("status", str(there))
+    assert told.exit_code == 1
+    assert f"the mount at {there} is dead" in told.stderr
+    assert "was killed" in told.stderr
+    assert info.log is not None
+    assert info.log in told.stderr
+    assert f"penstock umount {there}" in told.stderr
+    if options:
+        assert "state:       dead" in told.stdout
+        assert "M a" in told.stdout
+        answered = run("status", str(there), "--json")
+        assert json.loads(answered.stdout)["state"] == "dead"
+        assert info.log in json.loads(answered.stderr)["error"]["fix"]
+    (line,) = (each for each in run("mounts").stdout.splitlines() if str(there) in each)
+    assert line.endswith("dead")
+    assert run("umount", str(there)).exit_code == 0
+    assert run("mount", *options, "demo/things", str(there)).exit_code == 0
+    assert (there / "a").read_bytes() == (b"changed\n" if options else b"text\n")
+    assert run("umount", str(there)).exit_code == 0
 
 
 def test_where_nothing_is_mounted(run: Run, tmp_path: Path) -> None:

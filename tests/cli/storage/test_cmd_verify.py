@@ -59,6 +59,25 @@ def test_damage_is_named_and_repaired(run: Run, folder: Path) -> None:
     assert run("verify", "demo/things", "--deep").exit_code == 0
 
 
+def test_damage_names_a_remedy_also_of_files_in_place(run: Run, folder: Path, tmp_path: Path) -> None:
+    pack(folder).unlink()
+    told = run("verify", "demo/things")
+    assert "penstock verify demo/things --deep --repair DIR" in told.stdout
+    source = tmp_path / "placed"
+    (source / "d").mkdir(parents=True)
+    (source / "d" / "file").write_bytes(b"3" * 100)
+    assert run("push", "--in-place", str(source), "demo/placed", "--tag", "v1").exit_code == 0
+    (source / "d" / "file").write_bytes(b"4" * 90)
+    told = run("verify", "demo/placed:v1")
+    assert told.exit_code == 5
+    assert f"penstock push --in-place file://{source} demo/placed\n" in told.stdout
+    (damage,) = json.loads(run("verify", "demo/placed:v1", "--json").stdout)["damages"]
+    assert damage["fix"].startswith("Put the file back as it was")
+    # As it says: what is there now is the next version, and that one is whole.
+    assert run("push", "--in-place", f"file://{source}", "demo/placed").exit_code == 0
+    assert run("verify", "demo/placed").exit_code == 0
+
+
 def test_what_cannot_be_repaired_is_exit_code_5(run: Run, folder: Path, tmp_path: Path) -> None:
     pack(folder).write_bytes(b"")
     (folder / "plain").unlink()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import shutil
 import subprocess
@@ -446,3 +448,22 @@ def test_a_closed_store_lets_go(store: Store, fault_proxy: FaultProxy) -> None:
     with pytest.raises(StoreUnreachableError, match="refused"):
         through.get("key")
     through.close()
+
+
+def test_a_head_and_a_read_without_the_customers_key_say_what_it_is(
+    store: Store, bucket: str, gateway: RadosGateway
+) -> None:
+    key = b"k" * 32
+    headers = {
+        "x-amz-server-side-encryption-customer-algorithm": "AES256",
+        "x-amz-server-side-encryption-customer-key": base64.b64encode(key).decode(),
+        "x-amz-server-side-encryption-customer-key-md5": base64.b64encode(hashlib.md5(key).digest()).decode(),
+    }
+    assert gateway.request("PUT", f"/{bucket}/secret", body=BODY, headers=headers).status == 200
+    for call in (
+        lambda: store.get("secret"),
+        lambda: store.get("secret", ByteRange(5, 5)),
+        lambda: store.head("secret"),
+    ):
+        with pytest.raises(AccessError, match=r"customer's key \(SSE-C\)"):
+            call()
