@@ -13,11 +13,13 @@ __all__ = ["completion"]
 # After a value that ends in a slash or a colon the word goes on.
 _BASH = """\
 _penstock_completion() {
-    local kind value help IFS=$'\\n'
+    local kind value help word=$2 IFS=$'\\n'
     COMPREPLY=()
     while IFS=$'\\t' read -r kind value help; do
         case $kind in
-            plain) COMPREPLY+=("$value") ;;
+            plain)
+                [[ $word == [\\'\\"]* ]] || printf -v value %q "$value"
+                COMPREPLY+=("$value") ;;
             file) compopt -o default 2>/dev/null ;;
             dir) compopt -o dirnames 2>/dev/null ;;
         esac

@@ -49,14 +49,15 @@ class SlowFile(msgspec.Struct, frozen=True):
 class MountStatus(CopyStatus, frozen=True):
     """How a mount is doing.
 
-    `trouble` says what is wrong with its overlay, and which files the store no longer has, a sentence each; `refused`
-    why a commit would be refused, if it would. `hits` are blocks that readers found in the cache, `misses` those that they had to wait for; `hit_rate` is
-    None before the first. `bytes_read` were given to readers (what the kernel had in its page cache never gets here);
-    `bytes_fetched` came from the store in `gets` requests, of which `hedges` were sent a second time because the answer
-    was late. `in_flight` bytes are on their way, `budget` at most. `restarts` counts processes that died and were
-    started anew. `offline`: the store could not be reached when it was mounted. `access_log` is where accesses are
-    written, `log` the mount's own. `program` is the version of Penstock that serves it, `slowest` are the files that
-    readers waited for longest, `busy` is what it is at work on: a commit, a refresh; empty when nothing.
+    `trouble` says what is wrong with its overlay, and which files the store no longer has, a sentence each;
+    `refused` why a commit would be refused, if it would. `hits` are blocks that readers found in the cache,
+    `misses` those that they had to wait for; `hit_rate` is None before the first. `bytes_read` were given to
+    readers (what the kernel had in its page cache never gets here); `bytes_fetched` came from the store in `gets`
+    requests, of which `hedges` were sent a second time because the answer was late. `in_flight` bytes are on their
+    way, `budget` at most. `restarts` counts processes that died and were started anew. `offline`: the store could
+    not be reached when it was mounted. `access_log` is where accesses are written, `log` the mount's own. `program`
+    is the version of Penstock that serves it, `slowest` are the files that readers waited for longest, `busy` is
+    what it is at work on: a commit, a refresh; empty when nothing.
     """
 
     mountpoint: str

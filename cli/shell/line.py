@@ -113,7 +113,8 @@ def _of_kind(kind: str, text: str) -> list[CompletionItem]:
     if kind == "remote":
         return _known(["remotes"])
     if kind == "mount":
-        return [*_mounts(), CompletionItem("", kind="dir")]
+        # Not both: zsh takes away what was typed where mounts and directories can follow.
+        return [each for each in _mounts() if each.value.startswith(text)] or [CompletionItem("", kind="dir")]
     if kind == "handle":
         return _handles(text)
     if kind == "version":

@@ -115,6 +115,16 @@ def test_a_settings_file_that_is_wrong_completes_nothing(config: Path, known: No
     assert values("penstock remote remove d") == []
 
 
+def test_mounts_are_completed_and_directories_only_where_there_are_none(
+    known: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [CompletionItem("/mnt/a b", "mounted"), CompletionItem("/srv/x", "mounted")]
+    monkeypatch.setattr("penstock.cli.shell.line._mounts", lambda: found)
+    assert values("penstock umount ") == ["/mnt/a b", "/srv/x"]
+    assert values("penstock umount /mnt/") == ["/mnt/a b"]
+    assert values("penstock status /home/") == ["dir"]
+
+
 def test_nothing_heavy_is_loaded() -> None:
     script = "import sys; import penstock.cli.entry, penstock.cli.shell.line; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
@@ -123,9 +133,11 @@ def test_nothing_heavy_is_loaded() -> None:
 
 def test_bash_completes(run: Run, known: None, tmp_path: Path) -> None:
     (tmp_path / "things").mkdir()
+    (tmp_path / "things" / "two words").write_text("x")
     run("remote", "add", "demo", f"{tmp_path}/store")
     assert run("push", f"{tmp_path}/things", "demo/photos", "--tag", "v1").exit_code == 0
     learn("refs", "demo/photos")
+    learn("paths", "demo/photos:v1/")
     command = tmp_path / "penstock"
     command.write_text(f'#!/bin/sh\nexec {sys.executable} -m penstock "$@"\n')
     command.chmod(0o755)
@@ -133,9 +145,12 @@ def test_bash_completes(run: Run, known: None, tmp_path: Path) -> None:
         f'PATH="{tmp_path}:$PATH"; eval "$(penstock completion bash)"\n'
         "COMP_WORDBREAKS=$' \\t\\n\"\\'@><=;|&(:'\n"
         'COMP_LINE="penstock mount demo/photos:v"; COMP_POINT=${#COMP_LINE}\n'
-        '_penstock_completion penstock; printf "%s\\n" "${COMPREPLY[@]}"\n'
+        '_penstock_completion penstock v mount; printf "%s\\n" "${COMPREPLY[@]}"\n'
+        'COMP_LINE="penstock cat demo/photos:v1/"; COMP_POINT=${#COMP_LINE}\n'
+        '_penstock_completion penstock v1/ cat; printf "%s\\n" "${COMPREPLY[@]}"\n'
     )
     done = subprocess.run(
         ["bash", "-c", script], capture_output=True, text=True, check=True, timeout=60, env=dict(os.environ)
     )
-    assert done.stdout == "v1\n"  # bash takes what follows the colon for the word
+    # bash takes what follows the colon for the word, and what it inserts is for the shell to read again.
+    assert done.stdout == "v1\nv1/two\\ words\n"

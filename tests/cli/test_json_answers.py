@@ -15,8 +15,6 @@ Run = Callable[..., Result]
 
 NO_JSON = frozenset({"cat"})
 """Commands that write what they are asked for, and have nothing to tell."""
-IN_OTHER_PROCESSES = frozenset({"exporter", "serve"})
-"""Commands that only end when they are ended; what they answer is in the schemas all the same."""
 
 
 def answers(result: Result, code: int = 0) -> list[Any]:

@@ -34,6 +34,8 @@ def test_rows_are_made_listed_re_encoded_and_deleted(run: Run, demo: str, tmp_pa
     video(tmp_path / "d" / "a.mp4")
     assert run("push", str(tmp_path / "d"), demo).exit_code == 0
     assert "1 new rows" in run("index", demo).stdout
+    assert lines(run("--json", "index", demo))[0]["added"] == 0
+    assert [each["title"] for each in lines(run("--json", "list", "demo"))] == ["Films"]
     assert run("upload", demo, str(image(tmp_path / "b.png"))).exit_code == 0
     (clip,) = lines(run("--json", "rows", demo, "--type", "video"))
     (done,) = lines(run("--json", "reencode", demo, clip["uid"], "foreign"))
@@ -45,8 +47,9 @@ def test_rows_are_made_listed_re_encoded_and_deleted(run: Run, demo: str, tmp_pa
     assert (failed.exit_code, "is no video" in failed.stderr) == (1, True)
     assert [each["status"] for each in lines(run("--json", "job", "list", demo))] == ["ERROR", "DONE"]
     assert "re-encode 1: DONE, 100%" in run("job", "show", demo, "1").stdout
+    assert lines(run("--json", "job", "show", demo, "1"))[0]["status"] == "DONE"
     assert run("job", "show", demo, "99").exit_code == 3
-    assert run("job", "cancel", demo, "1").exit_code == 0
+    assert lines(run("--json", "job", "cancel", demo, "1")) == [{"cancelled": 1}]
     assert lines(run("--json", "rows", demo, "--delete", clip["uid"], "--delete", "none")) == [
         {"deleted": [clip["uid"]]}
     ]
@@ -78,7 +81,8 @@ def test_with_a_key_the_same_is_done_behind_a_server(
         (row,) = lines(run("--json", "upload", there, str(video(tmp_path / "a.mp4")), "--title", "A"))
         assert lines(run("--json", "rows", there)) == [row]
         (tmp_path / "notes.txt").write_text("hello")
-        assert run("upload", there, str(tmp_path / "notes.txt"), "--plain", "-m", "why").exit_code == 0
+        (sent,) = lines(run("--json", "upload", there, str(tmp_path / "notes.txt"), "--plain", "-m", "why"))
+        assert len(sent["top_hash"]) == 64
         assert next(penstock.Dataset(demo).log()).message == "why"
         assert run("cat", f"{there}/notes.txt").stdout == "hello"
         (done,) = lines(run("--json", "reencode", there, row["uid"]))

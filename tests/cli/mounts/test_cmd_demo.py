@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,8 +25,9 @@ def test_the_demo_shows_all_and_leaves_nothing(
         assert (home / "penstock-demo" / "files").is_mount()
         assert run("demo").exit_code == 4
     finally:
-        removed = run("demo", "--remove")
+        removed = run("demo", "--remove", "--json")
     assert removed.exit_code == 0, removed.stderr
+    assert json.loads(removed.stdout) == {"removed": str(home / "penstock-demo")}
     assert not (home / "penstock-demo").exists()
     assert "demo" not in config.read_text()
     assert str(home) not in run("mounts", "--all").stdout  # others on the machine may have theirs

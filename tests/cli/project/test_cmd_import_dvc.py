@@ -55,7 +55,7 @@ def test_a_project_with_all_its_history_is_as_dvc_has_it(tmp_path):
     assert [each["message"] for each in log] == ["v2", "v1"]
     # To do it again adds nothing.
     bucket = everything(tmp_path / "lab/store-penstock/.penstock/datasets")
-    run_in(project, "penstock", "import-dvc", "--trust", "--all-commits")
+    run_in(project, "penstock", "--json", "import-dvc", "--trust", "--all-commits")
     assert everything(tmp_path / "lab/store-penstock/.penstock/datasets").keys() >= bucket.keys()
     again = [json.loads(line) for line in run_in(tmp_path, "penstock", "log", "--json", dataset).splitlines()]
     assert again == log
