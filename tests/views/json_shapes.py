@@ -36,10 +36,42 @@ Schema = dict[str, Any]
 Anything = True
 """The schema of what is the user's own: metadata, values of their files."""
 
-_OPEN = frozenset({"metadata", "environment", "parameters", "function", "result", "values", "metrics", "least", "most"})
+_OPEN = frozenset(
+    {
+        "client_metadata",
+        "said",
+        "metadata",
+        "environment",
+        "parameters",
+        "function",
+        "result",
+        "values",
+        "metrics",
+        "least",
+        "most",
+    }
+)
 _OPEN_IN = {"metrics diff": frozenset({"old", "new"}), "params diff": frozenset({"old", "new"})}
-_MAPS = frozenset({"calls", "failed", "counts", "versions", "plans", "fields", "methods", "attributes", "libraries"})
+_MAPS = frozenset(
+    {"calls", "failed", "counts", "versions", "plans", "fields", "methods", "attributes", "libraries"}
+) | {"types"}
 """Objects whose keys are data."""
+_NULLABLE = {
+    **dict.fromkeys(("access_log", "allowed_folder", "author", "base", "bind_of", "bucket_url", "codec"), "string"),
+    **dict.fromkeys(
+        ("commit", "content_hash", "dataset", "default", "derived_from", "error", "frames_source"), "string"
+    ),
+    **dict.fromkeys(("handle", "hash", "kept", "kind", "left", "log", "manifest", "merged_with", "message"), "string"),
+    **dict.fromkeys(("missing", "new_hash", "old_hash", "old_path", "operation", "overlay", "problem"), "string"),
+    **dict.fromkeys(("refused", "remote", "repository", "rev", "risk", "since", "stopped", "tag", "time"), "string"),
+    **dict.fromkeys(("top_hash", "version", "why"), "string"),
+    **dict.fromkeys(("added", "blocks", "bytes_read", "cached", "frames", "height", "modified", "new_size"), "integer"),
+    **dict.fromkeys(("old_size", "pid", "records", "removed", "restarts", "size_here", "size_there"), "integer"),
+    **dict.fromkeys(("width", "worker_pid"), "integer"),
+    **dict.fromkeys(("change", "due_in", "duration", "fps", "hit_rate"), "number"),
+    **dict.fromkeys(("branches", "tags", "physical", "cache", "lines", "noncurrent", "offline", "history"), ""),
+}
+"""Fields that are null where they have no value, whatever a test has met; and what else they are, if it met nothing."""
 
 _ASKS: Mapping[str, Mapping[str, str]] = {
     "checkout": {"mount": "--mount"},
@@ -213,10 +245,19 @@ def _of(value: Any, open_keys: frozenset[str]) -> Any:
             properties[name] = _of(each, open_keys)
     return {
         "type": "object",
-        "properties": properties,
+        "properties": {name: _loosened(name, each) for name, each in properties.items()},
         "required": sorted(value),
         "additionalProperties": False,
     }
+
+
+def _loosened(name: str, schema: Any) -> Any:
+    kind = _NULLABLE.get(name)
+    if kind is None or schema is Anything:
+        return schema
+    if kind and schema.get("type") in ("null", kind, "integer" if kind == "number" else kind):
+        schema = _joined(schema, {"type": kind})
+    return _joined(schema, {"type": "null"})
 
 
 def _joined(one: Any, other: Any) -> Any:

@@ -242,7 +242,7 @@ def test_discard_asks_on_a_terminal(run: Run, mount: Callable[..., Path], answer
         os.close(secondary)
         os.close(primary)
     assert process.returncode == code
-    assert f"Give up everything that was changed in {place}?" in stderr
+    assert f"Discard all changes in {place}?" in stderr
     assert stdout == ("restored a\n" if answer == "y" else "")
     assert (place / "a").read_bytes() == left
 
