@@ -54,7 +54,7 @@ _OPEN = frozenset(
 _OPEN_IN = {"metrics diff": frozenset({"old", "new"}), "params diff": frozenset({"old", "new"})}
 _MAPS = frozenset(
     {"calls", "failed", "counts", "versions", "plans", "fields", "methods", "attributes", "libraries"}
-) | {"types"}
+) | {"types", "unknown"}
 """Objects whose keys are data."""
 _NULLABLE = {
     **dict.fromkeys(("access_log", "allowed_folder", "author", "base", "bind_of", "bucket_url", "codec"), "string"),
