@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from penstock.api.mounts.workspace import ChangeLine, Workspace
 from penstock.api.packages.comparison import ChangeCounts, ChangeKind, PathChange
+from penstock.api.packages.entry import EntryKind
 from penstock.cli.invocation import Invocation
 from penstock.cli.versions import change_line, counts_line, painted_change
 
@@ -17,7 +18,7 @@ _NAMES: dict[str, ChangeKind] = {"A": "added", "M": "modified", "D": "deleted", 
 
 def as_change(line: ChangeLine) -> PathChange:
     """Return a change in a mount as a comparison of versions tells it. Nothing has a hash before it is committed."""
-    kind = "directory" if line.directory else None
+    kind: EntryKind | None = "directory" if line.directory else None
     return PathChange(_NAMES[line.kind], line.path, line.old, kind, line.old_size, line.size, None, None)
 
 

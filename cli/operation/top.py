@@ -155,7 +155,7 @@ def _facts(report: MountReport, before: _Look, after: _Look) -> dict[str, JsonVa
     status = report.status
     if status is None:
         names = ("handle", "read_per_second", "fetched_per_second", "hit_rate", "saved", "open_files", "memory")
-        unknown = {**dict.fromkeys(names), "slowest": []}
+        unknown: dict[str, JsonValue] = {**dict.fromkeys(names), "slowest": []}
         return {"mountpoint": report.mountpoint, "alive": False, "trouble": str(report.trouble), **unknown}
     read, fetched = _rates(before.by_mountpoint().get(report.mountpoint), status, after.at - before.at)
     return {

@@ -94,7 +94,7 @@ def test_a_disk_that_is_full_halfway(long_listing: None, run_process: RunProcess
 
 def test_a_disk_that_is_full(run_process: RunProcess) -> None:
     with open("/dev/full", "w") as full:
-        done = run_process("remote", "list", "--json", capture_output=False, stdout=full, stderr=subprocess.PIPE)
+        done = run_process("completion", "bash", "--json", capture_output=False, stdout=full, stderr=subprocess.PIPE)
     assert done.returncode == 6
     assert json.loads(done.stderr)["error"]["why"] == "No space left on device"
 

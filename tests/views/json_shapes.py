@@ -232,7 +232,7 @@ def _of(value: Any, open_keys: frozenset[str]) -> Any:
         for each in value:
             items = _joined(items, _of(each, open_keys))
         return {"type": "array", "items": items}
-    properties = {}
+    properties: dict[str, Any] = {}
     for name, each in value.items():
         if name in open_keys:
             properties[name] = Anything
