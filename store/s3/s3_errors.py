@@ -73,8 +73,8 @@ _EXPIRED_CODES = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefre
 _SKEW_CODES = frozenset({"RequestTimeTooSkewed", "RequestExpired"})
 
 # urllib3 begins with the connection's repr: "HTTPConnection(host='localhost', port=80): Connection refused"
-_OF_A_CUSTOMER = "stored using a form of Server Side Encryption"
-"""What AWS, and others after it, say of an object that is encrypted with a key which only its owner has (SSE-C)."""
+_OF_A_CUSTOMER = ("stored using a form of Server Side Encryption", "Encryption with Customer provided keys")
+"""What AWS and MinIO, and Ceph, say of an object that is encrypted with a key which only its owner has (SSE-C)."""
 _REPR = re.compile(r"\A<?[\w.]+(?: object at \w+>|\(.*?\)): ")
 
 _ACCESS_WHY: Mapping[str, tuple[str, str]] = MappingProxyType(
@@ -246,7 +246,7 @@ def _explain_answer(error: boto.ClientError, call: Call) -> PenstockError:
         return AccessError(call.what, why=f"{why} ({_said(error)})", fix=fix)
     if status in (401, 403):
         return _explain_refusal(error, call)
-    if status == 400 and _OF_A_CUSTOMER in str(_detail(error).get("Message", "")):
+    if status == 400 and any(each in str(_detail(error).get("Message", "")) for each in _OF_A_CUSTOMER):
         return AccessError(
             call.what,
             why=f"the object is encrypted with a customer's key (SSE-C), which is not known here ({_said(error)})",
