@@ -68,7 +68,9 @@ __all__ = ["mount_", "mounts", "umount"]
     metavar="FILE",
     help="Record in FILE what is read, for `penstock warm --from-trace`.",
 )
-@click.option("--also", multiple=True, metavar="BUCKET", help="Also read from this mirror of the dataset; can be repeated.")
+@click.option(
+    "--also", multiple=True, metavar="BUCKET", help="Also read from this mirror of the dataset; can be repeated."
+)
 @pass_invocation
 def mount_(
     invocation: Invocation,

