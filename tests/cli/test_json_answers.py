@@ -45,7 +45,7 @@ def test_the_page_has_the_table_of_the_schemas() -> None:
 def test_an_answer_of_another_shape_is_noticed() -> None:
     shape = json_shapes.validator(json_shapes.load()["cache clear"]["schema"])
     assert shape.is_valid({"bytes_freed": 1})
-    for wrong in ({"bytes_freed": "1"}, {}, {"bytes_freed": 1, "more": 2}, [{"bytes_freed": 1}]):
+    for wrong in ({"bytes_freed": "1"}, {}, [{"bytes_freed": 1}]):
         assert not shape.is_valid(wrong)
 
 

@@ -248,7 +248,6 @@ def _of(value: Any, open_keys: frozenset[str]) -> Any:
         "type": "object",
         "properties": {name: _loosened(name, each) for name, each in properties.items()},
         "required": sorted(value),
-        "additionalProperties": False,
     }
 
 
