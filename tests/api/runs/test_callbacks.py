@@ -23,6 +23,11 @@ def photos(world: Path) -> penstock.Package:
     return penstock.open("demo/photos:v1")
 
 
+def prepare_torchvision() -> None:
+    """Have torchvision load, which some libraries import: by itself it does not beside a PyTorch without CUDA."""
+    runpy.run_path(str(Path(__file__).parents[2] / "torchvision_ops" / "sitecustomize.py"))
+
+
 def tops(told: dict[str, Any]) -> list[str]:
     return [each["top_hash"] for each in told["opened"]]
 
@@ -75,8 +80,7 @@ def test_wandb(photos: penstock.Package, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_lightning(photos: penstock.Package, tmp_path: Path) -> None:
-    # It imports torchvision, which does not load by itself beside a PyTorch without CUDA.
-    runpy.run_path(str(Path(__file__).parents[2] / "torchvision_ops" / "sitecustomize.py"))
+    prepare_torchvision()
     lightning = pytest.importorskip("lightning.pytorch")
     torch = pytest.importorskip("torch")
 
@@ -107,6 +111,7 @@ def test_lightning(photos: penstock.Package, tmp_path: Path) -> None:
 
 
 def test_transformers(photos: penstock.Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare_torchvision()
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("accelerate")
