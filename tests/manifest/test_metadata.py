@@ -75,8 +75,8 @@ _CYCLE.append(_CYCLE)
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        ([1], "must be a JSON object"),
-        ("text", "must be a JSON object"),
+        ([1], "is no JSON object"),
+        ("text", "is no JSON object"),
         ({"a": float("nan")}, "not JSON"),
         ({"a": [float("-inf")]}, "not JSON"),
         ({"a": object()}, "not JSON"),

@@ -257,7 +257,8 @@ def test_encryption_is_asked_for(store: Store, fault_proxy: FaultProxy) -> None:
 
 
 def test_encryption_that_the_server_refuses(store: Store) -> None:
-    with open_store(store.url, replace(QUICK, sse="AES256")) as encrypting, pytest.raises(UsageError):
+    unknown = replace(QUICK, sse="aws:kms", sse_kms_key_id="no-such-key")
+    with open_store(store.url, unknown) as encrypting, pytest.raises(PenstockError):
         encrypting.put("a", BODY)
 
 
