@@ -6,6 +6,7 @@ A remote lives in the configuration file alone: to add or remove one touches no 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -24,7 +25,7 @@ from penstock.cli.invocation import Invocation, pass_invocation
 from penstock.cli.output import JsonValue
 from penstock.cli.params import REMOTE_NAME
 from penstock.errors import NotFoundError
-from penstock.project.project import find_project
+from penstock.project.project import Project, find_project
 from penstock.project.project_file import PROJECT_FILE
 from penstock.project.project_remotes import add_project_remote, remove_project_remote, set_default_remote
 from penstock.project.project_trust import ProjectTrust, read_trust
@@ -116,20 +117,20 @@ def list_(invocation: Invocation) -> None:
     """List the remotes and their options."""
     settings = invocation.settings()
     found = list(remotes(settings).values())
-    try:
+    project: Project | None = None
+    with suppress(NotFoundError):
         project = find_project()
-        its, trust = project.file, read_trust(project)
-    except NotFoundError:
-        its, trust = None, ProjectTrust()
-    theirs = list(its.remotes.values()) if its is not None else []
-    default = its.remote if its is not None else None
+    trust = read_trust(project) if project is not None else ProjectTrust()
+    theirs = list(project.file.remotes.values()) if project is not None else []
+    default = project.file.remote if project is not None else None
+    project_config = os.path.join(project.root, PROJECT_FILE) if project is not None else ""
     if invocation.output.json:
         config = str(settings.config_path)
         for each in found:
             invocation.output.record({"config": config, "default": False, "trusted": True, **_as_json(each)})
         for each in theirs:
             facts = {"default": each.name == default, "trusted": trust.knows(each)}
-            invocation.output.record({"config": os.path.join(project.root, PROJECT_FILE), **facts, **_as_json(each)})
+            invocation.output.record({"config": project_config, **facts, **_as_json(each)})
     elif found or theirs:
         rows = [(each.name, each.url, _options_text(each)) for each in found]
         for each in theirs:
