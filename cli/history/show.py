@@ -47,6 +47,8 @@ def show(invocation: Invocation, /, handle: Handle, stat: bool, most: int, **con
     """
     output = invocation.output
     within = wants_contents(**contents)
+    if within and output.json:
+        raise click.UsageError("show answers with one document: penstock diff A~1 A --json has a line for each file")
     with Package(whole_version(handle), invocation.settings()) as package:
         revision = package.revision()
         changes = package.changes()
@@ -62,8 +64,6 @@ def show(invocation: Invocation, /, handle: Handle, stat: bool, most: int, **con
             if stat:
                 document["paths"] = [asdict(each) for each in listed]
             output.document(document)
-            if within:
-                tell_contents(invocation, changes, most=most, **contents)
             return
         for line in _lines(revision, counts):
             output.line(line)

@@ -51,7 +51,10 @@ _OPEN = frozenset(
         "most",
     }
 )
-_OPEN_IN = {"metrics diff": frozenset({"old", "new"}), "params diff": frozenset({"old", "new"})}
+_OPEN_IN = {
+    **dict.fromkeys(("metrics diff", "params diff"), frozenset({"old", "new"})),
+    "diff --rows": frozenset({"before", "after"}),
+}
 _MAPS = frozenset(
     {"calls", "failed", "counts", "versions", "plans", "fields", "methods", "attributes", "libraries"}
 ) | {"types", "unknown"}
@@ -124,6 +127,11 @@ def question_of(context: click.Context, value: object) -> str | None:
         name += " of a project"
     if name == "ls" and isinstance(value, dict) and "dataset" in value:
         return "ls BUCKET"
+    if name == "diff" and isinstance(value, dict):
+        # Lines of what is within files follow those of the files.
+        within = next((written for key, written in (("table", "--rows"), ("text", "--text")) if key in value), None)
+        if within is not None:
+            return f"{name} {within}"
     if name == "list":
         return "list BUCKET" if isinstance(value, dict) and "handle" in value else "list GIT_URL"
     asks = [written for param, written in _ASKS.get(name, {}).items() if params.get(param)]

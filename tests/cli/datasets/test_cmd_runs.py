@@ -22,9 +22,9 @@ def small_cache(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def train(handle: str, name: str) -> str:
-    with penstock.open(handle) as package:
+    with penstock.open(handle):
         stamp = penstock.stamp()
-        stamp["opened"] = [each for each in stamp["opened"] if each["top_hash"] == package.top_hash]
+        stamp["opened"] = [each for each in stamp["opened"] if each["handle"] == handle]
     (made,) = penstock.record_run(name, stamp=stamp, url="https://example.org/run")
     return made.run
 

@@ -80,6 +80,7 @@ def test_what_differs_within_files(tables: Tables, run: Run, tmp_path: Path) -> 
     rows = next(each for each in lines(run("diff", *asked, "--json")) if "table" in each)
     assert rows["rows"][0] == {"before": {"id": "2", "label": "dog"}, "after": {"id": "2", "label": "fox"}}
     assert "~ id=2: label dog -> fox" in run("show", tables.name, "--rows", "--key", "id").stdout
+    assert run("show", tables.name, "--rows", "--key", "id", "--json").exit_code == 2
     local = run("diff", f"{tables.name}:v1", str(tables.folder), "--rows", "--key", "id")
     assert "~ id=2: label dog -> fox" in local.stdout
     wrong = run("diff", f"{tables.name}:v1", "main", "--rows", "--key", "name")
