@@ -1,10 +1,10 @@
 """Several buckets that hold the same data set, as one: who answers quickest is asked, another one when it fails.
 
 What is named by its hash, data and nodes, is the same in all of them and is held against that hash by whoever asked: so
-the nearest is asked first, and another one when it fails, has not got it, or is asked for the same once more (which is
-what is done about bytes that are not what they should be, and about answers that are late). Records, which say what a
-branch leads to, are the first bucket's to give; others are asked only while that cannot be reached. All that writes,
-and all that looks whether an object is there to build on it, is about the first bucket alone.
+the nearest is asked first, and another one when it fails, has not got it, or is asked for the same once more, or for a
+part of it (which is what is done about bytes that are not what they should be, and about answers that are late).
+Records, which say what a branch leads to, are the first bucket's to give; others are asked only while that cannot be
+reached. All that writes, and all that looks whether an object is there to build on it, is about the first bucket alone.
 
 **Invariant:** one that did not answer is not asked again for `_AWAY` seconds, unless no other is left.
 
@@ -14,9 +14,10 @@ Thread-safe.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -38,9 +39,20 @@ T = TypeVar("T")
 _AWAY = 30.0
 _AGAIN = 2.0
 """Seconds within which the same question means that the answer was not good."""
-_ASKED = 1024
+_ASKED, _RANGES = 1024, 64
+"""Objects, and ranges of each, of which it is remembered who was asked last."""
 _MEASURED = 600.0
 """Seconds for which it is believed who is nearest."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A range that was asked for: when, and how many had been asked for it, or for more with it, before."""
+
+    begin: int
+    end: float
+    at: float
+    turn: int
 
 
 @dataclass(slots=True)
@@ -60,7 +72,7 @@ class NearestStore(Store):
         self._members = [_Member(first), *map(_Member, others)]
         self._lock = threading.Lock()  # guards what follows
         self._measured = 0.0
-        self._asked: OrderedDict[tuple[str, int, int], tuple[float, int]] = OrderedDict()
+        self._asked: OrderedDict[str, deque[_Question]] = OrderedDict()
 
     @property
     def place(self) -> str:
@@ -116,16 +128,23 @@ class NearestStore(Store):
         """Return who is to be asked in turn."""
         self._measure()
         now = time.monotonic()
-        wanted = (key, byte_range.offset, byte_range.length) if byte_range is not None else (key, 0, -1)
         with self._lock:
             order = sorted(self._members, key=lambda member: (member.away_until > now, member.seconds))
-            since, count = self._asked.pop(wanted, (0.0, 0))
-            count = count + 1 if now - since < _AGAIN else 0
-            self._asked[wanted] = now, count
-            while len(self._asked) > _ASKED:
-                self._asked.popitem(last=False)
-        turn = count % len(order)
+            turn = self._turn(key, byte_range, now) % len(order)
         return order[turn:] + order[:turn]
+
+    def _turn(self, key: str, byte_range: ByteRange | None, now: float) -> int:
+        """Return how often this range, or more with it, was asked for lately, and take note of it."""
+        begin = byte_range.offset if byte_range is not None else 0
+        end = begin + byte_range.length if byte_range is not None else math.inf
+        asked = self._asked.pop(key, None) or deque(maxlen=_RANGES)
+        lately = (each for each in reversed(asked) if now - each.at < _AGAIN)
+        turn = next((each.turn + 1 for each in lately if each.begin <= begin and end <= each.end), 0)
+        asked.append(_Question(begin, end, now, turn))
+        self._asked[key] = asked
+        while len(self._asked) > _ASKED:
+            self._asked.popitem(last=False)
+        return turn
 
     def _measure(self) -> None:
         """Find out who is nearest, if nobody has lately: a small question to each, side by side."""

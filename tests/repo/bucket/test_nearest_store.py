@@ -87,6 +87,10 @@ def test_who_asks_the_same_again_is_answered_by_the_other(pair: tuple[Fickle, Fi
     store.get(DATA, ByteRange(0, 4))
     assert sorted(first) == [0, 1]
     assert asked(one, two) == first[::-1]
+    store.get(DATA, ByteRange(5, 5))
+    assert asked(one, two) == first
+    store.get(DATA, ByteRange(6, 2))  # what is in it was not as it should be
+    assert asked(one, two) == first[::-1]
 
 
 def test_what_one_has_not_comes_from_the_other_but_records_are_the_firsts(pair: tuple[Fickle, Fickle]) -> None:
@@ -106,8 +110,9 @@ def test_what_one_has_not_comes_from_the_other_but_records_are_the_firsts(pair: 
     assert (one.get(DATA), two.get(DATA)) == (b"new", b"0123456789")
 
 
+@pytest.mark.parametrize("turn", [0, 1])
 def test_a_version_is_read_though_either_bucket_is_damaged(
-    world: World, tmp_path: Path, new_world: Callable[[Path], World]
+    world: World, tmp_path: Path, new_world: Callable[[Path], World], turn: int
 ) -> None:
     (tmp_path / "there").mkdir()
     there = new_world(tmp_path / "there")
@@ -121,7 +126,7 @@ def test_a_version_is_read_though_either_bucket_is_damaged(
     settings = replace(world.settings, also={world.bucket: (there.bucket,)})
     keys = world.keys(".penstock/data/") + world.keys(".penstock/nodes/")
     for number, key in enumerate(keys):
-        damaged = (world, there)[number % 2].store()
+        damaged = (world, there)[(number + turn) % 2].store()
         body = bytearray(damaged.get(key))
         body[len(body) // 2] ^= 1
         damaged.put(key, bytes(body))
