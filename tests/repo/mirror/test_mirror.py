@@ -28,7 +28,7 @@ World = Any  # see conftest
 
 ME = Authorship("tester", "", "test")
 FIRST = {b"a": b"1", b"d/e/f": b"2", b"large": bytes(5 << 20), b"empty": None} | {
-    b"many/%04d" % number: b"%d" % number for number in range(1500)
+    b"many/%04d" % number: b"%d" % number for number in range(300)
 }
 
 
