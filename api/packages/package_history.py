@@ -170,9 +170,10 @@ class PackageHistory(PackageEntries):
             return of_directory(self._contents(), os.fspath(other), split_path(path), progress, self._open_file)
         with ThreadPoolExecutor(1, "penstock-diff") as pool:  # each is six requests, one after the other
             looking = pool.submit(other._contents)  # noqa: SLF001  # of the same class
+            here = self._contents()
             there = looking.result()
             files = (self._open_file, other._open_file)  # noqa: SLF001  # of the same class
-            return Comparison(self._contents(), there, split_path(path), top_hash=other.top_hash, files=files)
+            return Comparison(here, there, split_path(path), top_hash=other.top_hash, files=files)
 
     def _open_file(self, names: tuple[bytes, ...], entry: TreeEntry) -> BinaryIO:
         """Open a file of the version, or of another one in its bucket."""
