@@ -200,6 +200,18 @@ def test_the_glossary_has_each_term_once():
     assert [terms for terms, _, where in rows if "`" not in where] == []
 
 
+def test_no_program_is_started_that_imports_from_the_working_directory():
+    """Without -P the files of a data set, or of a cloned repository, would be modules to ``python -m``."""
+    found = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for folder in folders()
+        for path in (ROOT / folder).rglob("*.py")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if re.search(r"(sys\.executable|\{python\}|sys\.executable\)\})\W+-m\b", line)
+    ]
+    assert found == []
+
+
 def test_importing_penstock_takes_a_few_milliseconds():
     program = "import time; begun = time.process_time(); import penstock; print(time.process_time() - begun)"
     run = [sys.executable, "-c", program]

@@ -43,7 +43,7 @@ def encode_video(
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         child = subprocess.Popen(
-            [sys.executable, "-m", "penstock.catalogue.jobs.encode_child", str(most)],
+            [sys.executable, "-P", "-m", "penstock.catalogue.jobs.encode_child", str(most)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -74,7 +74,7 @@ class Prober:
         if self._child is None or self._child.poll() is not None:
             self.close()
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "penstock.catalogue.rows.probe_child", str(self._memory)],
+                [sys.executable, "-P", "-m", "penstock.catalogue.rows.probe_child", str(self._memory)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

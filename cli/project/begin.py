@@ -45,7 +45,7 @@ def init(invocation: Invocation, directory: str | None, dataset: str | None, hoo
         trust_project(project)
     if hooks:
         install_part(project, FOLLOWING)
-        install_driver(project, f"{shlex.quote(sys.executable)} -m penstock")
+        install_driver(project, f"{shlex.quote(sys.executable)} -P -m penstock")
     elif hooks is False:
         remove_part(project, FOLLOWING.name)
         remove_driver(project)

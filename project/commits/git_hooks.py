@@ -27,7 +27,7 @@ DATASETS_PART = "datasets"
 
 _BEGIN = """\
 datasets() {{
-    if [ -x {python} ]; then {python} -m penstock.cli.declared.hook "$@"
+    if [ -x {python} ]; then {python} -P -m penstock.cli.declared.hook "$@"
     elif command -v git-datasets >/dev/null 2>&1; then git-datasets hook "$@"
     else echo 'penstock: not found, so datasets do not follow git' >&2; fi
 }}

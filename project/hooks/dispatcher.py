@@ -47,7 +47,7 @@ _SCRIPT = """\
 PENSTOCK_HOOK={hook}
 export PENSTOCK_HOOK
 penstock() {{
-    if [ -x {python} ]; then {python} -m penstock "$@"
+    if [ -x {python} ]; then {python} -P -m penstock "$@"
     elif command -v penstock >/dev/null 2>&1; then command penstock "$@"
     else echo 'penstock: not found, so its hook {hook} does nothing' >&2; fi
 }}

@@ -34,7 +34,7 @@ class _Decoder:
     def __init__(self) -> None:
         environment = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "penstock.repo.similarity.picture_process"],
+            [sys.executable, "-P", "-m", "penstock.repo.similarity.picture_process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

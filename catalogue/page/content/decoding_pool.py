@@ -39,7 +39,7 @@ class _Decoder:
     def __init__(self, memory: int) -> None:
         environment = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "penstock.catalogue.page.content.decoding_process", str(memory)],
+            [sys.executable, "-P", "-m", "penstock.catalogue.page.content.decoding_process", str(memory)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
